@@ -1,0 +1,123 @@
+package store
+
+import (
+	"math/bits"
+
+	"github.com/google/btree"
+)
+
+// Numbers of shards.
+const (
+	// DefaultShards is the number of shards when none is asked for.
+	DefaultShards = 32
+	// MaxShards is the greatest number of shards: a View costs by their number.
+	MaxShards = 4096
+)
+
+// ShardedMap is an ordered map from keys to Items, safe for concurrent use.
+type ShardedMap struct {
+	shards    []*Shard
+	shardMask uint64 // len(shards) - 1, where len(shards) is a power of two
+}
+
+// NewShardedMap returns an empty map. The number of shards is rounded up to a
+// power of two and is at most MaxShards; 0 or less means DefaultShards.
+func NewShardedMap(shards int) *ShardedMap {
+	switch {
+	case shards <= 0:
+		shards = DefaultShards
+	case shards >= MaxShards:
+		shards = MaxShards
+	default:
+		shards = 1 << bits.Len(uint(shards-1))
+	}
+	m := &ShardedMap{shards: make([]*Shard, shards), shardMask: uint64(shards - 1)}
+	for i := range m.shards {
+		m.shards[i] = newShard()
+	}
+	return m
+}
+
+// Get returns the Item of key and whether there is one.
+func (m *ShardedMap) Get(key string) (Item, bool) {
+	r, ok := m.getShard(key).get(key)
+	if !ok {
+		return Item{}, false
+	}
+	return r.item(), true
+}
+
+// Set puts a copy of it in the place of the Item with the same key, and returns
+// that one and whether there was one. It panics if it is larger than MaxItemSize.
+func (m *ShardedMap) Set(it Item) (old Item, existed bool) {
+	r, existed := m.getShard(it.Key).set(newRecord(it))
+	if !existed {
+		return Item{}, false
+	}
+	return r.item(), true
+}
+
+// Delete removes key and returns its Item and whether there was one.
+func (m *ShardedMap) Delete(key string) (old Item, existed bool) {
+	r, existed := m.getShard(key).delete(key)
+	if !existed {
+		return Item{}, false
+	}
+	return r.item(), true
+}
+
+// Len returns the number of keys.
+func (m *ShardedMap) Len() int {
+	n := 0
+	for _, s := range m.shards {
+		n += s.Len()
+	}
+	return n
+}
+
+// Size returns the number of bytes that all keys and values have.
+func (m *ShardedMap) Size() int64 {
+	var n int64
+	for _, s := range m.shards {
+		n += s.Size()
+	}
+	return n
+}
+
+// Shards returns the map's shards, for their accounting. The caller must not
+// modify the slice.
+func (m *ShardedMap) Shards() []*Shard { return m.shards }
+
+// View returns the whole map as it is at one instant. It locks every shard for
+// as long as cloning all of them takes, which depends on their number alone.
+func (m *ShardedMap) View() *View {
+	v := &View{trees: make([]*btree.BTreeG[record], len(m.shards))}
+	// Nothing else ever holds two of these locks, so taking all can't deadlock.
+	for _, s := range m.shards {
+		s.mu.Lock()
+	}
+	for i, s := range m.shards {
+		v.trees[i] = s.cloneLocked()
+		v.length += len(s.data)
+		v.size += s.size
+	}
+	for _, s := range m.shards {
+		s.mu.Unlock()
+	}
+	return v
+}
+
+func (m *ShardedMap) getShard(key string) *Shard {
+	return m.shards[fnvHash(key)&m.shardMask]
+}
+
+// fnvHash is the 64-bit FNV-1a hash. It is hash/fnv's, without its allocation.
+func fnvHash(key string) uint64 {
+	const offset, prime = 14695981039346656037, 1099511628211
+	h := uint64(offset)
+	for i := range len(key) {
+		h ^= uint64(key[i])
+		h *= prime
+	}
+	return h
+}
