@@ -1,0 +1,186 @@
+package test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// compose runs docker-compose, or the compose plugin, on the project's file.
+type compose struct {
+	t    *testing.T
+	argv []string
+	root string
+}
+
+// newCompose returns a project of its own, or skips where no engine answers.
+func newCompose(t *testing.T) *compose {
+	t.Helper()
+	if out, err := exec.Command("docker", "version", "--format", "{{.Server.Version}}").CombinedOutput(); err != nil {
+		t.Skipf("SKIPPED: no Docker engine answers here (%v: %s)", err, strings.TrimSpace(string(out)))
+	}
+	var argv []string
+	if exec.Command("docker", "compose", "version").Run() == nil {
+		argv = []string{"docker", "compose"}
+	} else if exec.Command("docker-compose", "version").Run() == nil {
+		argv = []string{"docker-compose"}
+	} else {
+		t.Skip("SKIPPED: a Docker engine answers, but there is neither 'docker compose' nor docker-compose")
+	}
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &compose{t: t, argv: append(argv, "-p", fmt.Sprintf("kvorum-test-%d", os.Getpid())), root: root}
+}
+
+func (c *compose) run(args ...string) string {
+	c.t.Helper()
+	out, err := c.try(args...)
+	if err != nil {
+		c.t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+func (c *compose) try(args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	defer cancel()
+	argv := append(c.argv[1:len(c.argv):len(c.argv)], args...)
+	cmd := exec.CommandContext(ctx, c.argv[0], argv...)
+	cmd.Dir = c.root
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// TestCompose shows the cluster of docker-compose.yml at work: put on one node,
+// get from another, a container killed, get again, the container back; and a
+// node whose volume was removed heals by itself.
+func TestCompose(t *testing.T) {
+	c := newCompose(t)
+	for _, port := range []string{"8001", "8002", "8003"} {
+		if _, err := http.Get("http://127.0.0.1:" + port + "/livez"); err == nil {
+			t.Skipf("SKIPPED: something serves HTTP on port %s of this machine already", port)
+		}
+	}
+	if out, err := exec.Command("make", "-C", c.root, "build").CombinedOutput(); err != nil {
+		t.Fatalf("make build: %v\n%s", err, out)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			logs, _ := c.try("logs", "--tail", "60")
+			t.Logf("containers:\n%s", logs)
+		}
+		if out, err := c.try("down", "--volumes", "--rmi", "local"); err != nil {
+			t.Errorf("down: %v\n%s", err, out)
+		}
+	})
+	c.run("up", "-d", "--build")
+	for i := range 3 {
+		c.waitReady(i + 1)
+	}
+	c.put(2, "greeting", "hello")
+	c.get(3, "greeting", "hello")
+
+	c.run("kill", "-s", "SIGKILL", "n1")
+	c.get(2, "greeting", "hello")
+	c.put(3, "second", "written with n1 down")
+	c.run("start", "n1")
+	c.waitReady(1)
+	c.get(1, "second", "written with n1 down")
+
+	before := c.members(1)
+	c.run("rm", "--stop", "--force", "n3")
+	volume := strings.TrimSpace(c.volumeOf("n3"))
+	if out, err := exec.Command("docker", "volume", "rm", volume).CombinedOutput(); err != nil {
+		t.Fatalf("remove volume of n3: %v %s", err, out)
+	}
+	c.run("up", "-d", "n3")
+	c.waitReady(3)
+	poll(t, 60*time.Second, "n3 votes again", func() error {
+		if after := c.members(1); after != before {
+			return fmt.Errorf("members: %s, before: %s", after, before)
+		}
+		return nil
+	})
+	c.get(3, "second", "written with n1 down")
+}
+
+func (c *compose) url(node int, path string) string {
+	return fmt.Sprintf("http://127.0.0.1:%d%s", 8000+node, path)
+}
+
+func (c *compose) waitReady(node int) {
+	c.t.Helper()
+	poll(c.t, 60*time.Second, fmt.Sprintf("n%d is ready", node), func() error {
+		resp, err := http.Get(c.url(node, "/readyz"))
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			return fmt.Errorf("%s", resp.Status)
+		}
+		return nil
+	})
+}
+
+// put writes and tries again only what the server says was not done.
+func (c *compose) put(node int, key, value string) {
+	c.t.Helper()
+	poll(c.t, 30*time.Second, "put "+key, func() error {
+		req, err := http.NewRequest(http.MethodPut, c.url(node, "/kv/"+key), strings.NewReader(value))
+		if err != nil {
+			return err
+		}
+		resp, err := do(req)
+		if err == nil && resp.StatusCode != http.StatusCreated && resp.StatusCode != http.StatusNoContent {
+			err = fmt.Errorf("%s", resp.Status)
+		}
+		return err
+	})
+}
+
+func (c *compose) get(node int, key, want string) {
+	c.t.Helper()
+	poll(c.t, 30*time.Second, "get "+key, func() error {
+		resp, err := http.Get(c.url(node, "/kv/"+key))
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err == nil && string(body) != want {
+			err = fmt.Errorf("%s %q", resp.Status, body)
+		}
+		return err
+	})
+}
+
+// members lists the voters as a node sees them.
+func (c *compose) members(node int) string {
+	c.t.Helper()
+	out, err := c.try("exec", "-T", fmt.Sprintf("n%d", node), "/kvorum", "members")
+	if err != nil {
+		c.t.Logf("members: %v %s", err, out)
+	}
+	return out
+}
+
+// volumeOf returns the name of a node's volume.
+func (c *compose) volumeOf(node string) string {
+	c.t.Helper()
+	project := c.argv[len(c.argv)-1]
+	out, err := exec.Command("docker", "volume", "ls", "--quiet", "--filter", "name="+project+"_"+node).Output()
+	if err != nil {
+		c.t.Fatalf("volumes: %v", err)
+	}
+	return string(out)
+}

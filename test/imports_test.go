@@ -1,0 +1,119 @@
+package test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/kvorum/kvorum/"
+
+// bigFive are the libraries that only some packages may know of.
+var bigFive = []string{
+	"github.com/hashicorp/raft",
+	"github.com/hashicorp/raft-boltdb",
+	"github.com/hashicorp/memberlist",
+	"github.com/gorilla/mux",
+	"github.com/spf13/cobra",
+}
+
+// allowed lists, for each package, which of ours and of the big five it may
+// import ("ARCHITECTURE.md, Packages"). A package below another one may import
+// what its parent may, and its parent.
+var allowed = map[string][]string{
+	"wal":            {},
+	"store":          {"wal"},
+	"internal/entry": {"github.com/hashicorp/raft"},
+	"fsm":            {"store", "github.com/hashicorp/raft"},
+	"transport":      {"internal/entry", "github.com/hashicorp/raft"},
+	"cluster": {
+		"fsm", "store", "wal", "transport", "internal/entry",
+		"github.com/hashicorp/raft", "github.com/hashicorp/raft-boltdb", "github.com/hashicorp/memberlist",
+	},
+	"httpapi": {"store", "cluster", "github.com/gorilla/mux"},
+}
+
+// unbounded may import everything.
+var unbounded = []string{"cmd", "test"}
+
+// goPackage is what `go list -json` says of a package.
+type goPackage struct {
+	ImportPath string
+	Imports    []string
+}
+
+// TestImports fails on an import that the architecture does not allow, so that
+// packages can't grow together unnoticed.
+func TestImports(t *testing.T) {
+	seen := map[string]bool{}
+	for _, p := range listPackages(t) {
+		name := strings.TrimPrefix(p.ImportPath, module)
+		if root, _, _ := strings.Cut(name, "/"); slices.Contains(unbounded, root) {
+			continue
+		}
+		owner := ruleOf(name)
+		if owner == "" {
+			t.Errorf("package %s is not in the table of packages", name)
+			continue
+		}
+		seen[owner] = true
+		for _, imported := range p.Imports {
+			if !mayImport(owner, imported) {
+				t.Errorf("package %s may not import %s", name, imported)
+			}
+		}
+	}
+	for owner := range allowed {
+		if !seen[owner] {
+			t.Errorf("package %s is in the table and does not exist", owner)
+		}
+	}
+}
+
+func listPackages(t *testing.T) []goPackage {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", module+"...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var packages []goPackage
+	dec := json.NewDecoder(strings.NewReader(string(out)))
+	for {
+		var p goPackage
+		err := dec.Decode(&p)
+		if errors.Is(err, io.EOF) {
+			return packages
+		}
+		if err != nil {
+			t.Fatalf("go list: %v", err)
+		}
+		packages = append(packages, p)
+	}
+}
+
+// ruleOf returns the table's package that name is or lies below, "" if none.
+func ruleOf(name string) string {
+	for owner := range allowed {
+		if name == owner || strings.HasPrefix(name, owner+"/") {
+			return owner
+		}
+	}
+	return ""
+}
+
+func mayImport(owner, imported string) bool {
+	if ours, ok := strings.CutPrefix(imported, module); ok {
+		target := ruleOf(ours)
+		return target == owner || slices.Contains(allowed[owner], target)
+	}
+	for _, big := range bigFive {
+		if imported == big || strings.HasPrefix(imported, big+"/") {
+			return slices.Contains(allowed[owner], big)
+		}
+	}
+	return true
+}

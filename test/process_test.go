@@ -1,0 +1,322 @@
+package test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/kvorum/kvorum/cluster"
+)
+
+// binary builds the program once for all tests of this package.
+var binary = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "kvorum-test-")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "kvorum")
+	out, err := exec.Command("go", "build", "-o", path, module+"cmd/kvorum").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("build: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+// TestMain removes what binary built.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if built.Load() {
+		if path, err := binary(); err == nil {
+			_ = os.RemoveAll(filepath.Dir(path))
+		}
+	}
+	os.Exit(code)
+}
+
+// built says that binary was called.
+var built atomic.Bool
+
+func mustBinary(t testing.TB) string {
+	t.Helper()
+	built.Store(true)
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// hosts counts the loopback addresses that were handed out.
+var hosts atomic.Uint32
+
+// loopback returns an address of 127.0.0.0/8 that no other test uses. Each
+// process of the tests takes its own second and third byte from its id, so
+// packages tested at the same time don't meet either.
+func loopback() string {
+	pid, n := os.Getpid(), hosts.Add(1)
+	return fmt.Sprintf("127.%d.%d.%d", 1+pid%250, pid/250%250, n%250+2)
+}
+
+// proc is one server process, or its place while it is down.
+type proc struct {
+	name, ip, dir string
+	extra         []string
+	logs          *syncBuffer
+
+	cmd    *exec.Cmd
+	exited chan struct{} // closed when cmd has ended
+	err    error         // of cmd, set before exited is closed
+}
+
+func (p *proc) http() string { return net.JoinHostPort(p.ip, "8001") }
+
+// procs is a cluster of server processes.
+type procs []*proc
+
+// newProcs starts n servers that form one cluster, and ends them with the test.
+func newProcs(t testing.TB, n int, extra ...string) procs {
+	t.Helper()
+	var ps procs
+	var seeds []string
+	for i := range n {
+		p := &proc{name: fmt.Sprintf("n%d", i+1), ip: loopback(), dir: filepath.Join(t.TempDir(), "data"), logs: new(syncBuffer)}
+		ps = append(ps, p)
+		seeds = append(seeds, net.JoinHostPort(p.ip, "6001"))
+	}
+	for _, p := range ps {
+		p.extra = append([]string{"--bootstrap-expect", fmt.Sprint(n), "--join", strings.Join(seeds, ",")}, extra...)
+		p.start(t)
+	}
+	t.Cleanup(func() {
+		for _, p := range ps {
+			p.kill()
+			if t.Failed() {
+				t.Logf("log of %s:\n%s", p.name, p.logs.tail(6000))
+			}
+		}
+	})
+	ps.waitReady(t)
+	return ps
+}
+
+func (p *proc) args() []string {
+	return append([]string{
+		"server", "--id", p.name, "--data-dir", p.dir,
+		"--http-addr", p.http(), "--peer-addr", net.JoinHostPort(p.ip, "7001"), "--gossip-addr", net.JoinHostPort(p.ip, "6001"),
+	}, p.extra...)
+}
+
+// start runs the server; it must not be running.
+func (p *proc) start(t testing.TB) {
+	t.Helper()
+	p.cmd = exec.Command(mustBinary(t), p.args()...)
+	p.cmd.Stdout, p.cmd.Stderr = p.logs, p.logs
+	p.exited = make(chan struct{})
+	if err := p.cmd.Start(); err != nil {
+		t.Fatalf("start %s: %v", p.name, err)
+	}
+	go func(cmd *exec.Cmd, exited chan struct{}) {
+		p.err = cmd.Wait()
+		close(exited)
+	}(p.cmd, p.exited)
+}
+
+// kill ends the server with SIGKILL and waits for its end.
+func (p *proc) kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.exited
+}
+
+// stop ends the server with SIGTERM and returns how it exited.
+func (p *proc) stop(t testing.TB) error {
+	t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatalf("stop %s: %v", p.name, err)
+	}
+	return p.wait(t, 20*time.Second)
+}
+
+// wait waits for the server's own end.
+func (p *proc) wait(t testing.TB, limit time.Duration) error {
+	t.Helper()
+	select {
+	case <-p.exited:
+		return p.err
+	case <-time.After(limit):
+		t.Fatalf("%s did not end in %v; its log:\n%s", p.name, limit, p.logs.tail(4000))
+		return nil
+	}
+}
+
+// waitReady waits until every running server can serve.
+func (ps procs) waitReady(t testing.TB) {
+	t.Helper()
+	for _, p := range ps {
+		poll(t, 60*time.Second, p.name+" is ready", func() error {
+			resp, err := http.Get("http://" + p.http() + "/readyz")
+			if err != nil {
+				return err
+			}
+			defer resp.Body.Close()
+			if resp.StatusCode != http.StatusOK {
+				body, _ := io.ReadAll(resp.Body)
+				return fmt.Errorf("%s: %s", resp.Status, body)
+			}
+			return nil
+		})
+	}
+}
+
+func (p *proc) status() (cluster.Status, error) {
+	var s cluster.Status
+	resp, err := http.Get("http://" + p.http() + "/status")
+	if err != nil {
+		return s, err
+	}
+	defer resp.Body.Close()
+	return s, json.NewDecoder(resp.Body).Decode(&s)
+}
+
+// leader returns the process that leads, which all others must agree on.
+func (ps procs) leader(t testing.TB) *proc {
+	t.Helper()
+	var leader *proc
+	poll(t, 30*time.Second, "all agree on a leader", func() error {
+		names := map[string]bool{}
+		for _, p := range ps {
+			s, err := p.status()
+			if err != nil {
+				return err
+			}
+			if s.Leader == nil {
+				return fmt.Errorf("%s knows no leader", p.name)
+			}
+			names[s.Leader.ID] = true
+			if s.Leader.ID == p.name {
+				leader = p
+			}
+		}
+		if len(names) != 1 || leader == nil {
+			return fmt.Errorf("leaders: %v", names)
+		}
+		return nil
+	})
+	return leader
+}
+
+// followers returns the servers that don't lead.
+func (ps procs) followers(t testing.TB) procs {
+	leader := ps.leader(t)
+	return slices.DeleteFunc(slices.Clone(ps), func(p *proc) bool { return p == leader })
+}
+
+// kvorum runs a command of the program to its end.
+func kvorum(t testing.TB, args ...string) (stdout, stderr string, err error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, mustBinary(t), args...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err = cmd.Run()
+	return out.String(), errs.String(), err
+}
+
+// keyURL returns the URL of a key on p; every byte of the key survives in it.
+func (p *proc) keyURL(key string) string {
+	return "http://" + p.http() + "/kv/" + url.PathEscape(key)
+}
+
+func (p *proc) put(key, value string) (*http.Response, error) {
+	req, err := http.NewRequest(http.MethodPut, p.keyURL(key), strings.NewReader(value))
+	if err != nil {
+		return nil, err
+	}
+	return do(req)
+}
+
+func (p *proc) get(key, query string) (*http.Response, string, error) {
+	req, err := http.NewRequest(http.MethodGet, p.keyURL(key)+query, nil)
+	if err != nil {
+		return nil, "", err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return resp, string(body), err
+}
+
+// do sends req and throws the body away.
+func do(req *http.Request) (*http.Response, error) {
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	_, err = io.Copy(io.Discard, resp.Body)
+	return resp, err
+}
+
+// poll calls cond until it returns nil, and fails the test after limit.
+func poll(t testing.TB, limit time.Duration, what string, cond func() error) {
+	t.Helper()
+	deadline := time.Now().Add(limit)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := cond()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("waited %v until %s: %v", limit, what, err)
+		}
+		select {
+		case <-tick.C:
+		case <-t.Context().Done():
+			t.Fatal(errors.Join(t.Context().Err(), err))
+		}
+	}
+}
+
+// syncBuffer collects what several writers write.
+type syncBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+func (b *syncBuffer) tail(n int) string {
+	s := b.String()
+	return s[max(0, len(s)-n):]
+}
