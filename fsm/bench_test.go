@@ -1,0 +1,94 @@
+package fsm_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"testing"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/kvorum/kvorum/fsm"
+)
+
+// BenchmarkFSM_Apply applies entries of 256 puts with values of 100 bytes.
+func BenchmarkFSM_Apply(b *testing.B) {
+	for _, n := range []int{10_000, 1_000_000} {
+		b.Run(fmt.Sprintf("keys=%d", n), func(b *testing.B) {
+			f := filled(n)
+			const perEntry = 256
+			value := string(make([]byte, 100))
+			var logs []*raft.Log
+			for i := range 64 {
+				commands := make([]fsm.Command, perEntry)
+				for j := range commands {
+					commands[j] = putCmd(benchKey((i*perEntry+j)*7919%n), value)
+				}
+				logs = append(logs, entry(0, 1, 0, commands...))
+			}
+			index := f.AppliedIndex()
+			b.ReportAllocs()
+			for b.Loop() {
+				index++
+				l := logs[index%uint64(len(logs))]
+				l.Index = index
+				f.Apply(l)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/perEntry, "ns/command")
+		})
+	}
+}
+
+// BenchmarkFSM_Snapshot marks, writes and restores a state of a million keys.
+func BenchmarkFSM_Snapshot(b *testing.B) {
+	f := filled(1_000_000)
+	var snapshot memSink
+	persist := func() {
+		s, err := f.Snapshot()
+		if err != nil {
+			b.Fatal(err)
+		}
+		snapshot.Reset()
+		if err := s.Persist(&snapshot); err != nil {
+			b.Fatal(err)
+		}
+		s.Release()
+	}
+	b.Run("mark", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := f.Snapshot(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("persist", func(b *testing.B) {
+		for b.Loop() {
+			persist()
+		}
+	})
+	b.Run("restore", func(b *testing.B) {
+		persist()
+		into := fsm.New(fsm.Config{})
+		for b.Loop() {
+			if err := into.Restore(io.NopCloser(bytes.NewReader(snapshot.Bytes()))); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+func benchKey(i int) string { return fmt.Sprintf("key-%012d", i) }
+
+// filled returns an FSM with n keys of 16 bytes and values of 100.
+func filled(n int) *fsm.FSM {
+	f := fsm.New(fsm.Config{})
+	value := string(make([]byte, 100))
+	for i := 0; i < n; {
+		var commands []fsm.Command
+		for ; i < n && len(commands) < 1000; i++ {
+			commands = append(commands, putCmd(benchKey(i), value))
+		}
+		f.Apply(entry(f.AppliedIndex()+1, 1, 0, commands...))
+	}
+	return f
+}

@@ -1,0 +1,188 @@
+package fsm
+
+import (
+	"context"
+	"iter"
+	"log/slog"
+	"maps"
+	"sync"
+	"sync/atomic"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/kvorum/kvorum/store"
+)
+
+// Config configures New. The zero value works.
+type Config struct {
+	// Shards is the number of shards of the map; see store.NewShardedMap.
+	Shards int
+	// OnFatal is called, once and on the goroutine that applies, with an
+	// *EntryError when a log entry can't be applied. The state machine applies
+	// nothing more and its Apply does not return before Close: the node must
+	// stop. May be nil, and then the error is logged.
+	OnFatal func(error)
+	// Logger defaults to one that discards.
+	Logger *slog.Logger
+}
+
+// FSM is the replicated state machine. Raft calls Apply, ApplyBatch, Snapshot
+// and Restore, from one goroutine; everything else may be called from any.
+type FSM struct {
+	onFatal func(error)
+	logger  *slog.Logger
+	shards  int
+
+	// state is what readers see. Its items change in place; Restore, and what
+	// changes the rest, puts another one in its place.
+	state atomic.Pointer[state]
+
+	// mu is held for the whole of an entry and of the swap in a restore, so that
+	// who holds it sees state and the numbers below between two entries.
+	mu sync.Mutex
+
+	// The numbers are written under mu once the whole entry is applied, in this
+	// order, so that who reads one before the state sees that much at least.
+	revision     atomic.Uint64
+	clock        atomic.Int64
+	appliedTerm  atomic.Uint64
+	appliedIndex atomic.Uint64
+
+	waiters waiters
+
+	closeOnce sync.Once
+	closed    chan struct{} // closed by Close
+}
+
+var _ raft.BatchingFSM = (*FSM)(nil)
+
+// state is what a restore replaces as a whole.
+type state struct {
+	items   *store.ShardedMap
+	retired map[string]struct{} // never modified
+}
+
+// New returns an empty state machine.
+func New(cfg Config) *FSM {
+	f := &FSM{
+		onFatal: cfg.OnFatal,
+		logger:  cfg.Logger,
+		shards:  cfg.Shards,
+		closed:  make(chan struct{}),
+	}
+	if f.logger == nil {
+		f.logger = slog.New(slog.DiscardHandler)
+	}
+	if f.onFatal == nil {
+		f.onFatal = func(err error) { f.logger.Error("state machine stopped", "err", err) }
+	}
+	f.state.Store(&state{items: store.NewShardedMap(f.shards)})
+	return f
+}
+
+// Close wakes everybody in WaitApplied with ErrClosed, and lets an Apply that
+// stopped at a fatal error return. Nothing is applied from then on; reads go on
+// to see the last state. It is idempotent and always returns nil.
+func (f *FSM) Close() error {
+	f.closeOnce.Do(func() { close(f.closed) })
+	return nil
+}
+
+// AppliedIndex returns the index of the last log entry whose whole effect reads
+// see. Entries that raft keeps to itself (no-ops, barriers) don't advance it.
+func (f *FSM) AppliedIndex() uint64 { return f.appliedIndex.Load() }
+
+// AppliedTerm returns the term of the entry at AppliedIndex.
+func (f *FSM) AppliedTerm() uint64 { return f.appliedTerm.Load() }
+
+// Revision returns the revision of the last change to a key. A Get that begins
+// later sees that change.
+func (f *FSM) Revision() uint64 { return f.revision.Load() }
+
+// Clock returns the cluster clock: the greatest stamp of an applied batch, in
+// nanoseconds since the Unix epoch, 0 before the first.
+func (f *FSM) Clock() int64 { return f.clock.Load() }
+
+// Get returns the Item of key and whether there is one. Its Value must not be
+// modified.
+func (f *FSM) Get(key string) (store.Item, bool) { return f.state.Load().items.Get(key) }
+
+// Len returns the number of keys.
+func (f *FSM) Len() int { return f.state.Load().items.Len() }
+
+// Size returns the number of bytes that all keys and values have.
+func (f *FSM) Size() int64 { return f.state.Load().items.Size() }
+
+// Retired reports whether an applied OpRetire named id.
+func (f *FSM) Retired(id string) bool {
+	_, ok := f.state.Load().retired[id]
+	return ok
+}
+
+// View returns the keys as they are between two log entries.
+func (f *FSM) View() View {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return View{
+		Revision:     f.revision.Load(),
+		AppliedIndex: f.appliedIndex.Load(),
+		items:        f.state.Load().items.View(),
+	}
+}
+
+// WaitApplied returns nil once AppliedIndex is at least index. Else it returns
+// ErrClosed, or the context's error.
+func (f *FSM) WaitApplied(ctx context.Context, index uint64) error {
+	if f.appliedIndex.Load() >= index {
+		return nil
+	}
+	w, ok := f.waiters.add(index, &f.appliedIndex)
+	if !ok {
+		return nil
+	}
+	select {
+	case <-w.reached:
+		return nil
+	case <-ctx.Done():
+		f.waiters.remove(w)
+		return ctx.Err()
+	case <-f.closed:
+		f.waiters.remove(w)
+		return ErrClosed
+	}
+}
+
+// View is a frozen view of all keys after one log entry. The zero value is empty.
+type View struct {
+	Revision     uint64 // of the last change that the view shows
+	AppliedIndex uint64 // of the last entry that the view shows
+	items        *store.View
+}
+
+// All yields the Items whose keys begin with prefix and are at or after start,
+// in byte order of their keys. It costs by what it yields.
+func (v View) All(prefix, start string) iter.Seq[store.Item] {
+	if v.items == nil {
+		return func(func(store.Item) bool) {}
+	}
+	return v.items.All(prefix, start)
+}
+
+// Len returns the number of keys.
+func (v View) Len() int {
+	if v.items == nil {
+		return 0
+	}
+	return v.items.Len()
+}
+
+// retire returns the state with id among the retired ones.
+func (s *state) retire(id string) *state {
+	if _, ok := s.retired[id]; ok {
+		return s
+	}
+	retired := make(map[string]struct{}, len(s.retired)+1)
+	maps.Copy(retired, s.retired)
+	retired[id] = struct{}{}
+	return &state{items: s.items, retired: retired}
+}

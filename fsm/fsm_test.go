@@ -1,0 +1,602 @@
+package fsm_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/hashicorp/raft"
+	"pgregory.net/rapid"
+
+	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/store"
+)
+
+func TestFSM_Conditions(t *testing.T) {
+	put, del := fsm.OpPut, fsm.OpDelete
+	// The state before each: "k" at revision 1, the store at revision 2.
+	for _, tt := range []struct {
+		name string
+		op   fsm.Op
+		key  string
+		cond fsm.Condition
+		want fsm.Result
+	}{
+		{"PutNone", put, "k", fsm.Condition{}, fsm.Result{Status: fsm.StatusOK, Revision: 3, Current: 3}},
+		{"PutNone/Absent", put, "new", fsm.Condition{}, fsm.Result{Status: fsm.StatusOK, Created: true, Revision: 3, Current: 3}},
+		{"PutAbsent", put, "k", fsm.Condition{Kind: fsm.CondAbsent}, fsm.Result{Status: fsm.StatusConditionFailed, Revision: 2, Current: 1}},
+		{"PutAbsent/Absent", put, "new", fsm.Condition{Kind: fsm.CondAbsent}, fsm.Result{Status: fsm.StatusOK, Created: true, Revision: 3, Current: 3}},
+		{"PutPresent", put, "k", fsm.Condition{Kind: fsm.CondPresent}, fsm.Result{Status: fsm.StatusOK, Revision: 3, Current: 3}},
+		{"PutPresent/Absent", put, "new", fsm.Condition{Kind: fsm.CondPresent}, fsm.Result{Status: fsm.StatusConditionFailed, Revision: 2}},
+		{"PutRevision", put, "k", fsm.Condition{Kind: fsm.CondRevision, Revision: 1}, fsm.Result{Status: fsm.StatusOK, Revision: 3, Current: 3}},
+		{"PutRevision/Other", put, "k", fsm.Condition{Kind: fsm.CondRevision, Revision: 2}, fsm.Result{Status: fsm.StatusConditionFailed, Revision: 2, Current: 1}},
+		{"PutRevision/Absent", put, "new", fsm.Condition{Kind: fsm.CondRevision, Revision: 0}, fsm.Result{Status: fsm.StatusConditionFailed, Revision: 2}},
+		{"DeleteNone", del, "k", fsm.Condition{}, fsm.Result{Status: fsm.StatusOK, Revision: 3}},
+		{"DeleteNone/Absent", del, "new", fsm.Condition{}, fsm.Result{Status: fsm.StatusNotFound, Revision: 2}},
+		{"DeleteAbsent", del, "k", fsm.Condition{Kind: fsm.CondAbsent}, fsm.Result{Status: fsm.StatusConditionFailed, Revision: 2, Current: 1}},
+		{"DeleteAbsent/Absent", del, "new", fsm.Condition{Kind: fsm.CondAbsent}, fsm.Result{Status: fsm.StatusNotFound, Revision: 2}},
+		{"DeletePresent", del, "k", fsm.Condition{Kind: fsm.CondPresent}, fsm.Result{Status: fsm.StatusOK, Revision: 3}},
+		{"DeletePresent/Absent", del, "new", fsm.Condition{Kind: fsm.CondPresent}, fsm.Result{Status: fsm.StatusConditionFailed, Revision: 2}},
+		{"DeleteRevision", del, "k", fsm.Condition{Kind: fsm.CondRevision, Revision: 1}, fsm.Result{Status: fsm.StatusOK, Revision: 3}},
+		{"DeleteRevision/Other", del, "k", fsm.Condition{Kind: fsm.CondRevision, Revision: 3}, fsm.Result{Status: fsm.StatusConditionFailed, Revision: 2, Current: 1}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFSM(t)
+			mustApply(t, f, 1, 0, putCmd("k", "v"), putCmd("other", "v"))
+			before, existed := f.Get(tt.key)
+			got := mustApply(t, f, 2, 0, fsm.Command{Op: tt.op, Key: tt.key, Value: []byte("w"), Cond: tt.cond})
+			if len(got) != 1 || got[0] != tt.want {
+				t.Errorf("got %+v, want %+v", got, tt.want)
+			}
+			after, exists := f.Get(tt.key)
+			switch {
+			case tt.want.Status != fsm.StatusOK:
+				if exists != existed || !equal(after, before) {
+					t.Errorf("got %v after, want %v unchanged", after, before)
+				}
+			case exists != (tt.op == put):
+				t.Errorf("key exists after: got %v, want %v", exists, !exists)
+			case exists && string(after.Value) != "w":
+				t.Errorf("got value %q, want %q", after.Value, "w")
+			}
+			if f.Revision() != tt.want.Revision {
+				t.Errorf("got revision %d, want %d", f.Revision(), tt.want.Revision)
+			}
+		})
+	}
+}
+
+func TestFSM_Revisions(t *testing.T) {
+	f := newFSM(t)
+	results := mustApply(t, f, 7, 0, putCmd("a", "1"), putCmd("a", "2"), delCmd("a"), delCmd("a"), putCmd("a", "3"), putCmd("b", ""))
+	var revisions []uint64
+	for _, r := range results {
+		revisions = append(revisions, r.Revision)
+	}
+	if want := []uint64{1, 2, 3, 3, 4, 5}; !slices.Equal(revisions, want) {
+		t.Errorf("got revisions %v, want %v", revisions, want)
+	}
+	mustApply(t, f, 9, 0, putCmd("a", "4"))
+	for _, want := range []store.Item{
+		{Key: "a", Value: []byte("4"), CreateRevision: 4, ModRevision: 6, Version: 2},
+		{Key: "b", CreateRevision: 5, ModRevision: 5, Version: 1},
+	} {
+		if got, ok := f.Get(want.Key); !ok || !equal(got, want) {
+			t.Errorf("Get(%q): got %+v %v, want %+v", want.Key, got, ok, want)
+		}
+	}
+	if f.Len() != 2 || f.Size() != 3 {
+		t.Errorf("got Len %d, Size %d, want 2, 3", f.Len(), f.Size())
+	}
+}
+
+func TestFSM_Clock(t *testing.T) {
+	f := newFSM(t)
+	for i, tt := range []struct{ stamp, want int64 }{{100, 100}, {50, 100}, {-1, 100}, {101, 101}} {
+		mustApply(t, f, uint64(i+1), tt.stamp, fsm.Command{Op: fsm.OpClock})
+		if got := f.Clock(); got != tt.want {
+			t.Errorf("stamp %d: got clock %d, want %d", tt.stamp, got, tt.want)
+		}
+	}
+	if f.Revision() != 0 {
+		t.Errorf("got revision %d after clock commands, want 0", f.Revision())
+	}
+}
+
+func TestFSM_Retire(t *testing.T) {
+	f := newFSM(t)
+	got := mustApply(t, f, 1, 0, retireCmd("n1.x"), retireCmd("n1.x"), retireCmd("n2.y"))
+	for i, r := range got {
+		if want := (fsm.Result{Status: fsm.StatusOK}); r != want {
+			t.Errorf("result %d: got %+v, want %+v", i, r, want)
+		}
+	}
+	for id, want := range map[string]bool{"n1.x": true, "n2.y": true, "n1": false, "": false} {
+		if got := f.Retired(id); got != want {
+			t.Errorf("Retired(%q): got %v, want %v", id, got, want)
+		}
+	}
+	if f.Revision() != 0 || f.Len() != 0 {
+		t.Errorf("got revision %d and %d keys, want none", f.Revision(), f.Len())
+	}
+}
+
+// What raft hands over besides commands counts as applied, and there is a
+// response for each entry.
+func TestFSM_ApplyBatchResponses(t *testing.T) {
+	f := newFSM(t)
+	responses := f.ApplyBatch([]*raft.Log{
+		entry(1, 3, 0, putCmd("a", "")),
+		{Index: 2, Term: 4, Type: raft.LogConfiguration, Data: []byte("whatever")},
+		entry(5, 4, 0),
+	})
+	if len(responses) != 3 {
+		t.Fatalf("got %d responses, want 3", len(responses))
+	}
+	if got, ok := responses[0].([]fsm.Result); !ok || len(got) != 1 {
+		t.Errorf("command: got %v, want one result", responses[0])
+	}
+	if responses[1] != nil {
+		t.Errorf("configuration: got %v, want nil", responses[1])
+	}
+	if got, ok := responses[2].([]fsm.Result); !ok || len(got) != 0 {
+		t.Errorf("empty batch: got %v, want no results", responses[2])
+	}
+	if f.AppliedIndex() != 5 || f.AppliedTerm() != 4 {
+		t.Errorf("got index %d of term %d, want 5 of 4", f.AppliedIndex(), f.AppliedTerm())
+	}
+}
+
+func TestFSM_StaleEntry(t *testing.T) {
+	f := newFSM(t)
+	mustApply(t, f, 5, 10, putCmd("k", "v"))
+	before := snapshotOf(t, f)
+	for _, l := range []*raft.Log{
+		entry(5, 1, 99, putCmd("k", "again")),
+		entry(4, 9, 99, putCmd("k", "older")),
+		{Index: 5, Term: 9, Type: raft.LogConfiguration},
+		{Index: 5, Term: 9, Type: raft.LogCommand, Data: []byte("garbage")},
+	} {
+		if got := f.Apply(l); got != fsm.ErrStaleEntry {
+			t.Errorf("entry %d of type %v: got response %v, want ErrStaleEntry", l.Index, l.Type, got)
+		}
+	}
+	if !bytes.Equal(snapshotOf(t, f), before) {
+		t.Error("a stale entry changed the state")
+	}
+}
+
+func TestFSM_UndecodableEntryStops(t *testing.T) {
+	newer := fsm.EncodeBatch(nil, fsm.Batch{})
+	newer[0] = 2
+	for _, tt := range []struct {
+		name    string
+		data    []byte
+		version *fsm.VersionError // nil means ErrMalformed
+	}{
+		{"Empty", nil, nil},
+		{"Newer", newer, &fsm.VersionError{What: "command format", Version: 2, Supported: 1}},
+		{"Op", fsm.EncodeBatch(nil, fsm.Batch{Clock: 9, Commands: []fsm.Command{putCmd("bad", ""), {Op: 77}}}),
+			&fsm.VersionError{What: "operation", Version: 77, Supported: byte(fsm.OpRetire)}},
+		{"Condition", fsm.EncodeBatch(nil, fsm.Batch{Clock: 9, Commands: []fsm.Command{putCmd("bad", ""),
+			{Op: fsm.OpPut, Cond: fsm.Condition{Kind: 4}}}}),
+			&fsm.VersionError{What: "condition", Version: 4, Supported: byte(fsm.CondRevision)}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var fatal []error
+				f := fsm.New(fsm.Config{OnFatal: func(err error) { fatal = append(fatal, err) }})
+				var responses []any
+				returned := false
+				go func() {
+					responses = f.ApplyBatch([]*raft.Log{
+						entry(1, 1, 5, putCmd("good", "")),
+						{Index: 2, Term: 6, Type: raft.LogCommand, Data: tt.data},
+						entry(3, 6, 7, putCmd("after", "")),
+					})
+					returned = true
+				}()
+				synctest.Wait()
+				if returned {
+					t.Fatal("ApplyBatch returned before Close")
+				}
+				if len(fatal) != 1 {
+					t.Fatalf("OnFatal was called %d times, want once", len(fatal))
+				}
+				checkEntryError(t, fatal[0], tt.version)
+				if f.AppliedIndex() != 1 || f.Clock() != 5 || f.Len() != 1 {
+					t.Errorf("got index %d, clock %d, %d keys, want 1, 5, 1: the bad entry left a trace", f.AppliedIndex(), f.Clock(), f.Len())
+				}
+
+				f.Close()
+				synctest.Wait()
+				if len(responses) != 3 {
+					t.Fatalf("got %d responses, want 3", len(responses))
+				}
+				if responses[1] != fatal[0] || responses[2] != fsm.ErrClosed {
+					t.Errorf("got responses %v, want the fatal error and ErrClosed", responses[1:])
+				}
+				if got := f.Apply(entry(4, 6, 8, putCmd("later", ""))); got != fsm.ErrClosed {
+					t.Errorf("Apply after Close: got %v, want ErrClosed", got)
+				}
+				if f.Len() != 1 || len(fatal) != 1 {
+					t.Errorf("got %d keys, %d calls of OnFatal after Close, want 1, 1", f.Len(), len(fatal))
+				}
+			})
+		})
+	}
+}
+
+func checkEntryError(t *testing.T, err error, version *fsm.VersionError) {
+	t.Helper()
+	var entryErr *fsm.EntryError
+	if !errors.As(err, &entryErr) || entryErr.Index != 2 || entryErr.Term != 6 {
+		t.Errorf("got %v, want an EntryError for index 2, term 6", err)
+	}
+	var versionErr *fsm.VersionError
+	switch is := errors.As(err, &versionErr); {
+	case version == nil && !errors.Is(err, fsm.ErrMalformed):
+		t.Errorf("got %v, want ErrMalformed", err)
+	case version != nil && (!is || *versionErr != *version):
+		t.Errorf("got %v, want %v", err, version)
+	case version != nil && !strings.Contains(err.Error(), fmt.Sprint(version.Version)):
+		t.Errorf("error %q doesn't name the version", err)
+	}
+}
+
+func TestFSM_WaitApplied(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFSM(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		type outcome struct {
+			name string
+			err  error
+		}
+		outcomes := make(chan outcome, 10)
+		returned := map[string]error{}
+		wait := func(name string, ctx context.Context, index uint64) {
+			go func() { outcomes <- outcome{name, f.WaitApplied(ctx, index)} }()
+		}
+		// settle lets everybody run who can, and returns who came back.
+		settle := func() []string {
+			synctest.Wait()
+			var came []string
+			for len(outcomes) > 0 {
+				o := <-outcomes
+				returned[o.name] = o.err
+				came = append(came, o.name)
+			}
+			slices.Sort(came)
+			return came
+		}
+		check := func(step string, want ...string) {
+			t.Helper()
+			if got := settle(); !slices.Equal(got, want) {
+				t.Errorf("%s: got %v back, want %v", step, got, want)
+			}
+		}
+
+		wait("zero", t.Context(), 0)
+		wait("third", t.Context(), 3)
+		wait("second", t.Context(), 2)
+		wait("second too", t.Context(), 2)
+		wait("cancelled", ctx, 2)
+		wait("twentieth", t.Context(), 20)
+		wait("thirtieth", t.Context(), 30)
+		check("nothing applied", "zero")
+		cancel()
+		check("cancelled", "cancelled")
+		mustApply(t, f, 1, 0, putCmd("k", ""))
+		check("1 applied")
+		f.Apply(&raft.Log{Index: 2, Type: raft.LogConfiguration})
+		check("2 applied", "second", "second too")
+		mustApply(t, f, 4, 0, putCmd("k", ""))
+		check("4 applied", "third")
+		other := newFSM(t)
+		mustApply(t, other, 25, 0)
+		mustRestore(t, f, snapshotOf(t, other))
+		check("25 restored", "twentieth")
+		f.Close()
+		f.Close()
+		check("closed", "thirtieth")
+
+		for name, want := range map[string]error{"zero": nil, "third": nil, "second": nil, "second too": nil,
+			"cancelled": context.Canceled, "twentieth": nil, "thirtieth": fsm.ErrClosed} {
+			if got := returned[name]; !errors.Is(got, want) {
+				t.Errorf("%s: got %v, want %v", name, got, want)
+			}
+		}
+		if err := f.WaitApplied(t.Context(), 25); err != nil {
+			t.Errorf("wait for a reached index after Close: got %v, want nil", err)
+		}
+		if err := f.WaitApplied(t.Context(), 26); !errors.Is(err, fsm.ErrClosed) {
+			t.Errorf("wait for another after Close: got %v, want ErrClosed", err)
+		}
+	})
+}
+
+// A view never shows a part of an entry, and says which one it shows.
+func TestFSM_ViewBetweenEntries(t *testing.T) {
+	f := newFSM(t)
+	const entries, perEntry = 500, 16
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range uint64(entries) {
+			commands := make([]fsm.Command, perEntry)
+			for j := range commands {
+				commands[j] = putCmd(fmt.Sprintf("k%02d", j), fmt.Sprint(i+1))
+			}
+			f.Apply(entry(i+1, 1, 0, commands...))
+		}
+	}()
+	for running := true; running; {
+		select {
+		case <-done:
+			running = false
+		default:
+		}
+		v := f.View()
+		if v.AppliedIndex == 0 {
+			continue
+		}
+		if v.Revision != v.AppliedIndex*perEntry || v.Len() != perEntry {
+			t.Fatalf("got revision %d and %d keys at index %d", v.Revision, v.Len(), v.AppliedIndex)
+		}
+		for it := range v.All("", "") {
+			if string(it.Value) != fmt.Sprint(v.AppliedIndex) {
+				t.Fatalf("%s is %s in a view at index %d", it.Key, it.Value, v.AppliedIndex)
+			}
+		}
+	}
+	<-done
+}
+
+func TestView_Zero(t *testing.T) {
+	var v fsm.View
+	if got := len(slices.Collect(v.All("", ""))); got != 0 || v.Len() != 0 {
+		t.Errorf("got %d items and Len %d, want none", got, v.Len())
+	}
+}
+
+// The same log makes the same bytes, however raft groups its entries and
+// however many shards there are.
+func TestFSM_Deterministic(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var logs []*raft.Log
+		for i, b := range rapid.SliceOfN(batchGen(), 1, 20).Draw(t, "log") {
+			logs = append(logs, entry(uint64(2*i+1), 1, b.Clock, b.Commands...))
+		}
+		one, other := fsm.New(fsm.Config{Shards: 1}), fsm.New(fsm.Config{Shards: 16})
+		var want []any
+		for _, l := range logs {
+			want = append(want, one.Apply(l))
+		}
+		var got []any
+		for rest := logs; len(rest) > 0; {
+			n := rapid.IntRange(1, len(rest)).Draw(t, "group")
+			got = append(got, other.ApplyBatch(rest[:n])...)
+			rest = rest[n:]
+		}
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Fatalf("results differ: got %v, want %v", got, want)
+		}
+		if a, b := snapshotOf(t, one), snapshotOf(t, other); !bytes.Equal(a, b) {
+			t.Fatalf("snapshots differ:\n%x\n%x", a, b)
+		}
+	})
+}
+
+// The state machine does what a plain map does, across snapshots and restores.
+func TestFSM_Model(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		f := fsm.New(fsm.Config{Shards: 4})
+		m := model{items: map[string]store.Item{}, retired: map[string]bool{}}
+		t.Repeat(map[string]func(*rapid.T){
+			"apply": func(t *rapid.T) {
+				b := batchGen().Draw(t, "batch")
+				m.index += rapid.Uint64Range(1, 3).Draw(t, "step")
+				got, want := f.Apply(entry(m.index, 1, b.Clock, b.Commands...)), m.apply(b)
+				if fmt.Sprint(got) != fmt.Sprint(want) {
+					t.Fatalf("got results %v, want %v", got, want)
+				}
+			},
+			"restore": func(t *rapid.T) {
+				snapshot := snapshotOf(t, f)
+				f = fsm.New(fsm.Config{Shards: rapid.IntRange(1, 8).Draw(t, "shards")})
+				f.Apply(entry(1000, 1, 1<<60, putCmd("old", "state"), retireCmd("old")))
+				mustRestore(t, f, snapshot)
+			},
+			"": func(t *rapid.T) { m.check(t, f) },
+		})
+	})
+}
+
+// model is what an FSM must be like.
+type model struct {
+	items    map[string]store.Item
+	retired  map[string]bool
+	index    uint64
+	revision uint64
+	clock    int64
+}
+
+func (m *model) apply(b fsm.Batch) []fsm.Result {
+	m.clock = max(m.clock, b.Clock)
+	results := []fsm.Result{}
+	for _, c := range b.Commands {
+		old, exists := m.items[c.Key]
+		holds := c.Cond.Kind == fsm.CondNone ||
+			c.Cond.Kind == fsm.CondAbsent && !exists ||
+			c.Cond.Kind == fsm.CondPresent && exists ||
+			c.Cond.Kind == fsm.CondRevision && exists && c.Cond.Revision == old.ModRevision
+		r := fsm.Result{Status: fsm.StatusOK}
+		switch {
+		case c.Op == fsm.OpRetire:
+			m.retired[c.Key] = true
+		case c.Op == fsm.OpClock:
+		case !holds:
+			r.Status, r.Current = fsm.StatusConditionFailed, old.ModRevision
+		case c.Op == fsm.OpPut:
+			m.revision++
+			it := store.Item{Key: c.Key, Value: c.Value, CreateRevision: m.revision, ModRevision: m.revision, Version: old.Version + 1}
+			if exists {
+				it.CreateRevision = old.CreateRevision
+			}
+			m.items[c.Key] = it
+			r.Created, r.Current = !exists, m.revision
+		case exists:
+			m.revision++
+			delete(m.items, c.Key)
+		default:
+			r.Status = fsm.StatusNotFound
+		}
+		r.Revision = m.revision
+		results = append(results, r)
+	}
+	return results
+}
+
+func (m *model) check(t *rapid.T, f *fsm.FSM) {
+	if f.AppliedIndex() != m.index || f.Revision() != m.revision || f.Clock() != m.clock {
+		t.Fatalf("got index %d, revision %d, clock %d, want %d, %d, %d",
+			f.AppliedIndex(), f.Revision(), f.Clock(), m.index, m.revision, m.clock)
+	}
+	v := f.View()
+	if v.AppliedIndex != m.index || v.Revision != m.revision || v.Len() != len(m.items) || f.Len() != len(m.items) {
+		t.Fatalf("got view %+v of %d keys, want index %d, revision %d, %d keys", v, v.Len(), m.index, m.revision, len(m.items))
+	}
+	var want []store.Item
+	for _, k := range slices.Sorted(maps.Keys(m.items)) {
+		want = append(want, m.items[k])
+		if got, ok := f.Get(k); !ok || !equal(got, m.items[k]) {
+			t.Fatalf("Get(%q): got %v %v, want %v", k, got, ok, m.items[k])
+		}
+	}
+	if got := slices.Collect(v.All("", "")); !slices.EqualFunc(got, want, equal) {
+		t.Fatalf("got items %v, want %v", got, want)
+	}
+	for _, id := range []string{"", "a", "b", "old"} {
+		if f.Retired(id) != m.retired[id] {
+			t.Fatalf("Retired(%q): got %v, want %v", id, f.Retired(id), m.retired[id])
+		}
+	}
+}
+
+// batchGen makes batches on few keys, so that commands meet each other.
+func batchGen() *rapid.Generator[fsm.Batch] {
+	command := rapid.Custom(func(t *rapid.T) fsm.Command {
+		c := fsm.Command{
+			Op:    rapid.SampledFrom([]fsm.Op{fsm.OpPut, fsm.OpPut, fsm.OpPut, fsm.OpDelete, fsm.OpDelete, fsm.OpClock, fsm.OpRetire}).Draw(t, "op"),
+			Key:   rapid.StringMatching(`[ab]{0,2}`).Draw(t, "key"),
+			Value: rapid.SliceOfN(rapid.Byte(), 0, 5).Draw(t, "value"),
+		}
+		c.Cond.Kind = fsm.ConditionKind(rapid.IntRange(0, 3).Draw(t, "condition"))
+		if c.Cond.Kind == fsm.CondRevision {
+			c.Cond.Revision = rapid.Uint64Range(0, 30).Draw(t, "revision")
+		}
+		return c
+	})
+	return rapid.Custom(func(t *rapid.T) fsm.Batch {
+		return fsm.Batch{
+			Clock:    rapid.Int64Range(-5, 1000).Draw(t, "clock"),
+			Commands: rapid.SliceOfN(command, 0, 6).Draw(t, "commands"),
+		}
+	})
+}
+
+func newFSM(t *testing.T) *fsm.FSM {
+	t.Helper()
+	f := fsm.New(fsm.Config{OnFatal: func(err error) { t.Errorf("OnFatal: %v", err) }})
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+func putCmd(key, value string) fsm.Command {
+	return fsm.Command{Op: fsm.OpPut, Key: key, Value: []byte(value)}
+}
+
+func delCmd(key string) fsm.Command { return fsm.Command{Op: fsm.OpDelete, Key: key} }
+
+func retireCmd(id string) fsm.Command { return fsm.Command{Op: fsm.OpRetire, Key: id} }
+
+func entry(index, term uint64, clock int64, commands ...fsm.Command) *raft.Log {
+	return &raft.Log{
+		Index: index,
+		Term:  term,
+		Type:  raft.LogCommand,
+		Data:  fsm.EncodeBatch(nil, fsm.Batch{Clock: clock, Commands: commands}),
+	}
+}
+
+// tb is what *testing.T and *rapid.T share.
+type tb interface {
+	Helper()
+	Fatalf(format string, args ...any)
+}
+
+func mustApply(t tb, f *fsm.FSM, index uint64, clock int64, commands ...fsm.Command) []fsm.Result {
+	t.Helper()
+	results, ok := f.Apply(entry(index, 1, clock, commands...)).([]fsm.Result)
+	if !ok {
+		t.Fatalf("entry %d was not applied", index)
+	}
+	return results
+}
+
+func snapshotOf(t tb, f *fsm.FSM) []byte {
+	t.Helper()
+	s, err := f.Snapshot()
+	if err != nil {
+		t.Fatalf("Snapshot: %v", err)
+	}
+	defer s.Release()
+	var sink memSink
+	if err := s.Persist(&sink); err != nil {
+		t.Fatalf("Persist: %v", err)
+	}
+	if !sink.closed || sink.cancelled {
+		t.Fatalf("Persist left the sink closed %v, cancelled %v", sink.closed, sink.cancelled)
+	}
+	return sink.Bytes()
+}
+
+func mustRestore(t tb, f *fsm.FSM, snapshot []byte) {
+	t.Helper()
+	if err := f.Restore(io.NopCloser(bytes.NewReader(snapshot))); err != nil {
+		t.Fatalf("Restore: %v", err)
+	}
+}
+
+// memSink is a raft.SnapshotSink in memory.
+type memSink struct {
+	bytes.Buffer
+	closed, cancelled bool
+	writeErr          error // of the write that would pass room
+	room              int
+	closeErr          error
+	cancelErr         error
+}
+
+func (s *memSink) Write(b []byte) (int, error) {
+	if s.writeErr != nil && s.Len()+len(b) > s.room {
+		return 0, s.writeErr
+	}
+	return s.Buffer.Write(b)
+}
+
+func (s *memSink) ID() string    { return "mem" }
+func (s *memSink) Close() error  { s.closed = true; return s.closeErr }
+func (s *memSink) Cancel() error { s.cancelled = true; return s.cancelErr }
+
+func equal(a, b store.Item) bool {
+	return a.Key == b.Key && bytes.Equal(a.Value, b.Value) &&
+		a.CreateRevision == b.CreateRevision && a.ModRevision == b.ModRevision && a.Version == b.Version
+}

@@ -1,0 +1,187 @@
+package fsm
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"maps"
+	"slices"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/kvorum/kvorum/store"
+)
+
+// A snapshot's stream; doc.go has the picture.
+const (
+	snapshotMagic   = "KVSNAP\r" // 7 bytes; the carriage return catches text conversions
+	snapshotVersion = 1
+	preambleLen     = len(snapshotMagic) + 1
+)
+
+// Kinds of block.
+const (
+	blockHeader byte = 1
+	blockItems  byte = 2
+	blockEnd    byte = 3
+)
+
+// Lengths in a block's frame.
+const (
+	blockHeadLen = 5 // kind, payload length
+	blockSumLen  = 4 // CRC32C of all before it in the block
+)
+
+// blockTarget is the payload length at which a block of items is full. An item
+// is never split, so a block may be longer by one item.
+const blockTarget = 256 << 10
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// snapshotHeader is what a snapshot says besides the items.
+type snapshotHeader struct {
+	AppliedIndex uint64
+	AppliedTerm  uint64
+	Revision     uint64
+	Clock        int64
+	Items        uint64
+	Retired      []string // in byte order
+}
+
+// snapshot implements raft.FSMSnapshot.
+type snapshot struct {
+	header snapshotHeader
+	view   *store.View // nil once released
+}
+
+// Snapshot implements raft.FSM. It only marks the state: Persist writes it
+// while entries go on to be applied.
+func (f *FSM) Snapshot() (raft.FSMSnapshot, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := f.state.Load()
+	view := s.items.View()
+	return &snapshot{
+		header: snapshotHeader{
+			AppliedIndex: f.appliedIndex.Load(),
+			AppliedTerm:  f.appliedTerm.Load(),
+			Revision:     f.revision.Load(),
+			Clock:        f.clock.Load(),
+			Items:        uint64(view.Len()),
+			Retired:      slices.Sorted(maps.Keys(s.retired)),
+		},
+		view: view,
+	}, nil
+}
+
+// Persist implements raft.FSMSnapshot. On an error it cancels the sink and
+// returns that error: raft compacts the log after a Persist that returned nil.
+func (s *snapshot) Persist(sink raft.SnapshotSink) error {
+	err := s.write(sink)
+	if err == nil {
+		err = sink.Close()
+	}
+	if err != nil {
+		// What Cancel may say besides must not hide the cause.
+		return errors.Join(fmt.Errorf("write snapshot at index %d: %w", s.header.AppliedIndex, err), sink.Cancel())
+	}
+	return nil
+}
+
+// Release implements raft.FSMSnapshot. It lets go of the state.
+func (s *snapshot) Release() { s.view = nil }
+
+func (s *snapshot) write(w io.Writer) error {
+	if s.view == nil {
+		return errors.New("the snapshot is released")
+	}
+	sw := snapshotWriter{w: w}
+	sw.preamble()
+	sw.header(s.header)
+	for it := range s.view.All("", "") {
+		sw.item(it)
+		if sw.err != nil {
+			return sw.err
+		}
+	}
+	sw.end()
+	return sw.err
+}
+
+// snapshotWriter writes a snapshot's parts in order, a block with each call of
+// Write. Its first error stays, and nothing is written after it.
+type snapshotWriter struct {
+	w     io.Writer
+	err   error
+	block []byte // the block being filled, empty if there is none
+	items uint64
+	sum   uint32 // CRC32C of everything written
+}
+
+func (sw *snapshotWriter) preamble() {
+	sw.write(append([]byte(snapshotMagic), snapshotVersion))
+}
+
+func (sw *snapshotWriter) header(h snapshotHeader) {
+	sw.begin(blockHeader)
+	sw.block = binary.BigEndian.AppendUint64(sw.block, h.AppliedIndex)
+	sw.block = binary.BigEndian.AppendUint64(sw.block, h.AppliedTerm)
+	sw.block = binary.BigEndian.AppendUint64(sw.block, h.Revision)
+	sw.block = binary.BigEndian.AppendUint64(sw.block, uint64(h.Clock))
+	sw.block = binary.BigEndian.AppendUint64(sw.block, h.Items)
+	sw.block = binary.AppendUvarint(sw.block, uint64(len(h.Retired)))
+	for _, id := range h.Retired {
+		sw.block = appendBytes(sw.block, id)
+	}
+	sw.flush()
+}
+
+func (sw *snapshotWriter) item(it store.Item) {
+	if len(sw.block) == 0 {
+		sw.begin(blockItems)
+	}
+	sw.block = appendBytes(sw.block, it.Key)
+	sw.block = appendBytes(sw.block, it.Value)
+	sw.block = binary.AppendUvarint(sw.block, it.CreateRevision)
+	sw.block = binary.AppendUvarint(sw.block, it.ModRevision)
+	sw.block = binary.AppendUvarint(sw.block, it.Version)
+	sw.items++
+	if len(sw.block) >= blockHeadLen+blockTarget {
+		sw.flush()
+	}
+}
+
+func (sw *snapshotWriter) end() {
+	if len(sw.block) > 0 {
+		sw.flush()
+	}
+	sum := sw.sum
+	sw.begin(blockEnd)
+	sw.block = binary.BigEndian.AppendUint64(sw.block, sw.items)
+	sw.block = binary.BigEndian.AppendUint32(sw.block, sum)
+	sw.flush()
+}
+
+// begin starts a block; flush fills in its length.
+func (sw *snapshotWriter) begin(kind byte) {
+	sw.block = append(sw.block[:0], kind, 0, 0, 0, 0)
+}
+
+// flush writes the block. Its length fits 32 bits: an item is at most
+// store.MaxItemSize, and a block has at most one that isn't small.
+func (sw *snapshotWriter) flush() {
+	binary.BigEndian.PutUint32(sw.block[1:], uint32(len(sw.block)-blockHeadLen))
+	sw.block = binary.BigEndian.AppendUint32(sw.block, crc32.Checksum(sw.block, castagnoli))
+	sw.write(sw.block)
+	sw.block = sw.block[:0]
+}
+
+func (sw *snapshotWriter) write(b []byte) {
+	if sw.err != nil {
+		return
+	}
+	sw.sum = crc32.Update(sw.sum, castagnoli, b)
+	_, sw.err = sw.w.Write(b)
+}
