@@ -1,0 +1,104 @@
+package cluster
+
+import (
+	"iter"
+
+	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/store"
+)
+
+// Condition guards a write; see fsm.Condition.
+type Condition = fsm.Condition
+
+// Kinds of Condition.
+const (
+	CondNone     = fsm.CondNone
+	CondAbsent   = fsm.CondAbsent
+	CondPresent  = fsm.CondPresent
+	CondRevision = fsm.CondRevision
+)
+
+// WriteResult is the definite outcome of a Put or Delete.
+type WriteResult struct {
+	// Created says that a put made the key rather than replaced its value.
+	Created bool
+	// Found says, for a delete, that there was such a key.
+	Found bool
+	// ConditionFailed says that the condition did not hold and nothing changed.
+	ConditionFailed bool
+	// Revision is the revision the write took, or the store's where it took none.
+	Revision uint64
+	// Current is the key's modify revision after the command, 0 if it is absent.
+	Current uint64
+}
+
+// Consistency is what a read promises. Its text is the name in the API.
+type Consistency string
+
+// Read levels (architecture: life of a read).
+const (
+	// Linearizable reads see every write that was acknowledged before they began, on any node.
+	Linearizable Consistency = "linearizable"
+	// Stale reads see what this node has applied, at once and without the network.
+	Stale Consistency = "stale"
+)
+
+// ReadResult is the outcome of a Get.
+type ReadResult struct {
+	Item  store.Item // zero where Found is false; Value must not be modified
+	Found bool
+	// Revision is a revision that the answer is at least as new as.
+	Revision uint64
+}
+
+// Listing is a frozen, ordered view of keys at one revision. It costs nothing
+// to hold but the memory of what has changed since.
+type Listing struct {
+	// Revision is the store's revision that the view shows.
+	Revision uint64
+	all      func(prefix, start string) iter.Seq[store.Item]
+}
+
+// NewListing returns a Listing that shows what all yields; all must yield keys
+// in byte order, at or after start and beginning with prefix, and the same at
+// every call.
+func NewListing(revision uint64, all func(prefix, start string) iter.Seq[store.Item]) *Listing {
+	return &Listing{Revision: revision, all: all}
+}
+
+// All yields the keys that begin with prefix, from start on, in byte order.
+func (l *Listing) All(prefix, start string) iter.Seq[store.Item] { return l.all(prefix, start) }
+
+// Status describes a node as GET /status shows it.
+type Status struct {
+	ID           string   `json:"id"`
+	ClusterID    string   `json:"cluster_id"`
+	Role         string   `json:"role"` // leader, follower, candidate, joining
+	Leader       *Leader  `json:"leader"`
+	Term         uint64   `json:"term"`
+	CommitIndex  uint64   `json:"commit_index"`
+	AppliedIndex uint64   `json:"applied_index"`
+	Revision     uint64   `json:"revision"`
+	Members      []Member `json:"members"`
+}
+
+// Leader names the leader that a node knows of.
+type Leader struct {
+	ID       string `json:"id"`
+	HTTPAddr string `json:"http_addr"`
+}
+
+// Member is one server of the cluster's configuration.
+type Member struct {
+	ID       string `json:"id"`
+	PeerAddr string `json:"peer_addr"`
+	HTTPAddr string `json:"http_addr"`
+	Voter    bool   `json:"voter"`
+}
+
+// JoinRequest asks the cluster to add a running node that is in no cluster yet.
+type JoinRequest struct {
+	ID       string `json:"id"`
+	PeerAddr string `json:"peer_addr"`
+	HTTPAddr string `json:"http_addr"`
+}

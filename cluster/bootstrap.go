@@ -1,0 +1,253 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"github.com/kvorum/kvorum/transport"
+	"github.com/kvorum/kvorum/wal"
+)
+
+const (
+	// bootstrapTick is how often a node that is in no cluster looks whom it sees.
+	bootstrapTick = 250 * time.Millisecond
+	// bootstrapCallTimeout bounds asking one node to accept the new cluster.
+	bootstrapCallTimeout = 3 * time.Second
+	// planFormat is the version of the plan's file.
+	planFormat = 1
+)
+
+// bootstrapPlan is a new cluster that is being agreed on. The node with the
+// lowest name makes it, writes it down before anybody is asked, and bootstraps
+// only when every member has durably accepted its cluster id. A member accepts
+// one for good, so two plans can never both succeed; a crash in between goes on
+// with the same plan.
+type bootstrapPlan struct {
+	Cluster string         `json:"cluster"`
+	Members []announcement `json:"members"`
+}
+
+func planPath(dir string) string { return filepath.Join(dir, "bootstrap.json") }
+
+// loadPlan reads the plan that an earlier run left, if any.
+func loadPlan(files wal.FS, dir string) (*bootstrapPlan, error) {
+	plan := new(bootstrapPlan)
+	err := readSealed(files, planPath(dir), planFormat, plan)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read bootstrap plan: %w", err)
+	}
+	return plan, nil
+}
+
+func (p *bootstrapPlan) save(files wal.FS, dir string) error {
+	content, err := sealJSON(planFormat, p)
+	if err == nil {
+		err = wal.WriteFileAtomic(files, planPath(dir), content)
+	}
+	if err != nil {
+		return fmt.Errorf("write bootstrap plan: %w", err)
+	}
+	return nil
+}
+
+// removePlan forgets a plan that has been carried out. A crash before this is
+// durable is harmless: the log then is not empty and the plan is passed over.
+func removePlan(files wal.FS, dir string) error {
+	if err := files.Remove(planPath(dir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove bootstrap plan: %w", err)
+	}
+	return nil
+}
+
+// bootstrapLoop forms a new cluster together with others that expect the same
+// number of nodes, or ends as soon as this node belongs to one.
+func (n *Node) bootstrapLoop(ctx context.Context) {
+	if n.cfg.BootstrapExpect == 0 && n.plan == nil {
+		return
+	}
+	tick := time.NewTicker(bootstrapTick)
+	defer tick.Stop()
+	var before []raft.ServerID
+	for {
+		if n.plan == nil {
+			if n.identity().Cluster != "" {
+				return // accepted another node's plan
+			}
+			before = n.considerPlan(before)
+		}
+		if n.plan != nil {
+			done, err := n.carryOut(ctx, n.plan)
+			if err != nil {
+				n.log.Info("cluster not formed yet", "cluster", n.plan.Cluster, "err", err)
+			}
+			if done {
+				return
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// considerPlan makes a plan if this node has the lowest name of all that
+// expect the same, and has seen the same nodes at its last look, which it returns.
+func (n *Node) considerPlan(before []raft.ServerID) []raft.ServerID {
+	members, err := candidates(n.gossip.members(), n.id(), n.cfg.BootstrapExpect)
+	if err != nil {
+		n.log.Debug("not bootstrapping", "err", err)
+		return nil
+	}
+	seen := make([]raft.ServerID, len(members))
+	for i, m := range members {
+		seen[i] = m.serverID()
+	}
+	if seen[0] != n.id() || !slices.Equal(seen, before) {
+		return seen
+	}
+	plan := &bootstrapPlan{Cluster: newClusterID(), Members: members}
+	if err := n.adopt(plan); err != nil {
+		n.fatal.fail(fmt.Errorf("bootstrap: %w", err))
+	}
+	return seen
+}
+
+// adopt writes the plan down and accepts it as this node's own.
+func (n *Node) adopt(plan *bootstrapPlan) error {
+	if err := plan.save(n.cfg.FS, n.cfg.DataDir); err != nil {
+		return err
+	}
+	if err := n.accept(plan.Cluster); err != nil {
+		return err
+	}
+	n.plan = plan
+	return nil
+}
+
+// candidates returns the expect nodes with the lowest names that would form a
+// cluster, or why there is none to form: too few, a name twice, or a cluster
+// that exists already.
+func candidates(seen map[raft.ServerID]announcement, self raft.ServerID, expect int) ([]announcement, error) {
+	names := make(map[string]bool)
+	var found []announcement
+	for _, a := range seen {
+		if a.Cluster != "" {
+			return nil, fmt.Errorf("%s belongs to cluster %s already", nameOf(a.serverID()), a.Cluster)
+		}
+		if a.Expect != expect {
+			if a.Expect != 0 {
+				return nil, fmt.Errorf("%s expects %d nodes, this one %d", nameOf(a.serverID()), a.Expect, expect)
+			}
+			continue
+		}
+		name := nameOf(a.serverID())
+		if names[name] {
+			return nil, fmt.Errorf("two nodes are named %s", name)
+		}
+		names[name] = true
+		found = append(found, a)
+	}
+	if _, ok := seen[self]; !ok || len(found) < expect {
+		return nil, fmt.Errorf("%d of %d nodes found", len(found), expect)
+	}
+	slices.SortFunc(found, func(a, b announcement) int {
+		return strings.Compare(nameOf(a.serverID()), nameOf(b.serverID()))
+	})
+	return found[:expect], nil
+}
+
+// carryOut asks every member to accept the plan and bootstraps raft once all
+// have. It reports true when there is nothing left to do.
+func (n *Node) carryOut(ctx context.Context, plan *bootstrapPlan) (bool, error) {
+	r, err := n.joined()
+	if err != nil {
+		return false, err
+	}
+	if r.raft.LastIndex() > 0 {
+		return true, removePlan(n.cfg.FS, n.cfg.DataDir) // done before a crash
+	}
+	var servers []raft.Server
+	for _, m := range plan.Members {
+		if m.serverID() != r.id {
+			if err := n.invite(ctx, m, plan.Cluster); err != nil {
+				return false, err
+			}
+		}
+		servers = append(servers, raft.Server{ID: m.serverID(), Address: raft.ServerAddress(m.ID), Suffrage: raft.Voter})
+	}
+	if err := r.raft.BootstrapCluster(raft.Configuration{Servers: servers}).Error(); err != nil {
+		return false, fmt.Errorf("bootstrap: %w", err)
+	}
+	n.log.Info("cluster formed", "cluster", plan.Cluster, "members", len(servers))
+	return true, removePlan(n.cfg.FS, n.cfg.DataDir)
+}
+
+// invite asks the node that announced itself as a to accept a cluster id.
+func (n *Node) invite(ctx context.Context, a announcement, cluster string) error {
+	// The newest announcement has the address; the plan may be of an earlier run.
+	if now, ok := n.gossip.members()[a.serverID()]; ok {
+		a = now
+	}
+	peer, err := n.askAccept(ctx, a.PeerAddr, acceptRequest{Cluster: cluster, Name: nameOf(a.serverID())})
+	if err != nil {
+		return err
+	}
+	if peer.ID != a.serverID() {
+		return fmt.Errorf("%w: %s was replaced by %s; if its disk is lost, empty the data directories of all and start over",
+			ErrUnreachable, a.ID, peer.ID)
+	}
+	return nil
+}
+
+// askAccept asks whoever answers at addr to belong to a cluster for good.
+func (n *Node) askAccept(ctx context.Context, addr string, request acceptRequest) (transport.Identity, error) {
+	payload, err := json.Marshal(request)
+	if err != nil {
+		return transport.Identity{}, fmt.Errorf("encode request: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, bootstrapCallTimeout)
+	defer cancel()
+	peer, _, err := n.peers.CallAddr(ctx, addr, kindAccept, payload)
+	if err == nil {
+		n.book.Learn(peer)
+		return peer, nil
+	}
+	var refused *transport.RefusedError
+	if errors.As(err, &refused) && refused.Reason == transport.RefusedOtherCluster {
+		return peer, fmt.Errorf("%w: %s at %s", ErrOtherCluster, request.Name, addr)
+	}
+	var remote *transport.RemoteError
+	if errors.As(err, &remote) {
+		return peer, fromWire(err)
+	}
+	return peer, fmt.Errorf("%w: %s at %s: %w", ErrUnreachable, request.Name, addr, err)
+}
+
+// handleAccept answers another node that asks this one to belong to its cluster.
+func (n *Node) handleAccept(from transport.Identity, payload []byte) ([]byte, error) {
+	var request acceptRequest
+	if err := json.Unmarshal(payload, &request); err != nil || request.Cluster == "" {
+		return nil, &ValidationError{Field: "accept", Reason: "names no cluster"}
+	}
+	if request.Name != n.cfg.Name {
+		return nil, &ValidationError{Field: "id", Reason: fmt.Sprintf("the node at this address is %s, not %s", n.cfg.Name, request.Name)}
+	}
+	if err := n.accept(request.Cluster); err != nil {
+		return nil, err
+	}
+	n.book.Learn(from)
+	return nil, nil
+}

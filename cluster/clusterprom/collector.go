@@ -1,0 +1,86 @@
+// Package clusterprom shows a node's figures to Prometheus.
+//
+// It is apart from package cluster so that embedding a node needs no metrics
+// library. A Collector takes a node's figures anew at every scrape and keeps
+// nothing; it registers nothing by itself.
+package clusterprom
+
+import (
+	"github.com/kvorum/kvorum/cluster"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Source is what a Collector needs of a node; *cluster.Node has it. Stats must
+// be safe for concurrent use.
+type Source interface {
+	Stats() cluster.Stats
+}
+
+// figure is one metric: its description and how it is read.
+type figure struct {
+	desc *prometheus.Desc
+	kind prometheus.ValueType
+	read func(*cluster.Stats) float64
+}
+
+// Collector is a prometheus.Collector of one node. It is safe for concurrent use.
+type Collector struct {
+	source  Source
+	figures []figure
+}
+
+// New returns a Collector of source's figures.
+func New(source Source) *Collector {
+	c := &Collector{source: source}
+	gauge, counter := prometheus.GaugeValue, prometheus.CounterValue
+	c.add("ready", "Whether the node can serve linearizable requests.", gauge, func(s *cluster.Stats) float64 { return truth(s.Ready) })
+	c.add("leader", "Whether the node leads.", gauge, func(s *cluster.Stats) float64 { return truth(s.Leader) })
+	c.add("has_leader", "Whether the node knows a leader.", gauge, func(s *cluster.Stats) float64 { return truth(s.HasLeader) })
+	c.add("term", "Current raft term.", gauge, func(s *cluster.Stats) float64 { return float64(s.Term) })
+	c.add("commit_index", "Greatest log index that the node knows to be committed.", gauge, func(s *cluster.Stats) float64 { return float64(s.CommitIndex) })
+	c.add("applied_index", "Greatest log index that the node's state machine has applied.", gauge, func(s *cluster.Stats) float64 { return float64(s.AppliedIndex) })
+	c.add("revision", "Revision of the node's state machine.", gauge, func(s *cluster.Stats) float64 { return float64(s.Revision) })
+	c.add("keys", "Keys in the node's state machine.", gauge, func(s *cluster.Stats) float64 { return float64(s.Keys) })
+	c.add("state_bytes", "Bytes of keys and values in the node's state machine.", gauge, func(s *cluster.Stats) float64 { return float64(s.Bytes) })
+	c.add("pending_write_bytes", "Bytes of writes that wait or are under way at this node.", gauge, func(s *cluster.Stats) float64 { return float64(s.PendingBytes) })
+	c.addLog(gauge, counter)
+	return c
+}
+
+// addLog adds the figures of the write-ahead log and of the peers' port.
+func (c *Collector) addLog(gauge, counter prometheus.ValueType) {
+	c.add("log_first_index", "Lowest index in the log.", gauge, func(s *cluster.Stats) float64 { return float64(s.Log.FirstIndex) })
+	c.add("log_last_index", "Greatest index in the log.", gauge, func(s *cluster.Stats) float64 { return float64(s.Log.LastIndex) })
+	c.add("log_segments", "Segments of the log.", gauge, func(s *cluster.Stats) float64 { return float64(s.Log.Segments) })
+	c.add("log_disk_bytes", "Bytes that the log's files take.", gauge, func(s *cluster.Stats) float64 { return float64(s.Log.DiskBytes) })
+	c.add("log_appends_total", "Batches appended to the log since the start.", counter, func(s *cluster.Stats) float64 { return float64(s.Log.Appends) })
+	c.add("log_records_total", "Entries appended to the log since the start.", counter, func(s *cluster.Stats) float64 { return float64(s.Log.Records) })
+	c.add("log_syncs_total", "Syncs of the log since the start.", counter, func(s *cluster.Stats) float64 { return float64(s.Log.Syncs) })
+	c.add("log_sync_seconds_total", "Time spent in syncs of the log since the start.", counter, func(s *cluster.Stats) float64 { return s.Log.TotalSync.Seconds() })
+}
+
+func (c *Collector) add(name, help string, kind prometheus.ValueType, read func(*cluster.Stats) float64) {
+	c.figures = append(c.figures, figure{prometheus.NewDesc("kvorum_"+name, help, nil, nil), kind, read})
+}
+
+// Describe implements prometheus.Collector.
+func (c *Collector) Describe(out chan<- *prometheus.Desc) {
+	for _, f := range c.figures {
+		out <- f.desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *Collector) Collect(out chan<- prometheus.Metric) {
+	stats := c.source.Stats()
+	for _, f := range c.figures {
+		out <- prometheus.MustNewConstMetric(f.desc, f.kind, f.read(&stats))
+	}
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,183 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/kvorum/kvorum/wal"
+)
+
+// Limits and defaults of a Config.
+const (
+	// DefaultMaxKeyBytes is the longest key a write may have unless configured otherwise: 1 KiB.
+	DefaultMaxKeyBytes = 1 << 10
+	// DefaultMaxValueBytes is the largest value a write may have unless configured otherwise: 1 MiB.
+	DefaultMaxValueBytes = 1 << 20
+	// LimitMaxKeyBytes is the greatest MaxKeyBytes that may be configured: 4 KiB.
+	LimitMaxKeyBytes = 4 << 10
+	// LimitMaxValueBytes is the greatest MaxValueBytes that may be configured: 64 MiB.
+	LimitMaxValueBytes = 64 << 20
+	// DefaultSnapshotBytes is how much log is written between two snapshots unless configured otherwise: 64 MiB.
+	DefaultSnapshotBytes = 64 << 20
+	// maxAddressBytes bounds an advertised address, so that all of a node's announcement fits a gossip packet.
+	maxAddressBytes = 128
+	// maxBootstrapExpect bounds Config.BootstrapExpect.
+	maxBootstrapExpect = 15
+)
+
+// Timing holds the clocks of the consensus protocol.
+type Timing struct {
+	// Heartbeat is how long a follower waits for its leader before it asks for a pre-vote.
+	Heartbeat time.Duration
+	// Election is how long a candidate waits for votes; at least Heartbeat.
+	Election time.Duration
+	// Lease is how long a leader goes on without hearing of a majority; at most Heartbeat.
+	Lease time.Duration
+	// Commit is how often an idle leader tells its followers how far the log is committed.
+	Commit time.Duration
+}
+
+// DefaultTiming suits a local network: a killed leader is replaced in well
+// under a second. Both survivors of three nodes must have timed out before a
+// pre-vote wins, so the time without a leader is about twice the heartbeat timeout.
+func DefaultTiming() Timing {
+	return Timing{
+		Heartbeat: 350 * time.Millisecond,
+		Election:  350 * time.Millisecond,
+		Lease:     250 * time.Millisecond,
+		Commit:    5 * time.Millisecond,
+	}
+}
+
+// Config configures Open. Name, DataDir, PeerListener, AdvertisePeer,
+// AdvertiseHTTP and GossipAddr are required; the zero value of any other field
+// means its default.
+type Config struct {
+	// Name is the node's name, unique in its cluster: 1 to 64 bytes of letters, digits, '-' and '_'.
+	Name string
+	// DataDir is the directory that holds everything durable; made if missing, locked while open.
+	DataDir string
+	// FS is the filesystem below DataDir; nil is the operating system's.
+	FS wal.FS
+
+	// PeerListener accepts peers' connections; Open owns it, and closes it also when it fails.
+	PeerListener net.Listener
+	// AdvertisePeer and AdvertiseHTTP are the host:port addresses that others reach this node at.
+	// Host names are kept, and resolved at each dial.
+	AdvertisePeer, AdvertiseHTTP string
+	// GossipAddr is the host:port that gossip binds, over UDP and TCP.
+	GossipAddr string
+	// AdvertiseGossip is the host:port that others reach gossip at; empty means GossipAddr.
+	AdvertiseGossip string
+
+	// BootstrapExpect is how many nodes form a new cluster together; 0 means this node waits to be added to one.
+	BootstrapExpect int
+	// Join lists gossip addresses of other nodes; any one that answers is enough.
+	Join []string
+
+	// MaxKeyBytes and MaxValueBytes bound what a write may carry.
+	MaxKeyBytes, MaxValueBytes int
+	// MaxPendingBytes bounds the bytes of writes that wait or are under way at this node; 0 means 256 MiB.
+	MaxPendingBytes int64
+	// SnapshotBytes is how many bytes of log are written between two snapshots.
+	SnapshotBytes int64
+	// Timing holds the clocks of the consensus protocol.
+	Timing Timing
+	// Logger receives what operators should know; nil discards it.
+	Logger *slog.Logger
+}
+
+// withDefaults returns c with every zero field that has a default set to it.
+func (c Config) withDefaults() Config {
+	if c.FS == nil {
+		c.FS = wal.OS()
+	}
+	if c.AdvertiseGossip == "" {
+		c.AdvertiseGossip = c.GossipAddr
+	}
+	if c.MaxKeyBytes == 0 {
+		c.MaxKeyBytes = DefaultMaxKeyBytes
+	}
+	if c.MaxValueBytes == 0 {
+		c.MaxValueBytes = DefaultMaxValueBytes
+	}
+	if c.MaxPendingBytes == 0 {
+		c.MaxPendingBytes = 256 << 20
+	}
+	if c.SnapshotBytes == 0 {
+		c.SnapshotBytes = DefaultSnapshotBytes
+	}
+	if c.Timing == (Timing{}) {
+		c.Timing = DefaultTiming()
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// Validate reports everything that is wrong with c, each as a *ValidationError
+// whose Field is the name of the command line's flag.
+func (c Config) Validate() error {
+	var errs []error
+	bad := func(field, format string, args ...any) {
+		errs = append(errs, &ValidationError{Field: field, Reason: fmt.Sprintf(format, args...)})
+	}
+	if err := validateName(c.Name); err != nil {
+		errs = append(errs, err)
+	}
+	if c.DataDir == "" {
+		bad("data-dir", "is required")
+	}
+	if c.PeerListener == nil {
+		bad("peer-addr", "is required")
+	}
+	if c.GossipAddr == "" {
+		bad("gossip-addr", "is required")
+	}
+	for field, addr := range map[string]string{"advertise-peer-addr": c.AdvertisePeer, "advertise-http-addr": c.AdvertiseHTTP} {
+		if err := validateAddress(field, addr); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	for _, addr := range c.Join {
+		if err := validateAddress("join", addr); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if c.BootstrapExpect < 0 || c.BootstrapExpect > maxBootstrapExpect {
+		bad("bootstrap-expect", "%d is not between 0 and %d", c.BootstrapExpect, maxBootstrapExpect)
+	}
+	if c.BootstrapExpect > 1 && len(c.Join) == 0 {
+		bad("bootstrap-expect", "%d needs --join: without it this node never meets the other %d", c.BootstrapExpect, c.BootstrapExpect-1)
+	}
+	if c.MaxKeyBytes < 0 || c.MaxKeyBytes > LimitMaxKeyBytes {
+		bad("max-key-bytes", "%d is not between 1 and %d", c.MaxKeyBytes, LimitMaxKeyBytes)
+	}
+	if c.MaxValueBytes < 0 || c.MaxValueBytes > LimitMaxValueBytes {
+		bad("max-value-bytes", "%d is not between 1 and %d", c.MaxValueBytes, LimitMaxValueBytes)
+	}
+	return errors.Join(errs...)
+}
+
+// validateAddress says whether addr is a host:port that another node could dial.
+func validateAddress(field, addr string) error {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return &ValidationError{Field: field, Reason: fmt.Sprintf("%q is not host:port", addr)}
+	}
+	if len(addr) > maxAddressBytes {
+		return &ValidationError{Field: field, Reason: "is too long", Size: int64(len(addr)), Limit: maxAddressBytes}
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+		return &ValidationError{Field: field, Reason: fmt.Sprintf("port %q is not between 1 and 65535", port)}
+	}
+	if ip := net.ParseIP(host); host == "" || (ip != nil && ip.IsUnspecified()) {
+		return &ValidationError{Field: field, Reason: fmt.Sprintf("%q names no host that others could reach", addr)}
+	}
+	return nil
+}

@@ -1,0 +1,46 @@
+// Package cluster is one node of a Kvorum cluster: its identity on disk, raft
+// and the stores under it, the way of a write and of a read, finding the other
+// nodes and becoming a member.
+//
+// It knows nothing of HTTP, flags or the environment. Open starts a Node on a
+// data directory; Put, Delete, Get and List are the data, Join and Leave the
+// membership, Status and Stats what to look at, Close the end. A Node that must
+// stop by itself, because a write failed, a file is damaged or it was removed,
+// closes Fatal and tells why by Err; it never ends the process.
+//
+//	listener, err := net.Listen("tcp", "127.0.0.1:7001")
+//	…
+//	node, err := cluster.Open(ctx, cluster.Config{
+//		Name: "n1", DataDir: "data", PeerListener: listener,
+//		AdvertisePeer: "127.0.0.1:7001", AdvertiseHTTP: "127.0.0.1:8001",
+//		GossipAddr: "127.0.0.1:6001", BootstrapExpect: 1,
+//	})
+//	…
+//	result, err := node.Put(ctx, "key", []byte("value"), cluster.Condition{})
+//
+// # Parts
+//
+// A Node is identity, address book, gossip and membership. Once it belongs to a
+// cluster it has a replica: raft with its log, stable and snapshot store, the
+// state machine, the proposer that batches writes and the reader that finds the
+// index at which a read is linearizable.
+//
+// # Promises
+//
+// A Put or Delete that returns nil is on the disks of a majority. One that
+// returns ErrUnknownOutcome happened once or not at all. Any other error means
+// that nothing changed. A linearizable Get or List, on any node, sees every
+// write that was acknowledged before it began; no clock is used for that.
+//
+// # Concurrency
+//
+// All methods of Node are safe for concurrent use. Values given to Put must not
+// be modified afterwards; values that reads return must not be modified.
+//
+// # Identity
+//
+// A node's name is its owner's choice; raft knows it as name + "." +
+// incarnation, the incarnation being random and made with the data directory,
+// so that a node whose disk was lost can't vote or acknowledge under its old
+// self. Raft's addresses are these ids too; the transport looks addresses up.
+package cluster

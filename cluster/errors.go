@@ -1,0 +1,55 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Errors that say a request was not done: nothing changed, and it may be sent again.
+var (
+	// ErrNoLeader is returned when no leader was known, or none could be reached, within the request's time.
+	ErrNoLeader = errors.New("no leader is known")
+	// ErrNotLeader is returned by a node that was asked to act as the leader and is not.
+	ErrNotLeader = errors.New("this node is not the leader")
+	// ErrOverloaded is returned when too many requests or bytes are in flight already.
+	ErrOverloaded = errors.New("too many requests in flight")
+	// ErrNotJoined is returned by a node that is in no cluster yet.
+	ErrNotJoined = errors.New("this node is in no cluster yet")
+	// ErrClosed is returned by a node that is shutting down.
+	ErrClosed = errors.New("this node is shutting down")
+	// ErrBehind is returned by a read whose node could not catch up in time.
+	ErrBehind = errors.New("this node is behind and did not catch up in time")
+)
+
+// ErrUnknownOutcome is returned when a write was sent and its answer was lost:
+// it happened once or not at all.
+var ErrUnknownOutcome = errors.New("outcome unknown: the write may or may not have happened")
+
+// ErrRemoved is the reason a node stops with once it has left, or was removed from, its cluster.
+var ErrRemoved = errors.New("this node is no longer a member of its cluster")
+
+// Errors of membership changes; nothing changed.
+var (
+	// ErrUnknownNode is returned when no member has the given name.
+	ErrUnknownNode = errors.New("no such node in the cluster")
+	// ErrNameTaken is returned when a live member with the joining node's name exists.
+	ErrNameTaken = errors.New("a live member has this name")
+	// ErrOtherCluster is returned when the joining node belongs to another cluster.
+	ErrOtherCluster = errors.New("the node belongs to another cluster")
+	// ErrUnreachable is returned when the joining node did not answer at its address.
+	ErrUnreachable = errors.New("the node could not be reached")
+	// ErrLastVoter is returned when the only voter was asked to leave.
+	ErrLastVoter = errors.New("the only voter of a cluster can't leave it")
+)
+
+// ValidationError is returned for a request or a configuration that can never
+// be carried out as it is: a field is empty, too large or malformed.
+type ValidationError struct {
+	Field  string // what is wrong: "key", "value", "peer-addr"
+	Reason string // why, with the limit
+	Size   int64  // the offending size in bytes, where it is one of size
+	Limit  int64  // the limit in bytes, where it is one of size
+}
+
+// Error implements error.
+func (e *ValidationError) Error() string { return fmt.Sprintf("%s: %s", e.Field, e.Reason) }

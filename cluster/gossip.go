@@ -1,0 +1,289 @@
+package cluster
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+	"github.com/hashicorp/raft"
+	"github.com/kvorum/kvorum/transport"
+)
+
+const (
+	// gossipRetry is how often a node that knows no other tries its seeds.
+	gossipRetry = time.Second
+	// gossipRejoin is how often a node that knows others still asks its seeds, so
+	// that two halves of a divided gossip find each other again.
+	gossipRejoin = 30 * time.Second
+	// gossipUpdateTimeout bounds telling the others that this node's announcement has changed.
+	gossipUpdateTimeout = 5 * time.Second
+)
+
+// announcement is what a node tells the others through gossip. It is a hint:
+// nothing but the address book and the leader's invitations rest on it.
+type announcement struct {
+	ID         string `json:"i"`
+	Cluster    string `json:"c,omitempty"`
+	PeerAddr   string `json:"p"`
+	HTTPAddr   string `json:"h"`
+	Generation uint64 `json:"g"`
+	Expect     int    `json:"e,omitempty"`
+}
+
+func (a announcement) serverID() raft.ServerID { return raft.ServerID(a.ID) }
+
+func (a announcement) identity() transport.Identity {
+	return transport.Identity{
+		ID: a.serverID(), Cluster: a.Cluster, PeerAddr: a.PeerAddr, HTTPAddr: a.HTTPAddr, Generation: a.Generation,
+	}
+}
+
+// gossip finds other nodes and tells them of this one. Under memberlist each
+// process has a name of its own, so a node that restarts at another address is
+// not taken for an impostor while its old self is not yet known to be dead.
+type gossip struct {
+	log   *slog.Logger
+	list  *memberlist.Memberlist
+	seeds []string
+	kick  chan struct{} // one slot; filled whenever members have changed
+
+	// foreign is told when every seed that answers belongs to another cluster.
+	foreign func(error)
+
+	mu      sync.Mutex
+	self    announcement // guarded by mu
+	refused error        // guarded by mu; why the last merge was refused, if it was
+
+	wg sync.WaitGroup
+}
+
+// openGossip binds addr and begins to look for the others at seeds.
+func openGossip(ctx context.Context, cfg Config, self announcement, foreign func(error)) (*gossip, error) {
+	g := &gossip{log: cfg.Logger, seeds: cfg.Join, kick: make(chan struct{}, 1), self: self, foreign: foreign}
+	conf, err := g.memberlistConfig(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if g.list, err = memberlist.Create(conf); err != nil {
+		return nil, fmt.Errorf("listen on gossip address %s: %w", cfg.GossipAddr, err)
+	}
+	g.wg.Go(func() { g.joinLoop(ctx) })
+	return g, nil
+}
+
+func (g *gossip) memberlistConfig(cfg Config) (*memberlist.Config, error) {
+	bindHost, bindPort, err := resolveHostPort(cfg.GossipAddr)
+	if err != nil {
+		return nil, fmt.Errorf("gossip address: %w", err)
+	}
+	advHost, advPort, err := resolveHostPort(cfg.AdvertiseGossip)
+	if err != nil {
+		return nil, fmt.Errorf("advertised gossip address: %w", err)
+	}
+	suffix := make([]byte, 4)
+	if _, err := rand.Read(suffix); err != nil {
+		return nil, fmt.Errorf("name this process: %w", err)
+	}
+	conf := memberlist.DefaultLANConfig()
+	conf.Name = g.self.ID + "/" + hex.EncodeToString(suffix)
+	conf.BindAddr, conf.BindPort = bindHost, bindPort
+	conf.AdvertiseAddr, conf.AdvertisePort = advHost, advPort
+	conf.Label = "kvorum"
+	conf.Logger = gossipLogger(cfg.Logger)
+	conf.Delegate = gossipDelegate{g}
+	conf.Events = gossipEvents{g}
+	conf.Alive = gossipEvents{g}
+	conf.Merge = gossipEvents{g}
+	return conf, nil
+}
+
+// resolveHostPort splits addr and looks its host up: memberlist wants IPs.
+func resolveHostPort(addr string) (ip string, port int, err error) {
+	host, service, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "", 0, fmt.Errorf("%q is not host:port", addr)
+	}
+	if port, err = strconv.Atoi(service); err != nil {
+		return "", 0, fmt.Errorf("port of %q is not a number", addr)
+	}
+	if host == "" {
+		host = "0.0.0.0"
+	}
+	resolved, err := net.ResolveIPAddr("ip", host)
+	if err != nil {
+		return "", 0, fmt.Errorf("look up %q: %w", host, err)
+	}
+	return resolved.IP.String(), port, nil
+}
+
+// joinLoop asks the seeds until others are known, and now and then after that.
+func (g *gossip) joinLoop(ctx context.Context) {
+	if len(g.seeds) == 0 {
+		return
+	}
+	for {
+		_, err := g.list.Join(g.seeds)
+		alone := g.list.NumMembers() < 2
+		if err != nil && alone {
+			g.log.Info("no other node found yet", "join", g.seeds, "err", err)
+			if refused := g.lastRefused(); refused != nil {
+				g.foreign(refused)
+			}
+		}
+		wait := gossipRejoin
+		if alone {
+			wait = gossipRetry
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// setCluster announces that this node now belongs to a cluster.
+func (g *gossip) setCluster(cluster string) {
+	g.mu.Lock()
+	g.self.Cluster = cluster
+	g.mu.Unlock()
+	if err := g.list.UpdateNode(gossipUpdateTimeout); err != nil {
+		g.log.Warn("gossip not updated", "err", err)
+	}
+}
+
+func (g *gossip) announced() announcement {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.self
+}
+
+func (g *gossip) lastRefused() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.refused
+}
+
+// members returns what live nodes announce, this one included; of several
+// processes with one id the newest.
+func (g *gossip) members() map[raft.ServerID]announcement {
+	newest := make(map[raft.ServerID]announcement)
+	for _, node := range g.list.Members() {
+		a, err := decodeAnnouncement(node.Meta)
+		if err != nil {
+			continue
+		}
+		if old, ok := newest[a.serverID()]; !ok || a.Generation > old.Generation {
+			newest[a.serverID()] = a
+		}
+	}
+	return newest
+}
+
+// close tells the others that this process goes, and ends gossip. The loop's
+// context must have ended.
+func (g *gossip) close() error {
+	err := g.list.Leave(time.Second)
+	err = errors.Join(err, g.list.Shutdown())
+	g.wg.Wait()
+	return err
+}
+
+// addr returns the address that gossip is bound to.
+func (g *gossip) addr() string { return g.list.LocalNode().Address() }
+
+func decodeAnnouncement(meta []byte) (announcement, error) {
+	var a announcement
+	if err := json.Unmarshal(meta, &a); err != nil {
+		return a, fmt.Errorf("announcement: %w", err)
+	}
+	if a.ID == "" || len(a.PeerAddr) > maxAddressBytes || len(a.HTTPAddr) > maxAddressBytes {
+		return a, errors.New("announcement: names no node or too long an address")
+	}
+	return a, nil
+}
+
+// gossipDelegate hands memberlist this node's announcement.
+type gossipDelegate struct{ g *gossip }
+
+// NodeMeta implements memberlist.Delegate. Config.Validate keeps an
+// announcement below limit.
+func (d gossipDelegate) NodeMeta(limit int) []byte {
+	meta, err := json.Marshal(d.g.announced())
+	if err != nil || len(meta) > limit {
+		panic(fmt.Sprintf("cluster: announcement of %d bytes, limit %d: %v", len(meta), limit, err))
+	}
+	return meta
+}
+
+// NotifyMsg implements memberlist.Delegate.
+func (gossipDelegate) NotifyMsg([]byte) {}
+
+// GetBroadcasts implements memberlist.Delegate.
+func (gossipDelegate) GetBroadcasts(int, int) [][]byte { return nil }
+
+// LocalState implements memberlist.Delegate.
+func (gossipDelegate) LocalState(bool) []byte { return nil }
+
+// MergeRemoteState implements memberlist.Delegate.
+func (gossipDelegate) MergeRemoteState([]byte, bool) {}
+
+// gossipEvents turns events into kicks, and keeps nodes of other clusters out.
+// Its methods run under memberlist's locks and must not block.
+type gossipEvents struct{ g *gossip }
+
+// NotifyJoin implements memberlist.EventDelegate.
+func (e gossipEvents) NotifyJoin(*memberlist.Node) { e.changed() }
+
+// NotifyLeave implements memberlist.EventDelegate.
+func (e gossipEvents) NotifyLeave(*memberlist.Node) { e.changed() }
+
+// NotifyUpdate implements memberlist.EventDelegate.
+func (e gossipEvents) NotifyUpdate(*memberlist.Node) { e.changed() }
+
+func (e gossipEvents) changed() {
+	select {
+	case e.g.kick <- struct{}{}:
+	default:
+	}
+}
+
+// NotifyAlive implements memberlist.AliveDelegate.
+func (e gossipEvents) NotifyAlive(peer *memberlist.Node) error { return e.check(peer) }
+
+// NotifyMerge implements memberlist.MergeDelegate.
+func (e gossipEvents) NotifyMerge(peers []*memberlist.Node) error {
+	var err error
+	for _, peer := range peers {
+		if err = e.check(peer); err != nil {
+			break
+		}
+	}
+	e.g.mu.Lock()
+	e.g.refused = err
+	e.g.mu.Unlock()
+	return err
+}
+
+// check refuses a node that belongs to another cluster than this one.
+func (e gossipEvents) check(peer *memberlist.Node) error {
+	a, err := decodeAnnouncement(peer.Meta)
+	if err != nil {
+		return err
+	}
+	self := e.g.announced()
+	if self.Cluster != "" && a.Cluster != "" && a.Cluster != self.Cluster {
+		return fmt.Errorf("%w: %s at %s is of cluster %s, this node of %s",
+			ErrOtherCluster, nameOf(a.serverID()), a.PeerAddr, a.Cluster, self.Cluster)
+	}
+	return nil
+}

@@ -1,0 +1,105 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/kvorum/kvorum/fsm"
+)
+
+// Put sets key to value if cond holds. The value must not be modified
+// afterwards. It returns a *ValidationError, an error that says the write was
+// not done, or ErrUnknownOutcome.
+func (n *Node) Put(ctx context.Context, key string, value []byte, cond Condition) (WriteResult, error) {
+	if err := n.validateKey(key); err != nil {
+		return WriteResult{}, err
+	}
+	if len(value) > n.cfg.MaxValueBytes {
+		return WriteResult{}, &ValidationError{
+			Field: "value", Size: int64(len(value)), Limit: int64(n.cfg.MaxValueBytes),
+			Reason: fmt.Sprintf("has %d bytes, the limit is %d", len(value), n.cfg.MaxValueBytes),
+		}
+	}
+	return n.write(ctx, fsm.Command{Op: fsm.OpPut, Key: key, Value: value, Cond: cond})
+}
+
+// Delete removes key if cond holds; errors are those of Put. A key that does
+// not exist is no error: Found is false.
+func (n *Node) Delete(ctx context.Context, key string, cond Condition) (WriteResult, error) {
+	if err := n.validateKey(key); err != nil {
+		return WriteResult{}, err
+	}
+	return n.write(ctx, fsm.Command{Op: fsm.OpDelete, Key: key, Cond: cond})
+}
+
+func (n *Node) write(ctx context.Context, cmd fsm.Command) (WriteResult, error) {
+	r, err := n.joined()
+	if err != nil {
+		return WriteResult{}, err
+	}
+	results, err := r.proposer.propose(ctx, []fsm.Command{cmd}, false)
+	if err != nil {
+		return WriteResult{}, err
+	}
+	result := results[0]
+	return WriteResult{
+		Created:         result.Created,
+		Found:           result.Status == fsm.StatusOK,
+		ConditionFailed: result.Status == fsm.StatusConditionFailed,
+		Revision:        result.Revision,
+		Current:         result.Current,
+	}, nil
+}
+
+// Get reads one key at the given level. It returns a *ValidationError, or an
+// error of not reaching the leader or catching up with it in time.
+func (n *Node) Get(ctx context.Context, key string, level Consistency) (ReadResult, error) {
+	if err := n.validateKey(key); err != nil {
+		return ReadResult{}, err
+	}
+	r, err := n.atLevel(ctx, level)
+	if err != nil {
+		return ReadResult{}, err
+	}
+	revision := r.fsm.Revision() // before the read, so that the answer is at least as new
+	item, found := r.fsm.Get(key)
+	return ReadResult{Item: item, Found: found, Revision: revision}, nil
+}
+
+// List returns a frozen view of all keys at the given level; errors are those of Get.
+func (n *Node) List(ctx context.Context, level Consistency) (*Listing, error) {
+	r, err := n.atLevel(ctx, level)
+	if err != nil {
+		return nil, err
+	}
+	view := r.fsm.View()
+	return NewListing(view.Revision, view.All), nil
+}
+
+// atLevel waits until this node's state machine may be read at level.
+func (n *Node) atLevel(ctx context.Context, level Consistency) (*replica, error) {
+	r, err := n.joined()
+	if err != nil {
+		return nil, err
+	}
+	switch level {
+	case Stale:
+		return r, nil
+	case Linearizable:
+		return r, r.waitCurrent(ctx)
+	}
+	return nil, &ValidationError{Field: "consistency", Reason: fmt.Sprintf("%q is neither linearizable nor stale", level)}
+}
+
+func (n *Node) validateKey(key string) error {
+	switch {
+	case key == "":
+		return &ValidationError{Field: "key", Reason: "is empty"}
+	case len(key) > n.cfg.MaxKeyBytes:
+		return &ValidationError{
+			Field: "key", Size: int64(len(key)), Limit: int64(n.cfg.MaxKeyBytes),
+			Reason: fmt.Sprintf("has %d bytes, the limit is %d", len(key), n.cfg.MaxKeyBytes),
+		}
+	}
+	return nil
+}

@@ -1,0 +1,322 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/transport"
+)
+
+const (
+	// reconcileTick is how often the leader compares the configuration with what it should be.
+	reconcileTick = time.Second
+	// reconcileTimeout bounds one round of it.
+	reconcileTimeout = 10 * time.Second
+	// configTimeout bounds how long a configuration change may wait for raft to take it.
+	configTimeout = 5 * time.Second
+	// probeTimeout bounds asking a peer how far it is, or whether it lives.
+	probeTimeout = time.Second
+	// maxPromoteLag is how many entries a node may be behind when it becomes a voter.
+	maxPromoteLag = 128
+)
+
+// Join asks the cluster to add a running node that is in no cluster yet, and
+// waits until it votes or ctx ends. Adding a member again is no error. Any
+// node may be asked. It returns a *ValidationError, ErrUnreachable,
+// ErrOtherCluster, ErrNameTaken, or an error of not reaching the leader.
+func (n *Node) Join(ctx context.Context, request JoinRequest) (Member, error) {
+	if err := errors.Join(validateName(request.ID), validateAddress("peer_addr", request.PeerAddr),
+		validateAddress("http_addr", request.HTTPAddr)); err != nil {
+		return Member{}, err
+	}
+	answer, err := n.onLeader(ctx, kindJoin, request)
+	if err != nil {
+		return Member{}, err
+	}
+	var member Member
+	if err := json.Unmarshal(answer, &member); err != nil {
+		return Member{}, fmt.Errorf("answer to join: %w", err)
+	}
+	return member, nil
+}
+
+// Leave removes the member of that name from the cluster, this node where name
+// is empty; a leader hands leadership over first. Any node may be asked. It
+// returns ErrUnknownNode, ErrLastVoter, or an error of not reaching the leader.
+// Once this node itself has left, Fatal is closed with ErrRemoved.
+func (n *Node) Leave(ctx context.Context, name string) error {
+	self := n.identity().Name
+	if name == "" {
+		name = self
+	}
+	if _, err := n.onLeader(ctx, kindLeave, leaveRequest{ID: name}); err != nil {
+		return err
+	}
+	if name == self {
+		n.fatal.fail(ErrRemoved)
+	}
+	return nil
+}
+
+// lead carries out a membership change on the leader, one at a time.
+func (n *Node) lead(ctx context.Context, r *replica, kind transport.Kind, payload []byte) ([]byte, error) {
+	if !r.leading() {
+		return nil, ErrNotLeader
+	}
+	if kind == kindLeave {
+		var request leaveRequest
+		if err := json.Unmarshal(payload, &request); err != nil {
+			return nil, &ValidationError{Field: "id", Reason: "leave request is malformed"}
+		}
+		return nil, n.exclusively(ctx, func() error { return n.remove(ctx, r, request.ID) })
+	}
+	var request JoinRequest
+	if err := json.Unmarshal(payload, &request); err != nil {
+		return nil, &ValidationError{Field: "id", Reason: "join request is malformed"}
+	}
+	var member Member
+	err := n.exclusively(ctx, func() (err error) {
+		member, err = n.add(ctx, r, request)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(member)
+}
+
+// exclusively runs change while no other membership change of this node runs.
+func (n *Node) exclusively(ctx context.Context, change func() error) error {
+	select {
+	case n.changes <- struct{}{}:
+		defer func() { <-n.changes }()
+		return change()
+	case <-ctx.Done():
+		return fmt.Errorf("%w: another membership change is under way: %w", ErrOverloaded, context.Cause(ctx))
+	}
+}
+
+// add makes a running node a member and waits until it votes; what ctx leaves
+// undone, the reconcile loop finishes.
+func (n *Node) add(ctx context.Context, r *replica, request JoinRequest) (Member, error) {
+	id, err := n.addNonvoter(ctx, r, request)
+	if err != nil {
+		return Member{}, err
+	}
+	for {
+		voter, err := n.promote(ctx, r, id)
+		if err != nil && (errors.Is(err, ErrNotLeader) || errors.Is(err, ErrNameTaken)) {
+			return Member{}, err
+		}
+		wait := time.NewTimer(retryDelay)
+		select {
+		case <-wait.C:
+		case <-ctx.Done():
+			wait.Stop()
+		}
+		if voter || ctx.Err() != nil {
+			return Member{ID: request.ID, PeerAddr: request.PeerAddr, HTTPAddr: request.HTTPAddr, Voter: voter}, nil
+		}
+	}
+}
+
+// addNonvoter has the node at request.PeerAddr accept this cluster and adds it
+// as a member that does not vote yet.
+func (n *Node) addNonvoter(ctx context.Context, r *replica, request JoinRequest) (raft.ServerID, error) {
+	peer, err := n.askAccept(ctx, request.PeerAddr, acceptRequest{Cluster: n.identity().Cluster, Name: request.ID})
+	if err != nil {
+		return "", err
+	}
+	if r.fsm.Retired(string(peer.ID)) {
+		return "", fmt.Errorf("%w: %s was removed; empty its data directory to join anew", ErrNameTaken, peer.ID)
+	}
+	for _, s := range r.servers() {
+		if s.ID == peer.ID {
+			return peer.ID, nil
+		}
+		if nameOf(s.ID) == request.ID && n.alive(ctx, s.ID) {
+			return "", fmt.Errorf("%w: %s", ErrNameTaken, s.ID)
+		}
+	}
+	future := r.raft.AddNonvoter(peer.ID, raft.ServerAddress(peer.ID), 0, configTimeout)
+	if err := configError(future.Error()); err != nil {
+		return "", fmt.Errorf("add %s: %w", peer.ID, err)
+	}
+	r.log.Info("member added", "node", peer.ID)
+	return peer.ID, nil
+}
+
+// promote makes a member a voter once it has caught up, and reports whether it
+// is one. Before that it retires earlier incarnations of the same name: a wiped
+// node's old self can never answer again, and would only count against quorum.
+func (n *Node) promote(ctx context.Context, r *replica, id raft.ServerID) (bool, error) {
+	var old []raft.ServerID
+	member := false
+	for _, s := range r.servers() {
+		switch {
+		case s.ID == id && s.Suffrage == raft.Voter:
+			return true, nil
+		case s.ID == id:
+			member = true
+		case nameOf(s.ID) == nameOf(id):
+			old = append(old, s.ID)
+		}
+	}
+	if !member {
+		return false, fmt.Errorf("%w: %s", ErrUnknownNode, id)
+	}
+	if err := n.caughtUp(ctx, r, id); err != nil {
+		return false, err
+	}
+	for _, o := range old {
+		if n.alive(ctx, o) {
+			return false, fmt.Errorf("%w: %s", ErrNameTaken, o)
+		}
+		if err := r.retire(ctx, o); err != nil {
+			return false, err
+		}
+	}
+	if err := configError(r.raft.AddVoter(id, raft.ServerAddress(id), 0, configTimeout).Error()); err != nil {
+		return false, fmt.Errorf("promote %s: %w", id, err)
+	}
+	r.log.Info("member votes", "node", id)
+	return true, nil
+}
+
+// caughtUp returns nil when id has applied nearly all that is committed.
+func (n *Node) caughtUp(ctx context.Context, r *replica, id raft.ServerID) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	committed := r.raft.CommitIndex()
+	answer, err := n.peers.Call(ctx, id, kindInfo, nil)
+	if err != nil {
+		return fmt.Errorf("ask %s how far it is: %w", id, fromWire(err))
+	}
+	var info nodeInfo
+	if err := json.Unmarshal(answer, &info); err != nil {
+		return fmt.Errorf("ask %s how far it is: %w", id, err)
+	}
+	if info.AppliedIndex+maxPromoteLag < committed {
+		return fmt.Errorf("%w: %s has applied %d of %d", ErrBehind, id, info.AppliedIndex, committed)
+	}
+	return nil
+}
+
+// alive says whether the process at id's last address still answers as id.
+func (n *Node) alive(ctx context.Context, id raft.ServerID) bool {
+	addr, ok := n.book.ResolvePeer(id)
+	if !ok {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	peer, err := n.peers.Probe(ctx, addr)
+	return err == nil && peer.ID == id
+}
+
+// remove takes the member of that name out of the configuration, and tells it.
+func (n *Node) remove(ctx context.Context, r *replica, name string) error {
+	var ids []raft.ServerID
+	voters := 0
+	for _, s := range r.servers() {
+		if s.Suffrage == raft.Voter {
+			voters++
+		}
+		if nameOf(s.ID) == name {
+			ids = append(ids, s.ID)
+		}
+	}
+	if len(ids) == 0 {
+		return fmt.Errorf("%w: %q", ErrUnknownNode, name)
+	}
+	if name == n.cfg.Name {
+		if voters == 1 {
+			return ErrLastVoter
+		}
+		// The next leader removes this one: the caller finds it and asks again.
+		return errors.Join(ErrNotLeader, r.transfer(ctx))
+	}
+	for _, id := range ids {
+		if err := r.retire(ctx, id); err != nil {
+			return err
+		}
+		n.tellRemoved(ctx, id)
+	}
+	return nil
+}
+
+// tellRemoved lets a removed node know, if it is there: raft itself may not.
+func (n *Node) tellRemoved(ctx context.Context, id raft.ServerID) {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	if _, err := n.peers.Call(ctx, id, kindRemoved, nil); err != nil {
+		n.log.Info("removed member not reached", "node", id, "err", err)
+	}
+}
+
+// handleRemoved ends this node once a peer says, and its own state machine or
+// the peer's standing as leader confirms, that it is no member any more.
+func (n *Node) handleRemoved(r *replica, from transport.Identity) error {
+	state, _ := r.leaders.current()
+	if state.leader != from.ID && !r.fsm.Retired(string(r.id)) {
+		return fmt.Errorf("%w: %s", ErrNotLeader, from.ID)
+	}
+	n.fatal.fail(ErrRemoved)
+	return nil
+}
+
+// retire removes an incarnation for good: first no node admits it any more,
+// then it leaves the configuration. The reconcile loop finishes the second
+// where this node fails between the two.
+func (r *replica) retire(ctx context.Context, id raft.ServerID) error {
+	if _, err := r.proposer.propose(ctx, []fsm.Command{{Op: fsm.OpRetire, Key: string(id)}}, true); err != nil {
+		return fmt.Errorf("retire %s: %w", id, err)
+	}
+	if err := configError(r.raft.RemoveServer(id, 0, configTimeout).Error()); err != nil {
+		return fmt.Errorf("remove %s: %w", id, err)
+	}
+	r.log.Info("member removed", "node", id)
+	return nil
+}
+
+// transfer hands leadership to the most advanced other voter.
+func (r *replica) transfer(ctx context.Context) error {
+	done := make(chan error, 1)
+	r.wg.Go(func() { done <- r.raft.LeadershipTransfer().Error() })
+	select {
+	case err := <-done:
+		if err != nil {
+			return fmt.Errorf("hand leadership over: %w", err)
+		}
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("hand leadership over: %w", context.Cause(ctx))
+	}
+}
+
+// servers returns the newest configuration, committed or not.
+func (r *replica) servers() []raft.Server {
+	future := r.raft.GetConfiguration()
+	if future.Error() != nil {
+		return nil // raft never fails it
+	}
+	return future.Configuration().Servers
+}
+
+// configError sorts the error of a configuration change as commit does one of a write.
+func configError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrEnqueueTimeout),
+		errors.Is(err, raft.ErrLeadershipTransferInProgress):
+		return fmt.Errorf("%w: %w", ErrNotLeader, err)
+	default:
+		return fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
+	}
+}

@@ -1,0 +1,294 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"github.com/kvorum/kvorum/transport"
+)
+
+const (
+	// transferTimeout bounds handing leadership over when a node stops or leaves.
+	transferTimeout = 3 * time.Second
+	// bookFile is the address book's name below the data directory.
+	bookFile = "peers.json"
+)
+
+// Node is one member of a cluster, or on its way to become one. All methods
+// are safe for concurrent use.
+type Node struct {
+	cfg    Config
+	log    *slog.Logger
+	fatal  *fatal
+	lock   *dirLock
+	book   *addressBook
+	peers  *transport.Transport
+	gossip *gossip
+	plan   *bootstrapPlan // used by bootstrapLoop alone once Open has returned
+
+	// changes is a lock with one slot: one membership change at a time.
+	changes chan struct{}
+	// accepting is a lock with one slot: one decision which cluster this node belongs to.
+	accepting chan struct{}
+
+	// opened is closed when Open has set every field above; peers are answered from then on.
+	opened chan struct{}
+
+	mu      sync.RWMutex
+	ident   identity // guarded by mu
+	replica *replica // guarded by mu; nil while the node is in no cluster
+	closing bool     // guarded by mu
+
+	cancel    context.CancelFunc
+	wg        sync.WaitGroup
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// Open starts a node on cfg.DataDir, which it makes if it is missing. A node
+// that belongs to a cluster serves it again; a new one forms or finds a cluster
+// as cfg says. The errors name what is wrong: a *ValidationError for cfg,
+// ErrDataDirInUse, a *wal.CorruptionError for damaged files, and so on; all
+// that was opened is closed again, cfg.PeerListener included.
+func Open(ctx context.Context, cfg Config) (*Node, error) {
+	cfg = cfg.withDefaults()
+	n := &Node{
+		cfg: cfg, log: cfg.Logger, fatal: newFatal(cfg.Logger),
+		changes: make(chan struct{}, 1), accepting: make(chan struct{}, 1), opened: make(chan struct{}),
+	}
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	n.cancel = cancel
+	if err := n.open(run); err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
+	return n, nil
+}
+
+func (n *Node) open(ctx context.Context) error {
+	if err := n.openIdentity(); err != nil {
+		if n.cfg.PeerListener != nil {
+			err = errors.Join(err, n.cfg.PeerListener.Close())
+		}
+		return err
+	}
+	self := transport.Identity{
+		ID: n.ident.serverID(), Cluster: n.ident.Cluster, Generation: n.book.nextGeneration(n.ident.serverID()),
+		PeerAddr: n.cfg.AdvertisePeer, HTTPAddr: n.cfg.AdvertiseHTTP,
+	}
+	n.book.Learn(self)
+	var err error
+	if n.peers, err = transport.New(transport.Config{
+		Listener: n.cfg.PeerListener, Identity: self, Resolver: n.book,
+		Handler: n.handleRPC, Learn: n.learn, Admit: n.admit, Logger: n.log,
+	}); err != nil {
+		return errors.Join(fmt.Errorf("start peer transport: %w", err), n.cfg.PeerListener.Close())
+	}
+	if n.ident.Cluster != "" {
+		if err := n.startReplica(); err != nil {
+			return err
+		}
+	}
+	if n.gossip, err = openGossip(ctx, n.cfg, announcement{
+		ID: string(self.ID), Cluster: self.Cluster, PeerAddr: self.PeerAddr, HTTPAddr: self.HTTPAddr,
+		Generation: self.Generation, Expect: n.cfg.BootstrapExpect,
+	}, n.foreignSeeds); err != nil {
+		return err
+	}
+	close(n.opened)
+	for _, loop := range []func(context.Context){n.bootstrapLoop, n.learnLoop, n.reconcileLoop} {
+		n.wg.Go(func() { loop(ctx) })
+	}
+	return nil
+}
+
+// openIdentity locks the data directory and reads, or makes up, who this node is.
+// A new incarnation is written down only when it is accepted into a cluster.
+func (n *Node) openIdentity() error {
+	if err := n.cfg.Validate(); err != nil {
+		return err
+	}
+	if err := n.cfg.FS.MkdirAll(n.cfg.DataDir); err != nil {
+		return fmt.Errorf("make data directory %s: %w", n.cfg.DataDir, err)
+	}
+	var err error
+	if n.lock, err = lockDataDir(n.cfg.DataDir); err != nil {
+		return err
+	}
+	ident, found, err := loadIdentity(n.cfg.FS, n.cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	if found && ident.Name != n.cfg.Name {
+		return &ValidationError{Field: "id", Reason: fmt.Sprintf("data directory %s belongs to node %s, not %s", n.cfg.DataDir, ident.Name, n.cfg.Name)}
+	}
+	if !found {
+		ident = identity{Name: n.cfg.Name, Incarnation: newIncarnation(), Format: identityFormat}
+	}
+	n.ident = ident
+	if n.plan, err = loadPlan(n.cfg.FS, n.cfg.DataDir); err != nil {
+		return err
+	}
+	if n.plan != nil && n.plan.Cluster != ident.Cluster {
+		n.plan = nil // written, but not accepted by this node itself: nobody was asked
+	}
+	n.book, err = openAddressBook(n.cfg.FS, filepath.Join(n.cfg.DataDir, bookFile), n.log)
+	return err
+}
+
+// accept makes this node a member of a cluster, for good: a node belongs to one
+// cluster, and says yes to the same one as often as it is asked.
+func (n *Node) accept(cluster string) error {
+	n.accepting <- struct{}{}
+	defer func() { <-n.accepting }()
+	ident := n.identity()
+	switch ident.Cluster {
+	case cluster:
+		return nil
+	case "":
+	default:
+		return fmt.Errorf("%w: %s is of cluster %s, not %s", ErrOtherCluster, ident.Name, ident.Cluster, cluster)
+	}
+	ident.Cluster = cluster
+	if err := writeIdentity(n.cfg.FS, n.cfg.DataDir, ident); err != nil {
+		err = fmt.Errorf("accept cluster %s: %w", cluster, err)
+		n.fatal.fail(err)
+		return err
+	}
+	n.mu.Lock()
+	n.ident = ident
+	n.mu.Unlock()
+	n.peers.SetCluster(cluster)
+	if err := n.startReplica(); err != nil {
+		n.fatal.fail(err)
+		return err
+	}
+	n.log.Info("belongs to a cluster now", "cluster", cluster)
+	n.wg.Go(func() { n.gossip.setCluster(cluster) })
+	return nil
+}
+
+// startReplica opens the consensus half once the node belongs to a cluster.
+// Its caller is Open, or holds the accepting slot.
+func (n *Node) startReplica() error {
+	r, err := openReplica(n.cfg, n.identity(), n.peers, n.fatal)
+	if err != nil {
+		return err
+	}
+	n.mu.Lock()
+	closing := n.closing
+	if !closing {
+		n.replica = r
+	}
+	n.mu.Unlock()
+	if closing {
+		return errors.Join(ErrClosed, r.close(func() error { return nil }))
+	}
+	return nil
+}
+
+// joined returns the replica, or why there is none.
+func (n *Node) joined() (*replica, error) {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	switch {
+	case n.closing:
+		return nil, ErrClosed
+	case n.replica == nil:
+		return nil, ErrNotJoined
+	}
+	return n.replica, nil
+}
+
+// foreignSeeds stops a node that was started on the data directory of another
+// cluster than the one at its seeds, unless it has met its own already.
+func (n *Node) foreignSeeds(err error) {
+	if r, joinErr := n.joined(); joinErr == nil && !r.caughtUp.Load() {
+		n.fatal.fail(fmt.Errorf("data directory %s: %w", n.cfg.DataDir, err))
+	}
+}
+
+func (n *Node) identity() identity {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.ident
+}
+
+// id returns this node's server id, which never changes while it is open.
+func (n *Node) id() raft.ServerID { return n.identity().serverID() }
+
+// Fatal is closed when the node has met something that it must not go on
+// after; Err then tells what. Close is still the owner's to call.
+func (n *Node) Fatal() <-chan struct{} { return n.fatal.done }
+
+// Err returns why Fatal is closed, nil while it is open. ErrRemoved means that
+// the node has left its cluster as it was told to.
+func (n *Node) Err() error { return n.fatal.reason() }
+
+// Ready returns nil when the node can serve linearizable requests, else why not.
+func (n *Node) Ready() error {
+	if err := n.fatal.reason(); err != nil {
+		return err
+	}
+	r, err := n.joined()
+	if err != nil {
+		return err
+	}
+	return r.ready()
+}
+
+// TransferLeadership hands leadership to another voter if this node leads. It
+// returns nil where it does not lead.
+func (n *Node) TransferLeadership(ctx context.Context) error {
+	r, err := n.joined()
+	if err != nil || r.raft.State() != raft.Leader {
+		return nil
+	}
+	return r.transfer(ctx)
+}
+
+// GossipAddr returns the address that gossip is bound to.
+func (n *Node) GossipAddr() string { return n.gossip.addr() }
+
+// Close stops the node and waits until all of it has ended. It does not leave
+// the cluster, and hands leadership over only if TransferLeadership was called
+// before. It is idempotent; later calls return what the first did.
+func (n *Node) Close() error {
+	n.closeOnce.Do(func() { n.closeErr = n.close() })
+	return n.closeErr
+}
+
+// close stops what depends on others before what it depends on.
+func (n *Node) close() error {
+	n.mu.Lock()
+	n.closing = true // requests are refused from here on
+	r := n.replica
+	n.mu.Unlock()
+	n.cancel() // loops of this node make no more changes
+	var errs []error
+	if n.gossip != nil {
+		errs = append(errs, n.gossip.close()) // others learn that this process goes
+	}
+	closePeers := func() error { return nil }
+	if n.peers != nil {
+		closePeers = n.peers.Close
+	}
+	if r != nil {
+		errs = append(errs, r.close(closePeers)) // raft, then its messages, then its files
+	} else {
+		errs = append(errs, closePeers())
+	}
+	n.wg.Wait()
+	if n.book != nil {
+		errs = append(errs, n.book.Close())
+	}
+	if n.lock != nil {
+		errs = append(errs, n.lock.Close()) // last: another process may open the directory now
+	}
+	return errors.Join(errs...)
+}

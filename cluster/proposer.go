@@ -1,0 +1,269 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/kvorum/kvorum/fsm"
+)
+
+// Bounds of one batch and of the queue before it.
+const (
+	// maxBatchBytes is where a batch is full; one larger proposal still goes alone.
+	maxBatchBytes = 1 << 20
+	// maxBatchCommands bounds the commands of one batch.
+	maxBatchCommands = 1024
+	// maxPendingProposals bounds how many proposals wait.
+	maxPendingProposals = 16 << 10
+	// commandOverhead is what a command costs beside its key and value in the byte budget.
+	commandOverhead = 64
+	// retryDelay is the pause after an attempt that changed nothing, unless leadership changes before.
+	retryDelay = 20 * time.Millisecond
+)
+
+// proposer packs all commands that wait into one batch and hands it on: to the
+// log where this node leads, else to the leader. One batch is under way at a
+// time; the sync in progress forms the next one, so no timer is needed.
+//
+// Each proposal ends in exactly one of three ways: its results, an error that
+// says it was not done, or ErrUnknownOutcome. A batch that was definitely not
+// done is tried again until its proposals' contexts end; one whose outcome is
+// unknown never is.
+type proposer struct {
+	queue    chan *proposal
+	pending  atomic.Int64 // bytes of proposals queued or under way
+	maxBytes int64
+	leaders  *leadership
+	route    batchRoute
+}
+
+// batchRoute carries a batch where it belongs. Both methods return nil and as many
+// results as commands, an error matching ErrUnknownOutcome, or any other error
+// for a batch that was definitely not done.
+type batchRoute interface {
+	// leading says whether this node is the leader and has begun its term.
+	leading() bool
+	// apply puts commands into the log as one entry.
+	apply(cmds []fsm.Command) ([]fsm.Result, error)
+	// forward sends commands to the leader.
+	forward(ctx context.Context, cmds []fsm.Command) ([]fsm.Result, error)
+}
+
+// States of a proposal. Its waiter moves it to abandoned; the proposer moves it
+// between waiting and sent.
+const (
+	proposalWaiting int32 = iota
+	proposalSent
+	proposalAbandoned
+)
+
+// proposal is one caller's commands and the place where their results arrive.
+type proposal struct {
+	cmds      []fsm.Command
+	bytes     int64
+	forwarded bool // came from another node: never sent on to a third
+	state     atomic.Int32
+	done      chan proposalResult // one slot
+}
+
+type proposalResult struct {
+	results []fsm.Result
+	err     error
+}
+
+func newProposer(maxBytes int64, leaders *leadership, route batchRoute) *proposer {
+	return &proposer{queue: make(chan *proposal, maxPendingProposals), maxBytes: maxBytes, leaders: leaders, route: route}
+}
+
+// propose has cmds committed and returns one result for each, in order. They
+// stand in one log entry, next to each other, but are not a transaction.
+// forwarded says that they came from another node; then they are refused with
+// ErrNotLeader where this node does not lead.
+func (p *proposer) propose(ctx context.Context, cmds []fsm.Command, forwarded bool) ([]fsm.Result, error) {
+	pr := &proposal{cmds: cmds, forwarded: forwarded, done: make(chan proposalResult, 1)}
+	for _, c := range cmds {
+		pr.bytes += int64(len(c.Key)+len(c.Value)) + commandOverhead
+	}
+	if p.pending.Add(pr.bytes) > p.maxBytes {
+		p.pending.Add(-pr.bytes)
+		return nil, fmt.Errorf("%w: over %d bytes of writes are under way", ErrOverloaded, p.maxBytes)
+	}
+	defer p.pending.Add(-pr.bytes)
+	select {
+	case p.queue <- pr:
+	default:
+		return nil, fmt.Errorf("%w: %d writes are waiting", ErrOverloaded, maxPendingProposals)
+	}
+	select {
+	case r := <-pr.done:
+		return r.results, r.err
+	case <-ctx.Done():
+		return pr.abandon(ctx)
+	}
+}
+
+// abandon ends a proposal whose caller waits no longer.
+func (pr *proposal) abandon(ctx context.Context) ([]fsm.Result, error) {
+	if pr.state.Swap(proposalAbandoned) == proposalWaiting {
+		return nil, fmt.Errorf("%w within the request's time: %w", ErrNoLeader, context.Cause(ctx))
+	}
+	select {
+	case r := <-pr.done: // it ended at the same moment
+		return r.results, r.err
+	default:
+		return nil, fmt.Errorf("%w: %w", ErrUnknownOutcome, context.Cause(ctx))
+	}
+}
+
+// run hands on batches until ctx ends; what then still waits ends with ErrClosed.
+func (p *proposer) run(ctx context.Context) {
+	var held *proposal // taken from the queue, but too large for the batch before
+	for {
+		first := held
+		if held = nil; first == nil {
+			select {
+			case first = <-p.queue:
+			case <-ctx.Done():
+				p.drain()
+				return
+			}
+		}
+		var batch []*proposal
+		batch, held = p.gather(first)
+		p.deliver(ctx, batch)
+		if ctx.Err() != nil && held != nil {
+			held.finish(nil, ErrClosed)
+			held = nil
+		}
+	}
+}
+
+// gather takes what waits, up to the bounds of a batch. The proposal that did
+// not fit any more is returned beside it.
+func (p *proposer) gather(first *proposal) (batch []*proposal, held *proposal) {
+	batch = []*proposal{first}
+	bytes, count := first.bytes, len(first.cmds)
+	for {
+		select {
+		case next := <-p.queue:
+			if bytes+next.bytes > maxBatchBytes || count+len(next.cmds) > maxBatchCommands {
+				return batch, next
+			}
+			batch = append(batch, next)
+			bytes, count = bytes+next.bytes, count+len(next.cmds)
+		default:
+			return batch, nil
+		}
+	}
+}
+
+// deliver tries a batch until it is done, its outcome is unknown, or nobody waits for it.
+func (p *proposer) deliver(ctx context.Context, batch []*proposal) {
+	for {
+		_, changed := p.leaders.current()
+		leading := p.route.leading()
+		sending := claim(batch, leading)
+		if len(sending) == 0 {
+			return
+		}
+		results, err := p.send(ctx, sending, leading)
+		if err == nil {
+			complete(sending, results)
+			return
+		}
+		if invalid := new(ValidationError); errors.Is(err, ErrUnknownOutcome) || errors.As(err, &invalid) {
+			finishAll(sending, err)
+			return
+		}
+		if batch = release(sending); len(batch) == 0 {
+			return
+		}
+		select {
+		case <-changed:
+		case <-time.After(retryDelay):
+		case <-ctx.Done():
+			finishAll(batch, ErrClosed)
+			return
+		}
+	}
+}
+
+func (p *proposer) send(ctx context.Context, batch []*proposal, leading bool) ([]fsm.Result, error) {
+	var cmds []fsm.Command
+	for _, pr := range batch {
+		cmds = append(cmds, pr.cmds...)
+	}
+	var results []fsm.Result
+	var err error
+	if leading {
+		results, err = p.route.apply(cmds)
+	} else {
+		results, err = p.route.forward(ctx, cmds)
+	}
+	if err == nil && len(results) != len(cmds) {
+		return nil, fmt.Errorf("%w: %d results for %d commands", ErrUnknownOutcome, len(results), len(cmds))
+	}
+	return results, err
+}
+
+// drain ends everything that waits once no batch is formed any more.
+func (p *proposer) drain() {
+	for {
+		select {
+		case pr := <-p.queue:
+			pr.finish(nil, ErrClosed)
+		default:
+			return
+		}
+	}
+}
+
+// claim marks the proposals of a batch as sent and drops the abandoned ones. A
+// node that does not lead refuses what another one forwarded to it.
+func claim(batch []*proposal, leading bool) []*proposal {
+	var sending []*proposal
+	for _, pr := range batch {
+		if pr.forwarded && !leading {
+			pr.finish(nil, ErrNotLeader)
+			continue
+		}
+		if pr.state.CompareAndSwap(proposalWaiting, proposalSent) {
+			sending = append(sending, pr)
+		}
+	}
+	return sending
+}
+
+// release takes back a batch that was definitely not done. A proposal whose
+// caller was told 'unknown' meanwhile is dropped: it must not happen later.
+func release(batch []*proposal) []*proposal {
+	var waiting []*proposal
+	for _, pr := range batch {
+		if pr.state.CompareAndSwap(proposalSent, proposalWaiting) {
+			waiting = append(waiting, pr)
+		}
+	}
+	return waiting
+}
+
+// complete hands each proposal its share of the batch's results.
+func complete(batch []*proposal, results []fsm.Result) {
+	for _, pr := range batch {
+		n := len(pr.cmds)
+		pr.finish(results[:n:n], nil)
+		results = results[n:]
+	}
+}
+
+func finishAll(batch []*proposal, err error) {
+	for _, pr := range batch {
+		pr.finish(nil, err)
+	}
+}
+
+func (pr *proposal) finish(results []fsm.Result, err error) {
+	pr.done <- proposalResult{results, err}
+}

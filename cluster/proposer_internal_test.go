@@ -1,0 +1,243 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/kvorum/kvorum/fsm"
+)
+
+// fakeRoute is a batchRoute whose answers a test decides.
+type fakeRoute struct {
+	mu      sync.Mutex
+	leads   bool
+	answer  func(cmds []fsm.Command) error
+	batches [][]fsm.Command
+}
+
+func (f *fakeRoute) leading() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.leads
+}
+
+func (f *fakeRoute) apply(cmds []fsm.Command) ([]fsm.Result, error) {
+	return f.forward(context.Background(), cmds)
+}
+
+func (f *fakeRoute) forward(_ context.Context, cmds []fsm.Command) ([]fsm.Result, error) {
+	f.mu.Lock()
+	f.batches = append(f.batches, cmds)
+	n, answer := uint64(len(f.batches)), f.answer
+	f.mu.Unlock()
+	if answer != nil {
+		if err := answer(cmds); err != nil {
+			return nil, err
+		}
+	}
+	results := make([]fsm.Result, len(cmds))
+	for i := range results {
+		results[i] = fsm.Result{Status: fsm.StatusOK, Revision: n, Current: uint64(len(cmds[i].Key))}
+	}
+	return results, nil
+}
+
+// runProposer runs a proposer on route until the test ends.
+func runProposer(t *testing.T, maxBytes int64, route *fakeRoute) *proposer {
+	t.Helper()
+	p := newProposer(maxBytes, newLeadership(), route)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); p.run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	return p
+}
+
+func put(key string) []fsm.Command { return []fsm.Command{{Op: fsm.OpPut, Key: key}} }
+
+// TestProposer_Batches shows that what waits while a batch is under way goes
+// together, and that each waiter gets its own result.
+func TestProposer_Batches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := make(chan struct{})
+		route := &fakeRoute{leads: true, answer: func([]fsm.Command) error { <-gate; return nil }}
+		p := runProposer(t, 1<<20, route)
+		var wg sync.WaitGroup
+		submit := func(i int) {
+			wg.Go(func() {
+				key := fmt.Sprintf("%0*d", i+1, i) // length i+1 tells which result is whose
+				results, err := p.propose(t.Context(), put(key), false)
+				if err != nil || results[0].Current != uint64(i+1) {
+					t.Errorf("propose %d: got %v, %v", i, results, err)
+				}
+			})
+		}
+		submit(0)
+		synctest.Wait()
+		for i := 1; i < 10; i++ {
+			submit(i)
+		}
+		synctest.Wait()
+		close(gate)
+		wg.Wait()
+		if got := []int{len(route.batches[0]), len(route.batches[1])}; len(route.batches) != 2 || got[0] != 1 || got[1] != 9 {
+			t.Errorf("got batches of %v commands, want 1 and 9", got)
+		}
+	})
+}
+
+// TestProposer_Outcomes is the table of what a caller is told.
+func TestProposer_Outcomes(t *testing.T) {
+	invalid := &ValidationError{Field: "value", Reason: "too large"}
+	for _, tt := range []struct {
+		name      string
+		answer    func(try int) error
+		forwarded bool
+		leads     bool
+		want      error
+		tries     int
+	}{
+		{"OK", func(int) error { return nil }, false, true, nil, 1},
+		{"NotDoneIsTriedAgain", func(try int) error {
+			if try < 3 {
+				return ErrNotLeader
+			}
+			return nil
+		}, false, true, nil, 3},
+		{"UnknownIsNeverTriedAgain", func(int) error { return ErrUnknownOutcome }, false, true, ErrUnknownOutcome, 1},
+		{"InvalidIsNeverTriedAgain", func(int) error { return invalid }, false, true, invalid, 1},
+		{"ForwardedIsNotForwardedOn", func(int) error { return nil }, true, false, ErrNotLeader, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				try := 0
+				route := &fakeRoute{leads: tt.leads, answer: func([]fsm.Command) error { try++; return tt.answer(try) }}
+				p := runProposer(t, 1<<20, route)
+				_, err := p.propose(t.Context(), put("k"), tt.forwarded)
+				if !errors.Is(err, tt.want) || (tt.want == nil && err != nil) {
+					t.Errorf("got error %v, want %v", err, tt.want)
+				}
+				if try != tt.tries {
+					t.Errorf("got %d tries, want %d", try, tt.tries)
+				}
+			})
+		})
+	}
+}
+
+// TestProposer_Deadline shows the two ends of a caller that waits no longer:
+// not done while its batch was never sent, unknown once it was; and that a
+// proposal whose caller was told anything is not sent afterwards.
+func TestProposer_Deadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := make(chan error)
+		route := &fakeRoute{leads: true, answer: func([]fsm.Command) error { return <-gate }}
+		p := runProposer(t, 1<<20, route)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		errs := make(map[string]error)
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		submit := func(key string) {
+			wg.Go(func() {
+				_, err := p.propose(ctx, put(key), false)
+				mu.Lock()
+				errs[key] = err
+				mu.Unlock()
+			})
+		}
+		submit("sent")
+		synctest.Wait()
+		submit("waiting")
+		wg.Wait()
+		if !errors.Is(errs["sent"], ErrUnknownOutcome) {
+			t.Errorf("sent: got %v, want ErrUnknownOutcome", errs["sent"])
+		}
+		if !errors.Is(errs["waiting"], ErrNoLeader) || errors.Is(errs["waiting"], ErrUnknownOutcome) {
+			t.Errorf("waiting: got %v, want ErrNoLeader", errs["waiting"])
+		}
+		gate <- ErrNotLeader // the first batch turns out not done: its caller has been told 'unknown'
+		synctest.Wait()
+		time.Sleep(time.Second)
+		if len(route.batches) != 1 {
+			t.Errorf("got %d batches, want 1: an abandoned proposal was sent", len(route.batches))
+		}
+	})
+}
+
+// TestProposer_Overload shows that bytes under way are bounded, and given back.
+func TestProposer_Overload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := make(chan struct{})
+		route := &fakeRoute{leads: true, answer: func([]fsm.Command) error { <-gate; return nil }}
+		p := runProposer(t, 1000, route)
+		cmd := []fsm.Command{{Op: fsm.OpPut, Key: "k", Value: make([]byte, 800)}}
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if _, err := p.propose(t.Context(), cmd, false); err != nil {
+				t.Errorf("first: got %v", err)
+			}
+		})
+		synctest.Wait()
+		if _, err := p.propose(t.Context(), cmd, false); !errors.Is(err, ErrOverloaded) {
+			t.Errorf("second: got %v, want ErrOverloaded", err)
+		}
+		close(gate)
+		wg.Wait()
+		if _, err := p.propose(t.Context(), cmd, false); err != nil {
+			t.Errorf("after the first ended: got %v", err)
+		}
+		if got := p.pending.Load(); got != 0 {
+			t.Errorf("got %d bytes pending at rest, want 0", got)
+		}
+	})
+}
+
+// TestProposer_Bounds shows that a batch is cut at its bounds and nothing is lost there.
+func TestProposer_Bounds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := make(chan struct{})
+		route := &fakeRoute{leads: true, answer: func([]fsm.Command) error { <-gate; return nil }}
+		p := runProposer(t, 1<<30, route)
+		var wg sync.WaitGroup
+		big := make([]byte, maxBatchBytes*2/3)
+		for range 4 {
+			wg.Go(func() {
+				if _, err := p.propose(t.Context(), []fsm.Command{{Op: fsm.OpPut, Key: "k", Value: big}}, false); err != nil {
+					t.Errorf("got %v", err)
+				}
+			})
+		}
+		synctest.Wait()
+		close(gate)
+		wg.Wait()
+		if len(route.batches) != 4 {
+			t.Errorf("got %d batches, want 4: two of these don't fit one", len(route.batches))
+		}
+	})
+}
+
+// TestProposer_Close shows that what waits when the proposer stops is told so.
+func TestProposer_Close(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProposer(1<<20, newLeadership(), &fakeRoute{answer: func([]fsm.Command) error { return ErrNoLeader }})
+		ctx, cancel := context.WithCancel(t.Context())
+		go p.run(ctx)
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() {
+				if _, err := p.propose(t.Context(), put("k"), false); !errors.Is(err, ErrClosed) {
+					t.Errorf("got %v, want ErrClosed", err)
+				}
+			})
+		}
+		synctest.Wait()
+		cancel()
+		wg.Wait()
+	})
+}

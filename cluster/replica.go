@@ -1,0 +1,311 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/transport"
+	"github.com/kvorum/kvorum/wal"
+)
+
+const (
+	// snapshotsRetained is how many snapshots are kept on disk.
+	snapshotsRetained = 2
+	// snapshotCheck is how often the log's growth is looked at.
+	snapshotCheck = 2 * time.Second
+	// maxAppendEntries bounds the entries of one AppendEntries message. An entry is
+	// a batch of up to maxBatchBytes, and raft bounds a message by nothing else.
+	maxAppendEntries = 16
+	// enqueueTimeout is how long a batch may wait for raft to take it.
+	enqueueTimeout = 2 * time.Second
+)
+
+// replica is the consensus half of a node: the log, the state machine and the
+// raft instance between them. A node has one from the moment it belongs to a
+// cluster until it is closed.
+type replica struct {
+	id    raft.ServerID
+	cfg   Config
+	log   *slog.Logger
+	fatal *fatal
+	peers *transport.Transport
+
+	wal    *wal.WAL
+	logs   *logStore
+	stable *stableStore
+	votes  interface{ Close() error } // the file under stable
+	snaps  *snapshotStore
+	fsm    *fsm.FSM
+	raft   *raft.Raft
+
+	leaders  *leadership
+	proposer *proposer
+	reader   *reader
+
+	observer *raft.Observer
+	observed chan raft.Observation
+	caughtUp atomic.Bool // the first linearizable read since the start has succeeded
+
+	ctx    context.Context // ends when close begins
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+}
+
+// openReplica opens the stores below cfg.DataDir, which belong to ident, and
+// starts raft on them. An error leaves nothing open.
+func openReplica(cfg Config, ident identity, peers *transport.Transport, f *fatal) (*replica, error) {
+	r := &replica{
+		id: ident.serverID(), cfg: cfg, log: cfg.Logger, fatal: f, peers: peers,
+		leaders: newLeadership(), observed: make(chan raft.Observation, 16),
+	}
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	if err := r.open(ident); err != nil {
+		r.cancel()
+		return nil, errors.Join(err, r.closeStores())
+	}
+	r.proposer = newProposer(cfg.MaxPendingBytes, r.leaders, r)
+	r.reader = newReader(r.ctx, r.readIndex)
+	r.start(r.watchLeadership, r.beginTerms, r.snapshotByBytes, r.catchUp, r.proposer.run)
+	return r, nil
+}
+
+// open opens what the replica stands on, the lowest first.
+func (r *replica) open(ident identity) error {
+	fs, dir := r.cfg.FS, r.cfg.DataDir
+	var err error
+	if r.wal, err = wal.Open(filepath.Join(dir, "wal"), wal.Options{
+		FS: fs, Logger: r.log,
+		Owner: wal.Owner{Node: string(ident.serverID()), Cluster: ident.Cluster},
+	}); err != nil {
+		return fmt.Errorf("open log: %w", err)
+	}
+	r.logs = newLogStore(r.wal, r.fatal.fail)
+	if r.snaps, err = openSnapshotStore(fs, filepath.Join(dir, "snapshots"), snapshotsRetained,
+		r.log, r.logs.setBoundary, r.fatal.fail); err != nil {
+		return fmt.Errorf("open snapshots: %w", err)
+	}
+	inner, closer, err := openBoltStable(filepath.Join(dir, "stable", "raft.db"))
+	if err != nil {
+		return fmt.Errorf("open stable store: %w", err)
+	}
+	r.votes = closer
+	if r.stable, err = newStableStore(inner, r.fatal.fail); err != nil {
+		return fmt.Errorf("open stable store: %w", err)
+	}
+	r.fsm = fsm.New(fsm.Config{OnFatal: r.fatal.fail, Logger: r.log})
+	r.raft, err = raft.NewRaft(r.raftConfig(), r.fsm, r.logs, r.stable, r.snaps, r.peers.Raft())
+	if err != nil {
+		return fmt.Errorf("start raft: %w", err)
+	}
+	return nil
+}
+
+func (r *replica) raftConfig() *raft.Config {
+	c := raft.DefaultConfig()
+	c.LocalID = r.id
+	c.HeartbeatTimeout = r.cfg.Timing.Heartbeat
+	c.ElectionTimeout = r.cfg.Timing.Election
+	c.LeaderLeaseTimeout = r.cfg.Timing.Lease
+	c.CommitTimeout = r.cfg.Timing.Commit
+	c.MaxAppendEntries = maxAppendEntries
+	c.TrailingLogs = minTrailing
+	c.SnapshotThreshold = math.MaxUint64 // snapshotByBytes decides
+	c.ShutdownOnRemove = false           // removal is reported by Fatal, see removed
+	c.NoLegacyTelemetry = true
+	c.Logger = raftLogger(r.log)
+	return c
+}
+
+// start runs each of loops on a goroutine that ends with the replica's context.
+func (r *replica) start(loops ...func(context.Context)) {
+	r.observer = raft.NewObserver(r.observed, false, func(o *raft.Observation) bool {
+		switch o.Data.(type) {
+		case raft.LeaderObservation, raft.RaftState:
+			return true
+		}
+		return false
+	})
+	r.raft.RegisterObserver(r.observer)
+	for _, loop := range loops {
+		r.wg.Go(func() { loop(r.ctx) })
+	}
+}
+
+// watchLeadership keeps leaders true to what raft says. Observations may be
+// dropped when they come too fast, never the last one: the channel then holds
+// others that have not been read yet, and each makes it look anew.
+func (r *replica) watchLeadership(ctx context.Context) {
+	for {
+		_, leader := r.raft.LeaderWithID()
+		r.leaders.setLeader(leader, r.id)
+		select {
+		case <-r.observed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// beginTerms does a new leader's first act: a clock command. Once it is
+// applied, every entry of earlier terms is too, and the cluster clock goes on
+// from the later of this node's wall clock and the clock those entries left.
+func (r *replica) beginTerms(ctx context.Context) {
+	for {
+		state, changed := r.leaders.current()
+		retry := time.Duration(math.MaxInt64)
+		if state.leader == r.id && (state.term == nil || state.term.term != r.raft.CurrentTerm()) {
+			if err := r.beginTerm(); err != nil {
+				r.log.Debug("term not begun", "err", err)
+				retry = retryDelay
+			}
+		}
+		select {
+		case <-changed:
+		case <-time.After(retry):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (r *replica) beginTerm() error {
+	term := r.raft.CurrentTerm()
+	entry := fsm.EncodeBatch(nil, fsm.Batch{Clock: time.Now().UnixNano(), Commands: []fsm.Command{{Op: fsm.OpClock}}})
+	if _, err := r.commit(entry); err != nil {
+		return err
+	}
+	if r.raft.State() != raft.Leader || r.raft.CurrentTerm() != term {
+		return ErrNotLeader
+	}
+	r.leaders.setTerm(&termStart{term: term, base: r.fsm.Clock(), at: time.Now()})
+	r.log.Info("leading", "term", term)
+	return nil
+}
+
+// leading implements batchRoute.
+func (r *replica) leading() bool {
+	state, _ := r.leaders.current()
+	return state.leader == r.id && state.term != nil && state.term.term == r.raft.CurrentTerm()
+}
+
+// apply implements batchRoute.
+func (r *replica) apply(cmds []fsm.Command) ([]fsm.Result, error) {
+	state, _ := r.leaders.current()
+	if state.term == nil {
+		return nil, ErrNotLeader
+	}
+	return r.commit(fsm.EncodeBatch(nil, fsm.Batch{Clock: state.term.stamp(), Commands: cmds}))
+}
+
+// commit puts one encoded batch into the log and waits for its results. It is
+// the only caller of raft's Apply: an error of the state machine comes with
+// the response, one of the log with the future, and both are sorted here into
+// 'not done' (ErrNotLeader) and ErrUnknownOutcome.
+func (r *replica) commit(entry []byte) ([]fsm.Result, error) {
+	future := r.raft.Apply(entry, enqueueTimeout)
+	switch err := future.Error(); {
+	case err == nil:
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrEnqueueTimeout),
+		errors.Is(err, raft.ErrLeadershipTransferInProgress):
+		return nil, fmt.Errorf("%w: %w", ErrNotLeader, err)
+	default:
+		return nil, fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
+	}
+	results, ok := future.Response().([]fsm.Result)
+	if !ok {
+		return nil, fmt.Errorf("%w: the state machine answered with %T", ErrUnknownOutcome, future.Response())
+	}
+	return results, nil
+}
+
+// snapshotByBytes takes a snapshot whenever the log behind the last one has
+// Config.SnapshotBytes, give or take a fifth. Nodes differ in that fifth, so
+// that they don't all write at the same moment.
+func (r *replica) snapshotByBytes(ctx context.Context) {
+	tick := time.NewTicker(snapshotCheck)
+	defer tick.Stop()
+	threshold := spread(r.cfg.SnapshotBytes, r.id)
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		if r.wal.BytesFrom(r.logs.boundary.Load().index+1) < threshold {
+			continue
+		}
+		if err := r.raft.Snapshot().Error(); err != nil {
+			r.log.Warn("snapshot not taken", "err", err)
+		}
+	}
+}
+
+// spread moves n by up to a fifth up or down, depending on id.
+func spread(n int64, id raft.ServerID) int64 {
+	var sum int64
+	for _, b := range []byte(id) {
+		sum = (sum*31 + int64(b)) % 401
+	}
+	return n + n*(sum-200)/1000
+}
+
+// catchUp makes one linearizable read after the start, which shows that this
+// node has a leader and has applied all that was acknowledged before.
+func (r *replica) catchUp(ctx context.Context) {
+	for ctx.Err() == nil {
+		attempt, cancel := context.WithTimeout(ctx, time.Second)
+		err := r.waitCurrent(attempt)
+		cancel()
+		if err == nil {
+			r.caughtUp.Store(true)
+			return
+		}
+	}
+}
+
+// ready says why this replica can't serve linearizable requests, nil if it can.
+func (r *replica) ready() error {
+	if state, _ := r.leaders.current(); state.leader == "" {
+		return ErrNoLeader
+	}
+	if !r.caughtUp.Load() {
+		return ErrBehind
+	}
+	return nil
+}
+
+// close stops raft and everything on it, then closes the files. The peers'
+// transport is closed by the node in between, since raft's own shutdown does
+// not wait for messages that are under way.
+func (r *replica) close(closePeers func() error) error {
+	r.cancel() // no new batches, rounds or snapshots
+	future := r.raft.Shutdown()
+	r.fsm.Close() // lets an apply return that a fatal entry stopped
+	err := future.Error()
+	err = errors.Join(err, closePeers()) // no message arrives any more
+	r.raft.DeregisterObserver(r.observer)
+	r.wg.Wait()
+	r.reader.close()
+	return errors.Join(err, r.closeStores()) // nothing writes any more
+}
+
+// closeStores closes the files, the log last: it is what the others lean on.
+func (r *replica) closeStores() error {
+	var err error
+	if r.votes != nil {
+		err = errors.Join(err, r.votes.Close())
+	}
+	if r.wal != nil {
+		err = errors.Join(err, r.wal.Close())
+	}
+	return err
+}

@@ -1,0 +1,272 @@
+package cluster
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/transport"
+)
+
+// Kinds of RPC between nodes. The values are part of the peer protocol.
+const (
+	kindPropose   transport.Kind = 1 // commands → results; the leader only
+	kindReadIndex transport.Kind = 2 // nothing → an index, 8 bytes; the leader only
+	kindInfo      transport.Kind = 3 // nothing → nodeInfo
+	kindAccept    transport.Kind = 4 // acceptRequest → nodeInfo; also before the node is in a cluster
+	kindJoin      transport.Kind = 5 // JoinRequest → Member; the leader only
+	kindLeave     transport.Kind = 6 // leaveRequest → nothing; the leader only
+	kindRemoved   transport.Kind = 7 // nothing → nothing: tells a node that it was removed
+)
+
+const (
+	// leaderCallTimeout bounds a call to the leader.
+	leaderCallTimeout = 5 * time.Second
+	// handlerTimeout bounds what a peer asks of this node where the peer set no time.
+	handlerTimeout = 5 * time.Second
+)
+
+// nodeInfo is what a node tells a peer of itself.
+type nodeInfo struct {
+	AppliedIndex uint64 `json:"applied_index"`
+	CommitIndex  uint64 `json:"commit_index"`
+}
+
+// acceptRequest asks a node that is in no cluster to belong to one, for good.
+type acceptRequest struct {
+	Cluster string `json:"cluster"`
+	Name    string `json:"name"` // whom the asker means
+}
+
+type leaveRequest struct {
+	ID string `json:"id"`
+}
+
+// wireErrors are the errors that keep their identity between nodes, by code.
+var wireErrors = []struct {
+	code string
+	err  error
+}{
+	{"unknown_outcome", ErrUnknownOutcome}, // first: it wins over any other in the same chain
+	{"not_leader", ErrNotLeader},
+	{"no_leader", ErrNoLeader},
+	{"overloaded", ErrOverloaded},
+	{"not_joined", ErrNotJoined},
+	{"closed", ErrClosed},
+	{"behind", ErrBehind},
+	{"unknown_node", ErrUnknownNode},
+	{"name_taken", ErrNameTaken},
+	{"other_cluster", ErrOtherCluster},
+	{"unreachable", ErrUnreachable},
+	{"last_voter", ErrLastVoter},
+}
+
+// rpcError gives an error the code under which it travels.
+type rpcError struct {
+	code string
+	err  error
+}
+
+func (e *rpcError) Error() string   { return e.err.Error() }
+func (e *rpcError) Unwrap() error   { return e.err }
+func (e *rpcError) RPCCode() string { return e.code }
+
+// toWire gives err its code, if it has one.
+func toWire(err error) error {
+	var invalid *ValidationError
+	if errors.As(err, &invalid) {
+		return &rpcError{"invalid:" + invalid.Field, errors.New(invalid.Reason)}
+	}
+	for _, w := range wireErrors {
+		if errors.Is(err, w.err) {
+			return &rpcError{w.code, err}
+		}
+	}
+	return err
+}
+
+// fromWire turns an answered error back into what it was on the other node.
+func fromWire(err error) error {
+	var remote *transport.RemoteError
+	if !errors.As(err, &remote) {
+		return err
+	}
+	for _, w := range wireErrors {
+		if w.code == remote.Code {
+			return &remoteError{w.err, remote}
+		}
+	}
+	if field, ok := strings.CutPrefix(remote.Code, "invalid:"); ok {
+		return &ValidationError{Field: field, Reason: remote.Message}
+	}
+	return err
+}
+
+// remoteError is a known error that another node answered, with that node's words.
+type remoteError struct {
+	is     error
+	remote *transport.RemoteError
+}
+
+func (e *remoteError) Error() string   { return e.remote.Message }
+func (e *remoteError) Unwrap() []error { return []error{e.is, e.remote} }
+
+// forward implements batchRoute: one message to the leader's proposer.
+func (r *replica) forward(ctx context.Context, cmds []fsm.Command) ([]fsm.Result, error) {
+	state, _ := r.leaders.current()
+	if state.leader == "" {
+		return nil, ErrNoLeader
+	}
+	if state.leader == r.id {
+		return nil, fmt.Errorf("%w: its term has not begun", ErrNotLeader)
+	}
+	answer, err := r.callLeader(ctx, state.leader, kindPropose, fsm.EncodeCommands(nil, cmds))
+	if err != nil {
+		return nil, forwardOutcome(err)
+	}
+	results, err := fsm.DecodeResults(answer)
+	if err != nil {
+		return nil, fmt.Errorf("%w: answer of %s: %w", ErrUnknownOutcome, nameOf(state.leader), err)
+	}
+	return results, nil
+}
+
+// forwardOutcome sorts a failed forward. Not done is only what certainly never
+// reached the leader's log: a message that was not sent, or one that the leader
+// says it refused. All else may have happened.
+func forwardOutcome(err error) error {
+	switch {
+	case errors.Is(err, ErrUnknownOutcome):
+		return err
+	case errors.Is(err, transport.ErrNotSent):
+		return fmt.Errorf("%w: %w", ErrNoLeader, err)
+	}
+	if invalid := new(ValidationError); errors.As(err, &invalid) {
+		return err
+	}
+	for _, refused := range []error{ErrNotLeader, ErrNoLeader, ErrOverloaded, ErrNotJoined, ErrClosed} {
+		if errors.Is(err, refused) {
+			return err
+		}
+	}
+	return fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
+}
+
+// handleRPC answers one RPC of a peer; it is the transport's handler.
+func (n *Node) handleRPC(ctx context.Context, from transport.Identity, kind transport.Kind, payload []byte) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, handlerTimeout)
+	defer cancel()
+	select {
+	case <-n.opened:
+	case <-ctx.Done():
+		return nil, toWire(ErrClosed)
+	}
+	answer, err := n.dispatch(ctx, from, kind, payload)
+	return answer, toWire(err)
+}
+
+func (n *Node) dispatch(ctx context.Context, from transport.Identity, kind transport.Kind, payload []byte) ([]byte, error) {
+	if kind == kindAccept {
+		return n.handleAccept(from, payload)
+	}
+	r, err := n.joined()
+	if err != nil {
+		return nil, err
+	}
+	if from.Cluster != n.peers.Identity().Cluster {
+		return nil, fmt.Errorf("%w: %s", ErrOtherCluster, from.ID)
+	}
+	switch kind {
+	case kindPropose:
+		cmds, err := decodeForwarded(payload)
+		if err != nil {
+			return nil, err
+		}
+		results, err := r.proposer.propose(ctx, cmds, true)
+		if err != nil {
+			return nil, err
+		}
+		return fsm.EncodeResults(nil, results), nil
+	case kindReadIndex:
+		return r.handleReadIndex(ctx)
+	case kindInfo:
+		return json.Marshal(nodeInfo{AppliedIndex: r.fsm.AppliedIndex(), CommitIndex: r.raft.CommitIndex()})
+	case kindRemoved:
+		return nil, n.handleRemoved(r, from)
+	case kindJoin, kindLeave:
+		return n.lead(ctx, r, kind, payload)
+	}
+	return nil, &ValidationError{Field: "kind", Reason: fmt.Sprintf("this node knows no RPC of kind %d", kind)}
+}
+
+// decodeForwarded reads the commands of another node's clients. That node has
+// checked its own limits; here it is made sure that nothing that no node may
+// write enters the log.
+func decodeForwarded(payload []byte) ([]fsm.Command, error) {
+	cmds, err := fsm.DecodeCommands(payload)
+	if err != nil {
+		return nil, &ValidationError{Field: "commands", Reason: err.Error()}
+	}
+	for _, c := range cmds {
+		if (c.Op != fsm.OpPut && c.Op != fsm.OpDelete) || c.Key == "" ||
+			len(c.Key) > LimitMaxKeyBytes || len(c.Value) > LimitMaxValueBytes {
+			return nil, &ValidationError{Field: "commands", Reason: "a command is none that a client may send, or too large"}
+		}
+	}
+	return cmds, nil
+}
+
+// handleReadIndex answers a follower's question for an index to read at.
+func (r *replica) handleReadIndex(ctx context.Context) ([]byte, error) {
+	if state, _ := r.leaders.current(); state.leader != r.id {
+		return nil, ErrNotLeader
+	}
+	index, err := r.reader.index(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return binary.BigEndian.AppendUint64(nil, index), nil
+}
+
+// onLeader has the leader carry out a membership change, and tries again while
+// leadership moves, until ctx ends.
+func (n *Node) onLeader(ctx context.Context, kind transport.Kind, request any) ([]byte, error) {
+	r, err := n.joined()
+	if err != nil {
+		return nil, err
+	}
+	payload, err := json.Marshal(request)
+	if err != nil {
+		return nil, fmt.Errorf("encode request: %w", err)
+	}
+	for {
+		state, changed := r.leaders.current()
+		answer, err := n.callOrLead(ctx, r, state.leader, kind, payload)
+		if !errors.Is(err, ErrNotLeader) && !errors.Is(err, ErrNoLeader) && !errors.Is(err, transport.ErrNotSent) {
+			return answer, err
+		}
+		select {
+		case <-changed:
+		case <-time.After(retryDelay):
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w within the request's time: %w", ErrNoLeader, err)
+		}
+	}
+}
+
+func (n *Node) callOrLead(ctx context.Context, r *replica, leader raft.ServerID, kind transport.Kind, payload []byte) ([]byte, error) {
+	switch leader {
+	case "":
+		return nil, ErrNoLeader
+	case r.id:
+		return n.lead(ctx, r, kind, payload)
+	}
+	answer, err := r.peers.Call(ctx, leader, kind, payload)
+	return answer, fromWire(err)
+}
