@@ -1,0 +1,108 @@
+package wal
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"time"
+)
+
+// keepBuffer is the largest encoding buffer in bytes that is kept between batches.
+const keepBuffer = 4 << 20
+
+// Append writes frames as the records first, first+1 and so on. They are
+// durable on return, and after a crash either all of them are there or none.
+// It costs one write and one sync; now and then the log starts a new segment.
+//
+// first must be LastIndex()+1. In an empty log it must continue where the log
+// was truncated or Reset to; in a log that was never written, or Reset to 0, it
+// may be anything above 0. Otherwise Append returns ErrGap. It returns
+// ErrInvalidFrame or ErrPayloadTooLarge for records it cannot hold, and
+// ErrWALClosed after Close; all these change nothing. Any other error wraps
+// ErrFailed: then the records may or may not be there after the next Open.
+//
+// The log keeps the payloads in its cache: they must not be modified any more.
+func (w *WAL) Append(first uint64, frames []Frame) error {
+	bytes, err := framesSize(frames)
+	if err != nil {
+		return err
+	}
+	if err := w.lock(); err != nil {
+		return err
+	}
+	defer w.unlock()
+	if first == 0 || first > math.MaxUint64-1-uint64(len(frames)) || w.next != 0 && first != w.next {
+		return fmt.Errorf("%w: append at %d, the next index is %d", ErrGap, first, w.next)
+	}
+	if len(frames) == 0 {
+		return nil
+	}
+	if err := w.appendBatch(first, frames, bytes); err != nil {
+		return w.fail(fmt.Errorf("append records %d to %d: %w", first, first+uint64(len(frames))-1, err))
+	}
+	return nil
+}
+
+func (w *WAL) appendBatch(first uint64, frames []Frame, bytes int64) error {
+	seg, err := w.segmentFor(first, batchSize+bytes)
+	if err != nil {
+		return err
+	}
+	buf, offsets := seg.encodeBatch(slices.Grow(w.buf[:0], int(batchSize+bytes)), first, frames, bytes)
+	if cap(buf) <= keepBuffer {
+		w.buf = buf[:0]
+	}
+	end := seg.end + int64(len(buf))
+	size, err := seg.grow(end, w.opts.MaxSegmentSize)
+	if err != nil {
+		return err
+	}
+	if err := w.writeSynced(seg, buf); err != nil {
+		return err
+	}
+	w.publish(seg, first, frames, offsets, end, size)
+	w.idle.Reset(w.opts.MarkerDelay)
+	if end > w.opts.MaxSegmentSize/2 {
+		w.prepare()
+	}
+	return nil
+}
+
+// segmentFor returns the segment that takes a batch of so many bytes.
+func (w *WAL) segmentFor(first uint64, bytes int64) (*segment, error) {
+	if n := len(w.segs); n > 0 && !w.segs[n-1].sealed {
+		tail := w.segs[n-1]
+		if tail.fits(bytes, w.opts.MaxSegmentSize) == nil {
+			return tail, nil
+		}
+	}
+	return w.rotate(first)
+}
+
+// writeSynced writes b at the segment's end and syncs it.
+func (w *WAL) writeSynced(seg *segment, b []byte) error {
+	if _, err := seg.file.WriteAt(b, seg.end); err != nil {
+		return fmt.Errorf("write %s at offset %d: %w", seg.path, seg.end, err)
+	}
+	start := time.Now()
+	if err := seg.file.Sync(); err != nil {
+		return fmt.Errorf("sync %s: %w", seg.path, err)
+	}
+	w.countSync(time.Since(start))
+	return nil
+}
+
+// publish lets readers see a batch that is durable.
+func (w *WAL) publish(seg *segment, first uint64, frames []Frame, offsets []uint32, end, size int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	seg.offsets = append(seg.offsets, offsets...)
+	seg.end, seg.size, seg.marked = end, size, false
+	if w.next == 0 {
+		w.first = first
+	}
+	w.next = first + uint64(len(frames))
+	w.cache.add(frames)
+	w.counters.appends++
+	w.counters.records += uint64(len(frames))
+}

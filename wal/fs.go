@@ -1,0 +1,83 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+)
+
+// FS is the small part of a filesystem that everything durable in Kvorum goes
+// through, so that tests can crash it, tear it, fill it and corrupt it. All
+// names are slash-separated paths as the operating system understands them.
+// Implementations are safe for concurrent use.
+type FS interface {
+	// Create makes a new file for reading and writing, or truncates an existing one.
+	Create(name string) (File, error)
+	// Open opens an existing file for reading and writing.
+	Open(name string) (File, error)
+	// OpenRead opens an existing file for reading only.
+	OpenRead(name string) (File, error)
+	// Remove deletes a file or an empty directory.
+	Remove(name string) error
+	// RemoveAll deletes a directory tree; a missing one is no error.
+	RemoveAll(name string) error
+	// Rename replaces newname by oldname atomically. Durable only after SyncDir.
+	Rename(oldname, newname string) error
+	// MkdirAll makes a directory and its parents. Durable only after SyncDir of the parent.
+	MkdirAll(name string) error
+	// ReadDir lists the names in a directory in lexical order.
+	ReadDir(name string) ([]string, error)
+	// Stat describes a file or directory. A missing one is fs.ErrNotExist.
+	Stat(name string) (fs.FileInfo, error)
+	// SyncDir makes a directory's entries durable.
+	SyncDir(name string) error
+}
+
+// File is one open file of an FS.
+type File interface {
+	io.Reader
+	io.ReaderAt
+	io.WriterAt
+	io.Writer
+	io.Closer
+	// Sync makes the file's data durable, and of its metadata what is needed to
+	// read that data back (fdatasync). An error is final: it must not be retried.
+	Sync() error
+	// Truncate changes the file's size.
+	Truncate(size int64) error
+	// Size returns the file's size in bytes.
+	Size() (int64, error)
+}
+
+// tempSuffix is what WriteFileAtomic appends to a path while it writes the new content.
+const tempSuffix = ".tmp"
+
+// WriteFileAtomic replaces the content of the file at path, or creates it, so
+// that a crash at any moment leaves either the old content or the new one. On
+// return without error the new content is durable; after an error either may
+// be. Two calls for one path must not overlap.
+func WriteFileAtomic(fsys FS, path string, data []byte) error {
+	temp := path + tempSuffix
+	f, err := fsys.Create(temp)
+	if err != nil {
+		return err
+	}
+	if err := writeAndClose(f, data); err != nil {
+		return fmt.Errorf("write %s: %w", temp, err)
+	}
+	if err := fsys.Rename(temp, path); err != nil {
+		return err
+	}
+	return fsys.SyncDir(filepath.Dir(path))
+}
+
+// writeAndClose writes, syncs and closes f, in this order, whatever fails.
+func writeAndClose(f File, data []byte) error {
+	_, err := f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}

@@ -1,0 +1,173 @@
+package wal
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"math"
+	"path/filepath"
+)
+
+const (
+	manifestName    = "MANIFEST"
+	manifestMagic   = "KVORUMMF"
+	manifestVersion = 1
+	// manifestEntry is the size in bytes of what the manifest says of one segment.
+	manifestEntry = 33
+	// maxManifest bounds in bytes what Open reads: half a million segments.
+	maxManifest = 16 << 20
+)
+
+// manifest says which segments the log consists of. Whatever it does not name
+// is not part of the log, and whatever it names must be there.
+type manifest struct {
+	owner Owner
+	// first is the index of the first record. In an empty log it is where the
+	// next append must begin. Zero means that nothing was ever decided: the log
+	// begins with its first segment, and where that is empty, anywhere.
+	first    uint64
+	nextID   segmentID // of the next segment to be made; ids are never used again
+	segments []segmentInfo
+}
+
+// segmentInfo is what the manifest says of one segment.
+type segmentInfo struct {
+	id     segmentID
+	first  uint64 // index of its first record
+	sealed bool   // nothing is written any more; all but the last one always are
+	last   uint64 // if sealed, index of its last record
+	end    int64  // if sealed, the offset behind its last record's frame
+}
+
+func (m manifest) encode() []byte {
+	b := make([]byte, 0, 64+len(m.segments)*manifestEntry)
+	b = append(b, manifestMagic...)
+	b = binary.BigEndian.AppendUint32(b, manifestVersion)
+	b = binary.BigEndian.AppendUint64(b, m.first)
+	b = binary.BigEndian.AppendUint64(b, uint64(m.nextID))
+	b = appendOwner(b, m.owner)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(m.segments)))
+	for _, s := range m.segments {
+		b = binary.BigEndian.AppendUint64(b, uint64(s.id))
+		b = binary.BigEndian.AppendUint64(b, s.first)
+		b = append(b, boolByte(s.sealed))
+		b = binary.BigEndian.AppendUint64(b, s.last)
+		b = binary.BigEndian.AppendUint64(b, uint64(s.end))
+	}
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+}
+
+func boolByte(v bool) byte {
+	if v {
+		return 1
+	}
+	return 0
+}
+
+// decodeManifest checks and reads a whole manifest, which is the content of file.
+func decodeManifest(file string, b []byte) (manifest, error) {
+	corrupt := func(off int, reason string) error {
+		return &CorruptionError{File: file, Offset: int64(off), Reason: reason}
+	}
+	if len(b) < 12 || string(b[:8]) != manifestMagic {
+		return manifest{}, corrupt(0, "not a log manifest")
+	}
+	if v := binary.BigEndian.Uint32(b[8:]); v != manifestVersion {
+		return manifest{}, &VersionError{File: file, Found: v, Supported: manifestVersion}
+	}
+	body := b[:len(b)-4]
+	if len(body) < 28 || crc32.Checksum(body, castagnoli) != binary.BigEndian.Uint32(b[len(body):]) {
+		return manifest{}, corrupt(0, "manifest checksum mismatch")
+	}
+	m := manifest{
+		first:  binary.BigEndian.Uint64(b[12:]),
+		nextID: segmentID(binary.BigEndian.Uint64(b[20:])),
+	}
+	owner, rest, ok := parseOwner(body[28:])
+	if !ok || len(rest) < 4 {
+		return manifest{}, corrupt(28, "manifest is cut short")
+	}
+	m.owner = owner
+	count, rest := binary.BigEndian.Uint32(rest), rest[4:]
+	if uint64(len(rest)) != uint64(count)*manifestEntry {
+		return manifest{}, corrupt(len(body)-len(rest), "manifest length does not match its segment count")
+	}
+	for ; len(rest) > 0; rest = rest[manifestEntry:] {
+		m.segments = append(m.segments, segmentInfo{
+			id:     segmentID(binary.BigEndian.Uint64(rest)),
+			first:  binary.BigEndian.Uint64(rest[8:]),
+			sealed: rest[16] != 0,
+			last:   binary.BigEndian.Uint64(rest[17:]),
+			end:    int64(binary.BigEndian.Uint64(rest[25:])),
+		})
+	}
+	if reason := m.check(); reason != "" {
+		return manifest{}, corrupt(0, reason)
+	}
+	return m, nil
+}
+
+// check returns what contradicts itself in the manifest, if anything does.
+func (m manifest) check() string {
+	if m.nextID == 0 {
+		return "next segment id is zero"
+	}
+	for i, s := range m.segments {
+		tail := i == len(m.segments)-1
+		switch {
+		case s.id == 0 || s.id >= m.nextID:
+			return fmt.Sprintf("segment id %d is out of range", s.id)
+		case s.first == 0 || s.first == math.MaxUint64:
+			return fmt.Sprintf("segment %d: first index is out of range", s.id)
+		case i > 0 && s.id <= m.segments[i-1].id:
+			return fmt.Sprintf("segment %d is out of order", s.id)
+		case i > 0 && s.first != m.segments[i-1].last+1:
+			return fmt.Sprintf("segment %d does not follow the one before", s.id)
+		case !s.sealed && !tail:
+			return fmt.Sprintf("segment %d is neither sealed nor the last", s.id)
+		case s.sealed && (s.last < s.first || s.last == math.MaxUint64):
+			return fmt.Sprintf("segment %d: last index is out of range", s.id)
+		case s.sealed && (s.end < segmentHeaderSize || s.end > maxSegmentFile):
+			return fmt.Sprintf("segment %d: end offset is out of range", s.id)
+		}
+	}
+	if m.first == 0 || len(m.segments) == 0 {
+		return ""
+	}
+	s := m.segments[0]
+	if m.first < s.first || s.sealed && m.first > s.last {
+		return "first index is not in the first segment"
+	}
+	return ""
+}
+
+// readManifest reads dir's manifest. A missing one is fs.ErrNotExist.
+func readManifest(fsys FS, dir string) (m manifest, err error) {
+	path := filepath.Join(dir, manifestName)
+	f, err := fsys.OpenRead(path)
+	if err != nil {
+		return manifest{}, err
+	}
+	defer f.Close() // read only: nothing to lose
+	size, err := f.Size()
+	if err != nil {
+		return manifest{}, fmt.Errorf("read %s: %w", path, err)
+	}
+	if size > maxManifest {
+		return manifest{}, &CorruptionError{File: path, Offset: maxManifest, Reason: "manifest is too large"}
+	}
+	b := make([]byte, size)
+	if _, err := io.ReadFull(f, b); err != nil {
+		return manifest{}, fmt.Errorf("read %s: %w", path, err)
+	}
+	return decodeManifest(path, b)
+}
+
+// writeManifest replaces dir's manifest; it is durable on return.
+func writeManifest(fsys FS, dir string, m manifest) error {
+	if err := WriteFileAtomic(fsys, filepath.Join(dir, manifestName), m.encode()); err != nil {
+		return fmt.Errorf("replace manifest: %w", err)
+	}
+	return nil
+}

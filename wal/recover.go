@@ -1,0 +1,385 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+)
+
+// recovered is what Open finds.
+type recovered struct {
+	segs   []*segment
+	first  uint64
+	next   uint64
+	nextID segmentID
+}
+
+// recovery reads a log's directory. It first checks everything without changing
+// anything, and then brings the directory in order.
+type recovery struct {
+	dir  string
+	opts Options
+	man  manifest
+	segs []*segment // open, in the manifest's order
+
+	strays []string // paths of files that the manifest does not name
+	cut    *cutTail
+	synced int64 // of the tail: below it, its own frames prove that bytes are durable
+}
+
+// cutTail is a torn end that recovery takes off the last segment.
+type cutTail struct {
+	reason  string
+	dropped int64 // bytes
+}
+
+func recoverLog(dir string, opts Options) (rec recovered, err error) {
+	r := &recovery{dir: dir, opts: opts}
+	defer func() {
+		if err != nil {
+			for _, s := range r.segs {
+				err = errors.Join(err, s.file.Close())
+			}
+		}
+	}()
+	fresh, err := r.readDir()
+	if err != nil {
+		return recovered{}, err
+	}
+	if fresh {
+		r.man = manifest{owner: opts.Owner, nextID: 1}
+		return recovered{nextID: 1}, writeManifest(opts.FS, dir, r.man)
+	}
+	if err := r.check(); err != nil {
+		return recovered{}, err
+	}
+	if err := r.repair(); err != nil {
+		return recovered{}, err
+	}
+	rec = recovered{segs: r.segs, first: r.man.first, next: r.man.first, nextID: r.man.nextID}
+	if n := len(r.segs); n > 0 {
+		rec.first, rec.next = max(r.man.first, r.segs[0].first), r.segs[n-1].next()
+	}
+	return rec, nil
+}
+
+// readDir creates the directory where it is missing, and reads the manifest. It
+// reports whether there is no log yet.
+func (r *recovery) readDir() (fresh bool, err error) {
+	fsys := r.opts.FS
+	if err := fsys.MkdirAll(r.dir); err != nil {
+		return false, err
+	}
+	if err := fsys.SyncDir(filepath.Dir(r.dir)); err != nil {
+		return false, err
+	}
+	names, err := fsys.ReadDir(r.dir)
+	if err != nil {
+		return false, err
+	}
+	r.man, err = readManifest(fsys, r.dir)
+	missing := errors.Is(err, fs.ErrNotExist)
+	if err != nil && !missing {
+		return false, err
+	}
+	if err := r.findStrays(names); err != nil {
+		return false, err
+	}
+	if missing && len(r.strays) > 0 {
+		return false, &CorruptionError{
+			File:   filepath.Join(r.dir, manifestName),
+			Reason: fmt.Sprintf("manifest is missing, but there is %s", filepath.Base(r.strays[0])),
+		}
+	}
+	return missing, nil
+}
+
+// findStrays collects the segment files that the manifest does not name.
+func (r *recovery) findStrays(names []string) error {
+	named := make(map[segmentID]bool, len(r.man.segments))
+	for _, s := range r.man.segments {
+		named[s.id] = true
+	}
+	for _, name := range names {
+		id, ok := parseSegmentName(name)
+		if !ok || named[id] {
+			continue
+		}
+		path := filepath.Join(r.dir, name)
+		r.strays = append(r.strays, path)
+		if id < r.man.nextID || r.man.nextID == 0 {
+			continue
+		}
+		// Made ahead, so never used. If it was, the manifest is an old one.
+		used, err := r.holdsFrames(path, id)
+		if err != nil {
+			return err
+		}
+		if used {
+			return &CorruptionError{
+				File:   filepath.Join(r.dir, manifestName),
+				Reason: fmt.Sprintf("manifest is older than %s, which holds records", name),
+			}
+		}
+	}
+	return nil
+}
+
+// holdsFrames reports whether a batch was ever written to a segment's file.
+func (r *recovery) holdsFrames(path string, id segmentID) (bool, error) {
+	f, err := r.opts.FS.OpenRead(path)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close() // read only: nothing to lose
+	b := make([]byte, batchSize)
+	n, err := f.ReadAt(b, segmentHeaderSize)
+	if err != nil && err != io.EOF {
+		return false, fmt.Errorf("read %s: %w", path, err)
+	}
+	_, reason := parseFrame(b[:n], segmentSeed(id, r.opts.Owner), segmentHeaderSize)
+	return reason == "", nil
+}
+
+// check opens and scans every segment that the manifest names.
+func (r *recovery) check() error {
+	if r.man.owner != r.opts.Owner {
+		return &OwnerError{
+			File:  filepath.Join(r.dir, manifestName),
+			Found: r.man.owner,
+			Want:  r.opts.Owner,
+		}
+	}
+	for _, info := range r.man.segments {
+		seg, err := r.openSegment(info)
+		if err != nil {
+			return err
+		}
+		r.segs = append(r.segs, seg)
+		if info.sealed {
+			err = r.scanSealed(seg, info)
+		} else {
+			err = r.scanTail(seg)
+		}
+		if err != nil {
+			return fmt.Errorf("check segment %d: %w", info.id, err)
+		}
+	}
+	return r.checkFirst()
+}
+
+// checkFirst refuses a log that has lost the record at its first index: the
+// manifest moves there only when the record is durable.
+func (r *recovery) checkFirst() error {
+	if len(r.segs) != 1 || r.man.first == 0 {
+		return nil
+	}
+	s := r.segs[0]
+	if r.man.first < s.next() || len(s.offsets) == 0 && r.man.first == s.first {
+		return nil
+	}
+	return &CorruptionError{
+		File:   s.path,
+		Offset: s.end,
+		Reason: fmt.Sprintf("ends before index %d, where the log begins", r.man.first),
+	}
+}
+
+// openSegment opens a segment's file and checks its header and size.
+func (r *recovery) openSegment(info segmentInfo) (*segment, error) {
+	path := filepath.Join(r.dir, info.id.fileName())
+	open := r.opts.FS.Open
+	if info.sealed {
+		open = r.opts.FS.OpenRead
+	}
+	f, err := open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &CorruptionError{File: path, Reason: "segment is missing, but the manifest names it"}
+	}
+	if err != nil {
+		return nil, err
+	}
+	seg := &segment{
+		id:     info.id,
+		first:  info.first,
+		path:   path,
+		seed:   segmentSeed(info.id, r.opts.Owner),
+		file:   f,
+		sealed: info.sealed,
+	}
+	seg.refs.Store(1)
+	if err := r.checkHeader(seg, info); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return seg, nil
+}
+
+func (r *recovery) checkHeader(seg *segment, info segmentInfo) error {
+	size, err := seg.file.Size()
+	if err != nil {
+		return fmt.Errorf("size of %s: %w", seg.path, err)
+	}
+	corrupt := func(off int64, reason string) error {
+		return &CorruptionError{File: seg.path, Offset: off, Reason: reason}
+	}
+	if size < segmentHeaderSize {
+		return corrupt(size, "segment is shorter than its header")
+	}
+	b := make([]byte, segmentHeaderSize)
+	if n, err := seg.file.ReadAt(b, 0); n < len(b) {
+		return fmt.Errorf("read %s: %w", seg.path, err)
+	}
+	h, err := decodeSegmentHeader(seg.path, b)
+	if err != nil {
+		return err
+	}
+	switch {
+	case h.owner != r.opts.Owner:
+		return &OwnerError{File: seg.path, Found: h.owner, Want: r.opts.Owner}
+	case h.id != info.id:
+		return corrupt(12, fmt.Sprintf("header says segment %d", h.id))
+	case h.first != info.first:
+		return corrupt(20, fmt.Sprintf("header says first index %d, the manifest %d", h.first, info.first))
+	case size < h.size:
+		return corrupt(size, fmt.Sprintf("segment is shorter than the %d bytes it began with", h.size))
+	case size < info.end:
+		return corrupt(size, fmt.Sprintf("segment is shorter than its end at %d", info.end))
+	case size > maxSegmentFile:
+		return corrupt(maxSegmentFile, "segment is longer than any can be")
+	}
+	seg.size = size
+	return nil
+}
+
+// scanSealed reads a segment of which every frame must be good.
+func (r *recovery) scanSealed(seg *segment, info segmentInfo) error {
+	c, err := scanSegment(seg.file, seg.first, seg.seed, info.end, true)
+	if bad, ok := errors.AsType[*badFrame](err); ok {
+		return &CorruptionError{File: seg.path, Offset: bad.off, Reason: bad.reason}
+	}
+	if err != nil {
+		return fmt.Errorf("read %s: %w", seg.path, err)
+	}
+	seg.offsets, seg.end = c.offsets, c.end
+	if seg.next() != info.last+1 {
+		return &CorruptionError{
+			File:   seg.path,
+			Offset: info.end,
+			Reason: fmt.Sprintf("segment ends with index %d, the manifest says %d", seg.next()-1, info.last),
+		}
+	}
+	return nil
+}
+
+// scanTail reads the segment that was written last. Only an end that nothing
+// vouches for may be bad.
+func (r *recovery) scanTail(seg *segment) error {
+	c, err := scanSegment(seg.file, seg.first, seg.seed, seg.size, false)
+	bad, torn := errors.AsType[*badFrame](err)
+	if err != nil && !torn {
+		return fmt.Errorf("read %s: %w", seg.path, err)
+	}
+	seg.offsets, seg.end, seg.marked = c.offsets, c.end, c.marked
+	r.synced = max(c.synced, segmentHeaderSize)
+	if !torn {
+		return nil
+	}
+	corrupt := &CorruptionError{File: seg.path, Offset: bad.off, Reason: bad.reason}
+	if !bad.torn {
+		return corrupt
+	}
+	e, err := findEvidence(seg.file, seg.seed, c.end, bad.after, seg.size)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", seg.path, err)
+	}
+	if e.synced > c.end {
+		corrupt.Reason = fmt.Sprintf("%s, below offset %d which was synced", bad.reason, e.synced)
+		return corrupt
+	}
+	if e.end > c.end {
+		r.cut = &cutTail{reason: bad.reason, dropped: e.end - c.end}
+	}
+	return nil
+}
+
+// repair makes what was found durable, cuts a torn end and deletes files that
+// are not part of the log.
+func (r *recovery) repair() error {
+	// The process before may have died between a rename and its sync: what the
+	// manifest says must be durable before anything builds on it.
+	if err := r.opts.FS.SyncDir(r.dir); err != nil {
+		return err
+	}
+	if err := r.repairTail(); err != nil {
+		return err
+	}
+	for _, path := range r.strays {
+		if err := r.opts.FS.Remove(path); err != nil {
+			return err
+		}
+	}
+	err := r.opts.FS.Remove(filepath.Join(r.dir, manifestName+tempSuffix))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// repairTail makes the tail's end durable. A torn tail is sealed in the
+// manifest, so that its bytes are never used again; one without records is
+// given up.
+func (r *recovery) repairTail() error {
+	n := len(r.segs)
+	if n == 0 || r.segs[n-1].sealed {
+		return nil
+	}
+	tail := r.segs[n-1]
+	if err := r.rewriteUnproven(tail); err != nil {
+		return fmt.Errorf("make the end of %s durable: %w", tail.path, err)
+	}
+	empty := len(tail.offsets) == 0
+	if r.cut == nil && !empty {
+		return nil
+	}
+	tail.sealed = true
+	if empty {
+		r.segs = r.segs[:n-1]
+		r.strays = append(r.strays, tail.path)
+		if err := tail.file.Close(); err != nil {
+			return err
+		}
+	}
+	r.man.segments = segmentInfos(r.segs)
+	if err := writeManifest(r.opts.FS, r.dir, r.man); err != nil {
+		return err
+	}
+	if r.cut != nil {
+		r.opts.Logger.Warn("torn end of the log cut: a write before the last stop was never finished",
+			"file", tail.path, "offset", tail.end, "bytes", r.cut.dropped, "reason", r.cut.reason)
+	}
+	return nil
+}
+
+// rewriteUnproven writes the bytes that no frame proves durable, which are one
+// batch at most, to where they are, and syncs them. After a failed sync the
+// operating system may show data that never reached the disk and take it for
+// clean, so that another sync alone would do nothing.
+func (r *recovery) rewriteUnproven(tail *segment) error {
+	if tail.marked {
+		return nil
+	}
+	buf := make([]byte, min(scanBuffer, tail.end-r.synced))
+	for off := r.synced; off < tail.end; {
+		b := buf[:min(int64(len(buf)), tail.end-off)]
+		if n, err := tail.file.ReadAt(b, off); n < len(b) {
+			return err
+		}
+		if _, err := tail.file.WriteAt(b, off); err != nil {
+			return err
+		}
+		off += int64(len(b))
+	}
+	return tail.file.Sync()
+}

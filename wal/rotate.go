@@ -1,0 +1,138 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+)
+
+// preparation is a segment file made ahead of its use, or why there is none.
+type preparation struct {
+	file File
+	err  error
+}
+
+// prepare starts to make the next segment's file in the background, once. The
+// caller holds slot.
+func (w *WAL) prepare() {
+	if w.preparing {
+		return
+	}
+	w.preparing = true
+	path := w.segmentPath(w.nextID)
+	w.wg.Go(func() {
+		f, err := w.createFile(path)
+		if err != nil {
+			// Not final: the writer that needs the segment tries again.
+			w.opts.Logger.Warn("segment not prepared ahead", "file", path, "err", err)
+		}
+		w.prepared <- preparation{f, err}
+	})
+}
+
+// rotate starts a new segment whose first record will be first. The manifest
+// seals the one before and names the new one before that is used.
+func (w *WAL) rotate(first uint64) (*segment, error) {
+	id := w.nextID
+	file, err := w.takeFile(id)
+	if err != nil {
+		return nil, fmt.Errorf("create segment %d: %w", id, err)
+	}
+	seg := &segment{
+		id:    id,
+		first: first,
+		path:  w.segmentPath(id),
+		seed:  segmentSeed(id, w.opts.Owner),
+		file:  file,
+		end:   segmentHeaderSize,
+		size:  w.initialSize(),
+	}
+	seg.refs.Store(1)
+	w.nextID++
+	header := segmentHeader{id: id, first: first, size: seg.size, owner: w.opts.Owner}
+	if err := writeHeader(file, header); err != nil {
+		return nil, errors.Join(fmt.Errorf("write header of segment %d: %w", id, err), file.Close())
+	}
+	infos := segmentInfos(w.segs)
+	if n := len(infos); n > 0 {
+		tail := w.segs[n-1]
+		infos[n-1] = segmentInfo{id: tail.id, first: tail.first, sealed: true, last: tail.next() - 1, end: tail.end}
+	}
+	if err := w.replaceManifest(w.first, append(infos, seg.info())); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if n := len(w.segs); n > 0 {
+		w.segs[n-1].sealed = true
+	}
+	w.segs = append(w.segs, seg)
+	return seg, nil
+}
+
+// takeFile returns the file that was prepared for segment id, or makes it now.
+func (w *WAL) takeFile(id segmentID) (File, error) {
+	if w.preparing {
+		p := <-w.prepared
+		w.preparing = false
+		if p.err == nil {
+			return p.file, nil
+		}
+	}
+	return w.createFile(w.segmentPath(id))
+}
+
+// createFile makes a segment's file, filled with zeros, and makes it durable
+// under its name.
+func (w *WAL) createFile(path string) (File, error) {
+	f, err := w.opts.FS.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	err = fillZeros(f, 0, w.initialSize())
+	if err == nil {
+		err = f.Sync()
+	}
+	if err == nil {
+		err = w.opts.FS.SyncDir(w.dir)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// initialSize returns the size in bytes of a segment's file before its first use.
+func (w *WAL) initialSize() int64 {
+	return max(segmentHeaderSize, min(growBytes, w.opts.MaxSegmentSize))
+}
+
+func writeHeader(f File, h segmentHeader) error {
+	if _, err := f.WriteAt(h.encode(), 0); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+func (w *WAL) segmentPath(id segmentID) string {
+	return filepath.Join(w.dir, id.fileName())
+}
+
+// replaceManifest makes a new list of segments and a first index durable.
+func (w *WAL) replaceManifest(first uint64, infos []segmentInfo) error {
+	return writeManifest(w.opts.FS, w.dir, manifest{
+		owner:    w.opts.Owner,
+		first:    first,
+		nextID:   w.nextID,
+		segments: infos,
+	})
+}
+
+// segmentInfos returns what the manifest says of segs.
+func segmentInfos(segs []*segment) []segmentInfo {
+	infos := make([]segmentInfo, 0, len(segs)+1)
+	for _, s := range segs {
+		infos = append(infos, s.info())
+	}
+	return infos
+}

@@ -1,0 +1,122 @@
+package wal
+
+import (
+	"fmt"
+	"sync/atomic"
+)
+
+// growBytes is how far ahead of its data a segment's file is filled with zeros,
+// so that a sync rarely has to write a new file size: 4 MiB.
+const growBytes = 4 << 20
+
+// zeros is what files are filled with. It is never written to.
+var zeros [256 << 10]byte
+
+// segment is one file of the log.
+//
+// Invariant: every segment has at least one record, except while Append is
+// about to write its first batch.
+type segment struct {
+	id    segmentID
+	first uint64 // index of the first record
+	path  string
+	seed  uint32 // of its frames' checksums
+	file  File
+
+	// refs counts the log's own reference and one for every read in progress.
+	// The file is closed when it drops to zero, and so never under a reader.
+	refs atomic.Int32
+
+	// The fields below are guarded by WAL.mu and changed by the holder of
+	// WAL.slot, who may read them without it.
+	sealed  bool     // nothing is written to it any more
+	marked  bool     // the last frame is a marker, so there is nothing to mark
+	offsets []uint32 // of each record's frame; record i of the log is at i-first
+	end     int64    // where the next frame goes; all bytes below are durable
+	size    int64    // of the file, in bytes
+}
+
+// next returns the index that follows the segment's last record.
+func (s *segment) next() uint64 { return s.first + uint64(len(s.offsets)) }
+
+// offset returns where the frame of the record at index is, or where it would
+// be if the segment ended before it.
+func (s *segment) offset(index uint64) int64 {
+	if i := index - s.first; i < uint64(len(s.offsets)) {
+		return int64(s.offsets[i])
+	}
+	return s.end
+}
+
+// info returns what the manifest says of the segment.
+func (s *segment) info() segmentInfo {
+	i := segmentInfo{id: s.id, first: s.first}
+	if s.sealed {
+		i.sealed, i.last, i.end = true, s.next()-1, s.end
+	}
+	return i
+}
+
+// acquire keeps the file open until release. The caller holds WAL.mu and found
+// the segment in WAL.segs, so the log's own reference is still there.
+func (s *segment) acquire() { s.refs.Add(1) }
+
+// release gives a reference back and closes the file with the last one.
+func (s *segment) release() error {
+	if s.refs.Add(-1) > 0 {
+		return nil
+	}
+	return s.file.Close()
+}
+
+// fits returns ErrSegmentFull when a batch of so many bytes, with a marker
+// behind it, would make the segment longer than maxSize. A segment without
+// records takes any batch.
+func (s *segment) fits(bytes, maxSize int64) error {
+	if len(s.offsets) > 0 && s.end+bytes+markerSize > maxSize {
+		return ErrSegmentFull
+	}
+	return nil
+}
+
+// encodeBatch appends a batch, as it stands at the segment's end, to buf, and
+// returns it with its records' offsets.
+func (s *segment) encodeBatch(buf []byte, first uint64, frames []Frame, bytes int64) ([]byte, []uint32) {
+	header := batchHeader{first: first, count: uint32(len(frames)), bytes: bytes, synced: s.end}.encode()
+	base := int64(len(buf))
+	buf = appendFrame(buf, s.seed, s.end, typeBatch, header[:])
+	offsets := make([]uint32, len(frames))
+	for i := range frames {
+		off := s.end + int64(len(buf)) - base
+		offsets[i] = uint32(off)
+		buf = appendFrame(buf, s.seed, off, frames[i].Type, frames[i].Payload)
+	}
+	return buf, offsets
+}
+
+// grow fills the file with zeros behind dataEnd, which is about to be written,
+// so far that a marker and, up to maxSize, the next batches fit. The sync that
+// follows the data makes the zeros durable too. It returns the file's new size.
+func (s *segment) grow(dataEnd, maxSize int64) (int64, error) {
+	need := dataEnd + markerSize
+	if need <= s.size {
+		return s.size, nil
+	}
+	size := max(need, min(maxSize, (need+growBytes-1)/growBytes*growBytes))
+	if err := fillZeros(s.file, max(s.size, dataEnd), size); err != nil {
+		return 0, fmt.Errorf("grow %s: %w", s.path, err)
+	}
+	return size, nil
+}
+
+// fillZeros writes zeros to f from one offset up to another.
+func fillZeros(f File, from, to int64) error {
+	for from < to {
+		n, err := f.WriteAt(zeros[:min(int64(len(zeros)), to-from)], from)
+		if err != nil {
+			return err
+		}
+		from += int64(n)
+	}
+	return nil
+}

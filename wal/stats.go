@@ -1,0 +1,92 @@
+package wal
+
+import "time"
+
+// Stats describe a log at one moment.
+type Stats struct {
+	FirstIndex uint64 // 0 when empty
+	LastIndex  uint64 // 0 when empty
+	NextIndex  uint64 // where the next Append must begin; 0 is anywhere
+
+	Segments  int
+	DiskBytes int64 // of the segments' files, with what is filled ahead
+	LiveBytes int64 // from the first record to the end, with batch headers and markers
+
+	Appends    uint64 // batches since Open
+	Records    uint64 // in those batches
+	Syncs      uint64 // of batches and markers since Open
+	LastSync   time.Duration
+	TotalSync  time.Duration // of all Syncs
+	CacheBytes int64
+
+	// WriteSince is when the append, truncation or marker in progress began, or
+	// the zero time if there is none. A write that hangs shows here: a watchdog
+	// compares it with its own clock.
+	WriteSince time.Time
+}
+
+// counters are the parts of Stats that are counted as things happen. They are
+// guarded by WAL.mu.
+type counters struct {
+	appends, records, syncs uint64
+	lastSync, totalSync     time.Duration
+	busySince               time.Time
+}
+
+// Stats returns the log's present numbers. It never waits for a write.
+func (w *WAL) Stats() Stats {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := Stats{
+		NextIndex:  w.next,
+		Segments:   len(w.segs),
+		Appends:    w.counters.appends,
+		Records:    w.counters.records,
+		Syncs:      w.counters.syncs,
+		LastSync:   w.counters.lastSync,
+		TotalSync:  w.counters.totalSync,
+		CacheBytes: w.cache.bytes,
+		WriteSince: w.counters.busySince,
+	}
+	if !w.emptyLocked() {
+		s.FirstIndex, s.LastIndex = w.first, w.next-1
+	}
+	for _, seg := range w.segs {
+		s.DiskBytes += seg.size
+		s.LiveBytes += seg.end - seg.offset(max(w.first, seg.first))
+	}
+	return s
+}
+
+func (w *WAL) countSync(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.counters.syncs++
+	w.counters.lastSync = d
+	w.counters.totalSync += d
+}
+
+func (w *WAL) setBusySince(t time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.counters.busySince = t
+}
+
+// BytesFrom returns how many bytes the log holds from the record at index on,
+// with batch headers and markers; all of them if index lies below the first
+// record, 0 above the last.
+func (w *WAL) BytesFrom(index uint64) int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.emptyLocked() || index >= w.next {
+		return 0
+	}
+	from := max(index, w.first)
+	var n int64
+	for _, seg := range w.segs {
+		if seg.next() > from {
+			n += seg.end - seg.offset(max(from, seg.first))
+		}
+	}
+	return n
+}
