@@ -1,0 +1,256 @@
+package httpapi_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/httpapi"
+)
+
+func TestAdmin_Join(t *testing.T) {
+	a := mustAPI(t, nil)
+	w := a.do("POST", "/admin/join", `{"id":"n4","peer_addr":"h:7004","http_addr":"h:8004"}`)
+	if w.Code != http.StatusOK {
+		t.Fatalf("got %d %s, want 200", w.Code, w.Body)
+	}
+	var got cluster.Member
+	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	if want := (cluster.Member{ID: "n4", PeerAddr: "h:7004", HTTPAddr: "h:8004", Voter: true}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	expectHeaders(t, w.Header(), "Content-Type", "application/json", "Kvorum-Node", "n1")
+}
+
+func TestAdmin_Leave(t *testing.T) {
+	for body, want := range map[string]string{
+		"":                   "leave ",
+		"{}":                 "leave ",
+		`{"id":"n2"}`:        "leave n2",
+		"{\"id\":\"n2\"} \n": "leave n2",
+	} {
+		a := mustAPI(t, nil)
+		if w := a.do("POST", "/admin/leave", body); w.Code != http.StatusNoContent {
+			t.Errorf("%q: got %d %s, want 204", body, w.Code, w.Body)
+		}
+		if got := a.node.called(); !slices.Equal(got, []string{want}) {
+			t.Errorf("%q: got %q, want %q", body, got, want)
+		}
+	}
+}
+
+func TestAdmin_StrictJSON(t *testing.T) {
+	for _, test := range []struct{ path, body, names string }{
+		{"join", ``, "id"},
+		{"join", `{}`, "id"},
+		{"join", `{"id":"n4"}`, "peer_addr"},
+		{"join", `{"id":"","peer_addr":"a"}`, "id"},
+		{"join", `{"id":"n4","peer_addr":7}`, "peer_addr"},
+		{"join", `{"id":null,"peer_addr":"a"}`, "id"},
+		{"join", `{"id":["n4"],"peer_addr":"a"}`, "id"},
+		{"join", `{"id":{"id":"n4"},"peer_addr":"a"}`, "id"},
+		{"join", `{"ID":"n4","peer_addr":"a"}`, `"ID"`},
+		{"join", `{"id":"n4","id":"n5","peer_addr":"a"}`, "id"},
+		{"join", `{"id":"n4","peer_addr":"a","voter":"true"}`, `"voter"`},
+		{"join", `{"id":"n4","peer_addr":"a"}{}`, "body"},
+		{"join", `{"id":"n4","peer_addr":"a"`, "body"},
+		{"join", `{"id":"n4","peer_addr":"a",}`, "body"},
+		{"join", `["n4"]`, "body"},
+		{"join", `"n4"`, "body"},
+		{"join", `null`, "body"},
+		{"join", `id=n4`, "body"},
+		{"join", "{\"id\":\"\xff\"}", "body"},
+		{"leave", ` `, "body"},
+		{"leave", `{"id":""}`, "id"},
+		{"leave", `{"id":"n4","force":"true"}`, `"force"`},
+		{"leave", `{"id":`, "id"},
+	} {
+		a := mustAPI(t, nil)
+		p := expectProblem(t, a.do("POST", "/admin/"+test.path, test.body), http.StatusBadRequest, "invalid")
+		if !strings.HasPrefix(p.Detail, test.names+": ") {
+			t.Errorf("%s %s: detail %q does not name %s", test.path, test.body, p.Detail, test.names)
+		}
+		if calls := a.node.called(); len(calls) > 0 {
+			t.Errorf("%s %s: the node was called: %q", test.path, test.body, calls)
+		}
+	}
+}
+
+func TestAdmin_BodyLimit(t *testing.T) {
+	a := mustAPI(t, nil)
+	body := `{"id":"` + strings.Repeat("x", 64<<10) + `"}`
+	expectProblem(t, a.do("POST", "/admin/leave", body), http.StatusRequestEntityTooLarge, "too_large")
+}
+
+func TestStatus(t *testing.T) {
+	a := mustAPI(t, nil)
+	a.node.stat = cluster.Status{ID: "n1", Role: "joining"}
+	w := a.do("GET", "/status", "")
+	want := `{"id":"n1","cluster_id":"","role":"joining","leader":null,"term":0,"commit_index":0,` +
+		`"applied_index":0,"revision":0,"members":[]}` + "\n"
+	if got := w.Body.String(); w.Code != http.StatusOK || got != want {
+		t.Errorf("got %d %s, want 200 %s", w.Code, got, want)
+	}
+	expectHeaders(t, w.Header(), "Content-Type", "application/json")
+
+	a.node.stat = cluster.Status{
+		ID: "n1", ClusterID: "c", Role: "leader", Leader: &cluster.Leader{ID: "n1", HTTPAddr: "h:1"},
+		Term: 2, CommitIndex: 9, AppliedIndex: 8, Revision: 5,
+		Members: []cluster.Member{{ID: "n1", PeerAddr: "h:2", HTTPAddr: "h:1", Voter: true}},
+	}
+	var got cluster.Status
+	if err := json.Unmarshal(a.do("GET", "/status", "").Body.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got, a.node.stat) {
+		t.Errorf("got %+v, want %+v", got, a.node.stat)
+	}
+}
+
+func TestHealth(t *testing.T) {
+	a := mustAPI(t, func(c *httpapi.Config) { c.MaxInflightRequests = 1 })
+	expect := func(target string, status int, body string) {
+		t.Helper()
+		if w := a.do("GET", target, ""); w.Code != status || w.Body.String() != body {
+			t.Errorf("%s: got %d %q, want %d %q", target, w.Code, w.Body, status, body)
+		}
+	}
+	expect("/livez", 200, "ok\n")
+	expect("/readyz", 200, "ready\n")
+
+	a.node.ready = fmt.Errorf("%w: asked n2 and n3", cluster.ErrNoLeader)
+	expect("/livez", 200, "ok\n")
+	p := expectProblem(t, a.do("GET", "/readyz", ""), http.StatusServiceUnavailable, "not_ready")
+	if !strings.Contains(p.Detail, "asked n2 and n3") {
+		t.Errorf("detail %q does not tell why", p.Detail)
+	}
+	a.node.ready = errors.New("replaying the log")
+	expectProblem(t, a.do("GET", "/readyz", ""), http.StatusServiceUnavailable, "not_ready")
+
+	w := a.do("GET", "/", "")
+	for _, route := range []string{"/kv/{key}", "/admin/join", "/admin/leave", "/status", "/livez", "/readyz", "/metrics"} {
+		if !strings.Contains(w.Body.String(), route) {
+			t.Errorf("the help does not name %s", route)
+		}
+	}
+	expectHeaders(t, w.Header(), "Content-Type", "text/plain; charset=utf-8")
+}
+
+// TestHealth_Overload checks that an overloaded node still tells how it is.
+func TestHealth_Overload(t *testing.T) {
+	a := mustServe(t, func(c *httpapi.Config) { c.MaxInflightRequests = 1 })
+	entered, leave := make(chan struct{}), make(chan struct{})
+	a.node.hook = func(context.Context, string, string) error {
+		close(entered)
+		<-leave
+		return nil
+	}
+	busy := a.dial()
+	busy.send("GET /kv/k HTTP/1.1\r\nHost: x\r\n\r\n")
+	await(t, "the first request", entered)
+
+	for _, target := range []string{"/kv/k", "/kv/"} {
+		p := expectProblem(t, a.do("GET", target, ""), http.StatusTooManyRequests, "overloaded")
+		if !p.Retryable || p.Outcome != "not_done" {
+			t.Errorf("%s: got %+v, want retryable and not done", target, p)
+		}
+	}
+	expectProblem(t, a.do("POST", "/admin/leave", ""), http.StatusTooManyRequests, "overloaded")
+	for _, target := range []string{"/livez", "/readyz", "/status", "/"} {
+		if w := a.do("GET", target, ""); w.Code != http.StatusOK {
+			t.Errorf("%s: got %d, want 200", target, w.Code)
+		}
+	}
+	close(leave)
+	busy.answer("GET")
+	a.expectReleased()
+}
+
+func TestMetrics(t *testing.T) {
+	a := mustAPI(t, func(c *httpapi.Config) {
+		c.Metrics = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "# metrics") })
+	})
+	if w := a.do("GET", "/metrics", ""); w.Code != http.StatusOK || w.Body.String() != "# metrics" {
+		t.Errorf("got %d %q, want the page", w.Code, w.Body)
+	}
+	a.do("PUT", "/kv/a", "v")
+	a.do("PUT", "/kv/b", "v")
+	a.do("GET", "/kv/a", "")
+	a.do("GET", "/kv/", "")
+	a.do("BREW", "/tea/1", "")
+	a.do("BREW", "/tea/2", "")
+	a.do("DELETE", "/kv/a", "", "Sec-Fetch-Site", "cross-site")
+
+	families, err := a.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string]float64)
+	for _, f := range families {
+		if f.GetName() != "kvorum_http_requests_total" {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			labels := make(map[string]string)
+			for _, l := range m.GetLabel() {
+				labels[l.GetName()] = l.GetValue()
+			}
+			got[labels["method"]+" "+labels["route"]+" "+labels["code"]] = m.GetCounter().GetValue()
+		}
+	}
+	want := map[string]float64{
+		"GET /metrics 200": 1, "PUT /kv/{key} 201": 2, "GET /kv/{key} 200": 1,
+		"GET /kv/ 200": 1, "other none 404": 2, "DELETE none 403": 1,
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func TestNew_Validates(t *testing.T) {
+	ok := httpapi.Config{Node: newFakeNode(), NodeID: "n1"}
+	if err := ok.Validate(); err != nil {
+		t.Errorf("defaults: %v", err)
+	}
+	for field, change := range map[string]func(*httpapi.Config){
+		"Node":                func(c *httpapi.Config) { c.Node = nil },
+		"NodeID":              func(c *httpapi.Config) { c.NodeID = "" },
+		"MaxKeyBytes":         func(c *httpapi.Config) { c.MaxKeyBytes = 17 << 10 },
+		"MaxValueBytes":       func(c *httpapi.Config) { c.MaxValueBytes = -1 },
+		"MaxInflightBytes":    func(c *httpapi.Config) { c.MaxInflightBytes = 1<<20 - 1 },
+		"MaxInflightRequests": func(c *httpapi.Config) { c.MaxInflightRequests = -1 },
+		"MaxConns":            func(c *httpapi.Config) { c.MaxConns = -1 },
+		"RequestTimeout":      func(c *httpapi.Config) { c.RequestTimeout = -1 },
+		"AdminTimeout":        func(c *httpapi.Config) { c.AdminTimeout = -1 },
+		"StallTimeout":        func(c *httpapi.Config) { c.StallTimeout = -1 },
+		"ReadHeaderTimeout":   func(c *httpapi.Config) { c.ReadHeaderTimeout = -1 },
+		"IdleTimeout":         func(c *httpapi.Config) { c.IdleTimeout = -1 },
+	} {
+		cfg := ok
+		change(&cfg)
+		_, err := httpapi.New(cfg)
+		var invalid *cluster.ValidationError
+		if !errors.As(err, &invalid) || invalid.Field != field {
+			t.Errorf("%s: got %v, want a validation error of it", field, err)
+		}
+	}
+	taken := prometheus.NewRegistry()
+	ok.Registerer = taken
+	if _, err := httpapi.New(ok); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := httpapi.New(ok); err == nil {
+		t.Error("metrics registered twice: got no error")
+	}
+}

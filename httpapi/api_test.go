@@ -1,0 +1,393 @@
+package httpapi_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+
+	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/httpapi"
+	"github.com/kvorum/kvorum/store"
+)
+
+// patience bounds every wait of these tests; nothing may depend on its length.
+const patience = 20 * time.Second
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fakeNode is a node in memory. Its hooks, where they are set, run before an
+// operation; their error is the operation's.
+type fakeNode struct {
+	hook  func(ctx context.Context, op, key string) error
+	list  func() *cluster.Listing // instead of what is in items
+	ready error
+	stat  cluster.Status
+
+	mu       sync.Mutex
+	revision uint64
+	items    map[string]store.Item
+	calls    []string
+	level    cluster.Consistency // of the last read
+}
+
+var (
+	_ httpapi.Node = (*fakeNode)(nil)
+	_ httpapi.Node = (*cluster.Node)(nil)
+)
+
+func newFakeNode() *fakeNode { return &fakeNode{items: make(map[string]store.Item)} }
+
+func (n *fakeNode) begin(ctx context.Context, op, key string) error {
+	n.mu.Lock()
+	n.calls = append(n.calls, op+" "+key)
+	n.mu.Unlock()
+	if n.hook == nil {
+		return nil
+	}
+	return n.hook(ctx, op, key)
+}
+
+func (n *fakeNode) called() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.calls)
+}
+
+func (n *fakeNode) value(key string) (string, bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	item, ok := n.items[key]
+	return string(item.Value), ok
+}
+
+func holds(cond cluster.Condition, item store.Item, found bool) bool {
+	switch cond.Kind {
+	case cluster.CondAbsent:
+		return !found
+	case cluster.CondPresent:
+		return found
+	case cluster.CondRevision:
+		return found && item.ModRevision == cond.Revision
+	}
+	return true
+}
+
+func (n *fakeNode) Put(ctx context.Context, key string, value []byte, cond cluster.Condition) (cluster.WriteResult, error) {
+	if err := n.begin(ctx, "put", key); err != nil {
+		return cluster.WriteResult{}, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	item, found := n.items[key]
+	if !holds(cond, item, found) {
+		return cluster.WriteResult{ConditionFailed: true, Revision: n.revision, Current: item.ModRevision}, nil
+	}
+	n.revision++
+	if !found {
+		item = store.Item{Key: key, CreateRevision: n.revision}
+	}
+	item.Value, item.ModRevision, item.Version = value, n.revision, item.Version+1
+	n.items[key] = item
+	return cluster.WriteResult{Created: !found, Revision: n.revision, Current: n.revision}, nil
+}
+
+func (n *fakeNode) Delete(ctx context.Context, key string, cond cluster.Condition) (cluster.WriteResult, error) {
+	if err := n.begin(ctx, "delete", key); err != nil {
+		return cluster.WriteResult{}, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	item, found := n.items[key]
+	switch {
+	case !holds(cond, item, found):
+		return cluster.WriteResult{ConditionFailed: true, Revision: n.revision, Current: item.ModRevision}, nil
+	case !found:
+		return cluster.WriteResult{Revision: n.revision}, nil
+	}
+	n.revision++
+	delete(n.items, key)
+	return cluster.WriteResult{Found: true, Revision: n.revision}, nil
+}
+
+func (n *fakeNode) Get(ctx context.Context, key string, level cluster.Consistency) (cluster.ReadResult, error) {
+	if err := n.begin(ctx, "get", key); err != nil {
+		return cluster.ReadResult{}, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.level = level
+	item, found := n.items[key]
+	return cluster.ReadResult{Item: item, Found: found, Revision: n.revision}, nil
+}
+
+func (n *fakeNode) List(ctx context.Context, level cluster.Consistency) (*cluster.Listing, error) {
+	if err := n.begin(ctx, "list", ""); err != nil {
+		return nil, err
+	}
+	if n.list != nil {
+		return n.list(), nil
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.level = level
+	var items []store.Item
+	for _, item := range n.items {
+		items = append(items, item)
+	}
+	slices.SortFunc(items, func(a, b store.Item) int { return strings.Compare(a.Key, b.Key) })
+	return cluster.NewListing(n.revision, func(prefix, start string) iter.Seq[store.Item] {
+		return func(yield func(store.Item) bool) {
+			for _, item := range items {
+				if item.Key >= start && strings.HasPrefix(item.Key, prefix) && !yield(item) {
+					return
+				}
+			}
+		}
+	}), nil
+}
+
+func (n *fakeNode) Status() cluster.Status { return n.stat }
+func (n *fakeNode) Ready() error           { return n.ready }
+
+func (n *fakeNode) Join(ctx context.Context, req cluster.JoinRequest) (cluster.Member, error) {
+	if err := n.begin(ctx, "join", req.ID); err != nil {
+		return cluster.Member{}, err
+	}
+	return cluster.Member{ID: req.ID, PeerAddr: req.PeerAddr, HTTPAddr: req.HTTPAddr, Voter: true}, nil
+}
+
+func (n *fakeNode) Leave(ctx context.Context, name string) error { return n.begin(ctx, "leave", name) }
+
+// api is a server under test with its node.
+type api struct {
+	t        testing.TB
+	node     *fakeNode
+	server   *httpapi.Server
+	registry *prometheus.Registry
+	addr     string        // once it is started
+	served   chan struct{} // closed when Serve has returned
+}
+
+// mustAPI returns a server that is only a handler; change may alter its configuration.
+func mustAPI(t testing.TB, change func(*httpapi.Config)) *api {
+	t.Helper()
+	a := &api{t: t, node: newFakeNode(), registry: prometheus.NewRegistry()}
+	cfg := httpapi.Config{Node: a.node, NodeID: "n1", Registerer: a.registry}
+	if change != nil {
+		change(&cfg)
+	}
+	var err error
+	if a.server, err = httpapi.New(cfg); err != nil {
+		t.Fatalf("New: %v", err)
+	}
+	return a
+}
+
+// mustServe returns a server that listens, and is shut down with the test.
+func mustServe(t testing.TB, change func(*httpapi.Config)) *api {
+	t.Helper()
+	a := mustAPI(t, change)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatalf("listen: %v", err)
+	}
+	a.addr, a.served = l.Addr().String(), make(chan struct{})
+	go func() {
+		defer close(a.served)
+		if err := a.server.Serve(l); err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	}()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel() // what is still in flight is of no interest
+		if err := a.server.Shutdown(ctx); err != nil && !errors.Is(err, context.Canceled) {
+			t.Errorf("Shutdown: %v", err)
+		}
+		<-a.served
+	})
+	return a
+}
+
+// do has the handler answer a request without a network; headers are pairs.
+func (a *api) do(method, target, body string, headers ...string) *httptest.ResponseRecorder {
+	a.t.Helper()
+	r := httptest.NewRequest(method, target, strings.NewReader(body))
+	if body == "" {
+		r.Body, r.ContentLength = http.NoBody, 0
+	}
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Add(headers[i], headers[i+1])
+	}
+	w := httptest.NewRecorder()
+	a.server.Handler().ServeHTTP(w, r)
+	return w
+}
+
+// conn is a raw connection to a server under test.
+type conn struct {
+	*net.TCPConn
+	t testing.TB
+	r *bufio.Reader
+}
+
+// dial opens a raw connection, closed with the test.
+func (a *api) dial() *conn {
+	a.t.Helper()
+	c, err := net.Dial("tcp", a.addr)
+	if err != nil {
+		a.t.Fatalf("dial: %v", err)
+	}
+	a.t.Cleanup(func() { c.Close() })
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+		a.t.Fatalf("set deadline: %v", err)
+	}
+	return &conn{TCPConn: c.(*net.TCPConn), t: a.t, r: bufio.NewReader(c)}
+}
+
+// send writes raw bytes.
+func (c *conn) send(format string, args ...any) {
+	c.t.Helper()
+	if _, err := fmt.Fprintf(c, format, args...); err != nil {
+		c.t.Fatalf("send: %v", err)
+	}
+}
+
+// answer reads one answer, whole, to a request of the given method.
+func (c *conn) answer(method string) (*http.Response, string) {
+	c.t.Helper()
+	resp, err := http.ReadResponse(c.r, &http.Request{Method: method})
+	if err != nil {
+		c.t.Fatalf("read answer: %v", err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		c.t.Fatalf("read answer's body: %v", err)
+	}
+	return resp, string(body)
+}
+
+// expectClosed fails unless the server has ended the connection with nothing more to read.
+func (c *conn) expectClosed() {
+	c.t.Helper()
+	rest, err := io.ReadAll(c.r)
+	var timeout net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		c.t.Fatal("the connection is still open")
+	}
+	if len(rest) > 0 {
+		c.t.Fatalf("more came before the connection's end: %q", rest)
+	}
+}
+
+// gauge returns the value of a metric without labels.
+func (a *api) gauge(name string) float64 {
+	a.t.Helper()
+	families, err := a.registry.Gather()
+	if err != nil {
+		a.t.Fatalf("gather: %v", err)
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			return f.GetMetric()[0].GetGauge().GetValue()
+		}
+	}
+	a.t.Fatalf("no metric %s", name)
+	return 0
+}
+
+// expectReleased fails unless all budgets become free.
+func (a *api) expectReleased() {
+	a.t.Helper()
+	poll(a.t, "budgets free", func() bool {
+		return a.gauge("kvorum_http_inflight_bytes") == 0 && a.gauge("kvorum_http_inflight_requests") == 0
+	})
+}
+
+// poll waits until cond holds.
+func poll(t testing.TB, what string, cond func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !cond() {
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			t.Fatalf("timed out waiting: %s", what)
+		}
+	}
+}
+
+// await waits until ch is closed or sent to.
+func await[T any](t testing.TB, what string, ch <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-ch:
+		return v
+	case <-time.After(patience):
+		t.Fatalf("timed out waiting: %s", what)
+		panic("unreachable")
+	}
+}
+
+// problem is an error body as a client sees it.
+type problem struct {
+	Type, Title, Detail, Code, Outcome string
+	Status                             int
+	Retryable                          bool
+}
+
+// expectProblem fails unless w is an error answer of that status and code.
+func expectProblem(t testing.TB, w *httptest.ResponseRecorder, status int, code string) problem {
+	t.Helper()
+	return checkProblem(t, w.Result(), w.Body.String(), status, code)
+}
+
+func checkProblem(t testing.TB, resp *http.Response, body string, status int, code string) problem {
+	t.Helper()
+	var p problem
+	if err := json.Unmarshal([]byte(body), &p); err != nil {
+		t.Fatalf("status %d, body %q: %v", resp.StatusCode, body, err)
+	}
+	if resp.StatusCode != status || p.Status != status || p.Code != code {
+		t.Fatalf("got %d %+v, want %d %s", resp.StatusCode, p, status, code)
+	}
+	if got, want := resp.Header.Get("Content-Type"), "application/problem+json"; got != want {
+		t.Errorf("Content-Type: got %q, want %q", got, want)
+	}
+	if got, want := p.Type, "urn:kvorum:problem:"+code; got != want {
+		t.Errorf("type: got %q, want %q", got, want)
+	}
+	if p.Title == "" || p.Detail == "" {
+		t.Errorf("title or detail is missing: %+v", p)
+	}
+	if p.Outcome != "not_done" && p.Outcome != "unknown" {
+		t.Errorf("outcome: got %q", p.Outcome)
+	}
+	retryAfter := status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests
+	if got := resp.Header.Get("Retry-After") != ""; got != retryAfter {
+		t.Errorf("Retry-After with status %d: got %v", status, got)
+	}
+	if got, want := resp.Header.Get("Kvorum-Node"), "n1"; got != want {
+		t.Errorf("Kvorum-Node: got %q, want %q", got, want)
+	}
+	return p
+}

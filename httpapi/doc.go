@@ -1,0 +1,47 @@
+// Package httpapi serves a node over HTTP: keys under /kv/, membership changes
+// under /admin/, and /status, /livez, /readyz and /metrics.
+//
+// It translates and guards, and decides nothing: what a write or a read means
+// is the [Node]'s business, an interface declared here and implemented by
+// package cluster. It terminates no TLS and authenticates nobody.
+//
+// A [Server] is made with [New] from a [Config], serves listeners with
+// [Server.Serve], and ends with [Server.Shutdown]. [Server.Handler] is the same
+// API without a listener, for tests and for mounting; it must not be put behind
+// anything that cleans paths, such as http.ServeMux.
+//
+// # Keys and values
+//
+// A key is everything after "/kv/" in the path, percent-decoded once, so it may
+// hold any byte: /kv/a/b//c%2Fd is the key "a/b//c/d". Values are raw bodies.
+// GET /kv/ streams keys and values as JSON lines (see list.go).
+//
+// # Answers
+//
+// Every answer names its node in Kvorum-Node. Reads and writes of a key carry
+// the key's modify revision as ETag, and the revision of the store that they
+// are at least as new as in Kvorum-Revision. Conditions are HTTP's own:
+// If-Match and If-None-Match.
+//
+// Every error is an application/problem+json body whose member "outcome" is
+// "not_done" or "unknown". A 503 or a 429 always means not done, since clients
+// and proxies retry these; an unknown outcome is a 504. One table maps errors
+// to answers (errors.go).
+//
+// # Limits
+//
+// Whatever comes from outside has a limit: connections, requests in flight,
+// header bytes, key and value bytes, and the memory that bodies in flight may
+// take together, which is reserved before a body is read. Bodies and answers
+// must make progress: each piece of 64 KiB has StallTimeout to pass.
+//
+// # Concurrency
+//
+// All methods of a Server may be called from several goroutines. Serve runs in
+// the caller's goroutine; Shutdown waits for every connection's goroutine.
+//
+// A read is given up when its client hangs up. A write or a membership change
+// that was handed to the node is not: it runs to its answer or its time limit,
+// because giving it up would only make its outcome unknown while the node still
+// holds its bytes.
+package httpapi

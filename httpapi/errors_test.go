@@ -1,0 +1,108 @@
+package httpapi_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/httpapi"
+)
+
+func TestErrors_Table(t *testing.T) {
+	tooLarge := &cluster.ValidationError{Field: "value", Reason: "has 9 bytes, the limit is 8", Size: 9, Limit: 8}
+	invalid := &cluster.ValidationError{Field: "key", Reason: "is odd"}
+	const notDone, unknown = "not_done", "unknown"
+	for _, test := range []struct {
+		err       error
+		status    int
+		code      string
+		retryable bool
+		outcome   string // of a write; a read always is not done
+	}{
+		{cluster.ErrNoLeader, 503, "no_leader", true, notDone},
+		{cluster.ErrNotLeader, 503, "not_leader", true, notDone},
+		{cluster.ErrNotJoined, 503, "not_joined", true, notDone},
+		{cluster.ErrRemoved, 503, "removed", true, notDone},
+		{cluster.ErrClosed, 503, "shutting_down", true, notDone},
+		{cluster.ErrBehind, 503, "behind", true, notDone},
+		{cluster.ErrOverloaded, 429, "overloaded", true, notDone},
+		{cluster.ErrUnknownNode, 404, "unknown_node", false, notDone},
+		{cluster.ErrNameTaken, 409, "name_taken", false, notDone},
+		{cluster.ErrOtherCluster, 409, "other_cluster", false, notDone},
+		{cluster.ErrLastVoter, 409, "last_voter", false, notDone},
+		{cluster.ErrUnreachable, 502, "unreachable", true, notDone},
+		{tooLarge, 413, "too_large", false, notDone},
+		{invalid, 400, "invalid", false, notDone},
+		{cluster.ErrUnknownOutcome, 504, "unknown_outcome", false, unknown},
+		// What says both is unknown: sending it again could do it twice.
+		{errors.Join(cluster.ErrNoLeader, cluster.ErrUnknownOutcome), 504, "unknown_outcome", false, unknown},
+		{fmt.Errorf("%w: %w", cluster.ErrUnknownOutcome, invalid), 504, "unknown_outcome", false, unknown},
+		// A node that gave up before it sent anything says so beside the deadline.
+		{fmt.Errorf("%w: %w", cluster.ErrNoLeader, context.DeadlineExceeded), 503, "no_leader", true, notDone},
+	} {
+		for _, request := range [][2]string{{"PUT", "/kv/k"}, {"DELETE", "/kv/k"}, {"GET", "/kv/k"}, {"GET", "/kv/"}, {"POST", "/admin/leave"}} {
+			a := mustAPI(t, nil)
+			a.node.hook = func(context.Context, string, string) error { return fmt.Errorf("from the node: %w", test.err) }
+			p := expectProblem(t, a.do(request[0], request[1], ""), test.status, test.code)
+			if p.Retryable != test.retryable || p.Outcome != test.outcome {
+				t.Errorf("%v: got %+v, want retryable %v, outcome %s", test.err, p, test.retryable, test.outcome)
+			}
+		}
+	}
+}
+
+// TestErrors_Undecided checks errors that don't say whether a write was done.
+func TestErrors_Undecided(t *testing.T) {
+	secret := errors.New("open /secret: 10.0.0.1 is on fire")
+	for _, test := range []struct {
+		err     error
+		method  string
+		status  int
+		code    string
+		outcome string
+	}{
+		{context.DeadlineExceeded, "GET", 503, "timeout", "not_done"},
+		{context.DeadlineExceeded, "PUT", 504, "unknown_outcome", "unknown"},
+		{context.Canceled, "GET", 503, "timeout", "not_done"},
+		{context.Canceled, "DELETE", 504, "unknown_outcome", "unknown"},
+		{secret, "GET", 500, "internal", "not_done"},
+		{secret, "PUT", 500, "internal", "unknown"},
+	} {
+		var log bytes.Buffer
+		a := mustAPI(t, func(c *httpapi.Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+		a.node.hook = func(context.Context, string, string) error { return test.err }
+		p := expectProblem(t, a.do(test.method, "/kv/some-key", ""), test.status, test.code)
+		if p.Outcome != test.outcome || p.Retryable != (test.status == 503) {
+			t.Errorf("%s %v: got %+v, want outcome %s", test.method, test.err, p, test.outcome)
+		}
+		if strings.Contains(p.Detail, "fire") {
+			t.Errorf("the answer tells an internal error: %q", p.Detail)
+		}
+		if got, want := strings.Contains(log.String(), "on fire"), test.status == 500; got != want {
+			t.Errorf("%s %v: logged is %v, want %v: %s", test.method, test.err, got, want, &log)
+		}
+		if strings.Contains(log.String(), "some-key") {
+			t.Errorf("the log tells a key: %s", &log)
+		}
+	}
+}
+
+func TestErrors_Panic(t *testing.T) {
+	var log bytes.Buffer
+	a := mustAPI(t, func(c *httpapi.Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+	a.node.hook = func(context.Context, string, string) error { panic("a broken invariant") }
+	p := expectProblem(t, a.do("PUT", "/kv/k", "value"), http.StatusInternalServerError, "internal")
+	if p.Outcome != "unknown" {
+		t.Errorf("got outcome %s, want unknown", p.Outcome)
+	}
+	if !strings.Contains(log.String(), "a broken invariant") || !strings.Contains(log.String(), "errors_test.go") {
+		t.Errorf("the log tells neither what nor where: %s", &log)
+	}
+	a.expectReleased()
+}

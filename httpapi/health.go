@@ -1,0 +1,66 @@
+package httpapi
+
+import (
+	"fmt"
+	"net/http"
+
+	"github.com/kvorum/kvorum/cluster"
+)
+
+// textPlain is the type of answers for people.
+const textPlain = "text/plain; charset=utf-8"
+
+// helpText is what GET / says.
+const helpText = `Kvorum: a replicated, strongly consistent key-value store.
+
+PUT    /kv/{key}      set a key to the request's body; 201 created, 204 replaced
+GET    /kv/{key}      read it (HEAD: without the value); ?consistency=linearizable|stale
+DELETE /kv/{key}      remove it; 204, or 404 where there is none
+GET    /kv/           list as JSON lines; ?prefix= &start= &limit= &keys_only=true &consistency=
+POST   /admin/join    add a node: {"id":"n4","peer_addr":"host:port","http_addr":"host:port"}
+POST   /admin/leave   remove a node: {"id":"n4"}; without a body, this node
+GET    /status        this node and its cluster, as JSON
+GET    /livez         200 while the process runs
+GET    /readyz        200 while this node can serve, otherwise 503 with the reason
+GET    /metrics       metrics in Prometheus' format
+
+Conditions on PUT and DELETE: If-Match: "REVISION", If-Match: *, If-None-Match: *
+The revision of a key is its ETag. Keys are percent-encoded in paths and may hold any byte.
+`
+
+// help answers GET /.
+func (s *Server) help(w *response, _ *http.Request) error {
+	writeBody(w, http.StatusOK, textPlain, []byte(helpText))
+	return nil
+}
+
+// livez answers GET /livez. That it answers is the answer.
+func (s *Server) livez(w *response, _ *http.Request) error {
+	writeBody(w, http.StatusOK, textPlain, []byte("ok\n"))
+	return nil
+}
+
+// readyz answers GET /readyz.
+func (s *Server) readyz(w *response, _ *http.Request) error {
+	if err := s.node.Ready(); err != nil {
+		return fmt.Errorf("%w: %w", errNotReady, err)
+	}
+	writeBody(w, http.StatusOK, textPlain, []byte("ready\n"))
+	return nil
+}
+
+// status answers GET /status.
+func (s *Server) status(w *response, _ *http.Request) error {
+	status := s.node.Status()
+	if status.Members == nil {
+		status.Members = []cluster.Member{} // [] rather than null
+	}
+	writeJSON(w, http.StatusOK, "application/json", status)
+	return nil
+}
+
+// metricsPage answers GET /metrics.
+func (s *Server) metricsPage(w *response, r *http.Request) error {
+	s.cfg.Metrics.ServeHTTP(w, r)
+	return nil
+}

@@ -1,0 +1,106 @@
+package httpapi
+
+import (
+	"bufio"
+	"encoding/base64"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/kvorum/kvorum/store"
+)
+
+// lineWriter writes items as JSON lines. It encodes by hand what encoding/json
+// would first build in memory: a value may take six times its size as text.
+type lineWriter struct {
+	out      *bufio.Writer
+	keysOnly bool
+	scratch  []byte // reused for keys and numbers
+}
+
+// write writes one line. It returns the error of the writer below, and goes on
+// returning it.
+func (l *lineWriter) write(item store.Item) error {
+	l.raw("{")
+	l.scratch = append(l.scratch[:0], item.Key...)
+	l.text("key", l.scratch)
+	if !l.keysOnly {
+		l.raw(",")
+		l.text("value", item.Value)
+	}
+	l.number(`,"create_revision":`, item.CreateRevision)
+	l.number(`,"mod_revision":`, item.ModRevision)
+	l.number(`,"version":`, item.Version)
+	_, err := l.out.WriteString("}\n")
+	return err
+}
+
+// raw writes s as it is. Like its siblings it leaves errors to the bufio.Writer,
+// which keeps the first, and writes nothing after it.
+func (l *lineWriter) raw(s string) { _, _ = l.out.WriteString(s) }
+
+// number writes a member of the object, its name with all that stands before n.
+func (l *lineWriter) number(name string, n uint64) {
+	l.raw(name)
+	l.scratch = strconv.AppendUint(l.scratch[:0], n, 10)
+	_, _ = l.out.Write(l.scratch)
+}
+
+// text writes a member of the object: a string where data is valid UTF-8, which
+// JSON holds exactly, otherwise base64 under the name with "_b64".
+func (l *lineWriter) text(name string, data []byte) {
+	l.raw(`"` + name)
+	if utf8.Valid(data) {
+		l.raw(`":"`)
+		l.escape(data)
+	} else {
+		l.raw(`_b64":"`)
+		encoder := base64.NewEncoder(base64.StdEncoding, l.out)
+		_, _ = encoder.Write(data)
+		_ = encoder.Close()
+	}
+	l.raw(`"`)
+}
+
+// escape writes the inside of a JSON string. Beside what JSON demands it
+// escapes U+2028, U+2029 and U+0085, at which some readers of lines break one.
+func (l *lineWriter) escape(data []byte) {
+	done := 0 // data[:done] is written
+	for i := 0; i < len(data); {
+		// Most bytes are of the plain kind; this saves the call for them.
+		if b := data[i]; b >= 0x20 && b != '"' && b != '\\' && b != 0xc2 && b != 0xe2 {
+			i++
+			continue
+		}
+		size, special := escapeAt(data[i:])
+		if special != "" {
+			_, _ = l.out.Write(data[done:i])
+			l.raw(special)
+			done = i + size
+		}
+		i += size
+	}
+	_, _ = l.out.Write(data[done:])
+}
+
+// escapeAt returns how the beginning of data, which is not empty, is written:
+// the bytes that this is about, and what stands for them, "" for themselves.
+func escapeAt(data []byte) (size int, special string) {
+	switch b := data[0]; {
+	case b == '"':
+		return 1, `\"`
+	case b == '\\':
+		return 1, `\\`
+	case b == '\n':
+		return 1, `\n`
+	case b < 0x20:
+		const hex = "0123456789abcdef"
+		return 1, `\u00` + string([]byte{hex[b>>4], hex[b&15]})
+	case b == 0xc2 && data[1] == 0x85:
+		return 2, `\u0085`
+	case b == 0xe2 && data[1] == 0x80 && data[2] == 0xa8:
+		return 3, `\u2028`
+	case b == 0xe2 && data[1] == 0x80 && data[2] == 0xa9:
+		return 3, `\u2029`
+	}
+	return 1, ""
+}

@@ -1,0 +1,457 @@
+package httpapi_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/httpapi"
+)
+
+// smallValues configures values of at most 100 bytes.
+func smallValues(c *httpapi.Config) { c.MaxValueBytes = 100 }
+
+func expectNotCalled(t *testing.T, a *api) {
+	t.Helper()
+	if calls := a.node.called(); len(calls) > 0 {
+		t.Errorf("the node was called: %q", calls)
+	}
+}
+
+func TestBody_Sizes(t *testing.T) {
+	a := mustServe(t, smallValues)
+	for _, size := range []int{0, 1, 99, 100} {
+		value := strings.Repeat("v", size)
+		c := a.dial()
+		c.send("PUT /kv/length HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", size, value)
+		c.answer("PUT")
+		if got, ok := a.node.value("length"); !ok || got != value {
+			t.Errorf("%d bytes: got %q", size, got)
+		}
+		// On the same connection: the body was read to its end.
+		c.send("PUT /kv/chunked HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+		if size > 0 {
+			c.send("%x\r\n%s\r\n", size, value)
+		}
+		c.send("0\r\n\r\n")
+		c.answer("PUT")
+		if got, ok := a.node.value("chunked"); !ok || got != value {
+			t.Errorf("%d bytes chunked: got %q", size, got)
+		}
+	}
+	a.expectReleased()
+}
+
+// TestBody_TooLarge sends no byte of the body where its length is told: the
+// answer must not wait for one.
+func TestBody_TooLarge(t *testing.T) {
+	for name, test := range map[string]struct{ request, detail string }{
+		"one byte":   {"Content-Length: 101\r\n\r\n", "value: has 101 bytes, the limit is 100"},
+		"huge":       {"Content-Length: 9223372036854775807\r\n\r\n", "value: has 9223372036854775807 bytes, the limit is 100"},
+		"consent":    {"Content-Length: 101\r\nExpect: 100-continue\r\n\r\n", "value: has 101 bytes, the limit is 100"},
+		"chunked":    {"Transfer-Encoding: chunked\r\n\r\n65\r\n" + strings.Repeat("v", 101) + "\r\n", "value: has at least 101 bytes, the limit is 100"},
+		"many bytes": {"Transfer-Encoding: chunked\r\n\r\nffffffff\r\n" + strings.Repeat("v", 150), "value: has at least 101 bytes, the limit is 100"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := mustServe(t, smallValues)
+			c := a.dial()
+			c.send("PUT /kv/k HTTP/1.1\r\nHost: x\r\n%s", test.request)
+			resp, body := c.answer("PUT")
+			p := checkProblem(t, resp, body, http.StatusRequestEntityTooLarge, "too_large")
+			if p.Detail != test.detail {
+				t.Errorf("got detail %q, want %q", p.Detail, test.detail)
+			}
+			if !resp.Close {
+				t.Error("the connection stays open, with the body still to come")
+			}
+			c.expectClosed()
+			expectNotCalled(t, a)
+			a.expectReleased()
+		})
+	}
+}
+
+func TestBody_Short(t *testing.T) {
+	for name, rest := range map[string]string{
+		"nothing":          "Content-Length: 10\r\n\r\n",
+		"some":             "Content-Length: 10\r\n\r\nonly 9 by",
+		"no first chunk":   "Transfer-Encoding: chunked\r\n\r\n",
+		"no last chunk":    "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+		"bad chunk size":   "Transfer-Encoding: chunked\r\n\r\nxyz\r\nabc\r\n0\r\n\r\n",
+		"chunk too short":  "Transfer-Encoding: chunked\r\n\r\n5\r\nabc\r\n0\r\n\r\n",
+		"chunk size -1":    "Transfer-Encoding: chunked\r\n\r\n-1\r\n\r\n0\r\n\r\n",
+		"huge chunk size":  "Transfer-Encoding: chunked\r\n\r\n10000000000000000\r\nabc\r\n0\r\n\r\n",
+		"trailer unending": "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nTrailer: x\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := mustServe(t, smallValues)
+			c := a.dial()
+			c.send("PUT /kv/k HTTP/1.1\r\nHost: x\r\n%s", rest)
+			if err := c.CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			resp, body := c.answer("PUT")
+			checkProblem(t, resp, body, http.StatusBadRequest, "bad_body")
+			c.expectClosed()
+			expectNotCalled(t, a)
+			a.expectReleased()
+		})
+	}
+}
+
+func TestBody_Slow(t *testing.T) {
+	for name, rest := range map[string]string{
+		"length":  "Content-Length: 10\r\n\r\nfive.",
+		"chunked": "Transfer-Encoding: chunked\r\n\r\n5\r\nfive.\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := mustServe(t, func(c *httpapi.Config) { c.StallTimeout = 50 * time.Millisecond })
+			c := a.dial()
+			c.send("PUT /kv/k HTTP/1.1\r\nHost: x\r\n%s", rest)
+			resp, body := c.answer("PUT")
+			checkProblem(t, resp, body, http.StatusRequestTimeout, "body_timeout")
+			c.expectClosed()
+			expectNotCalled(t, a)
+			a.expectReleased()
+		})
+	}
+}
+
+// TestBody_DeadlineEndsWithTheBody checks that a body's deadline is gone when the
+// node works: net/http, which reads on, would take one that passes for a client
+// that hung up, and end the request's context.
+func TestBody_DeadlineEndsWithTheBody(t *testing.T) {
+	stall := 50 * time.Millisecond
+	a := mustAPI(t, func(c *httpapi.Config) { c.StallTimeout = stall })
+	var request context.Context
+	outer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		request = r.Context()
+		a.server.Handler().ServeHTTP(w, r)
+	}))
+	defer outer.Close()
+	a.node.hook = func(context.Context, string, string) error {
+		select {
+		case <-request.Done():
+			return request.Err()
+		case <-time.After(3 * stall):
+			return nil
+		}
+	}
+	a.addr = outer.Listener.Addr().String()
+	for _, rest := range []string{"Content-Length: 1\r\n\r\nv", "Transfer-Encoding: chunked\r\n\r\n1\r\nv\r\n0\r\n\r\n"} {
+		c := a.dial()
+		c.send("PUT /kv/k HTTP/1.1\r\nHost: x\r\n%s", rest)
+		if resp, body := c.answer("PUT"); resp.StatusCode >= 300 {
+			t.Errorf("%q: got %d %s, want success", rest, resp.StatusCode, body)
+		}
+	}
+}
+
+func TestBody_ExpectContinue(t *testing.T) {
+	a := mustServe(t, nil)
+	c := a.dial()
+	c.send("PUT /kv/k HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+	if resp, _ := c.answer("PUT"); resp.StatusCode != http.StatusContinue {
+		t.Fatalf("got %d, want 100", resp.StatusCode)
+	}
+	c.send("value")
+	if resp, _ := c.answer("PUT"); resp.StatusCode != http.StatusCreated {
+		t.Fatalf("got %d, want 201", resp.StatusCode)
+	}
+	if got, _ := a.node.value("k"); got != "value" {
+		t.Errorf("got %q, want value", got)
+	}
+}
+
+func TestBody_RefusedWhereThereIsNone(t *testing.T) {
+	a := mustServe(t, nil)
+	for _, method := range []string{"GET", "HEAD", "DELETE"} {
+		for _, rest := range []string{"Content-Length: 1\r\n\r\nx", "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"} {
+			c := a.dial()
+			c.send("%s /kv/k HTTP/1.1\r\nHost: x\r\n%s", method, rest)
+			if resp, _ := c.answer(method); resp.StatusCode != http.StatusBadRequest {
+				t.Errorf("%s %q: got %d, want 400", method, rest, resp.StatusCode)
+			}
+		}
+	}
+	expectNotCalled(t, a)
+}
+
+// TestBody_Budget fills the budget with a body that has not come yet.
+func TestBody_Budget(t *testing.T) {
+	a := mustServe(t, func(c *httpapi.Config) {
+		c.MaxValueBytes = 64 << 10
+		c.MaxInflightBytes = 64<<10 + 5
+	})
+	first := a.dial()
+	first.send("PUT /kv/first HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", 64<<10)
+	poll(t, "the first body's reservation", func() bool {
+		return a.gauge("kvorum_http_inflight_bytes") == 64<<10
+	})
+	second := a.dial()
+	for _, rest := range []string{"Content-Length: 6\r\n\r\nsix by", "Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"} {
+		second.send("PUT /kv/second HTTP/1.1\r\nHost: x\r\n%s", rest)
+		resp, body := second.answer("PUT")
+		p := checkProblem(t, resp, body, http.StatusTooManyRequests, "overloaded")
+		if !p.Retryable || p.Outcome != "not_done" {
+			t.Errorf("got %+v, want retryable and not done", p)
+		}
+	}
+	second.send("PUT /kv/third HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nsmall")
+	if resp, _ := second.answer("PUT"); resp.StatusCode != http.StatusCreated {
+		t.Errorf("what there is room for: got %d, want 201", resp.StatusCode)
+	}
+	first.send("%s", strings.Repeat("v", 64<<10))
+	if resp, _ := first.answer("PUT"); resp.StatusCode != http.StatusCreated {
+		t.Errorf("first: got %d, want 201", resp.StatusCode)
+	}
+	if got, want := a.node.called(), []string{"put third", "put first"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	a.expectReleased()
+}
+
+// TestBody_BudgetIsHeldUntilTheAnswer checks that a client that hangs up frees
+// nothing the node still holds, and does not make its write's outcome unknown.
+func TestBody_BudgetIsHeldUntilTheAnswer(t *testing.T) {
+	a := mustServe(t, nil)
+	putEntered, getEntered, leave := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	aborted := make(chan error, 1)
+	a.node.hook = func(ctx context.Context, op, _ string) error {
+		if op == "get" {
+			close(getEntered)
+			<-ctx.Done() // a read is given up
+			return ctx.Err()
+		}
+		close(putEntered)
+		<-leave
+		aborted <- ctx.Err()
+		return nil
+	}
+	c := a.dial()
+	c.send("PUT /kv/k HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nvalue")
+	await(t, "the put", putEntered)
+	c.Close()
+
+	c = a.dial()
+	c.send("GET /kv/k HTTP/1.1\r\nHost: x\r\n\r\n")
+	await(t, "the get", getEntered)
+	c.Close()
+	poll(t, "the get given up", func() bool { return a.gauge("kvorum_http_inflight_requests") == 1 })
+	if got := a.gauge("kvorum_http_inflight_bytes"); got != 5 {
+		t.Errorf("bytes in flight: got %v, want 5", got)
+	}
+	close(leave)
+	if err := await(t, "the put's end", aborted); err != nil {
+		t.Errorf("the write's context ended with its client: %v", err)
+	}
+	a.expectReleased()
+}
+
+// TestSmuggling sends requests whose end two servers could see in different
+// places. The inner request may be refused or be part of a value, never be run.
+func TestSmuggling(t *testing.T) {
+	inner := "DELETE /kv/victim HTTP/1.1\r\nHost: x\r\n\r\n"
+	chunk := fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(inner), inner)
+	for name, headersAndBody := range map[string]string{
+		"CL.TE":              fmt.Sprintf("Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n%s", chunk),
+		"TE.CL":              fmt.Sprintf("Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n%s", chunk),
+		"two lengths":        "Content-Length: 0\r\nContent-Length: 45\r\n\r\n" + inner,
+		"length list":        "Content-Length: 0, 45\r\n\r\n" + inner,
+		"plus sign":          "Content-Length: +0\r\n\r\n" + inner,
+		"hex length":         "Content-Length: 0x0\r\n\r\n" + inner,
+		"negative length":    "Content-Length: -1\r\n\r\n" + inner,
+		"unknown encoding":   "Transfer-Encoding: xchunked\r\n\r\n" + inner,
+		"two encodings":      "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n" + inner,
+		"encoding list":      "Transfer-Encoding: gzip, chunked\r\n\r\n" + inner,
+		"space before colon": "Transfer-Encoding : chunked\r\n\r\n" + inner,
+		"folded header":      "Transfer-Encoding:\r\n chunked, x\r\n\r\n" + inner,
+		"vertical tab":       "Transfer-Encoding: \x0bchunked\r\n\r\n" + inner,
+		"bare CR in chunk":   "Transfer-Encoding: chunked\r\n\r\n0\r\r\n" + inner,
+		"chunk extension LF": "Transfer-Encoding: chunked\r\n\r\n1;a\nx\r\n0\r\n\r\r\n" + inner,
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := mustServe(t, nil)
+			a.node.items["victim"] = item("victim", "v", 1)
+			c := a.dial()
+			c.send("PUT /kv/k HTTP/1.1\r\nHost: x\r\n%s", headersAndBody)
+			if err := c.CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.Copy(io.Discard, c.r); err != nil && !errors.Is(err, net.ErrClosed) && !isReset(err) {
+				t.Fatal(err)
+			}
+			if _, ok := a.node.value("victim"); !ok {
+				t.Error("the inner request was run")
+			}
+			a.expectReleased()
+		})
+	}
+}
+
+// isReset says whether err is a connection's end with unread bytes.
+func isReset(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && !op.Timeout()
+}
+
+func TestHeaders_Slow(t *testing.T) {
+	a := mustServe(t, func(c *httpapi.Config) { c.ReadHeaderTimeout = 50 * time.Millisecond })
+	for _, start := range []string{"", "GET /kv/k HTTP/1.1\r\nHost: x\r\nX-Slow: "} {
+		c := a.dial()
+		c.send("%s", start)
+		if _, err := io.Copy(io.Discard, c.r); err != nil && !isReset(err) {
+			t.Errorf("%q: the connection is still open: %v", start, err)
+		}
+	}
+}
+
+func TestHeaders_TooLarge(t *testing.T) {
+	a := mustServe(t, nil)
+	c := a.dial()
+	c.send("GET /kv/k HTTP/1.1\r\nHost: x\r\nX-Large: %s\r\n\r\n", strings.Repeat("x", 80<<10))
+	if resp, _ := c.answer("GET"); resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+		t.Errorf("got %d, want 431", resp.StatusCode)
+	}
+	expectNotCalled(t, a)
+}
+
+func TestConns_IdleIsClosed(t *testing.T) {
+	a := mustServe(t, func(c *httpapi.Config) { c.IdleTimeout = 50 * time.Millisecond })
+	c := a.dial()
+	c.send("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+	c.answer("GET")
+	c.expectClosed()
+}
+
+// TestConns_Limit checks that a new connection takes an idle one's place at
+// once, a busy one's when that is idle.
+func TestConns_Limit(t *testing.T) {
+	a := mustServe(t, func(c *httpapi.Config) { c.MaxConns = 1 })
+	idle := a.dial()
+	idle.send("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+	idle.answer("GET")
+
+	entered, leave := make(chan struct{}), make(chan struct{})
+	a.node.hook = func(context.Context, string, string) error {
+		close(entered)
+		<-leave
+		return nil
+	}
+	busy := a.dial()
+	busy.send("PUT /kv/k HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+	await(t, "the busy connection's request", entered)
+	idle.expectClosed()
+
+	waiting := a.dial()
+	waiting.send("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+	if got := a.gauge("kvorum_http_connections"); got != 1 {
+		t.Errorf("connections: got %v, want 1", got)
+	}
+	close(leave)
+	if resp, _ := busy.answer("PUT"); resp.StatusCode != http.StatusCreated {
+		t.Errorf("busy: got %d, want 201", resp.StatusCode)
+	}
+	if resp, _ := waiting.answer("GET"); resp.StatusCode != http.StatusOK {
+		t.Errorf("waiting: got %d, want 200", resp.StatusCode)
+	}
+	busy.expectClosed()
+}
+
+func TestShutdown_Drains(t *testing.T) {
+	a := mustServe(t, nil)
+	entered, leave := make(chan struct{}), make(chan struct{})
+	a.node.hook = func(ctx context.Context, _, _ string) error {
+		close(entered)
+		<-leave
+		return ctx.Err()
+	}
+	c := a.dial()
+	c.send("PUT /kv/k HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+	await(t, "the request", entered)
+	down := make(chan error, 1)
+	go func() { down <- a.server.Shutdown(context.Background()) }()
+	await(t, "Serve's end", a.served)
+	select {
+	case err := <-down:
+		t.Fatalf("Shutdown did not wait: %v", err)
+	default:
+	}
+	close(leave)
+	if resp, body := c.answer("PUT"); resp.StatusCode != http.StatusCreated {
+		t.Errorf("got %d %s, want 201", resp.StatusCode, body)
+	}
+	if err := await(t, "Shutdown", down); err != nil {
+		t.Errorf("Shutdown: %v", err)
+	}
+	if err := a.server.Shutdown(context.Background()); err != nil {
+		t.Errorf("Shutdown again: %v", err)
+	}
+}
+
+func TestShutdown_Forced(t *testing.T) {
+	a := mustServe(t, nil)
+	entered, ended := make(chan struct{}), make(chan struct{})
+	a.node.hook = func(ctx context.Context, _, _ string) error {
+		close(entered)
+		<-ctx.Done()
+		close(ended)
+		return cluster.ErrUnknownOutcome
+	}
+	c := a.dial()
+	c.send("PUT /kv/k HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+	await(t, "the request", entered)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := a.server.Shutdown(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want %v", err, context.Canceled)
+	}
+	select {
+	case <-ended:
+	default:
+		t.Error("Shutdown returned before the request's goroutine ended")
+	}
+}
+
+func TestServe_ListenerError(t *testing.T) {
+	a := mustAPI(t, nil)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	if err := a.server.Serve(l); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("got %v, want %v", err, net.ErrClosed)
+	}
+}
+
+func TestTimeouts(t *testing.T) {
+	a := mustAPI(t, func(c *httpapi.Config) { c.RequestTimeout, c.AdminTimeout = time.Hour, 2*time.Hour })
+	var left time.Duration
+	a.node.hook = func(ctx context.Context, _, _ string) error {
+		deadline, _ := ctx.Deadline()
+		left = time.Until(deadline)
+		return nil
+	}
+	for _, test := range []struct {
+		method, target string
+		want           time.Duration
+	}{
+		{"PUT", "/kv/k", time.Hour}, {"GET", "/kv/k", time.Hour}, {"GET", "/kv/", time.Hour},
+		{"DELETE", "/kv/k", time.Hour}, {"POST", "/admin/leave", 2 * time.Hour},
+	} {
+		a.do(test.method, test.target, "")
+		if left > test.want || left < test.want-time.Minute {
+			t.Errorf("%s %s: the node has %v, want %v", test.method, test.target, left, test.want)
+		}
+	}
+}

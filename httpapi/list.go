@@ -1,0 +1,116 @@
+package httpapi
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/kvorum/kvorum/cluster"
+)
+
+// A list is a stream of JSON lines, one per key in byte order, all of the view
+// that Kvorum-Revision names:
+//
+//	{"key":"a","value":"x","create_revision":1,"mod_revision":4,"version":2}
+//	{"key_b64":"/w==","value_b64":"AP8=","create_revision":5,"mod_revision":5,"version":1}
+//
+// A key or value that is not valid UTF-8 comes as base64 in a member of its
+// own. A list that limit cuts ends with the trailer Kvorum-Next: what start
+// must be for the rest, percent-encoded as a query takes it. Each page is a
+// view of its own. A stream that fails is broken off, without the last chunk,
+// so that a client can tell it from a whole one.
+
+// nextTrailer is the trailer that names the first key of the next page.
+const nextTrailer = "Kvorum-Next"
+
+// listBuffer is how much of a list is put together before it is sent. It is all
+// the memory that a stream takes: values are encoded straight into it.
+const listBuffer = 32 << 10
+
+// listParams is what a list is asked for.
+type listParams struct {
+	prefix, start string
+	limit         int // 0 means all
+	keysOnly      bool
+	level         cluster.Consistency
+}
+
+// parseListParams returns the parameters in a query string.
+func parseListParams(raw string) (listParams, error) {
+	q, err := parseQuery(raw, "prefix", "start", "limit", "keys_only", "consistency")
+	if err != nil {
+		return listParams{}, err
+	}
+	p := listParams{prefix: q["prefix"], start: q["start"]}
+	if p.limit, err = q.positive("limit"); err != nil {
+		return listParams{}, err
+	}
+	if p.keysOnly, err = q.flag("keys_only"); err != nil {
+		return listParams{}, err
+	}
+	p.level, err = q.consistency()
+	return p, err
+}
+
+// list answers GET and HEAD /kv/.
+func (s *Server) list(w *response, r *http.Request) error {
+	p, err := parseListParams(r.URL.RawQuery)
+	if err != nil {
+		return err
+	}
+	listing, err := s.listing(r, p.level)
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	setReadHeaders(h, listing.Revision, p.level)
+	h.Set("Content-Type", "application/x-ndjson")
+	if r.Method == http.MethodHead {
+		w.WriteHeader(http.StatusOK)
+		return nil
+	}
+	h.Set("Trailer", nextTrailer)
+	w.WriteHeader(http.StatusOK)
+	if err := streamList(r.Context(), w, listing, p); err != nil {
+		// The client hung up or stalled, or the server closes: nobody needs to
+		// know why, but nobody may take this for a whole list.
+		panic(http.ErrAbortHandler)
+	}
+	return nil
+}
+
+// listing asks the node for a view, within the time of a read.
+func (s *Server) listing(r *http.Request, level cluster.Consistency) (*cluster.Listing, error) {
+	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.RequestTimeout)
+	defer cancel()
+	return s.node.List(ctx, level)
+}
+
+// streamList writes the lines, and the trailer if limit cut them.
+func streamList(ctx context.Context, w *response, listing *cluster.Listing, p listParams) error {
+	lines := lineWriter{out: bufio.NewWriterSize(w, listBuffer), keysOnly: p.keysOnly}
+	sent := 0
+	for item := range listing.All(p.prefix, p.start) {
+		if p.limit > 0 && sent == p.limit {
+			w.Header().Set(nextTrailer, escapeQuery(item.Key))
+			break
+		}
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("list keys: %w", err)
+		}
+		if err := lines.write(item); err != nil {
+			return fmt.Errorf("write list: %w", err)
+		}
+		sent++
+	}
+	return lines.out.Flush()
+}
+
+// escapeQuery encodes s so that it decodes to the same bytes as a query
+// parameter and as a path: a space must not become "+".
+func escapeQuery(s string) string {
+	return strings.ReplaceAll(url.QueryEscape(s), "+", "%20")
+}

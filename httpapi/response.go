@@ -1,0 +1,92 @@
+package httpapi
+
+import (
+	"net/http"
+	"time"
+)
+
+// progressUnit is what a client must send or take within StallTimeout.
+const progressUnit = 64 << 10
+
+// lingerTimeout bounds how long the rest of a refused body is read and dropped.
+const lingerTimeout = 500 * time.Millisecond
+
+// response is the http.ResponseWriter of a request: it knows the route and the
+// status for metrics, and gives every piece of an answer a deadline, so that a
+// client that takes nothing is cut off. It is used by one goroutine.
+type response struct {
+	http.ResponseWriter
+	deadlines *http.ResponseController
+	stall     time.Duration
+	route     string // the route's template; "none" until one matched
+	status    int    // 0 until the answer has begun
+}
+
+// newResponse returns a response that writes to w.
+func newResponse(w http.ResponseWriter, stall time.Duration) *response {
+	return &response{
+		ResponseWriter: w,
+		deadlines:      http.NewResponseController(w),
+		stall:          stall,
+		route:          "none",
+	}
+}
+
+// Unwrap lets an http.ResponseController reach the connection.
+func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// WriteHeader begins the answer.
+func (w *response) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.extendWrite()
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write writes p piece by piece; each must be taken within the stall timeout.
+func (w *response) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	for written := 0; ; {
+		piece := p[written:min(len(p), written+progressUnit)]
+		w.extendWrite()
+		n, err := w.ResponseWriter.Write(piece)
+		written += n
+		if err != nil || written == len(p) {
+			return written, err
+		}
+	}
+}
+
+// extendWrite gives the client the stall timeout to take what is written next.
+func (w *response) extendWrite() {
+	// Only a writer without a connection, as in a test of Handler, has no deadlines.
+	_ = w.deadlines.SetWriteDeadline(time.Now().Add(w.stall))
+}
+
+// extendRead gives the client the stall timeout to send more of its body. It
+// must not be called once the body has come: net/http takes the deadline away
+// then, and reads on to notice a client that hangs up, for which it would take a
+// deadline that passes.
+func (w *response) extendRead() {
+	_ = w.deadlines.SetReadDeadline(time.Now().Add(w.stall)) // see extendWrite
+}
+
+// closeAfter ends the connection with the answer, for when the rest of the body
+// is not worth reading, or can't be told from the next request. What comes of
+// the body for a moment is still read and dropped, so that the client's sending
+// does not break off the connection before it has seen the answer.
+func (w *response) closeAfter() {
+	w.Header().Set("Connection", "close")
+	_ = w.deadlines.SetReadDeadline(time.Now().Add(min(w.stall, lingerTimeout))) // see extendWrite
+}
+
+// routeOf returns the template of the route that answers, for logs and metrics.
+func routeOf(w http.ResponseWriter) string {
+	if res, ok := w.(*response); ok {
+		return res.route
+	}
+	return "none"
+}

@@ -1,0 +1,144 @@
+package httpapi
+
+import (
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gorilla/mux"
+
+	"github.com/kvorum/kvorum/cluster"
+)
+
+// handler answers a request, or returns the error to answer it with. It must
+// return an error only before its answer has begun.
+type handler func(w *response, r *http.Request) error
+
+// methods holds the handlers of one path by method.
+type methods map[string]handler
+
+// routes returns the router. It must neither clean paths nor decode them before
+// it matches: any byte may be part of a key.
+func (s *Server) routes() http.Handler {
+	router := mux.NewRouter().SkipClean(true).UseEncodedPath()
+	path := func(template string, m methods) {
+		router.Path(template).Handler(s.serve(template, m))
+	}
+	path("/", methods{"GET": s.help, "HEAD": s.help})
+	path("/livez", methods{"GET": s.livez, "HEAD": s.livez})
+	path("/readyz", methods{"GET": s.readyz, "HEAD": s.readyz})
+	path("/status", methods{"GET": s.status, "HEAD": s.status})
+	if s.cfg.Metrics != nil {
+		path("/metrics", methods{"GET": s.metricsPage, "HEAD": s.metricsPage})
+	}
+	path("/admin/join", methods{"POST": s.guard(s.join)})
+	path("/admin/leave", methods{"POST": s.guard(s.leave)})
+	path("/kv/", methods{
+		"GET": s.guard(s.list), "HEAD": s.guard(s.list),
+		"PUT": s.guard(s.put), "DELETE": s.guard(s.delete),
+	})
+	router.PathPrefix("/kv/").Handler(s.serve("/kv/{key}", methods{
+		"GET": s.guard(s.get), "HEAD": s.guard(s.get),
+		"PUT": s.guard(s.put), "DELETE": s.guard(s.delete),
+	}))
+	router.NotFoundHandler = s.serve("none", nil)
+	return router
+}
+
+// serve returns the http.Handler of the route that template names. Without
+// methods it stands for no route at all.
+func (s *Server) serve(template string, m methods) http.Handler {
+	names := make([]string, 0, len(m))
+	for name := range m {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	allow := strings.Join(names, ", ")
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		w := rw.(*response) // made by middleware, which is the only way here
+		w.route = template
+		if err := s.dispatch(w, r, m, allow); err != nil {
+			s.writeError(w, r, err)
+		}
+	})
+}
+
+// dispatch calls the handler for r's method.
+func (s *Server) dispatch(w *response, r *http.Request, m methods, allow string) error {
+	if m == nil {
+		return errNoRoute
+	}
+	handle, ok := m[r.Method]
+	if !ok {
+		w.Header().Set("Allow", allow)
+		return fmt.Errorf("%w; it has %s", errMethod, allow)
+	}
+	takesBody := r.Method == http.MethodPut || r.Method == http.MethodPost
+	if !takesBody && r.ContentLength != 0 {
+		return errUnexpectedBody
+	}
+	return handle(w, r)
+}
+
+// guard bounds the requests in flight, and refuses what no /kv/ or /admin/
+// route can do. Health, status and metrics go without, to be seen in an overload.
+func (s *Server) guard(next handler) handler {
+	return func(w *response, r *http.Request) error {
+		if _, ok := r.Header["Idempotency-Key"]; ok {
+			return errIdempotencyKey
+		}
+		if !s.budget.takeRequest() {
+			return cluster.ErrOverloaded
+		}
+		defer s.budget.putRequest()
+		return next(w, r)
+	}
+}
+
+// middleware returns the outermost handler: it does what every answer needs,
+// those to unknown paths included.
+func (s *Server) middleware(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		w := newResponse(rw, s.cfg.StallTimeout)
+		defer func() { s.finish(w, r, start, recover()) }()
+
+		// The deadlines of the connection's last request must not hold for this
+		// one: not for a "100 Continue", nor for a body that nobody reads.
+		w.extendWrite()
+		if r.ContentLength != 0 {
+			w.extendRead()
+		}
+		h := w.Header()
+		h.Set("Kvorum-Node", s.cfg.NodeID)
+		h.Set("Cache-Control", "no-store")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Content-Security-Policy", "default-src 'none'; sandbox")
+		if err := s.origins.Check(r); err != nil {
+			s.writeError(w, r, fmt.Errorf("%w: %w", errCrossOrigin, err))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// finish counts a request, and turns its panic into an answer where none has
+// begun, otherwise into a broken connection, which no client takes for a whole
+// answer.
+func (s *Server) finish(w *response, r *http.Request, start time.Time, panicked any) {
+	if panicked != nil && panicked != http.ErrAbortHandler {
+		s.logger.Error("request panicked", "method", r.Method, "route", w.route,
+			"panic", panicked, "stack", string(debug.Stack()))
+		if w.status == 0 {
+			writeProblem(w, classify(errPanicked, isMutation(r)))
+			panicked = nil
+		}
+	}
+	s.metrics.observe(w, r, time.Since(start), panicked != nil)
+	if panicked != nil {
+		panic(http.ErrAbortHandler)
+	}
+}

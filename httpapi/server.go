@@ -1,0 +1,133 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+
+	"github.com/kvorum/kvorum/cluster"
+)
+
+// Store reads and writes keys. Its methods may be called concurrently, honour
+// the context, and return the errors of package cluster. A value passed to Put
+// belongs to the Store; a value that it returns is not modified by the Server.
+type Store interface {
+	// Put sets key to value if cond holds. A failed condition is a result, not an error.
+	Put(ctx context.Context, key string, value []byte, cond cluster.Condition) (cluster.WriteResult, error)
+	// Delete removes key if cond holds. An absent key is a result, not an error.
+	Delete(ctx context.Context, key string, cond cluster.Condition) (cluster.WriteResult, error)
+	// Get reads key at the given level. An absent key is a result, not an error.
+	Get(ctx context.Context, key string, level cluster.Consistency) (cluster.ReadResult, error)
+	// List returns a view of all keys at the given level, valid beyond ctx.
+	List(ctx context.Context, level cluster.Consistency) (*cluster.Listing, error)
+}
+
+// Cluster describes and changes the cluster that a node is in. Its methods may
+// be called concurrently.
+type Cluster interface {
+	// Status describes the node.
+	Status() cluster.Status
+	// Ready returns nil when the node can serve, otherwise why it can't.
+	Ready() error
+	// Join adds a running node that is in no cluster yet.
+	Join(ctx context.Context, req cluster.JoinRequest) (cluster.Member, error)
+	// Leave removes the named member; "" is this node.
+	Leave(ctx context.Context, name string) error
+}
+
+// Node is what a Server serves.
+type Node interface {
+	Store
+	Cluster
+}
+
+// Server is the HTTP side of a node.
+type Server struct {
+	cfg     Config
+	node    Node
+	logger  *slog.Logger
+	http    *http.Server
+	conns   *connLimit
+	budget  *budget
+	metrics *metrics
+	origins *http.CrossOriginProtection
+	handler http.Handler
+
+	// ctx is the root of every request's context. cancel ends it, and with it
+	// the requests in flight, when draining takes too long.
+	ctx    context.Context
+	cancel context.CancelFunc
+}
+
+// New returns a Server. It returns the errors of [Config.Validate], and those
+// of cfg.Registerer.
+func New(cfg Config) (*Server, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("http configuration: %w", err)
+	}
+	cfg = cfg.withDefaults()
+	s := &Server{
+		cfg:     cfg,
+		node:    cfg.Node,
+		logger:  cfg.Logger,
+		conns:   newConnLimit(cfg.MaxConns),
+		budget:  newBudget(cfg.MaxInflightRequests, cfg.MaxInflightBytes),
+		origins: http.NewCrossOriginProtection(),
+	}
+	m, err := newMetrics(cfg.Registerer, s.budget, s.conns)
+	if err != nil {
+		return nil, fmt.Errorf("http metrics: %w", err)
+	}
+	s.metrics = m
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.handler = s.middleware(s.routes())
+
+	// HTTP/1 alone: there is no TLS to negotiate anything else on. ReadTimeout
+	// and WriteTimeout would bound whole bodies and streams; bodies and answers
+	// have deadlines of their own, which move on with their progress.
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	s.http = &http.Server{
+		Handler:                      s.handler,
+		Protocols:                    &protocols,
+		DisableGeneralOptionsHandler: true,
+		ReadHeaderTimeout:            cfg.ReadHeaderTimeout,
+		IdleTimeout:                  cfg.IdleTimeout,
+		MaxHeaderBytes:               maxHeaderBytes,
+		BaseContext:                  func(net.Listener) context.Context { return s.ctx },
+		ConnState:                    s.conns.stateChanged,
+		ErrorLog:                     slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelWarn),
+	}
+	return s, nil
+}
+
+// Handler returns the API without a listener and its limits on connections and headers.
+func (s *Server) Handler() http.Handler { return s.handler }
+
+// Serve accepts connections from l, which it closes, until Shutdown is called,
+// and then returns nil at once, while Shutdown still waits for requests. It
+// returns the listener's error otherwise.
+func (s *Server) Serve(l net.Listener) error {
+	err := s.http.Serve(s.conns.listen(l))
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("serve http: %w", err)
+}
+
+// Shutdown stops accepting connections, and waits for the requests in flight.
+// When ctx ends first it cancels them, closes their connections, and returns
+// ctx's error. It returns when every connection's goroutine has ended.
+func (s *Server) Shutdown(ctx context.Context) error {
+	defer s.cancel()
+	err := s.http.Shutdown(ctx)
+	if err != nil {
+		s.cancel()
+		err = errors.Join(fmt.Errorf("drain http requests: %w", err), s.http.Close())
+	}
+	s.conns.wait()
+	return err
+}
