@@ -60,15 +60,16 @@ type gossip struct {
 	foreign func(error)
 
 	mu      sync.Mutex
-	self    announcement // guarded by mu
-	refused error        // guarded by mu; why the last merge was refused, if it was
+	self    announcement            // guarded by mu
+	live    map[string]announcement // guarded by mu; by memberlist's name of the process
+	refused error                   // guarded by mu; why the last merge was refused, if it was
 
 	wg sync.WaitGroup
 }
 
 // openGossip binds addr and begins to look for the others at seeds.
 func openGossip(ctx context.Context, cfg Config, self announcement, foreign func(error)) (*gossip, error) {
-	g := &gossip{log: cfg.Logger, seeds: cfg.Join, kick: make(chan struct{}, 1), self: self, foreign: foreign}
+	g := &gossip{log: cfg.Logger, seeds: cfg.Join, kick: make(chan struct{}, 1), self: self, live: map[string]announcement{}, foreign: foreign}
 	conf, err := g.memberlistConfig(cfg)
 	if err != nil {
 		return nil, err
@@ -176,12 +177,10 @@ func (g *gossip) lastRefused() error {
 // members returns what live nodes announce, this one included; of several
 // processes with one id the newest.
 func (g *gossip) members() map[raft.ServerID]announcement {
-	newest := make(map[raft.ServerID]announcement)
-	for _, node := range g.list.Members() {
-		a, err := decodeAnnouncement(node.Meta)
-		if err != nil {
-			continue
-		}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	newest := map[raft.ServerID]announcement{g.self.serverID(): g.self}
+	for _, a := range g.live {
 		if old, ok := newest[a.serverID()]; !ok || a.Generation > old.Generation {
 			newest[a.serverID()] = a
 		}
@@ -237,20 +236,29 @@ func (gossipDelegate) LocalState(bool) []byte { return nil }
 // MergeRemoteState implements memberlist.Delegate.
 func (gossipDelegate) MergeRemoteState([]byte, bool) {}
 
-// gossipEvents turns events into kicks, and keeps nodes of other clusters out.
+// gossipEvents keeps who is alive and keeps nodes of other clusters out.
 // Its methods run under memberlist's locks and must not block.
 type gossipEvents struct{ g *gossip }
 
 // NotifyJoin implements memberlist.EventDelegate.
-func (e gossipEvents) NotifyJoin(*memberlist.Node) { e.changed() }
+func (e gossipEvents) NotifyJoin(node *memberlist.Node) { e.saw(node, true) }
 
 // NotifyLeave implements memberlist.EventDelegate.
-func (e gossipEvents) NotifyLeave(*memberlist.Node) { e.changed() }
+func (e gossipEvents) NotifyLeave(node *memberlist.Node) { e.saw(node, false) }
 
 // NotifyUpdate implements memberlist.EventDelegate.
-func (e gossipEvents) NotifyUpdate(*memberlist.Node) { e.changed() }
+func (e gossipEvents) NotifyUpdate(node *memberlist.Node) { e.saw(node, true) }
 
-func (e gossipEvents) changed() {
+// saw keeps what a node announces. Memberlist goes on to change its Node, so
+// what it says must be read here, under memberlist's lock.
+func (e gossipEvents) saw(node *memberlist.Node, alive bool) {
+	a, err := decodeAnnouncement(node.Meta)
+	e.g.mu.Lock()
+	delete(e.g.live, node.Name)
+	if alive && err == nil {
+		e.g.live[node.Name] = a
+	}
+	e.g.mu.Unlock()
 	select {
 	case e.g.kick <- struct{}{}:
 	default:

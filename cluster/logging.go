@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log"
 	"log/slog"
@@ -19,16 +20,21 @@ func raftLogger(l *slog.Logger) hclog.Logger {
 // slogSink passes what hclog is told on to slog.
 type slogSink struct{ log *slog.Logger }
 
-// Accept implements hclog.SinkAdapter.
+// Accept implements hclog.SinkAdapter. What raft calls an error is about a peer
+// that it does not reach, and repeated until it does: a warning here. Errors of
+// this node reach the log by other ways.
 func (s slogSink) Accept(_ string, level hclog.Level, msg string, args ...any) {
 	to := slog.LevelInfo
 	switch level {
 	case hclog.Trace, hclog.Debug:
 		to = slog.LevelDebug
-	case hclog.Warn:
+	case hclog.Warn, hclog.Error:
 		to = slog.LevelWarn
-	case hclog.Error:
-		to = slog.LevelError
+	}
+	for i, arg := range args {
+		if f, ok := arg.(hclog.Format); ok && len(f) > 0 {
+			args[i] = fmt.Sprintf(fmt.Sprint(f[0]), f[1:]...)
+		}
 	}
 	s.log.Log(context.Background(), to, msg, args...)
 }

@@ -274,9 +274,12 @@ func TestNode_SnapshotCatchUp(t *testing.T) {
 	value := []byte(strings.Repeat("v", 1000))
 	const keys = 3000
 	for i := range keys { // more entries than the 1,024 that every log keeps
-		if _, err := nodes[i%2].get().Put(ctx, fmt.Sprintf("key-%04d", i), value, cluster.Condition{}); err != nil {
-			t.Fatalf("put %d: %v", i, err)
-		}
+		// The same bytes under the same key may be put again when the outcome of
+		// the first time is unknown.
+		poll(t, 30*time.Second, "put", func() error {
+			_, err := nodes[i%2].get().Put(ctx, fmt.Sprintf("key-%04d", i), value, cluster.Condition{})
+			return err
+		})
 	}
 	poll(t, 30*time.Second, "the log is shorter than what was missed", func() error {
 		for _, n := range nodes[:2] {
