@@ -1,0 +1,155 @@
+package transport
+
+import (
+	"context"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// keepAlive finds dead peers on connections that are silent for long: pooled
+// raft streams, mostly.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}
+
+// dialTCP is the default of Config.Dial.
+func dialTCP(ctx context.Context, addr string) (net.Conn, error) {
+	var d net.Dialer
+	return d.DialContext(ctx, "tcp", addr)
+}
+
+// conn is a connection to a peer: counted, limited, closed with the transport,
+// and never stuck in a write to a peer that does not read.
+type conn struct {
+	net.Conn
+	t         *Transport
+	received  atomic.Uint64 // bytes
+	closeOnce sync.Once
+
+	// mu guards writeLimit, the deadline that the connection's user set.
+	mu         sync.Mutex
+	writeLimit time.Time
+
+	// The fields below are set once, by open, before others can see the
+	// connection's retire being called; t.mu guards opened.
+	opened      bool
+	kind        streamKind
+	local, peer Identity // as told in the handshake
+	retireRPC   func()   // for streamRPC
+}
+
+// newConn is the one place where a network connection, accepted or dialed,
+// becomes the transport's: what wraps all connections belongs here. It fails
+// when the transport is closed or has its fill, and closes nc then.
+func (t *Transport) newConn(nc net.Conn) (*conn, error) {
+	if tc, ok := nc.(*net.TCPConn); ok {
+		if err := tc.SetKeepAliveConfig(keepAlive); err != nil {
+			nc.Close()
+			return nil, err
+		}
+	}
+	c := &conn{Conn: nc, t: t}
+	t.mu.Lock()
+	closed, full := t.closed, len(t.conns) >= t.limits.conns
+	if !closed && !full {
+		t.conns[c] = struct{}{}
+	}
+	t.mu.Unlock()
+	switch {
+	case closed:
+		nc.Close()
+		return nil, ErrClosed
+	case full:
+		nc.Close()
+		return nil, errTooManyConns
+	}
+	return c, nil
+}
+
+// open records the outcome of the handshake. If the cluster id changed while
+// the handshake went on, SetCluster did not see this connection: it is retired
+// here.
+func (c *conn) open(kind streamKind, local, peer Identity, retireRPC func()) {
+	c.t.mu.Lock()
+	c.kind, c.local, c.peer, c.retireRPC = kind, local, peer, retireRPC
+	c.opened = true
+	outdated := c.t.identity.Cluster != local.Cluster
+	c.t.mu.Unlock()
+	if outdated {
+		c.retire()
+	}
+}
+
+// retire ends the use of a connection that was opened under another cluster id.
+func (c *conn) retire() {
+	if c.kind == streamRPC {
+		c.retireRPC()
+		return
+	}
+	c.Close()
+}
+
+// Read reads and counts.
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.received.Add(uint64(n))
+	c.t.counts.bytesIn.Add(uint64(n))
+	return n, err
+}
+
+// Write writes p in pieces, each of which has a limited time to leave: a write
+// of any size ends soon after the peer stopped reading. Write returns the
+// number of bytes that left.
+func (c *conn) Write(p []byte) (int, error) {
+	written := 0
+	for {
+		chunk := p[written:min(len(p), written+writeChunkBytes)]
+		if err := c.Conn.SetWriteDeadline(c.writeDeadline()); err != nil {
+			return written, err
+		}
+		n, err := c.Conn.Write(chunk)
+		written += n
+		c.t.counts.bytesOut.Add(uint64(n))
+		if err != nil || written == len(p) {
+			return written, err
+		}
+	}
+}
+
+func (c *conn) writeDeadline() time.Time {
+	stall := time.Now().Add(c.t.limits.writeStall)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.writeLimit.IsZero() && c.writeLimit.Before(stall) {
+		return c.writeLimit
+	}
+	return stall
+}
+
+// SetDeadline sets the deadline of reads, and the latest deadline of writes.
+func (c *conn) SetDeadline(deadline time.Time) error {
+	if err := c.SetWriteDeadline(deadline); err != nil {
+		return err
+	}
+	return c.SetReadDeadline(deadline)
+}
+
+// SetWriteDeadline sets the latest deadline of later writes.
+func (c *conn) SetWriteDeadline(deadline time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.writeLimit = deadline
+	return nil
+}
+
+// Close closes the connection once; again does nothing.
+func (c *conn) Close() error {
+	var err error
+	c.closeOnce.Do(func() {
+		c.t.mu.Lock()
+		delete(c.t.conns, c)
+		c.t.mu.Unlock()
+		err = c.Conn.Close()
+	})
+	return err
+}

@@ -1,0 +1,115 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/hashicorp/raft"
+)
+
+// dial connects to addr and introduces this node to target, or to whoever
+// answers if target is empty. It returns the connection, what this node told of
+// itself, and who the peer is. The caller must open and close the connection.
+func (t *Transport) dial(ctx context.Context, addr string, kind streamKind, target raft.ServerID) (*conn, Identity, Identity, error) {
+	ctx, cancel := context.WithTimeout(ctx, t.cfg.DialTimeout)
+	defer cancel()
+	defer context.AfterFunc(t.root, cancel)()
+	nc, err := t.cfg.Dial(ctx, addr)
+	if err != nil {
+		return nil, Identity{}, Identity{}, t.dialError(err)
+	}
+	c, err := t.newConn(nc)
+	if err != nil {
+		return nil, Identity{}, Identity{}, err
+	}
+	stop := context.AfterFunc(ctx, func() { c.Close() })
+	local := t.Identity()
+	peer, err := t.introduce(c, kind, local, target)
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		c.Close()
+		if ctx.Err() != nil && errors.Is(err, net.ErrClosed) {
+			err = ctx.Err() // it closed the connection
+		}
+		return nil, Identity{}, Identity{}, t.dialError(fmt.Errorf("handshake with %s: %w", addr, err))
+	}
+	if t.cfg.Learn != nil {
+		t.cfg.Learn(peer)
+	}
+	return c, local, peer, nil
+}
+
+// dialError says that the transport was closed, if that is why a dial failed.
+func (t *Transport) dialError(err error) error {
+	if t.root.Err() != nil {
+		return fmt.Errorf("%w: %w", ErrClosed, err)
+	}
+	return err
+}
+
+// introduce is the dialing side of a handshake.
+func (t *Transport) introduce(c *conn, kind streamKind, local Identity, target raft.ServerID) (Identity, error) {
+	message := appendHello([]byte{byte(kind)}, hello{from: local, target: target})
+	if _, err := c.Write(message); err != nil {
+		return Identity{}, err
+	}
+	w, err := readWelcome(c)
+	if err != nil {
+		return Identity{}, t.refuse(asRefusal(err))
+	}
+	if w.refusal != 0 {
+		return Identity{}, &RefusedError{Reason: w.refusal, Message: w.message, Peer: w.from, Remote: true}
+	}
+	if refused := checkWelcome(kind, local, target, w.from); refused != nil {
+		return Identity{}, t.refuse(refused)
+	}
+	if refused := t.admit(w.from); refused != nil {
+		return Identity{}, t.refuse(refused)
+	}
+	return w.from, nil
+}
+
+// admit asks Config.Admit.
+func (t *Transport) admit(peer Identity) *RefusedError {
+	if t.cfg.Admit == nil {
+		return nil
+	}
+	if err := t.cfg.Admit(peer); err != nil {
+		return &RefusedError{Reason: RefusedNotAdmitted, Message: err.Error(), Peer: peer}
+	}
+	return nil
+}
+
+// refuse counts a refusal of ours and returns it.
+func (t *Transport) refuse(err error) error {
+	var refused *RefusedError
+	if errors.As(err, &refused) {
+		t.counts.refused[refused.Reason].Add(1)
+	}
+	return err
+}
+
+// asRefusal turns what is wrong with a handshake message into a refusal of it;
+// other errors, of the network, it returns as they are.
+func asRefusal(err error) error {
+	var version *versionError
+	switch {
+	case errors.As(err, &version):
+		return &RefusedError{Reason: RefusedVersion, Message: err.Error()}
+	case errors.Is(err, errMalformed):
+		return &RefusedError{Reason: RefusedMalformed, Message: err.Error()}
+	}
+	return err
+}
+
+func readWelcome(c *conn) (welcome, error) {
+	body, err := readHello(c)
+	if err != nil {
+		return welcome{}, err
+	}
+	return decodeWelcome(body)
+}

@@ -1,0 +1,120 @@
+package transport
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+)
+
+// ErrClosed is returned by calls on a transport that was closed, or that Close
+// interrupted.
+var ErrClosed = errors.New("peer transport is closed")
+
+// What a failed call can have done. Every error of Call and CallAddr is one of
+// these two or a *RemoteError.
+var (
+	// ErrNotSent is returned when the peer cannot have seen the request: no
+	// connection came about, or not one byte of the request was written.
+	ErrNotSent = errors.New("request was not sent")
+	// ErrNoAnswer is returned when the request was sent, at least in part, and no
+	// answer came: whether the peer handled it is unknown.
+	ErrNoAnswer = errors.New("no answer to the request")
+)
+
+// Causes of a broken connection.
+var (
+	errPeerDead     = errors.New("peer stopped answering pings")
+	errRetired      = errors.New("connection was retired")
+	errMalformed    = errors.New("malformed message")
+	errTooManyConns = errors.New("too many connections")
+)
+
+// CodeOverloaded is the code of the *RemoteError for a request that was not
+// handled because the peer handles too many for this node already.
+const CodeOverloaded = "overloaded"
+
+// CodeTooLarge is the code of the *RemoteError for a request that was handled,
+// and whose answer exceeds the peer's MaxFrameBytes.
+const CodeTooLarge = "answer_too_large"
+
+// RemoteError is an error that the peer's Handler returned: the request was
+// handled.
+type RemoteError struct {
+	Code    string // from the error's method RPCCode, or empty
+	Message string // the error's text, cut to 1,024 bytes
+}
+
+// Error returns the text of the peer's error.
+func (e *RemoteError) Error() string {
+	return e.Message
+}
+
+// RPCCode returns the code, so that it survives when a Handler returns the error
+// of a call of its own.
+func (e *RemoteError) RPCCode() string {
+	return e.Code
+}
+
+// Reason says why a handshake was refused. The values are part of the protocol.
+type Reason byte
+
+// Reasons to refuse a handshake.
+const (
+	// RefusedMalformed: what was received is not a hello of the protocol.
+	RefusedMalformed Reason = 1 + iota
+	// RefusedVersion: the two sides speak different versions of the protocol.
+	RefusedVersion
+	// RefusedWrongTarget: the peer is not the node that was wanted; the address
+	// book is stale.
+	RefusedWrongTarget
+	// RefusedOtherCluster: the peer belongs to another cluster or, for raft, one of
+	// the two to none.
+	RefusedOtherCluster
+	// RefusedNotAdmitted: Config.Admit of one of the two sides said no.
+	RefusedNotAdmitted
+	// RefusedLimit: the acceptor has too many connections. It is counted in Stats
+	// and never sent: such a connection is closed without an answer.
+	RefusedLimit
+)
+
+var reasonNames = [...]string{
+	RefusedMalformed:    "malformed",
+	RefusedVersion:      "protocol version",
+	RefusedWrongTarget:  "wrong target",
+	RefusedOtherCluster: "other cluster",
+	RefusedNotAdmitted:  "not admitted",
+	RefusedLimit:        "too many connections",
+}
+
+// String returns the reason in words.
+func (r Reason) String() string {
+	if int(r) < len(reasonNames) && reasonNames[r] != "" {
+		return reasonNames[r]
+	}
+	return "reason " + strconv.Itoa(int(r))
+}
+
+// RefusedError tells that a handshake failed because one of the two sides does
+// not want to speak to the other. errors.Is(err, ErrNotSent) holds for it.
+type RefusedError struct {
+	Reason  Reason
+	Message string
+	// Peer is who answered, and empty if that could not be understood.
+	Peer Identity
+	// Remote is true if the peer refused us, and false if we refused the peer.
+	Remote bool
+}
+
+// Error returns the refusal in words.
+func (e *RefusedError) Error() string {
+	by := "we refused peer"
+	if e.Remote {
+		by = "refused by peer"
+	}
+	return fmt.Sprintf("%s %q: %s: %s", by, e.Peer.ID, e.Reason, e.Message)
+}
+
+// Is reports true for ErrNotSent: nothing is sent before a handshake succeeded.
+func (e *RefusedError) Is(target error) bool {
+	return target == ErrNotSent
+}

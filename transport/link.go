@@ -1,0 +1,221 @@
+package transport
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// errStale is returned by link.call when the link takes no more calls: nothing
+// was sent, and another link may do better.
+var errStale = errors.New("connection takes no more calls")
+
+// link is the dialing end of an RPC connection: it carries the requests of many
+// concurrent calls and hands each its answer.
+type link struct {
+	session
+	addr string // that was dialed
+
+	// mu guards the fields below.
+	mu      sync.Mutex
+	nextID  uint64
+	waiting map[uint64]chan frame // capacity 1; filled by the reader
+	retired bool                  // takes no more calls
+
+	// The fields below belong to the write loop: how many bytes had been received
+	// when the last ping was sent, and the ticks since then.
+	pinged   bool
+	received uint64
+	silent   int
+}
+
+// openLink dials addr, and introduces this node to target, or to whoever answers
+// if target is empty. The caller must end the link.
+func (t *Transport) openLink(ctx context.Context, addr string, target raft.ServerID) (*link, error) {
+	c, local, peer, err := t.dial(ctx, addr, streamRPC, target)
+	if err != nil {
+		return nil, err
+	}
+	l := &link{session: newSession(c), addr: addr, waiting: make(map[uint64]chan frame)}
+	c.open(streamRPC, local, peer, l.retire)
+	if !t.spawn(l.readLoop) || !t.spawn(l.pingLoop) {
+		l.end(ErrClosed)
+		return nil, ErrClosed
+	}
+	return l, nil
+}
+
+// call sends one request and waits for its answer. Its error is a *RemoteError,
+// errStale, or wraps ErrNotSent or ErrNoAnswer.
+func (l *link) call(ctx context.Context, kind Kind, payload []byte) ([]byte, error) {
+	timeout, err := timeLeft(ctx)
+	if err != nil {
+		return nil, notSent(err)
+	}
+	id, answer, ok := l.expect()
+	if !ok {
+		return nil, errStale
+	}
+	defer l.forget(id)
+	o := newOutgoing(appendRequest(nil, id, kind, timeout, len(payload)), payload)
+	select {
+	case l.queue <- o:
+	case <-ctx.Done():
+		return nil, notSent(ctx.Err())
+	case <-l.done:
+		return nil, notSent(l.err)
+	}
+	select {
+	case f := <-answer:
+		return result(f)
+	case <-ctx.Done():
+		err = ctx.Err()
+	case <-l.done:
+		err = l.err
+	}
+	select {
+	case f := <-answer: // it came just before the end
+		return result(f)
+	default:
+	}
+	if o.withdraw() {
+		return nil, notSent(err)
+	}
+	l.offer(newOutgoing(appendFrame(nil, frameCancel, id, 0), nil))
+	return nil, fmt.Errorf("%w: %w", ErrNoAnswer, err)
+}
+
+// timeLeft returns the time until ctx ends, 0 if it has no deadline.
+func timeLeft(ctx context.Context) (time.Duration, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return 0, nil
+	}
+	left := time.Until(deadline)
+	if left <= 0 {
+		return 0, context.DeadlineExceeded
+	}
+	return left, nil
+}
+
+func notSent(cause error) error {
+	return fmt.Errorf("%w: %w", ErrNotSent, cause)
+}
+
+func result(f frame) ([]byte, error) {
+	if f.typ == frameAnswer {
+		return f.payload, nil
+	}
+	remote, err := decodeFailure(f.payload)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNoAnswer, err)
+	}
+	return nil, remote
+}
+
+// expect registers a call, unless the link takes no more.
+func (l *link) expect() (id uint64, answer <-chan frame, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.retired || l.ended() {
+		return 0, nil, false
+	}
+	l.nextID++
+	ch := make(chan frame, 1)
+	l.waiting[l.nextID] = ch
+	return l.nextID, ch, true
+}
+
+// forget ends a call; the last one ends a retired link.
+func (l *link) forget(id uint64) {
+	l.mu.Lock()
+	delete(l.waiting, id)
+	last := l.retired && len(l.waiting) == 0
+	l.mu.Unlock()
+	if last {
+		l.end(errRetired)
+	}
+}
+
+// retire makes the link take no more calls and end with the last in progress.
+func (l *link) retire() {
+	l.mu.Lock()
+	l.retired = true
+	last := len(l.waiting) == 0
+	l.mu.Unlock()
+	if last {
+		l.end(errRetired)
+	}
+}
+
+// usable reports whether the link takes calls.
+func (l *link) usable() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.retired && !l.ended()
+}
+
+// readLoop hands answers to the calls that wait for them.
+func (l *link) readLoop() {
+	r := bufio.NewReaderSize(l.c, frameBufferBytes)
+	for {
+		f, err := readFrame(r, l.c.t.cfg.MaxFrameBytes)
+		if err == nil {
+			err = l.receive(f)
+		}
+		if err != nil {
+			l.end(err)
+			return
+		}
+	}
+}
+
+func (l *link) receive(f frame) error {
+	switch f.typ {
+	case frameAnswer, frameFailure:
+		l.mu.Lock()
+		answer := l.waiting[f.id]
+		delete(l.waiting, f.id) // a second answer has nobody
+		l.mu.Unlock()
+		if answer != nil { // else the caller gave up
+			answer <- f
+		}
+	case frameGoAway:
+		l.retire()
+	case framePong:
+	default:
+		return fmt.Errorf("%w: frame of type %d from the answering side", errMalformed, f.typ)
+	}
+	return nil
+}
+
+// pingLoop writes the link's frames, and a ping at intervals.
+func (l *link) pingLoop() {
+	ticker := time.NewTicker(l.c.t.limits.pingEvery)
+	defer ticker.Stop()
+	l.writeLoop(ticker.C, l.beat)
+}
+
+// beat decides on each tick whether to ping. A peer that sent not one byte for
+// many ticks after a ping is dead, or as good as dead: TCP alone would keep its
+// callers waiting for many minutes. Ticks are counted, not time: after a pause of
+// this process, the answers that came meanwhile are read before the next tick.
+func (l *link) beat() (ping bool, err error) {
+	received := l.c.received.Load()
+	if l.pinged && received == l.received {
+		if l.silent++; l.silent >= l.c.t.limits.deadPings {
+			return false, errPeerDead
+		}
+		return false, nil
+	}
+	l.pinged, l.received, l.silent = true, received, 0
+	return true, nil
+}

@@ -1,0 +1,160 @@
+package transport
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// server is the accepting end of an RPC connection: it runs the handler for
+// each request and sends the answers as they come.
+type server struct {
+	session
+	t    *Transport
+	from Identity
+	ctx  context.Context // of all handlers; ends with the connection
+
+	// mu guards running: by request, what ends its handler's context.
+	mu      sync.Mutex
+	running map[uint64]context.CancelFunc
+}
+
+// serve serves an accepted connection until it ends.
+func serve(c *conn, local, peer Identity) {
+	ctx, cancel := context.WithCancel(c.t.root)
+	defer cancel()
+	s := &server{
+		session: newSession(c), t: c.t, from: peer,
+		ctx: ctx, running: make(map[uint64]context.CancelFunc),
+	}
+	if !c.t.spawn(func() { s.writeLoop(nil, nil) }) {
+		s.end(ErrClosed)
+		return
+	}
+	c.open(streamRPC, local, peer, s.retire)
+	s.end(s.readLoop())
+}
+
+// retire asks the peer to send no more requests on this connection. The peer
+// closes it when it has its answers.
+func (s *server) retire() {
+	s.put(newOutgoing(appendFrame(nil, frameGoAway, 0, 0), nil))
+}
+
+func (s *server) readLoop() error {
+	r := bufio.NewReaderSize(idleReader{s.c}, frameBufferBytes)
+	for {
+		f, err := readFrame(r, s.t.cfg.MaxFrameBytes)
+		if err == nil {
+			err = s.receive(f)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// idleReader gives up when nothing arrives for long: a living peer pings.
+type idleReader struct{ c *conn }
+
+func (r idleReader) Read(p []byte) (int, error) {
+	if err := r.c.SetReadDeadline(time.Now().Add(r.c.t.limits.idle)); err != nil {
+		return 0, err
+	}
+	return r.c.Read(p)
+}
+
+func (s *server) receive(f frame) error {
+	switch f.typ {
+	case frameRequest:
+		return s.start(f)
+	case frameCancel:
+		s.mu.Lock()
+		cancel := s.running[f.id]
+		s.mu.Unlock()
+		if cancel != nil { // else the answer is on its way
+			cancel()
+		}
+	case framePing:
+		// If there is no room for the answer, other frames are on their way, and
+		// they tell the peer as well that this node lives.
+		s.offer(newOutgoing(appendFrame(nil, framePong, 0, 0), nil))
+	default:
+		return fmt.Errorf("%w: frame of type %d from the asking side", errMalformed, f.typ)
+	}
+	return nil
+}
+
+// start runs the handler for a request, unless too many run.
+func (s *server) start(f frame) error {
+	ctx, cancel := s.requestContext(f.timeout)
+	s.mu.Lock()
+	_, twice := s.running[f.id]
+	full := len(s.running) >= s.t.limits.inFlight
+	if !twice && !full {
+		s.running[f.id] = cancel
+	}
+	s.mu.Unlock()
+	switch {
+	case twice:
+		cancel()
+		return fmt.Errorf("%w: request %d is in progress already", errMalformed, f.id)
+	case full:
+		cancel()
+		s.t.counts.overloads.Add(1)
+		s.put(newOutgoing(appendFailure(nil, f.id, &RemoteError{
+			Code:    CodeOverloaded,
+			Message: fmt.Sprintf("%d requests of this peer are in progress", s.t.limits.inFlight),
+		}), nil))
+		return nil
+	}
+	if !s.t.spawn(func() { s.handle(ctx, cancel, f) }) {
+		cancel()
+		return ErrClosed
+	}
+	return nil
+}
+
+func (s *server) requestContext(timeout time.Duration) (context.Context, context.CancelFunc) {
+	if timeout > 0 {
+		return context.WithTimeout(s.ctx, timeout)
+	}
+	return context.WithCancel(s.ctx)
+}
+
+// handle runs the handler and answers. If the handler failed when its context
+// had ended, nobody waits: the caller gave up, by the same deadline if not
+// otherwise. The request counts as in progress until its answer is queued, so a
+// peer that reads slowly cannot pile up answers.
+func (s *server) handle(ctx context.Context, cancel context.CancelFunc, f frame) {
+	defer cancel()
+	answer, err := s.t.cfg.Handler(ctx, s.from, f.kind, f.payload)
+	s.t.counts.handled.Add(1)
+	if err == nil || ctx.Err() == nil {
+		s.put(s.reply(f.id, answer, err))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.running, f.id)
+}
+
+func (s *server) reply(id uint64, answer []byte, err error) *outgoing {
+	if err == nil && len(answer) > s.t.cfg.MaxFrameBytes {
+		err = &RemoteError{
+			Code:    CodeTooLarge,
+			Message: fmt.Sprintf("answer of %d bytes exceeds %d", len(answer), s.t.cfg.MaxFrameBytes),
+		}
+	}
+	if err == nil {
+		return newOutgoing(appendFrame(nil, frameAnswer, id, len(answer)), answer)
+	}
+	e := &RemoteError{Message: err.Error()}
+	var coded interface{ RPCCode() string }
+	if errors.As(err, &coded) {
+		e.Code = coded.RPCCode()
+	}
+	return newOutgoing(appendFailure(nil, id, e), nil)
+}

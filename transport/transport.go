@@ -1,0 +1,220 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+)
+
+// Version is the peer protocol's version; a peer of another one is refused.
+const Version = 1
+
+// Defaults of Config.
+const (
+	defaultDialTimeout   = 2 * time.Second
+	defaultRaftTimeout   = 5 * time.Second
+	defaultMaxFrameBytes = 160 << 20
+)
+
+// Identity is how a node introduces itself when a connection opens.
+type Identity struct {
+	// ID is the node's raft ServerID: name + "." + incarnation; at most 256 bytes.
+	ID raft.ServerID
+	// Cluster is the cluster id, empty while the node is in none; at most 256 bytes.
+	Cluster string
+	// PeerAddr and HTTPAddr are the advertised host:port addresses; at most 512 bytes each.
+	PeerAddr, HTTPAddr string
+	// Generation orders announcements of one ID: the greater one is newer.
+	Generation uint64
+}
+
+// Kind says what an RPC asks for; package cluster defines the values.
+type Kind byte
+
+// Handler answers one RPC from an identified peer. It is called on a goroutine
+// of its own; ctx ends with the caller's interest (its deadline travels with the
+// request), the connection or the transport, and Close waits for the handler.
+// payload is the handler's to keep; the answer is the transport's to keep.
+// The returned error reaches the caller as a *RemoteError with its text (and
+// code, where the error has a method RPCCode() string).
+type Handler func(ctx context.Context, from Identity, kind Kind, payload []byte) ([]byte, error)
+
+// Resolver finds the peer address (host:port) of a ServerID.
+type Resolver interface {
+	// ResolvePeer is asked at each dial and each call, so it must be quick. It is
+	// called from many goroutines at once, never under a lock of the transport.
+	ResolvePeer(id raft.ServerID) (addr string, ok bool)
+}
+
+// Config configures New. Listener, Identity, Resolver and Handler are required.
+type Config struct {
+	Listener net.Listener // owned by the transport once New succeeded
+	Identity Identity
+	Resolver Resolver
+	Handler  Handler
+	// Learn is told of every peer that completed a handshake with us; may be nil.
+	// It is called from many goroutines at once and delays the connection.
+	Learn func(Identity)
+	// Admit may refuse a peer that is otherwise acceptable (a removed incarnation,
+	// say); its error's text is sent to the peer. May be nil.
+	Admit func(Identity) error
+	// Dial opens a connection to a host:port address; nil means TCP, the host
+	// name being resolved anew each time.
+	Dial func(ctx context.Context, addr string) (net.Conn, error)
+	// DialTimeout bounds a dial and its handshake; 0 means 2 s.
+	DialTimeout time.Duration
+	// RaftTimeout bounds one raft RPC, the peer's write to its disk included; 0
+	// means 5 s. InstallSnapshot gets as much for every 256 KiB.
+	RaftTimeout time.Duration
+	// MaxFrameBytes bounds one RPC's request or response; 0 means 160 MiB. It must
+	// be the same on all nodes: a greater request breaks the peer's connection.
+	MaxFrameBytes int
+	// Logger gets what the transport has to say; nil discards it.
+	Logger *slog.Logger
+	// RaftLogger gets what the raft library's transport has to say; nil discards it.
+	RaftLogger hclog.Logger
+}
+
+// withDefaults returns a copy of c with its zero fields filled in, or an error
+// if c cannot work.
+func (c Config) withDefaults() (Config, error) {
+	switch {
+	case c.Listener == nil:
+		return c, errors.New("transport needs a listener")
+	case c.Resolver == nil:
+		return c, errors.New("transport needs a resolver")
+	case c.Handler == nil:
+		return c, errors.New("transport needs a handler")
+	case c.DialTimeout < 0 || c.RaftTimeout < 0 || c.MaxFrameBytes < 0:
+		return c, errors.New("transport timeouts and limits must not be negative")
+	case c.MaxFrameBytes > frameBytesCeiling:
+		return c, fmt.Errorf("transport frame limit of %d bytes exceeds %d", c.MaxFrameBytes, frameBytesCeiling)
+	}
+	if err := c.Identity.validate(); err != nil {
+		return c, fmt.Errorf("transport identity: %w", err)
+	}
+	if c.DialTimeout == 0 {
+		c.DialTimeout = defaultDialTimeout
+	}
+	if c.RaftTimeout == 0 {
+		c.RaftTimeout = defaultRaftTimeout
+	}
+	if c.MaxFrameBytes == 0 {
+		c.MaxFrameBytes = defaultMaxFrameBytes
+	}
+	if c.Dial == nil {
+		c.Dial = dialTCP
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.RaftLogger == nil {
+		c.RaftLogger = hclog.NewNullLogger()
+	}
+	return c, nil
+}
+
+// Transport is one node's end of all conversations with its peers. All methods
+// are safe for concurrent use.
+type Transport struct {
+	cfg    Config
+	limits limits
+	root   context.Context // ends with Close; parent of every handler's context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup // every goroutine the transport starts
+	raft   *raftTransport
+	counts counters
+	noise  logLimiter // for log lines that strangers can cause
+
+	// mu guards the fields below. It is not held across I/O or callbacks.
+	mu       sync.Mutex
+	closed   bool
+	identity Identity
+	conns    map[*conn]struct{}
+	peers    map[raft.ServerID]*peer
+}
+
+// New starts to accept peers on cfg.Listener. The caller must Close the
+// transport; after an error the listener is still the caller's.
+func New(cfg Config) (*Transport, error) {
+	return newWithLimits(cfg, defaultLimits())
+}
+
+func newWithLimits(cfg Config, l limits) (*Transport, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	root, cancel := context.WithCancel(context.Background())
+	t := &Transport{
+		cfg:      cfg,
+		limits:   l,
+		root:     root,
+		cancel:   cancel,
+		identity: cfg.Identity,
+		conns:    make(map[*conn]struct{}),
+		peers:    make(map[raft.ServerID]*peer),
+	}
+	t.raft = newRaftTransport(t)
+	t.wg.Go(t.acceptLoop)
+	return t, nil
+}
+
+// Identity returns what the transport tells peers of this node.
+func (t *Transport) Identity() Identity {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.identity
+}
+
+// SetCluster sets the cluster id that later handshakes tell, when the node
+// learned it after its start. RPC connections opened under another id take no
+// further calls, on either side, and close when the calls in progress on them
+// were answered: a handler may well call SetCluster. Raft streams opened under
+// another id are closed. The id must have at most 256 bytes.
+func (t *Transport) SetCluster(id string) {
+	t.mu.Lock()
+	t.identity.Cluster = id
+	var outdated []*conn
+	for c := range t.conns {
+		if c.local.Cluster != id && c.opened {
+			outdated = append(outdated, c)
+		}
+	}
+	t.mu.Unlock()
+	for _, c := range outdated {
+		c.retire()
+	}
+}
+
+// Close stops accepting, breaks every connection, ends the handlers' contexts
+// and waits for all goroutines, handlers included, so a handler must not call
+// it. Calls in progress and later ones fail. Closing again does nothing.
+func (t *Transport) Close() error {
+	t.mu.Lock()
+	first := !t.closed
+	t.closed = true
+	open := maps.Clone(t.conns)
+	t.mu.Unlock()
+	var err error
+	if first {
+		t.cancel()
+		if err = t.cfg.Listener.Close(); err != nil {
+			err = fmt.Errorf("close peer listener: %w", err)
+		}
+		for c := range open {
+			c.Close()
+		}
+	}
+	t.raft.Close()
+	t.wg.Wait()
+	return err
+}
