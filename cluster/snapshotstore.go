@@ -1,0 +1,331 @@
+package cluster
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"github.com/kvorum/kvorum/wal"
+)
+
+const (
+	// stateFile and metaFile are what a snapshot's directory holds.
+	stateFile = "state"
+	metaFile  = "meta"
+	// metaFormat is the version of the meta file.
+	metaFormat = 1
+	// unfinishedSuffix ends the name of a snapshot's directory while it is
+	// written or removed; such directories mean nothing and are swept at open.
+	unfinishedSuffix = ".tmp"
+)
+
+// errSnapshotSuperseded is returned for a snapshot that is older than the
+// newest durable one: raft would go back to its index.
+var errSnapshotSuperseded = errors.New("a newer snapshot is durable already")
+
+// snapshotStore is raft's SnapshotStore: one directory for each snapshot, named
+// TERM-INDEX-MILLISECONDS, with the files state and meta. A directory has its
+// name only when both files are durable, so what has a name is whole or damaged.
+//
+// The newest snapshot is the floor that the log stands on. It is checked in
+// full at open, and a damaged one is refused: to fall back to an older one would
+// silently take back what this server has acknowledged and voted on.
+//
+// All methods are safe for concurrent use; raft writes one snapshot while it
+// installs another.
+type snapshotStore struct {
+	fs        wal.FS
+	dir       string
+	retain    int
+	log       *slog.Logger
+	onDurable func(index, term uint64)
+	onFatal   func(error)
+
+	// publishing is a lock with one slot: a snapshot gets its name, becomes the
+	// newest and is reported without another in between.
+	publishing chan struct{}
+
+	mu         sync.Mutex
+	snapshots  []*raft.SnapshotMeta // guarded by mu; the newest first
+	lastMillis int64                // guarded by mu; greatest that is part of a name
+}
+
+var _ raft.SnapshotStore = (*snapshotStore)(nil)
+
+// openSnapshotStore opens the snapshots below dir, which it makes if it is
+// missing, and keeps the newest retain of them (at least one). onDurable is
+// told of the newest at once, and of each new one before it is reported done;
+// onFatal of what the node must not go on after. A damaged newest snapshot is a
+// *wal.CorruptionError.
+func openSnapshotStore(fsys wal.FS, dir string, retain int, log *slog.Logger,
+	onDurable func(index, term uint64), onFatal func(error),
+) (*snapshotStore, error) {
+	s := &snapshotStore{
+		fs: fsys, dir: dir, retain: max(retain, 1), log: log, onDurable: onDurable, onFatal: onFatal,
+		publishing: make(chan struct{}, 1),
+	}
+	if err := fsys.MkdirAll(dir); err != nil {
+		return nil, err
+	}
+	if err := fsys.SyncDir(filepath.Dir(dir)); err != nil {
+		return nil, err
+	}
+	found, err := s.scan()
+	if err != nil {
+		return nil, err
+	}
+	if len(found) == 0 {
+		return s, nil
+	}
+	for i, name := range found {
+		meta, err := s.load(name)
+		if err != nil && i == 0 {
+			return nil, fmt.Errorf("newest snapshot: %w", err)
+		}
+		if err != nil {
+			s.log.Warn("older snapshot is damaged and will be removed", "snapshot", name.id, "err", err)
+			meta = &raft.SnapshotMeta{ID: name.id, Index: name.index, Term: name.term}
+			s.remove(meta)
+			continue
+		}
+		s.snapshots = append(s.snapshots, meta)
+	}
+	s.lastMillis = slices.MaxFunc(found, func(a, b snapshotName) int { return cmp.Compare(a.millis, b.millis) }).millis
+	newest := s.snapshots[0]
+	if err := s.verify(newest); err != nil {
+		return nil, fmt.Errorf("newest snapshot: %w", err)
+	}
+	s.onDurable(newest.Index, newest.Term)
+	s.reap()
+	return s, nil
+}
+
+// scan sweeps what was never finished and returns the names of snapshots, the
+// newest first.
+func (s *snapshotStore) scan() ([]snapshotName, error) {
+	entries, err := s.fs.ReadDir(s.dir)
+	if err != nil {
+		return nil, err
+	}
+	var found []snapshotName
+	for _, entry := range entries {
+		if strings.HasSuffix(entry, unfinishedSuffix) {
+			s.log.Info("sweep unfinished snapshot", "snapshot", entry)
+			if err := s.fs.RemoveAll(filepath.Join(s.dir, entry)); err != nil {
+				return nil, fmt.Errorf("sweep unfinished snapshot: %w", err)
+			}
+			continue
+		}
+		name, ok := parseSnapshotName(entry)
+		if !ok {
+			s.log.Warn("not a snapshot, left alone", "file", filepath.Join(s.dir, entry))
+			continue
+		}
+		found = append(found, name)
+	}
+	slices.SortFunc(found, func(a, b snapshotName) int {
+		return cmp.Or(cmp.Compare(b.term, a.term), cmp.Compare(b.index, a.index), cmp.Compare(b.millis, a.millis))
+	})
+	return found, nil
+}
+
+// load reads a snapshot's meta and checks that it is where it belongs.
+func (s *snapshotStore) load(name snapshotName) (*raft.SnapshotMeta, error) {
+	path := filepath.Join(s.dir, name.id, metaFile)
+	meta := new(raft.SnapshotMeta)
+	err := readSealed(s.fs, path, metaFormat, meta)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &wal.CorruptionError{File: path, Reason: "file is missing"}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if meta.ID != name.id || meta.Term != name.term || meta.Index != name.index || meta.Size < 0 ||
+		meta.Version != raft.SnapshotVersionMax {
+		return nil, &wal.CorruptionError{File: path, Reason: fmt.Sprintf("it describes %s of version %d", meta.ID, meta.Version)}
+	}
+	return meta, nil
+}
+
+// verify reads a snapshot's whole state.
+func (s *snapshotStore) verify(meta *raft.SnapshotMeta) error {
+	state, err := s.open(meta)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, state)
+	return errors.Join(err, state.Close())
+}
+
+func (s *snapshotStore) open(meta *raft.SnapshotMeta) (*stateReader, error) {
+	path := filepath.Join(s.dir, meta.ID, stateFile)
+	state, err := openState(s.fs, path, meta.Term, meta.Index, meta.Size)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &wal.CorruptionError{File: path, Reason: "file is missing"}
+	}
+	return state, err
+}
+
+// Create implements raft.SnapshotStore. It refuses a snapshot below the newest
+// durable one, which a snapshot taken before an installed one would be.
+func (s *snapshotStore) Create(version raft.SnapshotVersion, index, term uint64,
+	configuration raft.Configuration, configurationIndex uint64, _ raft.Transport,
+) (raft.SnapshotSink, error) {
+	if version != raft.SnapshotVersionMax {
+		return nil, fmt.Errorf("unsupported snapshot version %d", version)
+	}
+	if err := s.checkNewest(index); err != nil {
+		return nil, err
+	}
+	meta := &raft.SnapshotMeta{
+		Version: version, ID: s.newID(term, index), Index: index, Term: term,
+		Configuration: configuration.Clone(), ConfigurationIndex: configurationIndex,
+	}
+	return newSnapshotSink(s, meta)
+}
+
+// checkNewest returns errSnapshotSuperseded for an index below the newest durable one.
+func (s *snapshotStore) checkNewest(index uint64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.snapshots) > 0 && index < s.snapshots[0].Index {
+		return fmt.Errorf("%w: %d after %d", errSnapshotSuperseded, index, s.snapshots[0].Index)
+	}
+	return nil
+}
+
+// newID returns a name that sorts behind every other of the same term and index.
+func (s *snapshotStore) newID(term, index uint64) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lastMillis = max(s.lastMillis+1, time.Now().UnixMilli())
+	return fmt.Sprintf("%d-%d-%d", term, index, s.lastMillis)
+}
+
+// List implements raft.SnapshotStore. It returns the newest snapshot alone:
+// raft sends the first of the list to followers, and at start restores the
+// first that it can, which must not be an older one. What is kept besides is
+// for Open by id, and for people.
+func (s *snapshotStore) List() ([]*raft.SnapshotMeta, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.snapshots) == 0 {
+		return nil, nil
+	}
+	return []*raft.SnapshotMeta{cloneMeta(s.snapshots[0])}, nil
+}
+
+// Open implements raft.SnapshotStore. The reader checks every block that it
+// hands out, ends after exactly the meta's size, and is the caller's to close;
+// it stays readable when the snapshot is removed meanwhile.
+func (s *snapshotStore) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
+	s.mu.Lock()
+	i := slices.IndexFunc(s.snapshots, func(m *raft.SnapshotMeta) bool { return m.ID == id })
+	if i < 0 {
+		s.mu.Unlock()
+		return nil, nil, fmt.Errorf("snapshot %q: %w", id, fs.ErrNotExist)
+	}
+	meta := cloneMeta(s.snapshots[i])
+	s.mu.Unlock()
+	state, err := s.open(meta)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open snapshot %s: %w", id, err)
+	}
+	return meta, state, nil
+}
+
+func cloneMeta(meta *raft.SnapshotMeta) *raft.SnapshotMeta {
+	out := *meta
+	out.Configuration = meta.Configuration.Clone()
+	return &out
+}
+
+// publish gives a finished snapshot its name. Files and directory of it are
+// durable. An error leaves it unfinished, to be removed by the caller, unless
+// it was reported to onFatal.
+func (s *snapshotStore) publish(meta *raft.SnapshotMeta) error {
+	s.publishing <- struct{}{}
+	defer func() { <-s.publishing }()
+	if err := s.checkNewest(meta.Index); err != nil {
+		return err
+	}
+	path := filepath.Join(s.dir, meta.ID)
+	if err := s.fs.Rename(path+unfinishedSuffix, path); err != nil {
+		return err
+	}
+	if err := s.fs.SyncDir(s.dir); err != nil {
+		// Whether the snapshot survives a crash is unknown, and asking again
+		// might get yes for an answer without being true.
+		err = fmt.Errorf("snapshot %s: sync directory: %w", meta.ID, err)
+		s.onFatal(err)
+		return err
+	}
+	s.mu.Lock()
+	s.snapshots = slices.Insert(s.snapshots, 0, meta)
+	s.mu.Unlock()
+	s.onDurable(meta.Index, meta.Term)
+	s.reap()
+	return nil
+}
+
+// reap removes the oldest snapshots beyond retain. Its caller is the store's
+// opening, or holds the publishing slot.
+func (s *snapshotStore) reap() {
+	s.mu.Lock()
+	var old []*raft.SnapshotMeta
+	if len(s.snapshots) > s.retain {
+		old = slices.Clone(s.snapshots[s.retain:])
+		s.snapshots = slices.Delete(s.snapshots, s.retain, len(s.snapshots))
+	}
+	s.mu.Unlock()
+	for _, meta := range old {
+		s.remove(meta)
+	}
+}
+
+// remove deletes a snapshot that nothing depends on. It loses its name first,
+// so that a crash leaves no half of one under it.
+func (s *snapshotStore) remove(meta *raft.SnapshotMeta) {
+	path := filepath.Join(s.dir, meta.ID)
+	err := s.fs.Rename(path, path+unfinishedSuffix)
+	if err == nil {
+		err = s.fs.RemoveAll(path + unfinishedSuffix)
+	}
+	if err != nil {
+		s.log.Warn("old snapshot not removed", "snapshot", meta.ID, "err", err)
+	}
+}
+
+// snapshotName is what the name of a snapshot's directory says.
+type snapshotName struct {
+	id          string
+	term, index uint64
+	millis      int64
+}
+
+// parseSnapshotName is the reverse of newID's formatting.
+func parseSnapshotName(id string) (snapshotName, bool) {
+	parts := strings.Split(id, "-")
+	if len(parts) != 3 {
+		return snapshotName{}, false
+	}
+	var numbers [3]uint64
+	for i, part := range parts {
+		n, err := strconv.ParseUint(part, 10, 63)
+		if err != nil || strconv.FormatUint(n, 10) != part {
+			return snapshotName{}, false
+		}
+		numbers[i] = n
+	}
+	return snapshotName{id: id, term: numbers[0], index: numbers[1], millis: int64(numbers[2])}, true
+}

@@ -1,0 +1,231 @@
+package cluster
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"sync"
+
+	"github.com/hashicorp/raft"
+	"github.com/kvorum/kvorum/wal"
+)
+
+// Keys that raft uses; it uses no others.
+const (
+	keyCurrentTerm  = "CurrentTerm"
+	keyLastVoteTerm = "LastVoteTerm"
+	keyLastVoteCand = "LastVoteCand"
+)
+
+const (
+	// ballotKey is the only key of the inner store.
+	ballotKey = "ballot"
+	// ballotVersion is the first byte of a ballot's encoding.
+	ballotVersion = 1
+	// ballotHeader is the size in bytes of version, current term and vote term.
+	ballotHeader = 1 + 8 + 8
+	// maxCandidateBytes bounds a candidate's address, which is its server id.
+	maxCandidateBytes = 1024
+)
+
+// errStableNotFound is returned for a key that was never set. Raft compares the
+// text, which must be exactly this (NewRaft, HasExistingState, requestVote).
+var errStableNotFound = errors.New("not found")
+
+// errBallotRefused is what a change that would break an election promise wraps.
+var errBallotRefused = errors.New("refused change of term or vote")
+
+// ballot is what a server must never forget (Raft paper, figure 2): the newest
+// term it has seen, and whom it voted for in which term.
+type ballot struct {
+	term      uint64
+	voteTerm  uint64
+	candidate string // empty: no vote was ever given
+}
+
+// encode returns version(1) term(8) voteTerm(8) candidate(…) CRC32C(4), big endian.
+func (b ballot) encode() []byte {
+	out := make([]byte, 0, ballotHeader+len(b.candidate)+crc32.Size)
+	out = append(out, ballotVersion)
+	out = binary.BigEndian.AppendUint64(out, b.term)
+	out = binary.BigEndian.AppendUint64(out, b.voteTerm)
+	out = append(out, b.candidate...)
+	return binary.BigEndian.AppendUint32(out, crc32.Checksum(out, castagnoli))
+}
+
+// decodeBallot checks and reads what encode made; file is named in errors.
+func decodeBallot(file string, in []byte) (ballot, error) {
+	if len(in) < ballotHeader+crc32.Size || len(in) > ballotHeader+maxCandidateBytes+crc32.Size {
+		return ballot{}, &wal.CorruptionError{File: file, Reason: fmt.Sprintf("term and vote record has %d bytes", len(in))}
+	}
+	body := in[:len(in)-crc32.Size]
+	if crc32.Checksum(body, castagnoli) != binary.BigEndian.Uint32(in[len(body):]) {
+		return ballot{}, &wal.CorruptionError{File: file, Reason: "checksum mismatch in the term and vote record"}
+	}
+	if body[0] != ballotVersion {
+		return ballot{}, &wal.VersionError{File: file, Found: uint32(body[0]), Supported: ballotVersion}
+	}
+	return ballot{
+		term:      binary.BigEndian.Uint64(body[1:]),
+		voteTerm:  binary.BigEndian.Uint64(body[9:]),
+		candidate: string(body[ballotHeader:]),
+	}, nil
+}
+
+// stableStore is raft's StableStore: term and vote, as one record of an inner
+// store. Raft writes a vote as two keys, so that a crash in between would leave
+// the new term with the old candidate, who then gets this server's vote without
+// a look at its log (raft issue 661). Here LastVoteTerm is only kept in memory
+// until LastVoteCand comes, and then both become durable in one write.
+//
+// It also is the last fence in front of a second vote in one term: a term that
+// falls and a vote that changes within its term are refused, whatever raft
+// thinks. A refusal, like a failed write, is final: onFatal is told, and every
+// later change fails with the same error. Raft itself panics when a term can't
+// be written, so the process ends either way.
+//
+// Reads return only what is durable. All methods are safe for concurrent use.
+type stableStore struct {
+	inner   raft.StableStore
+	onFatal func(error)
+
+	// writing is a lock with one slot, held while the inner store writes. It
+	// guards the fields below it.
+	writing      chan struct{}
+	pendingTerm  uint64 // what LastVoteTerm was set to, until LastVoteCand is
+	pendingValid bool
+	failed       error // the first failure, returned by every later change
+
+	mu      sync.Mutex
+	durable ballot // guarded by mu
+}
+
+var _ raft.StableStore = (*stableStore)(nil)
+
+// newStableStore returns a store above inner, whose record it reads and checks.
+// onFatal is called at most once.
+func newStableStore(inner raft.StableStore, onFatal func(error)) (*stableStore, error) {
+	s := &stableStore{inner: inner, onFatal: onFatal, writing: make(chan struct{}, 1)}
+	raw, err := inner.Get([]byte(ballotKey))
+	if err != nil {
+		if err.Error() == errStableNotFound.Error() {
+			return s, nil
+		}
+		return nil, fmt.Errorf("read term and vote: %w", err)
+	}
+	if s.durable, err = decodeBallot(stablePath(inner), raw); err != nil {
+		return nil, fmt.Errorf("read term and vote: %w", err)
+	}
+	return s, nil
+}
+
+// stablePath returns the inner store's file for error messages.
+func stablePath(inner raft.StableStore) string {
+	if file, ok := inner.(interface{ Path() string }); ok {
+		return file.Path()
+	}
+	return "stable store"
+}
+
+// SetUint64 implements raft.StableStore for CurrentTerm, durable on return, and
+// for LastVoteTerm, which waits for LastVoteCand.
+func (s *stableStore) SetUint64(key []byte, value uint64) error {
+	s.writing <- struct{}{}
+	defer func() { <-s.writing }()
+	if s.failed != nil {
+		return s.failed
+	}
+	next := s.current()
+	switch string(key) {
+	case keyCurrentTerm:
+		if value < next.term {
+			return s.fail(fmt.Errorf("%w: term %d after term %d", errBallotRefused, value, next.term))
+		}
+		next.term = value
+		return s.write(next)
+	case keyLastVoteTerm:
+		if value < next.voteTerm {
+			return s.fail(fmt.Errorf("%w: vote in term %d after one in term %d", errBallotRefused, value, next.voteTerm))
+		}
+		s.pendingTerm, s.pendingValid = value, true
+		return nil
+	}
+	return fmt.Errorf("%w: unknown number %q", errBallotRefused, key)
+}
+
+// Set implements raft.StableStore for LastVoteCand: it makes the vote durable.
+func (s *stableStore) Set(key, value []byte) error {
+	s.writing <- struct{}{}
+	defer func() { <-s.writing }()
+	if s.failed != nil {
+		return s.failed
+	}
+	if string(key) != keyLastVoteCand {
+		return fmt.Errorf("%w: unknown key %q", errBallotRefused, key)
+	}
+	term, valid := s.pendingTerm, s.pendingValid
+	s.pendingTerm, s.pendingValid = 0, false
+	next := s.current()
+	switch {
+	case !valid:
+		return s.fail(fmt.Errorf("%w: vote for %q in no term", errBallotRefused, value))
+	case len(value) == 0 || len(value) > maxCandidateBytes:
+		return s.fail(fmt.Errorf("%w: candidate has %d bytes", errBallotRefused, len(value)))
+	case next.candidate != "" && term == next.voteTerm && string(value) != next.candidate:
+		return s.fail(fmt.Errorf("%w: vote for %q in term %d after one for %q",
+			errBallotRefused, value, term, next.candidate))
+	}
+	next.voteTerm, next.candidate = term, string(value)
+	return s.write(next)
+}
+
+// GetUint64 implements raft.StableStore.
+func (s *stableStore) GetUint64(key []byte) (uint64, error) {
+	b := s.current()
+	switch {
+	case string(key) == keyCurrentTerm && b.term > 0:
+		return b.term, nil
+	case string(key) == keyLastVoteTerm && b.candidate != "":
+		return b.voteTerm, nil
+	}
+	return 0, errStableNotFound
+}
+
+// Get implements raft.StableStore.
+func (s *stableStore) Get(key []byte) ([]byte, error) {
+	if b := s.current(); string(key) == keyLastVoteCand && b.candidate != "" {
+		return []byte(b.candidate), nil
+	}
+	return nil, errStableNotFound
+}
+
+// current returns what is durable.
+func (s *stableStore) current() ballot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.durable
+}
+
+// write makes next durable. Its caller holds the writing slot. Raft sets its
+// term to what it was at every start; what is durable is not written again.
+func (s *stableStore) write(next ballot) error {
+	if next == s.current() {
+		return nil
+	}
+	if err := s.inner.Set([]byte(ballotKey), next.encode()); err != nil {
+		return s.fail(fmt.Errorf("write term and vote: %w", err))
+	}
+	s.mu.Lock()
+	s.durable = next
+	s.mu.Unlock()
+	return nil
+}
+
+// fail latches err. Its caller holds the writing slot.
+func (s *stableStore) fail(err error) error {
+	s.pendingTerm, s.pendingValid = 0, false
+	s.failed = fmt.Errorf("stable store: %w", err)
+	s.onFatal(s.failed)
+	return s.failed
+}
