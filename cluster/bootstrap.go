@@ -214,6 +214,13 @@ func (n *Node) invite(ctx context.Context, a announcement, cluster string) error
 
 // askAccept asks whoever answers at addr to belong to a cluster for good.
 func (n *Node) askAccept(ctx context.Context, addr string, request acceptRequest) (transport.Identity, error) {
+	request.Gossip = n.gossip.addrs()
+	for id, known := range n.book.Snapshot() {
+		request.Peers = append(request.Peers, announcement{
+			ID: string(id), Cluster: request.Cluster,
+			PeerAddr: known.PeerAddr, HTTPAddr: known.HTTPAddr, Generation: known.Generation,
+		})
+	}
 	payload, err := json.Marshal(request)
 	if err != nil {
 		return transport.Identity{}, fmt.Errorf("encode request: %w", err)
@@ -245,9 +252,20 @@ func (n *Node) handleAccept(from transport.Identity, payload []byte) ([]byte, er
 	if request.Name != n.cfg.Name {
 		return nil, &ValidationError{Field: "id", Reason: fmt.Sprintf("the node at this address is %s, not %s", n.cfg.Name, request.Name)}
 	}
+	met := n.identity().Cluster != ""
 	if err := n.accept(request.Cluster); err != nil {
 		return nil, err
 	}
 	n.book.Learn(from)
+	for _, peer := range request.Peers {
+		n.book.Learn(peer.identity())
+	}
+	if !met && len(request.Gossip) > 0 {
+		n.wg.Go(func() {
+			if err := n.gossip.join(request.Gossip); err != nil {
+				n.log.Info("gossip of the cluster not reached", "err", err)
+			}
+		})
+	}
 	return nil, nil
 }

@@ -24,6 +24,8 @@ const (
 	// gossipRejoin is how often a node that knows others still asks its seeds, so
 	// that two halves of a divided gossip find each other again.
 	gossipRejoin = 30 * time.Second
+	// maxStrangers is after how many attempts that met only another cluster a node gives up.
+	maxStrangers = 3
 	// gossipUpdateTimeout bounds telling the others that this node's announcement has changed.
 	gossipUpdateTimeout = 5 * time.Second
 )
@@ -37,6 +39,12 @@ type announcement struct {
 	HTTPAddr   string `json:"h"`
 	Generation uint64 `json:"g"`
 	Expect     int    `json:"e,omitempty"`
+}
+
+// liveNode is a process that gossip knows to be alive.
+type liveNode struct {
+	announcement
+	addr string // of its gossip
 }
 
 func (a announcement) serverID() raft.ServerID { return raft.ServerID(a.ID) }
@@ -56,20 +64,20 @@ type gossip struct {
 	seeds []string
 	kick  chan struct{} // one slot; filled whenever members have changed
 
-	// foreign is told when every seed that answers belongs to another cluster.
+	// foreign is told when, since the start, only nodes of another cluster have answered.
 	foreign func(error)
 
 	mu      sync.Mutex
-	self    announcement            // guarded by mu
-	live    map[string]announcement // guarded by mu; by memberlist's name of the process
-	refused error                   // guarded by mu; why the last merge was refused, if it was
+	self    announcement        // guarded by mu
+	live    map[string]liveNode // guarded by mu; by memberlist's name of the process
+	refused error               // guarded by mu; why a merge of the last attempt to join was refused
 
 	wg sync.WaitGroup
 }
 
 // openGossip binds addr and begins to look for the others at seeds.
 func openGossip(ctx context.Context, cfg Config, self announcement, foreign func(error)) (*gossip, error) {
-	g := &gossip{log: cfg.Logger, seeds: cfg.Join, kick: make(chan struct{}, 1), self: self, live: map[string]announcement{}, foreign: foreign}
+	g := &gossip{log: cfg.Logger, seeds: cfg.Join, kick: make(chan struct{}, 1), self: self, live: map[string]liveNode{}, foreign: foreign}
 	conf, err := g.memberlistConfig(cfg)
 	if err != nil {
 		return nil, err
@@ -127,22 +135,25 @@ func resolveHostPort(addr string) (ip string, port int, err error) {
 }
 
 // joinLoop asks the seeds until others are known, and now and then after that.
+// A node that meets only strangers from the start was started with the wrong
+// seeds or on the wrong data directory; one that has met its own goes on.
 func (g *gossip) joinLoop(ctx context.Context) {
 	if len(g.seeds) == 0 {
 		return
 	}
+	met, strangers := false, 0
 	for {
-		_, err := g.list.Join(g.seeds)
-		alone := g.list.NumMembers() < 2
-		if err != nil && alone {
-			g.log.Info("no other node found yet", "join", g.seeds, "err", err)
-			if refused := g.lastRefused(); refused != nil {
-				g.foreign(refused)
-			}
-		}
+		err := g.join(g.seeds)
 		wait := gossipRejoin
-		if alone {
-			wait = gossipRetry
+		if g.list.NumMembers() > 1 {
+			met = true
+		} else if wait = gossipRetry; err != nil {
+			g.log.Info("no other node found yet", "join", g.seeds, "err", err)
+		}
+		if refused := g.lastRefused(); refused == nil || met {
+			strangers = 0
+		} else if strangers++; strangers == maxStrangers {
+			g.foreign(refused)
 		}
 		select {
 		case <-time.After(wait):
@@ -150,6 +161,26 @@ func (g *gossip) joinLoop(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// join asks the gossip of other nodes, of which one that answers is enough.
+func (g *gossip) join(addrs []string) error {
+	g.mu.Lock()
+	g.refused = nil
+	g.mu.Unlock()
+	_, err := g.list.Join(addrs)
+	return err
+}
+
+// addrs returns where the gossip of live nodes is bound, this one included.
+func (g *gossip) addrs() []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var addrs []string
+	for _, node := range g.live {
+		addrs = append(addrs, node.addr)
+	}
+	return addrs
 }
 
 // setCluster announces that this node now belongs to a cluster.
@@ -180,7 +211,8 @@ func (g *gossip) members() map[raft.ServerID]announcement {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	newest := map[raft.ServerID]announcement{g.self.serverID(): g.self}
-	for _, a := range g.live {
+	for _, node := range g.live {
+		a := node.announcement
 		if old, ok := newest[a.serverID()]; !ok || a.Generation > old.Generation {
 			newest[a.serverID()] = a
 		}
@@ -256,7 +288,7 @@ func (e gossipEvents) saw(node *memberlist.Node, alive bool) {
 	e.g.mu.Lock()
 	delete(e.g.live, node.Name)
 	if alive && err == nil {
-		e.g.live[node.Name] = a
+		e.g.live[node.Name] = liveNode{a, node.Address()}
 	}
 	e.g.mu.Unlock()
 	select {
@@ -276,9 +308,11 @@ func (e gossipEvents) NotifyMerge(peers []*memberlist.Node) error {
 			break
 		}
 	}
-	e.g.mu.Lock()
-	e.g.refused = err
-	e.g.mu.Unlock()
+	if err != nil {
+		e.g.mu.Lock()
+		e.g.refused = err
+		e.g.mu.Unlock()
+	}
 	return err
 }
 

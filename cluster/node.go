@@ -206,11 +206,9 @@ func (n *Node) joined() (*replica, error) {
 }
 
 // foreignSeeds stops a node that was started on the data directory of another
-// cluster than the one at its seeds, unless it has met its own already.
+// cluster than the one at its seeds.
 func (n *Node) foreignSeeds(err error) {
-	if r, joinErr := n.joined(); joinErr == nil && !r.caughtUp.Load() {
-		n.fatal.fail(fmt.Errorf("data directory %s: %w", n.cfg.DataDir, err))
-	}
+	n.fatal.fail(fmt.Errorf("data directory %s: %w", n.cfg.DataDir, err))
 }
 
 func (n *Node) identity() identity {

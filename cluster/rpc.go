@@ -39,9 +39,13 @@ type nodeInfo struct {
 }
 
 // acceptRequest asks a node that is in no cluster to belong to one, for good.
+// Who it is asked by tells it where the others are: a node that was added by a
+// command may know nobody else.
 type acceptRequest struct {
-	Cluster string `json:"cluster"`
-	Name    string `json:"name"` // whom the asker means
+	Cluster string         `json:"cluster"`
+	Name    string         `json:"name"`   // whom the asker means
+	Peers   []announcement `json:"peers"`  // members that the asker knows of
+	Gossip  []string       `json:"gossip"` // addresses of their gossip
 }
 
 type leaveRequest struct {
