@@ -139,6 +139,21 @@ func TestCall_Context(t *testing.T) {
 		}
 		await(t, "the handler's context ends", b.ended)
 	})
+	t.Run("DeadlineOnBothSides", func(t *testing.T) {
+		for range 20 {
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Millisecond)
+			_, err := a.Call(ctx, "b", kindBlock, nil)
+			cancel()
+			var remote *transport.RemoteError
+			if !errors.Is(err, context.DeadlineExceeded) || errors.As(err, &remote) {
+				t.Fatalf("got %v, want the caller's own DeadlineExceeded", err)
+			}
+		}
+		poll(t, "the handlers end", func() bool { return len(b.ended) == len(b.started)-1 })
+		for len(b.ended) > 0 {
+			<-b.ended
+		}
+	})
 	t.Run("Cancel", func(t *testing.T) {
 		for len(b.started) > 0 {
 			<-b.started
@@ -331,17 +346,30 @@ func TestCallAddr(t *testing.T) {
 }
 
 func TestClose(t *testing.T) {
-	a, b := pair(t)
+	addrs := &book{}
+	a := startNode(t, "a", addrs, nil)
+	began, ended := make(chan struct{}), make(chan struct{})
+	b := startNode(t, "b", addrs, func(c *transport.Config) {
+		c.Handler = func(ctx context.Context, _ transport.Identity, _ transport.Kind, _ []byte) ([]byte, error) {
+			close(began)
+			<-ctx.Done()
+			<-time.After(50 * time.Millisecond) // it is slow to notice
+			close(ended)
+			return nil, ctx.Err()
+		}
+	})
 	call := goCall(ctxFor(t), a, "b", kindBlock, nil)
-	await(t, "the call begins", b.started)
+	await(t, "the call begins", began)
 	if err := b.Close(); err != nil {
 		t.Errorf("Close: %v", err)
 	}
-	if got := await(t, "the call ends", call); got.err == nil {
-		t.Errorf("the call succeeded")
-	}
-	if len(b.ended) != 1 {
+	select {
+	case <-ended:
+	default:
 		t.Errorf("Close did not wait for the handler")
+	}
+	if got := await(t, "the call ends", call); !errors.Is(got.err, transport.ErrNoAnswer) {
+		t.Errorf("got %v, want ErrNoAnswer", got.err)
 	}
 	if err := b.Close(); err != nil {
 		t.Errorf("second Close: %v", err)

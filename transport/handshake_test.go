@@ -50,9 +50,7 @@ func TestHandshake_Refused(t *testing.T) {
 			if c.remote {
 				refuser = b
 			}
-			if got := refuser.Stats().Refused[c.raft]; got == 0 {
-				t.Errorf("Stats does not count the refusal: %v", refuser.Stats().Refused)
-			}
+			poll(t, "Stats counts the refusal", func() bool { return refuser.Stats().Refused[c.raft] != 0 })
 			if c.rpc != 0 && c.remote && len(a.learned)+len(b.learned) != 0 {
 				t.Errorf("a refused peer was learned")
 			}
@@ -144,4 +142,33 @@ func TestSetCluster_DialedConnections(t *testing.T) {
 		}
 	}
 	poll(t, "the old connection closes", func() bool { return a.Stats().RPCConnections == 1 })
+}
+
+// TestSetCluster_DuringHandshake checks that a connection whose handshake told
+// the cluster id of a moment ago is not used for long either.
+func TestSetCluster_DuringHandshake(t *testing.T) {
+	for name, dial := range map[string]func(a, b *node) (from *node, to raft.ServerID){
+		"Accepted": func(a, b *node) (*node, raft.ServerID) { return a, "b" },
+		"Dialed":   func(a, b *node) (*node, raft.ServerID) { return b, "a" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			addrs := &book{}
+			a := startNode(t, "a", addrs, nil)
+			var b *node
+			b = startNode(t, "b", addrs, func(c *transport.Config) {
+				c.Identity.Cluster = ""
+				c.Learn = func(transport.Identity) { b.SetCluster("c") } // after the hellos
+			})
+			from, to := dial(a, b)
+			poll(t, "a connection of the cluster", func() bool {
+				mustCall(t, from, to, "hello")
+				select {
+				case who := <-a.learned:
+					return who.Cluster == "c"
+				default:
+					return false
+				}
+			})
+		})
+	}
 }

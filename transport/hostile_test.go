@@ -143,9 +143,7 @@ func TestAccept_Strangers(t *testing.T) {
 			if got := strings.Count(log.String(), "\n"); got > 10 {
 				t.Errorf("%d log lines for 21 strangers in a moment", got)
 			}
-			if got := n.Stats().Refused[transport.RefusedMalformed]; got != 21 {
-				t.Errorf("%d refusals counted, want 21", got)
-			}
+			poll(t, "Stats counts the refusals", func() bool { return n.Stats().Refused[transport.RefusedMalformed] == 21 })
 		})
 	}
 }
@@ -175,6 +173,10 @@ func TestAccept_BadHello(t *testing.T) {
 				}
 			})
 		}
+	}
+	got := string(expectClosed(t, mustDial(t, b.addr, "R"+message(1, identity("x", "c")+text("")))))
+	if len(got) < 8 || transport.Reason(got[7]) != transport.RefusedWrongTarget {
+		t.Errorf("a raft stream to nobody in particular: got %q, want a refusal: %v", got, transport.RefusedWrongTarget)
 	}
 	// The listener has been delayed by none of it.
 	c, r := mustJoin(t, b)
@@ -411,6 +413,18 @@ func welcomeAndStall(t *testing.T, addrs *book) {
 		<-stop
 	})
 	t.Cleanup(func() { close(stop) })
+}
+
+// TestStalledPeer_Pings checks that a peer whose kernel still takes what is sent,
+// and that answers nothing, is given up.
+func TestStalledPeer_Pings(t *testing.T) {
+	addrs := &book{}
+	a := startLimited(t, "a", addrs, transport.Limits{PingEvery: 20 * time.Millisecond, DeadPings: 3}, nil)
+	welcomeAndStall(t, addrs)
+	call := goCall(context.Background(), a, "b", kindEcho, nil)
+	if got := await(t, "the call fails", call); !errors.Is(got.err, transport.ErrNoAnswer) {
+		t.Errorf("got %v, want ErrNoAnswer", got.err)
+	}
 }
 
 // TestStalledPeer_WriteDeadline checks that a peer that does not read blocks
