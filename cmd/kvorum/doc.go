@@ -1,0 +1,25 @@
+// Command kvorum runs a node of a replicated key-value store, and talks to one.
+//
+//	kvorum demo                        # a local cluster of three nodes, to try things out
+//	kvorum server --id n1 …            # one node
+//	kvorum put K V | get K | del K | ls [PREFIX]
+//	kvorum import DIR|FILE | export FILE|DIR/
+//	kvorum status | members | join | leave | version
+//
+// This package holds flags, environment, configuration file, wiring and the
+// command-line client; what a node does is in packages cluster and httpapi.
+// Each subcommand has a file of its own; besides, settings.go lays flags,
+// environment and file over each other, serve.go runs a node from its listeners
+// to its ordered shutdown, api.go is the HTTP client, jsonl.go the format that
+// import and export share, and child.go a process of the demo's cluster.
+//
+// The whole program is one call of run, which tests drive in-process. A
+// command's answer goes to standard output, everything else to standard error.
+// An error is one line that begins with "kvorum: ". Exit codes: 0 done, 1 an
+// error or not found, 2 a wrong command line or configuration.
+//
+// The client asks one endpoint after the other, but a write only while it is
+// certain that no earlier one carried it out. A write whose answer was lost is
+// reported as unknown and not sent again; only import sends again, since
+// putting the same bytes under the same key twice is putting them once.
+package main

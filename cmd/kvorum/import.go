@@ -1,0 +1,256 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+const (
+	// maxConcurrency bounds an import's requests in flight.
+	maxConcurrency = 1024
+	// budgetUnit is the grain in which an import reckons values in memory.
+	budgetUnit = 64 << 10
+	// budgetUnits bounds them: 64 MiB together, or one larger value.
+	budgetUnits = 1024
+	// queuedPerWorker is how many small values may wait for a slow key's worker.
+	queuedPerWorker = 4
+)
+
+// importOptions are the flags of import.
+type importOptions struct {
+	prefix      string
+	concurrency int
+	retryFor    time.Duration
+}
+
+func newImportCommand() *cobra.Command {
+	var o importOptions
+	cmd := &cobra.Command{
+		Use:   "import DIR|FILE|- [flags]",
+		Short: "Store a directory tree or a file of JSON lines",
+		Long: `Import stores the files of a directory tree, each under its path relative to
+DIR with slashes, or the lines of a file (or of standard input, "-"):
+
+  {"key":"greeting","value":"hello"}
+  {"key_b64":"/w==","value_b64":"AAEC"}
+
+Only regular files are stored; symbolic links and others are skipped and
+counted. Lines with the same key are stored in their order.
+
+A put that is refused for now (429, 503), can't reach a node or whose outcome is
+unknown is sent again, to the next endpoint, for up to --retry-for: the same
+bytes under the same key are the same once or twice. What can't be stored is
+listed, the first ten, and makes the exit code 1. Ctrl-C stops and reports.`,
+		Example: `  kvorum import ./config --prefix config/
+  kvorum import backup.jsonl --endpoints 127.0.0.1:8001,127.0.0.1:8002,127.0.0.1:8003
+  kvorum export - --endpoints old:8001 | kvorum import - --endpoints new:8001`,
+		Args: exactArgs(1),
+	}
+	cmd.Flags().StringVar(&o.prefix, "prefix", "", "put before every key")
+	cmd.Flags().IntVar(&o.concurrency, "concurrency", 64, "requests in flight, 1 to 1024")
+	cmd.Flags().DurationVar(&o.retryFor, "retry-for", 30*time.Second, "how long to try each key again")
+	flags := addClientFlags(cmd, defaultTimeout)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if o.concurrency < 1 || o.concurrency > maxConcurrency {
+			return usagef("--concurrency must be between 1 and %d", maxConcurrency)
+		}
+		if o.retryFor < 0 {
+			return usagef("--retry-for must not be negative")
+		}
+		c, err := flags.open(cmd, o.concurrency)
+		if err != nil {
+			return err
+		}
+		defer c.close()
+		src, err := openSource(args[0], cmd.InOrStdin())
+		if err != nil {
+			return err
+		}
+		defer src.close()
+		imp := newImporter(c, o, newBar(src, cmd.ErrOrStderr()))
+		imp.run(cmd.Context(), src)
+		return imp.tally.report(cmd.OutOrStdout(), cmd.ErrOrStderr())
+	}
+	return cmd
+}
+
+// item is one key to store.
+type item struct {
+	record
+	name   string // the file or line it comes from, for messages
+	units  int    // what it takes of the budget
+	weight int    // what it moves the progress bar
+}
+
+// importer stores items with many requests in flight.
+type importer struct {
+	importOptions
+	client *client
+	tally  *tally
+	bar    *progressbar.ProgressBar // nil unless a terminal watches
+
+	// budget holds a token for each unit of values in memory. Only the source
+	// puts tokens in, so that two can't wait for each other half served.
+	budget chan struct{}
+	items  chan item // from the source to the dispatcher
+}
+
+func newImporter(c *client, o importOptions, bar *progressbar.ProgressBar) *importer {
+	return &importer{
+		importOptions: o, client: c, tally: newTally("stored"), bar: bar,
+		budget: make(chan struct{}, budgetUnits),
+		items:  make(chan item),
+	}
+}
+
+// run stores everything that src yields, and returns when all of it has an
+// outcome, or soon after ctx is cancelled. The source alone is not waited for
+// then, as a read of standard input can't be broken off.
+func (imp *importer) run(ctx context.Context, src source) {
+	go func() {
+		defer close(imp.items)
+		src.produce(ctx, imp)
+	}()
+	queues := make([]chan item, imp.concurrency)
+	var workers sync.WaitGroup
+	for i := range queues {
+		queues[i] = make(chan item, queuedPerWorker)
+		workers.Go(func() {
+			for it := range queues[i] {
+				imp.store(ctx, it, uint64(i))
+			}
+		})
+	}
+	imp.dispatch(ctx, queues)
+	for _, q := range queues {
+		close(q)
+	}
+	workers.Wait()
+	if imp.bar != nil {
+		_ = imp.bar.Clear() // what a terminal shows is no outcome
+	}
+}
+
+// dispatch hands items to workers. A key always goes to the same one, so that
+// the last of two lines with one key is stored last.
+func (imp *importer) dispatch(ctx context.Context, queues []chan item) {
+	seed := maphash.MakeSeed()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case it, ok := <-imp.items:
+			if !ok {
+				return
+			}
+			queues[maphash.String(seed, it.key)%uint64(len(queues))] <- it
+		}
+	}
+}
+
+// reserve takes size bytes of the budget before a value is held in memory, and
+// returns what to give back. It returns an error when ctx is cancelled.
+func (imp *importer) reserve(ctx context.Context, size int64) (int, error) {
+	units := int(min(size/budgetUnit+1, budgetUnits))
+	for taken := range units {
+		select {
+		case imp.budget <- struct{}{}:
+		case <-ctx.Done():
+			imp.release(taken)
+			return 0, ctx.Err()
+		}
+	}
+	return units, nil
+}
+
+// release gives units back to the budget.
+func (imp *importer) release(units int) {
+	for range units {
+		<-imp.budget
+	}
+}
+
+// send hands an item to the workers; once ctx is cancelled it counts it as unfinished.
+func (imp *importer) send(ctx context.Context, it item) {
+	it.key = imp.prefix + it.key
+	select {
+	case imp.items <- it:
+	case <-ctx.Done():
+		imp.release(it.units)
+		imp.tally.interrupt()
+	}
+}
+
+// store stores one item and counts the outcome.
+func (imp *importer) store(ctx context.Context, it item, worker uint64) {
+	err := imp.putUntilDone(ctx, it.record, worker)
+	imp.release(it.units)
+	switch {
+	case err == nil:
+		imp.tally.ok(len(it.value))
+	case ctx.Err() != nil:
+		imp.tally.interrupt()
+	default:
+		imp.tally.fail(it.name, err)
+	}
+	imp.progress(it.weight)
+}
+
+// progress moves the bar.
+func (imp *importer) progress(weight int) {
+	if imp.bar != nil {
+		_ = imp.bar.Add(weight)
+	}
+}
+
+// putUntilDone puts a record until it is stored, refused for good, or retryFor
+// has passed. Each attempt goes to the next endpoint. An unknown outcome is
+// tried again too: putting the same bytes again leaves the same value.
+func (imp *importer) putUntilDone(ctx context.Context, r record, worker uint64) error {
+	deadline := time.Now().Add(imp.retryFor)
+	wait := newBackoff()
+	for n := worker; ; n++ {
+		err := imp.client.putOnce(ctx, r.key, r.value, n)
+		var re *requestError
+		if err == nil || !errors.As(err, &re) || (re.notDone && !re.retryable) {
+			return err
+		}
+		pause := max(wait.next(), re.retryAfter)
+		if ctx.Err() != nil || time.Now().Add(pause).After(deadline) {
+			return err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// newBar returns a progress bar for src if w is a terminal, else nil.
+func newBar(src source, w io.Writer) *progressbar.ProgressBar {
+	file, ok := w.(*os.File)
+	if !ok || !term.IsTerminal(int(file.Fd())) {
+		return nil
+	}
+	total, inBytes := src.size()
+	options := []progressbar.Option{
+		progressbar.OptionSetWriter(w),
+		progressbar.OptionSetDescription("importing"),
+		progressbar.OptionShowCount(),
+		progressbar.OptionThrottle(100 * time.Millisecond),
+	}
+	if inBytes {
+		options = append(options, progressbar.OptionShowBytes(true))
+	}
+	return progressbar.NewOptions64(total, options...)
+}

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+func newLeaveCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "leave [NAME] [flags]",
+		Short: "Remove a node from the cluster for good",
+		Long: `Leave removes the named node from the cluster, or the node at the one endpoint
+given. The node then stops; to add it again it needs an empty data directory.
+A node that is only to be restarted must not leave.`,
+		Example: `  kvorum leave n3
+  kvorum leave --endpoints 127.0.0.1:8003`,
+		Args: rangeArgs(0, 1),
+	}
+	flags := addClientFlags(cmd, adminTimeout)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, err := flags.open(cmd, 1)
+		if err != nil {
+			return err
+		}
+		defer c.close()
+		if len(args) == 0 && len(c.endpoints) != 1 {
+			return usagef("name the node, or give the one endpoint of the node that is to leave")
+		}
+		who, body := "the node", []byte(nil) // nobody named: the node that is asked
+		if len(args) == 1 {
+			who = args[0]
+			if body, err = json.Marshal(map[string]string{"id": who}); err != nil {
+				return fmt.Errorf("encode request: %w", err)
+			}
+		}
+		if err := c.admin(cmd.Context(), "/admin/leave", body); err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s left the cluster\n", who)
+		return err
+	}
+	return cmd
+}

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes of the program.
+const (
+	exitOK    = 0
+	exitError = 1 // the command failed, or what it asked for is not there
+	exitUsage = 2 // the command line or the configuration is wrong; nothing was tried
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// The first signal cancels ctx and gives signals back their default action,
+	// so that a second one ends the process at once.
+	context.AfterFunc(ctx, stop)
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// run carries out one command line and returns its exit code. It ends early
+// when ctx is cancelled.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	root := newRootCommand()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	fmt.Fprintln(stderr, "kvorum: "+oneLine(err))
+	var usage *usageError
+	if errors.As(err, &usage) {
+		return exitUsage
+	}
+	return exitError
+}
+
+// usageError is a mistake in the command line, the environment or the
+// configuration file: nothing was tried, and trying again would not help.
+type usageError struct{ err error }
+
+// Error implements error.
+func (e *usageError) Error() string { return e.err.Error() }
+
+// Unwrap returns the mistake itself.
+func (e *usageError) Unwrap() error { return e.err }
+
+// usagef returns a usageError with the given text.
+func usagef(format string, args ...any) error {
+	return &usageError{fmt.Errorf(format, args...)}
+}
+
+// oneLine returns err's text with its lines joined by semicolons.
+func oneLine(err error) string {
+	return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
+}
+
+func newRootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "kvorum",
+		Short: "A strongly consistent, replicated key-value store",
+		Long: `Kvorum is a strongly consistent, replicated key-value store in one binary.
+Run "kvorum demo" for a cluster to try, "kvorum server" for one node.`,
+		SilenceErrors: true, // run prints them
+		SilenceUsage:  true,
+		Args:          cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cmd.Help()
+			}
+			hint := `see "kvorum --help"`
+			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+				hint = fmt.Sprintf("did you mean %q?", near[0])
+			}
+			return usagef("unknown command %q; %s", args[0], hint)
+		},
+	}
+	root.SuggestionsMinimumDistance = 2
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usagef(`%w; see "%s --help"`, err, cmd.CommandPath())
+	})
+	root.AddCommand(
+		newServerCommand(), newDemoCommand(),
+		newPutCommand(), newGetCommand(), newDelCommand(), newListCommand(),
+		newStatusCommand(), newMembersCommand(), newJoinCommand(), newLeaveCommand(),
+		newImportCommand(), newExportCommand(), newVersionCommand(),
+	)
+	return root
+}
+
+// exactArgs is cobra.ExactArgs with a usageError that shows the use.
+func exactArgs(n int) cobra.PositionalArgs { return rangeArgs(n, n) }
+
+// rangeArgs is cobra.RangeArgs with a usageError that shows the use.
+func rangeArgs(least, most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < least || len(args) > most {
+			return usagef("wrong number of arguments; use: %s", cmd.UseLine())
+		}
+		return nil
+	}
+}

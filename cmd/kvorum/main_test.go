@@ -1,0 +1,168 @@
+package main
+
+// The tests are in package main, as nothing else can import it. Most of them
+// drive the whole program through run.
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// mainEnv makes the test binary behave as the program itself, for tests of
+// child processes.
+const mainEnv = "TEST_AS_MAIN"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(mainEnv) != "" {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		context.AfterFunc(ctx, stop)
+		os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	}
+	os.Exit(m.Run())
+}
+
+// result is what a run of the program left behind.
+type result struct {
+	code           int
+	stdout, stderr string
+}
+
+// runKvorum runs the program with standard input.
+func runKvorum(t *testing.T, stdin string, args ...string) result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	var stdout, stderr bytes.Buffer
+	code := run(ctx, args, strings.NewReader(stdin), &stdout, &stderr)
+	return result{code, stdout.String(), stderr.String()}
+}
+
+// mustRun runs the program, which must succeed, and returns its output.
+func mustRun(t *testing.T, stdin string, args ...string) string {
+	t.Helper()
+	r := runKvorum(t, stdin, args...)
+	if r.code != exitOK {
+		t.Fatalf("kvorum %v: got exit code %d, want 0; stderr: %s", args, r.code, r.stderr)
+	}
+	return r.stdout
+}
+
+// wantFailure checks an exit code and the one line that goes with it.
+func wantFailure(t *testing.T, r result, code int, part string) {
+	t.Helper()
+	if r.code != code {
+		t.Errorf("got exit code %d, want %d; stderr: %s", r.code, code, r.stderr)
+	}
+	if !strings.HasPrefix(r.stderr, "kvorum: ") || strings.Count(r.stderr, "\n") != 1 || !strings.Contains(r.stderr, part) {
+		t.Errorf("got stderr %q, want one line that begins with %q and holds %q", r.stderr, "kvorum: ", part)
+	}
+}
+
+// lockedBuffer is a bytes.Buffer that may be read while it is written.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer // guarded by mu
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// poll waits until cond holds.
+func poll(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	deadline := time.After(30 * time.Second)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !cond() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("waited too long for: %s", what)
+		}
+	}
+}
+
+func TestRun_Usage(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		args []string
+		part string
+	}{
+		{"unknown command", []string{"frobnicate"}, `unknown command "frobnicate"`},
+		{"near miss", []string{"gett"}, `did you mean "get"?`},
+		{"unknown flag", []string{"get", "a", "--nope"}, "unknown flag: --nope"},
+		{"bad flag value", []string{"ls", "--limit", "many"}, `"many"`},
+		{"missing argument", []string{"get"}, "use: kvorum get KEY"},
+		{"too many arguments", []string{"get", "a", "b"}, "wrong number of arguments"},
+		{"empty key", []string{"get", ""}, "the key is empty"},
+		{"value and file", []string{"put", "a", "b", "--file", "c"}, "either a value or --file"},
+		{"neither value nor file", []string{"put", "a"}, "either a value or --file"},
+		{"consistency", []string{"get", "a", "--consistency", "eventual"}, "linearizable, stale"},
+		{"endpoint", []string{"get", "a", "--endpoints", "ftp://x"}, `endpoint "ftp://x"`},
+		{"endpoint with a path", []string{"get", "a", "--endpoints", "x:1/kv"}, `endpoint "x:1/kv"`},
+		{"no endpoint", []string{"get", "a", "--endpoints", ""}, "endpoint"},
+		{"timeout", []string{"get", "a", "--timeout", "0s"}, "--timeout"},
+		{"negative limit", []string{"ls", "--limit=-1"}, "--limit"},
+		{"concurrency", []string{"import", "x", "--concurrency", "0"}, "--concurrency"},
+		{"join without flags", []string{"join"}, "--id, --peer-addr and --http-addr"},
+		{"leave without a name", []string{"leave", "--endpoints", "a:1,b:1"}, "name the node"},
+		{"demo nodes", []string{"demo", "--nodes", "10"}, "between 1 and 9"},
+		{"demo ports", []string{"demo", "--http-base-port", "2000"}, "between 2001 and 65533"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			wantFailure(t, runKvorum(t, "", tc.args...), exitUsage, tc.part)
+		})
+	}
+}
+
+func TestRun_HelpShowsExamples(t *testing.T) {
+	for _, cmd := range newRootCommand().Commands() {
+		if cmd.Name() == "help" {
+			continue
+		}
+		out := mustRun(t, "", cmd.Name(), "--help")
+		if !strings.Contains(out, "Examples:\n  kvorum "+cmd.Name()) && cmd.Name() != "put" && cmd.Name() != "export" {
+			t.Errorf("help of %s: got no example in %q", cmd.Name(), out)
+		}
+		if strings.Contains(out, stdinFlag) {
+			t.Errorf("help of %s shows the hidden flag", cmd.Name())
+		}
+	}
+	if out := mustRun(t, ""); !strings.Contains(out, "Available Commands") {
+		t.Errorf("without arguments: got %q, want the help", out)
+	}
+}
+
+func TestRun_Version(t *testing.T) {
+	version = "v1.2.3"
+	t.Cleanup(func() { version = "" })
+	if got, want := mustRun(t, "", "version"), "kvorum v1.2.3 go"; !strings.HasPrefix(got, want) {
+		t.Errorf("got %q, want it to begin with %q", got, want)
+	}
+	version = ""
+	if got := buildVersion(); got == "" {
+		t.Error("without a linked version: got an empty one")
+	}
+}
+
+// failingWriter is a full disk or a closed pipe.
+type failingWriter struct{}
+
+func (failingWriter) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }

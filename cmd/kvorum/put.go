@@ -1,0 +1,96 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+func newPutCommand() *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use:   "put KEY VALUE|- [flags]",
+		Short: "Store a value under a key",
+		Long: `Put stores a value under a key, which may hold any bytes: the second argument,
+all of standard input if that is "-", or a file's contents with --file.
+
+A write whose answer was lost is reported as "outcome unknown" and not sent
+again: it happened once or not at all.`,
+		Example: `  kvorum put greeting hello
+  date | kvorum put started -
+  kvorum put logo --file logo.png`,
+		Args: rangeArgs(1, 2),
+	}
+	cmd.Flags().StringVar(&file, "file", "", "file that holds the value")
+	flags := addClientFlags(cmd, defaultTimeout)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if (len(args) == 2) == (file != "") {
+			return usagef("give either a value or --file; use: %s", cmd.UseLine())
+		}
+		if err := checkKey(args[0]); err != nil {
+			return err
+		}
+		c, err := flags.open(cmd, 1)
+		if err != nil {
+			return err
+		}
+		defer c.close()
+		value, err := putValue(cmd.InOrStdin(), file, args[1:])
+		if err != nil {
+			return err
+		}
+		created, revision, err := c.put(cmd.Context(), args[0], value)
+		if err != nil {
+			return err
+		}
+		verb := "replaced"
+		if created {
+			verb = "created"
+		}
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s, revision %s\n", verb, revision)
+		return err
+	}
+	return cmd
+}
+
+// putValue returns the value that a put was given in one of three ways.
+func putValue(stdin io.Reader, file string, args []string) ([]byte, error) {
+	switch {
+	case file != "":
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		return readValue(file, f)
+	case args[0] == "-":
+		return readValue("standard input", stdin)
+	}
+	return []byte(args[0]), nil
+}
+
+// readValue reads all of r, up to the largest value a server can be set to take.
+func readValue(name string, r io.Reader) ([]byte, error) {
+	value, err := io.ReadAll(io.LimitReader(r, maxValueBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, reason(err))
+	}
+	if len(value) > maxValueBytes {
+		return nil, fmt.Errorf("%s: %w", name, errTooLarge)
+	}
+	return value, nil
+}
+
+// errTooLarge is returned for a value that no server takes.
+var errTooLarge = errors.New("is larger than 64 MiB, the most a value can have")
+
+// checkKey refuses the key that no request can name.
+func checkKey(key string) error {
+	if key == "" {
+		return usagef("the key is empty")
+	}
+	return nil
+}

@@ -1,0 +1,207 @@
+package main
+
+import (
+	"io"
+	"log/slog"
+	"net"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kvorum/kvorum/cluster"
+)
+
+// logLevels are what --log-level takes.
+var logLevels = map[string]slog.Level{
+	"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
+}
+
+// serverOptions are the flags of server.
+type serverOptions struct {
+	config  string // YAML file that sets what flags and variables don't
+	id      string
+	dataDir string
+
+	// Addresses are host:port. An advertised one that is empty is the bound one.
+	httpAddr, peerAddr, gossipAddr                string
+	advertiseHTTP, advertisePeer, advertiseGossip string
+	bootstrapExpect                               int
+	join                                          []string
+	maxKeyBytes, maxValueBytes                    int
+	logFormat, logLevel                           string
+	exitOnStdinEOF                                bool
+}
+
+func newServerCommand() *cobra.Command {
+	var o serverOptions
+	cmd := &cobra.Command{
+		Use:   "server --id NAME --data-dir DIR [flags]",
+		Short: "Run one node",
+		Long: `Server runs one node until SIGTERM or Ctrl-C, which lets requests in flight end
+and hands leadership over; a second signal ends it at once.
+
+A new cluster is formed by exactly --bootstrap-expect nodes that find each other
+through --join. Without --bootstrap-expect a node finds a cluster through --join,
+or waits for "kvorum join". A node that has been in a cluster goes on with its
+data directory, whatever these two say.
+
+Each flag can be set by a variable, --data-dir by KVORUM_DATA_DIR and so on, and
+by its name in the YAML file --config. The command line goes before variables,
+variables before the file. An address bound to all interfaces needs the one that
+others reach, --advertise-*-addr; host names are kept and looked up at each use.`,
+		Example: `  kvorum server --id n1 --data-dir data --bootstrap-expect 1
+
+  kvorum server --id n1 --data-dir data --bootstrap-expect 3 \
+    --http-addr 10.0.0.1:8001 --peer-addr 10.0.0.1:7001 --gossip-addr 10.0.0.1:6001 \
+    --join 10.0.0.1:6001,10.0.0.2:6001,10.0.0.3:6001
+
+  KVORUM_ID=n1 KVORUM_DATA_DIR=/data kvorum server --config kvorum.yaml`,
+		Args: exactArgs(0),
+	}
+	o.addFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := applyVariables(cmd.Flags()); err != nil {
+			return err
+		}
+		if o.config != "" {
+			if err := applyFile(cmd.Flags(), o.config); err != nil {
+				return err
+			}
+		}
+		if err := o.validate(); err != nil {
+			return err
+		}
+		log := o.logger(cmd.ErrOrStderr())
+		if o.bootstrapExpect > 0 && o.bootstrapExpect%2 == 0 {
+			log.Warn("an even number of nodes survives no more failures than one node less", "bootstrap-expect", o.bootstrapExpect)
+		}
+		ctx := cmd.Context()
+		if o.exitOnStdinEOF {
+			ctx = untilEOF(ctx, cmd.InOrStdin())
+		}
+		return serve(ctx, o, log)
+	}
+	return cmd
+}
+
+// addFlags gives cmd the flags of server.
+func (o *serverOptions) addFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&o.config, configFlag, "", "YAML file whose keys are the names of these flags")
+	f.StringVar(&o.id, "id", "", "the node's name, unique in its cluster: letters, digits, '-' and '_'")
+	f.StringVar(&o.dataDir, "data-dir", "", "directory for everything durable; made if missing")
+	f.StringVar(&o.httpAddr, "http-addr", "127.0.0.1:8001", "address of the HTTP API")
+	f.StringVar(&o.peerAddr, "peer-addr", "127.0.0.1:7001", "address for other nodes (TCP)")
+	f.StringVar(&o.gossipAddr, "gossip-addr", "127.0.0.1:6001", "address for finding other nodes (TCP and UDP)")
+	f.StringVar(&o.advertiseHTTP, "advertise-http-addr", "", "HTTP address that others reach (default the bound one)")
+	f.StringVar(&o.advertisePeer, "advertise-peer-addr", "", "peer address that others reach (default the bound one)")
+	f.StringVar(&o.advertiseGossip, "advertise-gossip-addr", "", "gossip address that others reach (default the bound one)")
+	f.IntVar(&o.bootstrapExpect, "bootstrap-expect", 0, "number of nodes that form a new cluster together")
+	f.StringSliceVar(&o.join, "join", nil, "gossip addresses of other nodes, comma separated; one that answers is enough")
+	f.IntVar(&o.maxKeyBytes, "max-key-bytes", cluster.DefaultMaxKeyBytes, "longest key, 1 to 4096")
+	f.IntVar(&o.maxValueBytes, "max-value-bytes", cluster.DefaultMaxValueBytes, "largest value, 1 to 67108864 (64 MiB)")
+	f.StringVar(&o.logFormat, "log-format", "text", "text or json, on standard error")
+	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	f.BoolVar(&o.exitOnStdinEOF, stdinFlag, false, "stop when standard input ends: whoever holds its other end is gone")
+	_ = f.MarkHidden(stdinFlag) // fails only for a flag that does not exist
+}
+
+// validate reports the first thing that is wrong, before anything is opened.
+func (o *serverOptions) validate() error {
+	switch {
+	case o.id == "":
+		return usagef("--id is required")
+	case o.dataDir == "":
+		return usagef("--data-dir is required")
+	case o.maxKeyBytes < 1 || o.maxKeyBytes > 4<<10:
+		return usagef("--max-key-bytes %d is not between 1 and %d", o.maxKeyBytes, 4<<10)
+	case o.maxValueBytes < 1 || o.maxValueBytes > cluster.LimitMaxValueBytes:
+		return usagef("--max-value-bytes %d is not between 1 and %d", o.maxValueBytes, cluster.LimitMaxValueBytes)
+	case o.logFormat != "text" && o.logFormat != "json":
+		return usagef("--log-format %q is neither text nor json", o.logFormat)
+	case o.bootstrapExpect < 0:
+		return usagef("--bootstrap-expect %d is negative", o.bootstrapExpect)
+	case o.bootstrapExpect > 1 && len(o.join) == 0:
+		return usagef("--bootstrap-expect %d needs --join with the gossip addresses of the others", o.bootstrapExpect)
+	}
+	if _, ok := logLevels[o.logLevel]; !ok {
+		return usagef("--log-level %q is none of debug, info, warn, error", o.logLevel)
+	}
+	return o.validateAddresses()
+}
+
+// validateAddresses checks each address by itself, and that no two binds meet.
+func (o *serverOptions) validateAddresses() error {
+	binds := []struct{ flag, bind, advertise string }{
+		{"http-addr", o.httpAddr, o.advertiseHTTP},
+		{"peer-addr", o.peerAddr, o.advertisePeer},
+		{"gossip-addr", o.gossipAddr, o.advertiseGossip},
+	}
+	for i, b := range binds {
+		host, port, err := splitAddress(b.flag, b.bind)
+		if err != nil {
+			return err
+		}
+		if b.advertise == "" && unspecified(host) {
+			return usagef("--%s %s is bound to all interfaces: set --advertise-%s to the address that others reach", b.flag, b.bind, b.flag)
+		}
+		if b.advertise != "" {
+			if err := checkReachable("advertise-"+b.flag, b.advertise); err != nil {
+				return err
+			}
+		}
+		for _, other := range binds[:i] {
+			otherHost, otherPort, _ := net.SplitHostPort(other.bind) // checked in its own turn
+			if port == otherPort && port != "0" && (host == otherHost || unspecified(host) || unspecified(otherHost)) {
+				return usagef("--%s and --%s are both %s", other.flag, b.flag, b.bind)
+			}
+		}
+	}
+	for _, addr := range o.join {
+		if err := checkReachable("join", addr); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// splitAddress splits host:port, whose host may be empty and whose port may be 0.
+func splitAddress(flag, addr string) (host, port string, err error) {
+	host, port, err = net.SplitHostPort(addr)
+	if err != nil {
+		return "", "", usagef("--%s %q is not host:port", flag, addr)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return "", "", usagef("--%s %q: the port is not a number up to 65535", flag, addr)
+	}
+	return host, port, nil
+}
+
+// checkReachable says whether addr is one that another node can dial.
+func checkReachable(flag, addr string) error {
+	host, port, err := splitAddress(flag, addr)
+	if err != nil {
+		return err
+	}
+	if unspecified(host) || strings.Trim(port, "0") == "" {
+		return usagef("--%s %q is no address that others can reach", flag, addr)
+	}
+	return nil
+}
+
+// unspecified says whether binding host means binding all interfaces.
+func unspecified(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "" || (ip != nil && ip.IsUnspecified())
+}
+
+// logger returns what the node logs to.
+func (o *serverOptions) logger(w io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: logLevels[o.logLevel]}
+	var handler slog.Handler = slog.NewTextHandler(w, options)
+	if o.logFormat == "json" {
+		handler = slog.NewJSONHandler(w, options)
+	}
+	return slog.New(handler).With("node", o.id)
+}

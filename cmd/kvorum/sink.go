@@ -1,0 +1,142 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+)
+
+// streamSink writes JSON lines to a stream.
+type streamSink struct {
+	w     *bufio.Writer
+	tally *tally
+}
+
+func newStreamSink(w io.Writer, t *tally) *streamSink {
+	return &streamSink{w: bufio.NewWriterSize(w, 256<<10), tally: t}
+}
+
+func (s *streamSink) put(r record) error {
+	if err := writeRecord(s.w, r); err != nil {
+		return err
+	}
+	s.tally.ok(len(r.value))
+	return nil
+}
+
+func (s *streamSink) commit() error { return s.w.Flush() }
+
+func (s *streamSink) abort() {}
+
+// fileSink writes JSON lines to a file that has its name only once it is complete and synced.
+type fileSink struct {
+	streamSink
+	name string
+	temp *os.File // nil once committed or aborted
+}
+
+func newFileSink(name string, t *tally) (*fileSink, error) {
+	temp, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*.tmp")
+	if err != nil {
+		return nil, err
+	}
+	return &fileSink{streamSink: *newStreamSink(temp, t), name: name, temp: temp}, nil
+}
+
+func (s *fileSink) commit() error {
+	err := errors.Join(s.w.Flush(), s.temp.Sync())
+	if err := errors.Join(err, s.temp.Close()); err != nil {
+		return err // abort removes the file
+	}
+	if err := os.Rename(s.temp.Name(), s.name); err != nil {
+		return err
+	}
+	s.temp = nil
+	return syncDir(filepath.Dir(s.name))
+}
+
+func (s *fileSink) abort() {
+	if s.temp == nil {
+		return
+	}
+	_ = s.temp.Close() // what it holds is not wanted
+	_ = os.Remove(s.temp.Name())
+	s.temp = nil
+}
+
+// syncDir makes a rename in dir durable.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// errNotPath is returned for a key that can't be a file below a directory.
+var errNotPath = errors.New("is not a relative path that a file can have")
+
+// dirSink writes each value to a file below a directory, which no key escapes:
+// os.Root refuses what a name check would miss, a link that leads out above all.
+type dirSink struct {
+	root  *os.Root
+	force bool
+	tally *tally
+}
+
+func newDirSink(dir string, force bool, t *tally) (*dirSink, error) {
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	return &dirSink{root: root, force: force, tally: t}, nil
+}
+
+func (s *dirSink) put(r record) error {
+	file, err := s.create(r.key)
+	if err != nil {
+		s.tally.fail(printable(r.key), reason(err)) // a matter of this key alone
+		return nil
+	}
+	_, err = file.Write(r.value)
+	if err := errors.Join(err, file.Close()); err != nil {
+		// A full disk fails every other key too. What stands there is not the value.
+		return errors.Join(err, s.root.Remove(filepath.FromSlash(r.key)))
+	}
+	s.tally.ok(len(r.value))
+	return nil
+}
+
+// create makes the file for a key, and the directories above it.
+func (s *dirSink) create(key string) (*os.File, error) {
+	name := filepath.FromSlash(key)
+	if key == "." || path.Clean(key) != key || !filepath.IsLocal(name) {
+		return nil, errNotPath
+	}
+	if err := s.root.MkdirAll(filepath.Dir(name), 0o777); err != nil {
+		return nil, err
+	}
+	if s.force {
+		if err := s.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	file, err := s.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if errors.Is(err, fs.ErrExist) && !s.force {
+		return nil, fmt.Errorf("%w; --force replaces it", reason(err))
+	}
+	return file, err
+}
+
+func (s *dirSink) commit() error { return s.root.Close() }
+
+// abort leaves the files that were written: each is whole.
+func (s *dirSink) abort() { _ = s.root.Close() }

@@ -1,0 +1,239 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// source is where an import's items come from.
+type source interface {
+	// size returns how much progress there is to make: bytes or items, -1 if that is not known.
+	size() (total int64, inBytes bool)
+	// produce sends every item to imp and counts what it skips and what can't be
+	// read, until the end or until ctx is cancelled.
+	produce(ctx context.Context, imp *importer)
+	close() error
+}
+
+var (
+	_ source = (*treeSource)(nil)
+	_ source = (*lineSource)(nil)
+)
+
+// errChanged is returned for a file that was written to while it was read.
+var errChanged = errors.New("changed while it was read")
+
+// openSource opens a directory tree, a file of JSON lines, or standard input ("-").
+func openSource(name string, stdin io.Reader) (source, error) {
+	if name == "-" {
+		return &lineSource{name: "line", r: stdin, total: -1}, nil
+	}
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if info.IsDir() {
+		return openTree(name)
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	total := int64(-1)
+	if info.Mode().IsRegular() {
+		total = info.Size()
+	}
+	return &lineSource{name: name + " line", r: file, total: total, closer: file}, nil
+}
+
+// treeSource yields the regular files below a directory. They are opened
+// through an os.Root, so that a directory swapped for a link while the walk
+// goes on leads nowhere else.
+type treeSource struct {
+	dir  string // without links, as a walk does not follow one
+	root *os.Root
+}
+
+func openTree(dir string) (*treeSource, error) {
+	dir, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	return &treeSource{dir: dir, root: root}, nil
+}
+
+func (s *treeSource) close() error { return s.root.Close() }
+
+func (s *treeSource) size() (int64, bool) {
+	var files int64
+	_ = s.walk(func(_ string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			files++
+		}
+		return nil
+	})
+	return files, false
+}
+
+// walk calls fn with every path below the tree, relative to it.
+func (s *treeSource) walk(fn fs.WalkDirFunc) error {
+	return filepath.WalkDir(s.dir, func(path string, d fs.DirEntry, err error) error {
+		rel, relErr := filepath.Rel(s.dir, path)
+		if relErr != nil {
+			return relErr
+		}
+		return fn(rel, d, err)
+	})
+}
+
+func (s *treeSource) produce(ctx context.Context, imp *importer) {
+	err := s.walk(func(rel string, d fs.DirEntry, err error) error {
+		switch {
+		case ctx.Err() != nil:
+			return fs.SkipAll
+		case err != nil:
+			imp.tally.fail(rel, reason(err)) // this directory alone can't be read
+			return nil
+		case d.IsDir():
+			return nil
+		case !d.Type().IsRegular():
+			imp.tally.skip()
+			return nil
+		}
+		if err := s.sendFile(ctx, imp, rel); err != nil && ctx.Err() == nil {
+			imp.tally.fail(rel, err)
+			imp.progress(1)
+		}
+		return nil
+	})
+	if err != nil {
+		imp.tally.fail(s.dir, err)
+	}
+}
+
+// sendFile reads one file and sends it. Its error is one of the file.
+func (s *treeSource) sendFile(ctx context.Context, imp *importer, rel string) error {
+	file, err := s.root.Open(rel)
+	if err != nil {
+		return reason(err)
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	switch {
+	case err != nil:
+		return reason(err)
+	case !info.Mode().IsRegular():
+		return errChanged
+	case info.Size() > maxValueBytes:
+		return errTooLarge
+	}
+	units, err := imp.reserve(ctx, info.Size())
+	if err != nil {
+		return err
+	}
+	value, err := readWhole(file, info)
+	if err != nil {
+		imp.release(units)
+		return err
+	}
+	imp.send(ctx, item{
+		record: record{key: filepath.ToSlash(rel), value: value},
+		name:   rel, units: units, weight: 1,
+	})
+	return nil
+}
+
+// readWhole reads a file of info's size, and checks that it was not written to
+// meanwhile, as far as its size and modification time tell.
+func readWhole(file *os.File, info fs.FileInfo) ([]byte, error) {
+	value := make([]byte, info.Size())
+	if _, err := io.ReadFull(file, value); err != nil {
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil, errChanged
+		}
+		return nil, reason(err)
+	}
+	after, err := file.Stat()
+	if err != nil {
+		return nil, reason(err)
+	}
+	if after.Size() != info.Size() || !after.ModTime().Equal(info.ModTime()) {
+		return nil, errChanged
+	}
+	return value, nil
+}
+
+// lineSource yields the records of JSON lines.
+type lineSource struct {
+	name   string // what a line's number is put behind
+	r      io.Reader
+	total  int64
+	closer io.Closer // nil for standard input, which is not ours to close
+}
+
+func (s *lineSource) close() error {
+	if s.closer == nil {
+		return nil
+	}
+	return s.closer.Close()
+}
+
+func (s *lineSource) size() (int64, bool) { return s.total, s.total >= 0 }
+
+func (s *lineSource) produce(ctx context.Context, imp *importer) {
+	lines := newLineReader(s.r)
+	for number := 1; ctx.Err() == nil; number++ {
+		name := fmt.Sprintf("%s %d", s.name, number)
+		line, err := lines.next()
+		last := errors.Is(err, io.ErrUnexpectedEOF) // a last line needs no end in a file made by hand
+		switch {
+		case errors.Is(err, io.EOF):
+			return
+		case errors.Is(err, errLineTooLong):
+			imp.tally.fail(name, err)
+			continue
+		case err != nil && !last:
+			imp.tally.fail(name, reason(err))
+			return
+		}
+		s.sendLine(ctx, imp, name, line)
+		if last {
+			return
+		}
+	}
+}
+
+// sendLine sends the record that a line holds; a blank line holds none.
+func (s *lineSource) sendLine(ctx context.Context, imp *importer, name string, line []byte) {
+	weight := 1
+	if s.total >= 0 {
+		weight = len(line) + 1
+	}
+	if len(bytes.TrimSpace(line)) == 0 {
+		imp.progress(weight)
+		return
+	}
+	units, err := imp.reserve(ctx, int64(len(line)))
+	if err != nil {
+		imp.tally.interrupt()
+		return
+	}
+	r, err := parseRecord(line, false)
+	if err != nil {
+		imp.release(units)
+		imp.tally.fail(name, err)
+		imp.progress(weight)
+		return
+	}
+	imp.send(ctx, item{record: r, name: name, units: units, weight: weight})
+}

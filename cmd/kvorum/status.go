@@ -1,0 +1,99 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kvorum/kvorum/cluster"
+)
+
+func newStatusCommand() *cobra.Command {
+	var raw bool
+	cmd := &cobra.Command{
+		Use:   "status [flags]",
+		Short: "Show a node's status",
+		Long: `Status shows what the first endpoint that answers says of itself and its
+cluster. Its exit code is 1 if that node is not ready to serve, so that it can
+be a container's health check.`,
+		Example: `  kvorum status --endpoints 127.0.0.1:8002
+  kvorum status --json`,
+		Args: exactArgs(0),
+	}
+	cmd.Flags().BoolVar(&raw, "json", false, "print the node's own JSON")
+	flags := addClientFlags(cmd, defaultTimeout)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := flags.open(cmd, 1)
+		if err != nil {
+			return err
+		}
+		defer c.close()
+		body, notReady, err := c.status(cmd.Context())
+		if err != nil {
+			return err
+		}
+		if raw {
+			if _, err := cmd.OutOrStdout().Write(body); err != nil {
+				return err
+			}
+			return notReady
+		}
+		status, err := parseStatus(body)
+		if err != nil {
+			return err
+		}
+		if err := printStatus(cmd.OutOrStdout(), status, notReady == nil); err != nil {
+			return err
+		}
+		return notReady
+	}
+	return cmd
+}
+
+// parseStatus reads the body of GET /status.
+func parseStatus(body []byte) (cluster.Status, error) {
+	var s cluster.Status
+	if err := json.Unmarshal(body, &s); err != nil {
+		return s, fmt.Errorf("read status: %w", err)
+	}
+	return s, nil
+}
+
+// printStatus prints a status as a table of facts and one of members.
+func printStatus(out io.Writer, s cluster.Status, ready bool) error {
+	leader := "none known"
+	if s.Leader != nil {
+		leader = fmt.Sprintf("%s (%s)", s.Leader.ID, s.Leader.HTTPAddr)
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for _, row := range [][2]string{
+		{"node", s.ID},
+		{"ready", yesNo(ready)},
+		{"cluster", s.ClusterID},
+		{"role", s.Role},
+		{"leader", leader},
+		{"term", strconv.FormatUint(s.Term, 10)},
+		{"commit index", strconv.FormatUint(s.CommitIndex, 10)},
+		{"applied index", strconv.FormatUint(s.AppliedIndex, 10)},
+		{"revision", strconv.FormatUint(s.Revision, 10)},
+	} {
+		fmt.Fprintf(w, "%s\t%s\n", row[0], row[1])
+	}
+	if err := w.Flush(); err != nil || len(s.Members) == 0 {
+		return err
+	}
+	fmt.Fprintln(out)
+	return printMembers(out, s)
+}
+
+// yesNo returns b in words.
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"sync"
+	"time"
+)
+
+// shownFailures is how many failures an import or export lists; it counts the rest.
+const shownFailures = 10
+
+// tally counts what an import or export did. It is safe for concurrent use.
+type tally struct {
+	verb  string // what happens to a key: stored, exported
+	start time.Time
+
+	mu         sync.Mutex // guards the fields below
+	done       int
+	bytes      int64 // of the values of done keys
+	skipped    int
+	unfinished int // read, but interrupted before they were done
+	failed     int
+	failures   []string // the first shownFailures
+}
+
+func newTally(verb string) *tally { return &tally{verb: verb, start: time.Now()} }
+
+// ok counts a key whose value has n bytes.
+func (t *tally) ok(n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.done++
+	t.bytes += int64(n)
+}
+
+// skip counts something that is not to be done.
+func (t *tally) skip() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.skipped++
+}
+
+// interrupt counts a key whose outcome is not known because the user stopped.
+func (t *tally) interrupt() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.unfinished++
+}
+
+// fail counts a failure of the named key, file or line.
+func (t *tally) fail(name string, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.failed++
+	if len(t.failures) < shownFailures {
+		t.failures = append(t.failures, fmt.Sprintf("%s: %s", name, oneLine(err)))
+	}
+}
+
+// report writes the counts to out and the failures to errs. It returns an error
+// if anything failed or stayed unfinished.
+func (t *tally) report(out, errs io.Writer) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, f := range t.failures {
+		fmt.Fprintf(errs, "failed: %s\n", f)
+	}
+	if more := t.failed - len(t.failures); more > 0 {
+		fmt.Fprintf(errs, "failed: and %d more\n", more)
+	}
+	took := time.Since(t.start)
+	_, err := fmt.Fprintf(out, "%s %d, failed %d, skipped %d, unfinished %d, %d bytes in %.1f s (%.0f keys/s)\n",
+		t.verb, t.done, t.failed, t.skipped, t.unfinished, t.bytes, took.Seconds(), float64(t.done)/took.Seconds())
+	switch {
+	case t.unfinished > 0:
+		return fmt.Errorf("interrupted: %d unfinished, %d failed", t.unfinished, t.failed)
+	case t.failed > 0:
+		return fmt.Errorf("%d of %d keys failed", t.failed, t.failed+t.done)
+	}
+	return err
+}
