@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
 	"syscall"
 
 	"github.com/hashicorp/raft"
@@ -22,10 +23,15 @@ const raftPool = 2
 //   - No fast path for heartbeats: the handler that raft sets would change term
 //     and state outside of raft's main goroutine, and logs can diverge
 //     (hashicorp/raft issue 695). Without a handler, the NetworkTransport sends
-//     heartbeats through Consumer like all else.
+//     heartbeats through Consumer like all else; the intake keeps them alive
+//     while raft is busy.
 type raftTransport struct {
 	*raft.NetworkTransport
 	stream *streamLayer
+	intake *intake
+
+	closeOnce sync.Once
+	closeErr  error
 }
 
 var (
@@ -44,17 +50,22 @@ func (t *Transport) Raft() raft.Transport {
 
 func newRaftTransport(t *Transport) *raftTransport {
 	stream := newStreamLayer(t)
+	library := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		Stream:          stream,
+		MaxPool:         raftPool,
+		MaxRPCsInFlight: 1,
+		Timeout:         t.cfg.RaftTimeout,
+		Logger:          t.cfg.RaftLogger,
+	})
 	return &raftTransport{
-		NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-			Stream:          stream,
-			MaxPool:         raftPool,
-			MaxRPCsInFlight: 1,
-			Timeout:         t.cfg.RaftTimeout,
-			Logger:          t.cfg.RaftLogger,
-		}),
-		stream: stream,
+		NetworkTransport: library,
+		stream:           stream,
+		intake:           startIntake(library.Consumer(), t.cfg.Identity.ID),
 	}
 }
+
+// Consumer implements raft.Transport.
+func (r *raftTransport) Consumer() <-chan raft.RPC { return r.intake.out }
 
 // SetHeartbeatHandler ignores the handler, as raft.Transport allows.
 func (r *raftTransport) SetHeartbeatHandler(func(raft.RPC)) {}
@@ -94,12 +105,15 @@ func isBroken(err error) bool {
 }
 
 // Close implements raft.WithClose: it closes all raft streams, and waits for
-// the library to be done with those of them that peers opened. Closing again
-// does nothing.
+// the library to be done with those of them that peers opened. It is
+// idempotent.
 func (r *raftTransport) Close() error {
-	err := r.NetworkTransport.Close()
-	r.CloseStreams()
-	r.stream.closeAll()
-	r.stream.wg.Wait()
-	return err
+	r.closeOnce.Do(func() {
+		r.closeErr = r.NetworkTransport.Close()
+		r.intake.close()
+		r.CloseStreams()
+		r.stream.closeAll()
+		r.stream.wg.Wait()
+	})
+	return r.closeErr
 }
