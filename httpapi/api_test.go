@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -179,8 +180,23 @@ type api struct {
 	node     *fakeNode
 	server   *httpapi.Server
 	registry *prometheus.Registry
-	addr     string        // once it is started
+	addr     string        // once it is started, as the fields below
 	served   chan struct{} // closed when Serve has returned
+	listener *countingListener
+}
+
+// countingListener counts the connections that it hands out.
+type countingListener struct {
+	net.Listener
+	accepted atomic.Int32
+}
+
+func (l *countingListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err == nil {
+		l.accepted.Add(1)
+	}
+	return c, err
 }
 
 // mustAPI returns a server that is only a handler; change may alter its configuration.
@@ -207,9 +223,10 @@ func mustServe(t testing.TB, change func(*httpapi.Config)) *api {
 		t.Fatalf("listen: %v", err)
 	}
 	a.addr, a.served = l.Addr().String(), make(chan struct{})
+	a.listener = &countingListener{Listener: l}
 	go func() {
 		defer close(a.served)
-		if err := a.server.Serve(l); err != nil {
+		if err := a.server.Serve(a.listener); err != nil {
 			t.Errorf("Serve: %v", err)
 		}
 	}()

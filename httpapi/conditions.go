@@ -91,7 +91,7 @@ func parseETag(tag string) (uint64, bool) {
 		return 0, false
 	}
 	revision, err := strconv.ParseUint(digits, 10, 64)
-	if err != nil || digits[0] == '0' || digits[0] == '+' {
+	if err != nil || digits[0] == '0' {
 		return 0, false
 	}
 	return revision, true

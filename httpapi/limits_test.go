@@ -1,6 +1,7 @@
 package httpapi_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +11,9 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/kvorum/kvorum/cluster"
@@ -153,6 +156,90 @@ func TestBody_DeadlineEndsWithTheBody(t *testing.T) {
 		if resp, body := c.answer("PUT"); resp.StatusCode >= 300 {
 			t.Errorf("%q: got %d %s, want success", rest, resp.StatusCode, body)
 		}
+	}
+}
+
+// pipeListener hands out the one connection that it is given.
+type pipeListener struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipeListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (l *pipeListener) Addr() net.Addr { return &net.TCPAddr{} }
+
+// TestBody_Progress sends a body that takes longer than the stall timeout in
+// all, in simulated time: every 64 KiB have that long.
+func TestBody_Progress(t *testing.T) {
+	const pieces = 5
+	for pause, want := range map[time.Duration]int{
+		9 * time.Second:  http.StatusCreated,
+		11 * time.Second: http.StatusRequestTimeout,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			a := mustAPI(t, func(c *httpapi.Config) { c.StallTimeout = 10 * time.Second })
+			client, server := net.Pipe()
+			l := &pipeListener{conns: make(chan net.Conn, 1), closed: make(chan struct{})}
+			l.conns <- server
+			served := make(chan error, 1)
+			go func() { served <- a.server.Serve(l) }()
+			sent := make(chan struct{})
+			go func() {
+				defer close(sent)
+				_, err := fmt.Fprintf(client, "PUT /kv/k HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", pieces*(64<<10))
+				for n := 0; n < pieces && err == nil; n++ { // an error is the server's refusal
+					time.Sleep(pause)
+					_, err = client.Write(make([]byte, 64<<10))
+				}
+			}()
+			resp, err := http.ReadResponse(bufio.NewReader(client), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if resp.StatusCode != want {
+				t.Errorf("a piece every %v: got %d, want %d", pause, resp.StatusCode, want)
+			}
+			client.Close()
+			<-sent
+			if err := a.server.Shutdown(t.Context()); err != nil {
+				t.Errorf("Shutdown: %v", err)
+			}
+			if err := <-served; err != nil {
+				t.Errorf("Serve: %v", err)
+			}
+		})
+	}
+}
+
+// TestBody_UnreadAndSlow sends too little of bodies that nobody reads: net/http
+// reads them before it answers.
+func TestBody_UnreadAndSlow(t *testing.T) {
+	a := mustServe(t, func(c *httpapi.Config) { c.StallTimeout = 50 * time.Millisecond })
+	for request, want := range map[string]int{
+		"POST /unknown": http.StatusNotFound,
+		"PATCH /kv/k":   http.StatusMethodNotAllowed,
+		"GET /kv/k":     http.StatusBadRequest,
+	} {
+		c := a.dial()
+		c.send("%s HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nfive.", request)
+		if resp, _ := c.answer("POST"); resp.StatusCode != want {
+			t.Errorf("%s: got %d, want %d", request, resp.StatusCode, want)
+		}
+		c.expectClosed()
 	}
 }
 
@@ -354,6 +441,7 @@ func TestConns_Limit(t *testing.T) {
 
 	waiting := a.dial()
 	waiting.send("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+	poll(t, "the connection accepted", func() bool { return a.listener.accepted.Load() == 3 })
 	if got := a.gauge("kvorum_http_connections"); got != 1 {
 		t.Errorf("connections: got %v, want 1", got)
 	}
@@ -365,6 +453,29 @@ func TestConns_Limit(t *testing.T) {
 		t.Errorf("waiting: got %d, want 200", resp.StatusCode)
 	}
 	busy.expectClosed()
+}
+
+// TestConns_LimitForgets checks that a connection whose place became free by
+// itself is not closed for it later.
+func TestConns_LimitForgets(t *testing.T) {
+	a := mustServe(t, func(c *httpapi.Config) { c.MaxConns = 1 })
+	entered, leave := make(chan struct{}), make(chan struct{})
+	a.node.hook = func(context.Context, string, string) error {
+		close(entered)
+		<-leave
+		return nil
+	}
+	busy := a.dial()
+	busy.send("PUT /kv/k HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+	await(t, "the busy connection's request", entered)
+	waiting := a.dial()
+	poll(t, "the connection accepted", func() bool { return a.listener.accepted.Load() == 2 })
+	close(leave)
+	busy.answer("PUT")
+	for range 3 {
+		waiting.send("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+		waiting.answer("GET")
+	}
 }
 
 func TestShutdown_Drains(t *testing.T) {
@@ -399,7 +510,7 @@ func TestShutdown_Drains(t *testing.T) {
 }
 
 func TestShutdown_Forced(t *testing.T) {
-	a := mustServe(t, nil)
+	a := mustServe(t, func(c *httpapi.Config) { c.RequestTimeout = time.Hour })
 	entered, ended := make(chan struct{}), make(chan struct{})
 	a.node.hook = func(ctx context.Context, _, _ string) error {
 		close(entered)

@@ -121,7 +121,7 @@ func TestList_RoundTrip(t *testing.T) {
 // TestList_Pages follows Kvorum-Next through keys of any bytes.
 func TestList_Pages(t *testing.T) {
 	a := mustServe(t, nil)
-	keys := []string{"\x00", "a", "a b", "a%2F", "a&b=c", "a+b", "a/b//c", "é", "\xff\xfe"}
+	keys := []string{"\x00", "a", "a b", "a%2F", "a&b=c", "c+d", "a/b//c", "é", "\xff\xfe"}
 	slices.Sort(keys)
 	for _, key := range keys {
 		a.node.items[key] = item(key, "v", 1)
@@ -295,6 +295,28 @@ func TestList_ForcedShutdownBreaksTheStream(t *testing.T) {
 	if err := await(t, "the client's end", drained); err == nil {
 		t.Error("the client took a broken stream for a whole one")
 	}
+}
+
+// TestList_HalfClosedClient ends a stream by its context alone: the connection
+// would still carry an end.
+func TestList_HalfClosedClient(t *testing.T) {
+	a := mustServe(t, nil)
+	done := make(chan struct{})
+	a.node.list = func() *cluster.Listing { return endless("v", done) }
+	c := a.dial()
+	c.send("GET /kv/ HTTP/1.1\r\nHost: x\r\n\r\n")
+	if err := c.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(c.r, nil)
+	if err == nil {
+		defer resp.Body.Close()
+		_, err = io.Copy(io.Discard, resp.Body)
+	}
+	if !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("got %v, want %v", err, io.ErrUnexpectedEOF)
+	}
+	await(t, "the stream given up", done)
 }
 
 func TestList_ErrorBeforeTheStream(t *testing.T) {

@@ -8,8 +8,8 @@ import (
 // progressUnit is what a client must send or take within StallTimeout.
 const progressUnit = 64 << 10
 
-// lingerTimeout bounds how long the rest of a refused body is read and dropped.
-const lingerTimeout = 500 * time.Millisecond
+// dropTimeout is the longest that a body which nobody wants is read.
+const dropTimeout = 500 * time.Millisecond
 
 // response is the http.ResponseWriter of a request: it knows the route and the
 // status for metrics, and gives every piece of an answer a deadline, so that a
@@ -74,13 +74,20 @@ func (w *response) extendRead() {
 	_ = w.deadlines.SetReadDeadline(time.Now().Add(w.stall)) // see extendWrite
 }
 
-// closeAfter ends the connection with the answer, for when the rest of the body
-// is not worth reading, or can't be told from the next request. What comes of
-// the body for a moment is still read and dropped, so that the client's sending
-// does not break off the connection before it has seen the answer.
+// dropRest bounds how long net/http reads and drops a body, or what is left of
+// it, that its handler does not want. It does so before it sends an answer that
+// keeps the connection, so this must end well before the answer's own deadline.
+func (w *response) dropRest() {
+	_ = w.deadlines.SetReadDeadline(time.Now().Add(min(w.stall/2, dropTimeout))) // see extendWrite
+}
+
+// closeAfter ends the connection with the answer, which then does not wait for
+// the rest of the body: that is not worth reading, or can't be told from the
+// next request. It still is read for a moment, lest the client be reset by what
+// it sends before it has seen the answer.
 func (w *response) closeAfter() {
 	w.Header().Set("Connection", "close")
-	_ = w.deadlines.SetReadDeadline(time.Now().Add(min(w.stall, lingerTimeout))) // see extendWrite
+	w.dropRest()
 }
 
 // routeOf returns the template of the route that answers, for logs and metrics.

@@ -106,11 +106,8 @@ func (s *Server) middleware(next http.Handler) http.Handler {
 		w := newResponse(rw, s.cfg.StallTimeout)
 		defer func() { s.finish(w, r, start, recover()) }()
 
-		// The deadlines of the connection's last request must not hold for this
-		// one: not for a "100 Continue", nor for a body that nobody reads.
-		w.extendWrite()
 		if r.ContentLength != 0 {
-			w.extendRead()
+			w.dropRest() // until a handler wants the body
 		}
 		h := w.Header()
 		h.Set("Kvorum-Node", s.cfg.NodeID)
