@@ -77,7 +77,6 @@ type logStore struct {
 	boundary atomic.Pointer[boundary]
 	// touched says that raft has been told where the log ends, and remembers it.
 	touched  atomic.Bool
-	appended atomic.Int64 // bytes of encoded entries
 
 	mu     sync.Mutex
 	failed error // guarded by mu; the first failure
@@ -214,14 +213,8 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 		return s.fail(fmt.Errorf("append entries %d to %d: %w", first, last, err))
 	}
 	s.touched.Store(true)
-	for _, frame := range frames {
-		s.appended.Add(int64(len(frame.Payload)))
-	}
 	return nil
 }
-
-// bytesAppended returns how many bytes of entries were stored since the log was opened.
-func (s *logStore) bytesAppended() int64 { return s.appended.Load() }
 
 // append checks where frames go and writes them. Its caller holds the slot.
 func (s *logStore) append(first uint64, frames []wal.Frame) error {

@@ -7,18 +7,13 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
-	"time"
 
 	"github.com/hashicorp/raft"
 	"github.com/kvorum/kvorum/transport"
 )
 
-const (
-	// transferTimeout bounds handing leadership over when a node stops or leaves.
-	transferTimeout = 3 * time.Second
-	// bookFile is the address book's name below the data directory.
-	bookFile = "peers.json"
-)
+// bookFile is the address book's name below the data directory.
+const bookFile = "peers.json"
 
 // Node is one member of a cluster, or on its way to become one. All methods
 // are safe for concurrent use.

@@ -118,6 +118,9 @@ func decodeFields(body []byte, known []string) (map[string]string, error) {
 // stringToken returns the next token of a JSON text, which must be a string.
 func stringToken(decoder *json.Decoder) (string, error) {
 	token, err := decoder.Token()
+	if errors.Is(err, io.EOF) {
+		return "", errors.New("the JSON object ends here, unfinished")
+	}
 	if err != nil {
 		return "", err
 	}

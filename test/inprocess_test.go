@@ -20,9 +20,8 @@ import (
 
 // inproc is one node in this process, and what it takes to open it again.
 type inproc struct {
-	cfg   cluster.Config
-	peer  string
-	seeds []string
+	cfg  cluster.Config
+	peer string
 
 	mu   sync.RWMutex
 	node *cluster.Node // guarded by mu; nil while it is closed
