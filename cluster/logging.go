@@ -6,14 +6,17 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"reflect"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 )
 
-// raftLogger makes raft's log lines slog records of l, with their level and attributes.
+// raftLogger makes raft's log lines slog records of l, with their attributes in
+// a group of their own.
 func raftLogger(l *slog.Logger) hclog.Logger {
 	out := hclog.NewInterceptLogger(&hclog.LoggerOptions{Output: io.Discard, Level: hclog.Debug})
-	out.RegisterSink(slogSink{l})
+	out.RegisterSink(slogSink{l.WithGroup("raft")})
 	return out
 }
 
@@ -31,12 +34,31 @@ func (s slogSink) Accept(_ string, level hclog.Level, msg string, args ...any) {
 	case hclog.Warn, hclog.Error:
 		to = slog.LevelWarn
 	}
+	readable := make([]any, len(args))
 	for i, arg := range args {
-		if f, ok := arg.(hclog.Format); ok && len(f) > 0 {
-			args[i] = fmt.Sprintf(fmt.Sprint(f[0]), f[1:]...)
-		}
+		readable[i] = readableAttr(arg)
 	}
-	s.log.Log(context.Background(), to, msg, args...)
+	s.log.Log(context.Background(), to, msg, readable...)
+}
+
+// readableAttr makes text of what would else be shown by its fields, such as
+// the raft instance itself.
+func readableAttr(arg any) any {
+	switch a := arg.(type) {
+	case hclog.Format:
+		if len(a) > 0 {
+			return fmt.Sprintf(fmt.Sprint(a[0]), a[1:]...)
+		}
+	case error, time.Duration:
+		return a
+	case fmt.Stringer:
+		return a.String()
+	}
+	switch reflect.Indirect(reflect.ValueOf(arg)).Kind() {
+	case reflect.Struct, reflect.Slice, reflect.Map:
+		return fmt.Sprintf("%+v", arg)
+	}
+	return arg
 }
 
 // gossipLogger makes memberlist's log lines debug records of l: it reports

@@ -76,7 +76,7 @@ type logStore struct {
 	changing chan struct{}
 	boundary atomic.Pointer[boundary]
 	// touched says that raft has been told where the log ends, and remembers it.
-	touched  atomic.Bool
+	touched atomic.Bool
 
 	mu     sync.Mutex
 	failed error // guarded by mu; the first failure

@@ -147,7 +147,7 @@ func (n *Node) addNonvoter(ctx context.Context, r *replica, request JoinRequest)
 	if err := configError(future.Error()); err != nil {
 		return "", fmt.Errorf("add %s: %w", peer.ID, err)
 	}
-	r.log.Info("member added", "node", peer.ID)
+	r.log.Info("member added", "member", peer.ID)
 	return peer.ID, nil
 }
 
@@ -184,7 +184,7 @@ func (n *Node) promote(ctx context.Context, r *replica, id raft.ServerID) (bool,
 	if err := configError(r.raft.AddVoter(id, raft.ServerAddress(id), 0, configTimeout).Error()); err != nil {
 		return false, fmt.Errorf("promote %s: %w", id, err)
 	}
-	r.log.Info("member votes", "node", id)
+	r.log.Info("member votes", "member", id)
 	return true, nil
 }
 
@@ -255,7 +255,7 @@ func (n *Node) tellRemoved(ctx context.Context, id raft.ServerID) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	if _, err := n.peers.Call(ctx, id, kindRemoved, nil); err != nil {
-		n.log.Info("removed member not reached", "node", id, "err", err)
+		n.log.Info("removed member not reached", "member", id, "err", err)
 	}
 }
 
@@ -280,7 +280,7 @@ func (r *replica) retire(ctx context.Context, id raft.ServerID) error {
 	if err := configError(r.raft.RemoveServer(id, 0, configTimeout).Error()); err != nil {
 		return fmt.Errorf("remove %s: %w", id, err)
 	}
-	r.log.Info("member removed", "node", id)
+	r.log.Info("member removed", "member", id)
 	return nil
 }
 

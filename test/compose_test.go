@@ -2,6 +2,7 @@ package test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/kvorum/kvorum/cluster"
 )
 
 // compose runs docker-compose, or the compose plugin, on the project's file.
@@ -18,6 +21,7 @@ type compose struct {
 	t    *testing.T
 	argv []string
 	root string
+	base int // HTTP is on the three ports from here on
 }
 
 // newCompose returns a project of its own, or skips where no engine answers.
@@ -38,7 +42,7 @@ func newCompose(t *testing.T) *compose {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &compose{t: t, argv: append(argv, "-p", fmt.Sprintf("kvorum-test-%d", os.Getpid())), root: root}
+	return &compose{t: t, argv: append(argv, "-p", fmt.Sprintf("kvorum-test-%d", os.Getpid())), root: root, base: freeBase(t)}
 }
 
 func (c *compose) run(args ...string) string {
@@ -56,6 +60,9 @@ func (c *compose) try(args ...string) (string, error) {
 	argv := append(c.argv[1:len(c.argv):len(c.argv)], args...)
 	cmd := exec.CommandContext(ctx, c.argv[0], argv...)
 	cmd.Dir = c.root
+	for i := range 3 {
+		cmd.Env = append(cmd.Environ(), fmt.Sprintf("KVORUM_N%d_PORT=%d", i+1, c.base+i))
+	}
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
@@ -65,11 +72,6 @@ func (c *compose) try(args ...string) (string, error) {
 // node whose volume was removed heals by itself.
 func TestCompose(t *testing.T) {
 	c := newCompose(t)
-	for _, port := range []string{"8001", "8002", "8003"} {
-		if _, err := http.Get("http://127.0.0.1:" + port + "/livez"); err == nil {
-			t.Skipf("SKIPPED: something serves HTTP on port %s of this machine already", port)
-		}
-	}
 	if out, err := exec.Command("make", "-C", c.root, "build").CombinedOutput(); err != nil {
 		t.Fatalf("make build: %v\n%s", err, out)
 	}
@@ -114,7 +116,7 @@ func TestCompose(t *testing.T) {
 }
 
 func (c *compose) url(node int, path string) string {
-	return fmt.Sprintf("http://127.0.0.1:%d%s", 8000+node, path)
+	return fmt.Sprintf("http://127.0.0.1:%d%s", c.base+node-1, path)
 }
 
 func (c *compose) waitReady(node int) {
@@ -164,14 +166,18 @@ func (c *compose) get(node int, key, want string) {
 	})
 }
 
-// members lists the voters as a node sees them.
+// members lists the members and whether they vote, as a node sees them.
 func (c *compose) members(node int) string {
-	c.t.Helper()
-	out, err := c.try("exec", "-T", fmt.Sprintf("n%d", node), "/kvorum", "members")
+	resp, err := http.Get(c.url(node, "/status"))
 	if err != nil {
-		c.t.Logf("members: %v %s", err, out)
+		return err.Error()
 	}
-	return out
+	defer resp.Body.Close()
+	var status cluster.Status
+	if err := json.NewDecoder(resp.Body).Decode(&status); err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("%+v", status.Members)
 }
 
 // volumeOf returns the name of a node's volume.
