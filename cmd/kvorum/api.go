@@ -147,10 +147,13 @@ func (e *requestError) Error() string {
 // Unwrap returns why there was no answer, if there was none.
 func (e *requestError) Unwrap() error { return e.err }
 
-// isStatus says whether err is an answer with the given HTTP status.
-func isStatus(err error, status int) bool {
+// retryAfter returns how long the server that answered err asks to wait.
+func retryAfter(err error) time.Duration {
 	var re *requestError
-	return errors.As(err, &re) && re.answered && re.problem.Status == status
+	if errors.As(err, &re) {
+		return re.retryAfter
+	}
+	return 0
 }
 
 // do sends r to one endpoint after the other until one carries it out. Another

@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"hash/maphash"
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -23,6 +25,13 @@ const (
 	budgetUnits = 1024
 	// queuedPerWorker is how many small values may wait for a slow key's worker.
 	queuedPerWorker = 4
+)
+
+var (
+	// errOutage ends an import that stores nothing any more.
+	errOutage = errors.New("nothing could be stored")
+	// errInterrupted is returned for an import that the user stopped.
+	errInterrupted = errors.New("interrupted before the end")
 )
 
 // importOptions are the flags of import.
@@ -49,7 +58,8 @@ counted. Lines with the same key are stored in their order.
 A put that is refused for now (429, 503), can't reach a node or whose outcome is
 unknown is sent again, to the next endpoint, for up to --retry-for: the same
 bytes under the same key are the same once or twice. What can't be stored is
-listed, the first ten, and makes the exit code 1. Ctrl-C stops and reports.`,
+listed, the first ten, and makes the exit code 1. When nothing at all could be
+stored for --retry-for, import stops. Ctrl-C stops it too; both report.`,
 		Example: `  kvorum import ./config --prefix config/
   kvorum import backup.jsonl --endpoints 127.0.0.1:8001,127.0.0.1:8002,127.0.0.1:8003
   kvorum export - --endpoints old:8001 | kvorum import - --endpoints new:8001`,
@@ -77,8 +87,11 @@ listed, the first ten, and makes the exit code 1. Ctrl-C stops and reports.`,
 		}
 		defer src.close()
 		imp := newImporter(c, o, newBar(src, cmd.ErrOrStderr()))
-		imp.run(cmd.Context(), src)
-		return imp.tally.report(cmd.OutOrStdout(), cmd.ErrOrStderr())
+		stopped := imp.run(cmd.Context(), src)
+		if err := imp.tally.report(cmd.OutOrStdout(), cmd.ErrOrStderr()); stopped == nil {
+			return err
+		}
+		return stopped
 	}
 	return cmd
 }
@@ -102,6 +115,10 @@ type importer struct {
 	// puts tokens in, so that two can't wait for each other half served.
 	budget chan struct{}
 	items  chan item // from the source to the dispatcher
+
+	start      time.Time
+	lastStored atomic.Int64            // when a key was last stored, in nanoseconds after start
+	stop       context.CancelCauseFunc // ends the import; set by run
 }
 
 func newImporter(c *client, o importOptions, bar *progressbar.ProgressBar) *importer {
@@ -109,13 +126,18 @@ func newImporter(c *client, o importOptions, bar *progressbar.ProgressBar) *impo
 		importOptions: o, client: c, tally: newTally("stored"), bar: bar,
 		budget: make(chan struct{}, budgetUnits),
 		items:  make(chan item),
+		start:  time.Now(),
 	}
 }
 
 // run stores everything that src yields, and returns when all of it has an
 // outcome, or soon after ctx is cancelled. The source alone is not waited for
-// then, as a read of standard input can't be broken off.
-func (imp *importer) run(ctx context.Context, src source) {
+// then, as a read of standard input can't be broken off. It returns errOutage if
+// it stopped because nothing could be stored any more, errInterrupted if ctx was
+// cancelled.
+func (imp *importer) run(ctx context.Context, src source) error {
+	ctx, imp.stop = context.WithCancelCause(ctx)
+	defer imp.stop(nil)
 	go func() {
 		defer close(imp.items)
 		src.produce(ctx, imp)
@@ -138,6 +160,13 @@ func (imp *importer) run(ctx context.Context, src source) {
 	if imp.bar != nil {
 		_ = imp.bar.Clear() // what a terminal shows is no outcome
 	}
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, errOutage):
+		return cause
+	case cause != nil:
+		return errInterrupted // even if no key is unfinished: the source is
+	}
+	return nil
 }
 
 // dispatch hands items to workers. A key always goes to the same one, so that
@@ -192,15 +221,18 @@ func (imp *importer) send(ctx context.Context, it item) {
 
 // store stores one item and counts the outcome.
 func (imp *importer) store(ctx context.Context, it item, worker uint64) {
+	began := time.Now()
 	err := imp.putUntilDone(ctx, it.record, worker)
 	imp.release(it.units)
 	switch {
 	case err == nil:
+		imp.lastStored.Store(int64(time.Since(imp.start)))
 		imp.tally.ok(len(it.value))
 	case ctx.Err() != nil:
 		imp.tally.interrupt()
 	default:
 		imp.tally.fail(it.name, err)
+		imp.checkOutage(began, err)
 	}
 	imp.progress(it.weight)
 }
@@ -220,20 +252,35 @@ func (imp *importer) putUntilDone(ctx context.Context, r record, worker uint64) 
 	wait := newBackoff()
 	for n := worker; ; n++ {
 		err := imp.client.putOnce(ctx, r.key, r.value, n)
-		var re *requestError
-		if err == nil || !errors.As(err, &re) || (re.notDone && !re.retryable) {
+		if err == nil || !passing(err) {
 			return err
 		}
-		pause := max(wait.next(), re.retryAfter)
-		if ctx.Err() != nil || time.Now().Add(pause).After(deadline) {
+		left := time.Until(deadline)
+		if ctx.Err() != nil || left <= 0 {
 			return err
 		}
 		select {
-		case <-time.After(pause):
+		case <-time.After(min(left, max(wait.next(), retryAfter(err)))):
 		case <-ctx.Done():
 			return err
 		}
 	}
+}
+
+// checkOutage stops the import when a key could not be stored for a passing
+// reason, tried from began on, and no other was stored meanwhile: each of the
+// rest would take as long only to fail too.
+func (imp *importer) checkOutage(began time.Time, err error) {
+	lastStored := imp.start.Add(time.Duration(imp.lastStored.Load()))
+	if imp.retryFor > 0 && passing(err) && !lastStored.After(began) {
+		imp.stop(fmt.Errorf("%w for %v: %w", errOutage, imp.retryFor, err))
+	}
+}
+
+// passing says whether a put that failed with err is to be sent again.
+func passing(err error) bool {
+	var re *requestError
+	return errors.As(err, &re) && (re.retryable || !re.notDone)
 }
 
 // newBar returns a progress bar for src if w is a terminal, else nil.

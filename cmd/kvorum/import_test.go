@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -132,11 +133,49 @@ func TestImport_Retries(t *testing.T) {
 	}
 }
 
+// TestImport_GivesUp checks that an import ends when nothing can be stored any
+// more, rather than trying each of the rest for as long.
 func TestImport_GivesUp(t *testing.T) {
 	f := newFake(t, noLeader)
-	r := runKvorum(t, `{"key":"a","value":"1"}`, "import", "-", "--retry-for", "100ms", endpoints(f))
-	if r.code != exitError || !strings.Contains(r.stderr, "failed: line 1: No leader") || !strings.Contains(r.stderr, "kvorum: 1 of 1 keys failed") {
+	in := strings.Repeat(`{"key":"a","value":"1"}`+"\n", 1000)
+	r := runKvorum(t, in, "import", "-", "--concurrency", "2", "--retry-for", "100ms", endpoints(f))
+	if r.code != exitError || !strings.Contains(r.stderr, "failed: line 1: No leader") ||
+		!strings.Contains(r.stderr, "kvorum: nothing could be stored for 100ms: No leader") {
 		t.Errorf("got exit code %d, stderr %q", r.code, r.stderr)
+	}
+	if n := len(f.seen()); n > 10 {
+		t.Errorf("got %d requests, want only those of the first keys", n)
+	}
+}
+
+// TestImporter_Outage checks when a key that failed ends the whole import.
+func TestImporter_Outage(t *testing.T) {
+	refused := &requestError{notDone: true, retryable: true}
+	tooLarge := &requestError{answered: true, notDone: true}
+	for _, tc := range []struct {
+		name     string
+		retryFor time.Duration
+		stored   time.Duration // when another key was last stored, after the failed one's first attempt
+		err      error
+		want     bool
+	}{
+		{"nothing stored meanwhile", time.Second, -time.Second, refused, true},
+		{"another stored meanwhile", time.Second, time.Second, refused, false},
+		{"outcome unknown", time.Second, -time.Second, &requestError{}, true},
+		{"refused for good", time.Second, -time.Second, tooLarge, false},
+		{"no retries wanted", 0, -time.Second, refused, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			imp := newImporter(nil, importOptions{retryFor: tc.retryFor}, nil)
+			var cause error
+			imp.stop = func(err error) { cause = err }
+			began := imp.start.Add(time.Minute)
+			imp.lastStored.Store(int64(time.Minute + tc.stored))
+			imp.checkOutage(began, tc.err)
+			if got := errors.Is(cause, errOutage); got != tc.want {
+				t.Errorf("got %v, want the import stopped: %v", cause, tc.want)
+			}
+		})
 	}
 }
 
@@ -217,30 +256,40 @@ func TestImport_Interrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	reached := make(chan struct{}, 1)
-	f := newFake(t, func(_ http.ResponseWriter, r *http.Request) bool {
-		if r.URL.Path == "/kv/hang" {
-			reached <- struct{}{}
-			<-ctx.Done()
-			return true
+	f := newFake(t, func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path != "/kv/hang" {
+			return false
 		}
-		return false
+		reached <- struct{}{}
+		return hang(w, r)
 	})
 	in, feed := io.Pipe()
 	defer feed.Close() // ends the reader that the program left behind
 	go func() {
 		fmt.Fprintln(feed, `{"key":"a","value":"1"}`)
 		fmt.Fprintln(feed, `{"key":"hang","value":"1"}`)
-		<-reached
-		for len(f.snapshot()) == 0 {
-			time.Sleep(time.Millisecond)
-		}
+		<-reached // the one worker has the answer for the first key then
 		cancel()
 	}()
 	var stdout, stderr lockedBuffer
-	code := run(ctx, []string{"import", "-", endpoints(f)}, in, &stdout, &stderr)
+	code := run(ctx, []string{"import", "-", "--concurrency", "1", endpoints(f)}, in, &stdout, &stderr)
 	if code != exitError || !strings.HasPrefix(stdout.String(), "stored 1, failed 0, skipped 0, unfinished 1,") ||
-		!strings.Contains(stderr.String(), "kvorum: interrupted") {
+		!strings.Contains(stderr.String(), "kvorum: interrupted before the end") {
 		t.Errorf("got exit code %d, stdout %q, stderr %q", code, stdout.String(), stderr.String())
+	}
+}
+
+// TestImport_InterruptedBetweenKeys checks that an import is not taken for a
+// whole one when the user stops it while it waits for more.
+func TestImport_InterruptedBetweenKeys(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	in, feed := io.Pipe()
+	defer feed.Close()
+	var stderr lockedBuffer
+	code := run(ctx, []string{"import", "-", endpoints(newFake(t, nil))}, in, io.Discard, &stderr)
+	if code != exitError || !strings.Contains(stderr.String(), "interrupted") {
+		t.Errorf("got exit code %d, stderr %q", code, stderr.String())
 	}
 }
 

@@ -138,7 +138,7 @@ func TestRun_HelpShowsExamples(t *testing.T) {
 			continue
 		}
 		out := mustRun(t, "", cmd.Name(), "--help")
-		if !strings.Contains(out, "Examples:\n  kvorum "+cmd.Name()) && cmd.Name() != "put" && cmd.Name() != "export" {
+		if !strings.Contains(out, "Examples:\n  kvorum "+cmd.Name()) {
 			t.Errorf("help of %s: got no example in %q", cmd.Name(), out)
 		}
 		if strings.Contains(out, stdinFlag) {

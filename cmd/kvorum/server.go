@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/kvorum/kvorum/cluster"
 )
@@ -61,15 +62,7 @@ others reach, --advertise-*-addr; host names are kept and looked up at each use.
 	}
 	o.addFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := applyVariables(cmd.Flags()); err != nil {
-			return err
-		}
-		if o.config != "" {
-			if err := applyFile(cmd.Flags(), o.config); err != nil {
-				return err
-			}
-		}
-		if err := o.validate(); err != nil {
+		if err := o.settle(cmd.Flags()); err != nil {
 			return err
 		}
 		log := o.logger(cmd.ErrOrStderr())
@@ -105,6 +98,19 @@ func (o *serverOptions) addFlags(cmd *cobra.Command) {
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.BoolVar(&o.exitOnStdinEOF, stdinFlag, false, "stop when standard input ends: whoever holds its other end is gone")
 	_ = f.MarkHidden(stdinFlag) // fails only for a flag that does not exist
+}
+
+// settle completes o from variables and file, and validates it.
+func (o *serverOptions) settle(flags *pflag.FlagSet) error {
+	if err := applyVariables(flags); err != nil {
+		return err
+	}
+	if o.config != "" {
+		if err := applyFile(flags, o.config); err != nil {
+			return err
+		}
+	}
+	return o.validate()
 }
 
 // validate reports the first thing that is wrong, before anything is opened.

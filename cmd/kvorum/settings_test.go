@@ -1,0 +1,165 @@
+package main
+
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+)
+
+// settle lays command line, variables and file over each other as server does.
+func settle(t *testing.T, config string, args ...string) (serverOptions, error) {
+	t.Helper()
+	var o serverOptions
+	cmd := &cobra.Command{Use: "server"}
+	o.addFlags(cmd)
+	if config != "" {
+		path := filepath.Join(t.TempDir(), "kvorum.yaml")
+		writeFile(t, path, config)
+		args = append(args, "--config", path)
+	}
+	if err := cmd.ParseFlags(args); err != nil {
+		t.Fatal(err)
+	}
+	return o, o.settle(cmd.Flags())
+}
+
+func TestSettings_Precedence(t *testing.T) {
+	for _, tc := range []struct {
+		name                string
+		file, variable, arg string
+		want                string
+	}{
+		{"default", "", "", "", "info"},
+		{"file", "warn", "", "", "warn"},
+		{"variable", "", "error", "", "error"},
+		{"variable over file", "warn", "error", "", "error"},
+		{"command line", "", "", "debug", "debug"},
+		{"command line over file", "warn", "", "debug", "debug"},
+		{"command line over all", "warn", "error", "debug", "debug"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Setenv("KVORUM_LOG_LEVEL", tc.variable) // empty is unset
+			config, args := "", []string{"--id", "n1", "--data-dir", "d"}
+			if tc.file != "" {
+				config = "log-level: " + tc.file
+			}
+			if tc.arg != "" {
+				args = append(args, "--log-level", tc.arg)
+			}
+			o, err := settle(t, config, args...)
+			if err != nil || o.logLevel != tc.want {
+				t.Errorf("got %q, %v, want %q", o.logLevel, err, tc.want)
+			}
+		})
+	}
+}
+
+func TestSettings_EveryType(t *testing.T) {
+	config := `
+id: n1
+data-dir: /data
+bootstrap-expect: 3
+max-value-bytes: 1024
+join:
+  - a:1
+  - b:2
+`
+	o, err := settle(t, config)
+	if err != nil || o.id != "n1" || o.dataDir != "/data" || o.bootstrapExpect != 3 || o.maxValueBytes != 1024 || !slices.Equal(o.join, []string{"a:1", "b:2"}) {
+		t.Errorf("from a file: got %+v, %v", o, err)
+	}
+	if o, err := settle(t, "id: n1\ndata-dir: d\njoin: a:1,b:2"); err != nil || !slices.Equal(o.join, []string{"a:1", "b:2"}) {
+		t.Errorf("a list as text: got %q, %v", o.join, err)
+	}
+	t.Setenv("KVORUM_JOIN", "c:3,d:4")
+	t.Setenv("KVORUM_BOOTSTRAP_EXPECT", "5")
+	if o, err := settle(t, config); err != nil || o.bootstrapExpect != 5 || !slices.Equal(o.join, []string{"c:3", "d:4"}) {
+		t.Errorf("variables over a file: got %+v, %v", o, err)
+	}
+	if o, err := settle(t, config, "--join", "e:5", "--join", "f:6,g:7"); err != nil || !slices.Equal(o.join, []string{"e:5", "f:6", "g:7"}) {
+		t.Errorf("repeated flags over variables: got %q, %v", o.join, err)
+	}
+}
+
+// TestSettings_ConfigFromVariable checks that the file itself can be named by a variable.
+func TestSettings_ConfigFromVariable(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "c.yaml")
+	writeFile(t, path, "id: from-file\ndata-dir: d\n")
+	t.Setenv("KVORUM_CONFIG", path)
+	if o, err := settle(t, ""); err != nil || o.id != "from-file" {
+		t.Errorf("got %q, %v, want from-file", o.id, err)
+	}
+}
+
+func TestSettings_BadFile(t *testing.T) {
+	for _, tc := range []struct{ name, config, part string }{
+		{"unknown key", "id: n1\nbootstrap: 3", `unknown key "bootstrap"`},
+		{"config in config", "config: other.yaml", `unknown key "config"`},
+		{"number for a string", "id: 1", `key "id": line 1: want a string`},
+		{"string for a number", "bootstrap-expect: three", `key "bootstrap-expect": line 1: want a whole number`},
+		{"fraction", "bootstrap-expect: 1.5", "want a whole number"},
+		{"huge number", "bootstrap-expect: 99999999999999999999", "bootstrap-expect"},
+		{"list for a string", "id: [a]", "want a string"},
+		{"mapping in a list", "join: [{a: 1}]", "want a list of strings"},
+		{"nothing", "id:", "want a string"},
+		{"twice", "id: a\nid: b", "already defined"},
+		{"no mapping", "- id", "kvorum.yaml"},
+		{"no YAML", "\t{", "kvorum.yaml"},
+		{"too large", "# " + strings.Repeat("x", maxConfigBytes), "is larger than"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "kvorum.yaml")
+			writeFile(t, path, tc.config)
+			r := runKvorum(t, "", "server", "--config", path)
+			wantFailure(t, r, exitUsage, tc.part)
+			if !strings.Contains(r.stderr, path) {
+				t.Errorf("got %q, want it to name the file", r.stderr)
+			}
+		})
+	}
+	wantFailure(t, runKvorum(t, "", "server", "--config", "/nonexistent/c.yaml"), exitUsage, "config file /nonexistent/c.yaml: no such file or directory")
+}
+
+// TestServer_BadSettings checks that what can't work is refused before anything is opened.
+func TestServer_BadSettings(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		args []string // after --id and --data-dir
+		part string
+	}{
+		{"expect without join", []string{"--bootstrap-expect", "3"}, "--bootstrap-expect 3 needs --join"},
+		{"negative expect", []string{"--bootstrap-expect=-1"}, "negative"},
+		{"value limit", []string{"--max-value-bytes", "67108865"}, "--max-value-bytes 67108865"},
+		{"no value limit", []string{"--max-value-bytes", "0"}, "--max-value-bytes 0"},
+		{"key limit", []string{"--max-key-bytes", "4097"}, "--max-key-bytes 4097"},
+		{"log format", []string{"--log-format", "xml"}, "--log-format"},
+		{"log level", []string{"--log-level", "loud"}, "--log-level"},
+		{"no port", []string{"--http-addr", "127.0.0.1"}, `--http-addr "127.0.0.1" is not host:port`},
+		{"named port", []string{"--peer-addr", "127.0.0.1:http"}, "--peer-addr"},
+		{"port too large", []string{"--gossip-addr", "127.0.0.1:65536"}, "--gossip-addr"},
+		{"all interfaces", []string{"--http-addr", "0.0.0.0:8001"}, "set --advertise-http-addr"},
+		{"all interfaces, IPv6", []string{"--peer-addr", "[::]:7001"}, "set --advertise-peer-addr"},
+		{"all interfaces, no host", []string{"--gossip-addr", ":6001"}, "set --advertise-gossip-addr"},
+		{"advertised to all", []string{"--advertise-http-addr", "0.0.0.0:1"}, "--advertise-http-addr"},
+		{"advertised port 0", []string{"--advertise-peer-addr", "h:0"}, "--advertise-peer-addr"},
+		{"same address", []string{"--peer-addr", "127.0.0.1:8001"}, "--http-addr and --peer-addr are both"},
+		{"same port", []string{"--gossip-addr", "0.0.0.0:7001", "--advertise-gossip-addr", "h:1"}, "--peer-addr and --gossip-addr"},
+		{"bad join", []string{"--join", "a:1,b"}, `--join "b"`},
+		{"bad id", []string{"--id", "a.b", "--http-addr", "127.0.0.1:0", "--peer-addr", "127.0.0.1:0", "--gossip-addr", "127.0.0.1:0"}, "id: "},
+		{"no id", []string{"--id", ""}, "--id is required"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "data")
+			args := append([]string{"server", "--id", "n1", "--data-dir", dir}, tc.args...)
+			wantFailure(t, runKvorum(t, "", args...), exitUsage, tc.part)
+			if m, _ := filepath.Glob(dir); m != nil {
+				t.Error("the data directory was made")
+			}
+		})
+	}
+	t.Setenv("KVORUM_MAX_VALUE_BYTES", "1MB")
+	wantFailure(t, runKvorum(t, "", "server", "--id", "n1", "--data-dir", "d"), exitUsage, "KVORUM_MAX_VALUE_BYTES: \"1MB\" is not a valid int")
+}
