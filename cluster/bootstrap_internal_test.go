@@ -1,0 +1,85 @@
+package cluster
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/hashicorp/raft"
+	"github.com/kvorum/kvorum/wal"
+	"github.com/kvorum/kvorum/wal/crashfs"
+)
+
+// TestCandidates is the table of who would form a cluster.
+func TestCandidates(t *testing.T) {
+	node := func(id string, expect int, cluster string) announcement {
+		return announcement{ID: id, Expect: expect, Cluster: cluster}
+	}
+	for _, tt := range []struct {
+		name string
+		seen []announcement
+		want string // names of the members, empty for none
+	}{
+		{"Three", []announcement{node("n2.b", 3, ""), node("n1.a", 3, ""), node("n3.c", 3, "")}, "[n1.a n2.b n3.c]"},
+		{"TooFew", []announcement{node("n1.a", 3, ""), node("n2.b", 3, "")}, ""},
+		{"LowestOfMore", []announcement{node("n4.d", 3, ""), node("n2.b", 3, ""), node("n1.a", 3, ""), node("n3.c", 3, "")}, "[n1.a n2.b n3.c]"},
+		{"WaitingToBeJoinedDoesNotCount", []announcement{node("n1.a", 3, ""), node("n2.b", 3, ""), node("n3.c", 0, "")}, ""},
+		{"OtherNumber", []announcement{node("n1.a", 3, ""), node("n2.b", 3, ""), node("n3.c", 3, ""), node("n4.d", 5, "")}, ""},
+		{"NameTwice", []announcement{node("n1.a", 3, ""), node("n2.b", 3, ""), node("n2.x", 3, ""), node("n3.c", 3, "")}, ""},
+		{"ClusterExists", []announcement{node("n1.a", 3, ""), node("n2.b", 3, ""), node("n3.c", 3, ""), node("n9.z", 3, "c1")}, ""},
+		{"SelfNotSeen", []announcement{node("n2.b", 2, ""), node("n3.c", 2, "")}, ""},
+	} {
+		seen := make(map[raft.ServerID]announcement)
+		for _, a := range tt.seen {
+			seen[a.serverID()] = a
+		}
+		expect := 3
+		if tt.name == "SelfNotSeen" {
+			expect = 2
+		}
+		members, err := candidates(seen, "n1.a", expect)
+		got := ""
+		if err == nil {
+			var ids []string
+			for _, m := range members {
+				ids = append(ids, m.ID)
+			}
+			got = fmt.Sprint(ids)
+		}
+		if got != tt.want {
+			t.Errorf("%s: got %q (%v), want %q", tt.name, got, err, tt.want)
+		}
+	}
+}
+
+// TestBootstrapPlan_Crash shows that a plan is there after a power loss as soon
+// as it was saved, and that a damaged one is refused.
+func TestBootstrapPlan_Crash(t *testing.T) {
+	files := crashfs.New()
+	if err := files.MkdirAll("data"); err != nil {
+		t.Fatal(err)
+	}
+	if err := files.SyncDir("."); err != nil {
+		t.Fatal(err)
+	}
+	plan := &bootstrapPlan{Cluster: "c1", Members: []announcement{{ID: "n1.a", PeerAddr: "h:1"}}}
+	if err := plan.save(files, "data"); err != nil {
+		t.Fatal(err)
+	}
+	after := files.Crash(crashfs.CrashOptions{})
+	got, err := loadPlan(after, "data")
+	if err != nil || got == nil || got.Cluster != "c1" || len(got.Members) != 1 || got.Members[0] != plan.Members[0] {
+		t.Fatalf("after a crash: got %+v, %v", got, err)
+	}
+	if err := wal.WriteFileAtomic(after, planPath("data"), []byte(`{"format":1,"checksum":"00000000","body":{}}`)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := loadPlan(after, "data"); err == nil {
+		t.Error("a damaged plan is read")
+	}
+	if err := removePlan(after, "data"); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := loadPlan(after, "data"); got != nil || err != nil {
+		t.Errorf("after removal: got %+v, %v", got, err)
+	}
+}
