@@ -27,6 +27,11 @@ const MaxBatchBytes = 1 << 30
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
+// withChecksum appends b's checksum, as segment headers and manifests end.
+func withChecksum(b []byte) []byte {
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+}
+
 // segmentSeed starts the checksum of every frame of one segment. It covers
 // whose segment it is, so that bytes of another node's log never look valid.
 func segmentSeed(id segmentID, owner Owner) uint32 {

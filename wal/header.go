@@ -69,7 +69,7 @@ func (h segmentHeader) encode() []byte {
 	b = binary.BigEndian.AppendUint64(b, uint64(h.size))
 	b = appendOwner(b, h.owner)
 	b = b[:segmentHeaderSize-4]
-	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+	return withChecksum(b)
 }
 
 // decodeSegmentHeader checks and reads the header of the segment in file.

@@ -55,7 +55,7 @@ func (m manifest) encode() []byte {
 		b = binary.BigEndian.AppendUint64(b, s.last)
 		b = binary.BigEndian.AppendUint64(b, uint64(s.end))
 	}
-	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+	return withChecksum(b)
 }
 
 func boolByte(v bool) byte {

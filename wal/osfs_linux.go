@@ -19,11 +19,11 @@ func (f osFile) Sync() error {
 			syncErr = syscall.Fdatasync(int(fd))
 		}
 	})
-	if err == nil {
-		err = syncErr
-	}
 	if err != nil {
-		return &fs.PathError{Op: "fdatasync", Path: f.Name(), Err: err}
+		syncErr = fs.ErrClosed // which is all that Control reports, by another name
+	}
+	if syncErr != nil {
+		return &fs.PathError{Op: "fdatasync", Path: f.Name(), Err: syncErr}
 	}
 	return nil
 }

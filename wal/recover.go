@@ -363,13 +363,10 @@ func (r *recovery) repairTail() error {
 }
 
 // rewriteUnproven writes the bytes that no frame proves durable, which are one
-// batch at most, to where they are, and syncs them. After a failed sync the
+// batch or marker, to where they are, and syncs them. After a failed sync the
 // operating system may show data that never reached the disk and take it for
 // clean, so that another sync alone would do nothing.
 func (r *recovery) rewriteUnproven(tail *segment) error {
-	if tail.marked {
-		return nil
-	}
 	buf := make([]byte, min(scanBuffer, tail.end-r.synced))
 	for off := r.synced; off < tail.end; {
 		b := buf[:min(int64(len(buf)), tail.end-off)]

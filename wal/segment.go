@@ -70,10 +70,10 @@ func (s *segment) release() error {
 }
 
 // fits returns ErrSegmentFull when a batch of so many bytes, with a marker
-// behind it, would make the segment longer than maxSize. A segment without
-// records takes any batch.
+// behind it, would make the segment longer than maxSize. (A new segment takes
+// its first batch whatever its size.)
 func (s *segment) fits(bytes, maxSize int64) error {
-	if len(s.offsets) > 0 && s.end+bytes+markerSize > maxSize {
+	if s.end+bytes+markerSize > maxSize {
 		return ErrSegmentFull
 	}
 	return nil

@@ -73,6 +73,20 @@ func TestWAL_CacheIsBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustEqual(t, w, m.truncateBack(50))
+	mustAppend(t, w, 51, batch(51, 0, 10, 10, 10))
+	cached := w.Stats().CacheBytes
+	if err := w.TruncateFront(53); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.Stats().CacheBytes; got == 0 || got >= cached {
+		t.Fatalf("one record left: got %d bytes cached of %d, want fewer", got, cached)
+	}
+	if err := w.Reset(1000); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.Stats().CacheBytes; got != 0 {
+		t.Fatalf("empty log: got %d bytes cached, want 0", got)
+	}
 }
 
 func TestWAL_AppendRefuses(t *testing.T) {
@@ -192,6 +206,37 @@ func TestWAL_TruncateFreesFiles(t *testing.T) {
 	}
 	if s := w.Stats(); s.Segments != 0 || s.LiveBytes != 0 || s.DiskBytes != 0 {
 		t.Fatalf("got %+v, want no segments", s)
+	}
+}
+
+func TestWAL_SweepsStrayFiles(t *testing.T) {
+	fsys := newFS(t)
+	w := mustOpen(t, testOptions(fsys))
+	mustAppend(t, w, 1, batch(1, 0, 10))
+	mustClose(t, w)
+	for _, name := range []string{segmentPath(50), manifestPath + ".tmp", testDir + "/notes.txt"} {
+		f, err := fsys.Create(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustCloseFile(t, f)
+	}
+	w = mustOpen(t, testOptions(fsys))
+	mustEqual(t, w, model{}.append(1, batch(1, 0, 10)))
+	mustClose(t, w)
+	names, err := fsys.ReadDir(testDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"MANIFEST", "notes.txt", "wal-0000000000000001.log"}; !slices.Equal(names, want) {
+		t.Fatalf("got %q, want %q", names, want)
+	}
+}
+
+func mustCloseFile(t *testing.T, f wal.File) {
+	t.Helper()
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
 	}
 }
 
