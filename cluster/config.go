@@ -49,7 +49,7 @@ func DefaultTiming() Timing {
 		Heartbeat: 350 * time.Millisecond,
 		Election:  350 * time.Millisecond,
 		Lease:     250 * time.Millisecond,
-		Commit:    5 * time.Millisecond,
+		Commit:    10 * time.Millisecond,
 	}
 }
 

@@ -157,7 +157,7 @@ func (s *logStore) GetLog(index uint64, out *raft.Log) error {
 	if !b.masked || index > b.index {
 		err = s.read(index, out)
 	}
-	if err == raft.ErrLogNotFound && index == b.index && b.answers() {
+	if errors.Is(err, raft.ErrLogNotFound) && index == b.index && b.answers() {
 		// A no-op, for want of the entry's own type: it is never applied or sent.
 		*out = raft.Log{Index: b.index, Term: b.term, Type: raft.LogNoop}
 		return nil

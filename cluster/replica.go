@@ -289,8 +289,8 @@ func (r *replica) ready() error {
 func (r *replica) close(closePeers func() error) error {
 	r.cancel() // no new batches, rounds or snapshots
 	future := r.raft.Shutdown()
-	r.fsm.Close() // lets an apply return that a fatal entry stopped
-	err := future.Error()
+	err := r.fsm.Close() // lets an apply return that a fatal entry stopped
+	err = errors.Join(err, future.Error())
 	err = errors.Join(err, closePeers()) // no message arrives any more
 	r.raft.DeregisterObserver(r.observer)
 	r.wg.Wait()

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"runtime/debug"
@@ -126,7 +127,8 @@ func (s *Server) middleware(next http.Handler) http.Handler {
 // begun, otherwise into a broken connection, which no client takes for a whole
 // answer.
 func (s *Server) finish(w *response, r *http.Request, start time.Time, panicked any) {
-	if panicked != nil && panicked != http.ErrAbortHandler {
+	cause, _ := panicked.(error)
+	if panicked != nil && !errors.Is(cause, http.ErrAbortHandler) {
 		s.logger.Error("request panicked", "method", r.Method, "route", w.route,
 			"panic", panicked, "stack", string(debug.Stack()))
 		if w.status == 0 {

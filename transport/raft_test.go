@@ -102,7 +102,7 @@ func TestRaft_HeartbeatsGoThroughConsumer(t *testing.T) {
 	})
 	respond(t, b, func(raft.RPC) (any, error) { return &raft.AppendEntriesResponse{Success: true}, nil })
 	heartbeat := &raft.AppendEntriesRequest{
-		RPCHeader: raft.RPCHeader{ID: []byte("a"), Addr: []byte("a")}, Term: 1, Leader: []byte("a"),
+		RPCHeader: raft.RPCHeader{ID: []byte("a"), Addr: []byte("a")}, Term: 1,
 	}
 	var resp raft.AppendEntriesResponse
 	if err := a.Raft().AppendEntries("b", "b", heartbeat, &resp); err != nil || !resp.Success {

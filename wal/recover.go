@@ -136,7 +136,7 @@ func (r *recovery) holdsFrames(path string, id segmentID) (bool, error) {
 	defer f.Close() // read only: nothing to lose
 	b := make([]byte, batchSize)
 	n, err := f.ReadAt(b, segmentHeaderSize)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return false, fmt.Errorf("read %s: %w", path, err)
 	}
 	_, reason := parseFrame(b[:n], segmentSeed(id, r.opts.Owner), segmentHeaderSize)

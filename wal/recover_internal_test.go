@@ -152,7 +152,7 @@ func TestOpen_MarkerInRecord(t *testing.T) {
 func TestFindEvidence(t *testing.T) {
 	const from = 2000
 	for _, shift := range []int64{-batchSize - 1, -batchSize, -markerSize, -9, -8, -4, -1, 0, 1, 50} {
-		off := int64(from + scanBuffer + shift)
+		off := from + scanBuffer + shift
 		data := make([]byte, 3*scanBuffer)
 		copy(data[off:], appendFrame(nil, 7, off, typeMarker, binary.BigEndian.AppendUint64(nil, uint64(off))))
 		for after, want := range map[int64]int64{from: off, off: off, off + 1: 0} {

@@ -85,7 +85,7 @@ stored for --retry-for, import stops. Ctrl-C stops it too; both report.`,
 		if err != nil {
 			return err
 		}
-		defer src.close()
+		defer func() { _ = src.close() }() // only read from
 		imp := newImporter(c, o, newBar(src, cmd.ErrOrStderr()))
 		stopped := imp.run(cmd.Context(), src)
 		if err := imp.tally.report(cmd.OutOrStdout(), cmd.ErrOrStderr()); stopped == nil {
