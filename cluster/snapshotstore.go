@@ -94,8 +94,7 @@ func openSnapshotStore(fsys wal.FS, dir string, retain int, log *slog.Logger,
 		}
 		if err != nil {
 			s.log.Warn("older snapshot is damaged and will be removed", "snapshot", name.id, "err", err)
-			meta = &raft.SnapshotMeta{ID: name.id, Index: name.index, Term: name.term}
-			s.remove(meta)
+			s.remove(name.id)
 			continue
 		}
 		s.snapshots = append(s.snapshots, meta)
@@ -160,6 +159,9 @@ func (s *snapshotStore) load(name snapshotName) (*raft.SnapshotMeta, error) {
 // verify reads a snapshot's whole state.
 func (s *snapshotStore) verify(meta *raft.SnapshotMeta) error {
 	state, err := s.open(meta)
+	if errors.Is(err, fs.ErrNotExist) {
+		return &wal.CorruptionError{File: filepath.Join(s.dir, meta.ID, stateFile), Reason: "file is missing"}
+	}
 	if err != nil {
 		return err
 	}
@@ -168,12 +170,7 @@ func (s *snapshotStore) verify(meta *raft.SnapshotMeta) error {
 }
 
 func (s *snapshotStore) open(meta *raft.SnapshotMeta) (*stateReader, error) {
-	path := filepath.Join(s.dir, meta.ID, stateFile)
-	state, err := openState(s.fs, path, meta.Term, meta.Index, meta.Size)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &wal.CorruptionError{File: path, Reason: "file is missing"}
-	}
-	return state, err
+	return openState(s.fs, filepath.Join(s.dir, meta.ID, stateFile), meta.Term, meta.Index, meta.Size)
 }
 
 // Create implements raft.SnapshotStore. It refuses a snapshot below the newest
@@ -227,7 +224,8 @@ func (s *snapshotStore) List() ([]*raft.SnapshotMeta, error) {
 
 // Open implements raft.SnapshotStore. The reader checks every block that it
 // hands out, ends after exactly the meta's size, and is the caller's to close;
-// it stays readable when the snapshot is removed meanwhile.
+// it stays readable when the snapshot is removed meanwhile. The error is
+// fs.ErrNotExist for a snapshot that was removed before.
 func (s *snapshotStore) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 	s.mu.Lock()
 	i := slices.IndexFunc(s.snapshots, func(m *raft.SnapshotMeta) bool { return m.ID == id })
@@ -289,20 +287,20 @@ func (s *snapshotStore) reap() {
 	}
 	s.mu.Unlock()
 	for _, meta := range old {
-		s.remove(meta)
+		s.remove(meta.ID)
 	}
 }
 
 // remove deletes a snapshot that nothing depends on. It loses its name first,
 // so that a crash leaves no half of one under it.
-func (s *snapshotStore) remove(meta *raft.SnapshotMeta) {
-	path := filepath.Join(s.dir, meta.ID)
+func (s *snapshotStore) remove(id string) {
+	path := filepath.Join(s.dir, id)
 	err := s.fs.Rename(path, path+unfinishedSuffix)
 	if err == nil {
 		err = s.fs.RemoveAll(path + unfinishedSuffix)
 	}
 	if err != nil {
-		s.log.Warn("old snapshot not removed", "snapshot", meta.ID, "err", err)
+		s.log.Warn("old snapshot not removed", "snapshot", id, "err", err)
 	}
 }
 

@@ -1,0 +1,84 @@
+package cluster
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// lockHelperDir, in the environment, makes this test binary try to lock that
+// directory and say how it went; see TestLockDataDir_OtherProcess.
+const lockHelperDir = "KVORUM_TEST_LOCK_DIR"
+
+func TestLockDataDir(t *testing.T) {
+	dir := t.TempDir()
+	first, err := lockDataDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = lockDataDir(dir)
+	if !errors.Is(err, ErrDataDirInUse) {
+		t.Fatalf("second lock: got %v, want %v", err, ErrDataDirInUse)
+	}
+	if pid := strconv.Itoa(os.Getpid()); !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), pid) {
+		t.Fatalf("%v names not both %s and process %s", err, dir, pid)
+	}
+	for range 2 {
+		if err := first.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	second, err := lockDataDir(dir)
+	if err != nil {
+		t.Fatalf("after Close: %v", err)
+	}
+	if err := second.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestLockDataDir_OtherProcess(t *testing.T) {
+	if dir := os.Getenv(lockHelperDir); dir != "" {
+		_, err := lockDataDir(dir)
+		if !errors.Is(err, ErrDataDirInUse) {
+			t.Fatalf("got %v, want %v", err, ErrDataDirInUse)
+		}
+		return
+	}
+	dir := t.TempDir()
+	lock, err := lockDataDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	other := exec.Command(os.Args[0], "-test.run=^TestLockDataDir_OtherProcess$")
+	other.Env = append(os.Environ(), lockHelperDir+"="+dir)
+	if out, err := other.CombinedOutput(); err != nil {
+		t.Fatalf("other process: %v\n%s", err, out)
+	}
+}
+
+func TestLockDataDir_HolderUnknown(t *testing.T) {
+	dir := t.TempDir()
+	lock, err := lockDataDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	if err := os.WriteFile(filepath.Join(dir, lockFile), []byte("\x00garbage"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lockDataDir(dir); !errors.Is(err, ErrDataDirInUse) || !strings.Contains(err.Error(), "process unknown") {
+		t.Fatalf("got %v", err)
+	}
+}
+
+func TestLockDataDir_NoDirectory(t *testing.T) {
+	if _, err := lockDataDir(filepath.Join(t.TempDir(), "missing")); !errors.Is(err, os.ErrNotExist) {
+		t.Fatalf("got %v, want %v", err, os.ErrNotExist)
+	}
+}

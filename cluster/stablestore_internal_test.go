@@ -1,0 +1,320 @@
+package cluster
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+	"github.com/kvorum/kvorum/wal"
+)
+
+// failingStable is an inner store whose writes can be made to fail.
+type failingStable struct {
+	*raft.InmemStore
+	fail   bool
+	writes int
+}
+
+func (s *failingStable) Set(key, value []byte) error {
+	if s.fail {
+		return errFault
+	}
+	s.writes++
+	return s.InmemStore.Set(key, value)
+}
+
+func newTestStable(t *testing.T) (*stableStore, *failingStable, *fatals) {
+	t.Helper()
+	inner, f := &failingStable{InmemStore: raft.NewInmemStore()}, &fatals{}
+	s, err := newStableStore(inner, f.fail)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, inner, f
+}
+
+// vote does what raft's persistVote does.
+func vote(s raft.StableStore, term uint64, candidate string) error {
+	if err := s.SetUint64([]byte(keyLastVoteTerm), term); err != nil {
+		return err
+	}
+	return s.Set([]byte(keyLastVoteCand), []byte(candidate))
+}
+
+// wantVote checks what the store says, which is "not found" for a zero term or an empty candidate.
+func wantVote(t *testing.T, s raft.StableStore, term, voteTerm uint64, candidate string) {
+	t.Helper()
+	check := func(key string, got, want any, missing bool, err error) {
+		t.Helper()
+		if missing && (err == nil || err.Error() != "not found") {
+			t.Fatalf("%s: got %v, %v, want not found", key, got, err)
+		}
+		if !missing && (err != nil || got != want) {
+			t.Fatalf("%s: got %v, %v, want %v", key, got, err, want)
+		}
+	}
+	got, err := s.GetUint64([]byte(keyCurrentTerm))
+	check(keyCurrentTerm, got, term, term == 0, err)
+	got, err = s.GetUint64([]byte(keyLastVoteTerm))
+	check(keyLastVoteTerm, got, voteTerm, candidate == "", err)
+	cand, err := s.Get([]byte(keyLastVoteCand))
+	check(keyLastVoteCand, string(cand), candidate, candidate == "", err)
+}
+
+func TestStableStore_OneWritePerVote(t *testing.T) {
+	s, inner, f := newTestStable(t)
+	wantVote(t, s, 0, 0, "")
+	if err := s.SetUint64([]byte(keyCurrentTerm), 5); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.SetUint64([]byte(keyLastVoteTerm), 5); err != nil {
+		t.Fatal(err)
+	}
+	// A crash here leaves no vote at all.
+	wantVote(t, s, 5, 0, "")
+	if inner.writes != 1 {
+		t.Fatalf("half a vote was written: %d writes", inner.writes)
+	}
+	if err := s.Set([]byte(keyLastVoteCand), []byte("n1.a")); err != nil {
+		t.Fatal(err)
+	}
+	if inner.writes != 2 {
+		t.Fatalf("term and vote took %d writes, want 2", inner.writes)
+	}
+	wantVote(t, s, 5, 5, "n1.a")
+	again, err := newStableStore(inner, f.fail)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantVote(t, again, 5, 5, "n1.a")
+	if err := errors.Join(again.SetUint64([]byte(keyCurrentTerm), 5), vote(again, 5, "n1.a")); err != nil {
+		t.Fatal(err)
+	}
+	if inner.writes != 2 {
+		t.Fatal("what was durable was written again")
+	}
+	f.wantNone(t)
+}
+
+func TestStableStore_Refuses(t *testing.T) {
+	for name, change := range map[string]func(s raft.StableStore) error{
+		"lower term":          func(s raft.StableStore) error { return s.SetUint64([]byte(keyCurrentTerm), 6) },
+		"lower vote term":     func(s raft.StableStore) error { return vote(s, 6, "n2.b") },
+		"changed vote":        func(s raft.StableStore) error { return vote(s, 7, "n2.b") },
+		"candidate alone":     func(s raft.StableStore) error { return s.Set([]byte(keyLastVoteCand), []byte("n2.b")) },
+		"empty candidate":     func(s raft.StableStore) error { return vote(s, 8, "") },
+		"oversized candidate": func(s raft.StableStore) error { return vote(s, 8, strings.Repeat("x", maxCandidateBytes+1)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, inner, f := newTestStable(t)
+			if err := errors.Join(s.SetUint64([]byte(keyCurrentTerm), 7), vote(s, 7, "n1.a")); err != nil {
+				t.Fatal(err)
+			}
+			if err := change(s); !errors.Is(err, errBallotRefused) {
+				t.Fatalf("got %v, want %v", err, errBallotRefused)
+			}
+			f.wantOne(t, errBallotRefused)
+			if err := vote(s, 9, "n1.a"); !errors.Is(err, errBallotRefused) {
+				t.Fatalf("a vote after a refusal: got %v", err)
+			}
+			f.wantOne(t, errBallotRefused)
+			wantVote(t, s, 7, 7, "n1.a")
+			if inner.writes != 2 {
+				t.Fatalf("%d writes, want 2", inner.writes)
+			}
+		})
+	}
+}
+
+func TestStableStore_UnknownKeys(t *testing.T) {
+	s, inner, _ := newTestStable(t)
+	if err := s.Set([]byte("other"), []byte("x")); !errors.Is(err, errBallotRefused) {
+		t.Fatalf("Set: got %v", err)
+	}
+	if err := s.SetUint64([]byte("other"), 1); !errors.Is(err, errBallotRefused) {
+		t.Fatalf("SetUint64: got %v", err)
+	}
+	if inner.writes != 0 {
+		t.Fatal("an unknown key was written")
+	}
+}
+
+func TestStableStore_FailedWrite(t *testing.T) {
+	s, inner, f := newTestStable(t)
+	if err := errors.Join(s.SetUint64([]byte(keyCurrentTerm), 7), vote(s, 5, "n1.a")); err != nil {
+		t.Fatal(err)
+	}
+	inner.fail = true
+	if err := vote(s, 7, "n2.b"); !errors.Is(err, errFault) {
+		t.Fatalf("got %v, want %v", err, errFault)
+	}
+	wantVote(t, s, 7, 5, "n1.a")
+	inner.fail = false
+	// The buffered half is gone, and no other vote is possible in this process.
+	if err := s.Set([]byte(keyLastVoteCand), []byte("n1.a")); !errors.Is(err, errFault) {
+		t.Fatalf("candidate after a failed write: got %v", err)
+	}
+	if err := vote(s, 7, "n1.a"); !errors.Is(err, errFault) {
+		t.Fatalf("vote after a failed write: got %v", err)
+	}
+	wantVote(t, s, 7, 5, "n1.a")
+	f.wantOne(t, errFault)
+}
+
+// TestStableStore_Raft661 asks a real raft for votes around a failed write: the
+// candidate of the earlier vote, whose log is empty, must not get this one.
+func TestStableStore_Raft661(t *testing.T) {
+	s, inner, f := newTestStable(t)
+	logs := raft.NewInmemStore()
+	config := raft.DefaultConfig()
+	config.LocalID, config.Logger = "a", hclog.NewNullLogger()
+	_, trans := raft.NewInmemTransport("a")
+	servers := raft.Configuration{Servers: []raft.Server{{ID: "a", Address: "a"}, {ID: "b", Address: "b"}, {ID: "c", Address: "c"}}}
+	snaps := raft.NewInmemSnapshotStore()
+	if err := raft.BootstrapCluster(config, logs, s, snaps, trans, servers); err != nil {
+		t.Fatal(err)
+	}
+	r, err := raft.NewRaft(config, nopFSM{}, logs, s, snaps, trans)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = r.Shutdown().Error() })
+	ask := func(id raft.ServerID, term, lastIndex, lastTerm uint64) bool {
+		_, peer := raft.NewInmemTransport(raft.ServerAddress(id))
+		peer.Connect("a", trans)
+		var resp raft.RequestVoteResponse
+		// LeadershipTransfer: not refused for the sake of a leader that is known.
+		err := peer.RequestVote("a", "a", &raft.RequestVoteRequest{
+			RPCHeader: raft.RPCHeader{ProtocolVersion: 3, ID: []byte(id), Addr: []byte(id)},
+			Term:      term, LastLogIndex: lastIndex, LastLogTerm: lastTerm, LeadershipTransfer: true,
+		}, &resp)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.Granted
+	}
+	if !ask("c", 500, 1, 1) {
+		t.Fatal("c with a whole log did not get a vote")
+	}
+	if err := s.SetUint64([]byte(keyCurrentTerm), 700); err != nil { // so that only the vote's write fails
+		t.Fatal(err)
+	}
+	inner.fail = true
+	if ask("b", 700, 1, 1) {
+		t.Fatal("b got a vote that was not written")
+	}
+	inner.fail = false
+	if ask("c", 700, 0, 0) {
+		t.Fatal("c with an empty log got a second vote")
+	}
+	f.wantOne(t, errFault)
+}
+
+type nopFSM struct{}
+
+func (nopFSM) Apply(*raft.Log) any                 { return nil }
+func (nopFSM) Snapshot() (raft.FSMSnapshot, error) { return nil, errors.New("no snapshot") }
+func (nopFSM) Restore(io.ReadCloser) error         { return nil }
+
+func TestStableStore_DamagedRecord(t *testing.T) {
+	good := ballot{term: 7, voteTerm: 6, candidate: "n1.0123456789abcdef"}.encode()
+	if _, err := decodeBallot("f", good); err != nil {
+		t.Fatal(err)
+	}
+	var cases [][]byte
+	for i := range good {
+		for bit := range 8 {
+			bad := append([]byte(nil), good...)
+			bad[i] ^= 1 << bit
+			cases = append(cases, bad)
+		}
+		cases = append(cases, good[:i])
+	}
+	cases = append(cases, append(append([]byte(nil), good...), 0))
+	for _, bad := range cases {
+		inner := raft.NewInmemStore()
+		if err := inner.Set([]byte(ballotKey), bad); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := newStableStore(inner, nil); !errors.Is(err, wal.ErrCorrupt) {
+			t.Fatalf("record %x: got %v, want %v", bad, err, wal.ErrCorrupt)
+		}
+	}
+}
+
+func TestStableStore_Concurrent(t *testing.T) {
+	s, _, f := newTestStable(t)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for term := uint64(1); term < 500; term++ {
+			if err := errors.Join(s.SetUint64([]byte(keyCurrentTerm), term), vote(s, term, "n1.a")); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	last := uint64(0)
+	for range 500 {
+		term, err := s.GetUint64([]byte(keyLastVoteTerm))
+		if err != nil && err != errStableNotFound || term < last {
+			t.Fatalf("vote term %d after %d, %v", term, last, err)
+		}
+		last = term
+	}
+	wg.Wait()
+	f.wantNone(t)
+}
+
+func mustOpenBolt(t *testing.T, path string) (*stableStore, io.Closer) {
+	t.Helper()
+	inner, closer, err := openBoltStable(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := newStableStore(inner, func(err error) { t.Errorf("fatal: %v", err) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, closer
+}
+
+func TestBoltStable_Reopen(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "stable", "raft.db")
+	s, closer := mustOpenBolt(t, path)
+	wantVote(t, s, 0, 0, "")
+	if err := errors.Join(s.SetUint64([]byte(keyCurrentTerm), 7), vote(s, 7, "n1.a"), closer.Close()); err != nil {
+		t.Fatal(err)
+	}
+	s, closer = mustOpenBolt(t, path)
+	defer closer.Close()
+	wantVote(t, s, 7, 7, "n1.a")
+}
+
+func TestBoltStable_InUse(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "stable", "raft.db")
+	_, closer := mustOpenBolt(t, path)
+	defer closer.Close()
+	if _, _, err := openBoltStable(path); err == nil || !strings.Contains(err.Error(), path) {
+		t.Fatalf("second open: got %v, want an error that names the file", err)
+	}
+}
+
+// TestBoltStable_UnfinishedCreation: a crash while the file is made leaves
+// something under another name, which the next start replaces.
+func TestBoltStable_UnfinishedCreation(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "stable", "raft.db")
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path+".tmp", []byte("half a file"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, closer := mustOpenBolt(t, path)
+	defer closer.Close()
+	wantVote(t, s, 0, 0, "")
+}
