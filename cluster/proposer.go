@@ -33,7 +33,8 @@ const (
 // done is tried again until its proposals' contexts end; one whose outcome is
 // unknown never is.
 type proposer struct {
-	queue    chan *proposal
+	queue    chan *proposal // of this node's own callers
+	forwards chan *proposal // of other nodes; refused at once while this node does not lead
 	pending  atomic.Int64 // bytes of proposals queued or under way
 	maxBytes int64
 	leaders  *leadership
@@ -75,7 +76,10 @@ type proposalResult struct {
 }
 
 func newProposer(maxBytes int64, leaders *leadership, route batchRoute) *proposer {
-	return &proposer{queue: make(chan *proposal, maxPendingProposals), maxBytes: maxBytes, leaders: leaders, route: route}
+	return &proposer{
+		queue: make(chan *proposal, maxPendingProposals), forwards: make(chan *proposal, maxPendingProposals),
+		maxBytes: maxBytes, leaders: leaders, route: route,
+	}
 }
 
 // propose has cmds committed and returns one result for each, in order. They
@@ -92,8 +96,12 @@ func (p *proposer) propose(ctx context.Context, cmds []fsm.Command, forwarded bo
 		return nil, fmt.Errorf("%w: over %d bytes of writes are under way", ErrOverloaded, p.maxBytes)
 	}
 	defer p.pending.Add(-pr.bytes)
+	queue := p.queue
+	if forwarded {
+		queue = p.forwards
+	}
 	select {
-	case p.queue <- pr:
+	case queue <- pr:
 	default:
 		return nil, fmt.Errorf("%w: %d writes are waiting", ErrOverloaded, maxPendingProposals)
 	}
@@ -126,6 +134,7 @@ func (p *proposer) run(ctx context.Context) {
 		if held = nil; first == nil {
 			select {
 			case first = <-p.queue:
+			case first = <-p.forwards:
 			case <-ctx.Done():
 				p.drain()
 				return
@@ -147,16 +156,18 @@ func (p *proposer) gather(first *proposal) (batch []*proposal, held *proposal) {
 	batch = []*proposal{first}
 	bytes, count := first.bytes, len(first.cmds)
 	for {
+		var next *proposal
 		select {
-		case next := <-p.queue:
-			if bytes+next.bytes > maxBatchBytes || count+len(next.cmds) > maxBatchCommands {
-				return batch, next
-			}
-			batch = append(batch, next)
-			bytes, count = bytes+next.bytes, count+len(next.cmds)
+		case next = <-p.queue:
+		case next = <-p.forwards:
 		default:
 			return batch, nil
 		}
+		if bytes+next.bytes > maxBatchBytes || count+len(next.cmds) > maxBatchCommands {
+			return batch, next
+		}
+		batch = append(batch, next)
+		bytes, count = bytes+next.bytes, count+len(next.cmds)
 	}
 }
 
@@ -181,12 +192,28 @@ func (p *proposer) deliver(ctx context.Context, batch []*proposal) {
 		if batch = release(sending); len(batch) == 0 {
 			return
 		}
-		select {
-		case <-changed:
-		case <-time.After(retryDelay):
-		case <-ctx.Done():
+		if !p.pause(ctx, changed) {
 			finishAll(batch, ErrClosed)
 			return
+		}
+	}
+}
+
+// pause waits until leadership changes or a little time has passed, and reports
+// false when ctx ends. What other nodes forward meanwhile is refused at once:
+// its senders must not wait behind a batch that waits for a leader.
+func (p *proposer) pause(ctx context.Context, changed <-chan struct{}) bool {
+	retry := time.After(retryDelay)
+	for {
+		select {
+		case pr := <-p.forwards:
+			pr.finish(nil, ErrNotLeader)
+		case <-changed:
+			return true
+		case <-retry:
+			return true
+		case <-ctx.Done():
+			return false
 		}
 	}
 }
@@ -214,6 +241,8 @@ func (p *proposer) drain() {
 	for {
 		select {
 		case pr := <-p.queue:
+			pr.finish(nil, ErrClosed)
+		case pr := <-p.forwards:
 			pr.finish(nil, ErrClosed)
 		default:
 			return

@@ -170,6 +170,32 @@ func TestProposer_Deadline(t *testing.T) {
 	})
 }
 
+// TestProposer_ForwardedDoesNotWait shows that what another node forwards is
+// refused at once by a node that lost leadership, although its own proposals wait.
+func TestProposer_ForwardedDoesNotWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := runProposer(t, 1<<20, &fakeRoute{answer: func([]fsm.Command) error { return ErrNoLeader }})
+		own, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		done := make(chan error, 1)
+		go func() {
+			_, err := p.propose(own, put("own"), false)
+			done <- err
+		}()
+		synctest.Wait()
+		began := time.Now()
+		if _, err := p.propose(t.Context(), put("forwarded"), true); !errors.Is(err, ErrNotLeader) {
+			t.Errorf("forwarded: got %v, want ErrNotLeader", err)
+		}
+		if took := time.Since(began); took > retryDelay {
+			t.Errorf("forwarded: refused after %v behind a waiting batch", took)
+		}
+		if err := <-done; !errors.Is(err, ErrNoLeader) {
+			t.Errorf("own: got %v, want ErrNoLeader", err)
+		}
+	})
+}
+
 // TestProposer_Overload shows that bytes under way are bounded, and given back.
 func TestProposer_Overload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
