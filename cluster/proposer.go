@@ -35,7 +35,7 @@ const (
 type proposer struct {
 	queue    chan *proposal // of this node's own callers
 	forwards chan *proposal // of other nodes; refused at once while this node does not lead
-	pending  atomic.Int64 // bytes of proposals queued or under way
+	pending  atomic.Int64   // bytes of proposals queued or under way
 	maxBytes int64
 	leaders  *leadership
 	route    batchRoute
