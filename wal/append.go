@@ -11,8 +11,9 @@ import (
 const keepBuffer = 4 << 20
 
 // Append writes frames as the records first, first+1 and so on. They are
-// durable on return, and after a crash either all of them are there or none.
-// It costs one write and one sync; now and then the log starts a new segment.
+// durable on return (but see Options.NoSync), and after a crash either all of
+// them are there or none. It costs one write and one sync; now and then the log
+// starts a new segment.
 //
 // first must be LastIndex()+1. In an empty log it must continue where the log
 // was truncated or Reset to; in a log that was never written, or Reset to 0, it
@@ -23,14 +24,19 @@ const keepBuffer = 4 << 20
 //
 // The log keeps the payloads in its cache: they must not be modified any more.
 func (w *WAL) Append(first uint64, frames []Frame) error {
-	bytes, err := framesSize(frames)
-	if err != nil {
-		return err
-	}
 	if err := w.lock(); err != nil {
 		return err
 	}
 	defer w.unlock()
+	return w.appendLocked(first, frames)
+}
+
+// appendLocked is Append for the holder of slot.
+func (w *WAL) appendLocked(first uint64, frames []Frame) error {
+	bytes, err := framesSize(frames)
+	if err != nil {
+		return err
+	}
 	if first == 0 || first > math.MaxUint64-1-uint64(len(frames)) || w.next != 0 && first != w.next {
 		return fmt.Errorf("%w: append at %d, the next index is %d", ErrGap, first, w.next)
 	}
@@ -57,7 +63,11 @@ func (w *WAL) appendBatch(first uint64, frames []Frame, bytes int64) error {
 	if err != nil {
 		return err
 	}
-	if err := w.writeSynced(seg, buf); err != nil {
+	write := w.writeSynced
+	if w.opts.NoSync {
+		write = w.write
+	}
+	if err := write(seg, buf); err != nil {
 		return err
 	}
 	w.publish(seg, first, frames, offsets, end, size)
@@ -79,11 +89,54 @@ func (w *WAL) segmentFor(first uint64, bytes int64) (*segment, error) {
 	return w.rotate(first)
 }
 
+// Sync makes every record durable that was appended before. It has nothing to
+// do unless Options.NoSync is set. An error latches the log.
+func (w *WAL) Sync() error {
+	if err := w.lock(); err != nil {
+		return err
+	}
+	defer w.unlock()
+	if err := w.syncTail(); err != nil {
+		return w.fail(err)
+	}
+	return nil
+}
+
+// syncTail syncs what was written to the last segment since its last sync. The
+// caller holds slot.
+func (w *WAL) syncTail() error {
+	n := len(w.segs)
+	if n == 0 || w.segs[n-1].synced == w.segs[n-1].end {
+		return nil
+	}
+	tail := w.segs[n-1]
+	if err := w.sync(tail); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	tail.synced = tail.end
+	return nil
+}
+
 // writeSynced writes b at the segment's end and syncs it.
 func (w *WAL) writeSynced(seg *segment, b []byte) error {
+	if err := w.write(seg, b); err != nil {
+		return err
+	}
+	return w.sync(seg)
+}
+
+// write writes b at the segment's end.
+func (w *WAL) write(seg *segment, b []byte) error {
 	if _, err := seg.file.WriteAt(b, seg.end); err != nil {
 		return fmt.Errorf("write %s at offset %d: %w", seg.path, seg.end, err)
 	}
+	return nil
+}
+
+// sync syncs a segment's file.
+func (w *WAL) sync(seg *segment) error {
 	start := time.Now()
 	if err := seg.file.Sync(); err != nil {
 		return fmt.Errorf("sync %s: %w", seg.path, err)
@@ -92,12 +145,15 @@ func (w *WAL) writeSynced(seg *segment, b []byte) error {
 	return nil
 }
 
-// publish lets readers see a batch that is durable.
+// publish lets readers see a batch that was written.
 func (w *WAL) publish(seg *segment, first uint64, frames []Frame, offsets []uint32, end, size int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	seg.offsets = append(seg.offsets, offsets...)
 	seg.end, seg.size, seg.marked = end, size, false
+	if !w.opts.NoSync {
+		seg.synced = end
+	}
 	if w.next == 0 {
 		w.first = first
 	}

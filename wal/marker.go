@@ -34,6 +34,9 @@ func (w *WAL) mark() error {
 		return nil
 	}
 	tail := w.segs[n-1]
+	if err := w.syncTail(); err != nil {
+		return w.fail(err) // a marker must not be on disk before what it vouches for
+	}
 	size, err := tail.grow(tail.end, w.opts.MaxSegmentSize)
 	if err != nil {
 		return w.fail(err)
@@ -45,5 +48,6 @@ func (w *WAL) mark() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	tail.end, tail.size, tail.marked = tail.end+markerSize, size, true
+	tail.synced = tail.end
 	return nil
 }

@@ -58,6 +58,9 @@ func recoverLog(dir string, opts Options) (rec recovered, err error) {
 	if err := r.repair(); err != nil {
 		return recovered{}, err
 	}
+	for _, s := range r.segs {
+		s.synced = s.end
+	}
 	rec = recovered{segs: r.segs, first: r.man.first, next: r.man.first, nextID: r.man.nextID}
 	if n := len(r.segs); n > 0 {
 		rec.first, rec.next = max(r.man.first, r.segs[0].first), r.segs[n-1].next()

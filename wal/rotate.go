@@ -33,6 +33,9 @@ func (w *WAL) prepare() {
 // rotate starts a new segment whose first record will be first. The manifest
 // seals the one before and names the new one before that is used.
 func (w *WAL) rotate(first uint64) (*segment, error) {
+	if err := w.syncTail(); err != nil {
+		return nil, err // what is sealed must be durable
+	}
 	id := w.nextID
 	file, err := w.takeFile(id)
 	if err != nil {
@@ -46,6 +49,8 @@ func (w *WAL) rotate(first uint64) (*segment, error) {
 		file:  file,
 		end:   segmentHeaderSize,
 		size:  w.initialSize(),
+
+		synced: segmentHeaderSize,
 	}
 	seg.refs.Store(1)
 	w.nextID++

@@ -32,7 +32,8 @@ type segment struct {
 	sealed  bool     // nothing is written to it any more
 	marked  bool     // the last frame is a marker, so there is nothing to mark
 	offsets []uint32 // of each record's frame; record i of the log is at i-first
-	end     int64    // where the next frame goes; all bytes below are durable
+	end     int64    // where the next frame goes
+	synced  int64    // all bytes below are durable; Invariant: synced <= end
 	size    int64    // of the file, in bytes
 }
 
@@ -82,7 +83,7 @@ func (s *segment) fits(bytes, maxSize int64) error {
 // encodeBatch appends a batch, as it stands at the segment's end, to buf, and
 // returns it with its records' offsets.
 func (s *segment) encodeBatch(buf []byte, first uint64, frames []Frame, bytes int64) ([]byte, []uint32) {
-	header := batchHeader{first: first, count: uint32(len(frames)), bytes: bytes, synced: s.end}.encode()
+	header := batchHeader{first: first, count: uint32(len(frames)), bytes: bytes, synced: s.synced}.encode()
 	base := int64(len(buf))
 	buf = appendFrame(buf, s.seed, s.end, typeBatch, header[:])
 	offsets := make([]uint32, len(frames))

@@ -75,6 +75,9 @@ type cutPoint struct {
 // that the next Open sweeps away. If cut is not nil it seals the last of keep.
 // An error latches the log. The caller holds slot.
 func (w *WAL) replaceSegments(what string, first, next uint64, keep, drop []*segment, cut *cutPoint) error {
+	if err := w.syncTail(); err != nil {
+		return w.fail(err) // the manifest vouches for what it seals and begins with
+	}
 	infos := segmentInfos(keep)
 	drop = slices.Clone(drop)
 	if cut != nil {
@@ -87,7 +90,7 @@ func (w *WAL) replaceSegments(what string, first, next uint64, keep, drop []*seg
 	w.mu.Lock()
 	if cut != nil {
 		tail := keep[len(keep)-1]
-		tail.sealed, tail.end = true, cut.end
+		tail.sealed, tail.end, tail.synced = true, cut.end, cut.end
 		tail.offsets = tail.offsets[:cut.records:cut.records]
 	}
 	w.segs = slices.Clone(keep)

@@ -51,8 +51,12 @@ type Options struct {
 	MaxSegmentSize int64         // bytes; a single larger batch still gets a segment of its own
 	CacheBytes     int64         // bytes of newest payloads kept in memory
 	MarkerDelay    time.Duration // idle time before the synced-tail marker
-	Owner          Owner
-	Logger         *slog.Logger // nil discards
+	// NoSync makes Append return as soon as the operating system has the records:
+	// they survive the process, and a power loss only once Sync has returned or
+	// the log has been idle for MarkerDelay.
+	NoSync bool
+	Owner  Owner
+	Logger *slog.Logger // nil discards
 }
 
 // maxSegmentSizeLimit keeps every offset of a segment, one oversized batch
