@@ -3,6 +3,8 @@ package cluster
 import (
 	"errors"
 	"fmt"
+
+	"github.com/kvorum/kvorum/internal/dirlock"
 )
 
 // Errors that say a request was not done: nothing changed, and it may be sent again.
@@ -20,6 +22,10 @@ var (
 	// ErrBehind is returned by a read whose node could not catch up in time.
 	ErrBehind = errors.New("this node is behind and did not catch up in time")
 )
+
+// ErrDataDirInUse is returned by Open when another process, or another node of
+// this one, has the data directory open.
+var ErrDataDirInUse = dirlock.ErrInUse
 
 // ErrUnknownOutcome is returned when a write was sent and its answer was lost:
 // it happened once or not at all.

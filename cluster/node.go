@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/hashicorp/raft"
+	"github.com/kvorum/kvorum/internal/dirlock"
 	"github.com/kvorum/kvorum/transport"
 )
 
@@ -21,7 +22,7 @@ type Node struct {
 	cfg    Config
 	log    *slog.Logger
 	fatal  *fatal
-	lock   *dirLock
+	lock   *dirlock.Lock
 	book   *addressBook
 	peers  *transport.Transport
 	gossip *gossip
@@ -112,7 +113,7 @@ func (n *Node) openIdentity() error {
 		return fmt.Errorf("make data directory %s: %w", n.cfg.DataDir, err)
 	}
 	var err error
-	if n.lock, err = lockDataDir(n.cfg.DataDir); err != nil {
+	if n.lock, err = dirlock.Acquire(n.cfg.DataDir); err != nil {
 		return err
 	}
 	ident, found, err := loadIdentity(n.cfg.FS, n.cfg.DataDir)

@@ -25,13 +25,14 @@ var bigFive = []string{
 // import ("ARCHITECTURE.md, Packages"). A package below another one may import
 // what its parent may, and its parent.
 var allowed = map[string][]string{
-	"wal":            {},
-	"store":          {"wal"},
-	"internal/entry": {"github.com/hashicorp/raft"},
-	"fsm":            {"store", "github.com/hashicorp/raft"},
-	"transport":      {"internal/entry", "github.com/hashicorp/raft"},
+	"wal":              {},
+	"store":            {"wal", "internal/dirlock"},
+	"internal/dirlock": {},
+	"internal/entry":   {"github.com/hashicorp/raft"},
+	"fsm":              {"store", "github.com/hashicorp/raft"},
+	"transport":        {"internal/entry", "github.com/hashicorp/raft"},
 	"cluster": {
-		"fsm", "store", "wal", "transport", "internal/entry",
+		"fsm", "store", "wal", "transport", "internal/entry", "internal/dirlock",
 		"github.com/hashicorp/raft", "github.com/hashicorp/raft-boltdb", "github.com/hashicorp/memberlist",
 	},
 	"httpapi": {"store", "cluster", "github.com/gorilla/mux"},

@@ -1,4 +1,4 @@
-package cluster
+package dirlock
 
 import (
 	"errors"
@@ -17,26 +17,26 @@ const (
 	maxPidBytes = 32
 )
 
-// ErrDataDirInUse is returned when another process, or another node of this
+// ErrInUse is returned when another process, or another holder in this
 // one, has the data directory open.
-var ErrDataDirInUse = errors.New("data directory is in use")
+var ErrInUse = errors.New("data directory is in use")
 
 // errWouldBlock is what flockFile returns when another holder has the lock.
 var errWouldBlock = errors.New("lock is held")
 
-// dirLock keeps a data directory to one process. The operating system lets go
+// Lock keeps a data directory to one process. The operating system lets go
 // of it when the process ends, however it ends, so a lock is never stale.
-type dirLock struct {
+type Lock struct {
 	file  *os.File
 	close sync.Once
 	err   error // written by close
 }
 
-// lockDataDir locks dir, which must exist. It never waits: an error wraps
-// ErrDataDirInUse, and names the directory and the process, if another holder
+// Acquire locks dir, which must exist. It never waits: an error wraps
+// ErrInUse, and names the directory and the process, if another holder
 // has it. The lock is the operating system's alone; a simulated filesystem
 // below the same directory is not asked.
-func lockDataDir(dir string) (*dirLock, error) {
+func Acquire(dir string) (*Lock, error) {
 	path := filepath.Join(dir, lockFile)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -44,7 +44,7 @@ func lockDataDir(dir string) (*dirLock, error) {
 	}
 	if err := flockFile(f); err != nil {
 		if errors.Is(err, errWouldBlock) {
-			err = fmt.Errorf("%w: %s is held by process %s", ErrDataDirInUse, dir, readPid(f))
+			err = fmt.Errorf("%w: %s is held by process %s", ErrInUse, dir, readPid(f))
 		} else {
 			err = fmt.Errorf("lock %s: %w", path, err)
 		}
@@ -53,12 +53,12 @@ func lockDataDir(dir string) (*dirLock, error) {
 	if err := writePid(f); err != nil {
 		return nil, errors.Join(fmt.Errorf("write %s: %w", path, err), f.Close())
 	}
-	return &dirLock{file: f}, nil
+	return &Lock{file: f}, nil
 }
 
 // Close lets go of the directory. The file stays: removing it would let two
 // processes hold locks on two files of the same name. It is idempotent.
-func (l *dirLock) Close() error {
+func (l *Lock) Close() error {
 	l.close.Do(func() { l.err = l.file.Close() })
 	return l.err
 }

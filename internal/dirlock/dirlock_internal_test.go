@@ -1,4 +1,4 @@
-package cluster
+package dirlock
 
 import (
 	"errors"
@@ -11,18 +11,18 @@ import (
 )
 
 // lockHelperDir, in the environment, makes this test binary try to lock that
-// directory and say how it went; see TestLockDataDir_OtherProcess.
+// directory and say how it went; see TestAcquire_OtherProcess.
 const lockHelperDir = "KVORUM_TEST_LOCK_DIR"
 
-func TestLockDataDir(t *testing.T) {
+func TestAcquire(t *testing.T) {
 	dir := t.TempDir()
-	first, err := lockDataDir(dir)
+	first, err := Acquire(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = lockDataDir(dir)
-	if !errors.Is(err, ErrDataDirInUse) {
-		t.Fatalf("second lock: got %v, want %v", err, ErrDataDirInUse)
+	_, err = Acquire(dir)
+	if !errors.Is(err, ErrInUse) {
+		t.Fatalf("second lock: got %v, want %v", err, ErrInUse)
 	}
 	if pid := strconv.Itoa(os.Getpid()); !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), pid) {
 		t.Fatalf("%v names not both %s and process %s", err, dir, pid)
@@ -32,7 +32,7 @@ func TestLockDataDir(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	second, err := lockDataDir(dir)
+	second, err := Acquire(dir)
 	if err != nil {
 		t.Fatalf("after Close: %v", err)
 	}
@@ -41,30 +41,30 @@ func TestLockDataDir(t *testing.T) {
 	}
 }
 
-func TestLockDataDir_OtherProcess(t *testing.T) {
+func TestAcquire_OtherProcess(t *testing.T) {
 	if dir := os.Getenv(lockHelperDir); dir != "" {
-		_, err := lockDataDir(dir)
-		if !errors.Is(err, ErrDataDirInUse) {
-			t.Fatalf("got %v, want %v", err, ErrDataDirInUse)
+		_, err := Acquire(dir)
+		if !errors.Is(err, ErrInUse) {
+			t.Fatalf("got %v, want %v", err, ErrInUse)
 		}
 		return
 	}
 	dir := t.TempDir()
-	lock, err := lockDataDir(dir)
+	lock, err := Acquire(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer lock.Close()
-	other := exec.Command(os.Args[0], "-test.run=^TestLockDataDir_OtherProcess$")
+	other := exec.Command(os.Args[0], "-test.run=^TestAcquire_OtherProcess$")
 	other.Env = append(os.Environ(), lockHelperDir+"="+dir)
 	if out, err := other.CombinedOutput(); err != nil {
 		t.Fatalf("other process: %v\n%s", err, out)
 	}
 }
 
-func TestLockDataDir_HolderUnknown(t *testing.T) {
+func TestAcquire_HolderUnknown(t *testing.T) {
 	dir := t.TempDir()
-	lock, err := lockDataDir(dir)
+	lock, err := Acquire(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,13 +72,13 @@ func TestLockDataDir_HolderUnknown(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, lockFile), []byte("\x00garbage"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := lockDataDir(dir); !errors.Is(err, ErrDataDirInUse) || !strings.Contains(err.Error(), "process unknown") {
+	if _, err := Acquire(dir); !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), "process unknown") {
 		t.Fatalf("got %v", err)
 	}
 }
 
-func TestLockDataDir_NoDirectory(t *testing.T) {
-	if _, err := lockDataDir(filepath.Join(t.TempDir(), "missing")); !errors.Is(err, os.ErrNotExist) {
+func TestAcquire_NoDirectory(t *testing.T) {
+	if _, err := Acquire(filepath.Join(t.TempDir(), "missing")); !errors.Is(err, os.ErrNotExist) {
 		t.Fatalf("got %v, want %v", err, os.ErrNotExist)
 	}
 }
