@@ -1,34 +1,86 @@
-// Package store is a sharded, ordered map in memory.
+// Package store is an embedded key-value store in memory, with time to live,
+// eviction, snapshots and a write-ahead log; and the sharded, ordered map under
+// it, which the replicated state machine of package fsm uses too.
+//
+// # Basics
+//
+// New opens a Store. Without options it lives in memory alone; with a data
+// directory it also lives on disk:
+//
+//	s, err := store.New(store.WithDataDir("data"), store.WithSyncWrites(true))
+//	if err != nil {
+//		return err
+//	}
+//	defer s.Close()
+//	err = s.SetWithTTL("session:1", []byte("alice"), time.Hour)
+//	value, err := s.Get("session:1")
+//
+// Set, Get, Delete and Range are what most programs need; SetNX, CompareAndSwap
+// and Incr decide by the present value; Batch makes several changes as one.
+// Errors of a key are a *KeyError; ask IsNotFound and its siblings.
+//
+// # Durability
+//
+// With WithSyncWrites(true) a write that returned nil survives power loss;
+// writers that wait share one sync. Without it, it survives the death of the
+// process, and power loss once SyncInterval has passed. PersistenceSnapshot
+// keeps only what the last snapshot has. A failed write or sync is final: every
+// later write fails with ErrStoreFailed, reads go on. Damaged files are refused
+// by New, naming file and offset; nothing is cut but a torn end that was never
+// acknowledged. One process at a time may open a data directory.
+//
+// # Order
+//
+// One goroutine decides all writes, appends them to the log and applies them,
+// in that order: memory is in the log's order, and a condition sees every write
+// before it. Reads look at memory alone. A Batch is atomic: no reader and no
+// crash shows part of it.
+//
+// # Time
+//
+// Deadlines are absolute. A key is gone for readers the moment its deadline is
+// reached, and is removed, and reported to OnExpire once, by a worker that a
+// read of it wakes or CleanupInterval does; it costs by what expires. The
+// store's clock never goes back, so a wall clock that does brings no key back.
+//
+// # Eviction
+//
+// At MaxEntries or MaxBytes expired keys go first, then those that the policy
+// picks: LRU and LFU the best of a random sample of 16, TTL exactly the nearest
+// deadline, Random any. With EvictionNone the write fails with ErrStoreFull.
+//
+// # Caveats
+//
+// Values given to Set are copied; Get returns a copy, GetShared and Range do
+// not, and theirs must not be modified. Callbacks run on the goroutine of the
+// write that caused them, or the store's own; they may use the store and must
+// not close it. Len counts keys that have expired until they are removed. A
+// shard's hash map keeps its memory when keys are deleted. Snapshot costs by the
+// number of keys, so one is taken early only when as many changes are dead.
+//
+// # Deviations from the design that this store grew from
+//
+//   - Errors of a key come wrapped in a *KeyError, which names it. Comparing with
+//     == therefore fails; use errors.Is or the helpers.
+//   - ErrKeyExpired is an ErrKeyNotFound too: which of the two a read meets
+//     depends on whether the key was removed yet.
+//   - An option with a bad value is an error of New that names the field; it is
+//     not ignored.
+//   - A key has expired at its deadline, not only after it.
+//   - Checksums are CRC32C, seeded with a record's place in the log, so that a
+//     misplaced record is found. Records also hold when they were made.
+//   - A Shard holds compact records; an Entry is made when it is asked for.
+//   - There is no ReadTimeout: no read waits for anything.
+//
+// # Map
 //
 // A ShardedMap spreads its keys over a power of two of shards by the FNV-1a
 // hash of the key. Each Shard has a lock of its own, a hash map for point
-// access and, beside it, a B-tree that keeps the same records in byte order of
-// their keys. The B-tree is copied on write: View clones every shard's tree in
-// time proportional to the number of shards, whatever they hold, and from then
-// on neither side disturbs the other. Ordered walks run on such a View only; a
-// walk merges the shards and costs by what it yields, not by what is stored.
-//
-// It is no cache and no database: nothing is evicted, nothing expires and
-// nothing is written to disk.
-//
-// # Concurrency
-//
-// Every method of ShardedMap and View may be called from any goroutine. A
-// single Get, Set or Delete is atomic; Len and Size of a map add up the shards
-// one after the other and are exact only while nobody writes. A View shows the
-// whole map at one instant: it is taken while all shards are locked, in order.
-//
-// # Ownership
-//
-// Set copies the key and the value, so the caller keeps what it passed. Items
-// that a map or a view returns alias the stored record, which is immutable: they
-// stay valid for ever and their Value must not be modified.
-//
-// # Memory
-//
-// A record is one allocation without pointers, shared by map and index: the
-// garbage collector has one object per key to mark and nothing in it to scan. A
-// key of 16 bytes with a value of 100 takes about 200 bytes in all
-// (BenchmarkShardedMap_HeapPerKey). A View keeps alive what it shows; a
-// shard's hash map keeps its table when keys are deleted.
+// access, a B-tree of the same records in byte order of their keys, and one of
+// those with a deadline. Trees are copied on write: View clones every shard's
+// in time proportional to the number of shards, whatever they hold, and from
+// then on neither side disturbs the other. A walk merges the shards and costs
+// by what it yields. A record is one allocation without pointers; a key of 16
+// bytes with a value of 100 takes about 210 bytes in all
+// (BenchmarkShardedMap_HeapPerKey).
 package store

@@ -9,4 +9,10 @@ type Item struct {
 	CreateRevision uint64 // revision of the write that made the key
 	ModRevision    uint64 // revision of its last change
 	Version        uint64 // number of changes since it was made, from 1
+	Deadline       int64  // when it expires, in nanoseconds since the Unix epoch; 0 for never
+	Created        int64  // when the key was made, likewise; 0 where that is not kept
+	Updated        int64  // when it was last changed, likewise
 }
+
+// expired says whether the item's deadline has been reached at now.
+func (it *Item) expired(now int64) bool { return it.Deadline != 0 && it.Deadline <= now }

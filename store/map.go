@@ -107,9 +107,10 @@ func (m *ShardedMap) View() *View {
 	return v
 }
 
-func (m *ShardedMap) getShard(key string) *Shard {
-	return m.shards[fnvHash(key)&m.shardMask]
-}
+func (m *ShardedMap) getShard(key string) *Shard { return m.shards[m.shardOf(key)] }
+
+// shardOf returns the number of the shard that key belongs to.
+func (m *ShardedMap) shardOf(key string) uint64 { return fnvHash(key) & m.shardMask }
 
 // fnvHash is the 64-bit FNV-1a hash. It is hash/fnv's, without its allocation.
 func fnvHash(key string) uint64 {

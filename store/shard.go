@@ -17,14 +17,25 @@ type Shard struct {
 	// data and index hold the same records.
 	data  map[string]record
 	index *btree.BTreeG[record]
-	size  int64 // bytes of keys and values
+	// expiring holds those of them that have a deadline, in the order in which they expire.
+	expiring *btree.BTreeG[record]
+	size     int64 // bytes of keys and values
 }
 
 func newShard() *Shard {
 	return &Shard{
-		data:  make(map[string]record),
-		index: btree.NewG(indexDegree, lessRecord),
+		data:     make(map[string]record),
+		index:    btree.NewG(indexDegree, lessRecord),
+		expiring: btree.NewG(indexDegree, lessDeadline),
 	}
+}
+
+// lessDeadline orders records by their deadlines, and by their keys within one.
+func lessDeadline(a, b record) bool {
+	if da, db := a.deadline(), b.deadline(); da != db {
+		return da < db
+	}
+	return lessRecord(a, b)
 }
 
 // Len returns the number of keys in the shard.
@@ -50,14 +61,23 @@ func (s *Shard) get(key string) (record, bool) {
 
 // set puts r in the place of the record with the same key.
 func (s *Shard) set(r record) (old record, existed bool) {
-	key, size := r.key(), r.dataSize()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	old, existed = s.index.ReplaceOrInsert(r)
-	s.data[key] = r
-	s.size += size
+	return s.setLocked(r)
+}
+
+func (s *Shard) setLocked(r record) (old record, existed bool) {
+	old, existed = s.data[r.key()]
 	if existed {
 		s.size -= old.dataSize()
+		s.unscheduleLocked(old)
+		r.access().Store(old.access().Load()) // not shared yet
+	}
+	s.index.ReplaceOrInsert(r)
+	s.data[r.key()] = r
+	s.size += r.dataSize()
+	if r.deadline() != 0 {
+		s.expiring.ReplaceOrInsert(r)
 	}
 	return old, existed
 }
@@ -65,6 +85,10 @@ func (s *Shard) set(r record) (old record, existed bool) {
 func (s *Shard) delete(key string) (old record, existed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.deleteLocked(key)
+}
+
+func (s *Shard) deleteLocked(key string) (old record, existed bool) {
 	old, existed = s.data[key]
 	if !existed {
 		return record{}, false
@@ -72,7 +96,57 @@ func (s *Shard) delete(key string) (old record, existed bool) {
 	delete(s.data, key)
 	s.index.Delete(old)
 	s.size -= old.dataSize()
+	s.unscheduleLocked(old)
 	return old, true
+}
+
+func (s *Shard) unscheduleLocked(r record) {
+	if r.deadline() != 0 {
+		s.expiring.Delete(r)
+	}
+}
+
+// clearLocked removes everything.
+func (s *Shard) clearLocked() {
+	fresh := newShard()
+	s.data, s.index, s.expiring, s.size = fresh.data, fresh.index, fresh.expiring, 0
+}
+
+// due returns up to max records whose deadline is at or before now, in the
+// order in which they expire.
+func (s *Shard) due(now int64, max int) []record {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var due []record
+	s.expiring.Ascend(func(r record) bool {
+		if r.deadline() > now || len(due) == max {
+			return false
+		}
+		due = append(due, r)
+		return true
+	})
+	return due
+}
+
+// soonest returns the record that expires first.
+func (s *Shard) soonest() (record, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.expiring.Min()
+}
+
+// sample appends up to n records to out, from a place that Go's map iteration
+// picks at random.
+func (s *Shard) sample(out []record, n int) []record {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, r := range s.data {
+		if n--; n < 0 {
+			break
+		}
+		out = append(out, r)
+	}
+	return out
 }
 
 // cloneLocked returns a frozen copy of the index. The caller holds mu for

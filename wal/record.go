@@ -43,8 +43,9 @@ func DecodeRecord(typ byte, payload []byte) (*Record, error) {
 		return nil, fmt.Errorf("%w: type %d is no record of one key", ErrInvalidFrame, typ)
 	}
 	r := &Record{Type: typ}
-	rest, ok := payload, true
-	if r.Key, rest, ok = cutBytes(rest); ok {
+	var rest []byte
+	var ok bool
+	if r.Key, rest, ok = cutBytes(payload); ok {
 		r.Value, rest, ok = cutBytes(rest)
 	}
 	if !ok || len(rest) != 24 {

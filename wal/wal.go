@@ -30,6 +30,7 @@ const (
 	RecordTypeDelete byte = 2 // a key's removal, written by package store
 	RecordTypeBatch  byte = 3 // several puts and deletes as one, written by package store
 	RecordTypeEntry  byte = 4 // one raft log entry, written by package cluster
+	RecordTypeClear  byte = 5 // the removal of all keys, written by package store; no payload
 )
 
 // Frame is one record as the log stores it: what it means is its writer's business.

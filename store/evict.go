@@ -1,0 +1,143 @@
+package store
+
+import (
+	"math/rand/v2"
+)
+
+// evictionSample is how many keys are looked at for each victim of LRU and LFU.
+// A larger sample comes nearer to the ideal and costs more.
+const evictionSample = 16
+
+// Victims returns up to n keys to remove, chosen by policy, without those that
+// spare names, and without removing them.
+//
+// LRU and LFU are approximate: of a random sample of keys the one least
+// recently, or least often, read goes; a write counts as recent use. Reads
+// count only where Touch is called.
+// The sample comes from random shards, of neighbours in the order of Go's map
+// iteration. TTL is exact: the key that expires first, and a random one where
+// none has a deadline. None has no victims.
+func (m *ShardedMap) Victims(policy EvictionPolicy, n int, spare func(key string) bool) []Item {
+	if policy == EvictionNone {
+		return nil
+	}
+	chosen := make(map[string]bool)
+	taken := func(key string) bool { return chosen[key] || spare(key) }
+	var victims []Item
+	for len(victims) < n {
+		r, ok := m.victim(policy, taken)
+		if !ok {
+			break
+		}
+		it := r.item()
+		chosen[it.Key] = true
+		victims = append(victims, it)
+	}
+	return victims
+}
+
+// victim returns the next key to go.
+func (m *ShardedMap) victim(policy EvictionPolicy, taken func(string) bool) (record, bool) {
+	if policy == EvictionTTL {
+		if r, ok := m.soonestOf(taken); ok {
+			return r, true
+		}
+		policy = EvictionRandom
+	}
+	var best record
+	for _, r := range m.sample(taken, evictionSample) {
+		if best.first == nil || lessUsed(policy, r, best) {
+			best = r
+		}
+	}
+	return best, best.first != nil
+}
+
+// lessUsed says whether a is the better victim.
+func lessUsed(policy EvictionPolicy, a, b record) bool {
+	lastA, countA := a.used()
+	lastB, countB := b.used()
+	switch {
+	case policy == EvictionLFU && countA != countB:
+		return countA < countB
+	case policy == EvictionRandom:
+		return false
+	}
+	return lastA < lastB
+}
+
+// sample returns up to n records that are not taken, from as many shards as it
+// takes to find them, beginning at a random one.
+func (m *ShardedMap) sample(taken func(string) bool, n int) []record {
+	var found []record
+	start := rand.IntN(len(m.shards))
+	perShard := max(2, n/4)
+	for i := range m.shards {
+		s := m.shards[(start+i)&int(m.shardMask)]
+		for _, r := range s.sample(nil, perShard) {
+			if !taken(r.key()) {
+				found = append(found, r)
+			}
+		}
+		if len(found) >= n {
+			break
+		}
+	}
+	if len(found) > 0 {
+		return found
+	}
+	return m.anyOf(taken)
+}
+
+// anyOf looks through everything for one record that is not taken; the samples
+// found none.
+func (m *ShardedMap) anyOf(taken func(string) bool) []record {
+	for _, s := range m.shards {
+		for _, r := range s.sample(nil, s.Len()) {
+			if !taken(r.key()) {
+				return []record{r}
+			}
+		}
+	}
+	return nil
+}
+
+// soonestOf returns the record that expires first of those not taken.
+func (m *ShardedMap) soonestOf(taken func(string) bool) (record, bool) {
+	var best record
+	for _, s := range m.shards {
+		if r, ok := s.soonestOf(taken); ok && (best.first == nil || lessDeadline(r, best)) {
+			best = r
+		}
+	}
+	return best, best.first != nil
+}
+
+func (s *Shard) soonestOf(taken func(string) bool) (found record, ok bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	s.expiring.Ascend(func(r record) bool {
+		if ok = !taken(r.key()); ok {
+			found = r
+		}
+		return !ok
+	})
+	return found, ok
+}
+
+// Touch notes a read of key at now, in nanoseconds since the Unix epoch, for
+// the eviction policies that ask for it.
+func (m *ShardedMap) Touch(key string, now int64) {
+	if r, ok := m.getShard(key).get(key); ok {
+		r.touch(now)
+	}
+}
+
+// Accessed returns when key was last read, in nanoseconds since the Unix epoch
+// or 0 for never, and how often, as far as Touch was told.
+func (m *ShardedMap) Accessed(key string) (last int64, count uint64) {
+	if r, ok := m.getShard(key).get(key); ok {
+		return r.accessed()
+	}
+	return 0, 0
+}

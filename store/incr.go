@@ -1,0 +1,24 @@
+package store
+
+import (
+	"math"
+	"strconv"
+)
+
+// incr plans the sum of delta and the integer that key holds.
+func (p *plan) incr(key string, delta int64) (int64, error) {
+	var present, deadline int64
+	if it := p.get(key); it != nil {
+		var err error
+		if present, err = strconv.ParseInt(string(it.Value), 10, 64); err != nil {
+			return 0, NewKeyError(key, ErrNotInteger)
+		}
+		deadline = it.Deadline
+	}
+	if (delta > 0 && present > math.MaxInt64-delta) || (delta < 0 && present < math.MinInt64-delta) {
+		return 0, NewKeyError(key, ErrOverflow)
+	}
+	sum := present + delta
+	p.put(key, strconv.AppendInt(nil, sum, 10), deadline)
+	return sum, nil
+}

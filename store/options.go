@@ -1,0 +1,247 @@
+package store
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/kvorum/kvorum/wal"
+)
+
+// Defaults of Options.
+const (
+	DefaultMaxKeySize          = 1024            // bytes
+	DefaultMaxValueSize        = 1024 * 1024     // bytes
+	DefaultMaxEntries          = 1_000_000       // keys
+	DefaultSyncInterval        = 1 * time.Second // between syncs without SyncWrites
+	DefaultCleanupInterval     = 1 * time.Minute // between removals of expired keys
+	DefaultSnapshotInterval    = 5 * time.Minute // between snapshots
+	DefaultCompactionThreshold = 1000            // deletes and overwrites before a snapshot is taken early
+)
+
+// EvictionPolicy says which keys go when the store is full.
+type EvictionPolicy int
+
+// Policies of eviction. LRU and LFU look at a sample of keys for each victim
+// and take the best of it (see ShardedMap.Victims).
+const (
+	EvictionNone   EvictionPolicy = iota // none: writes fail with ErrStoreFull
+	EvictionLRU                          // the least recently used
+	EvictionLFU                          // the least frequently used
+	EvictionRandom                       // any
+	EvictionTTL                          // the one with the nearest deadline; any where none has one
+)
+
+// String returns the policy's name.
+func (p EvictionPolicy) String() string {
+	switch p {
+	case EvictionNone:
+		return "none"
+	case EvictionLRU:
+		return "lru"
+	case EvictionLFU:
+		return "lfu"
+	case EvictionRandom:
+		return "random"
+	case EvictionTTL:
+		return "ttl"
+	default:
+		return "unknown"
+	}
+}
+
+// PersistenceMode says what a store writes to its data directory.
+type PersistenceMode int
+
+// Modes of persistence.
+const (
+	persistenceUnset    PersistenceMode = iota // Full with a data directory, else None
+	PersistenceNone                            // nothing
+	PersistenceWAL                             // the log; it is shortened only by Compact and Snapshot
+	PersistenceSnapshot                        // snapshots alone: a crash loses what came after the last one
+	PersistenceFull                            // the log, and snapshots that shorten it
+)
+
+// String returns the mode's name.
+func (m PersistenceMode) String() string {
+	switch m {
+	case persistenceUnset:
+		return "unset"
+	case PersistenceNone:
+		return "none"
+	case PersistenceWAL:
+		return "wal"
+	case PersistenceSnapshot:
+		return "snapshot"
+	case PersistenceFull:
+		return "full"
+	default:
+		return "unknown"
+	}
+}
+
+func (m PersistenceMode) hasLog() bool       { return m == PersistenceWAL || m == PersistenceFull }
+func (m PersistenceMode) hasSnapshots() bool { return m == PersistenceSnapshot || m == PersistenceFull }
+
+// Options configure a Store. New starts from DefaultOptions, applies each
+// Option and refuses what Validate refuses.
+type Options struct {
+	// Storage limits. MaxBytes bounds keys and values together; 0 is no bound.
+	MaxKeySize   int
+	MaxValueSize int
+	MaxEntries   int
+	MaxBytes     int64
+	ShardCount   int // rounded up to a power of two
+
+	// Eviction
+	EvictionPolicy EvictionPolicy
+
+	// Persistence. A DataDir without a mode means PersistenceFull.
+	PersistenceMode     PersistenceMode
+	DataDir             string
+	SyncWrites          bool          // sync before a write returns, rather than every SyncInterval
+	SyncInterval        time.Duration // without SyncWrites
+	SnapshotInterval    time.Duration
+	CompactionThreshold int
+	FS                  wal.FS // nil is the operating system's; for tests
+
+	// Expiry
+	CleanupInterval time.Duration
+
+	// Callbacks run outside of all locks, on the goroutine of the write that
+	// evicted, or on the store's own. They may use the store.
+	OnEvict  func(key string, value []byte)
+	OnExpire func(key string, value []byte)
+	OnError  func(err error) // failures of background work
+
+	// Logger receives what operators should know; nil discards it.
+	Logger *slog.Logger
+	// Clock returns the time that deadlines are measured by; nil is time.Now. For tests.
+	Clock func() time.Time
+}
+
+// DefaultOptions returns the options that New starts from.
+func DefaultOptions() *Options {
+	return &Options{
+		MaxKeySize:          DefaultMaxKeySize,
+		MaxValueSize:        DefaultMaxValueSize,
+		MaxEntries:          DefaultMaxEntries,
+		ShardCount:          DefaultShards,
+		SyncInterval:        DefaultSyncInterval,
+		SnapshotInterval:    DefaultSnapshotInterval,
+		CompactionThreshold: DefaultCompactionThreshold,
+		CleanupInterval:     DefaultCleanupInterval,
+	}
+}
+
+// Option changes Options.
+type Option func(*Options)
+
+// Apply applies opts in order.
+func (o *Options) Apply(opts ...Option) {
+	for _, opt := range opts {
+		opt(o)
+	}
+}
+
+// Limits of what may be configured.
+const (
+	maxKeySizeLimit   = 64 << 10
+	maxValueSizeLimit = 64 << 20
+)
+
+// Validate returns a *ValidationError for the first field that is wrong.
+func (o *Options) Validate() error {
+	for _, f := range []struct {
+		field     string
+		value     int64
+		min, max  int64
+		condition bool
+	}{
+		{"MaxKeySize", int64(o.MaxKeySize), 1, maxKeySizeLimit, true},
+		{"MaxValueSize", int64(o.MaxValueSize), 1, maxValueSizeLimit, true},
+		{"MaxEntries", int64(o.MaxEntries), 1, 1 << 40, true},
+		{"MaxBytes", o.MaxBytes, 0, 1 << 50, true},
+		{"ShardCount", int64(o.ShardCount), 1, MaxShards, true},
+		{"SyncInterval", int64(o.SyncInterval), 1, int64(time.Hour), !o.SyncWrites},
+		{"SnapshotInterval", int64(o.SnapshotInterval), 1, 1 << 62, true},
+		{"CompactionThreshold", int64(o.CompactionThreshold), 1, 1 << 40, true},
+		{"CleanupInterval", int64(o.CleanupInterval), 1, 1 << 62, true},
+	} {
+		if f.condition && (f.value < f.min || f.value > f.max) {
+			return NewValidationError(f.field, fmt.Sprintf("must be between %d and %d, is %d", f.min, f.max, f.value))
+		}
+	}
+	if o.EvictionPolicy < EvictionNone || o.EvictionPolicy > EvictionTTL {
+		return NewValidationError("EvictionPolicy", fmt.Sprintf("%d is unknown", int(o.EvictionPolicy)))
+	}
+	if o.PersistenceMode < persistenceUnset || o.PersistenceMode > PersistenceFull {
+		return NewValidationError("PersistenceMode", fmt.Sprintf("%d is unknown", int(o.PersistenceMode)))
+	}
+	if o.DataDir == "" && o.PersistenceMode > PersistenceNone {
+		return NewValidationError("DataDir", fmt.Sprintf("must be set for persistence mode %s", o.PersistenceMode))
+	}
+	if o.DataDir != "" && o.PersistenceMode == PersistenceNone {
+		return NewValidationError("PersistenceMode", "none leaves the DataDir that is set unused")
+	}
+	return nil
+}
+
+// WithMaxKeySize bounds a key's length in bytes.
+func WithMaxKeySize(size int) Option { return func(o *Options) { o.MaxKeySize = size } }
+
+// WithMaxValueSize bounds a value's length in bytes.
+func WithMaxValueSize(size int) Option { return func(o *Options) { o.MaxValueSize = size } }
+
+// WithMaxEntries bounds the number of keys.
+func WithMaxEntries(n int) Option { return func(o *Options) { o.MaxEntries = n } }
+
+// WithMaxBytes bounds the bytes of all keys and values together; 0 is no bound.
+func WithMaxBytes(n int64) Option { return func(o *Options) { o.MaxBytes = n } }
+
+// WithShardCount sets the number of shards, rounded up to a power of two.
+func WithShardCount(n int) Option { return func(o *Options) { o.ShardCount = n } }
+
+// WithEvictionPolicy sets which keys go when the store is full.
+func WithEvictionPolicy(p EvictionPolicy) Option { return func(o *Options) { o.EvictionPolicy = p } }
+
+// WithPersistenceMode sets what is written to the data directory.
+func WithPersistenceMode(m PersistenceMode) Option { return func(o *Options) { o.PersistenceMode = m } }
+
+// WithDataDir sets the data directory, which is made if it is missing.
+func WithDataDir(dir string) Option { return func(o *Options) { o.DataDir = dir } }
+
+// WithSyncWrites makes each write sync before it returns; concurrent ones share a sync.
+func WithSyncWrites(sync bool) Option { return func(o *Options) { o.SyncWrites = sync } }
+
+// WithSyncInterval sets how often the log is synced without WithSyncWrites.
+func WithSyncInterval(d time.Duration) Option { return func(o *Options) { o.SyncInterval = d } }
+
+// WithSnapshotInterval sets how often a snapshot is taken.
+func WithSnapshotInterval(d time.Duration) Option { return func(o *Options) { o.SnapshotInterval = d } }
+
+// WithCompactionThreshold sets after how many deletes and overwrites a snapshot is taken early.
+func WithCompactionThreshold(n int) Option { return func(o *Options) { o.CompactionThreshold = n } }
+
+// WithCleanupInterval sets how often expired keys are removed.
+func WithCleanupInterval(d time.Duration) Option { return func(o *Options) { o.CleanupInterval = d } }
+
+// WithOnEvict sets a function that is told of each key that was evicted.
+func WithOnEvict(f func(key string, value []byte)) Option { return func(o *Options) { o.OnEvict = f } }
+
+// WithOnExpire sets a function that is told of each key that expired, once.
+func WithOnExpire(f func(key string, value []byte)) Option {
+	return func(o *Options) { o.OnExpire = f }
+}
+
+// WithOnError sets a function that is told of failures of background work.
+func WithOnError(f func(err error)) Option { return func(o *Options) { o.OnError = f } }
+
+// WithLogger sets the logger.
+func WithLogger(l *slog.Logger) Option { return func(o *Options) { o.Logger = l } }
+
+// WithFS sets the filesystem; for tests.
+func WithFS(files wal.FS) Option { return func(o *Options) { o.FS = files } }
+
+// WithClock sets the clock that deadlines are measured by; for tests.
+func WithClock(now func() time.Time) Option { return func(o *Options) { o.Clock = now } }

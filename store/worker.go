@@ -1,0 +1,105 @@
+package store
+
+import (
+	"errors"
+	"time"
+)
+
+// maxExpirePerWrite bounds how many keys one write removes because they expired.
+const maxExpirePerWrite = 1000
+
+// startWorkers starts what the options ask for besides the committer.
+func (s *Store) startWorkers() {
+	s.every(s.opts.CleanupInterval, s.expiredSeen, s.removeExpired)
+	if s.log != nil && !s.opts.SyncWrites {
+		s.every(s.opts.SyncInterval, nil, func() {
+			if err := s.log.Sync(); err != nil && s.failure() == nil {
+				_ = s.fail(err) // reported there
+			}
+		})
+	}
+	if s.opts.PersistenceMode.hasSnapshots() {
+		s.every(s.opts.SnapshotInterval, s.compaction, func() {
+			if err := s.Snapshot(); err != nil && !errors.Is(err, ErrStoreClosed) {
+				s.report(err)
+			}
+		})
+	}
+}
+
+// every runs work at each interval, and when early is sent to, until Close.
+func (s *Store) every(interval time.Duration, early <-chan struct{}, work func()) {
+	s.workers.Go(func() {
+		tick := time.NewTicker(interval)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+			case <-early:
+			case <-s.stop:
+				return
+			}
+			work()
+		}
+	})
+}
+
+// nudge fills a channel of one slot.
+func nudge(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// removeExpired removes all keys past their deadline. It costs by their number.
+func (s *Store) removeExpired() {
+	for more := true; more; {
+		err := s.submit(func(p *plan) error {
+			more = p.expireDue(maxExpirePerWrite)
+			return nil
+		})
+		if err != nil {
+			return // closed, or failed and reported
+		}
+	}
+}
+
+// noteGarbage counts changes that left something behind in the log. When there
+// is more of that than there are keys, and more than the threshold, a snapshot
+// is worth its while: it costs by the number of keys.
+func (s *Store) noteGarbage(changes []Change) {
+	for _, c := range changes {
+		if c.Delete || c.Item.Version > 1 {
+			s.garbage.Add(1)
+		}
+	}
+	if s.garbage.Load() >= int64(max(s.opts.CompactionThreshold, s.entries)) {
+		nudge(s.compaction)
+	}
+}
+
+// background runs a callback on a goroutine that Close waits for.
+func (s *Store) background(f func()) { s.callbacks.Go(f) }
+
+// Close stops the store and waits until all of it has ended. Writes that are
+// not decided yet get ErrStoreClosed. With snapshots it saves a last one, else
+// it syncs the log. It is idempotent; later calls return what the first did. No
+// callback may call it.
+func (s *Store) Close() error {
+	s.closeOnce.Do(func() { s.closeErr = s.close() })
+	return s.closeErr
+}
+
+func (s *Store) close() error {
+	close(s.stop)
+	<-s.committed // nothing changes any more
+	s.workers.Wait()
+	var err error
+	if s.opts.PersistenceMode.hasSnapshots() && s.failure() == nil {
+		err = s.save(frozen{view: s.data.View(), sequence: s.sequence, clock: s.now()})
+	}
+	err = errors.Join(err, s.closeData())
+	s.callbacks.Wait()
+	return err
+}
