@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -442,36 +443,38 @@ func TestStore_Reopen(t *testing.T) {
 	}
 }
 
-// TestStore_GroupCommit shows that writers who wait share a sync.
+// TestStore_GroupCommit shows that writers who wait share a sync: those that
+// come while one is under way need one more, all together.
 func TestStore_GroupCommit(t *testing.T) {
-	files := crashfs.New()
-	s := mustNew(t, persistent(files, true)...)
-	mustSet(t, s, "first", "v")
-	gate := make(chan struct{})
-	entered := make(chan struct{}, 100)
-	files.SetHook(func(op crashfs.Op, name string) error {
-		if op == crashfs.OpSync && strings.Contains(name, "wal-") {
-			entered <- struct{}{}
-			<-gate
+	synctest.Test(t, func(t *testing.T) {
+		files := crashfs.New()
+		s := mustNew(t, persistent(files, true)...)
+		mustSet(t, s, "first", "v")
+		gate := make(chan struct{})
+		files.SetHook(func(op crashfs.Op, name string) error {
+			if op == crashfs.OpSync && strings.Contains(name, "wal-") {
+				<-gate
+			}
+			return nil
+		})
+		before := s.Metrics().WALSyncs
+		var wg sync.WaitGroup
+		for i := range 64 {
+			wg.Go(func() { mustSet(t, s, fmt.Sprintf("k%d", i), "v") })
+			if i == 0 {
+				synctest.Wait() // its sync is under way; the others gather meanwhile
+			}
 		}
-		return nil
+		synctest.Wait()
+		close(gate)
+		wg.Wait()
+		if syncs := s.Metrics().WALSyncs - before; syncs != 2 {
+			t.Errorf("64 writes took %d syncs, want 2", syncs)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
 	})
-	before := s.Metrics().WALSyncs
-	var wg sync.WaitGroup
-	write := func(i int) {
-		wg.Go(func() { mustSet(t, s, fmt.Sprintf("k%d", i), "v") })
-	}
-	write(0)
-	<-entered // its sync is under way; the others gather meanwhile
-	for i := range 63 {
-		write(i + 1)
-	}
-	close(gate)
-	wg.Wait()
-	files.SetHook(nil)
-	if syncs := s.Metrics().WALSyncs - before; syncs > 32 {
-		t.Errorf("64 writes took %d syncs", syncs)
-	}
 }
 
 // TestStore_PowerLoss crashes a synced store at every operation of its
