@@ -1,0 +1,72 @@
+// Package storeprom shows an embedded store's figures to Prometheus.
+//
+// It is apart from package store so that using a store needs no metrics
+// library. A Collector takes the figures anew at every scrape and keeps
+// nothing; it registers nothing by itself.
+package storeprom
+
+import (
+	"github.com/kvorum/kvorum/store"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Source is what a Collector needs of a store; *store.Store has it. Metrics
+// must be safe for concurrent use.
+type Source interface {
+	Metrics() store.Metrics
+}
+
+// figure is one metric: its description and how it is read.
+type figure struct {
+	desc *prometheus.Desc
+	kind prometheus.ValueType
+	read func(*store.Metrics) float64
+}
+
+// Collector is a prometheus.Collector of one store. It is safe for concurrent use.
+type Collector struct {
+	source  Source
+	figures []figure
+}
+
+// New returns a Collector of source's figures. Labels tell stores of one
+// process apart; they may be nil.
+func New(source Source, labels prometheus.Labels) *Collector {
+	c := &Collector{source: source}
+	add := func(name, help string, kind prometheus.ValueType, read func(*store.Metrics) float64) {
+		c.figures = append(c.figures, figure{prometheus.NewDesc("kvorum_store_"+name, help, nil, labels), kind, read})
+	}
+	gauge, counter := prometheus.GaugeValue, prometheus.CounterValue
+	add("entries", "Keys in the store.", gauge, func(m *store.Metrics) float64 { return float64(m.Entries) })
+	add("bytes", "Bytes of keys and values.", gauge, func(m *store.Metrics) float64 { return float64(m.Bytes) })
+	add("sets_total", "Keys set.", counter, func(m *store.Metrics) float64 { return float64(m.Sets) })
+	add("gets_total", "Reads.", counter, func(m *store.Metrics) float64 { return float64(m.Gets) })
+	add("hits_total", "Reads that found their key.", counter, func(m *store.Metrics) float64 { return float64(m.Hits) })
+	add("misses_total", "Reads that did not find their key.", counter, func(m *store.Metrics) float64 { return float64(m.Misses) })
+	add("deletes_total", "Keys deleted.", counter, func(m *store.Metrics) float64 { return float64(m.Deletes) })
+	add("evictions_total", "Keys evicted.", counter, func(m *store.Metrics) float64 { return float64(m.Evictions) })
+	add("expirations_total", "Keys that expired.", counter, func(m *store.Metrics) float64 { return float64(m.Expirations) })
+	add("writes_total", "Calls that change something, failed ones included.", counter, func(m *store.Metrics) float64 { return float64(m.Writes) })
+	add("write_seconds_total", "Time from call to return of writes.", counter, func(m *store.Metrics) float64 { return m.WriteTime.Seconds() })
+	add("wal_bytes", "Bytes that the log's files take.", gauge, func(m *store.Metrics) float64 { return float64(m.WALBytes) })
+	add("wal_appends_total", "Writes of the log.", counter, func(m *store.Metrics) float64 { return float64(m.WALAppends) })
+	add("wal_syncs_total", "Syncs of the log.", counter, func(m *store.Metrics) float64 { return float64(m.WALSyncs) })
+	add("wal_sync_seconds_total", "Time spent in syncs of the log.", counter, func(m *store.Metrics) float64 { return m.SyncTime.Seconds() })
+	add("snapshots_total", "Snapshots taken.", counter, func(m *store.Metrics) float64 { return float64(m.Snapshots) })
+	return c
+}
+
+// Describe implements prometheus.Collector.
+func (c *Collector) Describe(out chan<- *prometheus.Desc) {
+	for _, f := range c.figures {
+		out <- f.desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *Collector) Collect(out chan<- prometheus.Metric) {
+	metrics := c.source.Metrics()
+	for _, f := range c.figures {
+		out <- prometheus.MustNewConstMetric(f.desc, f.kind, f.read(&metrics))
+	}
+}
