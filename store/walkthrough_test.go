@@ -130,7 +130,13 @@ func TestWalkthrough_4_Shards(t *testing.T) {
 	if !existed || string(old.Value) != "a" || m.Size() != 8 || m.Len() != 1 {
 		t.Errorf("got %+v, %t, %d bytes, %d keys", old, existed, m.Size(), m.Len())
 	}
-	var _ *store.Shard = m.Shards()[0]
+	sum := 0
+	for _, shard := range m.Shards() {
+		sum += shard.Len()
+	}
+	if sum != m.Len() {
+		t.Errorf("shards hold %d keys, the map %d", sum, m.Len())
+	}
 }
 
 func TestWalkthrough_5_WAL(t *testing.T) {
