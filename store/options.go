@@ -103,6 +103,7 @@ type Options struct {
 	SyncInterval        time.Duration // without SyncWrites
 	SnapshotInterval    time.Duration
 	CompactionThreshold int
+	MaxSegmentSize      int64  // bytes of a segment of the log; a write that does not fit gets one of its own
 	FS                  wal.FS // nil is the operating system's; for tests
 
 	// Expiry
@@ -130,6 +131,7 @@ func DefaultOptions() *Options {
 		SyncInterval:        DefaultSyncInterval,
 		SnapshotInterval:    DefaultSnapshotInterval,
 		CompactionThreshold: DefaultCompactionThreshold,
+		MaxSegmentSize:      wal.DefaultMaxSegmentSize,
 		CleanupInterval:     DefaultCleanupInterval,
 	}
 }
@@ -166,6 +168,7 @@ func (o *Options) Validate() error {
 		{"SyncInterval", int64(o.SyncInterval), 1, int64(time.Hour), !o.SyncWrites},
 		{"SnapshotInterval", int64(o.SnapshotInterval), 1, 1 << 62, true},
 		{"CompactionThreshold", int64(o.CompactionThreshold), 1, 1 << 40, true},
+		{"MaxSegmentSize", o.MaxSegmentSize, 4 << 10, 1 << 30, true},
 		{"CleanupInterval", int64(o.CleanupInterval), 1, 1 << 62, true},
 	} {
 		if f.condition && (f.value < f.min || f.value > f.max) {
@@ -222,6 +225,9 @@ func WithSnapshotInterval(d time.Duration) Option { return func(o *Options) { o.
 
 // WithCompactionThreshold sets after how many deletes and overwrites a snapshot is taken early.
 func WithCompactionThreshold(n int) Option { return func(o *Options) { o.CompactionThreshold = n } }
+
+// WithMaxSegmentSize sets the size in bytes at which the log starts a new segment.
+func WithMaxSegmentSize(n int64) Option { return func(o *Options) { o.MaxSegmentSize = n } }
 
 // WithCleanupInterval sets how often expired keys are removed.
 func WithCleanupInterval(d time.Duration) Option { return func(o *Options) { o.CleanupInterval = d } }

@@ -109,7 +109,7 @@ func (s *Store) openLog() error {
 	}
 	var err error
 	s.log, err = wal.Open(dir, wal.Options{
-		FS: o.FS, NoSync: !o.SyncWrites, CacheBytes: 1, Logger: o.Logger, Owner: wal.Owner{Node: "store"},
+		FS: o.FS, NoSync: !o.SyncWrites, CacheBytes: 1, MaxSegmentSize: o.MaxSegmentSize, Logger: o.Logger, Owner: wal.Owner{Node: "store"},
 	})
 	if err != nil {
 		return err

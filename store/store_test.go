@@ -154,6 +154,7 @@ func TestOptions_Invalid(t *testing.T) {
 		"SyncInterval":        store.WithSyncInterval(0),
 		"SnapshotInterval":    store.WithSnapshotInterval(-time.Second),
 		"CleanupInterval":     store.WithCleanupInterval(0),
+		"MaxSegmentSize":      store.WithMaxSegmentSize(1),
 		"CompactionThreshold": store.WithCompactionThreshold(0),
 		"EvictionPolicy":      store.WithEvictionPolicy(42),
 		"PersistenceMode":     store.WithPersistenceMode(42),
@@ -394,7 +395,7 @@ func TestStore_BatchIsolated(t *testing.T) {
 func persistent(files wal.FS, synced bool) []store.Option {
 	return []store.Option{
 		store.WithDataDir("data"), store.WithFS(files), store.WithSyncWrites(synced),
-		store.WithSyncInterval(time.Hour), store.WithSnapshotInterval(time.Hour),
+		store.WithSyncInterval(time.Hour), store.WithSnapshotInterval(time.Hour), store.WithMaxSegmentSize(4 << 10),
 	}
 }
 
