@@ -95,7 +95,7 @@ Run "kvorum demo" for a cluster to try, "kvorum server" for one node.`,
 	})
 	root.AddCommand(
 		newServerCommand(), newDemoCommand(),
-		newPutCommand(), newGetCommand(), newDelCommand(), newListCommand(),
+		newPutCommand(), newGetCommand(), newDelCommand(), newListCommand(), newCheckCommand(),
 		newStatusCommand(), newMembersCommand(), newJoinCommand(), newLeaveCommand(),
 		newImportCommand(), newExportCommand(), newVersionCommand(),
 	)

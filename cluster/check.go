@@ -1,0 +1,90 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+	"strings"
+
+	"github.com/kvorum/kvorum/internal/dirlock"
+	"github.com/kvorum/kvorum/wal"
+)
+
+// Report is what Check found in a node's data directory.
+type Report struct {
+	Name, Incarnation, Cluster string
+	Snapshots                  []SnapshotReport
+	Log                        wal.Report
+	Stable                     bool // the file of term and vote is there, and whole
+}
+
+// SnapshotReport is what Check found in one snapshot.
+type SnapshotReport struct {
+	File        string // path of its directory
+	Index, Term uint64
+	Bytes       int64 // of the state
+}
+
+// ErrNoNode is returned by Check for a directory that holds no node.
+var ErrNoNode = errors.New("directory holds no node")
+
+// Check reads the data directory of a node that is not running and checks its
+// identity, snapshots, log, and term and vote, without changing anything but
+// its LOCK. With an error the report holds what was good before it; errors are
+// those of Open.
+func Check(dir string) (report Report, err error) {
+	lock, err := dirlock.Acquire(dir)
+	if err != nil {
+		return Report{}, err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	files := wal.OS()
+	ident, found, err := loadIdentity(files, dir)
+	if err != nil {
+		return Report{}, err
+	}
+	if !found {
+		return Report{}, fmt.Errorf("%w: %s", ErrNoNode, dir)
+	}
+	report = Report{Name: ident.Name, Incarnation: ident.Incarnation, Cluster: ident.Cluster}
+	if report.Snapshots, err = checkSnapshots(files, filepath.Join(dir, snapshotsDir)); err != nil {
+		return report, fmt.Errorf("check snapshots: %w", err)
+	}
+	if report.Log, err = wal.Check(files, filepath.Join(dir, walDir)); err != nil {
+		return report, err
+	}
+	path := filepath.Join(dir, stableDir, "raft.db")
+	err = checkBoltMetas(path)
+	report.Stable = err == nil
+	return report, err
+}
+
+// checkSnapshots verifies every finished snapshot below dir.
+func checkSnapshots(files wal.FS, dir string) ([]SnapshotReport, error) {
+	entries, err := files.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	s := &snapshotStore{fs: files, dir: dir, log: slog.New(slog.DiscardHandler)}
+	var found []SnapshotReport
+	for _, entry := range entries {
+		name, ok := parseSnapshotName(entry)
+		if !ok || strings.HasSuffix(entry, unfinishedSuffix) {
+			continue
+		}
+		meta, err := s.load(name)
+		if err == nil {
+			err = s.verify(meta)
+		}
+		if err != nil {
+			return found, err
+		}
+		found = append(found, SnapshotReport{File: filepath.Join(dir, entry), Index: meta.Index, Term: meta.Term, Bytes: meta.Size})
+	}
+	return found, nil
+}

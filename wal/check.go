@@ -1,0 +1,90 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+)
+
+// Report is what Check found in a log's directory.
+type Report struct {
+	Owner    Owner
+	First    uint64 // index of the first record; 0 where there is none
+	Last     uint64 // index of the last record; 0 where there is none
+	Segments []SegmentReport
+	// TornBytes is the length of what the next Open cuts off the last segment: a
+	// write that was never finished.
+	TornBytes int64
+}
+
+// SegmentReport is what Check found in one segment.
+type SegmentReport struct {
+	File    string // path
+	First   uint64 // index of its first record
+	Records int
+	Bytes   int64 // of header and frames
+	Sealed  bool
+}
+
+// Check reads a log that nobody has open and checks every record, as Open does,
+// without changing anything. With an error the report holds what was good
+// before it: a *CorruptionError, a *VersionError, fs.ErrNotExist where there is
+// no log, or one of reading. fsys may be nil for the operating system's.
+func Check(fsys FS, dir string) (Report, error) {
+	opts, err := Options{FS: fsys}.withDefaults()
+	if err != nil {
+		return Report{}, err
+	}
+	r := &recovery{dir: dir, opts: opts}
+	err = r.inspect()
+	report := r.report()
+	for _, s := range r.segs {
+		err = errors.Join(err, s.file.Close())
+	}
+	if err != nil {
+		return report, fmt.Errorf("check log %s: %w", dir, err)
+	}
+	return report, nil
+}
+
+// inspect reads everything under the manifest's own owner.
+func (r *recovery) inspect() error {
+	names, err := r.opts.FS.ReadDir(r.dir)
+	if err != nil {
+		return err
+	}
+	r.man, err = readManifest(r.opts.FS, r.dir)
+	missing := errors.Is(err, fs.ErrNotExist)
+	if err != nil && !missing {
+		return err
+	}
+	r.opts.Owner = r.man.owner
+	if err := r.findStrays(names); err != nil {
+		return err
+	}
+	if missing && len(r.strays) > 0 {
+		return &CorruptionError{File: filepath.Join(r.dir, manifestName), Reason: "manifest is missing, but there are segments"}
+	}
+	if missing {
+		return fmt.Errorf("no log: %w", fs.ErrNotExist)
+	}
+	return r.check()
+}
+
+// report sums up what was read so far.
+func (r *recovery) report() Report {
+	report := Report{Owner: r.man.owner}
+	for _, s := range r.segs {
+		report.Segments = append(report.Segments, SegmentReport{
+			File: s.path, First: s.first, Records: len(s.offsets), Bytes: s.end, Sealed: s.sealed,
+		})
+		if len(s.offsets) > 0 {
+			report.First, report.Last = max(r.man.first, r.segs[0].first), s.next()-1
+		}
+	}
+	if r.cut != nil {
+		report.TornBytes = r.cut.dropped
+	}
+	return report
+}
