@@ -208,8 +208,12 @@ func (s *Store) Compact() error { return s.Snapshot() }
 
 // save makes f durable.
 func (s *Store) save(f frozen) error {
-	s.saving <- struct{}{}
-	defer func() { <-s.saving }()
+	select {
+	case s.saving <- struct{}{}:
+		defer func() { <-s.saving }()
+	case <-s.sealed:
+		return ErrStoreClosed
+	}
 	if f.sequence == s.saved {
 		return nil
 	}

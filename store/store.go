@@ -31,6 +31,7 @@ type Store struct {
 	freeze    chan chan frozen
 	stop      chan struct{} // closed when Close begins
 	committed chan struct{} // closed when the committer has ended
+	sealed    chan struct{} // closed when no snapshot may begin any more
 	workers   sync.WaitGroup
 	callbacks sync.WaitGroup // of background
 
@@ -81,7 +82,7 @@ func New(opts ...Option) (*Store, error) {
 	s := &Store{
 		opts: o, data: NewShardedMap(o.ShardCount),
 		writes: make(chan *write, maxWaiting), freeze: make(chan chan frozen),
-		stop: make(chan struct{}), committed: make(chan struct{}), saving: make(chan struct{}, 1),
+		stop: make(chan struct{}), committed: make(chan struct{}), sealed: make(chan struct{}), saving: make(chan struct{}, 1),
 		compaction: make(chan struct{}, 1), expiredSeen: make(chan struct{}, 1),
 	}
 	if o.PersistenceMode != PersistenceNone {

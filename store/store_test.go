@@ -616,6 +616,48 @@ func TestStore_Damaged(t *testing.T) {
 	}
 }
 
+// TestStore_CloseWhileSaving shows that a Close waits for a Snapshot that is
+// under way, and that one which comes too late is told so.
+func TestStore_CloseWhileSaving(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		files := crashfs.New()
+		told := make(chan error, 10)
+		s := mustNew(t, append(persistent(files, false), store.WithPersistenceMode(store.PersistenceWAL),
+			store.WithOnError(func(err error) { told <- err }))...)
+		mustSet(t, s, "k", "v")
+		gate := make(chan struct{})
+		files.SetHook(func(op crashfs.Op, name string) error {
+			if op == crashfs.OpSync && strings.HasSuffix(name, ".tmp") {
+				<-gate
+			}
+			return nil
+		})
+		saved, closed := make(chan error, 1), make(chan error, 1)
+		go func() { saved <- s.Snapshot() }()
+		synctest.Wait()
+		go func() { closed <- s.Close() }()
+		synctest.Wait()
+		select {
+		case err := <-closed:
+			t.Errorf("Close did not wait: %v", err)
+		default:
+		}
+		close(gate)
+		if err := <-saved; err != nil {
+			t.Errorf("Snapshot: %v", err)
+		}
+		if err := <-closed; err != nil {
+			t.Errorf("Close: %v", err)
+		}
+		if err := s.Snapshot(); !store.IsClosed(err) {
+			t.Errorf("Snapshot after Close: got %v", err)
+		}
+		if len(told) > 0 {
+			t.Errorf("OnError: %v", <-told)
+		}
+	})
+}
+
 // TestStore_InUse shows that two stores don't share a directory.
 func TestStore_InUse(t *testing.T) {
 	dir := t.TempDir()

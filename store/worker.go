@@ -99,6 +99,8 @@ func (s *Store) close() error {
 	if s.opts.PersistenceMode.hasSnapshots() && s.failure() == nil {
 		err = s.save(frozen{view: s.data.View(), sequence: s.sequence, clock: s.now()})
 	}
+	s.saving <- struct{}{} // a Snapshot that is under way ends first; never given back
+	close(s.sealed)
 	err = errors.Join(err, s.closeData())
 	s.callbacks.Wait()
 	return err
