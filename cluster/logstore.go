@@ -150,11 +150,8 @@ func (s *logStore) stored() (first, last uint64, some bool) {
 // of the result are shared with the log's cache and must not be modified.
 func (s *logStore) GetLog(index uint64, out *raft.Log) error {
 	b := s.boundary.Load()
-	if b.masked && index < b.index {
-		return raft.ErrLogNotFound
-	}
 	err := raft.ErrLogNotFound
-	if !b.masked || index > b.index {
+	if !b.masked || index > b.index { // what is masked is not looked at
 		err = s.read(index, out)
 	}
 	if errors.Is(err, raft.ErrLogNotFound) && index == b.index && b.answers() {

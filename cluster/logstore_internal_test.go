@@ -337,6 +337,20 @@ func TestLogStore_FirstEntryIsNeverMadeUp(t *testing.T) {
 	mustStore(t, l, entries(2, 3, 1))
 	wantEnds(t, l, 2, 3)
 	wantTerms(t, l, 1, 0, 1, 1)
+
+	// Neither is an overruled one shown in its place.
+	for last := uint64(1); last <= 2; last++ {
+		l = openTestLog(t)
+		mustStore(t, l, entries(1, last, 1))
+		l.reopen(t)
+		l.setBoundary(1, 2)
+		if last == 1 {
+			wantEnds(t, l, 0, 0)
+		} else {
+			wantEnds(t, l, 2, 2)
+		}
+		wantTerms(t, l, 1, 0)
+	}
 }
 
 // TestLogStore_Hole: the newest snapshot was lost, and the log stands on nothing.
