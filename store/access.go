@@ -16,7 +16,7 @@ const accessCountBits = 16
 const accessEpoch = 1577836800000
 
 // access returns the record's field for reads. The record's allocation is
-// aligned to 8 bytes (see fixedLen).
+// aligned to 8 bytes (see newRecord).
 func (r record) access() *atomic.Uint64 { return (*atomic.Uint64)(unsafe.Pointer(r.first)) }
 
 // touch notes a read at now, in nanoseconds since the Unix epoch. Reads that

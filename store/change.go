@@ -1,8 +1,6 @@
 package store
 
-import (
-	"slices"
-)
+import "slices"
 
 // Change is one step of Apply: Item is put, or the key of Item deleted.
 type Change struct {
@@ -10,39 +8,81 @@ type Change struct {
 	Delete bool
 }
 
+// change is a Change on its way into the map: a record that takes key's place,
+// the zero record where key is deleted.
+type change struct {
+	key    string
+	hash   uint64
+	record record
+}
+
 // Apply makes several changes, in order, as one atomic step: no View sees part
 // of it, and no two reads one after the other do. It locks every shard that has
 // one of the keys, in the order of the shards, for as long as that takes.
 func (m *ShardedMap) Apply(changes []Change) {
-	shards := make([]uint64, 0, len(changes))
-	for _, c := range changes {
-		shards = append(shards, m.shardOf(c.Item.Key))
-	}
-	locked := slices.Compact(slices.Sorted(slices.Values(shards)))
-	for _, i := range locked {
-		m.shards[i].mu.Lock()
-	}
+	steps := make([]change, len(changes))
 	for i, c := range changes {
-		if s := m.shards[shards[i]]; c.Delete {
-			s.deleteLocked(c.Item.Key)
-		} else {
-			s.setLocked(newRecord(c.Item))
+		steps[i] = change{key: c.Item.Key, hash: hashOf(c.Item.Key)}
+		if !c.Delete {
+			steps[i].record = newRecord(c.Item)
 		}
 	}
-	for _, i := range locked {
-		m.shards[i].mu.Unlock()
+	m.apply(steps)
+}
+
+// apply is Apply of changes whose records the map may keep.
+func (m *ShardedMap) apply(changes []change) {
+	if len(changes) == 1 { // readers see it as a whole without a lock
+		s := m.shardOf(changes[0].hash)
+		s.mu.Lock()
+		s.applyLocked(changes[0])
+		s.mu.Unlock()
+		return
+	}
+	numbers := make([]uint64, 0, len(changes))
+	for _, c := range changes {
+		numbers = append(numbers, c.hash&m.shardMask)
+	}
+	slices.Sort(numbers)
+	var shards []*Shard
+	for _, n := range slices.Compact(numbers) {
+		shards = append(shards, m.shards[n])
+	}
+	defer begin(shards)()
+	for _, c := range changes {
+		m.shardOf(c.hash).applyLocked(c)
+	}
+}
+
+func (s *Shard) applyLocked(c change) {
+	if c.record.first == nil {
+		s.deleteLocked(c.hash, c.key)
+	} else {
+		s.setLocked(c.hash, c.record)
 	}
 }
 
 // Clear removes all keys as one atomic step.
 func (m *ShardedMap) Clear() {
-	for _, s := range m.shards {
-		s.mu.Lock()
-	}
+	defer begin(m.shards)()
 	for _, s := range m.shards {
 		s.clearLocked()
 	}
-	for _, s := range m.shards {
-		s.mu.Unlock()
+}
+
+// begin locks shards, which are in the map's order, for a step that changes
+// several keys, and sends readers to the locks. It returns what ends the step.
+// A reader can meet a change only in a shard that the step has left; by then
+// all changes are made.
+func begin(shards []*Shard) (end func()) {
+	for _, s := range shards {
+		s.mu.Lock()
+		s.step.Add(1)
+	}
+	return func() {
+		for _, s := range shards {
+			s.step.Add(1)
+			s.mu.Unlock()
+		}
 	}
 }

@@ -14,8 +14,7 @@ const evictionSample = 16
 // LRU and LFU are approximate: of a random sample of keys the one least
 // recently, or least often, read goes; a write counts as recent use. Reads
 // count only where Touch is called.
-// The sample comes from random shards, of neighbours in the order of Go's map
-// iteration. TTL is exact: the key that expires first, and a random one where
+// TTL is exact: the key that expires first, and a random one where
 // none has a deadline. None has no victims.
 func (m *ShardedMap) Victims(policy EvictionPolicy, n int, spare func(key string) bool) []Item {
 	if policy == EvictionNone {
@@ -66,40 +65,38 @@ func lessUsed(policy EvictionPolicy, a, b record) bool {
 	return lastA < lastB
 }
 
-// sample returns up to n records that are not taken, from as many shards as it
-// takes to find them, beginning at a random one.
+// sample returns up to n records that are not taken, each of them as likely as
+// any other, and some of them perhaps more than once.
 func (m *ShardedMap) sample(taken func(string) bool, n int) []record {
-	var found []record
-	start := rand.IntN(len(m.shards))
-	perShard := max(2, n/4)
-	for i := range m.shards {
-		s := m.shards[(start+i)&int(m.shardMask)]
-		for _, r := range s.sample(nil, perShard) {
-			if !taken(r.key()) {
-				found = append(found, r)
-			}
-		}
-		if len(found) >= n {
-			break
+	found := make([]record, 0, n)
+	for tries := 8 * n; tries > 0 && len(found) < n; tries-- {
+		if r := m.shards[rand.Uint64()&m.shardMask].data.random(); r.first != nil && !taken(r.key()) {
+			found = append(found, r)
 		}
 	}
-	if len(found) > 0 {
-		return found
+	if len(found) == 0 {
+		return m.anyOf(taken)
 	}
-	return m.anyOf(taken)
+	return found
 }
 
 // anyOf looks through everything for one record that is not taken; the samples
 // found none.
-func (m *ShardedMap) anyOf(taken func(string) bool) []record {
+func (m *ShardedMap) anyOf(taken func(string) bool) (found []record) {
 	for _, s := range m.shards {
-		for _, r := range s.sample(nil, s.Len()) {
+		s.mu.Lock()
+		s.data.all(func(r record) bool {
 			if !taken(r.key()) {
-				return []record{r}
+				found = append(found, r)
 			}
+			return len(found) == 0
+		})
+		s.mu.Unlock()
+		if len(found) > 0 {
+			break
 		}
 	}
-	return nil
+	return found
 }
 
 // soonestOf returns the record that expires first of those not taken.
@@ -114,8 +111,8 @@ func (m *ShardedMap) soonestOf(taken func(string) bool) (record, bool) {
 }
 
 func (s *Shard) soonestOf(taken func(string) bool) (found record, ok bool) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.expiring.Ascend(func(r record) bool {
 		if ok = !taken(r.key()); ok {
 			found = r
@@ -128,7 +125,7 @@ func (s *Shard) soonestOf(taken func(string) bool) (found record, ok bool) {
 // Touch notes a read of key at now, in nanoseconds since the Unix epoch, for
 // the eviction policies that ask for it.
 func (m *ShardedMap) Touch(key string, now int64) {
-	if r, ok := m.getShard(key).get(key); ok {
+	if r := m.get(key); r.first != nil {
 		r.touch(now)
 	}
 }
@@ -136,7 +133,7 @@ func (m *ShardedMap) Touch(key string, now int64) {
 // Accessed returns when key was last read, in nanoseconds since the Unix epoch
 // or 0 for never, and how often, as far as Touch was told.
 func (m *ShardedMap) Accessed(key string) (last int64, count uint64) {
-	if r, ok := m.getShard(key).get(key); ok {
+	if r := m.get(key); r.first != nil {
 		return r.accessed()
 	}
 	return 0, 0

@@ -40,18 +40,25 @@ func NewShardedMap(shards int) *ShardedMap {
 
 // Get returns the Item of key and whether there is one.
 func (m *ShardedMap) Get(key string) (Item, bool) {
-	r, ok := m.getShard(key).get(key)
-	if !ok {
+	r := m.get(key)
+	if r.first == nil {
 		return Item{}, false
 	}
 	return r.item(), true
 }
 
+// get returns key's record, the zero record if there is none.
+func (m *ShardedMap) get(key string) record {
+	hash := hashOf(key)
+	return m.shardOf(hash).get(hash, key)
+}
+
 // Set puts a copy of it in the place of the Item with the same key, and returns
 // that one and whether there was one. It panics if it is larger than MaxItemSize.
 func (m *ShardedMap) Set(it Item) (old Item, existed bool) {
-	r, existed := m.getShard(it.Key).set(newRecord(it))
-	if !existed {
+	hash := hashOf(it.Key)
+	r := m.shardOf(hash).set(hash, newRecord(it))
+	if r.first == nil {
 		return Item{}, false
 	}
 	return r.item(), true
@@ -59,8 +66,9 @@ func (m *ShardedMap) Set(it Item) (old Item, existed bool) {
 
 // Delete removes key and returns its Item and whether there was one.
 func (m *ShardedMap) Delete(key string) (old Item, existed bool) {
-	r, existed := m.getShard(key).delete(key)
-	if !existed {
+	hash := hashOf(key)
+	r := m.shardOf(hash).delete(hash, key)
+	if r.first == nil {
 		return Item{}, false
 	}
 	return r.item(), true
@@ -92,13 +100,13 @@ func (m *ShardedMap) Shards() []*Shard { return m.shards }
 // as long as cloning all of them takes, which depends on their number alone.
 func (m *ShardedMap) View() *View {
 	v := &View{trees: make([]*btree.BTreeG[record], len(m.shards))}
-	// Nothing else ever holds two of these locks, so taking all can't deadlock.
+	// Whoever takes several of these locks does so in this order.
 	for _, s := range m.shards {
 		s.mu.Lock()
 	}
 	for i, s := range m.shards {
 		v.trees[i] = s.cloneLocked()
-		v.length += len(s.data)
+		v.length += s.data.count
 		v.size += s.size
 	}
 	for _, s := range m.shards {
@@ -107,18 +115,16 @@ func (m *ShardedMap) View() *View {
 	return v
 }
 
-func (m *ShardedMap) getShard(key string) *Shard { return m.shards[m.shardOf(key)] }
+// shardOf returns the shard that the keys with this hash belong to.
+func (m *ShardedMap) shardOf(hash uint64) *Shard { return m.shards[hash&m.shardMask] }
 
-// shardOf returns the number of the shard that key belongs to.
-func (m *ShardedMap) shardOf(key string) uint64 { return fnvHash(key) & m.shardMask }
-
-// fnvHash is the 64-bit FNV-1a hash. It is hash/fnv's, without its allocation.
-func fnvHash(key string) uint64 {
-	const offset, prime = 14695981039346656037, 1099511628211
-	h := uint64(offset)
-	for i := range len(key) {
-		h ^= uint64(key[i])
-		h *= prime
+// reserve makes room for n keys, so that filling an empty map moves nothing.
+func (m *ShardedMap) reserve(n int) {
+	for _, s := range m.shards {
+		s.mu.Lock()
+		if s.data.count == 0 {
+			s.data.init(n / len(m.shards))
+		}
+		s.mu.Unlock()
 	}
-	return h
 }

@@ -1,20 +1,29 @@
 package store
 
 import (
+	"fmt"
 	"hash/fnv"
+	"sync"
 	"testing"
 )
 
-func TestFNVHash(t *testing.T) {
-	for _, key := range []string{"", "a", "user:1", "\x00\xff", "a longer key with more than a few bytes"} {
-		h := fnv.New64a()
-		h.Write([]byte(key))
-		if got, want := fnvHash(key), h.Sum64(); got != want {
-			t.Errorf("fnvHash(%q): got %x, want %x", key, got, want)
-		}
-	}
-	if n := testing.AllocsPerRun(100, func() { _ = fnvHash("user:1") }); n != 0 {
-		t.Errorf("fnvHash allocates %v times, want 0", n)
+// BenchmarkHash compares the map's hash with the FNV-1a that small maps are
+// often given, on keys of 16 and of 64 bytes.
+func BenchmarkHash(b *testing.B) {
+	for _, key := range []string{"key-000000001234", fmt.Sprintf("%064d", 1)} {
+		b.Run(fmt.Sprintf("runtime/len=%d", len(key)), func(b *testing.B) {
+			for b.Loop() {
+				hashOf(key)
+			}
+		})
+		b.Run(fmt.Sprintf("fnv-1a/len=%d", len(key)), func(b *testing.B) {
+			bytes, h := []byte(key), fnv.New64a()
+			for b.Loop() {
+				h.Reset()
+				h.Write(bytes)
+				h.Sum64()
+			}
+		})
 	}
 }
 
@@ -37,5 +46,44 @@ func TestShard_Accounting(t *testing.T) {
 	}
 	if n != m.Len() || size != m.Size() {
 		t.Errorf("shards add up to %d keys of %d bytes, map has %d of %d", n, size, m.Len(), m.Size())
+	}
+}
+
+// Two keys that a step always changes together, in different shards, are never
+// seen apart by reads one after the other.
+func TestShardedMap_ApplyIsOneStep(t *testing.T) {
+	m := NewShardedMap(16)
+	keys := []string{"a", "b", "c", "d"}
+	step := func(version uint64) {
+		changes := make([]Change, len(keys))
+		for i, k := range keys {
+			changes[i].Item = Item{Key: k, Version: version}
+		}
+		m.Apply(changes)
+	}
+	step(1)
+	done := make(chan struct{})
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		for version := uint64(2); ; version++ {
+			select {
+			case <-done:
+				return
+			default:
+				step(version)
+			}
+		}
+	})
+	defer writer.Wait()
+	defer close(done)
+	for range 20_000 {
+		var last uint64
+		for _, k := range keys {
+			it, ok := m.Get(k)
+			if !ok || it.Version < last {
+				t.Fatalf("%s: got version %d (%v) after %d was seen", k, it.Version, ok, last)
+			}
+			last = it.Version
+		}
 	}
 }

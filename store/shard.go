@@ -2,6 +2,7 @@ package store
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/google/btree"
 )
@@ -10,24 +11,27 @@ import (
 // the nodes which the first write after a View copies stay at about 1 KiB each.
 const indexDegree = 32
 
-// Shard is one part of a ShardedMap, with a lock of its own.
+// Shard is one part of a ShardedMap, with a lock of its own. Reads of a key
+// take no lock, except while a step that changes several keys is under way.
 type Shard struct {
-	mu sync.RWMutex // guards the fields below
+	// data may be read at any time; writers hold mu.
+	data table
+	// step is odd while a change of several keys is under way: what is in data
+	// must not be seen before all of it is.
+	step atomic.Uint64
 
-	// data and index hold the same records.
-	data  map[string]record
-	index *btree.BTreeG[record]
-	// expiring holds those of them that have a deadline, in the order in which they expire.
+	mu sync.Mutex // guards the fields below
+
+	index *btree.BTreeG[record] // of what data holds
+	// expiring holds those records that have a deadline, in the order in which they expire.
 	expiring *btree.BTreeG[record]
 	size     int64 // bytes of keys and values
 }
 
 func newShard() *Shard {
-	return &Shard{
-		data:     make(map[string]record),
-		index:    btree.NewG(indexDegree, lessRecord),
-		expiring: btree.NewG(indexDegree, lessDeadline),
-	}
+	s := &Shard{}
+	s.clearLocked()
+	return s
 }
 
 // lessDeadline orders records by their deadlines, and by their keys within one.
@@ -40,64 +44,66 @@ func lessDeadline(a, b record) bool {
 
 // Len returns the number of keys in the shard.
 func (s *Shard) Len() int {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return len(s.data)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.data.count
 }
 
 // Size returns the number of bytes that the shard's keys and values have.
 func (s *Shard) Size() int64 {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return s.size
 }
 
-func (s *Shard) get(key string) (record, bool) {
-	s.mu.RLock()
-	r, ok := s.data[key]
-	s.mu.RUnlock()
-	return r, ok
-}
-
-// set puts r in the place of the record with the same key.
-func (s *Shard) set(r record) (old record, existed bool) {
+// get returns key's record, the zero record if there is none.
+func (s *Shard) get(hash uint64, key string) record {
+	before := s.step.Load()
+	r := s.data.get(hash, key)
+	if before&1 == 0 && s.step.Load() == before {
+		return r
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.setLocked(r)
+	return s.data.get(hash, key)
 }
 
-func (s *Shard) setLocked(r record) (old record, existed bool) {
-	old, existed = s.data[r.key()]
-	if existed {
+// set puts r in the place of the record with the same key, and returns that
+// one, the zero record if there was none.
+func (s *Shard) set(hash uint64, r record) (old record) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.setLocked(hash, r)
+}
+
+func (s *Shard) setLocked(hash uint64, r record) (old record) {
+	if old = s.data.get(hash, r.key()); old.first != nil {
 		s.size -= old.dataSize()
 		s.unscheduleLocked(old)
 		r.access().Store(old.access().Load()) // not shared yet
 	}
+	s.data.set(hash, r)
 	s.index.ReplaceOrInsert(r)
-	s.data[r.key()] = r
 	s.size += r.dataSize()
 	if r.deadline() != 0 {
 		s.expiring.ReplaceOrInsert(r)
 	}
-	return old, existed
+	return old
 }
 
-func (s *Shard) delete(key string) (old record, existed bool) {
+func (s *Shard) delete(hash uint64, key string) (old record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.deleteLocked(key)
+	return s.deleteLocked(hash, key)
 }
 
-func (s *Shard) deleteLocked(key string) (old record, existed bool) {
-	old, existed = s.data[key]
-	if !existed {
-		return record{}, false
+func (s *Shard) deleteLocked(hash uint64, key string) (old record) {
+	if old = s.data.delete(hash, key); old.first != nil {
+		s.index.Delete(old)
+		s.size -= old.dataSize()
+		s.unscheduleLocked(old)
 	}
-	delete(s.data, key)
-	s.index.Delete(old)
-	s.size -= old.dataSize()
-	s.unscheduleLocked(old)
-	return old, true
+	return old
 }
 
 func (s *Shard) unscheduleLocked(r record) {
@@ -108,15 +114,17 @@ func (s *Shard) unscheduleLocked(r record) {
 
 // clearLocked removes everything.
 func (s *Shard) clearLocked() {
-	fresh := newShard()
-	s.data, s.index, s.expiring, s.size = fresh.data, fresh.index, fresh.expiring, 0
+	s.data.init(0)
+	s.index = btree.NewG(indexDegree, lessRecord)
+	s.expiring = btree.NewG(indexDegree, lessDeadline)
+	s.size = 0
 }
 
 // due returns up to max records whose deadline is at or before now, in the
 // order in which they expire.
 func (s *Shard) due(now int64, max int) []record {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	var due []record
 	s.expiring.Ascend(func(r record) bool {
 		if r.deadline() > now || len(due) == max {
@@ -130,25 +138,11 @@ func (s *Shard) due(now int64, max int) []record {
 
 // soonest returns the record that expires first.
 func (s *Shard) soonest() (record, bool) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return s.expiring.Min()
 }
 
-// sample appends up to n records to out, from a place that Go's map iteration
-// picks at random.
-func (s *Shard) sample(out []record, n int) []record {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	for _, r := range s.data {
-		if n--; n < 0 {
-			break
-		}
-		out = append(out, r)
-	}
-	return out
-}
-
-// cloneLocked returns a frozen copy of the index. The caller holds mu for
-// writing: Clone changes the tree that it copies.
+// cloneLocked returns a frozen copy of the index. The caller holds mu: Clone
+// changes the tree that it copies.
 func (s *Shard) cloneLocked() *btree.BTreeG[record] { return s.index.Clone() }
