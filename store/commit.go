@@ -1,7 +1,6 @@
 package store
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
@@ -11,238 +10,105 @@ import (
 // Bounds of what the committer takes at once, and of what waits for it.
 const (
 	maxWaiting      = 4096     // writes that wait; a further one blocks its caller
-	maxGroupWrites  = 1024     // writes of one append to the log
-	maxGroupBytes   = 4 << 20  // where such a group is full
+	maxRoundWrites  = 1024     // writes of one append to the log
+	maxRoundBytes   = 4 << 20  // of records, where a round is full
 	maxBatchBytes   = 64 << 20 // of one Batch
 	maxBatchChanges = 64 << 10
 )
 
-// decision is what a write makes of the present state of its keys.
-type decision func(p *plan) error
-
 // write is one call that changes something, on its way through the committer.
 type write struct {
 	decide decision
-	done   chan error // one slot
-	plan   plan       // set by the committer before done is sent to
+	after  func()        // called by the committer once the round is applied; may be nil
+	done   chan struct{} // one slot: the fields below are final; nil without a committer's goroutine
+	err    error
+
+	// What the committer made of it.
+	plan    plan
+	frame   wal.Frame
+	changed bool
+	end     int // of the plan's changes in the overlay
 }
 
-// plan is what a write will change. Its reads see what the writes before it in
-// the same group will change.
-type plan struct {
-	s        *Store
-	now      int64  // nanoseconds since the Unix epoch
-	sequence uint64 // of the write, if it changes something
-	before   *pending
-	own      map[string]*Item // nil Item: deleted
-	changes  []Change         // in order
-	evicted  []Item
-	expired  []Item
-	bytes    int64 // of keys and values in changes
-	clear    bool  // remove everything instead
-}
-
-// pending is what a group has decided and not yet applied.
-type pending struct {
-	items map[string]*Item // nil Item: deleted
-	count int              // keys more than in memory
-	bytes int64            // bytes more than in memory
-	clear bool             // the last write removes everything; the group ends there
-}
-
-// stored returns what there is of key before this write, expired or not; nil if nothing.
-func (p *plan) stored(key string) *Item {
-	if it, ok := p.before.items[key]; ok {
-		return it
-	}
-	if it, ok := p.s.data.Get(key); ok {
-		return &it
-	}
-	return nil
-}
-
-// raw returns what there is of key now, expired or not; nil if nothing.
-func (p *plan) raw(key string) *Item {
-	if it, ok := p.own[key]; ok {
-		return it
-	}
-	return p.stored(key)
-}
-
-// get returns the present Item of key, nil if there is none or it has expired.
-func (p *plan) get(key string) *Item {
-	if it := p.raw(key); it != nil && !it.expired(p.now) {
-		return it
-	}
-	return nil
-}
-
-// put plans a new value. A key that has expired ends here and starts anew.
-func (p *plan) put(key string, value []byte, deadline int64) {
-	next := Item{
-		Key: key, Value: value, Deadline: deadline, Created: p.now, Updated: p.now,
-		CreateRevision: p.sequence, ModRevision: p.sequence, Version: 1,
-	}
-	if old := p.raw(key); old != nil && old.expired(p.now) {
-		p.expired = append(p.expired, *old)
-	} else if old != nil {
-		next.Created, next.CreateRevision, next.Version = old.Created, old.CreateRevision, old.Version+1
-	}
-	p.change(Change{Item: next}, &next)
-}
-
-// remove plans the end of a key.
-func (p *plan) remove(key string) {
-	p.change(Change{Item: Item{Key: key}, Delete: true}, nil)
-}
-
-// expire plans the end of a key that is past its deadline.
-func (p *plan) expire(it Item) {
-	p.expired = append(p.expired, it)
-	p.remove(it.Key)
-}
-
-func (p *plan) change(c Change, it *Item) {
-	p.own[c.Item.Key] = it
-	p.changes = append(p.changes, c)
-	p.bytes += int64(len(c.Item.Key) + len(c.Item.Value))
-}
-
-// growth returns how many keys and bytes more there are after the plan than in
-// memory, the writes before it included.
-func (p *plan) growth() (count int, bytes int64) {
-	count, bytes = p.before.count, p.before.bytes
-	for key, it := range p.own {
-		if old := p.stored(key); old != nil {
-			count, bytes = count-1, bytes-int64(len(key)+len(old.Value))
-		}
-		if it != nil {
-			count, bytes = count+1, bytes+int64(len(key)+len(it.Value))
-		}
-	}
-	return count, bytes
-}
-
-// makeRoom removes keys until the plan fits the store's limits: expired ones
-// first, then victims of the policy. A plan that adds nothing needs no room.
-func (p *plan) makeRoom() error {
-	o := p.s.opts
-	for {
-		count, bytes := p.growth()
-		over := p.s.entries + count - o.MaxEntries
-		if o.MaxBytes > 0 && p.s.bytes+bytes > o.MaxBytes {
-			over = max(over, 1)
-		}
-		if over <= 0 || (count <= p.before.count && bytes <= p.before.bytes) {
-			return nil
-		}
-		if p.expireDue(over) {
-			continue
-		}
-		victims := p.s.data.Victims(o.EvictionPolicy, over, p.touches)
-		if len(victims) == 0 {
-			return ErrStoreFull
-		}
-		for _, v := range victims {
-			p.evicted = append(p.evicted, v)
-			p.remove(v.Key)
-		}
-	}
-}
-
-// expireDue plans the end of up to n keys that are past their deadline, and
-// says whether there were any.
-func (p *plan) expireDue(n int) bool {
-	found := false
-	for _, it := range p.s.data.Due(p.now, n+len(p.own)+len(p.before.items)) {
-		if !p.touches(it.Key) {
-			p.expire(it)
-			found = true
-		}
-	}
-	return found
-}
-
-// touches says whether this write, or one before it in the group, changes key.
-func (p *plan) touches(key string) bool {
-	_, own := p.own[key]
-	_, before := p.before.items[key]
-	return own || before
-}
-
-// merge adds a decided plan to what the group will change.
-func (b *pending) merge(p *plan) {
-	b.clear = p.clear
-	b.count, b.bytes = p.growth()
-	for key, it := range p.own {
-		b.items[key] = it
-	}
-}
-
-// submit hands a write to the committer and waits for its end.
+// submit hands a write to the committer, waits for its end and calls back for
+// what it removed besides its own keys.
 func (s *Store) submit(decide decision) error {
 	began := time.Now()
-	w := &write{decide: decide, done: make(chan error, 1)}
-	select {
-	case s.writes <- w:
-	case <-s.stop:
-		return ErrStoreClosed
-	}
-	var err error
-	select {
-	case err = <-w.done:
-	case <-s.committed: // the committer has ended, and with it everything it took
-		select {
-		case err = <-w.done:
-		default:
-			err = ErrStoreClosed
-		}
-	}
-	s.counters.writes.Add(1)
-	s.counters.writeNanos.Add(int64(time.Since(began)))
+	w := &write{decide: decide}
+	err := s.run(w)
+	s.counters.writes.observe(time.Since(began))
 	if err == nil {
 		s.tell(&w.plan)
 	}
 	return err
 }
 
-// tell calls back for what a write has removed besides its own keys.
-func (s *Store) tell(p *plan) {
-	for _, it := range p.evicted {
-		s.counters.evictions.Add(1)
-		if s.opts.OnEvict != nil {
-			s.opts.OnEvict(it.Key, it.Value)
+// run is submit without figures and callbacks. Without a log a round needs no
+// company, so the caller is the committer for as long as it takes.
+func (s *Store) run(w *write) error {
+	if s.log == nil {
+		s.deciding.Lock()
+		defer s.deciding.Unlock()
+		if s.closed.Load() {
+			return ErrStoreClosed
 		}
+		s.round([]*write{w})
+		return w.err
 	}
-	for _, it := range p.expired {
-		s.counters.expirations.Add(1)
-		if s.opts.OnExpire != nil {
-			s.opts.OnExpire(it.Key, it.Value)
+	w.done = make(chan struct{}, 1)
+	select {
+	case s.writes <- w:
+	case <-s.stop:
+		return ErrStoreClosed
+	}
+	select {
+	case <-w.done:
+		return w.err
+	case <-s.committed: // the committer has ended, and with it everything it took
+		select {
+		case <-w.done:
+			return w.err
+		default:
+			return ErrStoreClosed
 		}
 	}
 }
 
-// commitLoop is the committer: it alone decides writes, appends them to the log
-// and applies them, so that memory is in the log's order, conditions see every
-// write before them, and writes that wait share a sync.
+// tell calls back for what a write has removed besides its own keys.
+func (s *Store) tell(p *plan) {
+	s.counters.evictions.Add(uint64(len(p.evicted)))
+	s.counters.expirations.Add(uint64(len(p.expired)))
+	for _, r := range p.evicted {
+		if s.opts.OnEvict != nil {
+			s.opts.OnEvict(r.key(), r.value())
+		}
+	}
+	for _, r := range p.expired {
+		if s.opts.OnExpire != nil {
+			s.opts.OnExpire(r.key(), r.value())
+		}
+	}
+}
+
+// commitLoop is the committer of a store with a log: it alone decides writes,
+// appends them to the log and applies them, so that memory is in the log's
+// order, conditions see every write before them, and writes that wait share a sync.
 func (s *Store) commitLoop() {
 	defer close(s.committed)
 	for {
 		select {
 		case w := <-s.writes:
 			s.commit(s.gather(w))
-		case f := <-s.freeze:
-			f <- frozen{view: s.data.View(), sequence: s.sequence, clock: s.now()}
 		case <-s.stop:
 			return
 		}
 	}
 }
 
-// gather takes what waits, up to the bounds of a group.
+// gather takes what waits, up to the bounds of a round.
 func (s *Store) gather(first *write) []*write {
 	group := []*write{first}
-	for len(group) < maxGroupWrites {
+	for len(group) < maxRoundWrites {
 		select {
 		case w := <-s.writes:
 			group = append(group, w)
@@ -253,96 +119,141 @@ func (s *Store) gather(first *write) []*write {
 	return group
 }
 
-// commit decides a group's writes in order, makes them durable as the options
-// say, applies them and tells their callers.
+// commit runs rounds until all of the group is done, and tells each caller.
 func (s *Store) commit(group []*write) {
 	for len(group) > 0 {
-		before := &pending{items: make(map[string]*Item)}
-		var decided []*write
-		var bytes int64
-		n := 0
-		for ; n < len(group) && bytes < maxGroupBytes && !before.clear; n++ {
-			w := group[n]
-			err := s.decide(w, before, s.sequence+uint64(len(decided))+1)
-			if err != nil || (len(w.plan.changes) == 0 && !w.plan.clear) {
-				w.done <- err
-				continue
-			}
-			before.merge(&w.plan)
-			decided = append(decided, w)
-			bytes += w.plan.bytes
-		}
-		if len(decided) > 0 {
-			s.finish(decided, before)
+		n := s.round(group)
+		for _, w := range group[:n] {
+			w.done <- struct{}{}
 		}
 		group = group[n:]
 	}
 }
 
-// decide plans one write.
-func (s *Store) decide(w *write, before *pending, sequence uint64) error {
+// round decides as many of the group's writes as one append to the log takes,
+// in order, makes them durable as the options say and applies them. It returns
+// their number. No caller knows the outcome of its write before the end of the
+// round: each may have been decided by what those before it changed, so that
+// the failure of the append is the outcome of all.
+func (s *Store) round(group []*write) (n int) {
+	defer s.over.reset()
+	sequence, cleared := s.sequence, false
+	for n < len(group) && s.over.weight < maxRoundBytes && !cleared {
+		w := group[n]
+		if w.err = s.decide(w, sequence+1); w.changed {
+			sequence++
+		}
+		cleared = w.plan.clear
+		n++
+	}
+	group = group[:n]
+	if sequence != s.sequence {
+		if err := s.appendLog(group); err != nil {
+			for _, w := range group {
+				w.err = err
+			}
+			return n
+		}
+		s.applyRound(group)
+	}
+	for _, w := range group {
+		if w.after != nil && w.err == nil {
+			w.after()
+		}
+	}
+	return n
+}
+
+// decide plans one write, with this sequence if it changes something.
+func (s *Store) decide(w *write, sequence uint64) error {
 	if err := s.failure(); err != nil {
 		return err
 	}
-	w.plan = plan{s: s, now: s.now(), sequence: sequence, before: before, own: make(map[string]*Item)}
-	if err := w.decide(&w.plan); err != nil {
+	w.plan = plan{s: s, now: s.now(), sequence: sequence, over: &s.over, start: s.over.mark()}
+	err := w.decide(&w.plan)
+	if err == nil {
+		err = w.plan.makeRoom()
+	}
+	if err == nil && s.log != nil {
+		w.frame, err = frameOf(&w.plan)
+	}
+	if err != nil {
+		s.over.rollback(w.plan.start)
 		return err
 	}
-	return w.plan.makeRoom()
+	w.end = len(s.over.changes)
+	w.changed = w.plan.clear || w.end > w.plan.start.changes
+	return nil
 }
 
-// finish appends the decided writes to the log, applies them and tells their callers.
-func (s *Store) finish(decided []*write, all *pending) {
-	if s.log != nil {
-		frames := make([]wal.Frame, len(decided))
-		for i, w := range decided {
-			frames[i] = frameOf(&w.plan)
-		}
-		if err := s.log.Append(s.sequence+1, frames); err != nil {
-			if !errors.Is(err, wal.ErrPayloadTooLarge) { // which changes nothing
-				err = s.fail(fmt.Errorf("write to the log: %w", err))
-			}
-			for _, w := range decided {
-				w.done <- err
-			}
-			return
+// appendLog appends the round's records to the log, if there is one. Its error
+// is the store's end.
+func (s *Store) appendLog(group []*write) error {
+	if s.log == nil {
+		return nil
+	}
+	frames := make([]wal.Frame, 0, len(group))
+	for _, w := range group {
+		if w.changed {
+			frames = append(frames, w.frame)
 		}
 	}
-	s.sequence += uint64(len(decided))
-	s.entries += all.count
-	s.bytes += all.bytes
-	for _, w := range decided {
-		if w.plan.clear {
+	if err := s.log.Append(s.sequence+1, frames); err != nil {
+		return s.fail(fmt.Errorf("write to the log: %w", err))
+	}
+	return nil
+}
+
+// applyRound shows readers what the round has decided, write by write.
+func (s *Store) applyRound(group []*write) {
+	s.entries += s.over.count
+	s.bytes += s.over.bytes
+	for _, w := range group {
+		switch {
+		case !w.changed:
+			continue
+		case w.plan.clear: // the last of its round
 			s.data.Clear()
 			s.garbage.Add(int64(s.entries))
 			s.entries, s.bytes = 0, 0
+		default:
+			changes := s.over.changes[w.plan.start.changes:w.end]
+			s.data.apply(changes)
+			s.noteGarbage(changes)
 		}
-		s.data.Apply(w.plan.changes)
-		s.noteGarbage(w.plan.changes)
-		w.done <- nil
+		s.sequence++
 	}
 }
 
 // frameOf returns the record of a plan for the log: one for a single change, a
-// batch for several.
-func frameOf(p *plan) wal.Frame {
+// batch for several. One that the log could not take is ErrBatchTooLarge.
+func frameOf(p *plan) (wal.Frame, error) {
 	if p.clear {
-		return wal.Frame{Type: wal.RecordTypeClear}
+		return wal.Frame{Type: wal.RecordTypeClear}, nil
 	}
-	records := make([]*wal.Record, len(p.changes))
-	for i, c := range p.changes {
-		records[i] = &wal.Record{
-			Type: wal.RecordTypePut, Key: []byte(c.Item.Key), Value: c.Item.Value,
-			ExpiresAt: c.Item.Deadline, Sequence: c.Item.ModRevision, Timestamp: p.now,
-		}
-		if c.Delete {
-			records[i].Type = wal.RecordTypeDelete
+	changes := p.changes()
+	if len(changes) == 0 {
+		return wal.Frame{}, nil
+	}
+	records := make([]*wal.Record, len(changes))
+	for i, c := range changes {
+		records[i] = &wal.Record{Type: wal.RecordTypeDelete, Key: []byte(c.key), Timestamp: p.now}
+		if c.record.first != nil {
+			records[i].Type, records[i].Value = wal.RecordTypePut, c.record.value()
+			records[i].ExpiresAt, records[i].Sequence = c.record.deadline(), p.sequence
 		}
 	}
+	frame := wal.Frame{Type: records[0].Type}
 	if len(records) == 1 {
-		return wal.Frame{Type: records[0].Type, Payload: records[0].Encode()}
+		frame.Payload = records[0].Encode()
+	} else {
+		frame = wal.Frame{Type: wal.RecordTypeBatch, Payload: wal.EncodeBatch(records)}
 	}
-	return wal.Frame{Type: wal.RecordTypeBatch, Payload: wal.EncodeBatch(records)}
+	if len(frame.Payload) > wal.MaxPayload {
+		return wal.Frame{}, fmt.Errorf("%w: %d bytes with the keys that make room for it, the limit is %d",
+			ErrBatchTooLarge, len(frame.Payload), wal.MaxPayload)
+	}
+	return frame, nil
 }
 
 // fail latches the store: no write succeeds any more.

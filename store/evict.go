@@ -17,20 +17,27 @@ const evictionSample = 16
 // TTL is exact: the key that expires first, and a random one where
 // none has a deadline. None has no victims.
 func (m *ShardedMap) Victims(policy EvictionPolicy, n int, spare func(key string) bool) []Item {
+	var items []Item
+	for _, r := range m.victims(policy, n, spare) {
+		items = append(items, r.item())
+	}
+	return items
+}
+
+// victims is Victims of records.
+func (m *ShardedMap) victims(policy EvictionPolicy, n int, spare func(key string) bool) (victims []record) {
 	if policy == EvictionNone {
 		return nil
 	}
 	chosen := make(map[string]bool)
 	taken := func(key string) bool { return chosen[key] || spare(key) }
-	var victims []Item
 	for len(victims) < n {
 		r, ok := m.victim(policy, taken)
 		if !ok {
 			break
 		}
-		it := r.item()
-		chosen[it.Key] = true
-		victims = append(victims, it)
+		chosen[r.key()] = true
+		victims = append(victims, r)
 	}
 	return victims
 }

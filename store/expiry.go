@@ -22,14 +22,21 @@ func (m *ShardedMap) NextDeadline() (int64, bool) {
 // of deadline and key, without removing them. It costs by the number of shards
 // and of Items that are due.
 func (m *ShardedMap) Due(now int64, max int) []Item {
-	var due []Item
-	for _, s := range m.shards {
-		for _, r := range s.due(now, max) {
-			due = append(due, r.item())
-		}
+	var items []Item
+	for _, r := range m.due(now, max) {
+		items = append(items, r.item())
 	}
-	slices.SortFunc(due, func(a, b Item) int {
-		return cmp.Or(cmp.Compare(a.Deadline, b.Deadline), strings.Compare(a.Key, b.Key))
+	return items
+}
+
+// due is Due of records.
+func (m *ShardedMap) due(now int64, max int) []record {
+	var due []record
+	for _, s := range m.shards {
+		due = append(due, s.due(now, max)...)
+	}
+	slices.SortFunc(due, func(a, b record) int {
+		return cmp.Or(cmp.Compare(a.deadline(), b.deadline()), strings.Compare(a.key(), b.key()))
 	})
 	return due[:min(len(due), max)]
 }

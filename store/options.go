@@ -109,6 +109,10 @@ type Options struct {
 	// Expiry
 	CleanupInterval time.Duration
 
+	// ReadTimeout bounds how long a Walk may take; 0 is no bound. Other reads
+	// don't wait for anything.
+	ReadTimeout time.Duration
+
 	// Callbacks run outside of all locks, on the goroutine of the write that
 	// evicted, or on the store's own. They may use the store.
 	OnEvict  func(key string, value []byte)
@@ -170,6 +174,7 @@ func (o *Options) Validate() error {
 		{"CompactionThreshold", int64(o.CompactionThreshold), 1, 1 << 40, true},
 		{"MaxSegmentSize", o.MaxSegmentSize, 4 << 10, 1 << 30, true},
 		{"CleanupInterval", int64(o.CleanupInterval), 1, 1 << 62, true},
+		{"ReadTimeout", int64(o.ReadTimeout), 0, 1 << 62, true},
 	} {
 		if f.condition && (f.value < f.min || f.value > f.max) {
 			return NewValidationError(f.field, fmt.Sprintf("must be between %d and %d, is %d", f.min, f.max, f.value))
@@ -231,6 +236,9 @@ func WithMaxSegmentSize(n int64) Option { return func(o *Options) { o.MaxSegment
 
 // WithCleanupInterval sets how often expired keys are removed.
 func WithCleanupInterval(d time.Duration) Option { return func(o *Options) { o.CleanupInterval = d } }
+
+// WithReadTimeout bounds how long a Walk may take; 0 is no bound.
+func WithReadTimeout(d time.Duration) Option { return func(o *Options) { o.ReadTimeout = d } }
 
 // WithOnEvict sets a function that is told of each key that was evicted.
 func WithOnEvict(f func(key string, value []byte)) Option { return func(o *Options) { o.OnEvict = f } }

@@ -150,13 +150,14 @@ func (s *Store) replay(index uint64) error {
 	}
 	for _, r := range records {
 		// The plan of the one record, at the time at which it was made.
-		p := plan{s: s, now: r.Timestamp, sequence: index, before: &pending{}, own: make(map[string]*Item)}
+		p := plan{s: s, now: r.Timestamp, sequence: index, over: &s.over}
 		if r.Type == wal.RecordTypeDelete {
 			p.remove(string(r.Key))
 		} else {
 			p.put(string(r.Key), r.Value, r.ExpiresAt)
 		}
-		s.data.Apply(p.changes)
+		s.data.apply(p.changes())
+		s.over.reset()
 		s.clock.Store(max(s.clock.Load(), r.Timestamp))
 	}
 	s.sequence = index
@@ -194,13 +195,17 @@ func (s *Store) Snapshot() error {
 	if s.opts.PersistenceMode == PersistenceNone {
 		return ErrNotPersistent
 	}
-	reply := make(chan frozen, 1)
-	select {
-	case s.freeze <- reply:
-	case <-s.stop:
-		return ErrStoreClosed
+	var f frozen
+	w := &write{decide: func(*plan) error { return nil }, after: func() { f = s.frozen() }}
+	if err := s.run(w); err != nil {
+		return err
 	}
-	return s.save(<-reply)
+	return s.save(f)
+}
+
+// frozen returns the store as it is between two rounds. The committer calls it.
+func (s *Store) frozen() frozen {
+	return frozen{view: s.data.View(), sequence: s.sequence, clock: s.now()}
 }
 
 // Compact shortens the log to what is needed; it is Snapshot under another name.

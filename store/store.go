@@ -3,9 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
-	"iter"
 	"log/slog"
-	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,9 +11,6 @@ import (
 	"github.com/kvorum/kvorum/internal/dirlock"
 	"github.com/kvorum/kvorum/wal"
 )
-
-// NoTTL is what TTL returns for a key that does not expire.
-const NoTTL time.Duration = -1
 
 // Store is a key-value store in memory, with time to live, eviction and
 // optional persistence. All methods are safe for concurrent use. Reads look at
@@ -27,18 +22,24 @@ type Store struct {
 	lock     *dirlock.Lock // nil without a data directory
 	counters counters
 
-	writes    chan *write
-	freeze    chan chan frozen
+	tracksAccess bool // for the eviction policy
+
+	writes    chan *write   // to the committer's goroutine; with a log
+	closed    atomic.Bool   // set before stop is closed
 	stop      chan struct{} // closed when Close begins
 	committed chan struct{} // closed when the committer has ended
 	sealed    chan struct{} // closed when no snapshot may begin any more
 	workers   sync.WaitGroup
 	callbacks sync.WaitGroup // of background
 
+	// deciding makes its holder the committer of a store without a log.
+	deciding sync.Mutex
+
 	// The fields below belong to the committer.
-	sequence uint64 // of the newest write
-	entries  int    // keys in data
-	bytes    int64  // of keys and values in data
+	sequence uint64  // of the newest write
+	entries  int     // keys in data
+	bytes    int64   // of keys and values in data
+	over     overlay // of the round under way
 
 	failed  atomic.Pointer[error] // what latched the store
 	clock   atomic.Int64          // the greatest time seen; never goes back
@@ -81,8 +82,8 @@ func New(opts ...Option) (*Store, error) {
 	}
 	s := &Store{
 		opts: o, data: NewShardedMap(o.ShardCount),
-		writes: make(chan *write, maxWaiting), freeze: make(chan chan frozen),
-		stop: make(chan struct{}), committed: make(chan struct{}), sealed: make(chan struct{}), saving: make(chan struct{}, 1),
+		tracksAccess: o.EvictionPolicy == EvictionLRU || o.EvictionPolicy == EvictionLFU,
+		stop:         make(chan struct{}), committed: make(chan struct{}), sealed: make(chan struct{}), saving: make(chan struct{}, 1),
 		compaction: make(chan struct{}, 1), expiredSeen: make(chan struct{}, 1),
 	}
 	if o.PersistenceMode != PersistenceNone {
@@ -91,7 +92,12 @@ func New(opts ...Option) (*Store, error) {
 		}
 	}
 	s.entries, s.bytes = s.data.Len(), s.data.Size()
-	go s.commitLoop()
+	if s.log != nil {
+		s.writes = make(chan *write, maxWaiting)
+		go s.commitLoop()
+	} else {
+		close(s.committed)
+	}
 	s.startWorkers()
 	return s, nil
 }
@@ -108,90 +114,6 @@ func (s *Store) now() int64 {
 		if s.clock.CompareAndSwap(seen, now) {
 			return now
 		}
-	}
-}
-
-// Get returns a copy of key's value. It returns a *KeyError of ErrKeyNotFound or
-// ErrKeyExpired, or ErrStoreClosed.
-func (s *Store) Get(key string) ([]byte, error) {
-	value, err := s.GetShared(key)
-	if err != nil {
-		return nil, err
-	}
-	return append(make([]byte, 0, len(value)), value...), nil
-}
-
-// GetShared is Get without a copy: the value must not be modified. It stays as
-// it is when the key is changed.
-func (s *Store) GetShared(key string) ([]byte, error) {
-	it, err := s.read(key)
-	return it.Value, err
-}
-
-// GetEntry returns key with what is known about it; errors are those of Get.
-func (s *Store) GetEntry(key string) (*Entry, error) {
-	it, err := s.read(key)
-	if err != nil {
-		return nil, err
-	}
-	last, count := s.data.Accessed(key)
-	return newEntry(it, last, count), nil
-}
-
-// Exists says whether there is such a key. It does not count as a read.
-func (s *Store) Exists(key string) bool {
-	it, ok := s.data.Get(key)
-	return ok && !it.expired(s.now()) && !s.isClosed()
-}
-
-// TTL returns how long key still has, NoTTL if it does not expire; errors are
-// those of Get. It does not count as a read.
-func (s *Store) TTL(key string) (time.Duration, error) {
-	it, err := s.peek(key)
-	if err != nil {
-		return 0, err
-	}
-	if it.Deadline == 0 {
-		return NoTTL, nil
-	}
-	return time.Duration(it.Deadline - s.now()), nil
-}
-
-// read returns key's Item and counts the read.
-func (s *Store) read(key string) (Item, error) {
-	it, err := s.peek(key)
-	s.counters.gets.Add(1)
-	if err == nil {
-		s.counters.hits.Add(1)
-		if p := s.opts.EvictionPolicy; p == EvictionLRU || p == EvictionLFU {
-			s.data.Touch(key, s.now())
-		}
-	}
-	return it, err
-}
-
-// peek returns key's Item.
-func (s *Store) peek(key string) (Item, error) {
-	if s.isClosed() {
-		return Item{}, ErrStoreClosed
-	}
-	it, ok := s.data.Get(key)
-	if !ok {
-		return Item{}, NewKeyError(key, ErrKeyNotFound)
-	}
-	if it.Deadline != 0 && it.expired(s.now()) {
-		nudge(s.expiredSeen)
-		return Item{}, NewKeyError(key, ErrKeyExpired)
-	}
-	return it, nil
-}
-
-func (s *Store) isClosed() bool {
-	select {
-	case <-s.stop:
-		return true
-	default:
-		return false
 	}
 }
 
@@ -221,7 +143,7 @@ func (s *Store) SetNX(key string, value []byte, ttl time.Duration) (bool, error)
 	}
 	set := false
 	err := s.submit(func(p *plan) error {
-		if p.get(key) != nil {
+		if p.get(key).first != nil {
 			return nil
 		}
 		set = true
@@ -238,15 +160,15 @@ func (s *Store) CompareAndSwap(key string, old, next []byte) (bool, error) {
 	}
 	set := false
 	err := s.submit(func(p *plan) error {
-		it := p.get(key)
-		if it == nil {
+		r := p.get(key)
+		if r.first == nil {
 			return NewKeyError(key, ErrKeyNotFound)
 		}
-		if string(it.Value) != string(old) {
+		if string(r.value()) != string(old) {
 			return nil
 		}
 		set = true
-		p.put(key, next, it.Deadline)
+		p.put(key, next, r.deadline())
 		return nil
 	})
 	return s.didSet(set, err)
@@ -298,23 +220,23 @@ func (s *Store) Expire(key string, ttl time.Duration) error {
 		return NewKeyError(key, ErrInvalidTTL)
 	}
 	return s.submit(func(p *plan) error {
-		it := p.get(key)
-		if it == nil {
+		r := p.get(key)
+		if r.first == nil {
 			return NewKeyError(key, ErrKeyNotFound)
 		}
-		return p.set(key, it.Value, ttl)
+		return p.set(key, r.value(), ttl)
 	})
 }
 
 // Persist takes key's deadline away; errors are those of Get.
 func (s *Store) Persist(key string) error {
 	return s.submit(func(p *plan) error {
-		it := p.get(key)
-		if it == nil {
+		r := p.get(key)
+		if r.first == nil {
 			return NewKeyError(key, ErrKeyNotFound)
 		}
-		if it.Deadline != 0 {
-			p.put(key, it.Value, 0)
+		if r.deadline() != 0 {
+			p.put(key, r.value(), 0)
 		}
 		return nil
 	})
@@ -327,42 +249,6 @@ func (s *Store) Clear() error {
 		return nil
 	})
 }
-
-// Keys returns the keys that begin with prefix, in byte order.
-func (s *Store) Keys(prefix string) []string {
-	var keys []string
-	for key := range s.Range(prefix, "") {
-		keys = append(keys, key)
-	}
-	return keys
-}
-
-// All yields all keys with their values, in byte order of the keys; see Range.
-func (s *Store) All() iter.Seq2[string, []byte] { return s.Range("", "") }
-
-// Range yields the keys that begin with prefix and are at or after start, with
-// their values, in byte order of the keys. Each loop shows the store as it is
-// when the loop begins, without waiting for writers or making them wait. Values
-// must not be modified. A closed store has no keys.
-func (s *Store) Range(prefix, start string) iter.Seq2[string, []byte] {
-	return func(yield func(string, []byte) bool) {
-		if s.isClosed() {
-			return
-		}
-		now := s.now()
-		for it := range s.data.View().All(prefix, start) {
-			if !it.expired(now) && !yield(it.Key, it.Value) {
-				return
-			}
-		}
-	}
-}
-
-// Len returns the number of keys, those included that have expired and were not removed yet.
-func (s *Store) Len() int { return s.data.Len() }
-
-// Size returns the bytes of all keys and values together; see Len.
-func (s *Store) Size() int64 { return s.data.Size() }
 
 // validate checks what is to be stored.
 func (s *Store) validate(key string, value []byte, ttl time.Duration) error {
@@ -382,34 +268,12 @@ func (s *Store) validate(key string, value []byte, ttl time.Duration) error {
 
 func (s *Store) validateKey(key string) error {
 	switch {
-	case s.isClosed():
+	case s.closed.Load():
 		return ErrStoreClosed
 	case key == "":
 		return NewKeyError(key, ErrEmptyKey)
 	case len(key) > s.opts.MaxKeySize:
 		return NewKeyError(key, fmt.Errorf("%w: %d bytes, the limit is %d", ErrKeyTooLarge, len(key), s.opts.MaxKeySize))
 	}
-	return nil
-}
-
-// set plans a new value that expires after ttl, 0 for never.
-func (p *plan) set(key string, value []byte, ttl time.Duration) error {
-	var deadline int64
-	if ttl > 0 {
-		if int64(ttl) > math.MaxInt64-p.now {
-			return NewKeyError(key, ErrInvalidTTL)
-		}
-		deadline = p.now + int64(ttl)
-	}
-	p.put(key, value, deadline)
-	return nil
-}
-
-// delete plans the end of a key that must exist.
-func (p *plan) delete(key string) error {
-	if p.get(key) == nil {
-		return NewKeyError(key, ErrKeyNotFound)
-	}
-	p.remove(key)
 	return nil
 }

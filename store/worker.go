@@ -68,12 +68,14 @@ func (s *Store) removeExpired() {
 // noteGarbage counts changes that left something behind in the log. When there
 // is more of that than there are keys, and more than the threshold, a snapshot
 // is worth its while: it costs by the number of keys.
-func (s *Store) noteGarbage(changes []Change) {
+func (s *Store) noteGarbage(changes []change) {
+	dead := 0
 	for _, c := range changes {
-		if c.Delete || c.Item.Version > 1 {
-			s.garbage.Add(1)
+		if c.record.first == nil || c.record.item().Version > 1 {
+			dead++
 		}
 	}
+	s.garbage.Add(int64(dead))
 	if s.garbage.Load() >= int64(max(s.opts.CompactionThreshold, s.entries)) {
 		nudge(s.compaction)
 	}
@@ -92,12 +94,16 @@ func (s *Store) Close() error {
 }
 
 func (s *Store) close() error {
+	s.closed.Store(true)
 	close(s.stop)
-	<-s.committed // nothing changes any more
+	<-s.committed
+	s.deciding.Lock() // whoever is the committer now is the last
+	last := s.frozen()
+	s.deciding.Unlock()
 	s.workers.Wait()
 	var err error
 	if s.opts.PersistenceMode.hasSnapshots() && s.failure() == nil {
-		err = s.save(frozen{view: s.data.View(), sequence: s.sequence, clock: s.now()})
+		err = s.save(last)
 	}
 	s.saving <- struct{}{} // a Snapshot that is under way ends first; never given back
 	close(s.sealed)

@@ -16,7 +16,7 @@ type Stats struct {
 	Records    uint64 // in those batches
 	Syncs      uint64 // of batches and markers since Open
 	LastSync   time.Duration
-	TotalSync  time.Duration // of all Syncs
+	SyncTimes  Histogram // of all Syncs
 	CacheBytes int64
 
 	// WriteSince is when the append, truncation or marker in progress began, or
@@ -29,7 +29,8 @@ type Stats struct {
 // guarded by WAL.mu.
 type counters struct {
 	appends, records, syncs uint64
-	lastSync, totalSync     time.Duration
+	lastSync                time.Duration
+	syncTimes               Histogram
 	busySince               time.Time
 }
 
@@ -44,7 +45,7 @@ func (w *WAL) Stats() Stats {
 		Records:    w.counters.records,
 		Syncs:      w.counters.syncs,
 		LastSync:   w.counters.lastSync,
-		TotalSync:  w.counters.totalSync,
+		SyncTimes:  w.counters.syncTimes,
 		CacheBytes: w.cache.bytes,
 		WriteSince: w.counters.busySince,
 	}
@@ -63,7 +64,7 @@ func (w *WAL) countSync(d time.Duration) {
 	defer w.mu.Unlock()
 	w.counters.syncs++
 	w.counters.lastSync = d
-	w.counters.totalSync += d
+	w.counters.syncTimes.Add(d)
 }
 
 func (w *WAL) setBusySince(t time.Time) {

@@ -289,7 +289,7 @@ func TestWAL_Stats(t *testing.T) {
 	if s.FirstIndex != 3 || s.LastIndex != 5 || s.NextIndex != 6 || s.Segments != 1 {
 		t.Errorf("got %+v, want records 3 to 5 in one segment", s)
 	}
-	if s.Appends != 2 || s.Records != 3 || s.Syncs != 2 || s.TotalSync < s.LastSync {
+	if s.Appends != 2 || s.Records != 3 || s.Syncs != 2 || s.SyncTimes.Count() != s.Syncs || s.SyncTimes.Sum < s.LastSync {
 		t.Errorf("got %+v, want 2 appends of 3 records and 2 syncs", s)
 	}
 	if want := int64(3*109 + 37); s.LiveBytes != want { // one header is before the first record

@@ -56,7 +56,7 @@ func (c *Collector) addLog(gauge, counter prometheus.ValueType) {
 	c.add("log_appends_total", "Batches appended to the log since the start.", counter, func(s *cluster.Stats) float64 { return float64(s.Log.Appends) })
 	c.add("log_records_total", "Entries appended to the log since the start.", counter, func(s *cluster.Stats) float64 { return float64(s.Log.Records) })
 	c.add("log_syncs_total", "Syncs of the log since the start.", counter, func(s *cluster.Stats) float64 { return float64(s.Log.Syncs) })
-	c.add("log_sync_seconds_total", "Time spent in syncs of the log since the start.", counter, func(s *cluster.Stats) float64 { return s.Log.TotalSync.Seconds() })
+	c.add("log_sync_seconds_total", "Time spent in syncs of the log since the start.", counter, func(s *cluster.Stats) float64 { return s.Log.SyncTimes.Sum.Seconds() })
 }
 
 func (c *Collector) add(name, help string, kind prometheus.ValueType, read func(*cluster.Stats) float64) {

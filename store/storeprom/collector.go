@@ -6,8 +6,10 @@
 package storeprom
 
 import (
-	"github.com/kvorum/kvorum/store"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/kvorum/kvorum/store"
+	"github.com/kvorum/kvorum/wal"
 )
 
 // Source is what a Collector needs of a store; *store.Store has it. Metrics
@@ -23,10 +25,17 @@ type figure struct {
 	read func(*store.Metrics) float64
 }
 
+// timing is a metric that is a histogram.
+type timing struct {
+	desc *prometheus.Desc
+	read func(*store.Metrics) wal.Histogram
+}
+
 // Collector is a prometheus.Collector of one store. It is safe for concurrent use.
 type Collector struct {
 	source  Source
 	figures []figure
+	timings []timing
 }
 
 // New returns a Collector of source's figures. Labels tell stores of one
@@ -46,13 +55,15 @@ func New(source Source, labels prometheus.Labels) *Collector {
 	add("deletes_total", "Keys deleted.", counter, func(m *store.Metrics) float64 { return float64(m.Deletes) })
 	add("evictions_total", "Keys evicted.", counter, func(m *store.Metrics) float64 { return float64(m.Evictions) })
 	add("expirations_total", "Keys that expired.", counter, func(m *store.Metrics) float64 { return float64(m.Expirations) })
-	add("writes_total", "Calls that change something, failed ones included.", counter, func(m *store.Metrics) float64 { return float64(m.Writes) })
-	add("write_seconds_total", "Time from call to return of writes.", counter, func(m *store.Metrics) float64 { return m.WriteTime.Seconds() })
 	add("wal_bytes", "Bytes that the log's files take.", gauge, func(m *store.Metrics) float64 { return float64(m.WALBytes) })
 	add("wal_appends_total", "Writes of the log.", counter, func(m *store.Metrics) float64 { return float64(m.WALAppends) })
-	add("wal_syncs_total", "Syncs of the log.", counter, func(m *store.Metrics) float64 { return float64(m.WALSyncs) })
-	add("wal_sync_seconds_total", "Time spent in syncs of the log.", counter, func(m *store.Metrics) float64 { return m.SyncTime.Seconds() })
 	add("snapshots_total", "Snapshots taken.", counter, func(m *store.Metrics) float64 { return float64(m.Snapshots) })
+	time := func(name, help string, read func(*store.Metrics) wal.Histogram) {
+		c.timings = append(c.timings, timing{prometheus.NewDesc("kvorum_store_"+name, help, nil, labels), read})
+	}
+	time("write_seconds", "Time from call to return of calls that change something, failed ones included.",
+		func(m *store.Metrics) wal.Histogram { return m.WriteTimes })
+	time("wal_sync_seconds", "Time of syncs of the log.", func(m *store.Metrics) wal.Histogram { return m.SyncTimes })
 	return c
 }
 
@@ -60,6 +71,9 @@ func New(source Source, labels prometheus.Labels) *Collector {
 func (c *Collector) Describe(out chan<- *prometheus.Desc) {
 	for _, f := range c.figures {
 		out <- f.desc
+	}
+	for _, t := range c.timings {
+		out <- t.desc
 	}
 }
 
@@ -69,4 +83,17 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 	for _, f := range c.figures {
 		out <- prometheus.MustNewConstMetric(f.desc, f.kind, f.read(&metrics))
 	}
+	for _, t := range c.timings {
+		out <- histogram(t.desc, t.read(&metrics))
+	}
+}
+
+// histogram shows h in seconds.
+func histogram(desc *prometheus.Desc, h wal.Histogram) prometheus.Metric {
+	buckets, seen := make(map[float64]uint64), uint64(0)
+	for i, n := range h.Counts[:wal.HistogramBuckets-1] {
+		seen += n
+		buckets[wal.BucketBound(i).Seconds()] = seen
+	}
+	return prometheus.MustNewConstHistogram(desc, h.Count(), h.Sum.Seconds(), buckets)
 }

@@ -36,13 +36,13 @@ func TestCollector(t *testing.T) {
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
 			if m.GetLabel()[0].GetValue() == "b" {
-				got[f.GetName()] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
+				got[f.GetName()] = m.GetGauge().GetValue() + m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
 			}
 		}
 	}
 	for name, want := range map[string]float64{
 		"kvorum_store_entries": 1, "kvorum_store_bytes": 13, "kvorum_store_sets_total": 1, "kvorum_store_gets_total": 2,
-		"kvorum_store_hits_total": 1, "kvorum_store_misses_total": 1, "kvorum_store_writes_total": 1,
+		"kvorum_store_hits_total": 1, "kvorum_store_misses_total": 1, "kvorum_store_write_seconds": 1,
 	} {
 		if got[name] != want {
 			t.Errorf("%s: got %v, want %v", name, got[name], want)

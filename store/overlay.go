@@ -1,0 +1,100 @@
+package store
+
+// overlaySmall is up to how many changes an overlay is searched from its end,
+// and from where on it keeps a map of the newest.
+const overlaySmall = 8
+
+// overlay is what the writes of a round have decided, in order, and the map
+// does not show yet. The committer owns it.
+type overlay struct {
+	changes []change
+	count   int   // keys more than in the map
+	bytes   int64 // of keys and values, more than in the map
+	weight  int64 // bytes of the records in changes
+
+	newest map[string]int // place of each key's newest change; nil while there are few
+	older  []int          // beside changes where newest is not nil: the key's change before, -1 for none
+}
+
+// find returns the record that key's newest change puts there, which is the
+// zero record if it deletes, and whether there is a change.
+func (o *overlay) find(key string) (record, bool) {
+	if o.newest != nil {
+		i, ok := o.newest[key]
+		if !ok {
+			return record{}, false
+		}
+		return o.changes[i].record, true
+	}
+	for i := len(o.changes) - 1; i >= 0; i-- {
+		if o.changes[i].key == key {
+			return o.changes[i].record, true
+		}
+	}
+	return record{}, false
+}
+
+// add appends a change of a key that held old until now, the zero record for nothing.
+func (o *overlay) add(c change, old record) {
+	if old.first != nil {
+		o.count, o.bytes = o.count-1, o.bytes-old.dataSize()
+	}
+	if c.record.first != nil {
+		o.count, o.bytes = o.count+1, o.bytes+c.record.dataSize()
+		o.weight += int64(c.record.size())
+	}
+	o.changes = append(o.changes, c)
+	switch {
+	case o.newest != nil:
+		o.note(len(o.changes) - 1)
+	case len(o.changes) > overlaySmall:
+		o.newest = make(map[string]int)
+		for i := range o.changes {
+			o.note(i)
+		}
+	}
+}
+
+// note makes the change at i the newest of its key.
+func (o *overlay) note(i int) {
+	key := o.changes[i].key
+	before, ok := o.newest[key]
+	if !ok {
+		before = -1
+	}
+	o.older = append(o.older[:i], before)
+	o.newest[key] = i
+}
+
+// mark is a state of an overlay that it can go back to.
+type mark struct {
+	changes, count int
+	bytes, weight  int64
+}
+
+func (o *overlay) mark() mark { return mark{len(o.changes), o.count, o.bytes, o.weight} }
+
+// rollback takes back what was added since m.
+func (o *overlay) rollback(m mark) {
+	for i := len(o.changes) - 1; i >= m.changes && o.newest != nil; i-- {
+		if key := o.changes[i].key; o.older[i] < 0 {
+			delete(o.newest, key)
+		} else {
+			o.newest[key] = o.older[i]
+		}
+	}
+	clear(o.changes[m.changes:])
+	o.changes, o.count, o.bytes, o.weight = o.changes[:m.changes], m.count, m.bytes, m.weight
+	if o.newest != nil {
+		o.older = o.older[:m.changes]
+	}
+}
+
+// reset empties the overlay and keeps the memory of a usual round.
+func (o *overlay) reset() {
+	if cap(o.changes) > 4*maxRoundWrites {
+		o.changes = nil
+	}
+	clear(o.changes)
+	*o = overlay{changes: o.changes[:0]}
+}
