@@ -151,3 +151,71 @@ func heapInUse() uint64 {
 	runtime.ReadMemStats(&ms)
 	return ms.HeapInuse
 }
+
+// BenchmarkStore_GetShared reads in parallel through all that a Store adds to
+// its map.
+func BenchmarkStore_GetShared(b *testing.B) {
+	const n = 10_000
+	s, keys := filledStore(b, n)
+	b.ReportAllocs()
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		for i := rand.IntN(n); pb.Next(); i++ {
+			if _, err := s.GetShared(keys[i%n]); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+}
+
+// BenchmarkStore_Set writes in parallel: in memory alone, with a log that is
+// synced at intervals, and with a sync before each Set returns, which writers
+// that wait share.
+func BenchmarkStore_Set(b *testing.B) {
+	for _, mode := range []string{"memory", "interval", "sync"} {
+		b.Run(mode, func(b *testing.B) {
+			const n = 10_000
+			opts := []store.Option{store.WithPersistenceMode(store.PersistenceNone)}
+			if mode != "memory" {
+				opts = []store.Option{store.WithDataDir(b.TempDir()), store.WithPersistenceMode(store.PersistenceWAL), store.WithSyncWrites(mode == "sync")}
+			}
+			s, keys := filledStore(b, n, opts...)
+			value := make([]byte, 100)
+			b.ReportAllocs()
+			b.SetParallelism(64)
+			b.ResetTimer()
+			b.RunParallel(func(pb *testing.PB) {
+				for i := rand.IntN(n); pb.Next(); i++ {
+					if err := s.Set(keys[i%n], value); err != nil {
+						b.Error(err)
+					}
+				}
+			})
+		})
+	}
+}
+
+// filledStore returns a store of n keys, which is closed with the benchmark.
+func filledStore(b *testing.B, n int, opts ...store.Option) (*store.Store, []string) {
+	s, err := store.New(opts...)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = s.Close() })
+	keys := make([]string, n)
+	for i := range keys {
+		keys[i] = key(i)
+	}
+	err = s.Batch(func(batch *store.Batch) error {
+		for _, k := range keys {
+			if err := batch.Set(k, make([]byte, 100)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return s, keys
+}

@@ -140,7 +140,12 @@ func (s *Store) round(group []*write) (n int) {
 	sequence, cleared := s.sequence, false
 	for n < len(group) && s.over.weight < maxRoundBytes && !cleared {
 		w := group[n]
-		if w.err = s.decide(w, sequence+1); w.changed {
+		w.err = s.decide(w, sequence+1)
+		if w.err == ErrStoreFull && w.plan.start.changes > 0 {
+			w.err = nil // the round's own keys are no victims: begin another
+			break
+		}
+		if w.changed {
 			sequence++
 		}
 		cleared = w.plan.clear

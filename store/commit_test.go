@@ -1,0 +1,179 @@
+package store_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"github.com/kvorum/kvorum/store"
+	"github.com/kvorum/kvorum/wal/crashfs"
+)
+
+// holdSync makes syncs of the log wait for what is sent on the channel, and
+// return it.
+func holdSync(files *crashfs.FS) chan error {
+	gate := make(chan error)
+	files.SetHook(func(op crashfs.Op, name string) error {
+		if op == crashfs.OpSync && strings.Contains(name, "wal-") {
+			return <-gate
+		}
+		return nil
+	})
+	return gate
+}
+
+// TestStore_RoundFails shows that no write of a round is answered before the
+// append that decides about it: a SetNX that lost against a write which then
+// fails does not say so, and a Delete of a key that is not there, because it was
+// only just deleted, does not either.
+func TestStore_RoundFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		files := crashfs.New()
+		s := mustNew(t, persistent(files, true)...)
+		mustSet(t, s, "old", "v")
+		gate := holdSync(files)
+		results := make(map[string]error)
+		var mu sync.Mutex
+		var calls sync.WaitGroup
+		call := func(name string, f func() error) {
+			calls.Go(func() {
+				err := f()
+				mu.Lock()
+				defer mu.Unlock()
+				results[name] = err
+			})
+			synctest.Wait() // it waits in the queue, behind those before it
+		}
+		call("first", func() error { return s.Set("first", []byte("v")) })
+		call("set", func() error { return s.Set("k", []byte("v")) })
+		call("setnx", func() error { _, err := s.SetNX("k", []byte("w"), 0); return err })
+		call("delete", func() error { return s.Delete("old") })
+		call("delete again", func() error { return s.Delete("old") })
+		gate <- nil // the first's own round
+		synctest.Wait()
+		mu.Lock()
+		if err, ok := results["first"]; len(results) != 1 || !ok || err != nil {
+			t.Errorf("before the second sync: got answers %v, want only first's", results)
+		}
+		mu.Unlock()
+		broken := errors.New("disk is broken")
+		gate <- broken
+		calls.Wait()
+		for _, name := range []string{"set", "setnx", "delete", "delete again"} {
+			if err := results[name]; !errors.Is(err, store.ErrStoreFailed) || !errors.Is(err, broken) {
+				t.Errorf("%s: got %v, want ErrStoreFailed of %v", name, err, broken)
+			}
+		}
+		expect(t, s, "old", "v")
+		files.SetHook(nil)
+		_ = s.Close() // fails as the store did
+	})
+}
+
+// TestStore_RefusedWriteInARound shows that a write which is refused takes back
+// what it had planned, and nothing else, whatever else is in its round.
+func TestStore_RefusedWriteInARound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		files := crashfs.New()
+		s := mustNew(t, append(persistent(files, true), store.WithMaxEntries(40))...)
+		gate := holdSync(files)
+		var calls sync.WaitGroup
+		call := func(want error, f func() error) {
+			calls.Go(func() {
+				if err := f(); !errors.Is(err, want) {
+					t.Errorf("got %v, want %v", err, want)
+				}
+			})
+			synctest.Wait()
+		}
+		call(nil, func() error { return s.Set("first", []byte("v")) })
+		sets := func(value string, n int, last error) func() error {
+			return func() error {
+				return s.Batch(func(b *store.Batch) error {
+					for i := range n {
+						if err := b.Set(fmt.Sprintf("k%02d", i), []byte(value)); err != nil {
+							return err
+						}
+					}
+					if last != nil {
+						b.Delete("nobody")
+					}
+					return nil
+				})
+			}
+		}
+		call(nil, sets("kept", 20, nil))
+		call(store.ErrKeyNotFound, sets("refused", 30, store.ErrKeyNotFound))
+		call(store.ErrStoreFull, sets("too many", 40, nil))
+		call(nil, func() error { _, err := s.CompareAndSwap("k07", []byte("kept"), []byte("swapped")); return err })
+		call(store.ErrKeyNotFound, func() error { return s.Delete("k25") })
+		close(gate)
+		calls.Wait()
+		if got := s.Len(); got != 21 {
+			t.Errorf("Len: got %d, want 21", got)
+		}
+		for i := range 20 {
+			want := "kept"
+			if i == 7 {
+				want = "swapped"
+			}
+			expect(t, s, fmt.Sprintf("k%02d", i), want)
+		}
+		files.SetHook(nil)
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestStore_CallersBuffers shows that a caller may use its buffer again once its
+// write has returned, whatever else was in the round: what is stored, logged and
+// shown to callbacks is the store's own copy.
+func TestStore_CallersBuffers(t *testing.T) {
+	uniform := func(value []byte) bool {
+		return len(value) == 64 && strings.Count(string(value), string(value[:1])) == len(value)
+	}
+	files := crashfs.New()
+	opts := append(persistent(files, false),
+		store.WithMaxEntries(4), store.WithEvictionPolicy(store.EvictionRandom),
+		store.WithOnEvict(func(key string, value []byte) {
+			if !uniform(value) {
+				t.Errorf("OnEvict(%s): value is mixed: %q", key, value)
+			}
+		}))
+	s := mustNew(t, opts...)
+	var writers sync.WaitGroup
+	for w := range 8 {
+		writers.Go(func() {
+			buf := make([]byte, 64)
+			for i := range 200 {
+				for j := range buf {
+					buf[j] = byte('a' + (w+i)%26)
+				}
+				if err := s.Set(fmt.Sprint("k", (w*i)%16), buf); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	writers.Wait()
+	check := func(s *store.Store) {
+		for key, value := range s.All() {
+			if !uniform(value) {
+				t.Errorf("%s: value is mixed: %q", key, value)
+			}
+		}
+	}
+	check(s)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = mustNew(t, opts...)
+	check(s)
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
