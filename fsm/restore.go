@@ -35,6 +35,9 @@ func (f *FSM) Restore(r io.ReadCloser) error {
 	return nil
 }
 
+// maxReserve bounds the items for which memory is taken on a header's word.
+const maxReserve = 4 << 20
+
 // readSnapshot reads and verifies a whole snapshot.
 func readSnapshot(r io.Reader, shards int) (*state, snapshotHeader, error) {
 	sr := snapshotReader{r: bufio.NewReaderSize(r, blockTarget)}
@@ -46,6 +49,7 @@ func readSnapshot(r io.Reader, shards int) (*state, snapshotHeader, error) {
 	for _, id := range header.Retired {
 		s.retired[id] = struct{}{}
 	}
+	s.items.Reserve(int(min(header.Items, maxReserve)))
 	if err := sr.items(s.items, header); err != nil {
 		return nil, snapshotHeader{}, err
 	}

@@ -219,3 +219,39 @@ func filledStore(b *testing.B, n int, opts ...store.Option) (*store.Store, []str
 	}
 	return s, keys
 }
+
+// BenchmarkNew_Reopen opens a store of a million keys: from a snapshot, and
+// from the log alone.
+func BenchmarkNew_Reopen(b *testing.B) {
+	const n = 1_000_000
+	for _, mode := range []store.PersistenceMode{store.PersistenceSnapshot, store.PersistenceWAL} {
+		b.Run(mode.String(), func(b *testing.B) {
+			opts := []store.Option{store.WithDataDir(b.TempDir()), store.WithPersistenceMode(mode), store.WithMaxEntries(2 * n)}
+			s, err := store.New(opts...)
+			if err != nil {
+				b.Fatal(err)
+			}
+			value := make([]byte, 100)
+			for i := range n {
+				if err := s.Set(key(i), value); err != nil {
+					b.Fatal(err)
+				}
+			}
+			for b.Loop() {
+				b.StopTimer()
+				if err := s.Close(); err != nil {
+					b.Fatal(err)
+				}
+				runtime.GC()
+				b.StartTimer()
+				if s, err = store.New(opts...); err != nil {
+					b.Fatal(err)
+				}
+				if s.Len() != n {
+					b.Fatalf("got %d keys", s.Len())
+				}
+			}
+			_ = s.Close()
+		})
+	}
+}

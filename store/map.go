@@ -118,8 +118,9 @@ func (m *ShardedMap) View() *View {
 // shardOf returns the shard that the keys with this hash belong to.
 func (m *ShardedMap) shardOf(hash uint64) *Shard { return m.shards[hash&m.shardMask] }
 
-// reserve makes room for n keys, so that filling an empty map moves nothing.
-func (m *ShardedMap) reserve(n int) {
+// Reserve makes room for about n keys in a map that is empty, so that filling it
+// moves nothing. A map that holds something is left as it is.
+func (m *ShardedMap) Reserve(n int) {
 	for _, s := range m.shards {
 		s.mu.Lock()
 		if s.data.count == 0 {

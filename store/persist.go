@@ -121,8 +121,10 @@ func (s *Store) openLog() error {
 			Reason: fmt.Sprintf("the log begins at %d, the newest snapshot ends at %d: what lies between is missing", first, s.sequence),
 		}
 	}
+	log := s.log.NewReader()
+	defer log.Close()
 	for i := max(first, s.sequence+1); first != 0 && i <= last; i++ {
-		if err := s.replay(i); err != nil {
+		if err := s.replay(log, i); err != nil {
 			return fmt.Errorf("replay record %d of the log: %w", i, err)
 		}
 	}
@@ -136,8 +138,8 @@ func (s *Store) openLog() error {
 }
 
 // replay applies one record of the log.
-func (s *Store) replay(index uint64) error {
-	frame, err := s.log.Get(index)
+func (s *Store) replay(log *wal.Reader, index uint64) error {
+	frame, err := log.Get(index)
 	if err != nil {
 		return err
 	}

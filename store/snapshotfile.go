@@ -27,6 +27,8 @@ const (
 	itemNumbers     = 6 * 8
 	// snapshotBlock is where a block is full.
 	snapshotBlock = 256 << 10
+	// maxReserve bounds the keys for which memory is taken on a header's word.
+	maxReserve = 4 << 20
 	// maxSnapshotBlock bounds what a block may claim to be: one full of small
 	// items and one item of the greatest size.
 	maxSnapshotBlock = snapshotBlock + maxKeySizeLimit + maxValueSizeLimit + 1<<10
@@ -177,10 +179,12 @@ func readSnapshot(name string, r io.Reader, m *ShardedMap) (frozen, error) {
 	}
 	sr.passed(head)
 	f := frozen{sequence: binary.BigEndian.Uint64(head[12:]), clock: int64(binary.BigEndian.Uint64(head[20:]))}
+	count := binary.BigEndian.Uint64(head[28:])
+	m.Reserve(int(min(count, maxReserve)))
 	if err := sr.items(m); err != nil {
 		return frozen{}, err
 	}
-	if count := binary.BigEndian.Uint64(head[28:]); uint64(m.Len()) != count {
+	if uint64(m.Len()) != count {
 		return frozen{}, sr.damaged(fmt.Sprintf("holds %d keys, its header says %d", m.Len(), count))
 	}
 	return f, nil

@@ -19,11 +19,17 @@ func (w *WAL) Get(index uint64) (Frame, error) {
 	// A close error of a file that only was read, and is deleted by now, says nothing.
 	_ = at.seg.release()
 	if err != nil {
-		err = fmt.Errorf("read record %d: %w", index, err)
-		_ = w.fail(err) // the caller gets this error, not an earlier cause
-		return Frame{}, err
+		return Frame{}, w.unreadable(index, err)
 	}
 	return f, nil
+}
+
+// unreadable latches the log as failed and returns the error for the caller,
+// who gets this one, not an earlier cause.
+func (w *WAL) unreadable(index uint64, cause error) error {
+	err := fmt.Errorf("read record %d: %w", index, cause)
+	_ = w.fail(err)
+	return err
 }
 
 // location is where a record is on disk. Its holder has acquired seg.
@@ -31,6 +37,8 @@ type location struct {
 	seg *segment
 	off int64
 	end int64 // the frame ends here or before
+
+	written int64 // what the segment holds ends here
 }
 
 // lookup finds a record in the cache, or else where it is on disk.
@@ -49,7 +57,7 @@ func (w *WAL) lookup(index uint64) (Frame, location, error) {
 	i := sort.Search(len(w.segs), func(i int) bool { return w.segs[i].next() > index })
 	seg := w.segs[i]
 	k := index - seg.first
-	at := location{seg: seg, off: int64(seg.offsets[k]), end: seg.end}
+	at := location{seg: seg, off: int64(seg.offsets[k]), end: seg.end, written: seg.end}
 	if k+1 < uint64(len(seg.offsets)) {
 		at.end = int64(seg.offsets[k+1])
 	}
@@ -61,12 +69,80 @@ func (w *WAL) lookup(index uint64) (Frame, location, error) {
 // markers may be read as well: that saves reading the length first.
 func (l location) read() (Frame, error) {
 	b := make([]byte, l.end-l.off)
-	if n, err := l.seg.file.ReadAt(b, l.off); n < len(b) {
-		return Frame{}, fmt.Errorf("%s at offset %d: %w", l.seg.path, l.off, err)
+	if err := l.fill(b); err != nil {
+		return Frame{}, err
 	}
+	return l.parse(b)
+}
+
+// fill reads b from the frame's place on.
+func (l location) fill(b []byte) error {
+	if n, err := l.seg.file.ReadAt(b, l.off); n < len(b) {
+		return fmt.Errorf("%s at offset %d: %w", l.seg.path, l.off, err)
+	}
+	return nil
+}
+
+// parse checks and returns the frame that b begins with.
+func (l location) parse(b []byte) (Frame, error) {
 	f, reason := parseFrame(b, l.seg.seed, l.off)
 	if reason != "" {
 		return Frame{}, &CorruptionError{File: l.seg.path, Offset: l.off, Reason: reason}
 	}
 	return f, nil
+}
+
+// readAhead is how much a Reader reads at once.
+const readAhead = 256 << 10
+
+// Reader reads records one after the other with few reads of the disk. It
+// belongs to one goroutine. Close it when done: until then it keeps the file of
+// one segment open.
+type Reader struct {
+	w   *WAL
+	seg *segment // of what buf holds; nil before the first read
+	off int64    // of buf in seg
+	buf []byte
+}
+
+// NewReader returns a Reader of w.
+func (w *WAL) NewReader() *Reader { return &Reader{w: w} }
+
+// Get is WAL.Get, but the frame's payload is good only until the next call.
+func (r *Reader) Get(index uint64) (Frame, error) {
+	f, at, err := r.w.lookup(index)
+	if err != nil || at.seg == nil {
+		return f, err
+	}
+	if at.seg == r.seg && at.off >= r.off && at.end <= r.off+int64(len(r.buf)) {
+		_ = at.seg.release() // r holds it already
+	} else {
+		err = r.load(at)
+	}
+	if err == nil {
+		f, err = at.parse(r.buf[at.off-r.off : at.end-r.off])
+	}
+	if err != nil {
+		return Frame{}, r.w.unreadable(index, err)
+	}
+	return f, nil
+}
+
+// load reads what begins at a record's place, and takes over its segment.
+func (r *Reader) load(at location) error {
+	r.Close()
+	size := max(at.end-at.off, min(readAhead, at.written-at.off))
+	if int64(cap(r.buf)) < size {
+		r.buf = make([]byte, size)
+	}
+	r.seg, r.off, r.buf = at.seg, at.off, r.buf[:size]
+	return at.fill(r.buf)
+}
+
+// Close lets go of the segment. The Reader may go on after it.
+func (r *Reader) Close() {
+	if r.seg != nil {
+		_ = r.seg.release() // only read from
+	}
+	r.seg, r.buf = nil, r.buf[:0]
 }

@@ -1,0 +1,112 @@
+package wal_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/kvorum/kvorum/wal"
+	"github.com/kvorum/kvorum/wal/crashfs"
+)
+
+// TestReader shows that a Reader gives what Get does, over segments, large
+// records, jumps back and a front that is cut off meanwhile, with few reads.
+func TestReader(t *testing.T) {
+	files := crashfs.New()
+	w, err := wal.Open("log", wal.Options{FS: files, MaxSegmentSize: 64 << 10, CacheBytes: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	const n = 3000
+	for i := uint64(1); i <= n; i += 3 {
+		var frames []wal.Frame
+		for k := range uint64(3) {
+			size := 20 + int(i+k)%50
+			if (i+k)%1000 == 0 {
+				size = 300 << 10
+			}
+			frames = append(frames, wal.Frame{Type: 1, Payload: bytes.Repeat([]byte{byte(i + k)}, size)})
+		}
+		if err := w.Append(i, frames); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reads := 0
+	files.SetHook(func(op crashfs.Op, _ string) error {
+		if op == crashfs.OpRead {
+			reads++
+		}
+		return nil
+	})
+	r := w.NewReader()
+	defer r.Close()
+	same := func(i uint64) {
+		t.Helper()
+		got, err := r.Get(i)
+		want, wantErr := w.Get(i)
+		if !errors.Is(err, wantErr) || got.Type != want.Type || !bytes.Equal(got.Payload, want.Payload) {
+			t.Fatalf("record %d: got %d bytes, %v, want %d bytes, %v", i, len(got.Payload), err, len(want.Payload), wantErr)
+		}
+	}
+	for i := uint64(1); i <= n; i++ {
+		if _, err := r.Get(i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if reads > 30 {
+		t.Errorf("read %d times for %d records", reads, n)
+	}
+	for i := uint64(0); i <= n+1; i++ {
+		same(i)
+	}
+	for _, i := range []uint64{2999, 1, 1000, 2000, 1500, 1499, 1501} {
+		same(i)
+	}
+	if err := w.TruncateFront(1502); err != nil {
+		t.Fatal(err)
+	}
+	same(1501)
+	same(1502)
+}
+
+// TestReader_Damage shows that what a Reader reads is checked.
+func TestReader_Damage(t *testing.T) {
+	files := crashfs.New()
+	w, err := wal.Open("log", wal.Options{FS: files, CacheBytes: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	for i := uint64(1); i <= 10; i++ {
+		if err := w.Append(i, []wal.Frame{{Type: 1, Payload: fmt.Append(nil, "record ", i)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	names, err := files.ReadDir("log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for off := int64(100); ; off++ { // until one falls into a frame that is read
+		for _, name := range names {
+			_ = files.FlipBit("log/"+name, off, 3)
+		}
+		r := w.NewReader()
+		var bad error
+		for i := uint64(1); i <= 10 && bad == nil; i++ {
+			_, bad = r.Get(i)
+		}
+		r.Close()
+		var corruption *wal.CorruptionError
+		if errors.As(bad, &corruption) {
+			if corruption.File == "" || w.Err() == nil {
+				t.Errorf("got %v, and the log's error %v", bad, w.Err())
+			}
+			return
+		}
+		if bad != nil || off > 16<<10 {
+			t.Fatalf("offset %d: got %v", off, bad)
+		}
+	}
+}
