@@ -39,9 +39,20 @@ type Consistency string
 const (
 	// Linearizable reads see every write that was acknowledged before they began, on any node.
 	Linearizable Consistency = "linearizable"
+	// LeaderLocal reads see what the node that takes itself for the leader has
+	// applied, without asking the others: a leader that was replaced may not know
+	// that yet. Other nodes ask the leader for its index.
+	LeaderLocal Consistency = "leader"
 	// Stale reads see what this node has applied, at once and without the network.
 	Stale Consistency = "stale"
 )
+
+// ReadOptions say what a read promises. The zero value is Linearizable.
+type ReadOptions struct {
+	Level Consistency
+	// MinRevision makes the read wait until this node has applied that revision.
+	MinRevision uint64
+}
 
 // ReadResult is the outcome of a Get.
 type ReadResult struct {

@@ -51,13 +51,13 @@ func (n *Node) write(ctx context.Context, cmd fsm.Command) (WriteResult, error) 
 	}, nil
 }
 
-// Get reads one key at the given level. It returns a *ValidationError, or an
-// error of not reaching the leader or catching up with it in time.
-func (n *Node) Get(ctx context.Context, key string, level Consistency) (ReadResult, error) {
+// Get reads one key as options say. It returns a *ValidationError, or an error
+// of not reaching the leader or catching up with it in time.
+func (n *Node) Get(ctx context.Context, key string, options ReadOptions) (ReadResult, error) {
 	if err := n.validateKey(key); err != nil {
 		return ReadResult{}, err
 	}
-	r, err := n.atLevel(ctx, level)
+	r, err := n.readable(ctx, options)
 	if err != nil {
 		return ReadResult{}, err
 	}
@@ -66,9 +66,9 @@ func (n *Node) Get(ctx context.Context, key string, level Consistency) (ReadResu
 	return ReadResult{Item: item, Found: found, Revision: revision}, nil
 }
 
-// List returns a frozen view of all keys at the given level; errors are those of Get.
-func (n *Node) List(ctx context.Context, level Consistency) (*Listing, error) {
-	r, err := n.atLevel(ctx, level)
+// List returns a frozen view of all keys as options say; errors are those of Get.
+func (n *Node) List(ctx context.Context, options ReadOptions) (*Listing, error) {
+	r, err := n.readable(ctx, options)
 	if err != nil {
 		return nil, err
 	}
@@ -76,19 +76,28 @@ func (n *Node) List(ctx context.Context, level Consistency) (*Listing, error) {
 	return NewListing(view.Revision, view.All), nil
 }
 
-// atLevel waits until this node's state machine may be read at level.
-func (n *Node) atLevel(ctx context.Context, level Consistency) (*replica, error) {
+// readable waits until this node's state machine may be read as options say.
+func (n *Node) readable(ctx context.Context, options ReadOptions) (*replica, error) {
 	r, err := n.joined()
 	if err != nil {
 		return nil, err
 	}
-	switch level {
+	switch options.Level {
 	case Stale:
-		return r, nil
-	case Linearizable:
-		return r, r.waitCurrent(ctx)
+	case LeaderLocal:
+		err = r.waitIndex(ctx, r.leaderIndex)
+	case Linearizable, "":
+		err = r.waitCurrent(ctx)
+	default:
+		err = &ValidationError{Field: "consistency", Reason: fmt.Sprintf("%q is none of linearizable, leader and stale", options.Level)}
 	}
-	return nil, &ValidationError{Field: "consistency", Reason: fmt.Sprintf("%q is neither linearizable nor stale", level)}
+	if err != nil {
+		return nil, err
+	}
+	if err := r.fsm.WaitRevision(ctx, options.MinRevision); err != nil {
+		return nil, fmt.Errorf("%w: at revision %d, wants %d: %w", ErrBehind, r.fsm.Revision(), options.MinRevision, err)
+	}
+	return r, nil
 }
 
 func (n *Node) validateKey(key string) error {

@@ -157,13 +157,13 @@ func (r *replica) watchLeadership(ctx context.Context) {
 
 // beginTerms does a new leader's first act: a clock command. Once it is
 // applied, every entry of earlier terms is too, and the cluster clock goes on
-// from the later of this node's wall clock and the clock those entries left.
+// from the later of the voters' median wall clock and the clock those entries left.
 func (r *replica) beginTerms(ctx context.Context) {
 	for {
 		state, changed := r.leaders.current()
 		retry := time.Duration(math.MaxInt64)
 		if state.leader == r.id && (state.term == nil || state.term.term != r.raft.CurrentTerm()) {
-			if err := r.beginTerm(); err != nil {
+			if err := r.beginTerm(ctx); err != nil {
 				r.log.Debug("term not begun", "err", err)
 				retry = retryDelay
 			}
@@ -177,9 +177,13 @@ func (r *replica) beginTerms(ctx context.Context) {
 	}
 }
 
-func (r *replica) beginTerm() error {
+func (r *replica) beginTerm(ctx context.Context) error {
 	term := r.raft.CurrentTerm()
-	entry := fsm.EncodeBatch(nil, fsm.Batch{Clock: time.Now().UnixNano(), Commands: []fsm.Command{{Op: fsm.OpClock}}})
+	clocks, err := r.probe(ctx, term, clockSettle)
+	if err != nil {
+		return err
+	}
+	entry := fsm.EncodeBatch(nil, fsm.Batch{Clock: medianClock(clocks), Commands: []fsm.Command{{Op: fsm.OpClock}}})
 	if _, err := r.commit(entry); err != nil {
 		return err
 	}

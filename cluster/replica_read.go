@@ -10,16 +10,17 @@ import (
 	"github.com/kvorum/kvorum/transport"
 )
 
-// barrierTimeout is how long a barrier may wait for raft to take it.
-const barrierTimeout = 2 * time.Second
-
 // waitCurrent returns once this replica's state machine holds every write that
 // was acknowledged anywhere before waitCurrent was called: what it then reads
 // locally is linearizable. It tries again, through whoever leads, until ctx ends.
-func (r *replica) waitCurrent(ctx context.Context) error {
+func (r *replica) waitCurrent(ctx context.Context) error { return r.waitIndex(ctx, r.reader.index) }
+
+// waitIndex returns once this replica's state machine has applied the index that
+// find finds. It tries again, through whoever leads, until ctx ends.
+func (r *replica) waitIndex(ctx context.Context, find func(context.Context) (uint64, error)) error {
 	for {
 		_, changed := r.leaders.current()
-		index, err := r.reader.index(ctx)
+		index, err := find(ctx)
 		if err == nil {
 			if err := r.fsm.WaitApplied(ctx, index); err != nil {
 				return fmt.Errorf("%w: at index %d, wants %d: %w", ErrBehind, r.fsm.AppliedIndex(), index, err)
@@ -35,29 +36,59 @@ func (r *replica) waitCurrent(ctx context.Context) error {
 	}
 }
 
+// leaderIndex finds the index that whoever leads has applied, as far as it knows
+// that it leads. It is no proof that nobody else does.
+func (r *replica) leaderIndex(ctx context.Context) (uint64, error) {
+	state, _ := r.leaders.current()
+	switch {
+	case state.leader == "":
+		return 0, ErrNoLeader
+	case state.leader != r.id:
+		return r.askIndex(ctx, state.leader, kindLeaderIndex)
+	case !r.leading():
+		return 0, fmt.Errorf("%w: its term has not begun", ErrNotLeader)
+	}
+	return r.fsm.AppliedIndex(), nil
+}
+
 // readIndex finds an index that covers every write acknowledged before the
-// call: on the leader by a barrier, elsewhere by asking the leader.
-//
-// The barrier is committed in the leader's own term, so the leader had not been
-// deposed when the read began; and when it has passed, the leader's state
-// machine has applied all that was committed before it. The index is the state
-// machine's own: raft's AppliedIndex counts what was only handed to it.
+// call: on the leader by ReadIndex (Ongaro's thesis, section 6.4), elsewhere by
+// asking the leader.
 func (r *replica) readIndex(ctx context.Context) (uint64, error) {
 	state, _ := r.leaders.current()
 	switch state.leader {
 	case "":
 		return 0, ErrNoLeader
 	case r.id:
-		if err := r.raft.Barrier(barrierTimeout).Error(); err != nil {
-			return 0, fmt.Errorf("%w: barrier: %w", ErrNoLeader, err)
-		}
-		return r.fsm.AppliedIndex(), nil
+		return r.leaderReadIndex(ctx, state.term)
 	}
-	return r.askReadIndex(ctx, state.leader)
+	return r.askIndex(ctx, state.leader, kindReadIndex)
 }
 
-func (r *replica) askReadIndex(ctx context.Context, leader raft.ServerID) (uint64, error) {
-	answer, err := r.callLeader(ctx, leader, kindReadIndex, nil)
+// leaderReadIndex returns this leader's commit index, once a majority of voters
+// has shown that nobody led after it when the index was taken.
+//
+// The term must have begun: its first entry is committed and applied then, and
+// with it everything that earlier leaders acknowledged lies at or below the
+// commit index. The index names an entry that the state machine sees, since the
+// entries that raft keeps to itself come before that first one.
+func (r *replica) leaderReadIndex(ctx context.Context, term *termStart) (uint64, error) {
+	if term == nil || r.raft.CurrentTerm() != term.term {
+		return 0, fmt.Errorf("%w: its term has not begun", ErrNotLeader)
+	}
+	index := r.raft.CommitIndex()
+	if _, err := r.probe(ctx, term.term, 0); err != nil {
+		return 0, err
+	}
+	if now := r.raft.CurrentTerm(); now != term.term {
+		return 0, fmt.Errorf("%w: term %d has passed", ErrNotLeader, term.term)
+	}
+	return index, nil
+}
+
+// askIndex asks the leader for an index to read at.
+func (r *replica) askIndex(ctx context.Context, leader raft.ServerID, kind transport.Kind) (uint64, error) {
+	answer, err := r.callLeader(ctx, leader, kind, nil)
 	if err != nil {
 		return 0, fmt.Errorf("%w: ask %s: %w", ErrNoLeader, nameOf(leader), err)
 	}

@@ -23,6 +23,9 @@ const (
 	kindJoin      transport.Kind = 5 // JoinRequest → Member; the leader only
 	kindLeave     transport.Kind = 6 // leaveRequest → nothing; the leader only
 	kindRemoved   transport.Kind = 7 // nothing → nothing: tells a node that it was removed
+	kindProbe     transport.Kind = 8 // nothing → probeAnswer
+
+	kindLeaderIndex transport.Kind = 9 // nothing → an index, 8 bytes; the leader only, unconfirmed
 )
 
 const (
@@ -198,7 +201,11 @@ func (n *Node) dispatch(ctx context.Context, from transport.Identity, kind trans
 		}
 		return fsm.EncodeResults(nil, results), nil
 	case kindReadIndex:
-		return r.handleReadIndex(ctx)
+		return r.handleIndex(ctx, r.reader.index)
+	case kindLeaderIndex:
+		return r.handleIndex(ctx, r.leaderIndex)
+	case kindProbe:
+		return r.selfProbe().encode(), nil
 	case kindInfo:
 		return json.Marshal(nodeInfo{AppliedIndex: r.fsm.AppliedIndex(), CommitIndex: r.raft.CommitIndex()})
 	case kindRemoved:
@@ -226,12 +233,12 @@ func decodeForwarded(payload []byte) ([]fsm.Command, error) {
 	return cmds, nil
 }
 
-// handleReadIndex answers a follower's question for an index to read at.
-func (r *replica) handleReadIndex(ctx context.Context) ([]byte, error) {
+// handleIndex answers a follower's question for an index to read at.
+func (r *replica) handleIndex(ctx context.Context, find func(context.Context) (uint64, error)) ([]byte, error) {
 	if state, _ := r.leaders.current(); state.leader != r.id {
 		return nil, ErrNotLeader
 	}
-	index, err := r.reader.index(ctx)
+	index, err := find(ctx)
 	if err != nil {
 		return nil, err
 	}

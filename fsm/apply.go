@@ -50,6 +50,7 @@ func (f *FSM) applyEntry(l *raft.Log) any {
 		return f.stop(&EntryError{Index: l.Index, Term: l.Term, Err: err})
 	}
 	results := f.applyCommands(l, batch)
+	f.revisionWaiters.release(f.revision.Load())
 	f.waiters.release(l.Index)
 	return results
 }

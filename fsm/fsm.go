@@ -48,7 +48,8 @@ type FSM struct {
 	appliedTerm  atomic.Uint64
 	appliedIndex atomic.Uint64
 
-	waiters waiters
+	waiters         waiters // for appliedIndex
+	revisionWaiters waiters // for revision
 
 	closeOnce sync.Once
 	closed    chan struct{} // closed by Close
@@ -133,10 +134,20 @@ func (f *FSM) View() View {
 // WaitApplied returns nil once AppliedIndex is at least index. Else it returns
 // ErrClosed, or the context's error.
 func (f *FSM) WaitApplied(ctx context.Context, index uint64) error {
-	if f.appliedIndex.Load() >= index {
+	return f.wait(ctx, &f.waiters, index, &f.appliedIndex)
+}
+
+// WaitRevision returns nil once Revision is at least revision; errors are those
+// of WaitApplied.
+func (f *FSM) WaitRevision(ctx context.Context, revision uint64) error {
+	return f.wait(ctx, &f.revisionWaiters, revision, &f.revision)
+}
+
+func (f *FSM) wait(ctx context.Context, ws *waiters, n uint64, reached *atomic.Uint64) error {
+	if reached.Load() >= n {
 		return nil
 	}
-	w, ok := f.waiters.add(index, &f.appliedIndex)
+	w, ok := ws.add(n, reached)
 	if !ok {
 		return nil
 	}
@@ -144,10 +155,10 @@ func (f *FSM) WaitApplied(ctx context.Context, index uint64) error {
 	case <-w.reached:
 		return nil
 	case <-ctx.Done():
-		f.waiters.remove(w)
+		ws.remove(w)
 		return ctx.Err()
 	case <-f.closed:
-		f.waiters.remove(w)
+		ws.remove(w)
 		return ErrClosed
 	}
 }

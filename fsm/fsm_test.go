@@ -320,6 +320,39 @@ func TestFSM_WaitApplied(t *testing.T) {
 	})
 }
 
+// WaitRevision waits for what was changed, whatever the index, and a restore counts.
+func TestFSM_WaitRevision(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFSM(t)
+		reached := make(chan uint64, 10)
+		for _, revision := range []uint64{0, 1, 2, 3, 9} {
+			go func() {
+				if err := f.WaitRevision(t.Context(), revision); err == nil {
+					reached <- revision
+				}
+			}()
+		}
+		check := func(step string, want int) {
+			t.Helper()
+			synctest.Wait()
+			if got := len(reached); got != want {
+				t.Errorf("%s: %d have come back, want %d", step, got, want)
+			}
+		}
+		check("nothing applied", 1)
+		mustApply(t, f, 10, 0, delCmd("nobody"))
+		check("no change applied", 1)
+		mustApply(t, f, 11, 0, putCmd("k", ""), putCmd("k", ""))
+		check("two changes applied", 3)
+		other := newFSM(t)
+		mustApply(t, other, 25, 0, putCmd("a", ""), putCmd("b", ""), putCmd("c", ""))
+		mustRestore(t, f, snapshotOf(t, other))
+		check("three changes restored", 4)
+		f.Close()
+		check("closed", 4)
+	})
+}
+
 // A view never shows a part of an entry, and says which one it shows.
 func TestFSM_ViewBetweenEntries(t *testing.T) {
 	f := newFSM(t)

@@ -29,6 +29,7 @@ func (f *FSM) Restore(r io.ReadCloser) error {
 	f.appliedTerm.Store(header.AppliedTerm)
 	f.appliedIndex.Store(header.AppliedIndex)
 	f.mu.Unlock()
+	f.revisionWaiters.release(header.Revision)
 	f.waiters.release(header.AppliedIndex)
 	f.logger.Info("restored snapshot", "index", header.AppliedIndex, "term", header.AppliedTerm,
 		"revision", header.Revision, "items", header.Items)

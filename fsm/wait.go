@@ -6,8 +6,8 @@ import (
 	"sync/atomic"
 )
 
-// waiters holds those who wait for an applied index, the least index first. Its
-// zero value is empty.
+// waiters holds those who wait for a number that only grows, an applied index or
+// a revision, the least first. Its zero value is empty.
 type waiters struct {
 	mu   sync.Mutex // guards heap and every waiter's position
 	heap waiterHeap

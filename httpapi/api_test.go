@@ -43,7 +43,7 @@ type fakeNode struct {
 	revision uint64
 	items    map[string]store.Item
 	calls    []string
-	level    cluster.Consistency // of the last read
+	read     cluster.ReadOptions // of the last read
 }
 
 var (
@@ -125,18 +125,18 @@ func (n *fakeNode) Delete(ctx context.Context, key string, cond cluster.Conditio
 	return cluster.WriteResult{Found: true, Revision: n.revision}, nil
 }
 
-func (n *fakeNode) Get(ctx context.Context, key string, level cluster.Consistency) (cluster.ReadResult, error) {
+func (n *fakeNode) Get(ctx context.Context, key string, options cluster.ReadOptions) (cluster.ReadResult, error) {
 	if err := n.begin(ctx, "get", key); err != nil {
 		return cluster.ReadResult{}, err
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.level = level
+	n.read = options
 	item, found := n.items[key]
 	return cluster.ReadResult{Item: item, Found: found, Revision: n.revision}, nil
 }
 
-func (n *fakeNode) List(ctx context.Context, level cluster.Consistency) (*cluster.Listing, error) {
+func (n *fakeNode) List(ctx context.Context, options cluster.ReadOptions) (*cluster.Listing, error) {
 	if err := n.begin(ctx, "list", ""); err != nil {
 		return nil, err
 	}
@@ -145,7 +145,7 @@ func (n *fakeNode) List(ctx context.Context, level cluster.Consistency) (*cluste
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.level = level
+	n.read = options
 	var items []store.Item
 	for _, item := range n.items {
 		items = append(items, item)

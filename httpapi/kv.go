@@ -94,11 +94,11 @@ func (s *Server) writeParams(r *http.Request) (key string, cond cluster.Conditio
 
 // get answers GET and HEAD /kv/{key}.
 func (s *Server) get(w *response, r *http.Request) error {
-	query, err := parseQuery(r.URL.RawQuery, "consistency")
+	query, err := parseQuery(r.URL.RawQuery, readParams...)
 	if err != nil {
 		return err
 	}
-	level, err := query.consistency()
+	options, err := query.readOptions()
 	if err != nil {
 		return err
 	}
@@ -112,11 +112,11 @@ func (s *Server) get(w *response, r *http.Request) error {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.RequestTimeout)
 	defer cancel()
-	result, err := s.node.Get(ctx, key, level)
+	result, err := s.node.Get(ctx, key, options)
 	if err != nil {
 		return err
 	}
-	setReadHeaders(w.Header(), result.Revision, level)
+	setReadHeaders(w.Header(), result.Revision, options.Level)
 	if !result.Found {
 		return errKeyNotFound
 	}

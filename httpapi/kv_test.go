@@ -98,19 +98,21 @@ func TestKV_EmptyValue(t *testing.T) {
 }
 
 func TestKV_Consistency(t *testing.T) {
-	for target, want := range map[string]cluster.Consistency{
-		"/kv/k":                          cluster.Linearizable,
-		"/kv/k?consistency=linearizable": cluster.Linearizable,
-		"/kv/k?consistency=stale":        cluster.Stale,
-		"/kv/?consistency=stale":         cluster.Stale,
+	for target, want := range map[string]cluster.ReadOptions{
+		"/kv/k":                                  {Level: cluster.Linearizable},
+		"/kv/k?consistency=linearizable":         {Level: cluster.Linearizable},
+		"/kv/k?consistency=leader":               {Level: cluster.LeaderLocal},
+		"/kv/k?consistency=stale":                {Level: cluster.Stale},
+		"/kv/k?min_revision=7":                   {Level: cluster.Linearizable, MinRevision: 7},
+		"/kv/?consistency=stale&min_revision=42": {Level: cluster.Stale, MinRevision: 42},
 	} {
 		a := mustAPI(t, nil)
 		a.node.items["k"] = item("k", "v", 1)
 		w := a.do("GET", target, "")
-		if w.Code != http.StatusOK || a.node.level != want {
-			t.Errorf("%s: got %d and level %q, want 200 and %q", target, w.Code, a.node.level, want)
+		if w.Code != http.StatusOK || a.node.read != want {
+			t.Errorf("%s: got %d and options %+v, want 200 and %+v", target, w.Code, a.node.read, want)
 		}
-		expectHeaders(t, w.Header(), "Kvorum-Consistency", string(want))
+		expectHeaders(t, w.Header(), "Kvorum-Consistency", string(want.Level))
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/kvorum/kvorum/cluster"
@@ -35,12 +36,12 @@ type listParams struct {
 	prefix, start string
 	limit         int // 0 means all
 	keysOnly      bool
-	level         cluster.Consistency
+	options       cluster.ReadOptions
 }
 
 // parseListParams returns the parameters in a query string.
 func parseListParams(raw string) (listParams, error) {
-	q, err := parseQuery(raw, "prefix", "start", "limit", "keys_only", "consistency")
+	q, err := parseQuery(raw, slices.Concat(readParams, []string{"prefix", "start", "limit", "keys_only"})...)
 	if err != nil {
 		return listParams{}, err
 	}
@@ -51,7 +52,7 @@ func parseListParams(raw string) (listParams, error) {
 	if p.keysOnly, err = q.flag("keys_only"); err != nil {
 		return listParams{}, err
 	}
-	p.level, err = q.consistency()
+	p.options, err = q.readOptions()
 	return p, err
 }
 
@@ -61,12 +62,12 @@ func (s *Server) list(w *response, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	listing, err := s.listing(r, p.level)
+	listing, err := s.listing(r, p.options)
 	if err != nil {
 		return err
 	}
 	h := w.Header()
-	setReadHeaders(h, listing.Revision, p.level)
+	setReadHeaders(h, listing.Revision, p.options.Level)
 	h.Set("Content-Type", "application/x-ndjson")
 	if r.Method == http.MethodHead {
 		w.WriteHeader(http.StatusOK)
@@ -83,10 +84,10 @@ func (s *Server) list(w *response, r *http.Request) error {
 }
 
 // listing asks the node for a view, within the time of a read.
-func (s *Server) listing(r *http.Request, level cluster.Consistency) (*cluster.Listing, error) {
+func (s *Server) listing(r *http.Request, options cluster.ReadOptions) (*cluster.Listing, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.RequestTimeout)
 	defer cancel()
-	return s.node.List(ctx, level)
+	return s.node.List(ctx, options)
 }
 
 // streamList writes the lines, and the trailer if limit cut them.

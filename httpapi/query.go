@@ -42,17 +42,27 @@ func parseQuery(raw string, known ...string) (query, error) {
 	return q, nil
 }
 
-// consistency returns the level of a read, linearizable by default.
-func (q query) consistency() (cluster.Consistency, error) {
-	value, ok := q["consistency"]
-	if !ok {
-		return cluster.Linearizable, nil
+// readParams are the parameters of every read.
+var readParams = []string{"consistency", "min_revision"}
+
+// readOptions returns what a read is to promise: linearizable by default.
+func (q query) readOptions() (cluster.ReadOptions, error) {
+	options := cluster.ReadOptions{Level: cluster.Linearizable}
+	if value, ok := q["consistency"]; ok {
+		options.Level = cluster.Consistency(value)
+		switch options.Level {
+		case cluster.Linearizable, cluster.LeaderLocal, cluster.Stale:
+		default:
+			return options, invalidParam("consistency", "must be linearizable, leader or stale")
+		}
 	}
-	switch level := cluster.Consistency(value); level {
-	case cluster.Linearizable, cluster.Stale:
-		return level, nil
+	if value, ok := q["min_revision"]; ok {
+		var err error
+		if options.MinRevision, err = strconv.ParseUint(value, 10, 64); err != nil {
+			return options, invalidParam("min_revision", "must be a revision")
+		}
 	}
-	return "", invalidParam("consistency", "must be linearizable or stale")
+	return options, nil
 }
 
 // positive returns the parameter name, a number of at least 1; 0 when it is not given.

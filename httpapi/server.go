@@ -19,10 +19,10 @@ type Store interface {
 	Put(ctx context.Context, key string, value []byte, cond cluster.Condition) (cluster.WriteResult, error)
 	// Delete removes key if cond holds. An absent key is a result, not an error.
 	Delete(ctx context.Context, key string, cond cluster.Condition) (cluster.WriteResult, error)
-	// Get reads key at the given level. An absent key is a result, not an error.
-	Get(ctx context.Context, key string, level cluster.Consistency) (cluster.ReadResult, error)
-	// List returns a view of all keys at the given level, valid beyond ctx.
-	List(ctx context.Context, level cluster.Consistency) (*cluster.Listing, error)
+	// Get reads key as options say. An absent key is a result, not an error.
+	Get(ctx context.Context, key string, options cluster.ReadOptions) (cluster.ReadResult, error)
+	// List returns a view of all keys as options say, valid beyond ctx.
+	List(ctx context.Context, options cluster.ReadOptions) (*cluster.Listing, error)
 }
 
 // Cluster describes and changes the cluster that a node is in. Its methods may

@@ -159,7 +159,7 @@ func (r *recorder) client(ctx context.Context, id int, rng *rand.Rand, nodes []*
 		in := registerInput{key: fmt.Sprintf("key-%d", rng.IntN(keys)), read: rng.IntN(2) == 0}
 		op := porcupine.Operation{ClientId: id, Call: r.now(), Return: math.MaxInt64}
 		if in.read {
-			result, err := node.Get(ctx, in.key, cluster.Linearizable)
+			result, err := node.Get(ctx, in.key, cluster.ReadOptions{})
 			if err != nil {
 				continue // a read that failed says nothing
 			}
@@ -290,7 +290,7 @@ func TestNode_SnapshotCatchUp(t *testing.T) {
 	})
 	behind.open(t)
 	poll(t, 30*time.Second, "the node that was away is ready", behind.get().Ready)
-	list, err := behind.get().List(ctx, cluster.Linearizable)
+	list, err := behind.get().List(ctx, cluster.ReadOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -83,7 +83,7 @@ func TestCheck_Node(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	for node.Ready() != nil && ctx.Err() == nil {
-		_, _ = node.Get(ctx, "k", cluster.Linearizable)
+		_, _ = node.Get(ctx, "k", cluster.ReadOptions{})
 	}
 	if _, err := node.Put(ctx, "k", []byte("v"), cluster.Condition{}); err != nil {
 		t.Fatal(err)

@@ -1,0 +1,104 @@
+package test
+
+import (
+	"context"
+	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kvorum/kvorum/cluster"
+)
+
+// TestReadPath_NoForbiddenCalls keeps package cluster away from what looks like
+// a way to read and is none: VerifyLeader counts answers that were sent before
+// it was asked, AppliedIndex of raft counts what was only handed to the state
+// machine, and a barrier is an entry that no state machine sees, which waits for
+// the commit index would wait for.
+func TestReadPath_NoForbiddenCalls(t *testing.T) {
+	files, err := filepath.Glob("../cluster/*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no source to look at: %v", err)
+	}
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		positions := token.NewFileSet()
+		tree, err := parser.ParseFile(positions, file, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(tree, func(n ast.Node) bool {
+			call, ok := n.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			of, _ := call.X.(*ast.SelectorExpr)
+			ofRaft := of != nil && of.Sel.Name == "raft"
+			switch name := call.Sel.Name; {
+			case name == "VerifyLeader", name == "Barrier", name == "AppliedIndex" && ofRaft:
+				t.Errorf("%s uses %s", positions.Position(n.Pos()), name)
+			}
+			return true
+		})
+	}
+}
+
+// TestNode_ReadOptions reads at every level, on every node, and waits for a
+// revision that is yet to come.
+func TestNode_ReadOptions(t *testing.T) {
+	nodes := openNodes(t, 3)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	put := func(value string) uint64 {
+		t.Helper()
+		result, err := nodes[0].get().Put(ctx, "k", []byte(value), cluster.Condition{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return result.Revision
+	}
+	for i, n := range nodes {
+		for _, level := range []cluster.Consistency{"", cluster.Linearizable, cluster.LeaderLocal} {
+			value := string(level) + n.cfg.Name
+			revision := put(value)
+			got, err := n.get().Get(ctx, "k", cluster.ReadOptions{Level: level})
+			if err != nil || string(got.Item.Value) != value || got.Revision < revision {
+				t.Errorf("node %d, level %q: got %q at %d, %v, want %q at %d", i, level, got.Item.Value, got.Revision, err, value, revision)
+			}
+		}
+		value := "stale" + n.cfg.Name
+		got, err := n.get().Get(ctx, "k", cluster.ReadOptions{Level: cluster.Stale, MinRevision: put(value)})
+		if err != nil || string(got.Item.Value) != value {
+			t.Errorf("node %d, stale with a revision: got %q, %v, want %q", i, got.Item.Value, err, value)
+		}
+	}
+	var invalid *cluster.ValidationError
+	if _, err := nodes[0].get().Get(ctx, "k", cluster.ReadOptions{Level: "strong"}); !errors.As(err, &invalid) {
+		t.Errorf("unknown level: got %v", err)
+	}
+
+	next := put("now") + 1
+	brief, cancelBrief := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer cancelBrief()
+	if _, err := nodes[1].get().Get(brief, "k", cluster.ReadOptions{Level: cluster.Stale, MinRevision: next}); !errors.Is(err, cluster.ErrBehind) {
+		t.Errorf("a revision that does not come: got %v, want ErrBehind", err)
+	}
+	answer := make(chan error, 1)
+	go func() {
+		got, err := nodes[2].get().Get(ctx, "k", cluster.ReadOptions{MinRevision: next})
+		if err == nil && string(got.Item.Value) != "later" {
+			err = errors.New("got " + string(got.Item.Value))
+		}
+		answer <- err
+	}()
+	put("later")
+	if err := <-answer; err != nil {
+		t.Errorf("a revision that comes: %v", err)
+	}
+}
