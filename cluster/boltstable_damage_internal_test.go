@@ -1,5 +1,3 @@
-//go:build !race
-
 package cluster
 
 import (
@@ -11,11 +9,8 @@ import (
 	"testing"
 )
 
-// Not under the race detector: its build ends the process when bolt follows a
-// damaged length out of an allocation, where others read on and fail later.
-
-// TestBoltStable_Damage damages every byte that is in use, and cuts the file
-// short: the file is refused, or says what it said before. Above all it never
+// TestBoltStable_Damage damages every byte, and every word, that is in use, and
+// cuts the file short: the file is refused, or says what it said before. Above all it never
 // goes back to an earlier vote.
 func TestBoltStable_Damage(t *testing.T) {
 	dir := t.TempDir()
@@ -64,6 +59,15 @@ func TestBoltStable_Damage(t *testing.T) {
 		bad := append([]byte(nil), good...)
 		bad[at] ^= 1 << (at % 8)
 		try("flipped bit", at, bad)
+		if at%8 == 0 {
+			for _, b := range []byte{0x00, 0x7f, 0xff} {
+				bad := append([]byte(nil), good...)
+				for i := range 8 {
+					bad[at+i] = b
+				}
+				try("overwritten word", at, bad)
+			}
+		}
 	}
 	for _, size := range []int{0, 1, 100, os.Getpagesize(), 2*os.Getpagesize() + 1, 3 * os.Getpagesize()} {
 		try("cut", size, good[:size])

@@ -56,7 +56,7 @@ func Check(dir string) (report Report, err error) {
 		return report, err
 	}
 	path := filepath.Join(dir, stableDir, "raft.db")
-	err = checkBoltMetas(path)
+	err = checkBolt(path)
 	report.Stable = err == nil
 	return report, err
 }
