@@ -89,8 +89,8 @@ type Config struct {
 	Timing Timing
 	// Logger receives what operators should know; nil discards it.
 	Logger *slog.Logger
-	// Clock is this node's wall clock; nil is time.Now. For tests.
-	Clock func() time.Time
+	// Seams replace the machine below the node, for tests; programs leave it zero.
+	Seams Seams
 }
 
 // withDefaults returns c with every zero field that has a default set to it.
@@ -116,12 +116,10 @@ func (c Config) withDefaults() Config {
 	if c.Timing == (Timing{}) {
 		c.Timing = DefaultTiming()
 	}
-	if c.Clock == nil {
-		c.Clock = time.Now
-	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	c.Seams = c.Seams.withDefaults()
 	return c
 }
 

@@ -41,7 +41,7 @@ func decodeProbeAnswer(b []byte) (probeAnswer, error) {
 
 // selfProbe answers a probe of this node.
 func (r *replica) selfProbe() probeAnswer {
-	return probeAnswer{term: r.raft.CurrentTerm(), wall: r.cfg.Clock().UnixNano()}
+	return probeAnswer{term: r.raft.CurrentTerm(), wall: r.cfg.Seams.Clock().UnixNano()}
 }
 
 // probe asks all voters for their terms and returns the answers of a majority,
