@@ -73,6 +73,9 @@ func (f *FSM) applyCommands(l *raft.Log, batch Batch) []Result {
 	}
 	f.state.Store(t.state)
 	f.publishLocked(l, t.revision, max(f.clock.Load(), batch.Clock))
+	if t.checkpoint {
+		f.checkpointLocked(l.Index)
+	}
 	return results
 }
 
@@ -90,6 +93,8 @@ func (f *FSM) publishLocked(l *raft.Log, revision uint64, clock int64) {
 type tx struct {
 	state    *state
 	revision uint64 // of the last change, counted on without gaps
+
+	checkpoint bool // the entry asks for one
 }
 
 func (t *tx) apply(c *Command) Result {
@@ -102,6 +107,9 @@ func (t *tx) apply(c *Command) Result {
 		return Result{Status: StatusOK, Revision: t.revision}
 	case OpRetire:
 		t.state = t.state.retire(c.Key)
+		return Result{Status: StatusOK, Revision: t.revision}
+	case OpCheckpoint:
+		t.checkpoint = true
 		return Result{Status: StatusOK, Revision: t.revision}
 	default:
 		// Decoding lets no other operation through.
@@ -126,6 +134,10 @@ func (t *tx) put(c *Command) Result {
 		it.CreateRevision = old.CreateRevision
 		it.Version = old.Version + 1
 	}
+	if existed {
+		t.state.hash -= itemHash(old)
+	}
+	t.state.hash += itemHash(it)
 	t.state.items.Set(it)
 	return Result{Status: StatusOK, Created: !existed, Revision: t.revision, Current: t.revision}
 }
@@ -139,6 +151,7 @@ func (t *tx) delete(c *Command) Result {
 		return t.unchanged(StatusNotFound, old)
 	}
 	t.revision++
+	t.state.hash -= itemHash(old)
 	t.state.items.Delete(c.Key)
 	return Result{Status: StatusOK, Revision: t.revision}
 }

@@ -223,7 +223,7 @@ func (d *decoder) commands() []Command {
 	commands := make([]Command, d.count(minCommandLen))
 	for i := range commands {
 		c := &commands[i]
-		c.Op = Op(d.known("operation", byte(OpPut), byte(OpRetire)))
+		c.Op = Op(d.known("operation", byte(OpPut), byte(OpCheckpoint)))
 		c.Cond.Kind = ConditionKind(d.known("condition", byte(CondNone), byte(CondRevision)))
 		c.Cond.Revision = d.uvarint()
 		c.Key = string(d.bytes())

@@ -9,6 +9,8 @@ const (
 	OpDelete Op = 2 // remove Key
 	OpClock  Op = 3 // nothing but carry the batch's clock; the first act of every term
 	OpRetire Op = 4 // Key is a raft ServerID that never may be a member again
+
+	OpCheckpoint Op = 5 // note the state hash after this entry; see Checkpoint
 )
 
 // ConditionKind says what must hold of a key before a command changes it.

@@ -43,10 +43,17 @@
 //	+-------------+------------+--------+-------+-------+-----+
 //
 //	block   = kind(1) length(4) payload crc32c(4)    the sum covers all before it in the block
-//	header  = kind 1: index(8) term(8) revision(8) clock(8) items(8) count {idLen id}...
+//	header  = kind 1: index(8) term(8) revision(8) clock(8) items(8) hash(8) count {idLen id}...
 //	items   = kind 2: {keyLen key valueLen value createRevision modRevision version}...
 //	end     = kind 3: items(8) crc32c(4)             the sum covers the stream before the end block
 //
 // Fixed lengths are in bytes and big endian, the other numbers uvarints. Items
 // ascend by key, retired ids too. Nothing follows the end.
+//
+// # State hash
+//
+// Each change keeps a hash of the whole state up to date, which does not depend
+// on how the state came to be. A snapshot carries it, and restoring computes it
+// anew. An entry with OpCheckpoint makes each replica note it: replicas at one
+// index that differ have diverged.
 package fsm

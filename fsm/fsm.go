@@ -48,6 +48,8 @@ type FSM struct {
 	appliedTerm  atomic.Uint64
 	appliedIndex atomic.Uint64
 
+	checkpoints []Checkpoint // guarded by mu
+
 	waiters         waiters // for appliedIndex
 	revisionWaiters waiters // for revision
 
@@ -61,6 +63,7 @@ var _ raft.BatchingFSM = (*FSM)(nil)
 type state struct {
 	items   *store.ShardedMap
 	retired map[string]struct{} // never modified
+	hash    uint64              // of items and retired; guarded by FSM.mu once the state is an FSM's
 }
 
 // New returns an empty state machine.
@@ -195,5 +198,5 @@ func (s *state) retire(id string) *state {
 	retired := make(map[string]struct{}, len(s.retired)+1)
 	maps.Copy(retired, s.retired)
 	retired[id] = struct{}{}
-	return &state{items: s.items, retired: retired}
+	return &state{items: s.items, retired: retired, hash: s.hash + retiredHash(id)}
 }

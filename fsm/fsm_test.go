@@ -182,7 +182,7 @@ func TestFSM_UndecodableEntryStops(t *testing.T) {
 		{"Empty", nil, nil},
 		{"Newer", newer, &fsm.VersionError{What: "command format", Version: 2, Supported: 1}},
 		{"Op", fsm.EncodeBatch(nil, fsm.Batch{Clock: 9, Commands: []fsm.Command{putCmd("bad", ""), {Op: 77}}}),
-			&fsm.VersionError{What: "operation", Version: 77, Supported: byte(fsm.OpRetire)}},
+			&fsm.VersionError{What: "operation", Version: 77, Supported: byte(fsm.OpCheckpoint)}},
 		{"Condition", fsm.EncodeBatch(nil, fsm.Batch{Clock: 9, Commands: []fsm.Command{putCmd("bad", ""),
 			{Op: fsm.OpPut, Cond: fsm.Condition{Kind: 4}}}}),
 			&fsm.VersionError{What: "condition", Version: 4, Supported: byte(fsm.CondRevision)}},

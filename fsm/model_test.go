@@ -89,7 +89,7 @@ func (m *model) apply(b fsm.Batch) []fsm.Result {
 		switch {
 		case c.Op == fsm.OpRetire:
 			m.retired[c.Key] = true
-		case c.Op == fsm.OpClock:
+		case c.Op == fsm.OpClock, c.Op == fsm.OpCheckpoint:
 		case !holds:
 			r.Status, r.Current = fsm.StatusConditionFailed, old.ModRevision
 		case c.Op == fsm.OpPut:
@@ -142,7 +142,7 @@ func (m *model) check(t *rapid.T, f *fsm.FSM) {
 func batchGen() *rapid.Generator[fsm.Batch] {
 	command := rapid.Custom(func(t *rapid.T) fsm.Command {
 		c := fsm.Command{
-			Op:    rapid.SampledFrom([]fsm.Op{fsm.OpPut, fsm.OpPut, fsm.OpPut, fsm.OpDelete, fsm.OpDelete, fsm.OpClock, fsm.OpRetire}).Draw(t, "op"),
+			Op:    rapid.SampledFrom([]fsm.Op{fsm.OpPut, fsm.OpPut, fsm.OpPut, fsm.OpDelete, fsm.OpDelete, fsm.OpClock, fsm.OpRetire, fsm.OpCheckpoint}).Draw(t, "op"),
 			Key:   rapid.StringMatching(`[ab]{0,2}`).Draw(t, "key"),
 			Value: rapid.SliceOfN(rapid.Byte(), 0, 5).Draw(t, "value"),
 		}

@@ -49,10 +49,14 @@ func readSnapshot(r io.Reader, shards int) (*state, snapshotHeader, error) {
 	s := &state{items: store.NewShardedMap(shards), retired: make(map[string]struct{}, len(header.Retired))}
 	for _, id := range header.Retired {
 		s.retired[id] = struct{}{}
+		s.hash += retiredHash(id)
 	}
 	s.items.Reserve(int(min(header.Items, maxReserve)))
-	if err := sr.items(s.items, header); err != nil {
+	if err := sr.items(s, header); err != nil {
 		return nil, snapshotHeader{}, err
+	}
+	if s.hash != header.Hash {
+		return nil, snapshotHeader{}, fmt.Errorf("%w: state hash is %016x, header says %016x", ErrMalformed, s.hash, header.Hash)
 	}
 	return s, header, nil
 }
@@ -94,6 +98,7 @@ func decodeHeader(payload []byte) (snapshotHeader, error) {
 		Revision:     d.uint64(),
 		Clock:        int64(d.uint64()),
 		Items:        d.uint64(),
+		Hash:         d.uint64(),
 	}
 	h.Retired = make([]string, d.count(1))
 	for i := range h.Retired {
@@ -105,9 +110,9 @@ func decodeHeader(payload []byte) (snapshotHeader, error) {
 	return h, nil
 }
 
-// items reads the rest of the snapshot into m.
-func (sr *snapshotReader) items(m *store.ShardedMap, header snapshotHeader) error {
-	list := itemList{into: m, maxRevision: header.Revision}
+// items reads the rest of the snapshot into s.
+func (sr *snapshotReader) items(s *state, header snapshotHeader) error {
+	list := itemList{into: s, maxRevision: header.Revision}
 	for {
 		before := sr.sum
 		kind, payload, err := sr.next()
@@ -172,7 +177,7 @@ func (sr *snapshotReader) eof() error {
 
 // itemList takes items in, which come in ascending order of their keys.
 type itemList struct {
-	into        *store.ShardedMap
+	into        *state
 	maxRevision uint64
 	count       uint64
 	last        string
@@ -198,7 +203,8 @@ func (l *itemList) add(payload []byte) error {
 		case it.CreateRevision > it.ModRevision || it.ModRevision > l.maxRevision:
 			d.malformed("revision out of range")
 		default:
-			l.into.Set(it)
+			l.into.items.Set(it)
+			l.into.hash += itemHash(it)
 			l.last = it.Key
 			l.count++
 		}

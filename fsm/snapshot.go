@@ -47,6 +47,7 @@ type snapshotHeader struct {
 	Revision     uint64
 	Clock        int64
 	Items        uint64
+	Hash         uint64
 	Retired      []string // in byte order
 }
 
@@ -70,6 +71,7 @@ func (f *FSM) Snapshot() (raft.FSMSnapshot, error) {
 			Revision:     f.revision.Load(),
 			Clock:        f.clock.Load(),
 			Items:        uint64(view.Len()),
+			Hash:         s.hash,
 			Retired:      slices.Sorted(maps.Keys(s.retired)),
 		},
 		view: view,
@@ -131,6 +133,7 @@ func (sw *snapshotWriter) header(h snapshotHeader) {
 	sw.block = binary.BigEndian.AppendUint64(sw.block, h.Revision)
 	sw.block = binary.BigEndian.AppendUint64(sw.block, uint64(h.Clock))
 	sw.block = binary.BigEndian.AppendUint64(sw.block, h.Items)
+	sw.block = binary.BigEndian.AppendUint64(sw.block, h.Hash)
 	sw.block = binary.AppendUvarint(sw.block, uint64(len(h.Retired)))
 	for _, id := range h.Retired {
 		sw.block = appendBytes(sw.block, id)

@@ -134,6 +134,7 @@ func TestRestore_Inconsistent(t *testing.T) {
 		{"TwoEnds", [][]byte{header, items, end, end}},
 		{"Twice", [][]byte{header, items, items, end}},
 		{"OtherItems", [][]byte{header, resum(other), end}},
+		{"OtherValue", [][]byte{header, resum(other), reseal(end, header, resum(other))}}, // only the state hash tells
 		{"Descending", [][]byte{header, descending, reseal(end, header, descending)}},
 		{"RevisionOverHeader", [][]byte{header, future, reseal(end, header, future)}},
 		{"FewerThanEndSays", [][]byte{header, reseal(end, header)}},

@@ -1,0 +1,79 @@
+package fsm
+
+import (
+	"encoding/binary"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/kvorum/kvorum/store"
+)
+
+// The state hash is the sum, modulo 2^64, of a hash of each item and of each
+// retired id. A sum does not depend on the order in which things came to be, and
+// a change costs by the item that changes. It finds replicas that differ by
+// accident; nobody is kept from making two states of one hash.
+
+// Checkpoint is the state hash after an entry that asked for it (OpCheckpoint).
+type Checkpoint struct {
+	Index uint64 // of the entry
+	Hash  uint64 // covers keys, revisions, retired ids, the revision counter and the cluster clock
+}
+
+// checkpointsKept is how many checkpoints are remembered.
+const checkpointsKept = 16
+
+// Kinds of what is summed up, so that an id and a key never hash alike.
+const (
+	hashItem    = 1
+	hashRetired = 2
+)
+
+// itemHash returns the hash of one item.
+func itemHash(it store.Item) uint64 {
+	var head [1 + 4*8]byte
+	head[0] = hashItem
+	binary.LittleEndian.PutUint64(head[1:], uint64(len(it.Key)))
+	binary.LittleEndian.PutUint64(head[9:], it.CreateRevision)
+	binary.LittleEndian.PutUint64(head[17:], it.ModRevision)
+	binary.LittleEndian.PutUint64(head[25:], it.Version)
+	return sum64(head[:], it.Key, it.Value)
+}
+
+// retiredHash returns the hash of one retired id.
+func retiredHash(id string) uint64 { return sum64([]byte{hashRetired}, id, nil) }
+
+func sum64(head []byte, key string, value []byte) uint64 {
+	var d xxhash.Digest
+	d.Reset()
+	_, _ = d.Write(head) // documented never to fail
+	_, _ = d.WriteString(key)
+	_, _ = d.Write(value)
+	return d.Sum64()
+}
+
+// checkpointHash returns a checkpoint's hash of the state whose sum is sum.
+func checkpointHash(sum, revision uint64, clock int64) uint64 {
+	var b [3 * 8]byte
+	binary.LittleEndian.PutUint64(b[:], sum)
+	binary.LittleEndian.PutUint64(b[8:], revision)
+	binary.LittleEndian.PutUint64(b[16:], uint64(clock))
+	return xxhash.Sum64(b[:])
+}
+
+// Checkpoints returns the newest checkpoints that were applied since the start,
+// in ascending order of their indexes.
+func (f *FSM) Checkpoints() []Checkpoint {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]Checkpoint(nil), f.checkpoints...)
+}
+
+// checkpointLocked notes the state hash after the entry at index.
+func (f *FSM) checkpointLocked(index uint64) {
+	if len(f.checkpoints) == checkpointsKept {
+		f.checkpoints = append(f.checkpoints[:0], f.checkpoints[1:]...)
+	}
+	f.checkpoints = append(f.checkpoints, Checkpoint{
+		Index: index, Hash: checkpointHash(f.state.Load().hash, f.revision.Load(), f.clock.Load()),
+	})
+}
