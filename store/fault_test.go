@@ -243,6 +243,7 @@ func (r *faultRun) checkLeft(at int64) {
 // an error wholly or not at all, and after ErrStoreFailed nothing is written and
 // everything can be read.
 func TestStore_EveryFault(t *testing.T) {
+	lessGC(t)
 	for _, c := range setups {
 		for _, f := range faults {
 			t.Run(fmt.Sprintf("%s/%s", c, f.name), func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
@@ -139,4 +140,11 @@ func mustClose(t testing.TB, s *store.Store, files *crashfs.FS) {
 	if n := files.OpenFiles(); n != 0 {
 		t.Fatalf("%d files are open after Close", n)
 	}
+}
+
+// lessGC collects garbage less often until the end of a test that opens a store
+// thousands of times: each has large buffers, and little lives for long.
+func lessGC(t testing.TB) {
+	before := debug.SetGCPercent(1000)
+	t.Cleanup(func() { debug.SetGCPercent(before) })
 }
