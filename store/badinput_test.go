@@ -251,6 +251,7 @@ func TestBadInput_DataDir(t *testing.T) {
 // and more: the write that does not fit fails with ENOSPC, all others are there
 // when there is room again.
 func TestBadInput_FullDisk(t *testing.T) {
+	lessGC(t)
 	for _, c := range setups {
 		t.Run(c.String(), func(t *testing.T) {
 			refused, failed := 0, 0 // by New; of the other calls

@@ -134,6 +134,7 @@ func scaled(n int) int {
 // write, at least everything up to the last sync, and with WithSyncWrites
 // everything that was acknowledged.
 func TestStore_PowerLossPrefix(t *testing.T) {
+	lessGC(t)
 	for _, c := range setups {
 		if !c.logged() {
 			continue
@@ -274,6 +275,7 @@ func checkOrder(t *testing.T, s *store.Store, all []*interval) (lost int) {
 // what they saw holds in what is left, and with WithSyncWrites nothing that was
 // acknowledged is lost.
 func TestStore_PowerLossConcurrent(t *testing.T) {
+	lessGC(t)
 	for _, c := range setups {
 		if !c.logged() {
 			continue
