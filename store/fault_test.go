@@ -11,7 +11,6 @@ import (
 	"testing/synctest"
 
 	"github.com/kvorum/kvorum/store"
-	"github.com/kvorum/kvorum/wal"
 	"github.com/kvorum/kvorum/wal/crashfs"
 )
 
@@ -90,9 +89,7 @@ type faultRun struct {
 func (r *faultRun) open() bool {
 	s, err := r.setup.open(r.files)
 	if err != nil {
-		if !excused(err) {
-			r.mustBeFault("New", err)
-		}
+		r.mustBeFault("New", err)
 		if n := r.files.OpenFiles(); n != 0 {
 			r.t.Errorf("New failed and left %d files open", n)
 		}
@@ -105,12 +102,6 @@ func (r *faultRun) open() bool {
 		r.maybe = []contents{got} // what it has saved
 	}
 	return true
-}
-
-// excused says whether New is known to call a failed operation something else.
-func excused(err error) bool {
-	var corrupt *wal.CorruptionError
-	return store.IsValidation(err) || errors.As(err, &corrupt) && corrupt.Reason == "something follows the end"
 }
 
 // checkReopened checks what a store shows that was just opened.
