@@ -1,12 +1,14 @@
 package store_test
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
@@ -22,26 +24,54 @@ type modelValue struct {
 }
 
 // storeModel is a plain map that is driven beside a Store on a filesystem that
-// can lose power.
+// can lose power. The map holds the keys that have expired, too, until OnExpire
+// tells that they are gone.
 type storeModel struct {
-	files *crashfs.FS
-	mode  store.PersistenceMode
-	sync  bool
-	clock *fakeClock
-	seen  time.Time // the greatest time so far: the store's clock never goes back
-	s     *store.Store
+	setup      setup
+	policy     store.EvictionPolicy
+	maxEntries int
+	maxBytes   int64 // 0 for no bound
+	files      *crashfs.FS
+	clock      *fakeClock
+	seen       time.Time // the greatest time so far: the store's clock never goes back
+	s          *store.Store
+	saved      map[string]modelValue // what the last snapshot has
+	values     int                   // made so far
+
+	mu    sync.Mutex // guards the fields below against callbacks
 	want  map[string]modelValue
+	own   map[string]*modelValue // what the write under way changes; nil is deleted
+	wrong []string               // what callbacks have found
+
+	evicted, expired, full int // counted for the log
 }
 
-var modelKeys = rapid.SampledFrom([]string{"a", "b", "c", "d/1", "d/2", "d/3"})
+var modelKeys = rapid.SampledFrom([]string{"a", "b", "c", "d/1", "d/2", "d/3", "d/4", "e"})
+
+func newStoreModel(t *rapid.T) *storeModel {
+	m := &storeModel{
+		setup:      rapid.SampledFrom(append([]setup{{store.PersistenceNone, false}}, setups...)).Draw(t, "setup"),
+		policy:     store.EvictionPolicy(rapid.IntRange(int(store.EvictionNone), int(store.EvictionTTL)).Draw(t, "policy")),
+		maxEntries: rapid.SampledFrom([]int{100, 5, 3, 1}).Draw(t, "entries"),
+		maxBytes:   rapid.SampledFrom([]int64{0, 40, 20}).Draw(t, "bytes"),
+		files:      crashfs.New(), clock: newFakeClock(), want: map[string]modelValue{}, saved: map[string]modelValue{},
+	}
+	m.open(t)
+	return m
+}
 
 func (m *storeModel) open(t *rapid.T) {
-	opts := []store.Option{store.WithClock(m.clock.Now), store.WithCleanupInterval(24 * time.Hour)}
-	if m.mode != store.PersistenceNone {
-		opts = append(append(opts, persistent(m.files, m.sync)...), store.WithPersistenceMode(m.mode))
+	opts := []store.Option{
+		store.WithClock(m.clock.Now), store.WithEvictionPolicy(m.policy), store.WithMaxEntries(m.maxEntries), store.WithMaxBytes(m.maxBytes),
+		store.WithOnEvict(m.onEvict), store.WithOnExpire(m.onExpire), store.WithOnError(m.onError),
 	}
 	var err error
-	if m.s, err = store.New(opts...); err != nil {
+	if m.setup.mode == store.PersistenceNone {
+		m.s, err = store.New(append(opts, store.WithCleanupInterval(time.Hour))...)
+	} else {
+		m.s, err = m.setup.open(m.files, opts...)
+	}
+	if err != nil {
 		t.Fatalf("open: %v", err)
 	}
 }
@@ -54,112 +84,136 @@ func (m *storeModel) now() time.Time {
 	return m.seen
 }
 
+func (m *storeModel) alive(v modelValue) bool {
+	return v.deadline.IsZero() || v.deadline.After(m.now())
+}
+
 // live returns what the model has of key.
 func (m *storeModel) live(key string) (modelValue, bool) {
 	v, ok := m.want[key]
-	return v, ok && (v.deadline.IsZero() || v.deadline.After(m.now()))
+	return v, ok && m.alive(v)
 }
 
-func (m *storeModel) set(t *rapid.T) {
-	key, value := modelKeys.Draw(t, "key"), rapid.StringN(0, 8, -1).Draw(t, "value")
-	ttl := time.Duration(rapid.IntRange(0, 5).Draw(t, "ttl")) * time.Second
-	v := modelValue{value: value}
-	if ttl > 0 {
-		v.deadline = m.now().Add(ttl)
+// onEvict checks that a key may go: there is an eviction, it is there, without
+// it going the write would not fit, and with EvictionTTL none expires sooner.
+func (m *storeModel) onEvict(key string, value []byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.evicted++
+	v, ok := m.live(key)
+	_, own := m.own[key]
+	if !ok || own || v.value != string(value) || m.policy == store.EvictionNone {
+		m.wrong = append(m.wrong, fmt.Sprintf("evicted %s with %q, want %v, %t", key, value, v, ok))
 	}
-	if err := m.s.SetWithTTL(key, []byte(value), ttl); err != nil {
-		t.Fatalf("set: %v", err)
+	if !m.over(true) {
+		m.wrong = append(m.wrong, "evicted "+key+" without need")
 	}
-	m.want[key] = v
+	for other, w := range m.want {
+		if _, own := m.own[other]; m.policy == store.EvictionTTL && !own && m.alive(w) && sooner(w, v) {
+			m.wrong = append(m.wrong, fmt.Sprintf("evicted %s, %s expires sooner", key, other))
+		}
+	}
+	delete(m.want, key)
 }
 
-func (m *storeModel) delete(t *rapid.T) {
-	key := modelKeys.Draw(t, "key")
-	_, ok := m.live(key)
-	if err := m.s.Delete(key); store.IsNotFound(err) == ok || (err != nil && !store.IsNotFound(err)) {
-		t.Fatalf("delete %s: got %v, there %t", key, err, ok)
-	}
-	if ok {
-		delete(m.want, key)
-	}
+// sooner says whether a expires before b.
+func sooner(a, b modelValue) bool {
+	return !a.deadline.IsZero() && (b.deadline.IsZero() || a.deadline.Before(b.deadline))
 }
 
-func (m *storeModel) setNX(t *rapid.T) {
-	key, value := modelKeys.Draw(t, "key"), rapid.StringN(0, 8, -1).Draw(t, "value")
-	_, there := m.live(key)
-	if set, err := m.s.SetNX(key, []byte(value), 0); err != nil || set == there {
-		t.Fatalf("setnx %s: got %t, %v, there %t", key, set, err, there)
+// onExpire checks that a key has expired and was not told of before.
+func (m *storeModel) onExpire(key string, value []byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.expired++
+	if v, ok := m.want[key]; !ok || m.alive(v) || v.value != string(value) {
+		m.wrong = append(m.wrong, fmt.Sprintf("expired %s with %q, want %v, %t", key, value, v, ok))
 	}
-	if !there {
-		m.want[key] = modelValue{value: value}
-	}
+	delete(m.want, key)
 }
 
-func (m *storeModel) incr(t *rapid.T) {
-	key, delta := modelKeys.Draw(t, "key"), rapid.Int64Range(-9, 9).Draw(t, "delta")
-	v, there := m.live(key)
-	present, err := int64(0), error(nil)
-	if there {
-		present, err = strconv.ParseInt(v.value, 10, 64)
-	} else {
-		v = modelValue{}
-	}
-	sum, got := m.s.Incr(key, delta)
-	if errors.Is(got, store.ErrNotInteger) != (err != nil) || (err == nil && (got != nil || sum != present+delta)) {
-		t.Fatalf("incr %s of %q by %d: got %d, %v", key, v.value, delta, sum, got)
-	}
-	if err == nil {
-		v.value = strconv.FormatInt(sum, 10)
-		m.want[key] = v
+func (m *storeModel) onError(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !errors.Is(err, crashfs.ErrHalted) {
+		m.wrong = append(m.wrong, err.Error())
 	}
 }
 
-func (m *storeModel) batch(t *rapid.T) {
-	keys := rapid.SliceOfN(modelKeys, 1, 4).Draw(t, "keys")
-	err := m.s.Batch(func(b *store.Batch) error {
-		for i, key := range keys {
-			if err := b.Set(key, []byte(strconv.Itoa(i))); err != nil {
-				return err
+// over says whether the store would be too large after the write under way:
+// with all other keys that live, or with none of them.
+func (m *storeModel) over(others bool) bool {
+	count, bytes := 0, int64(0)
+	for key, v := range m.own {
+		if v != nil {
+			count, bytes = count+1, bytes+int64(len(key)+len(v.value))
+		}
+	}
+	for key, v := range m.want {
+		if _, own := m.own[key]; others && !own && m.alive(v) {
+			count, bytes = count+1, bytes+int64(len(key)+len(v.value))
+		}
+	}
+	return count > m.maxEntries || (m.maxBytes > 0 && bytes > m.maxBytes)
+}
+
+// write makes a change that succeeds if there is room for it.
+func (m *storeModel) write(t *rapid.T, what string, own map[string]*modelValue, call func() error) {
+	m.mu.Lock()
+	m.own = own
+	full := m.over(m.policy == store.EvictionNone)
+	m.mu.Unlock()
+	err := call()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if store.IsFull(err) != full || (err != nil && !full) {
+		t.Fatalf("%s: got %v, full %t", what, err, full)
+	}
+	if full {
+		m.full++
+		return
+	}
+	for key, v := range own {
+		if delete(m.want, key); v != nil {
+			m.want[key] = *v
+		}
+	}
+}
+
+// expireAll has everything removed that has expired: a read that meets such a
+// key wakes the worker.
+func (m *storeModel) expireAll(t *rapid.T) {
+	due := func() (keys []string) {
+		for key, v := range m.want {
+			if !m.alive(v) {
+				keys = append(keys, key)
 			}
 		}
-		return nil
-	})
-	if err != nil {
-		t.Fatalf("batch: %v", err)
+		slices.Sort(keys)
+		return keys
 	}
-	for i, key := range keys {
-		m.want[key] = modelValue{value: strconv.Itoa(i)}
+	keys := due()
+	if len(keys) == 0 {
+		return
 	}
-}
-
-func (m *storeModel) clear(t *rapid.T) {
-	if err := m.s.Clear(); err != nil {
-		t.Fatalf("clear: %v", err)
+	if _, err := m.s.Get(keys[0]); !store.IsNotFound(err) {
+		t.Fatalf("get of %s, which has expired: %v", keys[0], err)
 	}
-	clear(m.want)
-}
-
-func (m *storeModel) step(t *rapid.T) {
-	m.clock.step(time.Duration(rapid.IntRange(-4, 4).Draw(t, "seconds")) * time.Second)
-	m.now()
-}
-
-func (m *storeModel) snapshot(t *rapid.T) {
-	if err := m.s.Snapshot(); (err != nil) != (m.mode == store.PersistenceNone) {
-		t.Fatalf("snapshot: %v", err)
+	synctest.Wait()
+	if keys := due(); len(keys) > 0 {
+		t.Fatalf("OnExpire was not told of %v", keys)
 	}
 }
 
-// reopen closes the store, or lets its process or its power die, as far as the
-// mode keeps everything then.
+// reopen closes the store, or lets its process die, or where all is synced its
+// power fail.
 func (m *storeModel) reopen(t *rapid.T) {
 	how := rapid.SampledFrom([]string{"close", "kill", "power"}).Draw(t, "how")
-	logged := m.mode == store.PersistenceWAL || m.mode == store.PersistenceFull
 	left := m.files
 	switch {
-	case how == "kill" && logged:
+	case how == "kill":
 		left = m.files.Clone()
-	case how == "power" && logged && m.sync:
+	case how == "power" && (m.setup.synced || !m.setup.logged()):
 		left = m.files.Crash(crashfs.CrashOptions{})
 	}
 	if left != m.files {
@@ -168,124 +222,101 @@ func (m *storeModel) reopen(t *rapid.T) {
 	if err := m.s.Close(); err != nil && left == m.files {
 		t.Fatalf("close: %v", err)
 	}
-	m.files = left
-	if m.mode == store.PersistenceNone {
+	switch {
+	case m.setup.mode == store.PersistenceNone:
 		clear(m.want)
+	case m.setup.mode == store.PersistenceSnapshot && left != m.files:
+		m.want = maps.Clone(m.saved)
 	}
+	m.saved = maps.Clone(m.want) // where there is no log
+	m.files = left
 	// What the clock had reached is known again only from what was written.
-	for key := range m.want {
-		if _, ok := m.live(key); !ok {
-			delete(m.want, key)
-		}
-	}
 	if m.clock.Now().Before(m.seen) {
 		m.clock.step(m.seen.Sub(m.clock.Now()))
 	}
 	m.open(t)
 }
 
+// rangeKeys compares a part of the keys.
+func (m *storeModel) rangeKeys(t *rapid.T) {
+	prefix, start := rapid.SampledFrom([]string{"", "a", "d/", "d/3", "x"}).Draw(t, "prefix"), modelKeys.Draw(t, "start")
+	var want, got []string
+	for key, v := range m.want {
+		if m.alive(v) && len(key) >= len(prefix) && key[:len(prefix)] == prefix && key >= start {
+			want = append(want, key+"="+v.value)
+		}
+	}
+	slices.Sort(want)
+	for key, value := range m.s.Range(prefix, start) {
+		got = append(got, key+"="+string(value))
+	}
+	if !slices.Equal(got, want) {
+		t.Fatalf("range of %q from %q: got %q, want %q", prefix, start, got, want)
+	}
+}
+
 // check compares all that the store shows with the model.
 func (m *storeModel) check(t *rapid.T) {
+	time.Sleep(time.Millisecond) // of the bubble's: all work ends, and the time to shrink a failure passes
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.wrong) > 0 {
+		t.Fatalf("callbacks: %q", m.wrong)
+	}
 	m.now() // the store is about to look at its clock too
-	want := map[string]string{}
-	for key := range m.want {
-		if v, ok := m.live(key); ok {
+	want, size := contents{}, int64(0)
+	for key, v := range m.want {
+		size += int64(len(key) + len(v.value))
+		if m.alive(v) {
 			want[key] = v.value
 		}
 	}
-	got := map[string]string{}
-	for key, value := range m.s.All() {
-		got[key] = string(value)
-	}
-	if !maps.Equal(got, want) {
+	if got := contentsOf(m.s); !maps.Equal(got, want) {
 		t.Fatalf("got %q, want %q", got, want)
 	}
-	for _, key := range []string{"a", "d/2", "nobody"} {
-		value, err := m.s.Get(key)
-		if w, ok := want[key]; ok != (err == nil) || string(value) != w {
-			t.Fatalf("get %s: got %q, %v, want %q, %t", key, value, err, w, ok)
+	if m.s.Len() != len(m.want) || m.s.Size() != size {
+		t.Fatalf("%d keys of %d bytes, want %d of %d", m.s.Len(), m.s.Size(), len(m.want), size)
+	}
+	if m.s.Len() > m.maxEntries || m.s.Size() > cmp.Or(m.maxBytes, 1<<40) {
+		t.Fatalf("%d keys of %d bytes are too many", m.s.Len(), m.s.Size())
+	}
+	for key, value := range want {
+		ttl, err := m.s.TTL(key)
+		left := store.NoTTL
+		if v := m.want[key]; !v.deadline.IsZero() {
+			left = v.deadline.Sub(m.now())
 		}
-		if ttl, err := m.s.TTL(key); err == nil {
-			left := store.NoTTL
-			if v := m.want[key]; !v.deadline.IsZero() {
-				left = v.deadline.Sub(m.now())
-			}
-			if ttl != left {
-				t.Fatalf("ttl %s: got %v, want %v", key, ttl, left)
-			}
+		if got, getErr := m.s.Get(key); err != nil || getErr != nil || ttl != left || string(got) != value {
+			t.Fatalf("%s: got %q for %v, %v, %v, want %q for %v", key, got, ttl, err, getErr, value, left)
 		}
 	}
-	keys := slices.Sorted(maps.Keys(want))
-	if got := m.s.Keys(""); !slices.Equal(got, keys) {
-		t.Fatalf("keys: got %q, want %q", got, keys)
+	if _, err := m.s.Get("nobody"); !store.IsNotFound(err) {
+		t.Fatalf("get of no key: %v", err)
 	}
 }
 
-// TestStore_Model drives a store and a plain map side by side, in every mode of
-// persistence, with closes, deaths of the process, power losses and a clock
-// that goes both ways.
+// TestStore_Model drives a store and a plain map side by side: in every mode of
+// persistence and eviction, with closes, deaths of the process, power losses
+// and a clock that goes both ways.
 func TestStore_Model(t *testing.T) {
-	for _, mode := range []store.PersistenceMode{
-		store.PersistenceNone, store.PersistenceWAL, store.PersistenceSnapshot, store.PersistenceFull,
-	} {
-		for _, synced := range []bool{false, true} {
-			if synced && (mode == store.PersistenceNone || mode == store.PersistenceSnapshot) {
-				continue // no log to sync
-			}
-			t.Run(fmt.Sprintf("%s,synced=%t", mode, synced), func(t *testing.T) {
-				rapid.Check(t, func(t *rapid.T) {
-					m := &storeModel{files: crashfs.New(), mode: mode, sync: synced, clock: newFakeClock(), want: map[string]modelValue{}}
-					m.open(t)
-					defer func() { _ = m.s.Close() }()
-					t.Repeat(map[string]func(*rapid.T){
-						"set": m.set, "delete": m.delete, "setnx": m.setNX, "incr": m.incr, "batch": m.batch,
-						"clear": m.clear, "step": m.step, "snapshot": m.snapshot, "reopen": m.reopen, "": m.check,
-					})
-				})
+	lessGC(t)
+	synctest.Test(t, func(t *testing.T) {
+		tally := map[string]int{}
+		drive := func(t *rapid.T) {
+			m := newStoreModel(t)
+			defer func() { _ = m.s.Close() }()
+			t.Repeat(map[string]func(*rapid.T){
+				"set": m.set, "setWithTTL": m.setWithTTL, "setNX": m.setNX, "compareAndSwap": m.compareAndSwap, "delete": m.delete,
+				"expire": m.expire, "persist": m.persist, "incr": m.incr, "batch": m.batch, "clear": m.clear, "step": m.step,
+				"snapshot": m.snapshot, "expireAll": m.expireAll, "reopen": m.reopen, "range": m.rangeKeys, "": m.check,
 			})
+			tally[m.setup.String()]++
+			tally[m.policy.String()]++
+			tally["evicted"], tally["expired"], tally["full"] = tally["evicted"]+m.evicted, tally["expired"]+m.expired, tally["full"]+m.full
 		}
-	}
-}
-
-// TestStore_EvictModel shows that under every policy a full store holds what
-// fits, tells of everything that goes, and has the right value for what stays.
-func TestStore_EvictModel(t *testing.T) {
-	for _, policy := range []store.EvictionPolicy{store.EvictionLRU, store.EvictionLFU, store.EvictionRandom, store.EvictionTTL} {
-		t.Run(policy.String(), func(t *testing.T) {
-			rapid.Check(t, func(t *rapid.T) {
-				want := map[string]string{}
-				s, err := store.New(store.WithMaxEntries(8), store.WithMaxBytes(100), store.WithEvictionPolicy(policy),
-					store.WithOnEvict(func(key string, value []byte) {
-						if want[key] != string(value) {
-							t.Fatalf("evicted %s with %q, want %q", key, value, want[key])
-						}
-						delete(want, key)
-					}))
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer s.Close()
-				for range rapid.IntRange(1, 60).Draw(t, "writes") {
-					key := strconv.Itoa(rapid.IntRange(0, 20).Draw(t, "key"))
-					value := rapid.StringN(0, 20, 30).Draw(t, "value")
-					if err := s.SetWithTTL(key, []byte(value), time.Duration(rapid.IntRange(0, 2).Draw(t, "ttl"))*time.Hour); err != nil {
-						t.Fatal(err)
-					}
-					want[key] = value
-					if s.Len() > 8 || s.Size() > 100 {
-						t.Fatalf("%d keys of %d bytes", s.Len(), s.Size())
-					}
-					_, _ = s.Get(key)
-				}
-				for key, value := range want {
-					if got, err := s.Get(key); err != nil || string(got) != value {
-						t.Fatalf("%s: got %q, %v, want %q", key, got, err, value)
-					}
-				}
-				if s.Len() != len(want) {
-					t.Fatalf("%d keys, want %d", s.Len(), len(want))
-				}
-			})
-		})
-	}
+		for range scaled(30) {
+			rapid.Check(struct{ testing.TB }{t}, drive) // it would ask a *testing.T for what it has not here
+		}
+		t.Logf("runs by setup and policy, and what happened: %v", tally)
+	})
 }

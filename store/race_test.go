@@ -1,0 +1,6 @@
+//go:build race
+
+package store_test
+
+// raceEnabled says that the race detector is on, which makes everything slow.
+const raceEnabled = true
