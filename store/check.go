@@ -56,8 +56,8 @@ func Check(dir string) (report Report, err error) {
 		return report, nil
 	}
 	report.Log = &log
-	if err == nil && log.First > newest+1 {
-		err = &wal.CorruptionError{File: filepath.Join(dir, walDir), Reason: fmt.Sprintf("the log begins at %d, the newest snapshot ends at %d", log.First, newest)}
+	if err == nil {
+		err = checkGap(filepath.Join(dir, walDir), log.Begin, newest)
 	}
 	return report, err
 }

@@ -23,7 +23,8 @@
 //
 // With WithSyncWrites(true) a write that returned nil survives power loss;
 // writers that wait share one sync. Without it, it survives the death of the
-// process, and power loss once SyncInterval has passed. PersistenceSnapshot
+// process, and power loss once SyncInterval has passed: what power loss leaves is
+// a prefix of the writes, at least up to the last sync. PersistenceSnapshot
 // keeps only what the last snapshot has. A failed write or sync is final: every
 // later write fails with ErrStoreFailed, reads go on. Damaged files are refused
 // by New, naming file and offset; nothing is cut but a torn end that was never
@@ -31,10 +32,12 @@
 //
 // # Order
 //
-// One goroutine decides all writes, appends them to the log and applies them,
-// in that order: memory is in the log's order, and a condition sees every write
-// before it. Reads look at memory alone. A Batch is atomic: no reader and no
-// crash shows part of it.
+// Writes are decided one after the other, in rounds: what waits is decided,
+// appended to the log with one write and at most one sync, applied, and only
+// then answered. So memory is in the log's order, a condition sees every write
+// before it, and nobody is told of a change that was not made. Reads look at
+// memory alone, and take no lock. A Batch is atomic: no reader and no crash
+// shows part of it.
 //
 // # Time
 //
@@ -47,7 +50,9 @@
 //
 // At MaxEntries or MaxBytes expired keys go first, then those that the policy
 // picks: LRU and LFU the best of a random sample of 16, TTL exactly the nearest
-// deadline, Random any. With EvictionNone the write fails with ErrStoreFull.
+// deadline, Random any. On Zipf traces with room for a tenth of the keys, LRU and
+// LFU hit within 0.1 points of what the exact policies do
+// (TestEviction_ZipfHitRate). With EvictionNone the write fails with ErrStoreFull.
 //
 // # Caveats
 //
@@ -70,15 +75,15 @@
 //   - Checksums are CRC32C, seeded with a record's place in the log, so that a
 //     misplaced record is found. Records also hold when they were made.
 //   - A Shard holds compact records; an Entry is made when it is asked for.
-//   - There is no ReadTimeout: no read waits for anything.
+//   - ReadTimeout bounds a Walk. No other read waits for anything.
 //
 // # Map
 //
 // A ShardedMap spreads its keys over a power of two of shards by a hash of the
 // key. Each Shard has a lock for its writers, an extendible hash table that is
 // read without locks, a B-tree of the same records in byte order of their keys,
-// and one of those with a deadline. Trees are copied on write: View clones every shard's
-// in time proportional to the number of shards, whatever they hold, and from
+// and one of those with a deadline. Trees are copied on write: View clones every
+// shard's in time proportional to the number of shards, whatever they hold, and from
 // then on neither side disturbs the other. A walk merges the shards and costs
 // by what it yields. A record is one allocation without pointers; a key of 16
 // bytes with a value of 100 takes about 180 bytes in all

@@ -102,25 +102,24 @@ func (s *Store) openLog() error {
 	o := s.opts
 	dir := filepath.Join(o.DataDir, walDir)
 	if !o.PersistenceMode.hasLog() {
-		if _, err := o.FS.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		_, err := o.FS.Stat(dir)
+		if err == nil {
 			return NewValidationError("PersistenceMode", fmt.Sprintf("%s would pass over the log in %s", o.PersistenceMode, dir))
 		}
-		return nil
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
 	}
 	var err error
 	s.log, err = wal.Open(dir, wal.Options{
 		FS: o.FS, NoSync: !o.SyncWrites, CacheBytes: 1, MaxSegmentSize: o.MaxSegmentSize, Logger: o.Logger, Owner: wal.Owner{Node: "store"},
+		Accept: func(begins uint64) error { return checkGap(dir, begins, s.sequence) },
 	})
 	if err != nil {
 		return err
 	}
 	first, last := s.log.FirstIndex(), s.log.LastIndex()
-	if first > s.sequence+1 {
-		return &wal.CorruptionError{
-			File:   filepath.Join(dir, "MANIFEST"),
-			Reason: fmt.Sprintf("the log begins at %d, the newest snapshot ends at %d: what lies between is missing", first, s.sequence),
-		}
-	}
 	log := s.log.NewReader()
 	defer log.Close()
 	for i := max(first, s.sequence+1); first != 0 && i <= last; i++ {
@@ -135,6 +134,18 @@ func (s *Store) openLog() error {
 		}
 	}
 	return nil
+}
+
+// checkGap refuses a log that begins, or, where it is empty, goes on, behind what
+// the newest snapshot ends at.
+func checkGap(dir string, begins, snapshot uint64) error {
+	if begins <= snapshot+1 {
+		return nil
+	}
+	return &wal.CorruptionError{
+		File:   filepath.Join(dir, "MANIFEST"),
+		Reason: fmt.Sprintf("the log begins at %d, the newest snapshot ends at %d: what lies between is missing", begins, snapshot),
+	}
 }
 
 // replay applies one record of the log.

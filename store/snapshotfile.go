@@ -231,8 +231,12 @@ func (sr *snapshotReader) end(stored uint32) error {
 	if stored != sr.sum {
 		return sr.damaged("checksum of the whole does not match")
 	}
-	if _, err := sr.r.ReadByte(); !errors.Is(err, io.EOF) {
+	switch _, err := sr.r.ReadByte(); {
+	case err == nil:
 		return sr.damaged("something follows the end")
+	case errors.Is(err, io.EOF):
+		return nil
+	default:
+		return fmt.Errorf("read %s: %w", sr.name, err)
 	}
-	return nil
 }

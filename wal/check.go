@@ -12,6 +12,7 @@ type Report struct {
 	Owner    Owner
 	First    uint64 // index of the first record; 0 where there is none
 	Last     uint64 // index of the last record; 0 where there is none
+	Begin    uint64 // First, or where an empty log goes on; 0 for anywhere
 	Segments []SegmentReport
 	// TornBytes is the length of what the next Open cuts off the last segment: a
 	// write that was never finished.
@@ -74,13 +75,13 @@ func (r *recovery) inspect() error {
 
 // report sums up what was read so far.
 func (r *recovery) report() Report {
-	report := Report{Owner: r.man.owner}
+	report := Report{Owner: r.man.owner, Begin: r.begin()}
 	for _, s := range r.segs {
 		report.Segments = append(report.Segments, SegmentReport{
 			File: s.path, First: s.first, Records: len(s.offsets), Bytes: s.end, Sealed: s.sealed,
 		})
 		if len(s.offsets) > 0 {
-			report.First, report.Last = max(r.man.first, r.segs[0].first), s.next()-1
+			report.First, report.Last = r.begin(), s.next()-1
 		}
 	}
 	if r.cut != nil {

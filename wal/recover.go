@@ -55,17 +55,31 @@ func recoverLog(dir string, opts Options) (rec recovered, err error) {
 	if err := r.check(); err != nil {
 		return recovered{}, err
 	}
+	if opts.Accept != nil {
+		if err := opts.Accept(r.begin()); err != nil {
+			return recovered{}, err
+		}
+	}
 	if err := r.repair(); err != nil {
 		return recovered{}, err
 	}
 	for _, s := range r.segs {
 		s.synced = s.end
 	}
-	rec = recovered{segs: r.segs, first: r.man.first, next: r.man.first, nextID: r.man.nextID}
+	rec = recovered{segs: r.segs, first: r.begin(), next: r.man.first, nextID: r.man.nextID}
 	if n := len(r.segs); n > 0 {
-		rec.first, rec.next = max(r.man.first, r.segs[0].first), r.segs[n-1].next()
+		rec.next = r.segs[n-1].next()
 	}
 	return rec, nil
+}
+
+// begin returns the index of the first record, or, in an empty log, where the
+// next append must begin; 0 for anywhere.
+func (r *recovery) begin() uint64 {
+	if len(r.segs) == 0 {
+		return r.man.first
+	}
+	return max(r.man.first, r.segs[0].first)
 }
 
 // readDir creates the directory where it is missing, and reads the manifest. It

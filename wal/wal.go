@@ -56,6 +56,10 @@ type Options struct {
 	// they survive the process, and a power loss only once Sync has returned or
 	// the log has been idle for MarkerDelay.
 	NoSync bool
+	// Accept is asked, before anything in an existing log is changed, whether one
+	// that begins at this index will do; 0 is a log that may begin anywhere. Its
+	// error is Open's. Nil accepts all.
+	Accept func(begins uint64) error
 	Owner  Owner
 	Logger *slog.Logger // nil discards
 }

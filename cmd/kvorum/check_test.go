@@ -62,6 +62,12 @@ func TestCheck_Store(t *testing.T) {
 	if code, out := runCheck(t, dir); code != 1 || !strings.Contains(out, snapshots[0]) || !strings.Contains(out, "offset") {
 		t.Errorf("damaged: exit %d, %s", code, out)
 	}
+	if err := os.Remove(snapshots[0]); err != nil {
+		t.Fatal(err)
+	}
+	if code, out := runCheck(t, dir); code != 1 || !strings.Contains(out, "missing") || !strings.Contains(out, "MANIFEST") {
+		t.Errorf("snapshot missing: exit %d, %s", code, out)
+	}
 	if code, out := runCheck(t, t.TempDir()); code != 1 || !strings.Contains(out, "neither") {
 		t.Errorf("empty directory: exit %d, %s", code, out)
 	}
