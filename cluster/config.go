@@ -85,6 +85,9 @@ type Config struct {
 	MaxPendingBytes int64
 	// SnapshotBytes is how many bytes of log are written between two snapshots.
 	SnapshotBytes int64
+	// CheckpointInterval is how often the replicas of a cluster that is written to
+	// compare their states.
+	CheckpointInterval time.Duration
 	// Timing holds the clocks of the consensus protocol.
 	Timing Timing
 	// Logger receives what operators should know; nil discards it.
@@ -112,6 +115,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.SnapshotBytes == 0 {
 		c.SnapshotBytes = DefaultSnapshotBytes
+	}
+	if c.CheckpointInterval == 0 {
+		c.CheckpointInterval = DefaultCheckpointInterval
 	}
 	if c.Timing == (Timing{}) {
 		c.Timing = DefaultTiming()

@@ -68,6 +68,9 @@ func (n *Node) lead(ctx context.Context, r *replica, kind transport.Kind, payloa
 	if !r.leading() {
 		return nil, ErrNotLeader
 	}
+	if kind == kindTransfer {
+		return nil, n.handleTransfer(ctx, r, payload)
+	}
 	if kind == kindLeave {
 		var request leaveRequest
 		if err := json.Unmarshal(payload, &request); err != nil {
@@ -190,21 +193,29 @@ func (n *Node) promote(ctx context.Context, r *replica, id raft.ServerID) (bool,
 
 // caughtUp returns nil when id has applied nearly all that is committed.
 func (n *Node) caughtUp(ctx context.Context, r *replica, id raft.ServerID) error {
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
-	defer cancel()
 	committed := r.raft.CommitIndex()
-	answer, err := n.peers.Call(ctx, id, kindInfo, nil)
+	info, err := r.askInfo(ctx, id)
 	if err != nil {
-		return fmt.Errorf("ask %s how far it is: %w", id, fromWire(err))
-	}
-	var info nodeInfo
-	if err := json.Unmarshal(answer, &info); err != nil {
-		return fmt.Errorf("ask %s how far it is: %w", id, err)
+		return err
 	}
 	if info.AppliedIndex+maxPromoteLag < committed {
 		return fmt.Errorf("%w: %s has applied %d of %d", ErrBehind, id, info.AppliedIndex, committed)
 	}
 	return nil
+}
+
+// askInfo asks a peer how far it is.
+func (r *replica) askInfo(ctx context.Context, id raft.ServerID) (info nodeInfo, err error) {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	answer, err := r.peers.Call(ctx, id, kindInfo, nil)
+	if err == nil {
+		err = json.Unmarshal(answer, &info)
+	}
+	if err != nil {
+		return nodeInfo{}, fmt.Errorf("ask %s how far it is: %w", id, fromWire(err))
+	}
+	return info, nil
 }
 
 // alive says whether the process at id's last address still answers as id.
@@ -239,7 +250,7 @@ func (n *Node) remove(ctx context.Context, r *replica, name string) error {
 			return ErrLastVoter
 		}
 		// The next leader removes this one: the caller finds it and asks again.
-		return errors.Join(ErrNotLeader, r.transfer(ctx))
+		return errors.Join(ErrNotLeader, r.transfer(ctx, ""))
 	}
 	for _, id := range ids {
 		if err := r.retire(ctx, id); err != nil {
@@ -282,21 +293,6 @@ func (r *replica) retire(ctx context.Context, id raft.ServerID) error {
 	}
 	r.log.Info("member removed", "member", id)
 	return nil
-}
-
-// transfer hands leadership to the most advanced other voter.
-func (r *replica) transfer(ctx context.Context) error {
-	done := make(chan error, 1)
-	r.wg.Go(func() { done <- r.raft.LeadershipTransfer().Error() })
-	select {
-	case err := <-done:
-		if err != nil {
-			return fmt.Errorf("hand leadership over: %w", err)
-		}
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("hand leadership over: %w", context.Cause(ctx))
-	}
 }
 
 // servers returns the newest configuration, committed or not.

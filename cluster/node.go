@@ -250,16 +250,6 @@ func (n *Node) Ready() error {
 	return r.ready()
 }
 
-// TransferLeadership hands leadership to another voter if this node leads. It
-// returns nil where it does not lead.
-func (n *Node) TransferLeadership(ctx context.Context) error {
-	r, err := n.joined()
-	if err != nil || r.raft.State() != raft.Leader {
-		return nil
-	}
-	return r.transfer(ctx)
-}
-
 // GossipAddr returns the address that gossip is bound to.
 func (n *Node) GossipAddr() string { return n.gossip.Addr() }
 

@@ -27,6 +27,8 @@ const (
 	maxAppendEntries = 16
 	// enqueueTimeout is how long a batch may wait for raft to take it.
 	enqueueTimeout = 2 * time.Second
+	// stuckTransferLimit is how long raft may refuse writes for a transfer of leadership.
+	stuckTransferLimit = 10 * time.Second
 )
 
 // replica is the consensus half of a node: the log, the state machine and the
@@ -51,6 +53,12 @@ type replica struct {
 	proposer *proposer
 	reader   *reader
 
+	// writing is held by who writes a batch to the log, or hands leadership over: a
+	// lock with one slot.
+	writing  chan struct{}
+	stuck    stuckTransfer
+	verified atomic.Uint64 // index of the newest checkpoint at which a majority has this state
+
 	observer *raft.Observer
 	observed chan raft.Observation
 	caughtUp atomic.Bool // the first linearizable read since the start has succeeded
@@ -65,7 +73,7 @@ type replica struct {
 func openReplica(cfg Config, ident identity, peers *transport.Transport, f *fatal) (*replica, error) {
 	r := &replica{
 		id: ident.serverID(), cfg: cfg, log: cfg.Logger, fatal: f, peers: peers,
-		leaders: newLeadership(), observed: make(chan raft.Observation, 16),
+		leaders: newLeadership(), writing: make(chan struct{}, 1), observed: make(chan raft.Observation, 16),
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	if err := r.open(ident); err != nil {
@@ -74,7 +82,7 @@ func openReplica(cfg Config, ident identity, peers *transport.Transport, f *fata
 	}
 	r.proposer = newProposer(cfg.MaxPendingBytes, r.leaders, r)
 	r.reader = newReader(r.ctx, r.readIndex)
-	r.start(r.watchLeadership, r.beginTerms, r.snapshotByBytes, r.catchUp, r.proposer.run)
+	r.start(r.watchLeadership, r.beginTerms, r.snapshotByBytes, r.catchUp, r.compareStates, r.proposer.run)
 	return r, nil
 }
 
@@ -203,6 +211,12 @@ func (r *replica) leading() bool {
 
 // apply implements batchRoute.
 func (r *replica) apply(cmds []fsm.Command) ([]fsm.Result, error) {
+	select {
+	case r.writing <- struct{}{}:
+		defer func() { <-r.writing }()
+	default:
+		return nil, fmt.Errorf("%w: it hands leadership over", ErrNotLeader)
+	}
 	state, _ := r.leaders.current()
 	if state.term == nil {
 		return nil, ErrNotLeader
@@ -216,7 +230,11 @@ func (r *replica) apply(cmds []fsm.Command) ([]fsm.Result, error) {
 // 'not done' (ErrNotLeader) and ErrUnknownOutcome.
 func (r *replica) commit(entry []byte) ([]fsm.Result, error) {
 	future := r.raft.Apply(entry, enqueueTimeout)
-	switch err := future.Error(); {
+	err := future.Error()
+	if d := r.stuck.observe(err, time.Now()); d > stuckTransferLimit {
+		r.fatal.fail(fmt.Errorf("raft has refused writes for %v: %w", d, err))
+	}
+	switch {
 	case err == nil:
 	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrEnqueueTimeout),
 		errors.Is(err, raft.ErrLeadershipTransferInProgress):

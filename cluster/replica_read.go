@@ -101,8 +101,13 @@ func (r *replica) askIndex(ctx context.Context, leader raft.ServerID, kind trans
 	return binary.BigEndian.Uint64(answer), nil
 }
 
-// callLeader calls the leader and gives up when another one is known or too much
-// time has passed: an old leader that hangs would else hold up everything.
+// supersededGrace is how long a call to a leader may go on once another one is
+// known: usually the answer is on its way.
+const supersededGrace = 300 * time.Millisecond
+
+// callLeader calls the leader and gives up soon after another one is known, or
+// when too much time has passed: an old leader that hangs would else hold up
+// everything.
 func (r *replica) callLeader(ctx context.Context, leader raft.ServerID, kind transport.Kind, payload []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, leaderCallTimeout)
 	defer cancel()
@@ -114,7 +119,11 @@ func (r *replica) callLeader(ctx context.Context, leader raft.ServerID, kind tra
 		for {
 			state, changed := r.leaders.current()
 			if state.leader != "" && state.leader != leader {
-				cancel()
+				select {
+				case <-time.After(supersededGrace):
+					cancel()
+				case <-ctx.Done():
+				}
 				return
 			}
 			select {

@@ -25,7 +25,9 @@ const (
 	kindRemoved   transport.Kind = 7 // nothing → nothing: tells a node that it was removed
 	kindProbe     transport.Kind = 8 // nothing → probeAnswer
 
-	kindLeaderIndex transport.Kind = 9 // nothing → an index, 8 bytes; the leader only, unconfirmed
+	kindLeaderIndex transport.Kind = 9  // nothing → an index, 8 bytes; the leader only, unconfirmed
+	kindTransfer    transport.Kind = 10 // transferRequest → nothing; the leader only
+	kindHash        transport.Kind = 11 // an index, 8 bytes → the state hash there, 8 bytes, or nothing where it is not known
 )
 
 const (
@@ -72,6 +74,7 @@ var wireErrors = []struct {
 	{"other_cluster", ErrOtherCluster},
 	{"unreachable", ErrUnreachable},
 	{"last_voter", ErrLastVoter},
+	{"no_successor", ErrNoSuccessor},
 }
 
 // rpcError gives an error the code under which it travels.
@@ -210,7 +213,9 @@ func (n *Node) dispatch(ctx context.Context, from transport.Identity, kind trans
 		return json.Marshal(nodeInfo{AppliedIndex: r.fsm.AppliedIndex(), CommitIndex: r.raft.CommitIndex()})
 	case kindRemoved:
 		return nil, n.handleRemoved(r, from)
-	case kindJoin, kindLeave:
+	case kindHash:
+		return r.handleHash(payload)
+	case kindJoin, kindLeave, kindTransfer:
 		return n.lead(ctx, r, kind, payload)
 	}
 	return nil, &ValidationError{Field: "kind", Reason: fmt.Sprintf("this node knows no RPC of kind %d", kind)}
@@ -259,7 +264,7 @@ func (n *Node) onLeader(ctx context.Context, kind transport.Kind, request any) (
 	for {
 		state, changed := r.leaders.current()
 		answer, err := n.callOrLead(ctx, r, state.leader, kind, payload)
-		if !errors.Is(err, ErrNotLeader) && !errors.Is(err, ErrNoLeader) && !errors.Is(err, transport.ErrNotSent) {
+		if !errors.Is(err, ErrNotLeader) && !errors.Is(err, ErrNoLeader) {
 			return answer, err
 		}
 		select {
@@ -279,5 +284,8 @@ func (n *Node) callOrLead(ctx context.Context, r *replica, leader raft.ServerID,
 		return n.lead(ctx, r, kind, payload)
 	}
 	answer, err := r.peers.Call(ctx, leader, kind, payload)
+	if errors.Is(err, transport.ErrNotSent) {
+		return nil, fmt.Errorf("%w: %w", ErrNoLeader, err)
+	}
 	return answer, fromWire(err)
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/hashicorp/raft"
+	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/transport"
 	"github.com/kvorum/kvorum/wal"
 )
@@ -41,18 +42,20 @@ func (n *Node) Status() Status {
 
 // Stats are the figures of a node that change all the time.
 type Stats struct {
-	Leader       bool   // this node leads and has begun its term
-	HasLeader    bool   // this node knows a leader
-	Ready        bool   // this node can serve linearizable requests
-	Term         uint64 // current term
-	CommitIndex  uint64 // as far as this node knows
-	AppliedIndex uint64
-	Revision     uint64
-	Keys         int   // in the state machine
-	Bytes        int64 // of keys and values in the state machine
-	PendingBytes int64 // of writes queued or under way at this node
-	Log          wal.Stats
-	Peers        transport.Stats
+	Leader        bool   // this node leads and has begun its term
+	HasLeader     bool   // this node knows a leader
+	Ready         bool   // this node can serve linearizable requests
+	Term          uint64 // current term
+	CommitIndex   uint64 // as far as this node knows
+	AppliedIndex  uint64
+	Revision      uint64
+	Keys          int            // in the state machine
+	Bytes         int64          // of keys and values in the state machine
+	PendingBytes  int64          // of writes queued or under way at this node
+	Checkpoint    fsm.Checkpoint // the newest state hash that this node has noted
+	VerifiedIndex uint64         // of the newest checkpoint at which a majority of voters has this node's state
+	Log           wal.Stats
+	Peers         transport.Stats
 }
 
 // Stats returns the node's figures as of now; all zero but Peers while the node is in no cluster.
@@ -68,6 +71,10 @@ func (n *Node) Stats() Stats {
 	s.AppliedIndex, s.Revision = r.fsm.AppliedIndex(), r.fsm.Revision()
 	s.Keys, s.Bytes = r.fsm.Len(), r.fsm.Size()
 	s.PendingBytes = r.proposer.pending.Load()
+	if all := r.fsm.Checkpoints(); len(all) > 0 {
+		s.Checkpoint = all[len(all)-1]
+	}
+	s.VerifiedIndex = r.verified.Load()
 	s.Log = r.wal.Stats()
 	return s
 }

@@ -41,20 +41,31 @@ func (s *Server) join(w *response, r *http.Request) error {
 }
 
 // leave answers POST /admin/leave: it removes the member that "id" names, or
-// this node where no id is given. An empty id is refused: it is more likely a
-// script's unset variable than a wish to remove this node.
+// this node where no id is given.
 func (s *Server) leave(w *response, r *http.Request) error {
+	return s.admin(w, r, "leave it out for this node", s.node.Leave)
+}
+
+// transfer answers POST /admin/transfer: it hands leadership to the voter that
+// "id" names, or to whoever is ready where no id is given.
+func (s *Server) transfer(w *response, r *http.Request) error {
+	return s.admin(w, r, "leave it out for any voter", s.node.Transfer)
+}
+
+// admin does something to the member that the body may name. An empty id is
+// refused: it is more likely a script's unset variable than meant.
+func (s *Server) admin(w *response, r *http.Request, advice string, act func(context.Context, string) error) error {
 	fields, err := s.takeFields(w, r, "id")
 	if err != nil {
 		return err
 	}
 	name, given := fields["id"]
 	if given && name == "" {
-		return invalidField("id", "must not be empty; leave it out for this node")
+		return invalidField("id", "must not be empty; "+advice)
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.AdminTimeout)
 	defer cancel()
-	if err := s.node.Leave(ctx, name); err != nil {
+	if err := act(ctx, name); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)

@@ -33,19 +33,21 @@ func TestAdmin_Join(t *testing.T) {
 	expectHeaders(t, w.Header(), "Content-Type", "application/json", "Kvorum-Node", "n1")
 }
 
-func TestAdmin_Leave(t *testing.T) {
-	for body, want := range map[string]string{
-		"":                   "leave ",
-		"{}":                 "leave ",
-		`{"id":"n2"}`:        "leave n2",
-		"{\"id\":\"n2\"} \n": "leave n2",
-	} {
-		a := mustAPI(t, nil)
-		if w := a.do("POST", "/admin/leave", body); w.Code != http.StatusNoContent {
-			t.Errorf("%q: got %d %s, want 204", body, w.Code, w.Body)
-		}
-		if got := a.node.called(); !slices.Equal(got, []string{want}) {
-			t.Errorf("%q: got %q, want %q", body, got, want)
+func TestAdmin_LeaveAndTransfer(t *testing.T) {
+	for _, act := range []string{"leave", "transfer"} {
+		for body, name := range map[string]string{
+			"":                   "",
+			"{}":                 "",
+			`{"id":"n2"}`:        "n2",
+			"{\"id\":\"n2\"} \n": "n2",
+		} {
+			a := mustAPI(t, nil)
+			if w := a.do("POST", "/admin/"+act, body); w.Code != http.StatusNoContent {
+				t.Errorf("%s %q: got %d %s, want 204", act, body, w.Code, w.Body)
+			}
+			if got := a.node.called(); !slices.Equal(got, []string{act + " " + name}) {
+				t.Errorf("%s %q: got %q", act, body, got)
+			}
 		}
 	}
 }
@@ -73,6 +75,7 @@ func TestAdmin_StrictJSON(t *testing.T) {
 		{"join", "{\"id\":\"\xff\"}", "body"},
 		{"leave", ` `, "body"},
 		{"leave", `{"id":""}`, "id"},
+		{"transfer", `{"id":""}`, "id"},
 		{"leave", `{"id":"n4","force":"true"}`, `"force"`},
 		{"leave", `{"id":`, "id"},
 	} {

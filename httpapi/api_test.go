@@ -172,6 +172,10 @@ func (n *fakeNode) Join(ctx context.Context, req cluster.JoinRequest) (cluster.M
 	return cluster.Member{ID: req.ID, PeerAddr: req.PeerAddr, HTTPAddr: req.HTTPAddr, Voter: true}, nil
 }
 
+func (n *fakeNode) Transfer(ctx context.Context, name string) error {
+	return n.begin(ctx, "transfer", name)
+}
+
 func (n *fakeNode) Leave(ctx context.Context, name string) error { return n.begin(ctx, "leave", name) }
 
 // api is a server under test with its node.

@@ -36,6 +36,8 @@ type Cluster interface {
 	Join(ctx context.Context, req cluster.JoinRequest) (cluster.Member, error)
 	// Leave removes the named member; "" is this node.
 	Leave(ctx context.Context, name string) error
+	// Transfer hands leadership to the named voter; "" is whoever is ready.
+	Transfer(ctx context.Context, name string) error
 }
 
 // Node is what a Server serves.

@@ -43,6 +43,7 @@ func New(source Source) *Collector {
 	c.add("keys", "Keys in the node's state machine.", gauge, func(s *cluster.Stats) float64 { return float64(s.Keys) })
 	c.add("state_bytes", "Bytes of keys and values in the node's state machine.", gauge, func(s *cluster.Stats) float64 { return float64(s.Bytes) })
 	c.add("pending_write_bytes", "Bytes of writes that wait or are under way at this node.", gauge, func(s *cluster.Stats) float64 { return float64(s.PendingBytes) })
+	c.add("verified_index", "Log index of the newest checkpoint at which a majority of voters has this node's state.", gauge, func(s *cluster.Stats) float64 { return float64(s.VerifiedIndex) })
 	c.addLog(gauge, counter)
 	return c
 }

@@ -281,7 +281,7 @@ func TestStatus_NotReady(t *testing.T) {
 	}
 }
 
-func TestJoinLeave(t *testing.T) {
+func TestJoinLeaveTransfer(t *testing.T) {
 	f := newFake(t, nil)
 	mustRun(t, "", "join", "--id", "n4", "--peer-addr", "h:7004", "--http-addr", "h:8004", endpoints(f))
 	mustRun(t, "", "leave", "n2", endpoints(f))
@@ -296,7 +296,11 @@ func TestJoinLeave(t *testing.T) {
 	if got := f.snapshot()["/admin/leave"]; got != "" {
 		t.Errorf("leave without a name: got body %q, want none", got)
 	}
-	if want := []string{"POST /admin/join", "POST /admin/leave", "POST /admin/leave"}; !slices.Equal(f.seen(), want) {
+	mustRun(t, "", "transfer", "n2", endpoints(f))
+	if got, want := f.snapshot()["/admin/transfer"], `{"id":"n2"}`; got != want {
+		t.Errorf("transfer: got body %s, want %s", got, want)
+	}
+	if want := []string{"POST /admin/join", "POST /admin/leave", "POST /admin/leave", "POST /admin/transfer"}; !slices.Equal(f.seen(), want) {
 		t.Errorf("got requests %v, want %v", f.seen(), want)
 	}
 }

@@ -116,7 +116,7 @@ func (f *fakeNode) serveOther(w http.ResponseWriter, r *http.Request) {
 			"commit_index":9,"applied_index":8,"revision":7,
 			"members":[{"id":"n1","peer_addr":"p:1","http_addr":"h:1","voter":true},{"id":"n2","peer_addr":"p:2","http_addr":"h:2","voter":false}]}`)
 	case "GET /readyz":
-	case "POST /admin/join", "POST /admin/leave":
+	case "POST /admin/join", "POST /admin/leave", "POST /admin/transfer":
 		body, _ := io.ReadAll(r.Body)
 		f.mu.Lock()
 		f.kv[r.URL.Path] = string(body)

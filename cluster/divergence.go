@@ -1,0 +1,153 @@
+package cluster
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/kvorum/kvorum/fsm"
+)
+
+const (
+	// DefaultCheckpointInterval is how often a leader that wrote something has all
+	// replicas note the hash of their state unless configured otherwise.
+	DefaultCheckpointInterval = 10 * time.Second
+	// compareTick is how often a replica looks for a checkpoint to compare.
+	compareTick = time.Second
+)
+
+// DivergenceError is the reason a node stops with when its state is not that of
+// the majority at the same index. Its log, term and vote are sound: started
+// again, it rebuilds the state from its snapshot and log.
+type DivergenceError struct {
+	Index         uint64
+	Own, Majority uint64 // state hashes
+}
+
+// Error implements error.
+func (e *DivergenceError) Error() string {
+	return fmt.Sprintf("this replica's state has diverged: at index %d its hash is %016x, a majority of voters has %016x; "+
+		"start it again to rebuild its state from snapshot and log; if that does not help, remove its data directory",
+		e.Index, e.Own, e.Majority)
+}
+
+// compareStates has checkpoints made while this node leads, and compares each
+// one with the voters, until ctx ends. Every replica looks for itself, so that a
+// leader which has diverged is found too.
+func (r *replica) compareStates(ctx context.Context) {
+	tick := time.NewTicker(min(compareTick, r.cfg.CheckpointInterval))
+	defer tick.Stop()
+	var asked time.Time // when the last checkpoint was proposed
+	var revision uint64 // of the state then
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		if now := r.fsm.Revision(); r.leading() && now != revision && time.Since(asked) >= r.cfg.CheckpointInterval {
+			asked = time.Now()
+			if err := r.checkpoint(ctx); err != nil {
+				r.log.Debug("checkpoint not made", "err", err)
+			} else {
+				revision = now
+			}
+		}
+		if all := r.fsm.Checkpoints(); len(all) > 0 && all[len(all)-1].Index > r.verified.Load() {
+			r.compare(ctx, all[len(all)-1])
+		}
+	}
+}
+
+// checkpoint has all replicas note their state hash.
+func (r *replica) checkpoint(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, handlerTimeout)
+	defer cancel()
+	_, err := r.proposer.propose(ctx, []fsm.Command{{Op: fsm.OpCheckpoint}}, true)
+	return err
+}
+
+// compare asks the voters for their state hash at a checkpoint. Where a majority
+// has one, this replica has it too, or stops; where none is known, the next tick
+// asks again.
+func (r *replica) compare(ctx context.Context, own fsm.Checkpoint) {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	hashes, voters := r.askHashes(ctx, own)
+	counts := make(map[uint64]int)
+	for _, hash := range hashes {
+		if counts[hash]++; counts[hash] <= voters/2 {
+			continue
+		}
+		if hash == own.Hash {
+			r.verified.Store(own.Index)
+			return
+		}
+		r.diverged(&DivergenceError{Index: own.Index, Own: own.Hash, Majority: hash})
+		return
+	}
+}
+
+// askHashes returns the hashes that voters have at a checkpoint, as far as they
+// answer, and the number of voters.
+func (r *replica) askHashes(ctx context.Context, own fsm.Checkpoint) (hashes []uint64, voters int) {
+	var mu sync.Mutex
+	var calls sync.WaitGroup
+	for _, s := range r.servers() {
+		if s.Suffrage != raft.Voter {
+			continue
+		}
+		voters++
+		calls.Go(func() {
+			hash, ok := own.Hash, true
+			if s.ID != r.id {
+				hash, ok = r.askHash(ctx, s.ID, own.Index)
+			}
+			if ok {
+				mu.Lock()
+				defer mu.Unlock()
+				hashes = append(hashes, hash)
+			}
+		})
+	}
+	calls.Wait()
+	return hashes, voters
+}
+
+func (r *replica) askHash(ctx context.Context, id raft.ServerID, index uint64) (hash uint64, ok bool) {
+	answer, err := r.peers.Call(ctx, id, kindHash, binary.BigEndian.AppendUint64(nil, index))
+	if err != nil || len(answer) != 8 {
+		return 0, false // it is away, or not there yet, or past it: others tell
+	}
+	return binary.BigEndian.Uint64(answer), true
+}
+
+// handleHash answers a peer that compares its state with this one.
+func (r *replica) handleHash(payload []byte) ([]byte, error) {
+	if len(payload) != 8 {
+		return nil, &ValidationError{Field: "index", Reason: "has 8 bytes"}
+	}
+	index := binary.BigEndian.Uint64(payload)
+	for _, c := range r.fsm.Checkpoints() {
+		if c.Index == index {
+			return binary.BigEndian.AppendUint64(nil, c.Hash), nil
+		}
+	}
+	return nil, nil
+}
+
+// diverged stops this node, after somebody else leads where that is possible.
+func (r *replica) diverged(err *DivergenceError) {
+	ctx, cancel := context.WithTimeout(r.ctx, handlerTimeout)
+	defer cancel()
+	if r.leading() {
+		if err := r.transfer(ctx, ""); err != nil {
+			r.log.Warn("leadership not handed over", "err", err)
+		}
+	}
+	r.fatal.fail(err)
+}

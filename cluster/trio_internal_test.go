@@ -1,0 +1,333 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/kvorum/kvorum/fsm"
+)
+
+// board is a Discovery in which all nodes of a test see each other.
+type board struct {
+	mu      sync.Mutex
+	members map[*notice]Announcement // guarded by mu
+}
+
+type notice struct {
+	board   *board
+	changed chan struct{} // one slot
+}
+
+func (b *board) update(f func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	f()
+	for n := range b.members {
+		select {
+		case n.changed <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (b *board) post(self Announcement) (Discovery, error) {
+	n := &notice{board: b, changed: make(chan struct{}, 1)}
+	b.update(func() { b.members[n] = self })
+	return n, nil
+}
+
+func (n *notice) Members() map[raft.ServerID]Announcement {
+	n.board.mu.Lock()
+	defer n.board.mu.Unlock()
+	seen := make(map[raft.ServerID]Announcement)
+	for _, a := range n.board.members {
+		seen[raft.ServerID(a.ID)] = a
+	}
+	return seen
+}
+
+func (n *notice) Changed() <-chan struct{} { return n.changed }
+func (n *notice) Join([]string) error      { return nil }
+func (n *notice) Addrs() []string          { return nil }
+func (n *notice) Addr() string             { return "" }
+
+func (n *notice) SetCluster(id string) {
+	n.board.update(func() {
+		a := n.board.members[n]
+		a.Cluster = id
+		n.board.members[n] = a
+	})
+}
+
+func (n *notice) Close() error {
+	n.board.update(func() { delete(n.board.members, n) })
+	return nil
+}
+
+// openCluster opens n nodes that form a cluster, waits until they serve, and
+// closes them with the test.
+func openCluster(t *testing.T, n int, change func(*Config)) []*Node {
+	t.Helper()
+	b := &board{members: make(map[*notice]Announcement)}
+	var nodes []*Node
+	for i := range n {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		addr := listener.Addr().String()
+		cfg := Config{
+			Name: fmt.Sprintf("n%d", i+1), DataDir: filepath.Join(t.TempDir(), "data"), PeerListener: listener,
+			AdvertisePeer: addr, AdvertiseHTTP: "127.0.0.1:1", GossipAddr: "127.0.0.1:1", Join: []string{"127.0.0.1:1"},
+			BootstrapExpect: n, Logger: slog.New(slog.DiscardHandler), Seams: Seams{Discover: b.post},
+		}
+		if change != nil {
+			change(&cfg)
+		}
+		node, err := Open(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := node.Close(); err != nil {
+				t.Errorf("close: %v", err)
+			}
+		})
+		nodes = append(nodes, node)
+	}
+	for _, node := range nodes {
+		eventually(t, node.cfg.Name+" is ready", node.Ready)
+	}
+	return nodes
+}
+
+// eventually polls until check returns nil, and fails the test after 20 s.
+func eventually(t *testing.T, what string, check func() error) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: %v", what, err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// leaderOf returns the node that leads.
+func leaderOf(t *testing.T, nodes []*Node) (leader *Node) {
+	t.Helper()
+	eventually(t, "there is a leader", func() error {
+		for _, n := range nodes {
+			if r, err := n.joined(); err == nil && r.leading() {
+				leader = n
+				return nil
+			}
+		}
+		return ErrNoLeader
+	})
+	return leader
+}
+
+// TestNode_Transfer hands leadership to each node in turn, from any node, while
+// somebody writes: every write is done, and none of it is lost.
+func TestNode_Transfer(t *testing.T) {
+	nodes := openCluster(t, 3, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	stop := make(chan struct{})
+	var writer sync.WaitGroup
+	written := 0
+	writer.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			_, err := nodes[i%3].Put(ctx, fmt.Sprint("k", i), nil, Condition{})
+			for errors.Is(err, ErrUnknownOutcome) { // the same again changes nothing
+				_, err = nodes[i%3].Put(ctx, fmt.Sprint("k", i), nil, Condition{})
+			}
+			if err != nil {
+				t.Errorf("put %d: %v", i, err)
+				return
+			}
+			written++
+		}
+	})
+	for i := range 12 {
+		target := nodes[i%3].cfg.Name
+		if err := nodes[(i+1)%3].Transfer(ctx, target); err != nil {
+			t.Errorf("transfer %d to %s: %v", i, target, err)
+		}
+		eventually(t, target+" leads", func() error {
+			if s := nodes[i%3].Status(); s.Role != "leader" {
+				return errors.New("it is a " + s.Role)
+			}
+			return nil
+		})
+		if err := nodes[i%3].Transfer(ctx, target); err != nil {
+			t.Errorf("to the leader itself: %v", err)
+		}
+	}
+	close(stop)
+	writer.Wait()
+	if err := nodes[0].Transfer(ctx, ""); err != nil {
+		t.Errorf("to anybody: %v", err)
+	}
+	if err := nodes[0].Transfer(ctx, "nobody"); !errors.Is(err, ErrUnknownNode) {
+		t.Errorf("to an unknown node: got %v, want ErrUnknownNode", err)
+	}
+	list, err := nodes[1].List(ctx, ReadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for range list.All("k", "") {
+		found++
+	}
+	if found != written || written == 0 {
+		t.Errorf("found %d keys of %d", found, written)
+	}
+}
+
+// A transfer to a node that does not answer leaves the leader as it was, and
+// writes go on.
+func TestNode_TransferFails(t *testing.T) {
+	nodes := openCluster(t, 3, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	leader := leaderOf(t, nodes)
+	var down *Node
+	for _, n := range nodes {
+		if n != leader {
+			down = n
+		}
+	}
+	if err := down.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := leader.Transfer(ctx, down.cfg.Name); !errors.Is(err, ErrNoSuccessor) {
+		t.Errorf("got %v, want ErrNoSuccessor", err)
+	}
+	if _, err := leader.Put(ctx, "k", nil, Condition{}); err != nil {
+		t.Errorf("put after it: %v", err)
+	}
+	if leaderOf(t, nodes) != leader {
+		t.Error("leadership has moved")
+	}
+	alone := openCluster(t, 1, nil)[0]
+	if err := alone.Transfer(ctx, ""); !errors.Is(err, ErrNoSuccessor) {
+		t.Errorf("alone: got %v, want ErrNoSuccessor", err)
+	}
+}
+
+// Issue 696 of hashicorp/raft: a transfer that never ends has the leader refuse
+// every write. The fence around it counts from the first refusal, and starts
+// anew when a write is taken.
+func TestIssue696_StuckTransfer(t *testing.T) {
+	var s stuckTransfer
+	at := time.Unix(100, 0)
+	busy := fmt.Errorf("wrapped: %w", raft.ErrLeadershipTransferInProgress)
+	for i, step := range []struct {
+		err  error
+		pass time.Duration
+		want time.Duration
+	}{
+		{nil, 0, 0}, {busy, time.Second, 0}, {busy, 3 * time.Second, 3 * time.Second}, {busy, 4 * time.Second, 7 * time.Second},
+		{raft.ErrNotLeader, time.Second, 0}, {busy, time.Second, 0}, {busy, time.Second, time.Second}, {nil, time.Second, 0},
+	} {
+		at = at.Add(step.pass)
+		if got := s.observe(step.err, at); got != step.want {
+			t.Errorf("step %d: got %v, want %v", i, got, step.want)
+		}
+	}
+}
+
+// TestDivergence_Follower and _Leader have one replica apply something that is
+// not in the log. It finds out by itself, a leader after it has handed over, and
+// stops; the others go on.
+func TestDivergence_Follower(t *testing.T) { testDivergence(t, false) }
+
+func TestDivergence_Leader(t *testing.T) { testDivergence(t, true) }
+
+func testDivergence(t *testing.T, ofLeader bool) {
+	nodes := openCluster(t, 3, func(cfg *Config) { cfg.CheckpointInterval = 50 * time.Millisecond })
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	put := func(n *Node) {
+		t.Helper()
+		if _, err := n.Put(ctx, "k", []byte("v"), Condition{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	leader := leaderOf(t, nodes)
+	put(leader)
+	for _, n := range nodes {
+		eventually(t, n.cfg.Name+" has compared its state", func() error {
+			if n.Stats().VerifiedIndex == 0 {
+				return errors.New("not yet")
+			}
+			return nil
+		})
+	}
+	bad := leader
+	for _, n := range nodes {
+		if !ofLeader && n != leader {
+			bad = n
+		}
+	}
+	r, err := bad.joined()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bad.Get(ctx, "k", ReadOptions{}); err != nil { // it has applied all there is
+		t.Fatal(err)
+	}
+	r.fsm.Apply(&raft.Log{ // in the place of the entry that comes next
+		Index: r.fsm.AppliedIndex() + 1, Term: r.raft.CurrentTerm(), Type: raft.LogCommand,
+		Data: fsm.EncodeBatch(nil, fsm.Batch{Commands: []fsm.Command{{Op: fsm.OpPut, Key: "rogue"}}}),
+	})
+	var good *Node
+	for _, n := range nodes {
+		if n != bad {
+			good = n
+		}
+	}
+	eventually(t, "the replica notices", func() error {
+		// Its own entry is not applied, and its caller told so, where it leads.
+		_, _ = good.Put(ctx, "k", []byte("w"), Condition{})
+		return bad.Ready()
+	})
+	select {
+	case <-bad.Fatal():
+	case <-ctx.Done():
+		t.Fatal("the replica has not stopped")
+	}
+	var divergence *DivergenceError
+	if err := bad.Err(); !errors.As(err, &divergence) || divergence.Own == divergence.Majority || divergence.Index == 0 {
+		t.Errorf("got %v, want a DivergenceError", err)
+	}
+	eventually(t, "the others go on", func() error {
+		_, err := good.Put(ctx, "k", []byte("x"), Condition{})
+		return err
+	})
+	for _, n := range nodes {
+		if n != bad && n.Err() != nil {
+			t.Errorf("%s has stopped too: %v", n.cfg.Name, n.Err())
+		}
+	}
+}
