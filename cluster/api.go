@@ -113,3 +113,10 @@ type JoinRequest struct {
 	PeerAddr string `json:"peer_addr"`
 	HTTPAddr string `json:"http_addr"`
 }
+
+// LeaveRequest asks the cluster to remove a member for good.
+type LeaveRequest struct {
+	ID string `json:"id"` // the member's name; empty is the node that is asked
+	// Force removes it even if too few live voters are left then.
+	Force bool `json:"force"`
+}

@@ -23,6 +23,8 @@ const (
 	LimitMaxValueBytes = 64 << 20
 	// DefaultSnapshotBytes is how much log is written between two snapshots unless configured otherwise: 64 MiB.
 	DefaultSnapshotBytes = 64 << 20
+	// MinDeadServerAfter is the least Config.DeadServerAfter but 0.
+	MinDeadServerAfter = time.Minute
 	// maxAddressBytes bounds an advertised address, so that all of a node's announcement fits a gossip packet.
 	maxAddressBytes = 128
 	// maxBootstrapExpect bounds Config.BootstrapExpect.
@@ -76,6 +78,13 @@ type Config struct {
 
 	// BootstrapExpect is how many nodes form a new cluster together; 0 means this node waits to be added to one.
 	BootstrapExpect int
+	// NonVoter keeps this node from ever voting: it has all data, serves every
+	// request, and counts for no majority.
+	NonVoter bool
+	// DeadServerAfter is after how long without an answer this node, as the leader,
+	// removes a member, as long as three voters are left and all others are
+	// reached; 0 means never.
+	DeadServerAfter time.Duration
 	// Join lists gossip addresses of other nodes; any one that answers is enough.
 	Join []string
 
@@ -160,6 +169,9 @@ func (c Config) Validate() error {
 	}
 	if c.BootstrapExpect < 0 || c.BootstrapExpect > maxBootstrapExpect {
 		bad("bootstrap-expect", "%d is not between 0 and %d", c.BootstrapExpect, maxBootstrapExpect)
+	}
+	if c.NonVoter && c.BootstrapExpect > 0 {
+		bad("non-voter", "does not go together with bootstrap-expect: voters form a cluster")
 	}
 	if c.BootstrapExpect > 1 && len(c.Join) == 0 {
 		bad("bootstrap-expect", "%d needs --join: without it this node never meets the other %d", c.BootstrapExpect, c.BootstrapExpect-1)

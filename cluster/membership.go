@@ -21,12 +21,10 @@ const (
 	configTimeout = 5 * time.Second
 	// probeTimeout bounds asking a peer how far it is, or whether it lives.
 	probeTimeout = time.Second
-	// maxPromoteLag is how many entries a node may be behind when it becomes a voter.
-	maxPromoteLag = 128
 )
 
 // Join asks the cluster to add a running node that is in no cluster yet, and
-// waits until it votes or ctx ends. Adding a member again is no error. Any
+// waits until it votes, unless it never does, or ctx ends. Adding a member again is no error. Any
 // node may be asked. It returns a *ValidationError, ErrUnreachable,
 // ErrOtherCluster, ErrNameTaken, or an error of not reaching the leader.
 func (n *Node) Join(ctx context.Context, request JoinRequest) (Member, error) {
@@ -45,19 +43,19 @@ func (n *Node) Join(ctx context.Context, request JoinRequest) (Member, error) {
 	return member, nil
 }
 
-// Leave removes the member of that name from the cluster, this node where name
-// is empty; a leader hands leadership over first. Any node may be asked. It
-// returns ErrUnknownNode, ErrLastVoter, or an error of not reaching the leader.
-// Once this node itself has left, Fatal is closed with ErrRemoved.
-func (n *Node) Leave(ctx context.Context, name string) error {
+// Leave removes a member from the cluster; a leader hands leadership over
+// first. Any node may be asked. It returns ErrUnknownNode, ErrLastVoter,
+// ErrQuorum, or an error of not reaching the leader. Once this node itself has
+// left, Fatal is closed with ErrRemoved.
+func (n *Node) Leave(ctx context.Context, request LeaveRequest) error {
 	self := n.identity().Name
-	if name == "" {
-		name = self
+	if request.ID == "" {
+		request.ID = self
 	}
-	if _, err := n.onLeader(ctx, kindLeave, leaveRequest{ID: name}); err != nil {
+	if _, err := n.onLeader(ctx, kindLeave, request); err != nil {
 		return err
 	}
-	if name == self {
+	if request.ID == self {
 		n.fatal.fail(ErrRemoved)
 	}
 	return nil
@@ -72,11 +70,11 @@ func (n *Node) lead(ctx context.Context, r *replica, kind transport.Kind, payloa
 		return nil, n.handleTransfer(ctx, r, payload)
 	}
 	if kind == kindLeave {
-		var request leaveRequest
+		var request LeaveRequest
 		if err := json.Unmarshal(payload, &request); err != nil {
 			return nil, &ValidationError{Field: "id", Reason: "leave request is malformed"}
 		}
-		return nil, n.exclusively(ctx, func() error { return n.remove(ctx, r, request.ID) })
+		return nil, n.exclusively(ctx, func() error { return n.remove(ctx, r, request) })
 	}
 	var request JoinRequest
 	if err := json.Unmarshal(payload, &request); err != nil {
@@ -104,8 +102,8 @@ func (n *Node) exclusively(ctx context.Context, change func() error) error {
 	}
 }
 
-// add makes a running node a member and waits until it votes; what ctx leaves
-// undone, the reconcile loop finishes.
+// add makes a running node a member and waits until it is all it is to be; what
+// ctx leaves undone, the reconcile loop finishes.
 func (n *Node) add(ctx context.Context, r *replica, request JoinRequest) (Member, error) {
 	id, err := n.addNonvoter(ctx, r, request)
 	if err != nil {
@@ -116,13 +114,14 @@ func (n *Node) add(ctx context.Context, r *replica, request JoinRequest) (Member
 		if err != nil && (errors.Is(err, ErrNotLeader) || errors.Is(err, ErrNameTaken)) {
 			return Member{}, err
 		}
+		settled := err == nil
 		wait := time.NewTimer(retryDelay)
 		select {
 		case <-wait.C:
 		case <-ctx.Done():
 			wait.Stop()
 		}
-		if voter || ctx.Err() != nil {
+		if settled || ctx.Err() != nil {
 			return Member{ID: request.ID, PeerAddr: request.PeerAddr, HTTPAddr: request.HTTPAddr, Voter: voter}, nil
 		}
 	}
@@ -154,8 +153,8 @@ func (n *Node) addNonvoter(ctx context.Context, r *replica, request JoinRequest)
 	return peer.ID, nil
 }
 
-// promote makes a member a voter once it has caught up, and reports whether it
-// is one. Before that it retires earlier incarnations of the same name: a wiped
+// promote makes a member a voter once it has caught up, unless it never is to be
+// one, and reports whether it is. Before that it retires earlier incarnations of the same name: a wiped
 // node's old self can never answer again, and would only count against quorum.
 func (n *Node) promote(ctx context.Context, r *replica, id raft.ServerID) (bool, error) {
 	var old []raft.ServerID
@@ -173,7 +172,12 @@ func (n *Node) promote(ctx context.Context, r *replica, id raft.ServerID) (bool,
 	if !member {
 		return false, fmt.Errorf("%w: %s", ErrUnknownNode, id)
 	}
-	if err := n.caughtUp(ctx, r, id); err != nil {
+	info, err := r.askInfo(ctx, id)
+	if err != nil {
+		n.health.lost(id)
+		return false, err
+	}
+	if err := n.health.stable(id, info, r.raft.CommitIndex(), time.Now()); err != nil {
 		return false, err
 	}
 	for _, o := range old {
@@ -184,24 +188,15 @@ func (n *Node) promote(ctx context.Context, r *replica, id raft.ServerID) (bool,
 			return false, err
 		}
 	}
+	if info.NonVoter {
+		return false, nil
+	}
 	if err := configError(r.raft.AddVoter(id, raft.ServerAddress(id), 0, configTimeout).Error()); err != nil {
 		return false, fmt.Errorf("promote %s: %w", id, err)
 	}
+	n.health.lost(id) // of no interest any more
 	r.log.Info("member votes", "member", id)
 	return true, nil
-}
-
-// caughtUp returns nil when id has applied nearly all that is committed.
-func (n *Node) caughtUp(ctx context.Context, r *replica, id raft.ServerID) error {
-	committed := r.raft.CommitIndex()
-	info, err := r.askInfo(ctx, id)
-	if err != nil {
-		return err
-	}
-	if info.AppliedIndex+maxPromoteLag < committed {
-		return fmt.Errorf("%w: %s has applied %d of %d", ErrBehind, id, info.AppliedIndex, committed)
-	}
-	return nil
 }
 
 // askInfo asks a peer how far it is.
@@ -230,25 +225,28 @@ func (n *Node) alive(ctx context.Context, id raft.ServerID) bool {
 	return err == nil && peer.ID == id
 }
 
-// remove takes the member of that name out of the configuration, and tells it.
-func (n *Node) remove(ctx context.Context, r *replica, name string) error {
-	var ids []raft.ServerID
-	voters := 0
+// remove takes a member out of the configuration, and tells it.
+func (n *Node) remove(ctx context.Context, r *replica, request LeaveRequest) error {
+	var ids, left []raft.ServerID // left: the voters that stay
 	for _, s := range r.servers() {
-		if s.Suffrage == raft.Voter {
-			voters++
-		}
-		if nameOf(s.ID) == name {
+		if nameOf(s.ID) == request.ID {
 			ids = append(ids, s.ID)
+		} else if s.Suffrage == raft.Voter {
+			left = append(left, s.ID)
 		}
 	}
-	if len(ids) == 0 {
-		return fmt.Errorf("%w: %q", ErrUnknownNode, name)
+	switch {
+	case len(ids) == 0:
+		return fmt.Errorf("%w: %q", ErrUnknownNode, request.ID)
+	case len(left) == 0:
+		return ErrLastVoter
 	}
-	if name == n.cfg.Name {
-		if voters == 1 {
-			return ErrLastVoter
+	if !request.Force {
+		if err := r.quorumOf(ctx, left); err != nil {
+			return err
 		}
+	}
+	if request.ID == n.cfg.Name {
 		// The next leader removes this one: the caller finds it and asks again.
 		return errors.Join(ErrNotLeader, r.transfer(ctx, ""))
 	}

@@ -30,6 +30,7 @@ type Node struct {
 
 	// changes is a lock with one slot: one membership change at a time.
 	changes chan struct{}
+	health  *health // belongs to the holder of changes
 	// accepting is a lock with one slot: one decision which cluster this node belongs to.
 	accepting chan struct{}
 
@@ -56,7 +57,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	cfg = cfg.withDefaults()
 	n := &Node{
 		cfg: cfg, log: cfg.Logger, fatal: newFatal(cfg.Logger),
-		changes: make(chan struct{}, 1), accepting: make(chan struct{}, 1), opened: make(chan struct{}),
+		changes: make(chan struct{}, 1), health: newHealth(), accepting: make(chan struct{}, 1), opened: make(chan struct{}),
 	}
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	n.cancel = cancel

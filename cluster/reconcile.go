@@ -72,10 +72,12 @@ func (n *Node) reconcileLoop(ctx context.Context) {
 	}
 }
 
-// reconcile removes retired incarnations, promotes members that have caught up,
-// and adds nodes that announce themselves and are in no cluster.
+// reconcile removes retired incarnations and, where that is asked for, dead
+// members, promotes those that have caught up, and adds nodes that announce
+// themselves and are in no cluster.
 func (n *Node) reconcile(ctx context.Context, r *replica) error {
-	var errs []error
+	n.health.begin(r.raft.CurrentTerm())
+	errs := []error{n.removeDead(ctx, r)}
 	members := make(map[raft.ServerID]bool)
 	for _, s := range r.servers() {
 		members[s.ID] = true

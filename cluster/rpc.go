@@ -21,7 +21,7 @@ const (
 	kindInfo      transport.Kind = 3 // nothing → nodeInfo
 	kindAccept    transport.Kind = 4 // acceptRequest → nodeInfo; also before the node is in a cluster
 	kindJoin      transport.Kind = 5 // JoinRequest → Member; the leader only
-	kindLeave     transport.Kind = 6 // leaveRequest → nothing; the leader only
+	kindLeave     transport.Kind = 6 // LeaveRequest → nothing; the leader only
 	kindRemoved   transport.Kind = 7 // nothing → nothing: tells a node that it was removed
 	kindProbe     transport.Kind = 8 // nothing → probeAnswer
 
@@ -41,6 +41,7 @@ const (
 type nodeInfo struct {
 	AppliedIndex uint64 `json:"applied_index"`
 	CommitIndex  uint64 `json:"commit_index"`
+	NonVoter     bool   `json:"non_voter"` // it must never vote
 }
 
 // acceptRequest asks a node that is in no cluster to belong to one, for good.
@@ -51,10 +52,6 @@ type acceptRequest struct {
 	Name    string         `json:"name"`   // whom the asker means
 	Peers   []Announcement `json:"peers"`  // members that the asker knows of
 	Gossip  []string       `json:"gossip"` // addresses of their gossip
-}
-
-type leaveRequest struct {
-	ID string `json:"id"`
 }
 
 // wireErrors are the errors that keep their identity between nodes, by code.
@@ -75,6 +72,7 @@ var wireErrors = []struct {
 	{"unreachable", ErrUnreachable},
 	{"last_voter", ErrLastVoter},
 	{"no_successor", ErrNoSuccessor},
+	{"quorum", ErrQuorum},
 }
 
 // rpcError gives an error the code under which it travels.
@@ -210,7 +208,7 @@ func (n *Node) dispatch(ctx context.Context, from transport.Identity, kind trans
 	case kindProbe:
 		return r.selfProbe().encode(), nil
 	case kindInfo:
-		return json.Marshal(nodeInfo{AppliedIndex: r.fsm.AppliedIndex(), CommitIndex: r.raft.CommitIndex()})
+		return json.Marshal(nodeInfo{AppliedIndex: r.fsm.AppliedIndex(), CommitIndex: r.raft.CommitIndex(), NonVoter: n.cfg.NonVoter})
 	case kindRemoved:
 		return nil, n.handleRemoved(r, from)
 	case kindHash:

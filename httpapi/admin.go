@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,7 +20,7 @@ const maxAdminBody = 64 << 10
 
 // join answers POST /admin/join with the member that was added.
 func (s *Server) join(w *response, r *http.Request) error {
-	fields, err := s.takeFields(w, r, "id", "peer_addr", "http_addr")
+	fields, err := s.takeFields(w, r, []string{"id", "peer_addr", "http_addr"})
 	if err != nil {
 		return err
 	}
@@ -41,21 +42,27 @@ func (s *Server) join(w *response, r *http.Request) error {
 }
 
 // leave answers POST /admin/leave: it removes the member that "id" names, or
-// this node where no id is given.
+// this node where no id is given. "force" removes it even if too few live voters
+// are left then.
 func (s *Server) leave(w *response, r *http.Request) error {
-	return s.admin(w, r, "leave it out for this node", s.node.Leave)
+	return s.admin(w, r, "leave it out for this node", func(ctx context.Context, id string, force bool) error {
+		return s.node.Leave(ctx, cluster.LeaveRequest{ID: id, Force: force})
+	}, "force")
 }
 
 // transfer answers POST /admin/transfer: it hands leadership to the voter that
 // "id" names, or to whoever is ready where no id is given.
 func (s *Server) transfer(w *response, r *http.Request) error {
-	return s.admin(w, r, "leave it out for any voter", s.node.Transfer)
+	return s.admin(w, r, "leave it out for any voter", func(ctx context.Context, id string, _ bool) error {
+		return s.node.Transfer(ctx, id)
+	})
 }
 
-// admin does something to the member that the body may name. An empty id is
-// refused: it is more likely a script's unset variable than meant.
-func (s *Server) admin(w *response, r *http.Request, advice string, act func(context.Context, string) error) error {
-	fields, err := s.takeFields(w, r, "id")
+// admin does something to the member that the body may name, with a flag that it
+// may set. An empty id is refused: it is more likely a script's unset variable
+// than meant.
+func (s *Server) admin(w *response, r *http.Request, advice string, act func(ctx context.Context, id string, flag bool) error, flags ...string) error {
+	fields, err := s.takeFields(w, r, []string{"id"}, flags...)
 	if err != nil {
 		return err
 	}
@@ -65,17 +72,18 @@ func (s *Server) admin(w *response, r *http.Request, advice string, act func(con
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.AdminTimeout)
 	defer cancel()
-	if err := act(ctx, name); err != nil {
+	flag := len(flags) > 0 && fields[flags[0]] == "true"
+	if err := act(ctx, name, flag); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
 
-// takeFields reads a body that is empty or a JSON object of strings, with no
-// members but the known ones, and returns the members given. There are no query
-// parameters beside it.
-func (s *Server) takeFields(w *response, r *http.Request, known ...string) (map[string]string, error) {
+// takeFields reads a body that is empty or a JSON object of strings, and of flags
+// that are true or false, with no members but the known ones, and returns the
+// members given. There are no query parameters beside it.
+func (s *Server) takeFields(w *response, r *http.Request, known []string, flags ...string) (map[string]string, error) {
 	if _, err := parseQuery(r.URL.RawQuery); err != nil {
 		return nil, err
 	}
@@ -87,13 +95,13 @@ func (s *Server) takeFields(w *response, r *http.Request, known ...string) (map[
 	if len(body) == 0 {
 		return nil, nil
 	}
-	return decodeFields(body, known)
+	return decodeFields(body, known, flags)
 }
 
-// decodeFields decodes a JSON object of strings. It is stricter than
+// decodeFields decodes a JSON object of strings and flags. It is stricter than
 // encoding/json, which takes members in any case, given twice, or null: what a
 // request to change the cluster says must be what its sender meant.
-func decodeFields(body []byte, known []string) (map[string]string, error) {
+func decodeFields(body []byte, known, flags []string) (map[string]string, error) {
 	if !utf8.Valid(body) {
 		return nil, invalidField("body", "is not valid UTF-8")
 	}
@@ -107,13 +115,18 @@ func decodeFields(body []byte, known []string) (map[string]string, error) {
 		if err != nil {
 			return nil, invalidField("body", "is not valid JSON: "+err.Error())
 		}
-		if !slices.Contains(known, name) {
+		isFlag := slices.Contains(flags, name)
+		if !isFlag && !slices.Contains(known, name) {
 			return nil, invalidField(fmt.Sprintf("%.64q", name), "is not a field of this request")
 		}
 		if _, ok := fields[name]; ok {
 			return nil, invalidField(name, "is given more than once")
 		}
-		if fields[name], err = stringToken(decoder); err != nil {
+		value := stringToken
+		if isFlag {
+			value = boolToken
+		}
+		if fields[name], err = value(decoder); err != nil {
 			return nil, invalidField(name, err.Error())
 		}
 	}
@@ -124,6 +137,19 @@ func decodeFields(body []byte, known []string) (map[string]string, error) {
 		return nil, invalidField("body", "goes on after the JSON object")
 	}
 	return fields, nil
+}
+
+// boolToken returns the next token of a JSON text, which must be true or false,
+// as a string.
+func boolToken(decoder *json.Decoder) (string, error) {
+	switch token, err := decoder.Token(); token {
+	case true:
+		return "true", nil
+	case false:
+		return "false", nil
+	default:
+		return "", cmp.Or(err, errors.New("must be true or false"))
+	}
 }
 
 // stringToken returns the next token of a JSON text, which must be a string.

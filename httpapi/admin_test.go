@@ -52,6 +52,18 @@ func TestAdmin_LeaveAndTransfer(t *testing.T) {
 	}
 }
 
+func TestAdmin_LeaveByForce(t *testing.T) {
+	for body, want := range map[string]string{`{"id":"n2","force":true}`: "leave n2 by force", `{"force":false,"id":"n2"}`: "leave n2"} {
+		a := mustAPI(t, nil)
+		if w := a.do("POST", "/admin/leave", body); w.Code != http.StatusNoContent {
+			t.Errorf("%s: got %d %s, want 204", body, w.Code, w.Body)
+		}
+		if got := a.node.called(); !slices.Equal(got, []string{want}) {
+			t.Errorf("%s: got %q, want %q", body, got, want)
+		}
+	}
+}
+
 func TestAdmin_StrictJSON(t *testing.T) {
 	for _, test := range []struct{ path, body, names string }{
 		{"join", ``, "id"},
@@ -76,7 +88,9 @@ func TestAdmin_StrictJSON(t *testing.T) {
 		{"leave", ` `, "body"},
 		{"leave", `{"id":""}`, "id"},
 		{"transfer", `{"id":""}`, "id"},
-		{"leave", `{"id":"n4","force":"true"}`, `"force"`},
+		{"leave", `{"id":"n4","force":"true"}`, "force"},
+		{"leave", `{"id":"n4","force":1}`, "force"},
+		{"transfer", `{"id":"n4","force":true}`, `"force"`},
 		{"leave", `{"id":`, "id"},
 	} {
 		a := mustAPI(t, nil)

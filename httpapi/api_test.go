@@ -176,7 +176,13 @@ func (n *fakeNode) Transfer(ctx context.Context, name string) error {
 	return n.begin(ctx, "transfer", name)
 }
 
-func (n *fakeNode) Leave(ctx context.Context, name string) error { return n.begin(ctx, "leave", name) }
+func (n *fakeNode) Leave(ctx context.Context, req cluster.LeaveRequest) error {
+	name := req.ID
+	if req.Force {
+		name += " by force"
+	}
+	return n.begin(ctx, "leave", name)
+}
 
 // api is a server under test with its node.
 type api struct {

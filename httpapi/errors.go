@@ -75,6 +75,7 @@ var problems = []struct {
 	{cluster.ErrUnknownNode, http.StatusNotFound, "unknown_node", "No such node", false, notDone},
 	{cluster.ErrNameTaken, http.StatusConflict, "name_taken", "Name taken", false, notDone},
 	{cluster.ErrOtherCluster, http.StatusConflict, "other_cluster", "Belongs to another cluster", false, notDone},
+	{cluster.ErrQuorum, http.StatusConflict, "quorum", "Too few live voters would be left", false, notDone},
 	{cluster.ErrNoSuccessor, http.StatusConflict, "no_successor", "Leadership not handed over", true, notDone},
 	{cluster.ErrLastVoter, http.StatusConflict, "last_voter", "The only voter", false, notDone},
 	{cluster.ErrUnreachable, http.StatusBadGateway, "unreachable", "Node unreachable", true, notDone},

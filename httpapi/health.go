@@ -18,7 +18,7 @@ GET    /kv/{key}      read it (HEAD: without the value); ?consistency=linearizab
 DELETE /kv/{key}      remove it; 204, or 404 where there is none
 GET    /kv/           list as JSON lines; ?prefix= &start= &limit= &keys_only=true, and as above
 POST   /admin/join    add a node: {"id":"n4","peer_addr":"host:port","http_addr":"host:port"}
-POST   /admin/leave   remove a node: {"id":"n4"}; without a body, this node
+POST   /admin/leave   remove a node: {"id":"n4"}, "force":true if need be; without a body, this node
 POST   /admin/transfer  hand leadership over: {"id":"n2"}; without a body, to whoever is ready
 GET    /status        this node and its cluster, as JSON
 GET    /livez         200 while the process runs

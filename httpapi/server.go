@@ -34,8 +34,8 @@ type Cluster interface {
 	Ready() error
 	// Join adds a running node that is in no cluster yet.
 	Join(ctx context.Context, req cluster.JoinRequest) (cluster.Member, error)
-	// Leave removes the named member; "" is this node.
-	Leave(ctx context.Context, name string) error
+	// Leave removes a member.
+	Leave(ctx context.Context, req cluster.LeaveRequest) error
 	// Transfer hands leadership to the named voter; "" is whoever is ready.
 	Transfer(ctx context.Context, name string) error
 }

@@ -293,14 +293,18 @@ func TestJoinLeaveTransfer(t *testing.T) {
 		t.Errorf("leave: got body %s, want %s", got, want)
 	}
 	mustRun(t, "", "leave", endpoints(f))
-	if got := f.snapshot()["/admin/leave"]; got != "" {
-		t.Errorf("leave without a name: got body %q, want none", got)
+	if got := f.snapshot()["/admin/leave"]; got != "{}" {
+		t.Errorf("leave without a name: got body %q, want {}", got)
+	}
+	mustRun(t, "", "leave", "n2", "--force", endpoints(f))
+	if got, want := f.snapshot()["/admin/leave"], `{"force":true,"id":"n2"}`; got != want {
+		t.Errorf("leave by force: got body %s, want %s", got, want)
 	}
 	mustRun(t, "", "transfer", "n2", endpoints(f))
 	if got, want := f.snapshot()["/admin/transfer"], `{"id":"n2"}`; got != want {
 		t.Errorf("transfer: got body %s, want %s", got, want)
 	}
-	if want := []string{"POST /admin/join", "POST /admin/leave", "POST /admin/leave", "POST /admin/transfer"}; !slices.Equal(f.seen(), want) {
+	if want := []string{"POST /admin/join", "POST /admin/leave", "POST /admin/leave", "POST /admin/leave", "POST /admin/transfer"}; !slices.Equal(f.seen(), want) {
 		t.Errorf("got requests %v, want %v", f.seen(), want)
 	}
 }

@@ -13,11 +13,14 @@ func newLeaveCommand() *cobra.Command {
 		Short: "Remove a node from the cluster for good",
 		Long: `Leave removes the named node from the cluster, or the node at the one endpoint
 given. The node then stops; to add it again it needs an empty data directory.
-A node that is only to be restarted must not leave.`,
+A node that is only to be restarted must not leave. A removal that would leave
+too few live voters is refused, unless forced.`,
 		Example: `  kvorum leave n3
   kvorum leave --endpoints 127.0.0.1:8003`,
 		Args: rangeArgs(0, 1),
 	}
+	var force bool
+	cmd.Flags().BoolVar(&force, "force", false, "remove it even if too few live voters are left then")
 	flags := addClientFlags(cmd, adminTimeout)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c, err := flags.open(cmd, 1)
@@ -28,12 +31,17 @@ A node that is only to be restarted must not leave.`,
 		if len(args) == 0 && len(c.endpoints) != 1 {
 			return usagef("name the node, or give the one endpoint of the node that is to leave")
 		}
-		who, body := "the node", []byte(nil) // nobody named: the node that is asked
+		who, request := "the node", map[string]any{} // nobody named: the node that is asked
 		if len(args) == 1 {
 			who = args[0]
-			if body, err = json.Marshal(map[string]string{"id": who}); err != nil {
-				return fmt.Errorf("encode request: %w", err)
-			}
+			request["id"] = who
+		}
+		if force {
+			request["force"] = true
+		}
+		body, err := json.Marshal(request)
+		if err != nil {
+			return fmt.Errorf("encode request: %w", err)
 		}
 		if err := c.admin(cmd.Context(), "/admin/leave", body); err != nil {
 			return err

@@ -75,6 +75,8 @@ func openServer(ctx context.Context, o serverOptions, log *slog.Logger) (*server
 		AdvertiseGossip: o.advertiseGossip,
 		BootstrapExpect: o.bootstrapExpect,
 		Join:            o.join,
+		NonVoter:        o.nonVoter,
+		DeadServerAfter: o.deadServerAfter,
 		MaxKeyBytes:     o.maxKeyBytes,
 		MaxValueBytes:   o.maxValueBytes,
 		Logger:          log,

@@ -6,6 +6,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -28,6 +29,8 @@ type serverOptions struct {
 	httpAddr, peerAddr, gossipAddr                string
 	advertiseHTTP, advertisePeer, advertiseGossip string
 	bootstrapExpect                               int
+	nonVoter                                      bool
+	deadServerAfter                               time.Duration
 	join                                          []string
 	maxKeyBytes, maxValueBytes                    int
 	logFormat, logLevel                           string
@@ -92,6 +95,8 @@ func (o *serverOptions) addFlags(cmd *cobra.Command) {
 	f.StringVar(&o.advertiseGossip, "advertise-gossip-addr", "", "gossip address that others reach (default the bound one)")
 	f.IntVar(&o.bootstrapExpect, "bootstrap-expect", 0, "number of nodes that form a new cluster together")
 	f.StringSliceVar(&o.join, "join", nil, "gossip addresses of other nodes, comma separated; one that answers is enough")
+	f.BoolVar(&o.nonVoter, "non-voter", false, "never vote: a read replica, which costs no majority")
+	f.DurationVar(&o.deadServerAfter, "dead-server-after", 0, "remove a member that this node, as the leader, has not reached for so long, while at least three voters are left; 0 is never")
 	f.IntVar(&o.maxKeyBytes, "max-key-bytes", cluster.DefaultMaxKeyBytes, "longest key, 1 to 4096")
 	f.IntVar(&o.maxValueBytes, "max-value-bytes", cluster.DefaultMaxValueBytes, "largest value, 1 to 67108864 (64 MiB)")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json, on standard error")
@@ -126,6 +131,10 @@ func (o *serverOptions) validate() error {
 		return usagef("--max-value-bytes %d is not between 1 and %d", o.maxValueBytes, cluster.LimitMaxValueBytes)
 	case o.logFormat != "text" && o.logFormat != "json":
 		return usagef("--log-format %q is neither text nor json", o.logFormat)
+	case o.nonVoter && o.bootstrapExpect > 0:
+		return usagef("--non-voter and --bootstrap-expect don't go together: voters form a cluster")
+	case o.deadServerAfter != 0 && o.deadServerAfter < cluster.MinDeadServerAfter:
+		return usagef("--dead-server-after %v is less than %v", o.deadServerAfter, cluster.MinDeadServerAfter)
 	case o.bootstrapExpect < 0:
 		return usagef("--bootstrap-expect %d is negative", o.bootstrapExpect)
 	case o.bootstrapExpect > 1 && len(o.join) == 0:
