@@ -32,7 +32,7 @@ const (
 // with the same plan.
 type bootstrapPlan struct {
 	Cluster string         `json:"cluster"`
-	Members []announcement `json:"members"`
+	Members []Announcement `json:"members"`
 }
 
 func planPath(dir string) string { return filepath.Join(dir, "bootstrap.json") }
@@ -106,7 +106,7 @@ func (n *Node) bootstrapLoop(ctx context.Context) {
 // considerPlan makes a plan if this node has the lowest name of all that
 // expect the same, and has seen the same nodes at its last look, which it returns.
 func (n *Node) considerPlan(before []raft.ServerID) []raft.ServerID {
-	members, err := candidates(n.gossip.members(), n.id(), n.cfg.BootstrapExpect)
+	members, err := candidates(n.gossip.Members(), n.id(), n.cfg.BootstrapExpect)
 	if err != nil {
 		n.log.Debug("not bootstrapping", "err", err)
 		return nil
@@ -140,9 +140,9 @@ func (n *Node) adopt(plan *bootstrapPlan) error {
 // candidates returns the expect nodes with the lowest names that would form a
 // cluster, or why there is none to form: too few, a name twice, or a cluster
 // that exists already.
-func candidates(seen map[raft.ServerID]announcement, self raft.ServerID, expect int) ([]announcement, error) {
+func candidates(seen map[raft.ServerID]Announcement, self raft.ServerID, expect int) ([]Announcement, error) {
 	names := make(map[string]bool)
-	var found []announcement
+	var found []Announcement
 	for _, a := range seen {
 		if a.Cluster != "" {
 			return nil, fmt.Errorf("%s belongs to cluster %s already", nameOf(a.serverID()), a.Cluster)
@@ -163,7 +163,7 @@ func candidates(seen map[raft.ServerID]announcement, self raft.ServerID, expect 
 	if _, ok := seen[self]; !ok || len(found) < expect {
 		return nil, fmt.Errorf("%d of %d nodes found", len(found), expect)
 	}
-	slices.SortFunc(found, func(a, b announcement) int {
+	slices.SortFunc(found, func(a, b Announcement) int {
 		return strings.Compare(nameOf(a.serverID()), nameOf(b.serverID()))
 	})
 	return found[:expect], nil
@@ -196,9 +196,9 @@ func (n *Node) carryOut(ctx context.Context, plan *bootstrapPlan) (bool, error) 
 }
 
 // invite asks the node that announced itself as a to accept a cluster id.
-func (n *Node) invite(ctx context.Context, a announcement, cluster string) error {
+func (n *Node) invite(ctx context.Context, a Announcement, cluster string) error {
 	// The newest announcement has the address; the plan may be of an earlier run.
-	if now, ok := n.gossip.members()[a.serverID()]; ok {
+	if now, ok := n.gossip.Members()[a.serverID()]; ok {
 		a = now
 	}
 	peer, err := n.askAccept(ctx, a.PeerAddr, acceptRequest{Cluster: cluster, Name: nameOf(a.serverID())})
@@ -214,9 +214,9 @@ func (n *Node) invite(ctx context.Context, a announcement, cluster string) error
 
 // askAccept asks whoever answers at addr to belong to a cluster for good.
 func (n *Node) askAccept(ctx context.Context, addr string, request acceptRequest) (transport.Identity, error) {
-	request.Gossip = n.gossip.addrs()
+	request.Gossip = n.gossip.Addrs()
 	for id, known := range n.book.Snapshot() {
-		request.Peers = append(request.Peers, announcement{
+		request.Peers = append(request.Peers, Announcement{
 			ID: string(id), Cluster: request.Cluster,
 			PeerAddr: known.PeerAddr, HTTPAddr: known.HTTPAddr, Generation: known.Generation,
 		})
@@ -262,7 +262,7 @@ func (n *Node) handleAccept(from transport.Identity, payload []byte) ([]byte, er
 	}
 	if !met && len(request.Gossip) > 0 {
 		n.wg.Go(func() {
-			if err := n.gossip.join(request.Gossip); err != nil {
+			if err := n.gossip.Join(request.Gossip); err != nil {
 				n.log.Info("gossip of the cluster not reached", "err", err)
 			}
 		})

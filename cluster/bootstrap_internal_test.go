@@ -11,24 +11,24 @@ import (
 
 // TestCandidates is the table of who would form a cluster.
 func TestCandidates(t *testing.T) {
-	node := func(id string, expect int, cluster string) announcement {
-		return announcement{ID: id, Expect: expect, Cluster: cluster}
+	node := func(id string, expect int, cluster string) Announcement {
+		return Announcement{ID: id, Expect: expect, Cluster: cluster}
 	}
 	for _, tt := range []struct {
 		name string
-		seen []announcement
+		seen []Announcement
 		want string // names of the members, empty for none
 	}{
-		{"Three", []announcement{node("n2.b", 3, ""), node("n1.a", 3, ""), node("n3.c", 3, "")}, "[n1.a n2.b n3.c]"},
-		{"TooFew", []announcement{node("n1.a", 3, ""), node("n2.b", 3, "")}, ""},
-		{"LowestOfMore", []announcement{node("n4.d", 3, ""), node("n2.b", 3, ""), node("n1.a", 3, ""), node("n3.c", 3, "")}, "[n1.a n2.b n3.c]"},
-		{"WaitingToBeJoinedDoesNotCount", []announcement{node("n1.a", 3, ""), node("n2.b", 3, ""), node("n3.c", 0, "")}, ""},
-		{"OtherNumber", []announcement{node("n1.a", 3, ""), node("n2.b", 3, ""), node("n3.c", 3, ""), node("n4.d", 5, "")}, ""},
-		{"NameTwice", []announcement{node("n1.a", 3, ""), node("n2.b", 3, ""), node("n2.x", 3, ""), node("n3.c", 3, "")}, ""},
-		{"ClusterExists", []announcement{node("n1.a", 3, ""), node("n2.b", 3, ""), node("n3.c", 3, ""), node("n9.z", 3, "c1")}, ""},
-		{"SelfNotSeen", []announcement{node("n2.b", 2, ""), node("n3.c", 2, "")}, ""},
+		{"Three", []Announcement{node("n2.b", 3, ""), node("n1.a", 3, ""), node("n3.c", 3, "")}, "[n1.a n2.b n3.c]"},
+		{"TooFew", []Announcement{node("n1.a", 3, ""), node("n2.b", 3, "")}, ""},
+		{"LowestOfMore", []Announcement{node("n4.d", 3, ""), node("n2.b", 3, ""), node("n1.a", 3, ""), node("n3.c", 3, "")}, "[n1.a n2.b n3.c]"},
+		{"WaitingToBeJoinedDoesNotCount", []Announcement{node("n1.a", 3, ""), node("n2.b", 3, ""), node("n3.c", 0, "")}, ""},
+		{"OtherNumber", []Announcement{node("n1.a", 3, ""), node("n2.b", 3, ""), node("n3.c", 3, ""), node("n4.d", 5, "")}, ""},
+		{"NameTwice", []Announcement{node("n1.a", 3, ""), node("n2.b", 3, ""), node("n2.x", 3, ""), node("n3.c", 3, "")}, ""},
+		{"ClusterExists", []Announcement{node("n1.a", 3, ""), node("n2.b", 3, ""), node("n3.c", 3, ""), node("n9.z", 3, "c1")}, ""},
+		{"SelfNotSeen", []Announcement{node("n2.b", 2, ""), node("n3.c", 2, "")}, ""},
 	} {
-		seen := make(map[raft.ServerID]announcement)
+		seen := make(map[raft.ServerID]Announcement)
 		for _, a := range tt.seen {
 			seen[a.serverID()] = a
 		}
@@ -61,7 +61,7 @@ func TestBootstrapPlan_Crash(t *testing.T) {
 	if err := files.SyncDir("."); err != nil {
 		t.Fatal(err)
 	}
-	plan := &bootstrapPlan{Cluster: "c1", Members: []announcement{{ID: "n1.a", PeerAddr: "h:1"}}}
+	plan := &bootstrapPlan{Cluster: "c1", Members: []Announcement{{ID: "n1.a", PeerAddr: "h:1"}}}
 	if err := plan.save(files, "data"); err != nil {
 		t.Fatal(err)
 	}

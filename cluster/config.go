@@ -89,6 +89,8 @@ type Config struct {
 	Timing Timing
 	// Logger receives what operators should know; nil discards it.
 	Logger *slog.Logger
+	// Seams replace the machine below the node, for tests; programs leave it zero.
+	Seams Seams
 }
 
 // withDefaults returns c with every zero field that has a default set to it.
@@ -117,6 +119,7 @@ func (c Config) withDefaults() Config {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	c.Seams = c.Seams.withDefaults()
 	return c
 }
 

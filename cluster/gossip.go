@@ -30,26 +30,28 @@ const (
 	gossipUpdateTimeout = 5 * time.Second
 )
 
-// announcement is what a node tells the others through gossip. It is a hint:
+// Announcement is what a node tells the others through gossip. It is a hint:
 // nothing but the address book and the leader's invitations rest on it.
-type announcement struct {
-	ID         string `json:"i"`
-	Cluster    string `json:"c,omitempty"`
-	PeerAddr   string `json:"p"`
-	HTTPAddr   string `json:"h"`
-	Generation uint64 `json:"g"`
-	Expect     int    `json:"e,omitempty"`
+type Announcement struct {
+	ID         string `json:"i"`           // server id: name, dot, incarnation
+	Cluster    string `json:"c,omitempty"` // empty while the node is in none
+	PeerAddr   string `json:"p"`           // host:port
+	HTTPAddr   string `json:"h"`           // host:port
+	Generation uint64 `json:"g"`           // the greater one of two with one ID is newer
+	Expect     int    `json:"e,omitempty"` // Config.BootstrapExpect
 }
 
 // liveNode is a process that gossip knows to be alive.
 type liveNode struct {
-	announcement
+	Announcement
 	addr string // of its gossip
 }
 
-func (a announcement) serverID() raft.ServerID { return raft.ServerID(a.ID) }
+var _ Discovery = (*gossip)(nil)
 
-func (a announcement) identity() transport.Identity {
+func (a Announcement) serverID() raft.ServerID { return raft.ServerID(a.ID) }
+
+func (a Announcement) identity() transport.Identity {
 	return transport.Identity{
 		ID: a.serverID(), Cluster: a.Cluster, PeerAddr: a.PeerAddr, HTTPAddr: a.HTTPAddr, Generation: a.Generation,
 	}
@@ -68,7 +70,7 @@ type gossip struct {
 	foreign func(error)
 
 	mu      sync.Mutex
-	self    announcement        // guarded by mu
+	self    Announcement        // guarded by mu
 	live    map[string]liveNode // guarded by mu; by memberlist's name of the process
 	refused error               // guarded by mu; why a merge of the last attempt to join was refused
 
@@ -76,7 +78,7 @@ type gossip struct {
 }
 
 // openGossip binds addr and begins to look for the others at seeds.
-func openGossip(ctx context.Context, cfg Config, self announcement, foreign func(error)) (*gossip, error) {
+func openGossip(ctx context.Context, cfg Config, self Announcement, foreign func(error)) (*gossip, error) {
 	g := &gossip{log: cfg.Logger, seeds: cfg.Join, kick: make(chan struct{}, 1), self: self, live: map[string]liveNode{}, foreign: foreign}
 	conf, err := g.memberlistConfig(cfg)
 	if err != nil {
@@ -143,7 +145,7 @@ func (g *gossip) joinLoop(ctx context.Context) {
 	}
 	met, strangers := false, 0
 	for {
-		err := g.join(g.seeds)
+		err := g.Join(g.seeds)
 		wait := gossipRejoin
 		if g.list.NumMembers() > 1 {
 			met = true
@@ -163,8 +165,8 @@ func (g *gossip) joinLoop(ctx context.Context) {
 	}
 }
 
-// join asks the gossip of other nodes, of which one that answers is enough.
-func (g *gossip) join(addrs []string) error {
+// Join asks the gossip of other nodes, of which one that answers is enough.
+func (g *gossip) Join(addrs []string) error {
 	g.mu.Lock()
 	g.refused = nil
 	g.mu.Unlock()
@@ -172,8 +174,11 @@ func (g *gossip) join(addrs []string) error {
 	return err
 }
 
-// addrs returns where the gossip of live nodes is bound, this one included.
-func (g *gossip) addrs() []string {
+// Changed implements Discovery.
+func (g *gossip) Changed() <-chan struct{} { return g.kick }
+
+// Addrs returns where the gossip of live nodes is bound, this one included.
+func (g *gossip) Addrs() []string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var addrs []string
@@ -183,8 +188,8 @@ func (g *gossip) addrs() []string {
 	return addrs
 }
 
-// setCluster announces that this node now belongs to a cluster.
-func (g *gossip) setCluster(cluster string) {
+// SetCluster announces that this node now belongs to a cluster.
+func (g *gossip) SetCluster(cluster string) {
 	g.mu.Lock()
 	g.self.Cluster = cluster
 	g.mu.Unlock()
@@ -193,7 +198,7 @@ func (g *gossip) setCluster(cluster string) {
 	}
 }
 
-func (g *gossip) announced() announcement {
+func (g *gossip) announced() Announcement {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.self
@@ -205,14 +210,14 @@ func (g *gossip) lastRefused() error {
 	return g.refused
 }
 
-// members returns what live nodes announce, this one included; of several
+// Members returns what live nodes announce, this one included; of several
 // processes with one id the newest.
-func (g *gossip) members() map[raft.ServerID]announcement {
+func (g *gossip) Members() map[raft.ServerID]Announcement {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	newest := map[raft.ServerID]announcement{g.self.serverID(): g.self}
+	newest := map[raft.ServerID]Announcement{g.self.serverID(): g.self}
 	for _, node := range g.live {
-		a := node.announcement
+		a := node.Announcement
 		if old, ok := newest[a.serverID()]; !ok || a.Generation > old.Generation {
 			newest[a.serverID()] = a
 		}
@@ -220,20 +225,20 @@ func (g *gossip) members() map[raft.ServerID]announcement {
 	return newest
 }
 
-// close tells the others that this process goes, and ends gossip. The loop's
+// Close tells the others that this process goes, and ends gossip. The loop's
 // context must have ended.
-func (g *gossip) close() error {
+func (g *gossip) Close() error {
 	err := g.list.Leave(time.Second)
 	err = errors.Join(err, g.list.Shutdown())
 	g.wg.Wait()
 	return err
 }
 
-// addr returns the address that gossip is bound to.
-func (g *gossip) addr() string { return g.list.LocalNode().Address() }
+// Addr returns the address that gossip is bound to.
+func (g *gossip) Addr() string { return g.list.LocalNode().Address() }
 
-func decodeAnnouncement(meta []byte) (announcement, error) {
-	var a announcement
+func decodeAnnouncement(meta []byte) (Announcement, error) {
+	var a Announcement
 	if err := json.Unmarshal(meta, &a); err != nil {
 		return a, fmt.Errorf("announcement: %w", err)
 	}

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"path/filepath"
 	"sync"
 
 	"github.com/hashicorp/raft"
-	"github.com/kvorum/kvorum/internal/dirlock"
 	"github.com/kvorum/kvorum/transport"
 )
 
@@ -22,10 +22,10 @@ type Node struct {
 	cfg    Config
 	log    *slog.Logger
 	fatal  *fatal
-	lock   *dirlock.Lock
+	lock   io.Closer // of the data directory
 	book   *addressBook
 	peers  *transport.Transport
-	gossip *gossip
+	gossip Discovery
 	plan   *bootstrapPlan // used by bootstrapLoop alone once Open has returned
 
 	// changes is a lock with one slot: one membership change at a time.
@@ -81,7 +81,7 @@ func (n *Node) open(ctx context.Context) error {
 	var err error
 	if n.peers, err = transport.New(transport.Config{
 		Listener: n.cfg.PeerListener, Identity: self, Resolver: n.book,
-		Handler: n.handleRPC, Learn: n.learn, Admit: n.admit, Logger: n.log, RaftLogger: raftLogger(n.log),
+		Handler: n.handleRPC, Learn: n.learn, Admit: n.admit, Logger: n.log, RaftLogger: raftLogger(n.log), Dial: n.cfg.Seams.Dial,
 	}); err != nil {
 		return errors.Join(fmt.Errorf("start peer transport: %w", err), n.cfg.PeerListener.Close())
 	}
@@ -90,16 +90,30 @@ func (n *Node) open(ctx context.Context) error {
 			return err
 		}
 	}
-	if n.gossip, err = openGossip(ctx, n.cfg, announcement{
+	if err := n.discover(ctx, Announcement{
 		ID: string(self.ID), Cluster: self.Cluster, PeerAddr: self.PeerAddr, HTTPAddr: self.HTTPAddr,
 		Generation: self.Generation, Expect: n.cfg.BootstrapExpect,
-	}, n.foreignSeeds); err != nil {
+	}); err != nil {
 		return err
 	}
 	close(n.opened)
 	for _, loop := range []func(context.Context){n.bootstrapLoop, n.learnLoop, n.reconcileLoop} {
 		n.wg.Go(func() { loop(ctx) })
 	}
+	return nil
+}
+
+// discover announces this node and begins to look for others.
+func (n *Node) discover(ctx context.Context, self Announcement) error {
+	discover := n.cfg.Seams.Discover
+	if discover == nil {
+		discover = func(self Announcement) (Discovery, error) { return openGossip(ctx, n.cfg, self, n.foreignSeeds) }
+	}
+	found, err := discover(self)
+	if err != nil {
+		return err
+	}
+	n.gossip = found
 	return nil
 }
 
@@ -113,7 +127,7 @@ func (n *Node) openIdentity() error {
 		return fmt.Errorf("make data directory %s: %w", n.cfg.DataDir, err)
 	}
 	var err error
-	if n.lock, err = dirlock.Acquire(n.cfg.DataDir); err != nil {
+	if n.lock, err = n.cfg.Seams.LockDir(n.cfg.DataDir); err != nil {
 		return err
 	}
 	ident, found, err := loadIdentity(n.cfg.FS, n.cfg.DataDir)
@@ -165,7 +179,7 @@ func (n *Node) accept(cluster string) error {
 		return err
 	}
 	n.log.Info("belongs to a cluster now", "cluster", cluster)
-	n.wg.Go(func() { n.gossip.setCluster(cluster) })
+	n.wg.Go(func() { n.gossip.SetCluster(cluster) })
 	return nil
 }
 
@@ -247,7 +261,7 @@ func (n *Node) TransferLeadership(ctx context.Context) error {
 }
 
 // GossipAddr returns the address that gossip is bound to.
-func (n *Node) GossipAddr() string { return n.gossip.addr() }
+func (n *Node) GossipAddr() string { return n.gossip.Addr() }
 
 // Close stops the node and waits until all of it has ended. It does not leave
 // the cluster, and hands leadership over only if TransferLeadership was called
@@ -266,7 +280,7 @@ func (n *Node) close() error {
 	n.cancel() // loops of this node make no more changes
 	var errs []error
 	if n.gossip != nil {
-		errs = append(errs, n.gossip.close()) // others learn that this process goes
+		errs = append(errs, n.gossip.Close()) // others learn that this process goes
 	}
 	closePeers := func() error { return nil }
 	if n.peers != nil {

@@ -13,13 +13,13 @@ import (
 func (n *Node) learnLoop(ctx context.Context) {
 	for {
 		cluster := n.identity().Cluster
-		for _, a := range n.gossip.members() {
+		for _, a := range n.gossip.Members() {
 			if a.Cluster == cluster {
 				n.book.Learn(a.identity())
 			}
 		}
 		select {
-		case <-n.gossip.kick:
+		case <-n.gossip.Changed():
 		case <-time.After(reconcileTick):
 		case <-ctx.Done():
 			return
@@ -87,7 +87,7 @@ func (n *Node) reconcile(ctx context.Context, r *replica) error {
 		}
 	}
 	cluster := n.identity().Cluster
-	for id, a := range n.gossip.members() {
+	for id, a := range n.gossip.Members() {
 		if members[id] || r.fsm.Retired(a.ID) || (a.Cluster != "" && a.Cluster != cluster) {
 			continue
 		}

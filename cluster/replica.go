@@ -93,7 +93,7 @@ func (r *replica) open(ident identity) error {
 		r.log, r.logs.setBoundary, r.fatal.fail); err != nil {
 		return fmt.Errorf("open snapshots: %w", err)
 	}
-	inner, closer, err := openBoltStable(filepath.Join(dir, "stable", "raft.db"))
+	inner, closer, err := r.cfg.Seams.OpenStable(filepath.Join(dir, "stable", "raft.db"))
 	if err != nil {
 		return fmt.Errorf("open stable store: %w", err)
 	}

@@ -48,7 +48,7 @@ func (r *replica) readIndex(ctx context.Context) (uint64, error) {
 	case "":
 		return 0, ErrNoLeader
 	case r.id:
-		if err := r.raft.Barrier(barrierTimeout).Error(); err != nil {
+		if err := r.cfg.Seams.ConfirmLeader(r.raft); err != nil {
 			return 0, fmt.Errorf("%w: barrier: %w", ErrNoLeader, err)
 		}
 		return r.fsm.AppliedIndex(), nil

@@ -44,7 +44,7 @@ type nodeInfo struct {
 type acceptRequest struct {
 	Cluster string         `json:"cluster"`
 	Name    string         `json:"name"`   // whom the asker means
-	Peers   []announcement `json:"peers"`  // members that the asker knows of
+	Peers   []Announcement `json:"peers"`  // members that the asker knows of
 	Gossip  []string       `json:"gossip"` // addresses of their gossip
 }
 

@@ -1,0 +1,75 @@
+package cluster
+
+import (
+	"context"
+	"io"
+	"net"
+
+	"github.com/hashicorp/raft"
+	"github.com/kvorum/kvorum/internal/dirlock"
+)
+
+// Seams replace what a node takes from the machine that it runs on, so that a
+// whole cluster can run inside a test with a network, disks and time of the
+// test's own. A nil field means the real thing; programs leave all of them nil.
+type Seams struct {
+	// Dial opens a connection to a peer's host:port. Nil is TCP.
+	Dial func(ctx context.Context, addr string) (net.Conn, error)
+	// Discover starts to announce self and to look for other nodes; the node
+	// closes what it returns. Nil is gossip on Config.GossipAddr.
+	Discover func(self Announcement) (Discovery, error)
+	// OpenStable opens, or makes, the store below term and vote at path. Its
+	// writes must be atomic and durable on return. Nil is a bolt file.
+	OpenStable func(path string) (raft.StableStore, io.Closer, error)
+	// LockDir keeps the data directory to this node until what it returns is
+	// closed. Nil is a lock of the operating system.
+	LockDir func(dir string) (io.Closer, error)
+	// ConfirmLeader replaces what a leader does before a linearizable read to be
+	// sure that it leads. It is for tests which show that something weaker is
+	// caught. Nil is a barrier through the log.
+	ConfirmLeader func(*raft.Raft) error
+}
+
+// Discovery tells a node of the others that are there. It is a hint, and may be
+// wrong or late in every way. All methods are safe for concurrent use.
+type Discovery interface {
+	// Members returns what live nodes announce, this one included; of several
+	// processes with one id the newest.
+	Members() map[raft.ServerID]Announcement
+	// Changed returns a channel that receives when Members may have changed.
+	// Several changes may come as one.
+	Changed() <-chan struct{}
+	// Join asks the nodes at these addresses for others; one that answers is enough.
+	Join(addrs []string) error
+	// Addrs returns addresses for another node's Join.
+	Addrs() []string
+	// SetCluster announces that this node now belongs to a cluster.
+	SetCluster(cluster string)
+	// Addr returns the address that this node is found at.
+	Addr() string
+	// Close tells the others that this process goes, and waits until all has ended.
+	Close() error
+}
+
+// withDefaults returns s with every nil field but Discover, which needs a running
+// node, set to the real thing.
+func (s Seams) withDefaults() Seams {
+	if s.OpenStable == nil {
+		s.OpenStable = openBoltStable
+	}
+	if s.LockDir == nil {
+		s.LockDir = lockDir
+	}
+	if s.ConfirmLeader == nil {
+		s.ConfirmLeader = func(r *raft.Raft) error { return r.Barrier(barrierTimeout).Error() }
+	}
+	return s
+}
+
+func lockDir(dir string) (io.Closer, error) {
+	lock, err := dirlock.Acquire(dir)
+	if err != nil {
+		return nil, err // and no lock that is a nil pointer
+	}
+	return lock, nil
+}
