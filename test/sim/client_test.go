@@ -196,8 +196,9 @@ func (c *client) fate(p *proc, err error) fate {
 
 // once writes a key that nobody writes again.
 func (c *client) once(ctx context.Context, node *cluster.Node, p *proc) {
-	value := c.value()
-	key := "once-" + strings.TrimRight(value, "-")
+	c.next++
+	value := fmt.Sprintf("%d.%d", c.id, c.next)
+	key := "once-" + value
 	result, err := node.Put(ctx, key, []byte(value), cluster.Condition{Kind: cluster.CondAbsent})
 	f := c.fate(p, err)
 	if f == acknowledged {

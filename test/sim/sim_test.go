@@ -98,12 +98,11 @@ func (s *totals) String(took time.Duration) string {
 func (s *totals) simulate(t *testing.T, p plan) string {
 	var w *world
 	synctest.Test(t, func(t *testing.T) {
-		start := time.Now()
 		w = newWorld(p, &s.counts)
 		w.run()
-		s.simulated += time.Since(start)
 	})
 	s.runs++
+	s.simulated += w.disturbed
 	found, report := w.violation, w.report
 	if found == "" {
 		result, info := w.hist.check(checkLimit)
@@ -157,8 +156,6 @@ func TestControl(t *testing.T) {
 				p.nodes = 3
 				change(&p)
 				var found string
-				quiet := &testing.T{}
-				_ = quiet
 				if found = total.simulate(t, p); found != "" {
 					t.Logf("found after %.1f s: %s; %s", time.Since(began).Seconds(), found, total.String(time.Since(began)))
 					return

@@ -3,7 +3,7 @@ package sim
 import (
 	"context"
 	"fmt"
-	"hash/fnv"
+	"hash/maphash"
 	"strings"
 	"time"
 
@@ -12,6 +12,8 @@ import (
 
 // watchTick is how often replicas are compared while they work.
 const watchTick = 150 * time.Millisecond
+
+var hashSeed = maphash.MakeSeed()
 
 // content is what a replica held at one moment.
 type content struct {
@@ -26,9 +28,13 @@ func contentOf(node *cluster.Node) (c content, ok bool) {
 	if err != nil {
 		return content{}, false
 	}
-	sum := fnv.New64a()
+	var sum maphash.Hash
+	sum.SetSeed(hashSeed)
 	for item := range list.All("", "") {
-		fmt.Fprintf(sum, "%q %q %d %d %d\n", item.Key, item.Value, item.CreateRevision, item.ModRevision, item.Version)
+		maphash.WriteComparable(&sum, [...]uint64{
+			maphash.String(hashSeed, item.Key), maphash.Bytes(hashSeed, item.Value),
+			item.CreateRevision, item.ModRevision, item.Version,
+		})
 	}
 	c = content{applied: before, revision: list.Revision, hash: sum.Sum64()}
 	return c, node.Stats().AppliedIndex == before
@@ -54,7 +60,11 @@ func (w *world) watch(stop <-chan struct{}) {
 				continue
 			}
 			w.watchNode(h, node, last[p], leaders)
-			last[p] = node.Status()
+			now := node.Status()
+			unchanged := now.AppliedIndex == last[p].AppliedIndex
+			if last[p] = now; unchanged {
+				continue
+			}
 			c, still := contentOf(node)
 			if old, ok := byRevision[c.revision]; ok && old != c.hash && c.applied > 0 {
 				w.violate("%s holds other items at revision %d than another node did", h.name, c.revision)

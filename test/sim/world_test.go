@@ -53,6 +53,8 @@ type world struct {
 
 	hosts []*host // all there may be; those that are spare have no process
 
+	disturbed time.Duration // how long there were clients
+
 	running sync.WaitGroup // processes, and what after starts
 	closing chan struct{}  // closed when all nodes are to be closed
 	halted  chan struct{}  // closed when no process is to be started any more
@@ -155,7 +157,9 @@ func (w *world) run() {
 	}
 	n := newNemesis(w)
 	if w.poll(formLimit, "form a cluster", n.converged) {
+		formed := time.Now()
 		w.disturb(n)
+		w.disturbed = time.Since(formed)
 	}
 	close(w.halted)
 	close(w.closing)
