@@ -1,8 +1,12 @@
 package sim
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
+	"sort"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,6 +29,7 @@ type input struct {
 	kind          opKind
 	key           string
 	value, expect string
+	began         time.Duration // for people
 }
 
 // output is what it answered.
@@ -32,6 +37,7 @@ type output struct {
 	value   string // of a get
 	done    bool   // a put created, a delete found, a swap swapped
 	unknown bool   // there was no answer
+	ended   time.Duration
 }
 
 // register is the model of one key.
@@ -75,6 +81,7 @@ func step(state, in, out any) (bool, any) {
 
 func describe(in, out any) string {
 	op, answer := in.(input), out.(output)
+	op.value, op.expect, answer.value = strings.TrimRight(op.value, "-"), strings.TrimRight(op.expect, "-"), strings.TrimRight(answer.value, "-")
 	result := fmt.Sprintf("%t", answer.done)
 	if answer.unknown {
 		result = "unknown"
@@ -101,6 +108,7 @@ const (
 
 // history is what the clients saw. Safe for concurrent use.
 type history struct {
+	start time.Time
 	clock atomic.Int64 // counts calls and returns: a strict order of both
 
 	mu       sync.Mutex
@@ -110,15 +118,22 @@ type history struct {
 }
 
 func newHistory() *history {
-	return &history{once: map[string]fate{}, revision: map[string]uint64{}}
+	return &history{start: time.Now(), once: map[string]fate{}, revision: map[string]uint64{}}
 }
 
-// call returns a moment before all later ones.
-func (h *history) call() int64 { return h.clock.Add(1) }
+// call is a moment before all later ones.
+type call struct {
+	clock int64
+	at    time.Duration
+}
+
+func (h *history) call() call { return call{h.clock.Add(1), time.Since(h.start)} }
 
 // add records an operation that returned just now, or never if its outcome is unknown.
-func (h *history) add(client int, in input, out output, call int64) {
-	op := porcupine.Operation{ClientId: client, Input: in, Output: out, Call: call, Return: h.clock.Add(1)}
+func (h *history) add(client int, in input, out output, c call) {
+	out.ended = time.Since(h.start)
+	in.began = c.at
+	op := porcupine.Operation{ClientId: client, Input: in, Output: out, Call: c.clock, Return: h.clock.Add(1)}
 	if out.unknown {
 		op.Return = math.MaxInt64
 	}
@@ -146,9 +161,66 @@ func (h *history) saw(value string, revision uint64) error {
 }
 
 // check looks for an order of all operations that explains them, for at most
-// limit. It reports false only where there is none.
-func (h *history) check(limit time.Duration) (result porcupine.CheckResult, info porcupine.LinearizationInfo) {
+// limit. Where there is none it describes the end of the shortest history that
+// has none.
+func (h *history) check(limit time.Duration) (porcupine.CheckResult, porcupine.LinearizationInfo, string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return porcupine.CheckOperationsVerbose(register, h.ops, limit)
+	result, info := porcupine.CheckOperationsVerbose(register, h.ops, limit)
+	if result != porcupine.Illegal {
+		return result, info, ""
+	}
+	for _, part := range register.Partition(h.ops) {
+		if porcupine.CheckOperationsTimeout(register, part, limit) == porcupine.Illegal {
+			return result, info, explain(part, limit)
+		}
+	}
+	return result, info, ""
+}
+
+// explain describes the newest operations of the shortest beginning of a history
+// that is not linearizable.
+func explain(ops []porcupine.Operation, limit time.Duration) string {
+	ends := make([]int64, 0, len(ops))
+	for _, op := range ops {
+		if op.Return != math.MaxInt64 {
+			ends = append(ends, op.Return)
+		}
+	}
+	slices.Sort(ends)
+	n := sort.Search(len(ends), func(i int) bool {
+		return porcupine.CheckOperationsTimeout(register, until(ops, ends[i]), limit) == porcupine.Illegal
+	})
+	if n == len(ends) {
+		return ""
+	}
+	short := until(ops, ends[n])
+	slices.SortFunc(short, func(a, b porcupine.Operation) int { return cmp.Compare(a.Call, b.Call) })
+	var out strings.Builder
+	for _, op := range short[max(0, len(short)-40):] {
+		in, answer := op.Input.(input), op.Output.(output)
+		fmt.Fprintf(&out, "%12.6f %12.6f client %d: %s\n", in.began.Seconds(), answer.ended.Seconds(), op.ClientId, describe(in, answer))
+	}
+	return out.String()
+}
+
+// until returns a history as it was known at one moment: what had not returned
+// then may yet happen.
+func until(ops []porcupine.Operation, end int64) []porcupine.Operation {
+	var known []porcupine.Operation
+	for _, op := range ops {
+		if op.Call > end {
+			continue
+		}
+		if op.Return > end {
+			if op.Input.(input).kind == opGet {
+				continue
+			}
+			answer := op.Output.(output)
+			answer.unknown = true
+			op.Output, op.Return = answer, math.MaxInt64
+		}
+		known = append(known, op)
+	}
+	return known
 }

@@ -75,6 +75,13 @@ func (h *host) start() {
 	go p.run()
 }
 
+// setLeaving says whether the host's node may find itself removed.
+func (h *host) setLeaving(leaving bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.leaving = leaving
+}
+
 // live returns the node that runs on the host, and its process, nil if there is none yet.
 func (h *host) live() (*cluster.Node, *proc) {
 	h.mu.Lock()
@@ -117,6 +124,9 @@ func (p *proc) die(how death) bool {
 		h.files = p.disk.fs.Clone()
 	} else {
 		keep := []float64{0, 0.5, 0.9}[h.rng.IntN(3)]
+		if h.w.plan.forgetful {
+			keep = 0 // else the log finds the holes itself, and its node does not start
+		}
 		h.files = p.disk.fs.Crash(crashfs.CrashOptions{Keep: keep, Rand: h.rng})
 	}
 	p.net.kill(how == powerLost)
@@ -224,7 +234,7 @@ func (p *proc) config() cluster.Config {
 		AdvertisePeer: h.name + peerPort, AdvertiseHTTP: h.name + ":8001", GossipAddr: h.name + ":6001",
 		BootstrapExpect: h.expect, Join: []string{"n1:6001"},
 		SnapshotBytes: h.w.plan.snapshotBytes,
-		Logger:        h.w.trace.logger(h.name),
+		Logger:        h.w.trace.logger(h.name, h.w.count),
 		Seams: cluster.Seams{
 			Dial: p.net.dial,
 			Discover: func(self cluster.Announcement) (cluster.Discovery, error) {

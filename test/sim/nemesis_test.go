@@ -173,48 +173,49 @@ func (n *nemesis) wipe() {
 	h.start()
 }
 
-// grow adds the spare hosts.
+// grow adds two hosts.
 func (n *nemesis) grow() {
 	if !n.mayChange() || len(n.members()) > n.w.plan.nodes {
 		return
 	}
-	for _, h := range n.w.hosts[n.w.plan.nodes:] {
+	n.w.count.members.Add(1)
+	for _, h := range n.w.hosts {
 		n.mu.Lock()
+		added := !n.want[h]
 		n.want[h] = true
 		n.mu.Unlock()
-		h.wipe()
-		h.start()
+		if added {
+			h.wipe()
+			h.start()
+		}
 	}
-	n.w.count.members.Add(1)
 }
 
-// shrink removes as many members as grow has added, while other faults go on.
+// shrink removes any two members, while other faults go on.
 func (n *nemesis) shrink() {
 	if !n.mayChange() || len(n.members()) == n.w.plan.nodes {
 		return
 	}
 	n.w.count.members.Add(1)
-	go2 := n.w.hosts[n.w.plan.nodes:]
-	n.mu.Lock()
+	members := n.members()
+	n.rng.Shuffle(len(members), func(i, j int) { members[i], members[j] = members[j], members[i] })
+	go2, linger := members[:2], n.between(0, 5000)
 	for _, h := range go2 {
+		n.mu.Lock()
 		delete(n.want, h)
 		n.leaving[h] = true
-	}
-	n.mu.Unlock()
-	for _, h := range go2 {
-		h.mu.Lock()
-		h.leaving = true
-		h.mu.Unlock()
+		n.mu.Unlock()
+		h.setLeaving(true)
 	}
 	n.w.after(0, func() {
 		for _, h := range go2 {
-			n.remove(h)
+			n.remove(h, linger)
 		}
 	})
 }
 
-// remove asks until a host is removed, and turns it off.
-func (n *nemesis) remove(h *host) {
+// remove asks until a host is removed, and turns it off some time later.
+func (n *nemesis) remove(h *host, linger time.Duration) {
 	for tries := 0; ; tries++ {
 		members := n.members()
 		if node, p := members[tries%len(members)].live(); node != nil {
@@ -230,10 +231,9 @@ func (n *nemesis) remove(h *host) {
 			return
 		}
 	}
+	n.w.sleep(linger)
 	h.die(killed)
-	h.mu.Lock()
-	h.leaving = false
-	h.mu.Unlock()
+	h.setLeaving(false)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	delete(n.leaving, h)

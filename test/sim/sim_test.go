@@ -72,6 +72,7 @@ func randomPlan(seed uint64) plan {
 			p.faults = append(p.faults, kind...)
 		}
 	}
+	p.early = rng.IntN(4) == 0
 	if len(p.faults) == 0 {
 		p.faults = slices.Concat(crashes, partitions, transfers)
 	}
@@ -88,9 +89,10 @@ type totals struct {
 func (s *totals) String(took time.Duration) string {
 	c := &s.counts
 	return fmt.Sprintf("%d simulations: %.2f cluster-hours in %.1f s; %d operations (%d unknown, %d not done), "+
-		"%d faults, %d transfers, %d wiped disks, %d changes of 2 members, %d histories undecided",
+		"%d faults, %d elections, %d transfers, %d snapshots installed, %d wiped disks, %d changes of 2 members, "+
+		"%d histories undecided",
 		s.runs, s.simulated.Hours(), took.Seconds(), c.ops.Load(), c.unknown.Load(), c.notDone.Load(),
-		c.faults.Load(), c.transfers.Load(), c.wipes.Load(), c.members.Load(), s.undecided)
+		c.faults.Load(), c.elections.Load(), c.transfers.Load(), c.snapshots.Load(), c.wipes.Load(), c.members.Load(), s.undecided)
 }
 
 // simulate runs one simulation, and returns which promise was broken, if any.
@@ -105,12 +107,12 @@ func (s *totals) simulate(t *testing.T, p plan) string {
 	s.simulated += w.disturbed
 	found, report := w.violation, w.report
 	if found == "" {
-		result, info := w.hist.check(checkLimit)
+		result, info, story := w.hist.check(checkLimit)
 		switch result {
 		case porcupine.Unknown:
 			s.undecided++
 		case porcupine.Illegal:
-			found, report = "the history is not linearizable", w.trace.String()
+			found, report = "the history is not linearizable", w.trace.String()+"operations, each from call to return:\n"+story
 			draw(t, p, info)
 		}
 	}

@@ -17,8 +17,23 @@ type trace struct {
 	start time.Time
 
 	mu     sync.Mutex
-	events [traceSize]event // guarded by mu; a ring
-	count  int              // guarded by mu; events ever added
+	events [traceSize]event     // guarded by mu; a ring
+	count  int                  // guarded by mu; events ever added
+	logged map[string]time.Time // guarded by mu; when each line of a host's log was added last
+}
+
+// repeatAfter is how long the same line of a log is left out.
+const repeatAfter = time.Second
+
+// repeated reports whether line was added a moment ago already.
+func (t *trace) repeated(line string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if last, ok := t.logged[line]; ok && time.Since(last) < repeatAfter {
+		return true
+	}
+	t.logged[line] = time.Now()
+	return false
 }
 
 // event is formatted only when it is printed; its args must not change.
@@ -48,8 +63,9 @@ func (t *trace) String() string {
 }
 
 // logger returns a logger whose lines become events of host.
-func (t *trace) logger(host string) *slog.Logger {
-	return slog.New(traceHandler{trace: t, host: host})
+// What they tell of is counted.
+func (t *trace) logger(host string, count *counts) *slog.Logger {
+	return slog.New(traceHandler{trace: t, host: host, count: count})
 }
 
 // traceHandler is a slog.Handler above a trace.
@@ -57,6 +73,7 @@ type traceHandler struct {
 	trace *trace
 	host  string
 	attrs string
+	count *counts
 }
 
 func (h traceHandler) Enabled(_ context.Context, level slog.Level) bool {
@@ -64,6 +81,15 @@ func (h traceHandler) Enabled(_ context.Context, level slog.Level) bool {
 }
 
 func (h traceHandler) Handle(_ context.Context, r slog.Record) error {
+	switch r.Message {
+	case "election won":
+		h.count.elections.Add(1)
+	case "Installed remote snapshot":
+		h.count.snapshots.Add(1)
+	}
+	if h.trace.repeated(h.host + r.Message) {
+		return nil
+	}
 	line := h.attrs
 	r.Attrs(func(a slog.Attr) bool {
 		line += " " + a.String()

@@ -30,6 +30,7 @@ type plan struct {
 	faults        []fault1 // chosen from, all alike
 	snapshotBytes int64
 	link          link // between all hosts, where nothing is wrong
+	early         bool // faults begin before the cluster has formed
 
 	// What a positive control breaks.
 	forgetful   bool
@@ -39,7 +40,7 @@ type plan struct {
 
 // counts are what a simulation reports. Safe for concurrent use.
 type counts struct {
-	ops, unknown, notDone, faults, deaths, restarts, wipes, members, transfers atomic.Int64
+	ops, unknown, notDone, faults, restarts, wipes, members, transfers, elections, snapshots atomic.Int64
 }
 
 // world is one simulation. Everything of it lives in one bubble.
@@ -66,7 +67,7 @@ type world struct {
 }
 
 func newWorld(p plan, count *counts) *world {
-	tr := &trace{start: time.Now()}
+	tr := &trace{start: time.Now(), logged: map[string]time.Time{}}
 	rng := rand.New(rand.NewPCG(p.seed, 1))
 	w := &world{
 		plan: p, trace: tr, hub: newHub(), count: count, hist: newHistory(),
@@ -156,7 +157,7 @@ func (w *world) run() {
 		h.start()
 	}
 	n := newNemesis(w)
-	if w.poll(formLimit, "form a cluster", n.converged) {
+	if w.plan.early || w.poll(formLimit, "form a cluster", n.converged) {
 		formed := time.Now()
 		w.disturb(n)
 		w.disturbed = time.Since(formed)
