@@ -46,9 +46,10 @@ func TestSimulation(t *testing.T) {
 			seed = *seedFlag
 		}
 		p := randomPlan(seed)
-		t.Logf("seed %d: %d nodes, %d kinds of fault", p.seed, p.nodes, len(p.faults))
-		if found := total.simulate(t, p); found != "" {
-			t.Errorf("seed %d: %s", p.seed, found)
+		// Not by t.Log, which says nothing if another goroutine panics.
+		fmt.Fprintf(os.Stderr, "seed %d: %d nodes, %d kinds of fault\n", p.seed, p.nodes, len(p.faults))
+		if found, report := total.simulate(t, p); found != "" {
+			t.Errorf("seed %d: %s; before that:\n%s", p.seed, found, report)
 			break
 		}
 	}
@@ -95,9 +96,9 @@ func (s *totals) String(took time.Duration) string {
 		c.faults.Load(), c.elections.Load(), c.transfers.Load(), c.snapshots.Load(), c.wipes.Load(), c.members.Load(), s.undecided)
 }
 
-// simulate runs one simulation, and returns which promise was broken, if any.
-// The events that led to it are logged.
-func (s *totals) simulate(t *testing.T, p plan) string {
+// simulate runs one simulation, and returns which promise was broken, if any,
+// and what led to it.
+func (s *totals) simulate(t *testing.T, p plan) (found, report string) {
 	var w *world
 	synctest.Test(t, func(t *testing.T) {
 		w = newWorld(p, &s.counts)
@@ -105,7 +106,7 @@ func (s *totals) simulate(t *testing.T, p plan) string {
 	})
 	s.runs++
 	s.simulated += w.disturbed
-	found, report := w.violation, w.report
+	found, report = w.violation, w.report
 	if found == "" {
 		result, info, story := w.hist.check(checkLimit)
 		switch result {
@@ -116,10 +117,7 @@ func (s *totals) simulate(t *testing.T, p plan) string {
 			draw(t, p, info)
 		}
 	}
-	if found != "" {
-		t.Logf("last events:\n%s", report)
-	}
-	return found
+	return found, report
 }
 
 func draw(t *testing.T, p plan, info porcupine.LinearizationInfo) {
@@ -157,8 +155,7 @@ func TestControl(t *testing.T) {
 				p := randomPlan(seed)
 				p.nodes = 3
 				change(&p)
-				var found string
-				if found = total.simulate(t, p); found != "" {
+				if found, _ := total.simulate(t, p); found != "" {
 					t.Logf("found after %.1f s: %s; %s", time.Since(began).Seconds(), found, total.String(time.Since(began)))
 					return
 				}
