@@ -32,7 +32,7 @@ func newClient(w *world, id int) *client {
 
 func (c *client) run(stop <-chan struct{}) {
 	for {
-		pause := time.Duration(c.rng.ExpFloat64() * float64(20*time.Millisecond))
+		pause := time.Duration(c.rng.ExpFloat64() * float64(c.w.plan.pause))
 		select {
 		case <-time.After(pause):
 			c.act()

@@ -92,7 +92,8 @@ func (d *disk) stop(d2 time.Duration) {
 	d.hang = time.Now().Add(d2)
 }
 
-// arm has the nth change from now on, counted from 1, meet f.
+// arm has the nth change from now on, counted from 1, meet f; 0 takes back what
+// was armed before.
 func (d *disk) arm(n int, f func(crashfs.Op) error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -53,8 +53,11 @@ type proc struct {
 	ctx   context.Context
 	stop  context.CancelFunc
 
+	confirming sync.WaitGroup // calls of plan.confirm
+
 	mu     sync.Mutex
 	node   *cluster.Node // guarded by mu; nil until it is open
+	over   bool          // guarded by mu; plan.confirm is not called any more
 	faulty bool          // guarded by mu; its disk has been told to fail
 }
 
@@ -171,7 +174,7 @@ func (p *proc) run() {
 	defer p.die(killed)
 	node, err := cluster.Open(p.ctx, p.config())
 	if err != nil {
-		p.over(err)
+		p.stopped(err)
 		return
 	}
 	p.mu.Lock()
@@ -180,19 +183,44 @@ func (p *proc) run() {
 	p.host.w.trace.add("%s is open", p.host.name)
 	select {
 	case <-node.Fatal():
-		p.over(node.Err())
+		p.stopped(node.Err())
 	case <-p.dead:
 	case <-p.host.w.closing:
-		if err := node.Close(); err != nil && !p.mayFail() {
+		if err := p.close(node); err != nil && !p.mayFail() {
 			p.host.w.violate("close %s: %v", p.host.name, err)
 		}
 		return
 	}
-	_ = node.Close() // a dead process's last words
+	_ = p.close(node) // a dead process's last words
 }
 
-// over looks at why a process ended by itself, and has it started again.
-func (p *proc) over(err error) {
+// close closes the node. A VerifyLeader under way would never return if raft
+// shut down before it was looked at, so it is waited for.
+func (p *proc) close(node *cluster.Node) error {
+	p.mu.Lock()
+	p.over = true
+	p.mu.Unlock()
+	p.confirming.Wait()
+	return node.Close()
+}
+
+// confirm is plan.confirm for this process.
+func (p *proc) confirm(r *raft.Raft) error {
+	p.mu.Lock()
+	over := p.over
+	if !over {
+		p.confirming.Add(1)
+	}
+	p.mu.Unlock()
+	if over {
+		return cluster.ErrClosed
+	}
+	defer p.confirming.Done()
+	return p.host.w.plan.confirm(r)
+}
+
+// stopped looks at why a process ended by itself, and has it started again.
+func (p *proc) stopped(err error) {
 	h := p.host
 	select {
 	case <-p.dead:
@@ -228,6 +256,10 @@ func (p *proc) config() cluster.Config {
 	if h.w.plan.forgetful {
 		files = forgetful{files}
 	}
+	var confirm func(*raft.Raft) error
+	if h.w.plan.confirm != nil {
+		confirm = p.confirm
+	}
 	return cluster.Config{
 		Name: h.name, DataDir: dataDir, FS: files,
 		PeerListener:  p.net.listen(h.name + peerPort),
@@ -244,7 +276,7 @@ func (p *proc) config() cluster.Config {
 				return openModelStable(files, path, p.panicked)
 			},
 			LockDir:       func(string) (io.Closer, error) { return io.NopCloser(nil), nil },
-			ConfirmLeader: h.w.plan.confirm,
+			ConfirmLeader: confirm,
 		},
 	}
 }

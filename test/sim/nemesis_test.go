@@ -34,14 +34,14 @@ func newNemesis(w *world) *nemesis {
 func (n *nemesis) run(length time.Duration) {
 	end := time.Now().Add(length)
 	for time.Now().Before(end) {
-		if !n.w.sleep(n.between(500, 4000)) {
+		if !n.w.sleep(n.paced(500, 4000)) {
 			return
 		}
 		f := n.w.plan.faults[n.rng.IntN(len(n.w.plan.faults))]
 		n.w.trace.add("nemesis: %s", f.name)
 		n.w.count.faults.Add(1)
 		f.do(n)
-		if !n.w.sleep(n.between(200, 6000)) {
+		if !n.w.sleep(n.paced(200, 6000)) {
 			return
 		}
 		if n.rng.IntN(3) > 0 {
@@ -55,6 +55,11 @@ func (n *nemesis) between(low, high int) time.Duration {
 	return time.Duration(low+n.rng.IntN(high-low)) * time.Millisecond
 }
 
+// paced is between, scaled by how quickly faults are to follow each other.
+func (n *nemesis) paced(low, high int) time.Duration {
+	return time.Duration(n.w.plan.pace * float64(n.between(low, high)))
+}
+
 // mend ends all faults of network, disks and gossip, and starts what is down.
 func (n *nemesis) mend() {
 	n.w.trace.add("nemesis: mends")
@@ -64,6 +69,7 @@ func (n *nemesis) mend() {
 		if _, p := h.live(); p != nil {
 			p.disk.setSlow(time.Millisecond)
 			p.disk.stop(0)
+			p.disk.arm(0, nil)
 		}
 		h.start()
 	}

@@ -21,6 +21,9 @@ const (
 	drain = 2 * time.Minute
 )
 
+// tooLate is part of every violation that says no more than that something took too long.
+const tooLate = "not within"
+
 // plan says what a simulation does.
 type plan struct {
 	seed          uint64
@@ -29,8 +32,10 @@ type plan struct {
 	clients       int
 	faults        []fault1 // chosen from, all alike
 	snapshotBytes int64
-	link          link // between all hosts, where nothing is wrong
-	early         bool // faults begin before the cluster has formed
+	link          link          // between all hosts, where nothing is wrong
+	early         bool          // faults begin before the cluster has formed
+	pace          float64       // 1: a fault every 5 s or so; 0.2: five times as many
+	pause         time.Duration // of a client between operations, on average
 
 	// What a positive control breaks.
 	forgetful   bool
@@ -143,7 +148,7 @@ func (w *world) poll(limit time.Duration, what string, cond func() error) bool {
 			return true
 		}
 		if time.Now().After(deadline) {
-			w.violate("%s: not within %v: %v", what, limit, err)
+			w.violate("%s: "+tooLate+" %v: %v", what, limit, err)
 		}
 		if !w.sleep(100 * time.Millisecond) {
 			return false
