@@ -23,6 +23,9 @@ var (
 		{"die within a change of the disk", func(n *nemesis) { n.dieWithin() }},
 		{"kill and restart in turn", func(n *nemesis) { n.rolling() }},
 	}
+	powerLoss = []fault1{
+		{"power fails at all", func(n *nemesis) { n.all(powerLost) }},
+	}
 	partitions = []fault1{
 		{"isolate one", func(n *nemesis) { n.isolate(n.victim(), true, true) }},
 		{"one hears nothing", func(n *nemesis) { n.isolate(n.victim(), true, false) }},

@@ -145,7 +145,7 @@ func TestControl(t *testing.T) {
 		t.Skip("takes up to a minute for each control")
 	}
 	for name, change := range map[string]func(*plan){
-		"StoreWithoutSync": func(p *plan) { p.forgetful, p.faults = true, crashes },
+		"StoreWithoutSync": func(p *plan) { p.forgetful, p.faults = true, powerLoss },
 		"LeaderLocalReads": func(p *plan) { p.leaderReads, p.faults = true, slices.Concat(crashes, transfers) },
 		"VerifyLeader": func(p *plan) {
 			p.confirm = func(r *raft.Raft) error { return r.VerifyLeader().Error() }
