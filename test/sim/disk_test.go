@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -110,39 +111,39 @@ func fault(op crashfs.Op, rng *rand.Rand) error {
 	return err
 }
 
-// forgetful is a filesystem that says a log's records are durable and does
-// nothing for it: what a store without syncs would be.
-type forgetful struct{ wal.FS }
+// forgetful is a filesystem that, once told to, says a log's records are durable
+// and does nothing for it: what a store without syncs would be.
+type forgetful struct {
+	wal.FS
+	lies *atomic.Bool
+}
 
 func (f forgetful) Create(name string) (wal.File, error) {
 	file, err := f.FS.Create(name)
-	// A new segment's size and header are synced; without these the log would
-	// rather refuse to open than miss records.
-	return forgetfulFile(file, name, 2), err
+	return f.file(file, name), err
 }
 
 func (f forgetful) Open(name string) (wal.File, error) {
 	file, err := f.FS.Open(name)
-	return forgetfulFile(file, name, 0), err
+	return f.file(file, name), err
 }
 
-func forgetfulFile(file wal.File, name string, syncs int) wal.File {
+func (f forgetful) file(file wal.File, name string) wal.File {
 	if file == nil || !strings.HasSuffix(name, ".log") {
 		return file
 	}
-	return &unsynced{File: file, left: syncs}
+	return unsynced{file, f.lies}
 }
 
 type unsynced struct {
 	wal.File
-	left int // syncs that are still done
+	lies *atomic.Bool
 }
 
-func (u *unsynced) Sync() error {
-	if u.left == 0 {
+func (u unsynced) Sync() error {
+	if u.lies.Load() {
 		return nil
 	}
-	u.left--
 	return u.File.Sync()
 }
 

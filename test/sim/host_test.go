@@ -254,7 +254,7 @@ func (p *proc) config() cluster.Config {
 	h := p.host
 	var files wal.FS = p.disk.fs
 	if h.w.plan.forgetful {
-		files = forgetful{files}
+		files = forgetful{files, &h.w.lying}
 	}
 	var confirm func(*raft.Raft) error
 	if h.w.plan.confirm != nil {

@@ -61,6 +61,8 @@ type world struct {
 
 	disturbed time.Duration // how long there were clients
 
+	lying atomic.Bool // disks of a forgetful plan do nothing for syncs any more
+
 	running sync.WaitGroup // processes, and what after starts
 	closing chan struct{}  // closed when all nodes are to be closed
 	halted  chan struct{}  // closed when no process is to be started any more
@@ -175,6 +177,7 @@ func (w *world) run() {
 
 // disturb is what happens between a cluster's birth and its end.
 func (w *world) disturb(n *nemesis) {
+	w.lying.Store(true)
 	stop := make(chan struct{})
 	var clients sync.WaitGroup
 	for id := range w.plan.clients {
