@@ -79,18 +79,18 @@ func (d *disk) isDead() bool {
 	}
 }
 
-// setSlow has each sync take up to max from now on.
-func (d *disk) setSlow(max time.Duration) {
+// setSlow has each sync take up to limit from now on, and a little more.
+func (d *disk) setSlow(limit time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.slow = max
+	d.slow = limit
 }
 
 // stop has nothing written for a time.
-func (d *disk) stop(d2 time.Duration) {
+func (d *disk) stop(length time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.hang = time.Now().Add(d2)
+	d.hang = time.Now().Add(length)
 }
 
 // arm has the nth change from now on, counted from 1, meet f; 0 takes back what

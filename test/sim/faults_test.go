@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// fault1 is one thing that can go wrong.
-type fault1 struct {
+// harm is one thing that can go wrong.
+type harm struct {
 	name string
 	do   func(*nemesis)
 }
 
 // Faults by what they break. A simulation chooses some of them.
 var (
-	crashes = []fault1{
+	crashes = []harm{
 		{"kill a follower or the leader", func(n *nemesis) { n.victim().die(killed) }},
 		{"kill the leader", func(n *nemesis) { n.leader().die(killed) }},
 		{"power fails at one", func(n *nemesis) { n.victim().die(powerLost) }},
@@ -23,10 +23,10 @@ var (
 		{"die within a change of the disk", func(n *nemesis) { n.dieWithin() }},
 		{"kill and restart in turn", func(n *nemesis) { n.rolling() }},
 	}
-	powerLoss = []fault1{
+	powerLoss = []harm{
 		{"power fails at all", func(n *nemesis) { n.all(powerLost) }},
 	}
-	partitions = []fault1{
+	partitions = []harm{
 		{"isolate one", func(n *nemesis) { n.isolate(n.victim(), true, true) }},
 		{"one hears nothing", func(n *nemesis) { n.isolate(n.victim(), true, false) }},
 		{"nobody hears one", func(n *nemesis) { n.isolate(n.victim(), false, true) }},
@@ -34,22 +34,22 @@ var (
 		{"a pair", func(n *nemesis) { n.pair() }},
 		{"a bridge", func(n *nemesis) { n.bridge() }},
 	}
-	slowness = []fault1{
+	slowness = []harm{
 		{"delay and loss", func(n *nemesis) { n.slowNetwork() }},
 		{"delay towards one", func(n *nemesis) { n.slowTowards(n.victim()) }},
 		{"connections reset", func(n *nemesis) { n.resets() }},
 		{"stall", func(n *nemesis) { n.stall() }},
 	}
-	diskFaults = []fault1{
+	diskFaults = []harm{
 		{"a slow disk", func(n *nemesis) { n.slowDisk() }},
 		{"a disk hangs", func(n *nemesis) { n.hangDisk() }},
 		{"a disk fails", func(n *nemesis) { n.failDisk() }},
 	}
-	transfers = []fault1{
+	transfers = []harm{
 		{"transfer", func(n *nemesis) { n.transfer() }},
 		{"transfer, slow towards the old leader", func(n *nemesis) { n.slowTowards(n.leader()); n.transfer() }},
 	}
-	memberships = []fault1{
+	memberships = []harm{
 		{"wipe", func(n *nemesis) { n.wipe() }},
 		{"grow", func(n *nemesis) { n.grow() }},
 		{"shrink", func(n *nemesis) { n.shrink() }},

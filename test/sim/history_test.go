@@ -14,9 +14,10 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// Kinds of operation on a key.
+// opKind is a kind of operation on a key.
 type opKind int
 
+// The kinds.
 const (
 	opGet opKind = iota
 	opPut

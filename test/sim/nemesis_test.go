@@ -205,8 +205,8 @@ func (n *nemesis) shrink() {
 	n.w.count.members.Add(1)
 	members := n.members()
 	n.rng.Shuffle(len(members), func(i, j int) { members[i], members[j] = members[j], members[i] })
-	go2, linger := members[:2], n.between(0, 5000)
-	for _, h := range go2 {
+	chosen, linger := members[:2], n.between(0, 5000)
+	for _, h := range chosen {
 		n.mu.Lock()
 		delete(n.want, h)
 		n.leaving[h] = true
@@ -214,7 +214,7 @@ func (n *nemesis) shrink() {
 		h.setLeaving(true)
 	}
 	n.w.after(0, func() {
-		for _, h := range go2 {
+		for _, h := range chosen {
 			n.remove(h, linger)
 		}
 	})

@@ -69,7 +69,7 @@ func randomPlan(seed uint64) plan {
 		p.nodes = 5
 	}
 	// Not every run does everything: what is rare among many is common among few.
-	for _, kind := range [][]fault1{crashes, partitions, slowness, diskFaults, transfers, memberships} {
+	for _, kind := range [][]harm{crashes, partitions, slowness, diskFaults, transfers, memberships} {
 		if rng.IntN(2) == 0 {
 			p.faults = append(p.faults, kind...)
 		}

@@ -30,7 +30,7 @@ type plan struct {
 	nodes         int // that form the cluster
 	length        time.Duration
 	clients       int
-	faults        []fault1 // chosen from, all alike
+	faults        []harm // chosen from, all alike
 	snapshotBytes int64
 	link          link          // between all hosts, where nothing is wrong
 	early         bool          // faults begin before the cluster has formed
@@ -103,15 +103,6 @@ func (w *world) violate(format string, args ...any) {
 	w.trace.add("VIOLATION: %s", w.violation)
 	w.report = w.trace.String()
 	close(w.broken)
-}
-
-func (w *world) isBroken() bool {
-	select {
-	case <-w.broken:
-		return true
-	default:
-		return false
-	}
 }
 
 // sleep waits, and reports false if a promise is broken before.
