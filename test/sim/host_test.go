@@ -123,6 +123,10 @@ func (p *proc) die(how death) bool {
 		return false
 	}
 	h.proc = nil
+	// In this order: nobody may be told of what the disk turns out not to have.
+	close(p.dead)
+	p.stop()
+	p.net.kill(how == powerLost)
 	if how == killed {
 		h.files = p.disk.fs.Clone()
 	} else {
@@ -132,9 +136,6 @@ func (p *proc) die(how death) bool {
 		}
 		h.files = p.disk.fs.Crash(crashfs.CrashOptions{Keep: keep, Rand: h.rng})
 	}
-	p.net.kill(how == powerLost)
-	close(p.dead)
-	p.stop()
 	h.w.trace.add("%s ends (%v)", h.name, map[death]string{killed: "killed", powerLost: "power lost"}[how])
 	return true
 }
