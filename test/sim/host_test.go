@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"strings"
@@ -16,8 +17,9 @@ import (
 )
 
 const (
-	dataDir  = "/srv/data"
-	peerPort = ":7001"
+	dataDir = "/srv/data"
+	// firstPort is where a host's first process listens for its peers.
+	firstPort = 7001
 	// restartDelay is how long a process that ended by itself is down.
 	restartDelay = time.Second
 )
@@ -39,6 +41,7 @@ type host struct {
 	mu      sync.Mutex
 	rng     *rand.Rand  // guarded by mu
 	files   *crashfs.FS // guarded by mu; what the next process finds
+	port    int         // guarded by mu; where it listens
 	proc    *proc       // guarded by mu; nil while none lives
 	leaving bool        // guarded by mu; it may find itself removed
 }
@@ -46,6 +49,7 @@ type host struct {
 // proc is one run of a node.
 type proc struct {
 	host  *host
+	peer  string // its address
 	net   *endpoint
 	disk  *disk
 	dead  chan struct{} // closed by die
@@ -69,7 +73,10 @@ func (h *host) start() {
 		return
 	}
 	dead := make(chan struct{})
-	p := &proc{host: h, dead: dead, ended: make(chan struct{}), net: h.w.net.attach(h.name)}
+	if h.w.plan.moves {
+		h.port++
+	}
+	p := &proc{host: h, peer: fmt.Sprintf("%s:%d", h.name, h.port), dead: dead, ended: make(chan struct{}), net: h.w.net.attach(h.name)}
 	p.disk = newDisk(h.files, rand.New(rand.NewPCG(h.rng.Uint64(), 0)), dead)
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	h.proc = p
@@ -263,8 +270,8 @@ func (p *proc) config() cluster.Config {
 	}
 	return cluster.Config{
 		Name: h.name, DataDir: dataDir, FS: files,
-		PeerListener:  p.net.listen(h.name + peerPort),
-		AdvertisePeer: h.name + peerPort, AdvertiseHTTP: h.name + ":8001", GossipAddr: h.name + ":6001",
+		PeerListener:  p.net.listen(p.peer),
+		AdvertisePeer: p.peer, AdvertiseHTTP: h.name + ":8001", GossipAddr: h.name + ":6001",
 		BootstrapExpect: h.expect, Join: []string{"n1:6001"},
 		SnapshotBytes: h.w.plan.snapshotBytes,
 		Logger:        h.w.trace.logger(h.name, h.w.count),

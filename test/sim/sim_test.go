@@ -74,6 +74,7 @@ func randomPlan(seed uint64) plan {
 			p.faults = append(p.faults, kind...)
 		}
 	}
+	p.moves = rng.IntN(2) == 0
 	p.early = rng.IntN(4) == 0
 	p.pace = []float64{0.2, 0.5, 1}[rng.IntN(3)]
 	p.pause = time.Duration(5+rng.IntN(100)) * time.Millisecond

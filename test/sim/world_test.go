@@ -32,6 +32,7 @@ type plan struct {
 	clients       int
 	faults        []harm // chosen from, all alike
 	snapshotBytes int64
+	moves         bool          // each process has an address of its own
 	link          link          // between all hosts, where nothing is wrong
 	early         bool          // faults begin before the cluster has formed
 	pace          float64       // 1: a fault every 5 s or so; 0.2: five times as many
@@ -82,7 +83,7 @@ func newWorld(p plan, count *counts) *world {
 		closing: make(chan struct{}), halted: make(chan struct{}), broken: make(chan struct{}),
 	}
 	for i := range p.nodes + 2 {
-		h := &host{w: w, name: fmt.Sprintf("n%d", i+1), rng: rand.New(rand.NewPCG(p.seed, rng.Uint64()))}
+		h := &host{w: w, port: firstPort, name: fmt.Sprintf("n%d", i+1), rng: rand.New(rand.NewPCG(p.seed, rng.Uint64()))}
 		if i < p.nodes {
 			h.expect = p.nodes
 		}
