@@ -191,6 +191,7 @@ func (c *client) fate(p *proc, err error) fate {
 		c.w.count.notDone.Add(1)
 		return notDone
 	}
+	c.w.hist.ack()
 	return acknowledged
 }
 

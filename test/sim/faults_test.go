@@ -36,7 +36,7 @@ var (
 	}
 	slowness = []harm{
 		{"delay and loss", func(n *nemesis) { n.slowNetwork() }},
-		{"delay towards one", func(n *nemesis) { n.slowTowards(n.victim()) }},
+		{"delay towards one", func(n *nemesis) { n.slowTowards(n.victim(), 20, 300) }},
 		{"connections reset", func(n *nemesis) { n.resets() }},
 		{"stall", func(n *nemesis) { n.stall() }},
 	}
@@ -47,7 +47,7 @@ var (
 	}
 	transfers = []harm{
 		{"transfer", func(n *nemesis) { n.transfer() }},
-		{"transfer, slow towards the old leader", func(n *nemesis) { n.slowTowards(n.leader()); n.transfer() }},
+		{"transfer, slow towards the old leader", func(n *nemesis) { n.slowTowards(n.leader(), 20, 300); n.transfer() }},
 	}
 	memberships = []harm{
 		{"wipe", func(n *nemesis) { n.wipe() }},
@@ -154,8 +154,10 @@ func (n *nemesis) slowNetwork() {
 	}
 }
 
-func (n *nemesis) slowTowards(h *host) {
-	delay := n.between(20, 300)
+// slowTowards has all that is sent to a host take a number of milliseconds
+// between low and high.
+func (n *nemesis) slowTowards(h *host, low, high int) {
+	delay := n.between(low, high)
 	for _, other := range n.w.hosts {
 		n.w.net.set(other.name, h.name, link{min: delay, max: delay + delay/4})
 	}

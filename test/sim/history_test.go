@@ -116,6 +116,8 @@ type history struct {
 	ops      []porcupine.Operation // guarded by mu
 	once     map[string]fate       // guarded by mu; writes of keys that are written once, and never deleted
 	revision map[string]uint64     // guarded by mu; of each value that was written or seen
+	acked    time.Time             // guarded by mu; when a write was acknowledged last
+	gap      time.Duration         // guarded by mu; longest time without such a write
 }
 
 func newHistory() *history {
@@ -147,6 +149,24 @@ func (h *history) addOnce(key string, f fate) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.once[key] = f
+}
+
+// ack says that a write was acknowledged just now.
+func (h *history) ack() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if now := time.Now(); !h.acked.IsZero() {
+		h.gap = max(h.gap, now.Sub(h.acked))
+	}
+	h.acked = time.Now()
+}
+
+// longestGap returns the longest time in which no write was acknowledged, the
+// present one included.
+func (h *history) longestGap() time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return max(h.gap, time.Since(h.acked))
 }
 
 // saw records at which revision a value was written. A value has one alone, or

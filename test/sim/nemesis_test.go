@@ -78,14 +78,7 @@ func (n *nemesis) mend() {
 // end mends all, and waits for changes of membership that are under way.
 func (n *nemesis) end() {
 	n.mend()
-	n.w.poll(healLimit, "members leave", func() error {
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		if len(n.leaving) > 0 {
-			return fmt.Errorf("%d are still to be removed", len(n.leaving))
-		}
-		return nil
-	})
+	n.w.poll(healLimit, "members leave", n.left)
 }
 
 // members returns the hosts that should be members, or become so.
@@ -156,18 +149,28 @@ func (n *nemesis) converged() error {
 	return nil
 }
 
-// mayChange says whether the membership may be changed now: every change before
-// has come to its end.
-func (n *nemesis) mayChange() bool {
+// mayChange returns nil if the membership may be changed now: every change
+// before has come to its end.
+func (n *nemesis) mayChange() error {
+	if err := n.left(); err != nil {
+		return err
+	}
+	return n.converged()
+}
+
+// left returns nil when all that were to leave have done so.
+func (n *nemesis) left() error {
 	n.mu.Lock()
-	leaving := len(n.leaving)
-	n.mu.Unlock()
-	return leaving == 0 && n.converged() == nil
+	defer n.mu.Unlock()
+	if len(n.leaving) > 0 {
+		return fmt.Errorf("%d are still to be removed", len(n.leaving))
+	}
+	return nil
 }
 
 // wipe takes a member's disk away, and has it come back with an empty one.
 func (n *nemesis) wipe() {
-	if !n.mayChange() {
+	if n.mayChange() != nil {
 		return
 	}
 	h := n.victim()
@@ -181,7 +184,7 @@ func (n *nemesis) wipe() {
 
 // grow adds two hosts.
 func (n *nemesis) grow() {
-	if !n.mayChange() || len(n.members()) > n.w.plan.nodes {
+	if n.mayChange() != nil || len(n.members()) > n.w.plan.nodes {
 		return
 	}
 	n.w.count.members.Add(1)
@@ -199,7 +202,7 @@ func (n *nemesis) grow() {
 
 // shrink removes any two members, while other faults go on.
 func (n *nemesis) shrink() {
-	if !n.mayChange() || len(n.members()) == n.w.plan.nodes {
+	if n.mayChange() != nil || len(n.members()) == n.w.plan.nodes {
 		return
 	}
 	n.w.count.members.Add(1)

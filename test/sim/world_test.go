@@ -30,7 +30,8 @@ type plan struct {
 	nodes         int // that form the cluster
 	length        time.Duration
 	clients       int
-	faults        []harm // chosen from, all alike
+	faults        []harm         // chosen from, all alike
+	script        func(*nemesis) // what is done instead, if it is not nil
 	snapshotBytes int64
 	moves         bool          // each process has an address of its own
 	link          link          // between all hosts, where nothing is wrong
@@ -177,7 +178,11 @@ func (w *world) disturb(n *nemesis) {
 		clients.Go(func() { c.run(stop) })
 	}
 	clients.Go(func() { w.watch(stop) })
-	n.run(w.plan.length)
+	if w.plan.script != nil {
+		w.plan.script(n)
+	} else {
+		n.run(w.plan.length)
+	}
 	n.end()
 	healed := w.poll(healLimit, "serve again after the faults", n.converged) && w.sleep(settle)
 	close(stop)
