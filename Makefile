@@ -4,10 +4,11 @@ VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 FUZZTIME    ?= 10s
 BENCH       ?= .
+SECONDS     ?= 60
 COMPOSE     := $(shell command -v docker-compose 2>/dev/null || echo docker compose)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint fuzz bench demo cluster-up cluster-down clean
+.PHONY: help build test race lint fuzz sim bench demo cluster-up cluster-down clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +34,9 @@ fuzz: ## run every fuzz target for FUZZTIME each
 			echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
 		done; \
 	done
+
+sim: ## break simulated clusters for SECONDS, and say what was found
+	$(GO) test ./test/sim -count=1 -v -run '^TestSimulation$$' -timeout $$(($(SECONDS) + 300))s -sim.seconds $(SECONDS)
 
 bench: ## run the benchmarks that match BENCH
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...

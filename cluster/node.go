@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/raft"
 	"github.com/kvorum/kvorum/transport"
+	"github.com/kvorum/kvorum/wal"
 )
 
 // bookFile is the address book's name below the data directory.
@@ -124,7 +125,7 @@ func (n *Node) openIdentity() error {
 	if err := n.cfg.Validate(); err != nil {
 		return err
 	}
-	if err := n.cfg.FS.MkdirAll(n.cfg.DataDir); err != nil {
+	if err := wal.MakeDir(n.cfg.FS, n.cfg.DataDir); err != nil {
 		return fmt.Errorf("make data directory %s: %w", n.cfg.DataDir, err)
 	}
 	var err error

@@ -51,6 +51,28 @@ type File interface {
 	Size() (int64, error)
 }
 
+// MakeDir makes a directory and whatever of its parents is missing, each durable
+// before the next one is made. A directory that is there is made durable too: who
+// made it may have been killed before. It can't do so, and leaves it, in a
+// parent that it may not read.
+func MakeDir(fsys FS, dir string) error {
+	parent := filepath.Dir(dir)
+	_, err := fsys.Stat(dir)
+	if errors.Is(err, fs.ErrNotExist) && parent != dir {
+		if err := MakeDir(fsys, parent); err != nil {
+			return err
+		}
+		err = fsys.MkdirAll(dir)
+	}
+	if err != nil || parent == dir {
+		return err
+	}
+	if err := fsys.SyncDir(parent); err != nil && !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return nil
+}
+
 // tempSuffix is what WriteFileAtomic appends to a path while it writes the new content.
 const tempSuffix = ".tmp"
 

@@ -1,0 +1,315 @@
+package sim
+
+import (
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// window is how many bytes may be under way in one direction of a connection.
+const window = 1 << 20
+
+// segment is a piece of what was written.
+type segment struct {
+	data []byte
+	at   time.Time // when it arrives, if nothing blocks it then
+	end  error     // what the reader gets instead of data: io.EOF or a reset
+}
+
+// pipe is one direction of a connection.
+type pipe struct {
+	net   *network
+	route route
+
+	// readable and writable have one slot, filled when there may be something new
+	// for the reader or the writer. Each direction has one of both.
+	readable, writable chan struct{}
+
+	mu       sync.Mutex
+	queue    []segment // guarded by mu
+	buffered int       // guarded by mu; bytes in queue
+	last     time.Time // guarded by mu; arrival of the newest segment
+	broken   error     // guarded by mu; both ends get it at once
+	void     bool      // guarded by mu; nobody reads any more
+}
+
+func newPipe(n *network, r route) *pipe {
+	p := &pipe{net: n, route: r, readable: make(chan struct{}, 1), writable: make(chan struct{}, 1)}
+	n.mu.Lock()
+	n.pipes[p] = struct{}{}
+	n.mu.Unlock()
+	return p
+}
+
+func poke(slot chan struct{}) {
+	select {
+	case slot <- struct{}{}:
+	default:
+	}
+}
+
+func (p *pipe) wake() {
+	poke(p.readable)
+	poke(p.writable)
+}
+
+// release lets go what was held back while the route was blocked: the sender's
+// next retransmission brings it.
+func (p *pipe) release() {
+	p.mu.Lock()
+	delay, _ := p.net.travel(p.route)
+	first := time.Now().Add(delay)
+	for i := range p.queue {
+		if p.queue[i].at.Before(first) {
+			p.queue[i].at = first
+		}
+	}
+	if p.last.Before(first) {
+		p.last = first
+	}
+	p.mu.Unlock()
+	p.wake()
+}
+
+// fail ends this direction for both ends at once.
+func (p *pipe) fail(err error) {
+	p.mu.Lock()
+	if p.broken == nil {
+		p.broken = err
+	}
+	p.mu.Unlock()
+	p.wake()
+}
+
+// close has the reader get err after all that was written before, and nothing of
+// that where drop is set.
+func (p *pipe) close(err error, drop bool) {
+	delay, _ := p.net.travel(p.route)
+	p.mu.Lock()
+	if drop {
+		p.queue, p.buffered = nil, 0
+	}
+	p.push(segment{end: err}, delay)
+	p.mu.Unlock()
+	p.wake()
+}
+
+// push queues s. Its caller holds p.mu.
+func (p *pipe) push(s segment, delay time.Duration) {
+	if s.at = time.Now().Add(delay); s.at.Before(p.last) {
+		s.at = p.last
+	}
+	p.last = s.at
+	p.queue = append(p.queue, s)
+	p.buffered += len(s.data)
+}
+
+// discard says that nobody reads any more.
+func (p *pipe) discard() {
+	p.mu.Lock()
+	p.void, p.queue, p.buffered = true, nil, 0
+	p.mu.Unlock()
+	p.net.mu.Lock()
+	delete(p.net.pipes, p)
+	p.net.mu.Unlock()
+	p.wake()
+}
+
+// take returns what has arrived, or how long the reader must wait for it (0: until woken).
+func (p *pipe) take(b []byte) (n int, wait time.Duration, err error) {
+	blocked := p.net.blocked(p.route)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.broken != nil {
+		return 0, 0, p.broken
+	}
+	if len(p.queue) == 0 || blocked {
+		return 0, 0, nil
+	}
+	s := &p.queue[0]
+	if wait := time.Until(s.at); wait > 0 {
+		return 0, wait, nil
+	}
+	if s.end != nil {
+		return 0, 0, s.end
+	}
+	n = copy(b, s.data)
+	s.data = s.data[n:]
+	p.buffered -= n
+	if len(s.data) == 0 {
+		p.queue = p.queue[1:]
+	}
+	poke(p.writable)
+	return n, 0, nil
+}
+
+// offer queues b if there is room. A segment that resets its connection says so.
+func (p *pipe) offer(b []byte) (done, reset bool, err error) {
+	delay, reset := p.net.travel(p.route)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.broken != nil:
+		return false, false, p.broken
+	case p.void:
+		return true, false, nil // sent, and lost
+	case p.buffered >= window:
+		return false, false, nil
+	}
+	p.push(segment{data: append([]byte(nil), b...)}, delay)
+	poke(p.readable)
+	return true, reset, nil
+}
+
+// conn is one end of a connection. Reads, and writes, must not overlap each other.
+type conn struct {
+	owner         *endpoint
+	in, out       *pipe
+	local, remote addr
+	once          sync.Once
+	closed        chan struct{}
+
+	mu                  sync.Mutex
+	readLimit, writeEnd time.Time // guarded by mu; deadlines
+}
+
+var _ net.Conn = (*conn)(nil)
+
+func (c *conn) Read(b []byte) (int, error) {
+	for {
+		if c.isClosed() {
+			return 0, c.error("read", net.ErrClosed)
+		}
+		limit := c.limit(&c.readLimit)
+		if expired(limit) {
+			return 0, c.error("read", os.ErrDeadlineExceeded)
+		}
+		n, wait, err := c.in.take(b)
+		if err == io.EOF {
+			return 0, err
+		}
+		if err != nil {
+			return 0, c.error("read", err)
+		}
+		if n > 0 || len(b) == 0 {
+			return n, nil
+		}
+		c.wait(c.in.readable, wait, limit)
+	}
+}
+
+func (c *conn) Write(b []byte) (int, error) {
+	for {
+		if c.isClosed() {
+			return 0, c.error("write", net.ErrClosed)
+		}
+		limit := c.limit(&c.writeEnd)
+		if expired(limit) {
+			return 0, c.error("write", os.ErrDeadlineExceeded)
+		}
+		done, reset, err := c.out.offer(b)
+		if err != nil {
+			return 0, c.error("write", err)
+		}
+		if reset {
+			c.owner.net.trace.add("%s-%s: connection reset", c.local, c.remote)
+			c.in.fail(syscall.ECONNRESET)
+			c.out.fail(syscall.ECONNRESET)
+		}
+		if done {
+			return len(b), nil
+		}
+		c.wait(c.out.writable, 0, limit)
+	}
+}
+
+// wait returns when something may have changed.
+func (c *conn) wait(slot <-chan struct{}, d time.Duration, limit time.Time) {
+	if !limit.IsZero() {
+		if left := time.Until(limit); d == 0 || left < d {
+			d = left
+		}
+	}
+	if d == 0 && limit.IsZero() {
+		select {
+		case <-slot:
+		case <-c.closed:
+		}
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-slot:
+	case <-timer.C:
+	case <-c.closed:
+	}
+}
+
+func expired(limit time.Time) bool { return !limit.IsZero() && !time.Now().Before(limit) }
+
+func (c *conn) error(op string, err error) error {
+	return &net.OpError{Op: op, Net: "sim", Source: c.local, Addr: c.remote, Err: err}
+}
+
+func (c *conn) isClosed() bool {
+	select {
+	case <-c.closed:
+		return true
+	default:
+		return false
+	}
+}
+
+// Close implements net.Conn: the other end gets what was written, and io.EOF.
+func (c *conn) Close() error {
+	c.once.Do(func() {
+		c.owner.forget(c)
+		close(c.closed)
+		c.out.close(io.EOF, false)
+		c.in.discard()
+	})
+	return nil
+}
+
+// abandon is Close for a process that has died.
+func (c *conn) abandon(powerFails bool) {
+	c.once.Do(func() {
+		close(c.closed)
+		c.out.close(syscall.ECONNRESET, powerFails)
+		c.in.discard()
+	})
+}
+
+func (c *conn) limit(field *time.Time) time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return *field
+}
+
+func (c *conn) setLimit(field *time.Time, t time.Time, slot chan struct{}) error {
+	c.mu.Lock()
+	*field = t
+	c.mu.Unlock()
+	poke(slot)
+	return nil
+}
+
+func (c *conn) SetReadDeadline(t time.Time) error {
+	return c.setLimit(&c.readLimit, t, c.in.readable)
+}
+
+func (c *conn) SetWriteDeadline(t time.Time) error {
+	return c.setLimit(&c.writeEnd, t, c.out.writable)
+}
+
+func (c *conn) SetDeadline(t time.Time) error {
+	_ = c.SetReadDeadline(t)
+	return c.SetWriteDeadline(t)
+}
+
+func (c *conn) LocalAddr() net.Addr  { return c.local }
+func (c *conn) RemoteAddr() net.Addr { return c.remote }

@@ -1,0 +1,304 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/wal"
+	"github.com/kvorum/kvorum/wal/crashfs"
+)
+
+const (
+	dataDir = "/srv/data"
+	// firstPort is where a host's first process listens for its peers.
+	firstPort = 7001
+	// restartDelay is how long a process that ended by itself is down.
+	restartDelay = time.Second
+)
+
+// death is how a process ends.
+type death int
+
+const (
+	killed    death = iota // what it has written is there, synced or not
+	powerLost              // what it has not synced is lost, wholly or in part
+)
+
+// host is one machine: its disk outlives the processes that run on it.
+type host struct {
+	w      *world
+	name   string
+	expect int // nodes that form the first cluster together; 0 for one that is added
+
+	mu      sync.Mutex
+	rng     *rand.Rand  // guarded by mu
+	files   *crashfs.FS // guarded by mu; what the next process finds
+	port    int         // guarded by mu; where it listens
+	proc    *proc       // guarded by mu; nil while none lives
+	leaving bool        // guarded by mu; it may find itself removed
+}
+
+// proc is one run of a node.
+type proc struct {
+	host  *host
+	peer  string // its address
+	net   *endpoint
+	disk  *disk
+	dead  chan struct{} // closed by die
+	ended chan struct{} // closed when nothing of it is left
+	ctx   context.Context
+	stop  context.CancelFunc
+
+	confirming sync.WaitGroup // calls of plan.confirm
+
+	mu     sync.Mutex
+	node   *cluster.Node // guarded by mu; nil until it is open
+	over   bool          // guarded by mu; plan.confirm is not called any more
+	faulty bool          // guarded by mu; its disk has been told to fail
+}
+
+// start runs a node on the host's disk, unless one runs.
+func (h *host) start() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.proc != nil {
+		return
+	}
+	dead := make(chan struct{})
+	if h.w.plan.moves {
+		h.port++
+	}
+	p := &proc{host: h, peer: fmt.Sprintf("%s:%d", h.name, h.port), dead: dead, ended: make(chan struct{}), net: h.w.net.attach(h.name)}
+	p.disk = newDisk(h.files, rand.New(rand.NewPCG(h.rng.Uint64(), 0)), dead)
+	p.ctx, p.stop = context.WithCancel(context.Background())
+	h.proc = p
+	h.w.net.power(h.name, true)
+	h.w.running.Add(1)
+	go p.run()
+}
+
+// setLeaving says whether the host's node may find itself removed.
+func (h *host) setLeaving(leaving bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.leaving = leaving
+}
+
+// live returns the node that runs on the host, and its process, nil if there is none yet.
+func (h *host) live() (*cluster.Node, *proc) {
+	h.mu.Lock()
+	p := h.proc
+	h.mu.Unlock()
+	if p == nil {
+		return nil, nil
+	}
+	return p.opened(), p
+}
+
+func (p *proc) opened() *cluster.Node {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.node
+}
+
+// die ends the host's process, if there is one, at this very moment.
+func (h *host) die(how death) {
+	h.mu.Lock()
+	p := h.proc
+	h.mu.Unlock()
+	if p != nil {
+		p.die(how)
+	}
+}
+
+// die ends the process at this very moment: what it does from now on reaches no
+// disk, no peer and no client. It reports false if it had died before. It does
+// not wait.
+func (p *proc) die(how death) bool {
+	h := p.host
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.proc != p {
+		return false
+	}
+	h.proc = nil
+	// In this order: nobody may be told of what the disk turns out not to have.
+	close(p.dead)
+	p.stop()
+	p.net.kill(how == powerLost)
+	if how == killed {
+		h.files = p.disk.fs.Clone()
+	} else {
+		keep := []float64{0, 0.5, 0.9}[h.rng.IntN(3)]
+		if h.w.plan.forgetful {
+			keep = 0 // else the log finds the holes itself, and its node does not start
+		}
+		h.files = p.disk.fs.Crash(crashfs.CrashOptions{Keep: keep, Rand: h.rng})
+	}
+	h.w.trace.add("%s ends (%v)", h.name, map[death]string{killed: "killed", powerLost: "power lost"}[how])
+	return true
+}
+
+// wipe gives the host, which must be down, an empty disk.
+func (h *host) wipe() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.files = crashfs.New()
+}
+
+// fail has the process's disk fail at its nth change from now.
+func (p *proc) fail(n int, rng *rand.Rand) {
+	p.mu.Lock()
+	p.faulty = true
+	p.mu.Unlock()
+	p.disk.arm(n, func(op crashfs.Op) error {
+		err := fault(op, rng)
+		p.host.w.trace.add("%s: disk fails %v: %v", p.host.name, op, err)
+		return err
+	})
+}
+
+// dieAt has the process end before its disk's nth change from now.
+func (p *proc) dieAt(n int, how death) {
+	p.disk.arm(n, func(op crashfs.Op) error {
+		p.host.w.trace.add("%s: ends before %v", p.host.name, op)
+		p.die(how)
+		return nil
+	})
+}
+
+// run is the life of a process.
+func (p *proc) run() {
+	defer p.host.w.running.Done()
+	defer close(p.ended)
+	defer p.die(killed)
+	node, err := cluster.Open(p.ctx, p.config())
+	if err != nil {
+		p.stopped(err)
+		return
+	}
+	p.mu.Lock()
+	p.node = node
+	p.mu.Unlock()
+	p.host.w.trace.add("%s is open", p.host.name)
+	select {
+	case <-node.Fatal():
+		p.stopped(node.Err())
+	case <-p.dead:
+	case <-p.host.w.closing:
+		if err := p.close(node); err != nil && !p.mayFail() {
+			p.host.w.violate("close %s: %v", p.host.name, err)
+		}
+		return
+	}
+	_ = p.close(node) // a dead process's last words
+}
+
+// close closes the node. A VerifyLeader under way would never return if raft
+// shut down before it was looked at, so it is waited for.
+func (p *proc) close(node *cluster.Node) error {
+	p.mu.Lock()
+	p.over = true
+	p.mu.Unlock()
+	p.confirming.Wait()
+	return node.Close()
+}
+
+// confirm is plan.confirm for this process.
+func (p *proc) confirm(r *raft.Raft) error {
+	p.mu.Lock()
+	over := p.over
+	if !over {
+		p.confirming.Add(1)
+	}
+	p.mu.Unlock()
+	if over {
+		return cluster.ErrClosed
+	}
+	defer p.confirming.Done()
+	return p.host.w.plan.confirm(r)
+}
+
+// stopped looks at why a process ended by itself, and has it started again.
+func (p *proc) stopped(err error) {
+	h := p.host
+	select {
+	case <-p.dead:
+		return // it only noticed
+	default:
+	}
+	h.w.trace.add("%s stops: %v", h.name, err)
+	h.mu.Lock()
+	leaving := h.leaving
+	h.mu.Unlock()
+	switch {
+	case errors.Is(err, cluster.ErrRemoved) && leaving:
+	case p.mayFail():
+	case strings.Contains(err.Error(), "a restart corrects it"):
+		h.w.count.restarts.Add(1)
+	default:
+		h.w.violate("%s stops without a reason: %v", h.name, err)
+	}
+	if p.die(killed) && !errors.Is(err, cluster.ErrRemoved) {
+		h.w.after(restartDelay, h.start)
+	}
+}
+
+func (p *proc) mayFail() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.faulty
+}
+
+func (p *proc) config() cluster.Config {
+	h := p.host
+	var files wal.FS = p.disk.fs
+	if h.w.plan.forgetful {
+		files = forgetful{files, &h.w.lying}
+	}
+	var confirm func(*raft.Raft) error
+	if h.w.plan.confirm != nil {
+		confirm = p.confirm
+	}
+	return cluster.Config{
+		Name: h.name, DataDir: dataDir, FS: files,
+		PeerListener:  p.net.listen(p.peer),
+		AdvertisePeer: p.peer, AdvertiseHTTP: h.name + ":8001", GossipAddr: h.name + ":6001",
+		BootstrapExpect: h.expect, Join: []string{"n1:6001"},
+		SnapshotBytes: h.w.plan.snapshotBytes,
+		Logger:        h.w.trace.logger(h.name, h.w.count),
+		Seams: cluster.Seams{
+			Dial: p.net.dial,
+			Discover: func(self cluster.Announcement) (cluster.Discovery, error) {
+				return h.w.hub.open(h.name, self), nil
+			},
+			OpenStable: func(path string) (raft.StableStore, io.Closer, error) {
+				return openModelStable(files, path, p.panicked)
+			},
+			LockDir:       func(string) (io.Closer, error) { return io.NopCloser(nil), nil },
+			ConfirmLeader: confirm,
+		},
+	}
+}
+
+// panicked ends a process that raft would end by a panic.
+func (p *proc) panicked(cause error) {
+	if !p.mayFail() {
+		select {
+		case <-p.dead:
+		default:
+			p.host.w.violate("%s can't write its term: %v", p.host.name, cause)
+		}
+	}
+	if p.die(killed) {
+		p.host.w.after(restartDelay, p.host.start)
+	}
+}

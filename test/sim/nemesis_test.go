@@ -1,0 +1,249 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/kvorum/kvorum/cluster"
+)
+
+// nemesis breaks a cluster. Its methods but busy belong to one goroutine.
+type nemesis struct {
+	w   *world
+	rng *rand.Rand
+
+	mu      sync.Mutex
+	want    map[*host]bool // guarded by mu; hosts that are, or are to be, members
+	leaving map[*host]bool // guarded by mu; to be removed, and not removed yet
+}
+
+func newNemesis(w *world) *nemesis {
+	n := &nemesis{w: w, rng: rand.New(rand.NewPCG(w.plan.seed, 3)), want: map[*host]bool{}, leaving: map[*host]bool{}}
+	for _, h := range w.hosts[:w.plan.nodes] {
+		n.want[h] = true
+	}
+	return n
+}
+
+// run does one thing after the other. Some are mended before the next one
+// begins, others go on beside it.
+func (n *nemesis) run(length time.Duration) {
+	end := time.Now().Add(length)
+	for time.Now().Before(end) {
+		if !n.w.sleep(n.paced(500, 4000)) {
+			return
+		}
+		f := n.w.plan.faults[n.rng.IntN(len(n.w.plan.faults))]
+		n.w.trace.add("nemesis: %s", f.name)
+		n.w.count.faults.Add(1)
+		f.do(n)
+		if !n.w.sleep(n.paced(200, 6000)) {
+			return
+		}
+		if n.rng.IntN(3) > 0 {
+			n.mend()
+		}
+	}
+}
+
+// between returns a random time between two numbers of milliseconds.
+func (n *nemesis) between(low, high int) time.Duration {
+	return time.Duration(low+n.rng.IntN(high-low)) * time.Millisecond
+}
+
+// paced is between, scaled by how quickly faults are to follow each other.
+func (n *nemesis) paced(low, high int) time.Duration {
+	return time.Duration(n.w.plan.pace * float64(n.between(low, high)))
+}
+
+// mend ends all faults of network, disks and gossip, and starts what is down.
+func (n *nemesis) mend() {
+	n.w.trace.add("nemesis: mends")
+	n.w.net.heal()
+	n.w.hub.allSee()
+	for _, h := range n.members() {
+		if _, p := h.live(); p != nil {
+			p.disk.setSlow(time.Millisecond)
+			p.disk.stop(0)
+			p.disk.arm(0, nil)
+		}
+		h.start()
+	}
+}
+
+// end mends all, and waits for changes of membership that are under way.
+func (n *nemesis) end() {
+	n.mend()
+	n.w.poll(healLimit, "members leave", n.left)
+}
+
+// members returns the hosts that should be members, or become so.
+func (n *nemesis) members() []*host {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var members []*host
+	for _, h := range n.w.hosts {
+		if n.want[h] {
+			members = append(members, h)
+		}
+	}
+	return members
+}
+
+// any returns one of the members.
+func (n *nemesis) any() *host {
+	members := n.members()
+	return members[n.rng.IntN(len(members))]
+}
+
+// leader returns a host whose node says that it leads, or any.
+func (n *nemesis) leader() *host {
+	for _, i := range n.rng.Perm(len(n.w.hosts)) {
+		if node, _ := n.w.hosts[i].live(); node != nil && node.Status().Role == "leader" {
+			return n.w.hosts[i]
+		}
+	}
+	return n.any()
+}
+
+// victim returns the leader or any member.
+func (n *nemesis) victim() *host {
+	if n.rng.IntN(2) == 0 {
+		return n.leader()
+	}
+	return n.any()
+}
+
+// converged returns nil when every host that should be a member lives, serves,
+// and knows all others as voters and nobody else.
+func (n *nemesis) converged() error {
+	members := n.members()
+	for _, h := range members {
+		node, _ := h.live()
+		if node == nil {
+			return fmt.Errorf("%s is down", h.name)
+		}
+		if err := node.Ready(); err != nil {
+			return fmt.Errorf("%s is not ready: %w", h.name, err)
+		}
+		status := node.Status()
+		if len(status.Members) != len(members) {
+			return fmt.Errorf("%s knows the members %v", h.name, status.Members)
+		}
+		for i, m := range status.Members {
+			if m.ID != members[i].name || !m.Voter {
+				return fmt.Errorf("%s knows the members %v", h.name, status.Members)
+			}
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		_, err := node.Put(ctx, "probe", []byte(h.name), cluster.Condition{})
+		cancel()
+		if err != nil {
+			return fmt.Errorf("%s: %w", h.name, err)
+		}
+	}
+	return nil
+}
+
+// mayChange returns nil if the membership may be changed now: every change
+// before has come to its end.
+func (n *nemesis) mayChange() error {
+	if err := n.left(); err != nil {
+		return err
+	}
+	return n.converged()
+}
+
+// left returns nil when all that were to leave have done so.
+func (n *nemesis) left() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.leaving) > 0 {
+		return fmt.Errorf("%d are still to be removed", len(n.leaving))
+	}
+	return nil
+}
+
+// wipe takes a member's disk away, and has it come back with an empty one.
+func (n *nemesis) wipe() {
+	if n.mayChange() != nil {
+		return
+	}
+	h := n.victim()
+	h.die(powerLost)
+	h.wipe()
+	n.w.count.wipes.Add(1)
+	n.w.trace.add("%s: disk wiped", h.name)
+	n.w.sleep(n.between(100, 3000))
+	h.start()
+}
+
+// grow adds two hosts.
+func (n *nemesis) grow() {
+	if n.mayChange() != nil || len(n.members()) > n.w.plan.nodes {
+		return
+	}
+	n.w.count.members.Add(1)
+	for _, h := range n.w.hosts {
+		n.mu.Lock()
+		added := !n.want[h]
+		n.want[h] = true
+		n.mu.Unlock()
+		if added {
+			h.wipe()
+			h.start()
+		}
+	}
+}
+
+// shrink removes any two members, while other faults go on.
+func (n *nemesis) shrink() {
+	if n.mayChange() != nil || len(n.members()) == n.w.plan.nodes {
+		return
+	}
+	n.w.count.members.Add(1)
+	members := n.members()
+	n.rng.Shuffle(len(members), func(i, j int) { members[i], members[j] = members[j], members[i] })
+	chosen, linger := members[:2], n.between(0, 5000)
+	for _, h := range chosen {
+		n.mu.Lock()
+		delete(n.want, h)
+		n.leaving[h] = true
+		n.mu.Unlock()
+		h.setLeaving(true)
+	}
+	n.w.after(0, func() {
+		for _, h := range chosen {
+			n.remove(h, linger)
+		}
+	})
+}
+
+// remove asks until a host is removed, and turns it off some time later.
+func (n *nemesis) remove(h *host, linger time.Duration) {
+	for tries := 0; ; tries++ {
+		members := n.members()
+		if node, p := members[tries%len(members)].live(); node != nil {
+			ctx, cancel := context.WithTimeout(p.ctx, 3*time.Second)
+			err := node.Leave(ctx, cluster.LeaveRequest{ID: h.name})
+			cancel()
+			n.w.trace.add("%s leaves: %v", h.name, err)
+			if err == nil || errors.Is(err, cluster.ErrUnknownNode) {
+				break
+			}
+		}
+		if !n.w.sleep(200 * time.Millisecond) {
+			return
+		}
+	}
+	n.w.sleep(linger)
+	h.die(killed)
+	h.setLeaving(false)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.leaving, h)
+}

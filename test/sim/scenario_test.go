@@ -1,0 +1,79 @@
+package sim
+
+import (
+	"testing"
+	"time"
+)
+
+// TestScenario plays what operators do to a cluster under load. All that is
+// checked of any simulation is checked of these too.
+func TestScenario(t *testing.T) {
+	for name, play := range map[string]func(*nemesis){
+		"200Transfers":       transfer200,
+		"GrowReplaceShrink":  growReplaceShrink,
+		"AllAddressesChange": allAddressesChange,
+	} {
+		t.Run(name, func(t *testing.T) {
+			total := totals{}
+			p := randomPlan(1)
+			p.nodes, p.clients, p.pause, p.early, p.moves = 3, 6, 10*time.Millisecond, false, true
+			p.script = play
+			if found, report := total.simulate(t, p); found != "" {
+				t.Errorf("%s; before that:\n%s", found, report)
+			}
+			t.Log(total.String(0))
+		})
+	}
+}
+
+// transfer200 hands leadership over again and again, half of the times while
+// what the old leader is told comes late. Writes go on.
+func transfer200(n *nemesis) {
+	n.w.sleep(2 * time.Second)
+	for done := int64(0); done < 200; {
+		before := n.leader()
+		if n.rng.IntN(2) == 0 {
+			n.slowTowards(before, 20, 80)
+		}
+		n.transfer()
+		if !n.w.sleep(n.between(50, 300)) {
+			return
+		}
+		n.w.net.heal()
+		if !n.w.poll(healLimit, "a leader after a transfer", n.converged) {
+			return
+		}
+		if n.leader() != before {
+			done++
+		}
+	}
+	if gap := n.w.hist.longestGap(); gap > 2*time.Second {
+		n.w.violate("no write was acknowledged for %v", gap)
+	}
+}
+
+// growReplaceShrink takes a cluster from three nodes to five, has two of these
+// come back with empty disks, and goes back to three.
+func growReplaceShrink(n *nemesis) {
+	for _, change := range []func(){n.grow, n.wipe, n.wipe, n.shrink} {
+		if !n.w.sleep(5*time.Second) || !n.w.poll(healLimit, "settle", n.mayChange) {
+			return
+		}
+		change()
+	}
+	n.w.poll(healLimit, "settle", n.mayChange)
+}
+
+// allAddressesChange has all nodes come back at other addresses, first one by
+// one and then all at once.
+func allAddressesChange(n *nemesis) {
+	n.w.sleep(2 * time.Second)
+	n.rolling()
+	for range 3 {
+		n.all(killed)
+		n.mend()
+		if !n.w.poll(healLimit, "serve at new addresses", n.converged) {
+			return
+		}
+	}
+}

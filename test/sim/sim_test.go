@@ -1,0 +1,173 @@
+package sim
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+	"github.com/hashicorp/raft"
+)
+
+var (
+	seedFlag    = flag.Uint64("sim.seed", 0, "run this seed alone; 0 takes new ones")
+	secondsFlag = flag.Int("sim.seconds", 3, "real seconds after which no further simulation begins")
+	lengthFlag  = flag.Duration("sim.length", 90*time.Second, "simulated time in which faults happen")
+	pictureFlag = flag.String("sim.picture", "", "directory for a picture of a history that is not linearizable")
+)
+
+// checkLimit is how long one history may take to check, in real time.
+const checkLimit = 20 * time.Second
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if os.Getenv("GOMAXPROCS") == "" {
+		// One goroutine at a time: a simulation is quicker, and its seed means more.
+		runtime.GOMAXPROCS(1)
+	}
+	os.Exit(m.Run())
+}
+
+// TestSimulation runs simulations until its time is up. It fails with the first
+// promise that is broken.
+func TestSimulation(t *testing.T) {
+	total, began := totals{}, time.Now()
+	seed := uint64(began.UnixNano())
+	for first := true; first || *seedFlag == 0 && time.Since(began) < time.Duration(*secondsFlag)*time.Second; first = false {
+		seed++
+		if *seedFlag != 0 {
+			seed = *seedFlag
+		}
+		p := randomPlan(seed)
+		// Not by t.Log, which says nothing if another goroutine panics.
+		fmt.Fprintf(os.Stderr, "seed %d: %d nodes, %d kinds of fault\n", p.seed, p.nodes, len(p.faults))
+		if found, report := total.simulate(t, p); found != "" {
+			t.Errorf("seed %d: %s; before that:\n%s", p.seed, found, report)
+			break
+		}
+	}
+	t.Log(total.String(time.Since(began)))
+}
+
+// randomPlan draws from a seed what a simulation does.
+func randomPlan(seed uint64) plan {
+	rng := rand.New(rand.NewPCG(seed, 0))
+	p := plan{
+		seed: seed, nodes: 3, length: *lengthFlag, clients: 4 + rng.IntN(5),
+		snapshotBytes: int64(16<<10 + rng.IntN(256<<10)),
+		link:          link{min: 100 * time.Microsecond, max: time.Duration(300+rng.IntN(5000)) * time.Microsecond},
+	}
+	if rng.IntN(3) == 0 {
+		p.nodes = 5
+	}
+	// Not every run does everything: what is rare among many is common among few.
+	for _, kind := range [][]harm{crashes, partitions, slowness, diskFaults, transfers, memberships} {
+		if rng.IntN(2) == 0 {
+			p.faults = append(p.faults, kind...)
+		}
+	}
+	p.moves = rng.IntN(2) == 0
+	p.early = rng.IntN(4) == 0
+	p.pace = []float64{0.2, 0.5, 1}[rng.IntN(3)]
+	p.pause = time.Duration(5+rng.IntN(100)) * time.Millisecond
+	if len(p.faults) == 0 {
+		p.faults = slices.Concat(crashes, partitions, transfers)
+	}
+	return p
+}
+
+// totals sums up simulations.
+type totals struct {
+	runs, undecided int
+	simulated       time.Duration
+	counts          counts
+}
+
+func (s *totals) String(took time.Duration) string {
+	c := &s.counts
+	return fmt.Sprintf("%d simulations: %.2f cluster-hours in %.1f s; %d operations (%d unknown, %d not done), "+
+		"%d faults, %d elections, %d transfers, %d snapshots installed, %d wiped disks, %d changes of 2 members, "+
+		"%d histories undecided",
+		s.runs, s.simulated.Hours(), took.Seconds(), c.ops.Load(), c.unknown.Load(), c.notDone.Load(),
+		c.faults.Load(), c.elections.Load(), c.transfers.Load(), c.snapshots.Load(), c.wipes.Load(), c.members.Load(), s.undecided)
+}
+
+// simulate runs one simulation, and returns which promise was broken, if any,
+// and what led to it.
+func (s *totals) simulate(t *testing.T, p plan) (found, report string) {
+	var w *world
+	synctest.Test(t, func(t *testing.T) {
+		w = newWorld(p, &s.counts)
+		w.run()
+	})
+	s.runs++
+	s.simulated += w.disturbed
+	found, report = w.violation, w.report
+	if found == "" {
+		result, info, story := w.hist.check(checkLimit)
+		switch result {
+		case porcupine.Unknown:
+			s.undecided++
+		case porcupine.Illegal:
+			found, report = "the history is not linearizable", w.trace.String()+"operations, each from call to return:\n"+story
+			draw(t, p, info)
+		}
+	}
+	return found, report
+}
+
+func draw(t *testing.T, p plan, info porcupine.LinearizationInfo) {
+	if *pictureFlag == "" {
+		return
+	}
+	path := filepath.Join(*pictureFlag, fmt.Sprintf("history-%d.html", p.seed))
+	if err := porcupine.VisualizePath(register, info, path); err != nil {
+		t.Errorf("draw the history: %v", err)
+		return
+	}
+	t.Logf("the history is drawn in %s", path)
+}
+
+// controlLimit is within what time a broken cluster must be found out.
+const controlLimit = 60 * time.Second
+
+// TestControl shows that the simulation finds what it is there for: it breaks
+// a cluster on purpose, and passes when a promise is seen to be broken.
+func TestControl(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes up to a minute for each control")
+	}
+	for name, change := range map[string]func(*plan){
+		"StoreWithoutSync": func(p *plan) { p.forgetful, p.faults = true, powerLoss },
+		"LeaderLocalReads": func(p *plan) { p.leaderReads, p.faults = true, slices.Concat(crashes, transfers) },
+		"VerifyLeader": func(p *plan) {
+			p.confirm = func(r *raft.Raft) error { return r.VerifyLeader().Error() }
+			p.faults = slices.Concat(crashes, transfers)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			total, began := totals{}, time.Now()
+			for seed := uint64(1); ; seed++ {
+				p := randomPlan(seed)
+				p.nodes, p.pause, p.early = 3, 20*time.Millisecond, false
+				change(&p)
+				found, _ := total.simulate(t, p)
+				if found != "" && !strings.Contains(found, tooLate) { // that it does not serve is not enough
+					t.Logf("found after %.1f s: %s; %s", time.Since(began).Seconds(), found, total.String(time.Since(began)))
+					return
+				}
+				if time.Since(began) > controlLimit {
+					t.Fatalf("not found: %s", total.String(time.Since(began)))
+				}
+			}
+		})
+	}
+}

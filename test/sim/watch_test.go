@@ -1,0 +1,175 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"hash/maphash"
+	"strings"
+	"time"
+
+	"github.com/kvorum/kvorum/cluster"
+)
+
+// watchTick is how often replicas are compared while they work.
+const watchTick = 150 * time.Millisecond
+
+var hashSeed = maphash.MakeSeed()
+
+// content is what a replica held at one moment.
+type content struct {
+	applied, revision, hash uint64
+}
+
+// contentOf reads a replica without asking any other. ok is false where its log
+// moved on meanwhile.
+func contentOf(node *cluster.Node) (c content, ok bool) {
+	before := node.Stats().AppliedIndex
+	list, err := node.List(context.Background(), cluster.ReadOptions{Level: cluster.Stale})
+	if err != nil {
+		return content{}, false
+	}
+	var sum maphash.Hash
+	sum.SetSeed(hashSeed)
+	for item := range list.All("", "") {
+		maphash.WriteComparable(&sum, [...]uint64{
+			maphash.String(hashSeed, item.Key), maphash.Bytes(hashSeed, item.Value),
+			item.CreateRevision, item.ModRevision, item.Version,
+		})
+	}
+	c = content{applied: before, revision: list.Revision, hash: sum.Sum64()}
+	return c, node.Stats().AppliedIndex == before
+}
+
+// watch compares the nodes with each other, and each with its own past, until
+// stop is closed.
+func (w *world) watch(stop <-chan struct{}) {
+	byRevision, byIndex := map[uint64]uint64{}, map[uint64]content{}
+	leaders := map[uint64]string{}
+	last := map[*proc]cluster.Status{}
+	for {
+		select {
+		case <-stop:
+			return
+		case <-w.broken:
+			return
+		case <-time.After(watchTick):
+		}
+		for _, h := range w.hosts {
+			node, p := h.live()
+			if node == nil {
+				continue
+			}
+			w.watchNode(h, node, last[p], leaders)
+			now := node.Status()
+			unchanged := now.AppliedIndex == last[p].AppliedIndex
+			if last[p] = now; unchanged {
+				continue
+			}
+			c, still := contentOf(node)
+			if old, ok := byRevision[c.revision]; ok && old != c.hash && c.applied > 0 {
+				w.violate("%s holds other items at revision %d than another node did", h.name, c.revision)
+			}
+			if c.applied == 0 {
+				continue
+			}
+			byRevision[c.revision] = c.hash
+			if !still {
+				continue
+			}
+			if old, ok := byIndex[c.applied]; ok && old != c {
+				w.violate("%s holds another state at index %d than another node did", h.name, c.applied)
+			}
+			byIndex[c.applied] = c
+		}
+	}
+}
+
+// watchNode checks what a node says of itself against what it said before.
+func (w *world) watchNode(h *host, node *cluster.Node, before cluster.Status, leaders map[uint64]string) {
+	one, two := node.Status(), node.Status()
+	if one.Term < before.Term || one.AppliedIndex < before.AppliedIndex ||
+		one.CommitIndex < before.CommitIndex || one.Revision < before.Revision {
+		w.violate("%s goes back: from term %d, commit %d, applied %d, revision %d to %d, %d, %d, %d", h.name,
+			before.Term, before.CommitIndex, before.AppliedIndex, before.Revision,
+			one.Term, one.CommitIndex, one.AppliedIndex, one.Revision)
+	}
+	// It led in this term between the two looks.
+	if one.Role != "leader" || two.Role != "leader" || one.Term != two.Term {
+		return
+	}
+	if old, ok := leaders[one.Term]; ok && old != h.name {
+		w.violate("%s and %s lead in term %d", old, h.name, one.Term)
+	}
+	leaders[one.Term] = h.name
+}
+
+// finish looks, when all faults are over, for what must be there on every node.
+func (w *world) finish(n *nemesis) {
+	var last []content
+	if !w.poll(30*time.Second, "all nodes reach the same state", func() error {
+		last = nil
+		for _, h := range n.members() {
+			node, _ := h.live()
+			if node == nil {
+				return fmt.Errorf("%s is down", h.name)
+			}
+			c, ok := contentOf(node)
+			last = append(last, c)
+			if !ok || c != last[0] {
+				return fmt.Errorf("%s: %+v, %s: %+v", n.members()[0].name, last[0], h.name, c)
+			}
+		}
+		return nil
+	}) {
+		return
+	}
+	for _, h := range n.members() {
+		w.finalReads(h)
+	}
+}
+
+// finalReads reads everything from one node and looks for what was acknowledged.
+func (w *world) finalReads(h *host) {
+	node, _ := h.live()
+	if node == nil {
+		w.violate("%s is down in the end", h.name)
+		return
+	}
+	call := w.hist.call()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	list, err := node.List(ctx, cluster.ReadOptions{})
+	if err != nil {
+		w.violate("the last read of %s: %v", h.name, err)
+		return
+	}
+	found := map[string]string{}
+	for item := range list.All("", "") {
+		found[item.Key] = string(item.Value)
+		if err := w.hist.saw(string(item.Value), item.ModRevision); err != nil {
+			w.violate("in the end: %v", err)
+		}
+	}
+	for key, f := range w.hist.once {
+		_, there := found[key]
+		switch {
+		case f == acknowledged && !there:
+			w.violate("%s lost the acknowledged write of %s", h.name, key)
+		case f == notDone && there:
+			w.violate("%s has %s, whose write was reported as not done", h.name, key)
+		}
+	}
+	seen := map[string]bool{}
+	for _, op := range w.hist.ops {
+		key := op.Input.(input).key
+		if !seen[key] {
+			seen[key] = true
+			w.hist.add(-1, input{kind: opGet, key: key}, output{value: found[key]}, call)
+		}
+	}
+	for key := range found {
+		if strings.HasPrefix(key, "key-") && !seen[key] {
+			w.violate("%s has %s, which nobody wrote", h.name, key)
+		}
+	}
+}

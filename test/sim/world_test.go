@@ -1,0 +1,193 @@
+package sim
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+const (
+	// formLimit is how long a new cluster may take to form.
+	formLimit = 30 * time.Second
+	// healLimit is how long a cluster may take to serve again once all faults have ended.
+	healLimit = 60 * time.Second
+	// settle is how long the clients go on after that.
+	settle = 5 * time.Second
+	// drain is longer than any timeout of a node: what is left of it then has leaked.
+	drain = 2 * time.Minute
+)
+
+// tooLate is part of every violation that says no more than that something took too long.
+const tooLate = "not within"
+
+// plan says what a simulation does.
+type plan struct {
+	seed          uint64
+	nodes         int // that form the cluster
+	length        time.Duration
+	clients       int
+	faults        []harm         // chosen from, all alike
+	script        func(*nemesis) // what is done instead, if it is not nil
+	snapshotBytes int64
+	moves         bool          // each process has an address of its own
+	link          link          // between all hosts, where nothing is wrong
+	early         bool          // faults begin before the cluster has formed
+	pace          float64       // 1: a fault every 5 s or so; 0.2: five times as many
+	pause         time.Duration // of a client between operations, on average
+
+	// What a positive control breaks.
+	forgetful   bool
+	leaderReads bool
+	confirm     func(*raft.Raft) error
+}
+
+// counts are what a simulation reports. Safe for concurrent use.
+type counts struct {
+	ops, unknown, notDone, faults, restarts, wipes, members, transfers, elections, snapshots atomic.Int64
+}
+
+// world is one simulation. Everything of it lives in one bubble.
+type world struct {
+	plan  plan
+	trace *trace
+	net   *network
+	hub   *hub
+	count *counts
+	hist  *history
+
+	hosts []*host // all there may be; those that are spare have no process
+
+	disturbed time.Duration // how long there were clients
+
+	lying atomic.Bool // disks of a forgetful plan do nothing for syncs any more
+
+	running sync.WaitGroup // processes, and what after starts
+	closing chan struct{}  // closed when all nodes are to be closed
+	halted  chan struct{}  // closed when no process is to be started any more
+
+	mu        sync.Mutex
+	violation string        // guarded by mu; the first
+	broken    chan struct{} // closed when violation is set
+	report    string        // guarded by mu; the events when it was found
+}
+
+func newWorld(p plan, count *counts) *world {
+	tr := &trace{start: time.Now(), logged: map[string]time.Time{}}
+	rng := rand.New(rand.NewPCG(p.seed, 1))
+	w := &world{
+		plan: p, trace: tr, hub: newHub(), count: count, hist: newHistory(),
+		net:     newNetwork(rand.New(rand.NewPCG(p.seed, 2)), p.link, tr),
+		closing: make(chan struct{}), halted: make(chan struct{}), broken: make(chan struct{}),
+	}
+	for i := range p.nodes + 2 {
+		h := &host{w: w, port: firstPort, name: fmt.Sprintf("n%d", i+1), rng: rand.New(rand.NewPCG(p.seed, rng.Uint64()))}
+		if i < p.nodes {
+			h.expect = p.nodes
+		}
+		h.wipe()
+		w.hosts = append(w.hosts, h)
+	}
+	return w
+}
+
+// violate records a broken promise; the first one counts.
+func (w *world) violate(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.violation != "" {
+		return
+	}
+	w.violation = fmt.Sprintf(format, args...)
+	w.trace.add("VIOLATION: %s", w.violation)
+	w.report = w.trace.String()
+	close(w.broken)
+}
+
+// sleep waits, and reports false if a promise is broken before.
+func (w *world) sleep(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-w.broken:
+		return false
+	}
+}
+
+// after calls f later, unless the simulation is over before.
+func (w *world) after(d time.Duration, f func()) {
+	w.running.Add(1)
+	go func() {
+		defer w.running.Done()
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			f()
+		case <-w.halted:
+		}
+	}()
+}
+
+// poll calls cond until it returns nil, and is a violation if that takes longer than limit.
+func (w *world) poll(limit time.Duration, what string, cond func() error) bool {
+	deadline := time.Now().Add(limit)
+	for {
+		err := cond()
+		if err == nil {
+			return true
+		}
+		if time.Now().After(deadline) {
+			w.violate("%s: "+tooLate+" %v: %v", what, limit, err)
+		}
+		if !w.sleep(100 * time.Millisecond) {
+			return false
+		}
+	}
+}
+
+// run is the whole of a simulation. When it returns nothing of it is left.
+func (w *world) run() {
+	for _, h := range w.hosts[:w.plan.nodes] {
+		h.start()
+	}
+	n := newNemesis(w)
+	if w.plan.early || w.poll(formLimit, "form a cluster", n.converged) {
+		formed := time.Now()
+		w.disturb(n)
+		w.disturbed = time.Since(formed)
+	}
+	close(w.halted)
+	close(w.closing)
+	w.running.Wait()
+	time.Sleep(drain)
+}
+
+// disturb is what happens between a cluster's birth and its end.
+func (w *world) disturb(n *nemesis) {
+	w.lying.Store(true)
+	stop := make(chan struct{})
+	var clients sync.WaitGroup
+	for id := range w.plan.clients {
+		c := newClient(w, id)
+		clients.Go(func() { c.run(stop) })
+	}
+	clients.Go(func() { w.watch(stop) })
+	if w.plan.script != nil {
+		w.plan.script(n)
+	} else {
+		n.run(w.plan.length)
+	}
+	n.end()
+	healed := w.poll(healLimit, "serve again after the faults", n.converged) && w.sleep(settle)
+	close(stop)
+	clients.Wait()
+	if healed {
+		w.finish(n)
+	}
+}

@@ -1,0 +1,38 @@
+package wal_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/kvorum/kvorum/wal"
+	"github.com/kvorum/kvorum/wal/crashfs"
+)
+
+// TestMakeDir shows that a directory, once made, survives a power failure with
+// all of its parents, also if whoever began to make it was killed at any moment.
+func TestMakeDir(t *testing.T) {
+	const dir = "/srv/kvorum/data"
+	for killAt := range 10 {
+		t.Run(fmt.Sprintf("KilledAt%d", killAt), func(t *testing.T) {
+			before := crashfs.New()
+			n := 0
+			before.SetHook(func(op crashfs.Op, _ string) error {
+				if n++; op.Mutates() && n > killAt {
+					return crashfs.ErrHalted
+				}
+				return nil
+			})
+			if err := wal.MakeDir(before, dir); err != nil && !errors.Is(err, crashfs.ErrHalted) {
+				t.Fatal(err)
+			}
+			next := before.Clone()
+			if err := wal.MakeDir(next, dir); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := next.Crash(crashfs.CrashOptions{}).Stat(dir); err != nil {
+				t.Errorf("after a power failure: %v", err)
+			}
+		})
+	}
+}
