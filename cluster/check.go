@@ -3,10 +3,9 @@ package cluster
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"path/filepath"
-	"strings"
+	"slices"
 
 	"github.com/kvorum/kvorum/internal/dirlock"
 	"github.com/kvorum/kvorum/wal"
@@ -63,20 +62,13 @@ func Check(dir string) (report Report, err error) {
 
 // checkSnapshots verifies every finished snapshot below dir.
 func checkSnapshots(files wal.FS, dir string) ([]SnapshotReport, error) {
-	entries, err := files.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
+	s := &snapshotStore{fs: files, dir: dir, log: slog.New(slog.DiscardHandler)}
+	names, err := s.finished()
 	if err != nil {
 		return nil, err
 	}
-	s := &snapshotStore{fs: files, dir: dir, log: slog.New(slog.DiscardHandler)}
 	var found []SnapshotReport
-	for _, entry := range entries {
-		name, ok := parseSnapshotName(entry)
-		if !ok || strings.HasSuffix(entry, unfinishedSuffix) {
-			continue
-		}
+	for _, name := range slices.Backward(names) {
 		meta, err := s.load(name)
 		if err == nil {
 			err = s.verify(meta)
@@ -84,7 +76,7 @@ func checkSnapshots(files wal.FS, dir string) ([]SnapshotReport, error) {
 		if err != nil {
 			return found, err
 		}
-		found = append(found, SnapshotReport{File: filepath.Join(dir, entry), Index: meta.Index, Term: meta.Term, Bytes: meta.Size})
+		found = append(found, SnapshotReport{File: filepath.Join(dir, name.id), Index: meta.Index, Term: meta.Term, Bytes: meta.Size})
 	}
 	return found, nil
 }

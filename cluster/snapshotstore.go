@@ -116,21 +116,36 @@ func (s *snapshotStore) scan() ([]snapshotName, error) {
 	if err != nil {
 		return nil, err
 	}
-	var found []snapshotName
 	for _, entry := range entries {
-		if strings.HasSuffix(entry, unfinishedSuffix) {
-			s.log.Info("sweep unfinished snapshot", "snapshot", entry)
-			if err := s.fs.RemoveAll(filepath.Join(s.dir, entry)); err != nil {
-				return nil, fmt.Errorf("sweep unfinished snapshot: %w", err)
+		if !strings.HasSuffix(entry, unfinishedSuffix) {
+			if _, ok := parseSnapshotName(entry); !ok {
+				s.log.Warn("not a snapshot, left alone", "file", filepath.Join(s.dir, entry))
 			}
 			continue
 		}
-		name, ok := parseSnapshotName(entry)
-		if !ok {
-			s.log.Warn("not a snapshot, left alone", "file", filepath.Join(s.dir, entry))
-			continue
+		s.log.Info("sweep unfinished snapshot", "snapshot", entry)
+		if err := s.fs.RemoveAll(filepath.Join(s.dir, entry)); err != nil {
+			return nil, fmt.Errorf("sweep unfinished snapshot: %w", err)
 		}
-		found = append(found, name)
+	}
+	return s.finished()
+}
+
+// finished returns the names of snapshots, the newest first; none where there is
+// no directory.
+func (s *snapshotStore) finished() ([]snapshotName, error) {
+	entries, err := s.fs.ReadDir(s.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var found []snapshotName
+	for _, entry := range entries {
+		if name, ok := parseSnapshotName(entry); ok {
+			found = append(found, name)
+		}
 	}
 	slices.SortFunc(found, func(a, b snapshotName) int {
 		return cmp.Or(cmp.Compare(b.term, a.term), cmp.Compare(b.index, a.index), cmp.Compare(b.millis, a.millis))

@@ -49,6 +49,49 @@ func Check(fsys FS, dir string) (Report, error) {
 	return report, nil
 }
 
+// Scan is Check that shows each record from the index from on, in order, until
+// visit returns an error, which is then Scan's. The payload is good only until
+// visit returns.
+func Scan(fsys FS, dir string, from uint64, visit func(index uint64, f Frame) error) error {
+	opts, err := Options{FS: fsys}.withDefaults()
+	if err != nil {
+		return err
+	}
+	r := &recovery{dir: dir, opts: opts}
+	err = r.inspect()
+	if err == nil {
+		err = r.visit(max(from, r.begin()), visit)
+	}
+	for _, s := range r.segs {
+		err = errors.Join(err, s.file.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("scan log %s: %w", dir, err)
+	}
+	return nil
+}
+
+// visit shows the records from an index on.
+func (r *recovery) visit(from uint64, visit func(index uint64, f Frame) error) error {
+	for _, s := range r.segs {
+		for index := max(from, s.first); index < s.next(); index++ {
+			k := index - s.first
+			at := location{seg: s, off: int64(s.offsets[k]), end: s.end}
+			if k+1 < uint64(len(s.offsets)) {
+				at.end = int64(s.offsets[k+1])
+			}
+			f, err := at.read()
+			if err != nil {
+				return err
+			}
+			if err := visit(index, f); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // inspect reads everything under the manifest's own owner.
 func (r *recovery) inspect() error {
 	names, err := r.opts.FS.ReadDir(r.dir)

@@ -110,3 +110,41 @@ func TestReader_Damage(t *testing.T) {
 		}
 	}
 }
+
+func TestScan(t *testing.T) {
+	files := crashfs.New()
+	w, err := wal.Open("log", wal.Options{FS: files, MaxSegmentSize: 4 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := uint64(1); i <= 300; i++ {
+		if err := w.Append(i, []wal.Frame{{Type: 1, Payload: fmt.Appendf(nil, "record %040d", i)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.TruncateFront(101); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for from, first := range map[uint64]uint64{0: 101, 101: 101, 250: 250, 301: 301} {
+		next := first
+		if err := wal.Scan(files, "log", from, func(index uint64, f wal.Frame) error {
+			if index != next || string(f.Payload) != fmt.Sprintf("record %040d", index) {
+				t.Fatalf("from %d: got record %d, %q, want %d", from, index, f.Payload, next)
+			}
+			next++
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if next != 301 {
+			t.Errorf("from %d: ended at %d", from, next)
+		}
+	}
+	enough := errors.New("enough")
+	if err := wal.Scan(files, "log", 0, func(uint64, wal.Frame) error { return enough }); !errors.Is(err, enough) {
+		t.Errorf("got %v, want what visit returned", err)
+	}
+}

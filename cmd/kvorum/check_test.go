@@ -14,11 +14,17 @@ import (
 	"github.com/kvorum/kvorum/store"
 )
 
-// runCheck runs the subcommand and returns its exit code and what it printed.
+// runCheck runs check and returns its exit code and what it printed.
 func runCheck(t *testing.T, dir string) (int, string) {
 	t.Helper()
+	return runOn(t, "check", dir)
+}
+
+// runOn runs a subcommand on directories, likewise.
+func runOn(t *testing.T, args ...string) (int, string) {
+	t.Helper()
 	var out, errs bytes.Buffer
-	code := run(context.Background(), []string{"check", dir}, strings.NewReader(""), &out, &errs)
+	code := run(context.Background(), args, strings.NewReader(""), &out, &errs)
 	return code, out.String() + errs.String()
 }
 
@@ -73,8 +79,10 @@ func TestCheck_Store(t *testing.T) {
 	}
 }
 
-func TestCheck_Node(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "data")
+// closedNode makes the data directory of a node that is not running.
+func closedNode(t *testing.T) (dir string) {
+	t.Helper()
+	dir = filepath.Join(t.TempDir(), "data")
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -97,6 +105,11 @@ func TestCheck_Node(t *testing.T) {
 	if err := node.Close(); err != nil {
 		t.Fatal(err)
 	}
+	return dir
+}
+
+func TestCheck_Node(t *testing.T) {
+	dir := closedNode(t)
 	if code, out := runCheck(t, dir); code != 0 || !strings.Contains(out, "node n1") || !strings.HasSuffix(out, "ok\n") {
 		t.Errorf("whole: exit %d, %s", code, out)
 	}

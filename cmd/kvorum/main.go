@@ -96,7 +96,7 @@ Run "kvorum demo" for a cluster to try, "kvorum server" for one node.`,
 	root.AddCommand(
 		newServerCommand(), newDemoCommand(),
 		newPutCommand(), newGetCommand(), newDelCommand(), newListCommand(), newCheckCommand(),
-		newStatusCommand(), newMembersCommand(), newJoinCommand(), newLeaveCommand(), newTransferCommand(),
+		newStatusCommand(), newMembersCommand(), newJoinCommand(), newLeaveCommand(), newTransferCommand(), newRecoverCommand(),
 		newImportCommand(), newExportCommand(), newVersionCommand(),
 	)
 	return root

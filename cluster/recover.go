@@ -1,0 +1,244 @@
+package cluster
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+	"slices"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/internal/dirlock"
+	"github.com/kvorum/kvorum/internal/entry"
+	"github.com/kvorum/kvorum/wal"
+)
+
+// oldLogFormat is what the log of a recovered node is renamed to, below its data
+// directory; the old cluster's id follows.
+const oldLogFormat = "wal-of-%s"
+
+// Survivor is what the data directory of a node, which is not running, holds of
+// its cluster's history.
+type Survivor struct {
+	Dir                        string
+	Name, Incarnation, Cluster string
+	// LastTerm and LastIndex are those of its newest entry: the greater, by term
+	// and then by index, the more it knows.
+	LastTerm, LastIndex uint64
+	SnapshotIndex       uint64 // of its newest snapshot, 0 for none
+	// Voters are the server ids that vote in the newest configuration it knows.
+	Voters []string
+
+	snapshot      *raft.SnapshotMeta // nil for none
+	configuration raft.Configuration // the newest
+}
+
+// ServerID returns the name and incarnation that raft knows the node by.
+func (s Survivor) ServerID() string { return s.Name + "." + s.Incarnation }
+
+// Compare orders survivors by what they know.
+func (s Survivor) Compare(other Survivor) int {
+	return cmp.Or(cmp.Compare(s.LastTerm, other.LastTerm), cmp.Compare(s.LastIndex, other.LastIndex))
+}
+
+// MayLose says whether a write that was acknowledged may be in none of these
+// directories: each one was synced by a majority of the voters, so that it is in
+// one of them if there are as many as the others could not outvote.
+func MayLose(survivors []Survivor) bool {
+	best := slices.MaxFunc(survivors, Survivor.Compare)
+	present := 0
+	for _, id := range best.Voters {
+		if slices.ContainsFunc(survivors, func(s Survivor) bool { return s.ServerID() == id }) {
+			present++
+		}
+	}
+	return present < len(best.Voters)-len(best.Voters)/2
+}
+
+// Survey reads the data directory of a node that is not running, and changes
+// nothing but its LOCK. Errors are those of Check.
+func Survey(dir string) (s Survivor, err error) {
+	lock, err := dirlock.Acquire(dir)
+	if err != nil {
+		return Survivor{}, err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	return survey(wal.OS(), dir, func(*raft.Log) {})
+}
+
+// survey is Survey of a locked directory. It shows each entry behind the newest
+// snapshot to visit.
+func survey(files wal.FS, dir string, visit func(*raft.Log)) (Survivor, error) {
+	ident, found, err := loadIdentity(files, dir)
+	if err != nil {
+		return Survivor{}, err
+	}
+	if !found {
+		return Survivor{}, fmt.Errorf("%w: %s", ErrNoNode, dir)
+	}
+	s := Survivor{Dir: dir, Name: ident.Name, Incarnation: ident.Incarnation, Cluster: ident.Cluster}
+	if err := s.readSnapshot(files); err != nil {
+		return s, fmt.Errorf("read snapshots: %w", err)
+	}
+	err = wal.Scan(files, filepath.Join(dir, walDir), max(s.SnapshotIndex, 1), func(index uint64, f wal.Frame) error {
+		log, err := entry.Decode(f.Payload)
+		if err != nil {
+			return fmt.Errorf("entry %d: %w", index, err)
+		}
+		if index == s.SnapshotIndex {
+			if log.Term != s.LastTerm {
+				return errOverruled
+			}
+			return nil
+		}
+		s.LastIndex, s.LastTerm = log.Index, log.Term
+		if log.Type == raft.LogConfiguration {
+			s.configuration = raft.DecodeConfiguration(log.Data)
+		}
+		visit(&log)
+		return nil
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errOverruled) {
+		return s, err
+	}
+	for _, server := range s.configuration.Servers {
+		if server.Suffrage == raft.Voter {
+			s.Voters = append(s.Voters, string(server.ID))
+		}
+	}
+	return s, nil
+}
+
+// errOverruled ends the reading of a log that the snapshot contradicts.
+var errOverruled = errors.New("the log is of a history that the snapshot has overruled")
+
+// readSnapshot takes in the newest snapshot's description.
+func (s *Survivor) readSnapshot(files wal.FS) error {
+	store := &snapshotStore{fs: files, dir: filepath.Join(s.Dir, snapshotsDir), log: slog.New(slog.DiscardHandler)}
+	names, err := store.finished()
+	if err != nil || len(names) == 0 {
+		return err
+	}
+	if s.snapshot, err = store.load(names[0]); err != nil {
+		return err
+	}
+	s.SnapshotIndex, s.LastIndex, s.LastTerm = s.snapshot.Index, s.snapshot.Index, s.snapshot.Term
+	s.configuration = s.snapshot.Configuration
+	return store.verify(s.snapshot)
+}
+
+// Recover makes the node of dir, which is not running, the only member of a new
+// cluster that has its whole state, and returns the new cluster's id. It is for
+// a cluster that has lost its majority for good, and for one of its nodes only:
+// every other one that is left must come back with an empty data directory.
+// Entries that were never acknowledged may become part of the state. A call
+// that fails half way leaves a node that refuses to start; a second call
+// finishes it.
+func Recover(dir string) (cluster string, err error) {
+	lock, err := dirlock.Acquire(dir)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	return recoverNode(wal.OS(), dir)
+}
+
+func recoverNode(files wal.FS, dir string) (cluster string, err error) {
+	var failed error
+	var machine *fsm.FSM
+	machine = fsm.New(fsm.Config{OnFatal: func(err error) {
+		failed = err
+		_ = machine.Close() // lets the apply return; always nil
+	}})
+	before, err := survey(files, dir, func(*raft.Log) {}) // all of it is whole
+	if err != nil {
+		return "", err
+	}
+	if before.snapshot != nil {
+		if err := restoreFrom(files, dir, before.snapshot, machine); err != nil {
+			return "", err
+		}
+	}
+	if _, err := survey(files, dir, func(log *raft.Log) {
+		if log.Type == raft.LogCommand || log.Type == raft.LogConfiguration {
+			log.Data = bytes.Clone(log.Data)
+			machine.Apply(log)
+		}
+	}); err != nil {
+		return "", err
+	}
+	if failed != nil {
+		return "", failed
+	}
+	// The new id first: with the old log under it the node does not start.
+	ident := identity{Name: before.Name, Incarnation: before.Incarnation, Cluster: newClusterID()}
+	if err := replaceIdentity(files, dir, ident); err != nil {
+		return "", err
+	}
+	if err := snapshotAlone(files, dir, before, ident.serverID(), machine); err != nil {
+		return "", err
+	}
+	if err := removePlan(files, dir); err != nil {
+		return "", err
+	}
+	return ident.Cluster, setAside(files, dir, before.Cluster)
+}
+
+func restoreFrom(files wal.FS, dir string, meta *raft.SnapshotMeta, machine *fsm.FSM) error {
+	store := &snapshotStore{fs: files, dir: filepath.Join(dir, snapshotsDir)}
+	state, err := store.open(meta)
+	if err != nil {
+		return fmt.Errorf("open snapshot %s: %w", meta.ID, err)
+	}
+	return errors.Join(machine.Restore(io.NopCloser(state)), state.Close())
+}
+
+// replaceIdentity makes id the identity of dir, in the place of another one.
+func replaceIdentity(files wal.FS, dir string, id identity) error {
+	content, err := sealJSON(identityFormat, id)
+	if err == nil {
+		err = wal.WriteFileAtomic(files, filepath.Join(dir, identityFile), content)
+	}
+	if err != nil {
+		return fmt.Errorf("write identity: %w", err)
+	}
+	return nil
+}
+
+// snapshotAlone writes a snapshot of machine at the end of the log, whose
+// configuration has one voter.
+func snapshotAlone(files wal.FS, dir string, s Survivor, self raft.ServerID, machine *fsm.FSM) error {
+	var failed error
+	store, err := openSnapshotStore(files, filepath.Join(dir, snapshotsDir), 1, slog.New(slog.DiscardHandler),
+		func(uint64, uint64) {}, func(err error) { failed = errors.Join(failed, err) })
+	if err != nil {
+		return fmt.Errorf("open snapshots: %w", err)
+	}
+	alone := raft.Configuration{Servers: []raft.Server{{Suffrage: raft.Voter, ID: self, Address: raft.ServerAddress(self)}}}
+	sink, err := store.Create(raft.SnapshotVersionMax, s.LastIndex, s.LastTerm, alone, s.LastIndex, nil)
+	if err != nil {
+		return fmt.Errorf("create snapshot: %w", err)
+	}
+	snapshot, err := machine.Snapshot()
+	if err != nil {
+		return errors.Join(err, sink.Cancel())
+	}
+	defer snapshot.Release()
+	return errors.Join(snapshot.Persist(sink), failed)
+}
+
+// setAside renames the old cluster's log: all of it is in the snapshot.
+func setAside(files wal.FS, dir, cluster string) error {
+	from := filepath.Join(dir, walDir)
+	to := filepath.Join(dir, fmt.Sprintf(oldLogFormat, cluster))
+	if err := files.Rename(from, to); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("set the old log aside: %w", err)
+	}
+	return files.SyncDir(dir)
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kvorum/kvorum/cluster"
+)
+
+func newRecoverCommand() *cobra.Command {
+	var confirm bool
+	cmd := &cobra.Command{
+		Use:   "recover DIR... [--confirm]",
+		Short: "Begin a new cluster from what is left of one that lost its majority for good",
+		Long: `Recover reads the data directories that are left of a cluster whose majority is
+lost for good. None of its nodes may be running, and none of the others may ever
+start again on its old data. It prints how far each directory knows the history,
+and whether acknowledged writes may be missing from all of them.
+
+With --confirm it makes the node that knows most the only member of a new
+cluster, with all the state it has. Entries that were under way and never
+acknowledged may become part of it. Then start that node, empty the data
+directories of the others, and start those with --join.`,
+		Example: `  kvorum recover /mnt/n1 /mnt/n2
+  kvorum recover /mnt/n1 /mnt/n2 --confirm`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usagef("name the data directories that are left")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return recoverCluster(cmd.OutOrStdout(), args, confirm)
+		},
+	}
+	cmd.Flags().BoolVar(&confirm, "confirm", false, "act, rather than only say what is there")
+	return cmd
+}
+
+func recoverCluster(out io.Writer, dirs []string, confirm bool) error {
+	var survivors []cluster.Survivor
+	for _, dir := range dirs {
+		s, err := cluster.Survey(dir)
+		if err != nil {
+			return fmt.Errorf("%s: %w", dir, err)
+		}
+		if len(survivors) > 0 && s.Cluster != survivors[0].Cluster {
+			return fmt.Errorf("%s is of cluster %s, %s of %s", dir, s.Cluster, survivors[0].Dir, survivors[0].Cluster)
+		}
+		survivors = append(survivors, s)
+	}
+	best := slices.MaxFunc(survivors, cluster.Survivor.Compare)
+	if err := printSurvivors(out, survivors, best); err != nil {
+		return err
+	}
+	if best.LastIndex == 0 {
+		return errors.New("there is nothing to recover: no directory holds an entry")
+	}
+	if !confirm {
+		_, err := fmt.Fprintf(out, "\nNothing was changed. With --confirm, %s becomes the only member of a new cluster.\n", best.Name)
+		return err
+	}
+	id, err := cluster.Recover(best.Dir)
+	if err != nil {
+		return fmt.Errorf("%s: %w", best.Dir, err)
+	}
+	_, err = fmt.Fprintf(out, "\n%s is the only member of the new cluster %s. Start it; empty the other directories before their nodes start.\n",
+		best.Name, id)
+	return err
+}
+
+func printSurvivors(out io.Writer, survivors []cluster.Survivor, best cluster.Survivor) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "DIRECTORY\tNODE\tLAST TERM\tLAST INDEX\tSNAPSHOT\tKNOWS MOST")
+	for _, s := range survivors {
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%s\n", s.Dir, s.Name, s.LastTerm, s.LastIndex, s.SnapshotIndex, yesNo(s.Dir == best.Dir))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	verdict := "Every acknowledged write is in one of these directories; the one that knows most has all of them."
+	if cluster.MayLose(survivors) {
+		verdict = fmt.Sprintf("Acknowledged writes MAY BE LOST: of %d voters too few are left to be sure to have all.", len(best.Voters))
+	}
+	_, err := fmt.Fprintf(out, "\n%s\n", verdict)
+	return err
+}
