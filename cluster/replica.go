@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math"
 	"path/filepath"
+	"sort"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -265,10 +266,33 @@ func (r *replica) snapshotByBytes(ctx context.Context) {
 		if r.wal.BytesFrom(r.logs.boundary.Load().index+1) < threshold {
 			continue
 		}
+		if err := r.keepTrailing(); err != nil {
+			r.log.Warn("entries to keep not set", "err", err)
+		}
 		if err := r.raft.Snapshot().Error(); err != nil {
 			r.log.Warn("snapshot not taken", "err", err)
 		}
 	}
+}
+
+// keepTrailing has raft keep as many entries behind its next snapshot as have
+// Config.SnapshotBytes: a follower that misses no more than that needs no snapshot.
+func (r *replica) keepTrailing() error {
+	config := r.raft.ReloadableConfig()
+	config.TrailingLogs = trailing(r.wal, r.cfg.SnapshotBytes)
+	return r.raft.ReloadConfig(config)
+}
+
+// trailing returns how many of the log's newest entries have up to bytes
+// together, and minTrailing at least.
+func trailing(log interface {
+	FirstIndex() uint64
+	LastIndex() uint64
+	BytesFrom(index uint64) int64
+}, bytes int64) uint64 {
+	first, last := log.FirstIndex(), log.LastIndex()
+	skip := sort.Search(int(last-first+1), func(i int) bool { return log.BytesFrom(first+uint64(i)) <= bytes })
+	return max(minTrailing, last-first+1-uint64(skip))
 }
 
 // spread moves n by up to a fifth up or down, depending on id.
