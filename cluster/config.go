@@ -55,6 +55,30 @@ func DefaultTiming() Timing {
 	}
 }
 
+// WideAreaTiming suits nodes that are up to some 100 ms apart, or machines that
+// stall now and then. A killed leader is replaced in about two seconds.
+func WideAreaTiming() Timing {
+	return Timing{
+		Heartbeat: time.Second,
+		Election:  time.Second,
+		Lease:     750 * time.Millisecond,
+		Commit:    50 * time.Millisecond,
+	}
+}
+
+// validate returns what is wrong with t: a field out of range, or a lease that
+// outlives what followers wait for.
+func (t Timing) validate() error {
+	const least = 5 * time.Millisecond // raft's own
+	switch {
+	case t.Heartbeat < least || t.Election < t.Heartbeat || t.Commit < time.Millisecond:
+		return &ValidationError{Field: "timing", Reason: fmt.Sprintf("heartbeat %v, election %v, commit %v: each has a least value, and elections take no less than heartbeats", t.Heartbeat, t.Election, t.Commit)}
+	case t.Lease < least || t.Lease > t.Heartbeat:
+		return &ValidationError{Field: "timing", Reason: fmt.Sprintf("lease %v is not between %v and the heartbeat timeout %v", t.Lease, least, t.Heartbeat)}
+	}
+	return nil
+}
+
 // Config configures Open. Name, DataDir, PeerListener, AdvertisePeer,
 // AdvertiseHTTP and GossipAddr are required; the zero value of any other field
 // means its default.
@@ -169,6 +193,9 @@ func (c Config) Validate() error {
 	}
 	if c.BootstrapExpect < 0 || c.BootstrapExpect > maxBootstrapExpect {
 		bad("bootstrap-expect", "%d is not between 0 and %d", c.BootstrapExpect, maxBootstrapExpect)
+	}
+	if err := c.Timing.validate(); err != nil {
+		errs = append(errs, err)
 	}
 	if c.NonVoter && c.BootstrapExpect > 0 {
 		bad("non-voter", "does not go together with bootstrap-expect: voters form a cluster")

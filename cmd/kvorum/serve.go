@@ -77,6 +77,7 @@ func openServer(ctx context.Context, o serverOptions, log *slog.Logger) (*server
 		Join:            o.join,
 		NonVoter:        o.nonVoter,
 		DeadServerAfter: o.deadServerAfter,
+		Timing:          timings[o.timing],
 		MaxKeyBytes:     o.maxKeyBytes,
 		MaxValueBytes:   o.maxValueBytes,
 		Logger:          log,

@@ -19,6 +19,9 @@ var logLevels = map[string]slog.Level{
 	"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
 }
 
+// timings are what --timing takes.
+var timings = map[string]cluster.Timing{"local": cluster.DefaultTiming(), "wan": cluster.WideAreaTiming()}
+
 // serverOptions are the flags of server.
 type serverOptions struct {
 	config  string // YAML file that sets what flags and variables don't
@@ -31,6 +34,7 @@ type serverOptions struct {
 	bootstrapExpect                               int
 	nonVoter                                      bool
 	deadServerAfter                               time.Duration
+	timing                                        string
 	join                                          []string
 	maxKeyBytes, maxValueBytes                    int
 	logFormat, logLevel                           string
@@ -97,6 +101,7 @@ func (o *serverOptions) addFlags(cmd *cobra.Command) {
 	f.StringSliceVar(&o.join, "join", nil, "gossip addresses of other nodes, comma separated; one that answers is enough")
 	f.BoolVar(&o.nonVoter, "non-voter", false, "never vote: a read replica, which costs no majority")
 	f.DurationVar(&o.deadServerAfter, "dead-server-after", 0, "remove a member that this node, as the leader, has not reached for so long, while at least three voters are left; 0 is never")
+	f.StringVar(&o.timing, "timing", "local", "local, or wan for nodes far apart: how long to wait for others")
 	f.IntVar(&o.maxKeyBytes, "max-key-bytes", cluster.DefaultMaxKeyBytes, "longest key, 1 to 4096")
 	f.IntVar(&o.maxValueBytes, "max-value-bytes", cluster.DefaultMaxValueBytes, "largest value, 1 to 67108864 (64 MiB)")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json, on standard error")
@@ -139,6 +144,9 @@ func (o *serverOptions) validate() error {
 		return usagef("--bootstrap-expect %d is negative", o.bootstrapExpect)
 	case o.bootstrapExpect > 1 && len(o.join) == 0:
 		return usagef("--bootstrap-expect %d needs --join with the gossip addresses of the others", o.bootstrapExpect)
+	}
+	if _, ok := timings[o.timing]; !ok {
+		return usagef("--timing %q is neither local nor wan", o.timing)
 	}
 	if _, ok := logLevels[o.logLevel]; !ok {
 		return usagef("--log-level %q is none of debug, info, warn, error", o.logLevel)
