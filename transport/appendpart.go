@@ -73,7 +73,7 @@ func (p *appendPart) encode() (buffers [][]byte, size int) {
 		}
 	}
 	head := raft.AppendEntriesRequest{
-		RPCHeader: p.request.RPCHeader, Term: p.request.Term, Leader: p.request.Leader,
+		RPCHeader: p.request.RPCHeader, Term: p.request.Term,
 		PrevLogEntry: p.prev, PrevLogTerm: p.term, LeaderCommitIndex: p.commit(),
 	}
 	e := encoder{make([]byte, frameHeadSize, room)}

@@ -21,13 +21,13 @@ const (
 
 // Limits on what raft commands hold, in bytes.
 const (
-	maxPeersBytes         = 64 << 10 // the deprecated list of peers
 	maxConfigurationBytes = 1 << 20
-	maxSnapshotHeader     = maxConfigurationBytes + maxPeersBytes + 4096
+	maxSnapshotHeader     = maxConfigurationBytes + 4096
 )
 
 // fields encodes or decodes the fields of a message, one after the other: each
-// message is described once, for both.
+// message is described once, for both. Fields that raft has deprecated are left
+// out: what they told is in the header, which checkSender makes sure of.
 type fields interface {
 	number(*uint64)
 	small(*byte)
@@ -47,7 +47,6 @@ func headerFields(f fields, h *raft.RPCHeader) {
 func appendFields(f fields, m *raft.AppendEntriesRequest) {
 	headerFields(f, &m.RPCHeader)
 	f.number(&m.Term)
-	f.blob(&m.Leader, maxIDBytes)
 	f.number(&m.PrevLogEntry)
 	f.number(&m.PrevLogTerm)
 	f.number(&m.LeaderCommitIndex)
@@ -56,7 +55,6 @@ func appendFields(f fields, m *raft.AppendEntriesRequest) {
 func voteFields(f fields, m *raft.RequestVoteRequest) {
 	headerFields(f, &m.RPCHeader)
 	f.number(&m.Term)
-	f.blob(&m.Candidate, maxIDBytes)
 	f.number(&m.LastLogIndex)
 	f.number(&m.LastLogTerm)
 	f.flag(&m.LeadershipTransfer)
@@ -74,10 +72,8 @@ func snapshotFields(f fields, m *raft.InstallSnapshotRequest) {
 	version, size := byte(m.SnapshotVersion), uint64(m.Size)
 	f.small(&version)
 	f.number(&m.Term)
-	f.blob(&m.Leader, maxIDBytes)
 	f.number(&m.LastLogIndex)
 	f.number(&m.LastLogTerm)
-	f.blob(&m.Peers, maxPeersBytes)
 	f.blob(&m.Configuration, maxConfigurationBytes)
 	f.number(&m.ConfigurationIndex)
 	f.number(&size)
@@ -97,7 +93,6 @@ func responseFields(f fields, m any) error {
 	case *raft.RequestVoteResponse:
 		headerFields(f, &m.RPCHeader)
 		f.number(&m.Term)
-		f.blob(&m.Peers, maxPeersBytes)
 		f.flag(&m.Granted)
 	case *raft.RequestPreVoteResponse:
 		headerFields(f, &m.RPCHeader)
