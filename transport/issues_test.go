@@ -93,7 +93,7 @@ func replicatesOn(t *testing.T, leader, follower raft.Transport) (closed bool) {
 	}
 	finished := pipelineDriver(p, &raft.RPCHeader{ProtocolVersion: 3, ID: []byte("a"), Addr: []byte("a")}, sends)
 	synctest.Wait() // two appends are under way, or wait for room
-	close(answers) // all are answered, one after the other
+	close(answers)  // all are answered, one after the other
 	time.Sleep(time.Hour)
 	select {
 	case <-finished:
