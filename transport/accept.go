@@ -110,9 +110,8 @@ func (t *Transport) greet(c *conn, release func()) {
 		t.cfg.Learn(peer)
 	}
 	t.seen(peer.ID)
-	if kind == streamRaft {
-		c.open(streamRaft, local, peer, nil)
-		t.raft.stream.deliver(c)
+	if kind == streamSnapshot {
+		serveSnapshot(c, local, peer)
 		return
 	}
 	serve(c, local, peer)
@@ -121,6 +120,9 @@ func (t *Transport) greet(c *conn, release func()) {
 // handshake reads who dialed, and answers.
 func (t *Transport) handshake(c *conn) (streamKind, Identity, Identity, error) {
 	if err := c.SetDeadline(time.Now().Add(t.limits.handshake)); err != nil {
+		return 0, Identity{}, Identity{}, err
+	}
+	if err := t.secureServer(c); err != nil {
 		return 0, Identity{}, Identity{}, err
 	}
 	kind, err := readStreamKind(c)
@@ -162,6 +164,7 @@ func (t *Transport) judge(c *conn, kind streamKind, local Identity) (Identity, e
 	if refused := t.admit(h.from); refused != nil {
 		return Identity{}, refused
 	}
+	c.aimed = h.target != ""
 	return h.from, nil
 }
 
@@ -173,7 +176,7 @@ func readStreamKind(c *conn) (streamKind, error) {
 		return 0, fmt.Errorf("read first byte: %w", err)
 	}
 	kind := streamKind(b[0])
-	if kind == streamRaft || kind == streamRPC {
+	if kind == streamRPC || kind == streamSnapshot {
 		return kind, nil
 	}
 	n := 1

@@ -284,7 +284,7 @@ func TestCall_AddressChange(t *testing.T) {
 	if got := await(t, "the call to the first address", slow); got.err != nil {
 		t.Errorf("a call in progress was broken by the change of address: %v", got.err)
 	}
-	poll(t, "the old connection closes", func() bool { return first.Stats().RPCConnections == 0 })
+	poll(t, "the old connection closes", func() bool { return first.Stats().Connections == 0 })
 }
 
 // TestCall_Restart checks that a dead process is failed over to its successor.
@@ -333,7 +333,7 @@ func TestCallAddr(t *testing.T) {
 	if _, _, err = a.CallAddr(ctxFor(t), b.addr, kindFail, []byte("no")); err == nil || errors.Is(err, transport.ErrNotSent) {
 		t.Errorf("got %v, want a *RemoteError", err)
 	}
-	poll(t, "the connections close", func() bool { return b.Stats().RPCConnections == 0 })
+	poll(t, "the connections close", func() bool { return b.Stats().Connections == 0 })
 
 	silent := mustListen(t, "")
 	defer silent.Close()

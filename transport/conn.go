@@ -8,8 +8,7 @@ import (
 	"time"
 )
 
-// keepAlive finds dead peers on connections that are silent for long: pooled
-// raft streams, mostly.
+// keepAlive finds dead peers on connections that are silent for long.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}
 
 // dialTCP is the default of Config.Dial.
@@ -21,9 +20,11 @@ func dialTCP(ctx context.Context, addr string) (net.Conn, error) {
 // conn is a connection to a peer: counted, limited, closed with the transport,
 // and never stuck in a write to a peer that does not read.
 type conn struct {
-	net.Conn
+	net.Conn           // what is read from and written to; secure may replace it
+	raw       net.Conn // what Conn is, or is built on; never changes
 	t         *Transport
 	received  atomic.Uint64 // bytes
+	of        atomic.Pointer[traffic]
 	closeOnce sync.Once
 
 	// mu guards writeLimit, the deadline that the connection's user set.
@@ -36,6 +37,7 @@ type conn struct {
 	kind        streamKind
 	local, peer Identity // as told in the handshake
 	retireRPC   func()   // for streamRPC
+	aimed       bool     // the dialer said whom it wanted
 }
 
 // newConn is the one place where a network connection, accepted or dialed,
@@ -48,7 +50,8 @@ func (t *Transport) newConn(nc net.Conn) (*conn, error) {
 			return nil, err
 		}
 	}
-	c := &conn{Conn: nc, t: t}
+	c := &conn{Conn: nc, raw: nc, t: t}
+	c.of.Store(new(traffic)) // until it is known whose it is
 	t.mu.Lock()
 	closed, full := t.closed, len(t.conns) >= t.limits.conns
 	if !closed && !full {
@@ -73,6 +76,9 @@ func (c *conn) open(kind streamKind, local, peer Identity, retireRPC func()) {
 	c.t.mu.Lock()
 	c.kind, c.local, c.peer, c.retireRPC = kind, local, peer, retireRPC
 	c.opened = true
+	if p := c.t.peers[peer.ID]; p != nil {
+		c.of.Store(&p.traffic)
+	}
 	outdated := c.t.identity.Cluster != local.Cluster
 	c.t.mu.Unlock()
 	if outdated {
@@ -94,7 +100,17 @@ func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	c.received.Add(uint64(n))
 	c.t.counts.bytesIn.Add(uint64(n))
+	c.traffic().in.Add(uint64(n))
 	return n, err
+}
+
+// traffic returns the counters of the connection's peer.
+func (c *conn) traffic() *traffic { return c.of.Load() }
+
+// wrote counts n bytes that left.
+func (c *conn) wrote(n int64) {
+	c.t.counts.bytesOut.Add(uint64(n))
+	c.traffic().out.Add(uint64(n))
 }
 
 // Write writes p in pieces, each of which has a limited time to leave: a write
@@ -109,11 +125,50 @@ func (c *conn) Write(p []byte) (int, error) {
 		}
 		n, err := c.Conn.Write(chunk)
 		written += n
-		c.t.counts.bytesOut.Add(uint64(n))
+		c.wrote(int64(n))
 		if err != nil || written == len(p) {
 			return written, err
 		}
 	}
+}
+
+// vectored reports whether writeVector writes several buffers by one system call.
+func (c *conn) vectored() bool {
+	_, ok := c.Conn.(*net.TCPConn)
+	return ok
+}
+
+// writeVector is Write for several buffers, without copying them into one. It
+// does not change parts.
+func (c *conn) writeVector(parts [][]byte) error {
+	for len(parts) > 0 {
+		var chunk net.Buffers
+		chunk, parts = takeChunk(parts, writeChunkBytes)
+		if err := c.Conn.SetWriteDeadline(c.writeDeadline()); err != nil {
+			return err
+		}
+		n, err := chunk.WriteTo(c.Conn)
+		c.wrote(n)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// takeChunk splits parts after at most limit bytes. It changes no slice in place.
+func takeChunk(parts [][]byte, limit int) (chunk, rest [][]byte) {
+	for i, part := range parts {
+		if len(part) > limit {
+			if limit > 0 {
+				chunk = append(chunk, part[:limit])
+			}
+			return chunk, append([][]byte{part[limit:]}, parts[i+1:]...)
+		}
+		limit -= len(part)
+		chunk = append(chunk, part)
+	}
+	return chunk, nil
 }
 
 func (c *conn) writeDeadline() time.Time {
@@ -149,7 +204,9 @@ func (c *conn) Close() error {
 		c.t.mu.Lock()
 		delete(c.t.conns, c)
 		c.t.mu.Unlock()
-		err = c.Conn.Close()
+		// No farewell of TLS: it could wait for a peer that does not read, and the
+		// protocol knows by itself what is whole.
+		err = c.raw.Close()
 	})
 	return err
 }

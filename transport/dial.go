@@ -26,7 +26,12 @@ func (t *Transport) dial(ctx context.Context, addr string, kind streamKind, targ
 	}
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	local := t.Identity()
-	peer, err := t.introduce(c, kind, local, target)
+	var peer Identity
+	if err = t.secureClient(c, addr); err == nil {
+		peer, err = t.introduce(c, kind, local, target)
+	} else {
+		err = t.refuse(err)
+	}
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}
@@ -37,6 +42,7 @@ func (t *Transport) dial(ctx context.Context, addr string, kind streamKind, targ
 		}
 		return nil, Identity{}, Identity{}, t.dialError(fmt.Errorf("handshake with %s: %w", addr, err))
 	}
+	c.aimed = target != ""
 	if t.cfg.Learn != nil {
 		t.cfg.Learn(peer)
 	}

@@ -1,31 +1,33 @@
 // Package transport is how the nodes of a cluster talk to each other: raft's
-// messages, and remote procedure calls, on one mutually identified port.
+// commands, and remote procedure calls, on one mutually identified port.
 //
 // It is not a discovery service: whom a ServerID means is the Resolver's to
 // know, and is asked at each dial, since addresses change and ids do not. It is
 // not a retrier either: a call is tried once, and its error says what is known.
-// Connections are not encrypted.
 //
 // A Transport owns a listener and all connections. Raft gives raft its
 // transport, in which a ServerAddress is a ServerID. Call asks a peer by id,
 // CallAddr and Probe ask whoever answers at an address; a Handler answers.
+// Connections are encrypted, and both ends authenticated, where Config.TLS says
+// so; otherwise the network must keep strangers out.
 //
-// All methods are safe for concurrent use. The calls to one peer share one
-// connection, on which answers overtake each other. Everything from outside is
+// All methods are safe for concurrent use. What goes to one peer, raft's
+// commands and calls alike, shares one connection, on which answers overtake
+// each other; a snapshot has a connection of its own. Everything from outside is
 // bounded: connections, handshakes, their time, frames, and requests in
 // progress. Close waits for every goroutine, handlers included.
 //
 // A failed call is exactly one of: ErrNotSent, the peer cannot have seen it (a
-// *RefusedError is a special case); ErrNoAnswer, it may have been handled or
-// not; *RemoteError, it was handled and its Handler returned an error (but see
-// CodeOverloaded).
+// *RefusedError and an *UnreachableError are special cases); ErrNoAnswer, it may
+// have been handled or not; *RemoteError, it was handled and its Handler, or
+// raft, returned an error (but see CodeOverloaded).
 //
 // # Protocol
 //
-// The dialer sends one byte, 'R' for a stream of raft messages or 'K' for RPCs,
+// The dialer sends one byte, 'K' for commands and calls or 'S' for a snapshot,
 // and a hello; the acceptor answers with a welcome. What opens otherwise (HTTP,
-// say) is closed. All integers are big endian; a text is 2 bytes of length and
-// that many bytes.
+// say) is closed. With TLS, all of this is inside. All integers are big endian; a
+// text is 2 bytes of length and that many bytes.
 //
 //	both:      "KVRM"  version(1)  length(2)  body
 //	hello:     identity  wanted id(text)
@@ -33,15 +35,27 @@
 //	identity:  id(text)  cluster(text)  peer addr(text)  HTTP addr(text)  generation(8)
 //
 // Versions must be equal, and the wanted id, if any, that of the acceptor. Raft
-// needs a wanted id and two equal cluster ids; for RPCs, one cluster id may be
-// empty. Both sides check, and both ask Config.Admit.
+// needs a wanted id and two equal cluster ids; for calls, one cluster id may be
+// empty. Both sides check, and both ask Config.Admit. A replayed hello gains
+// nothing: it proves nothing, which is what TLS is for.
 //
-// After it, a raft stream is the raft library's own. An RPC connection carries
-// frames:
+// Then there are frames:
 //
-//	frame:     length(4, of what follows)  type(1)  request id(8)  rest
-//	1 request: kind(1)  time left in nanoseconds(8; 0 is unlimited)  payload
-//	2 answer:  payload
-//	3 failure: code(text)  message(text)
-//	4 cancel   5 go away   6 ping   7 pong: nothing
+//	frame:      length(4, of what follows)  type(1)  id(8)  rest
+//	1 request:  kind(1)  time left in nanoseconds(8; 0 is unlimited)  payload
+//	2 answer:   payload
+//	3 failure:  code(text)  message(text)
+//	4 cancel    5 go away   6 ping   7 pong: nothing
+//	8 raft:     kind(1)  fields of the raft command; answered like a request
+//	9 go ahead: nothing
+//
+// The dialer sends 1, 4, 6 and 8, the acceptor the others. The fields of a raft
+// command or answer are in the order of raft's types; a list of bytes is 4 bytes
+// of length and that many bytes, a flag is a byte. An append ends with a count(4)
+// of entries, each a length(4) and what package entry makes of it.
+//
+// On a snapshot's connection, the dialer sends one raft frame; the acceptor
+// answers it, or tells to go ahead: then come as many bytes of data as the
+// command said and their CRC32C(4), which begins with the frame's rest, and then
+// the answer. Until then the acceptor sends a pong at intervals.
 package transport

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+
+	"github.com/hashicorp/raft"
 )
 
 // ErrClosed is returned by calls on a transport that was closed, or that Close
@@ -21,12 +23,37 @@ var (
 	ErrNoAnswer = errors.New("no answer to the request")
 )
 
+// UnreachableError tells that a message of raft's was not sent, for want of a
+// connection to the peer. errors.Is(err, ErrNotSent) holds for it.
+type UnreachableError struct {
+	Peer raft.ServerID
+	Err  error // why; a *RefusedError if one of the two sides refused
+}
+
+// Error returns the failure in words.
+func (e *UnreachableError) Error() string {
+	return fmt.Sprintf("peer %s can't be reached: %v", e.Peer, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *UnreachableError) Unwrap() error { return e.Err }
+
+// Is reports true for ErrNotSent.
+func (e *UnreachableError) Is(target error) bool { return target == ErrNotSent }
+
+// ErrSilent is returned for messages of raft's while SetSilent(true) holds.
+var ErrSilent = errors.New("node is silent")
+
+// ErrChecksum is returned when a snapshot was not received as it was sent.
+var ErrChecksum = errors.New("snapshot checksum mismatch")
+
 // Causes of a broken connection.
 var (
 	errPeerDead     = errors.New("peer stopped answering pings")
 	errRetired      = errors.New("connection was retired")
 	errMalformed    = errors.New("malformed message")
 	errTooManyConns = errors.New("too many connections")
+	errNoAddress    = errors.New("its address is not known")
 )
 
 // CodeOverloaded is the code of the *RemoteError for a request that was not
@@ -75,6 +102,9 @@ const (
 	// RefusedLimit: the acceptor has too many connections. It is counted in Stats
 	// and never sent: such a connection is closed without an answer.
 	RefusedLimit
+	// RefusedTLS: no encrypted connection came about, for want of a certificate
+	// that both sides accept, say. It is never sent either.
+	RefusedTLS
 )
 
 var reasonNames = [...]string{
@@ -84,6 +114,7 @@ var reasonNames = [...]string{
 	RefusedOtherCluster: "other cluster",
 	RefusedNotAdmitted:  "not admitted",
 	RefusedLimit:        "too many connections",
+	RefusedTLS:          "no secure connection",
 }
 
 // String returns the reason in words.

@@ -20,13 +20,19 @@ const (
 	frameFailure                      // code, text
 	frameCancel                       // the caller of request id gave up
 	frameGoAway                       // send no more requests on this connection
-	framePing
-	framePong
+	framePing                         // id: its number
+	framePong                         // id: of the ping
+	frameRaft                         // raftKind, a raft command
+
+	// The frames below, frameRaft, frameAnswer, frameFailure and framePong are what
+	// a snapshot stream has.
+	frameGoAhead // send the snapshot's data
 )
 
 const (
 	frameLengthSize   = 4
 	frameFixedSize    = 1 + 8 // type, id: what the length counts at least
+	frameHeadSize     = frameLengthSize + frameFixedSize
 	requestFixedSize  = 1 + 8 // kind, timeout
 	frameOverhead     = frameFixedSize + max(requestFixedSize, failureMaxSize)
 	failureMaxSize    = 2 + maxCodeBytes + 2 + maxMessageBytes
@@ -50,6 +56,12 @@ func appendFrame(dst []byte, typ frameType, id uint64, n int) []byte {
 	return binary.BigEndian.AppendUint64(dst, id)
 }
 
+// putFrameHead writes what appendFrame would append, with a payload of n bytes,
+// to the beginning of dst.
+func putFrameHead(dst []byte, typ frameType, id uint64, n int) {
+	appendFrame(dst[:0:frameHeadSize], typ, id, n)
+}
+
 func appendRequest(dst []byte, id uint64, kind Kind, timeout time.Duration, n int) []byte {
 	dst = appendFrame(dst, frameRequest, id, requestFixedSize+n)
 	dst = append(dst, byte(kind))
@@ -66,16 +78,13 @@ func appendFailure(dst []byte, id uint64, e *RemoteError) []byte {
 func decodeFailure(payload []byte) (*RemoteError, error) {
 	d := decoder{rest: payload}
 	e := &RemoteError{Code: d.string(maxCodeBytes), Message: d.string(maxMessageBytes)}
-	if d.err == nil && len(d.rest) != 0 {
-		d.err = fmt.Errorf("%w: %d bytes too many", errMalformed, len(d.rest))
-	}
-	return e, d.err
+	return e, d.end()
 }
 
 // readFrame reads one frame whose payload has at most maxPayload bytes. It
 // returns io.EOF only between two frames.
 func readFrame(r *bufio.Reader, maxPayload int) (frame, error) {
-	var head [frameLengthSize + frameFixedSize]byte
+	var head [frameHeadSize]byte
 	if _, err := io.ReadFull(r, head[:frameLengthSize]); err != nil {
 		return frame{}, err
 	}

@@ -11,10 +11,10 @@ import (
 	"github.com/kvorum/kvorum/transport"
 )
 
-// vote sends a raft RPC and returns its error: raft streams need handshakes too.
+// vote sends a raft RPC and returns its error.
 func vote(from *node, to raft.ServerID) error {
 	trans := from.Raft().(raft.WithPreVote)
-	return trans.RequestPreVote(to, raft.ServerAddress(to), &raft.RequestPreVoteRequest{}, &raft.RequestPreVoteResponse{})
+	return trans.RequestPreVote(to, raft.ServerAddress(to), &raft.RequestPreVoteRequest{RPCHeader: header(from)}, &raft.RequestPreVoteResponse{})
 }
 
 func TestHandshake_Refused(t *testing.T) {
@@ -32,8 +32,8 @@ func TestHandshake_Refused(t *testing.T) {
 		message string // part of it
 	}{
 		"OtherCluster":      {b: asNode("b", "d"), rpc: transport.RefusedOtherCluster, raft: transport.RefusedOtherCluster, remote: true, message: `"c"`},
-		"TargetInNone":      {b: asNode("b", ""), raft: transport.RefusedOtherCluster, remote: true, message: "both"},
-		"DialerInNone":      {a: asNode("a", ""), raft: transport.RefusedOtherCluster, remote: true, message: "both"},
+		"TargetInNone":      {b: asNode("b", ""), raft: transport.RefusedOtherCluster, message: "both"},
+		"DialerInNone":      {a: asNode("a", ""), raft: transport.RefusedOtherCluster, message: "both"},
 		"WrongTarget":       {b: asNode("x", "c"), rpc: transport.RefusedWrongTarget, raft: transport.RefusedWrongTarget, remote: true, message: `"x"`},
 		"AcceptorAdmitsNot": {b: refuse, rpc: transport.RefusedNotAdmitted, raft: transport.RefusedNotAdmitted, remote: true, message: "no a here"},
 		"DialerAdmitsNot":   {a: refuse, rpc: transport.RefusedNotAdmitted, raft: transport.RefusedNotAdmitted, message: "no b here"},
@@ -120,10 +120,10 @@ func TestSetCluster(t *testing.T) {
 	if got := await(t, "the call from before", block); got.err != nil {
 		t.Errorf("a call in progress was lost: %v", got.err)
 	}
-	poll(t, "the old connection closes", func() bool { return b.Stats().RPCConnections == 1 })
+	poll(t, "the old connection closes", func() bool { return b.Stats().Connections == 1 })
 	respond(t, b, func(raft.RPC) (any, error) { return &raft.RequestPreVoteResponse{}, nil })
 	if err := vote(a, "b"); err != nil {
-		t.Errorf("raft stream after SetCluster: %v", err)
+		t.Errorf("raft after SetCluster: %v", err)
 	}
 }
 
@@ -141,7 +141,7 @@ func TestSetCluster_DialedConnections(t *testing.T) {
 			t.Errorf("a learned cluster %q, want %q", got, want)
 		}
 	}
-	poll(t, "the old connection closes", func() bool { return a.Stats().RPCConnections == 1 })
+	poll(t, "the old connection closes", func() bool { return a.Stats().Connections == 1 })
 }
 
 // TestSetCluster_DuringHandshake checks that a connection whose handshake told

@@ -21,8 +21,8 @@ const helloHeaderSize = len(magic) + 1 + 2
 type streamKind byte
 
 const (
-	streamRaft streamKind = 'R'
-	streamRPC  streamKind = 'K'
+	streamRPC      streamKind = 'K'
+	streamSnapshot streamKind = 'S'
 )
 
 // hello is what the dialer sends after the stream kind.
@@ -74,16 +74,28 @@ func checkWelcome(kind streamKind, local Identity, target raft.ServerID, peer Id
 // and target the one that the dialer wanted. A wrong target comes first: to
 // which cluster a node belongs that nobody wanted is of no interest.
 func check(kind streamKind, answering, target raft.ServerID, local, peer Identity) *RefusedError {
-	if target != answering && (kind == streamRaft || target != "") {
+	if target != answering && (kind == streamSnapshot || target != "") {
 		return &RefusedError{Reason: RefusedWrongTarget, Peer: peer,
 			Message: fmt.Sprintf("%q was wanted, %q answers here", target, answering)}
 	}
+	if kind == streamSnapshot {
+		return checkRaft(local, peer)
+	}
 	none := local.Cluster == "" || peer.Cluster == ""
-	if none && kind == streamRaft {
+	if !none && local.Cluster != peer.Cluster {
+		return &RefusedError{Reason: RefusedOtherCluster, Peer: peer,
+			Message: fmt.Sprintf("clusters are %q and %q", local.Cluster, peer.Cluster)}
+	}
+	return nil
+}
+
+// checkRaft decides whether two nodes may exchange messages of raft's.
+func checkRaft(local, peer Identity) *RefusedError {
+	switch {
+	case local.Cluster == "" || peer.Cluster == "":
 		return &RefusedError{Reason: RefusedOtherCluster, Peer: peer,
 			Message: "raft needs both nodes to be in a cluster"}
-	}
-	if !none && local.Cluster != peer.Cluster {
+	case local.Cluster != peer.Cluster:
 		return &RefusedError{Reason: RefusedOtherCluster, Peer: peer,
 			Message: fmt.Sprintf("clusters are %q and %q", local.Cluster, peer.Cluster)}
 	}
@@ -182,7 +194,7 @@ type decoder struct {
 }
 
 func (d *decoder) take(n int) []byte {
-	if d.err == nil && n > len(d.rest) {
+	if d.err == nil && (n < 0 || n > len(d.rest)) {
 		d.err = fmt.Errorf("%w: %d bytes left, %d wanted", errMalformed, len(d.rest), n)
 	}
 	if d.err != nil {
@@ -233,11 +245,8 @@ func (d *decoder) identity() Identity {
 // finish returns the first error, or one if bytes are left over or the identity
 // that was decoded cannot be one.
 func (d *decoder) finish(id Identity) error {
-	if d.err != nil {
-		return d.err
-	}
-	if len(d.rest) != 0 {
-		return fmt.Errorf("%w: %d bytes too many", errMalformed, len(d.rest))
+	if err := d.end(); err != nil {
+		return err
 	}
 	if err := id.validate(); err != nil {
 		return fmt.Errorf("%w: %w", errMalformed, err)

@@ -59,10 +59,10 @@ func mustDial(t testing.TB, addr, send string) net.Conn {
 // mustJoin opens an RPC connection to b by hand.
 func mustJoin(t testing.TB, b *node) (net.Conn, *bufio.Reader) {
 	t.Helper()
-	c := mustDial(t, b.addr, "K"+message(1, identity("x", "c")+text("")))
+	c := mustDial(t, b.addr, "K"+message(2, identity("x", "c")+text("")))
 	r := bufio.NewReader(c)
 	own := b.Identity()
-	want := message(1, "\x00"+text("")+
+	want := message(2, "\x00"+text("")+
 		text(string(own.ID))+text(own.Cluster)+text(own.PeerAddr)+text(own.HTTPAddr)+"\x00\x00\x00\x00\x00\x00\x00\x07")
 	expect(t, r, want)
 	return c, r
@@ -155,28 +155,28 @@ func TestAccept_BadHello(t *testing.T) {
 		hello string
 		want  transport.Reason
 	}{
-		"OtherMagic":   {"KVRN\x01" + text(good), transport.RefusedMalformed},
-		"Oversized":    {"KVRM\x01\xff\xff", transport.RefusedMalformed},
-		"NextVersion":  {message(2, "who knows"), transport.RefusedVersion},
-		"EmptyBody":    {message(1, ""), transport.RefusedMalformed},
-		"CutBody":      {message(1, good[:20]), transport.RefusedMalformed},
-		"TrailingByte": {message(1, good+"x"), transport.RefusedMalformed},
-		"NoID":         {message(1, identity("", "c")+text("b")), transport.RefusedMalformed},
-		"LongID":       {message(1, identity(strings.Repeat("x", 257), "c")+text("b")), transport.RefusedMalformed},
-		"LongTarget":   {message(1, identity("x", "c")+text(strings.Repeat("x", 257))), transport.RefusedMalformed},
+		"OtherMagic":   {"KVRN\x02" + text(good), transport.RefusedMalformed},
+		"Oversized":    {"KVRM\x02\xff\xff", transport.RefusedMalformed},
+		"NextVersion":  {message(3, "who knows"), transport.RefusedVersion},
+		"EmptyBody":    {message(2, ""), transport.RefusedMalformed},
+		"CutBody":      {message(2, good[:20]), transport.RefusedMalformed},
+		"TrailingByte": {message(2, good+"x"), transport.RefusedMalformed},
+		"NoID":         {message(2, identity("", "c")+text("b")), transport.RefusedMalformed},
+		"LongID":       {message(2, identity(strings.Repeat("x", 257), "c")+text("b")), transport.RefusedMalformed},
+		"LongTarget":   {message(2, identity("x", "c")+text(strings.Repeat("x", 257))), transport.RefusedMalformed},
 	} {
-		for _, kind := range []string{"K", "R"} {
+		for _, kind := range []string{"K", "S"} {
 			t.Run(name+kind, func(t *testing.T) {
 				got := string(expectClosed(t, mustDial(t, b.addr, kind+c.hello)))
-				if len(got) < 8 || got[:5] != "KVRM\x01" || transport.Reason(got[7]) != c.want {
+				if len(got) < 8 || got[:5] != "KVRM\x02" || transport.Reason(got[7]) != c.want {
 					t.Errorf("got %q, want a refusal: %v", got, c.want)
 				}
 			})
 		}
 	}
-	got := string(expectClosed(t, mustDial(t, b.addr, "R"+message(1, identity("x", "c")+text("")))))
+	got := string(expectClosed(t, mustDial(t, b.addr, "S"+message(2, identity("x", "c")+text("")))))
 	if len(got) < 8 || transport.Reason(got[7]) != transport.RefusedWrongTarget {
-		t.Errorf("a raft stream to nobody in particular: got %q, want a refusal: %v", got, transport.RefusedWrongTarget)
+		t.Errorf("a snapshot stream to nobody in particular: got %q, want a refusal: %v", got, transport.RefusedWrongTarget)
 	}
 	// The listener has been delayed by none of it.
 	c, r := mustJoin(t, b)
@@ -187,7 +187,7 @@ func TestAccept_BadHello(t *testing.T) {
 // TestDial_BadWelcome checks what the dialing side makes of an acceptor that is
 // no peer, or not the one.
 func TestDial_BadWelcome(t *testing.T) {
-	accepted := func(id, cluster string) string { return message(1, "\x00"+text("")+identity(id, cluster)) }
+	accepted := func(id, cluster string) string { return message(2, "\x00"+text("")+identity(id, cluster)) }
 	for name, c := range map[string]struct {
 		welcome string
 		want    transport.Reason // 0: not a refusal
@@ -195,14 +195,14 @@ func TestDial_BadWelcome(t *testing.T) {
 	}{
 		"Closed":       {"", 0, false},
 		"HTTP":         {"HTTP/1.1 400 Bad Request\r\n\r\n", transport.RefusedMalformed, false},
-		"Oversized":    {"KVRM\x01\xff\xff", transport.RefusedMalformed, false},
-		"OtherVersion": {message(2, "?"), transport.RefusedVersion, false},
+		"Oversized":    {"KVRM\x02\xff\xff", transport.RefusedMalformed, false},
+		"OtherVersion": {message(3, "?"), transport.RefusedVersion, false},
 		"Cut":          {accepted("b", "c")[:20], 0, false},
 		"WrongTarget":  {accepted("x", "c"), transport.RefusedWrongTarget, false},
 		"OtherCluster": {accepted("b", "d"), transport.RefusedOtherCluster, false},
 		"NoID":         {accepted("", "c"), transport.RefusedMalformed, false},
-		"Refused":      {message(1, "\x05"+text("go")+identity("b", "c")), transport.RefusedNotAdmitted, true},
-		"UnknownBut":   {message(1, "\xc8"+text("go")+identity("b", "c")), 200, true},
+		"Refused":      {message(2, "\x05"+text("go")+identity("b", "c")), transport.RefusedNotAdmitted, true},
+		"UnknownBut":   {message(2, "\xc8"+text("go")+identity("b", "c")), 200, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			addrs := &book{}
@@ -265,7 +265,7 @@ func TestAccept_Slow(t *testing.T) {
 	a := startNode(t, "a", addrs, nil)
 	b := startLimited(t, "b", addrs, transport.Limits{Handshake: 300 * time.Millisecond}, nil)
 	var slow []net.Conn
-	for _, sent := range []string{"", "K", "R", "KKV", "KKVRM\x01\x00\x99half a hello"} {
+	for _, sent := range []string{"", "K", "S", "KKV", "KKVRM\x02\x00\x99half a hello"} {
 		slow = append(slow, mustDial(t, b.addr, sent))
 	}
 	poll(t, "the handshakes begin", func() bool { return b.Stats().Handshaking == len(slow) })
@@ -308,7 +308,7 @@ func TestAccept_ConnectionLimit(t *testing.T) {
 		t.Errorf("a dial beyond the limit: got %v, want ErrNotSent", err)
 	}
 	open[0].Close()
-	poll(t, "there is room again", func() bool { return b.Stats().RPCConnections == 2 })
+	poll(t, "there is room again", func() bool { return b.Stats().Connections == 2 })
 	mustJoin(t, b)
 }
 
@@ -409,7 +409,7 @@ func TestIdle(t *testing.T) {
 func welcomeAndStall(t *testing.T, addrs *book) {
 	stop := make(chan struct{})
 	acceptAs(t, addrs, "b", func(c net.Conn, r *bufio.Reader) {
-		io.WriteString(c, message(1, "\x00"+text("")+identity("b", "c")))
+		io.WriteString(c, message(2, "\x00"+text("")+identity("b", "c")))
 		<-stop
 	})
 	t.Cleanup(func() { close(stop) })

@@ -2,30 +2,35 @@ package transport
 
 import (
 	"sync"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
 
-// intake hands the RPCs of peers to raft, and answers heartbeats itself while
-// raft's main goroutine is at work on an append or a snapshot of the same leader
-// in the same term. Such work can take longer than a leader's lease, when a disk
-// is slow or the data is much; the leader would step down although all is well.
+// intake hands the commands of peers to raft, one at a time as raft's main
+// goroutine takes them, and answers heartbeats itself while that goroutine is at
+// work on an append or a snapshot of the same leader in the current term. Such
+// work can take longer than a leader's lease, when a disk is slow or the data is
+// much; the leader would step down although all is well.
 //
 // This is no fast path: raft's state is not touched. A node that works for a
 // leader has accepted its term, can't vote meanwhile, and counts this leader's
 // append as contact when it is done, so the answer says nothing that is not so.
-// At the very end of the work an answer may still go out when raft has just
-// found the leader's term to be old; that leader then learns it from the append
-// itself.
 type intake struct {
-	in    <-chan raft.RPC
-	out   chan raft.RPC
+	out   chan raft.RPC // raft's Consumer
+	term  func() uint64 // raft's current term
+	stale func(*raft.InstallSnapshotRequest) (bool, error)
 	local raft.RPCHeader
+	wait  time.Duration // how long a command may wait for raft
 	stop  chan struct{} // closed by close
-	wg    sync.WaitGroup
 
-	mu   sync.Mutex
-	work leaderTerm // guarded by mu; whom raft's main goroutine works for, zero if for nobody
+	// slot is a lock with one slot: raft has, or is about to get, a command.
+	slot chan struct{}
+
+	// mu guards the fields below.
+	mu      sync.Mutex
+	work    leaderTerm    // whom raft works for, zero if for nobody
+	changed chan struct{} // closed and replaced when work begins
 }
 
 // leaderTerm is a leader's claim in an RPC.
@@ -34,55 +39,83 @@ type leaderTerm struct {
 	term   uint64
 }
 
-func startIntake(in <-chan raft.RPC, id raft.ServerID) *intake {
-	i := &intake{
-		in: in, out: make(chan raft.RPC), stop: make(chan struct{}),
-		local: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(id), Addr: []byte(id)},
+func newIntake(cfg Config) *intake {
+	id := []byte(cfg.Identity.ID)
+	return &intake{
+		out: make(chan raft.RPC), term: cfg.CurrentTerm, stale: cfg.StaleSnapshot,
+		local: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: id, Addr: id},
+		wait:  cfg.RaftTimeout, stop: make(chan struct{}),
+		slot: make(chan struct{}, 1), changed: make(chan struct{}),
 	}
-	i.wg.Go(i.run)
-	return i
 }
 
-func (i *intake) run() {
+// submit has raft handle a command and returns its answer. What raft did not
+// take before gone was closed, or within the time that the sender waits, it never
+// gets: nobody would hear the answer. What it took is waited for, until close.
+func (i *intake) submit(rpc raft.RPC, gone <-chan struct{}) (any, error) {
+	waited := time.NewTimer(i.wait)
+	defer waited.Stop()
+	expired := waited.C
+	if _, ok := rpc.Command.(*raft.InstallSnapshotRequest); ok {
+		expired = nil // its sender is told all the time that it has to wait
+	}
+	beat := heartbeatOf(rpc.Command)
 	for {
+		answer, changed := i.answer(beat)
+		if answer != nil {
+			return answer, nil
+		}
 		select {
-		case rpc := <-i.in:
-			if i.answer(rpc) {
-				continue
-			}
-			// Each stream has one RPC under way, so these are as many as there are streams.
-			i.wg.Go(func() { i.pass(rpc) })
+		case i.slot <- struct{}{}:
+			defer func() { <-i.slot }()
+			return i.hand(rpc, gone, expired)
+		case <-changed: // raft may be at work for who sent it
+		case <-expired:
+			return nil, errRaftBusy
+		case <-gone:
+			return nil, errRaftBusy
 		case <-i.stop:
-			return
+			return nil, ErrClosed
 		}
 	}
 }
 
-// answer answers a heartbeat if raft is at work for who sent it.
-func (i *intake) answer(rpc raft.RPC) bool {
-	beat, ok := rpc.Command.(*raft.AppendEntriesRequest)
-	if !ok || !isHeartbeat(beat) {
-		return false
+// answer answers a heartbeat if raft is at work for who sent it. Otherwise it
+// returns what is closed when raft begins work, nil if beat is none.
+func (i *intake) answer(beat leaderTerm) (*raft.AppendEntriesResponse, <-chan struct{}) {
+	if beat == (leaderTerm{}) || i.term == nil {
+		return nil, nil
 	}
 	i.mu.Lock()
-	working := i.work == leaderTerm{string(beat.ID), beat.Term}
+	working, changed := i.work == beat, i.changed
 	i.mu.Unlock()
-	if working {
-		rpc.Respond(&raft.AppendEntriesResponse{RPCHeader: i.local, Term: beat.Term, Success: true}, nil)
+	if working && i.term() == beat.term {
+		return &raft.AppendEntriesResponse{RPCHeader: i.local, Term: beat.term, Success: true}, nil
 	}
-	return working
+	return nil, changed
 }
 
-// pass hands one RPC to raft and its answer back.
-func (i *intake) pass(rpc raft.RPC) {
+// hand gives a command to raft and waits for the answer. Its caller holds the slot.
+func (i *intake) hand(rpc raft.RPC, gone <-chan struct{}, expired <-chan time.Time) (any, error) {
+	if request, ok := rpc.Command.(*raft.InstallSnapshotRequest); ok && i.stale != nil {
+		stale, err := i.stale(request)
+		if err != nil {
+			return nil, err
+		}
+		if stale {
+			return &raft.InstallSnapshotResponse{RPCHeader: i.local, Term: request.Term, Success: true}, nil
+		}
+	}
 	answered := make(chan raft.RPCResponse, 1)
-	own := rpc
-	own.RespChan = answered
+	rpc.RespChan = answered
 	select {
-	case i.out <- own: // not buffered: raft's main goroutine has it now
+	case i.out <- rpc: // not buffered: raft's main goroutine has it now
+	case <-expired:
+		return nil, errRaftBusy
+	case <-gone:
+		return nil, errRaftBusy
 	case <-i.stop:
-		rpc.Respond(nil, ErrClosed)
-		return
+		return nil, ErrClosed
 	}
 	if work := workOf(rpc.Command); work != (leaderTerm{}) {
 		i.setWork(work)
@@ -90,23 +123,25 @@ func (i *intake) pass(rpc raft.RPC) {
 	}
 	select {
 	case a := <-answered:
-		rpc.Respond(a.Response, a.Error)
+		return a.Response, a.Error
 	case <-i.stop:
-		rpc.Respond(nil, ErrClosed)
+		return nil, ErrClosed
 	}
 }
 
 func (i *intake) setWork(w leaderTerm) {
 	i.mu.Lock()
+	defer i.mu.Unlock()
 	i.work = w
-	i.mu.Unlock()
+	if w != (leaderTerm{}) {
+		close(i.changed)
+		i.changed = make(chan struct{})
+	}
 }
 
-// close ends the intake; RPCs that raft has not answered fail.
-func (i *intake) close() {
-	close(i.stop)
-	i.wg.Wait()
-}
+// close makes the intake hand nothing more to raft; commands that raft has not
+// answered fail.
+func (i *intake) close() { close(i.stop) }
 
 // workOf returns for whom raft works while it handles a command that may take long.
 func workOf(command any) leaderTerm {
@@ -116,6 +151,14 @@ func workOf(command any) leaderTerm {
 			return leaderTerm{string(c.ID), c.Term}
 		}
 	case *raft.InstallSnapshotRequest:
+		return leaderTerm{string(c.ID), c.Term}
+	}
+	return leaderTerm{}
+}
+
+// heartbeatOf returns whose heartbeat a command is, zero if it is none.
+func heartbeatOf(command any) leaderTerm {
+	if c, ok := command.(*raft.AppendEntriesRequest); ok && isHeartbeat(c) {
 		return leaderTerm{string(c.ID), c.Term}
 	}
 	return leaderTerm{}

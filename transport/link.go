@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -27,11 +28,19 @@ type link struct {
 	waiting map[uint64]chan frame // capacity 1; filled by the reader
 	retired bool                  // takes no more calls
 
-	// The fields below belong to the write loop: how many bytes had been received
-	// when the last ping was sent, and the ticks since then.
-	pinged   bool
+	// The fields below belong to the write loop: the number of the last ping, how
+	// many bytes had been received when it was sent, and the ticks since then.
+	ping     uint64
 	received uint64
 	silent   int
+
+	pingSent atomic.Pointer[sentPing]
+}
+
+// sentPing is the ping that a pong is awaited for.
+type sentPing struct {
+	number uint64
+	at     time.Time
 }
 
 // openLink dials addr, and introduces this node to target, or to whoever answers
@@ -57,37 +66,73 @@ func (l *link) call(ctx context.Context, kind Kind, payload []byte) ([]byte, err
 	if err != nil {
 		return nil, notSent(err)
 	}
+	x, err := l.begin(ctx, false, func(id uint64) *outgoing {
+		return newOutgoing(appendRequest(nil, id, kind, timeout, len(payload)), payload)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return x.wait(ctx)
+}
+
+// exchange is a request that was queued, and the answer to it.
+type exchange struct {
+	l      *link
+	id     uint64
+	answer <-chan frame
+	o      *outgoing
+}
+
+// begin queues the request that frame makes for an id. Its error is errStale or
+// wraps ErrNotSent. The exchange must be waited for or abandoned.
+func (l *link) begin(ctx context.Context, urgent bool, frame func(id uint64) *outgoing) (*exchange, error) {
 	id, answer, ok := l.expect()
 	if !ok {
 		return nil, errStale
 	}
-	defer l.forget(id)
-	o := newOutgoing(appendRequest(nil, id, kind, timeout, len(payload)), payload)
+	x := &exchange{l: l, id: id, answer: answer, o: frame(id)}
+	var err error
 	select {
-	case l.queue <- o:
-	case <-ctx.Done():
-		return nil, notSent(ctx.Err())
-	case <-l.done:
-		return nil, notSent(l.err)
-	}
-	select {
-	case f := <-answer:
-		return result(f)
+	case l.queueOf(urgent) <- x.o:
+		return x, nil
 	case <-ctx.Done():
 		err = ctx.Err()
 	case <-l.done:
 		err = l.err
 	}
+	l.forget(id)
+	return nil, notSent(err)
+}
+
+// wait returns the answer's payload. Its error is a *RemoteError, or wraps
+// ErrNotSent or ErrNoAnswer.
+func (x *exchange) wait(ctx context.Context) ([]byte, error) {
+	defer x.l.forget(x.id)
+	var err error
 	select {
-	case f := <-answer: // it came just before the end
+	case f := <-x.answer:
+		return result(f)
+	case <-ctx.Done():
+		err = ctx.Err()
+	case <-x.l.done:
+		err = x.l.err
+	}
+	select {
+	case f := <-x.answer: // it came just before the end
 		return result(f)
 	default:
 	}
-	if o.withdraw() {
+	if x.o.withdraw() {
 		return nil, notSent(err)
 	}
-	l.offer(newOutgoing(appendFrame(nil, frameCancel, id, 0), nil))
+	x.l.offer(newOutgoing(appendFrame(nil, frameCancel, x.id, 0)))
 	return nil, fmt.Errorf("%w: %w", ErrNoAnswer, err)
+}
+
+// abandon gives up the answer.
+func (x *exchange) abandon() {
+	x.o.withdraw()
+	x.l.forget(x.id)
 }
 
 // timeLeft returns the time until ctx ends, 0 if it has no deadline.
@@ -169,6 +214,7 @@ func (l *link) readLoop() {
 	for {
 		f, err := readFrame(r, l.c.t.cfg.MaxFrameBytes)
 		if err == nil {
+			l.c.traffic().contact()
 			err = l.receive(f)
 		}
 		if err != nil {
@@ -191,6 +237,7 @@ func (l *link) receive(f frame) error {
 	case frameGoAway:
 		l.retire()
 	case framePong:
+		l.pong(f.id)
 	default:
 		return fmt.Errorf("%w: frame of type %d from the answering side", errMalformed, f.typ)
 	}
@@ -208,14 +255,23 @@ func (l *link) pingLoop() {
 // many ticks after a ping is dead, or as good as dead: TCP alone would keep its
 // callers waiting for many minutes. Ticks are counted, not time: after a pause of
 // this process, the answers that came meanwhile are read before the next tick.
-func (l *link) beat() (ping bool, err error) {
+func (l *link) beat() (ping uint64, err error) {
 	received := l.c.received.Load()
-	if l.pinged && received == l.received {
+	if l.ping != 0 && received == l.received {
 		if l.silent++; l.silent >= l.c.t.limits.deadPings {
-			return false, errPeerDead
+			return 0, errPeerDead
 		}
-		return false, nil
+		return 0, nil
 	}
-	l.pinged, l.received, l.silent = true, received, 0
-	return true, nil
+	l.ping++
+	l.received, l.silent = received, 0
+	l.pingSent.Store(&sentPing{l.ping, time.Now()})
+	return l.ping, nil
+}
+
+// pong measures the round trip of the newest ping.
+func (l *link) pong(number uint64) {
+	if sent := l.pingSent.Load(); sent != nil && sent.number == number {
+		l.c.traffic().roundTrip.Store(int64(time.Since(sent.at)))
+	}
 }

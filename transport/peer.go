@@ -13,8 +13,9 @@ import (
 // peer is how this node reaches one other: its link while there is one, the
 // dial in progress, and when to dial again after a failure.
 type peer struct {
-	t  *Transport
-	id raft.ServerID
+	t       *Transport
+	id      raft.ServerID
+	traffic traffic
 
 	// mu guards the fields below. It is not held across I/O or callbacks.
 	mu      sync.Mutex
@@ -23,6 +24,7 @@ type peer struct {
 	backoff time.Duration
 	retryAt time.Time // no dial to failure.addr before
 	failure dialing   // the newest failed dial, if retryAt is set
+	lost    bool      // an unsuccessful dial was logged, and no success since
 }
 
 // dialing is one attempt to reach a peer, shared by all calls that wait for it.
@@ -144,7 +146,7 @@ func (p *peer) connect(ctx context.Context) (*link, error) {
 	}
 	addr, ok := p.t.cfg.Resolver.ResolvePeer(p.id)
 	if !ok {
-		return nil, errors.New("its address is not known")
+		return nil, errNoAddress
 	}
 	l, d, err := p.find(addr)
 	if l != nil && l.addr != addr {
@@ -195,6 +197,9 @@ func (p *peer) run(d *dialing) {
 	}
 	p.mu.Unlock()
 	close(d.done)
+	if !superseded {
+		p.report(d)
+	}
 	if superseded && d.link != nil {
 		d.link.retire()
 	}
@@ -209,6 +214,21 @@ func (p *peer) settleLocked(d *dialing) {
 	p.failure = *d
 	p.backoff = min(max(2*p.backoff, p.t.limits.minBackoff), p.t.limits.maxBackoff)
 	p.retryAt = time.Now().Add(p.backoff)
+}
+
+// report logs when a peer can no longer be reached, and when it can again: once
+// each, however often it is dialed in between.
+func (p *peer) report(d *dialing) {
+	p.mu.Lock()
+	before := p.lost
+	p.lost = d.err != nil
+	p.mu.Unlock()
+	switch {
+	case d.err != nil && !before && p.t.root.Err() == nil:
+		p.t.warn("peer can't be reached", "peer", string(p.id), "err", d.err)
+	case d.err == nil && before:
+		p.t.cfg.Logger.Info("peer can be reached again", "peer", string(p.id))
+	}
 }
 
 // seen ends the waiting after a failed dial: the peer reached us, so it may be

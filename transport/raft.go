@@ -1,37 +1,34 @@
 package transport
 
 import (
+	"context"
 	"errors"
-	"io"
-	"net"
 	"sync"
-	"syscall"
+	"sync/atomic"
 
 	"github.com/hashicorp/raft"
 )
 
-// raftPool is how many idle raft streams are kept for each peer: one for
-// heartbeats, one for entries.
-const raftPool = 2
-
-// raftTransport is the library's NetworkTransport over our streams, without
-// what is unsafe in it:
+// raftTransport is raft's transport over the connections that calls use, and a
+// connection for each snapshot. It differs from the library's own in what was
+// unsafe there:
 //
-//   - No pipeline: after a rejected append it can wait for itself for ever, and
-//     that follower gets no entries until the leader restarts (hashicorp/raft
-//     issue 612). MaxRPCsInFlight of 1 turns it off.
-//   - No fast path for heartbeats: the handler that raft sets would change term
-//     and state outside of raft's main goroutine, and logs can diverge
-//     (hashicorp/raft issue 695). Without a handler, the NetworkTransport sends
-//     heartbeats through Consumer like all else; the intake keeps them alive
-//     while raft is busy.
+//   - There is no fast path for heartbeats. The handler that raft sets would
+//     change term and state outside of raft's main goroutine, and logs can
+//     diverge (hashicorp/raft issue 695). All commands go through Consumer; the
+//     intake keeps a leader alive while raft is busy.
+//   - A pipeline fails as soon as an answer is unsuccessful, late or lost, and its
+//     Close waits for nobody (issue 612).
+//   - A snapshot that is older than what this node has is not installed.
+//   - Every command is from whom it says, and for whom it was meant.
 type raftTransport struct {
-	*raft.NetworkTransport
-	stream *streamLayer
+	t      *Transport
 	intake *intake
-
-	closeOnce sync.Once
-	closeErr  error
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	silent atomic.Bool
+	pace   pace // of all snapshots that are sent
+	once   sync.Once
 }
 
 var (
@@ -43,77 +40,197 @@ var (
 // Raft returns the transport for raft.NewRaft. A raft.ServerAddress there is
 // always equal to the ServerID; network addresses are the Resolver's alone. The
 // transport also implements raft.WithPreVote, and raft.WithClose, which ends
-// the raft streams and leaves the rest of t as it is.
+// what goes on for raft and leaves the rest of t as it is.
+//
+// A message to a peer without a connection fails with an *UnreachableError, at
+// once if the peer was dialed in vain a moment ago. Other errors are as those of
+// Call, and ErrSilent and ErrClosed.
 func (t *Transport) Raft() raft.Transport {
 	return t.raft
 }
 
+// SetSilent makes this node neither send nor answer appends, heartbeats, votes
+// and snapshots, so that others come to lead when this node can't; or ends that.
+// What is under way is no longer answered either. A leader can still pass its
+// leadership on.
+func (t *Transport) SetSilent(silent bool) {
+	t.raft.silent.Store(silent)
+}
+
 func newRaftTransport(t *Transport) *raftTransport {
-	stream := newStreamLayer(t)
-	library := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream:          stream,
-		MaxPool:         raftPool,
-		MaxRPCsInFlight: 1,
-		Timeout:         t.cfg.RaftTimeout,
-		Logger:          t.cfg.RaftLogger,
-	})
-	return &raftTransport{
-		NetworkTransport: library,
-		stream:           stream,
-		intake:           startIntake(library.Consumer(), t.cfg.Identity.ID),
-	}
+	r := &raftTransport{t: t, intake: newIntake(t.cfg), pace: pace{rate: t.cfg.SnapshotBytesPerSecond}}
+	r.ctx, r.cancel = context.WithCancel(t.root)
+	return r
 }
 
 // Consumer implements raft.Transport.
 func (r *raftTransport) Consumer() <-chan raft.RPC { return r.intake.out }
 
+// LocalAddr implements raft.Transport. It is the ServerID: raft remembers votes
+// by candidate address, so an address that another node could take over would
+// let a node vote twice in one term.
+func (r *raftTransport) LocalAddr() raft.ServerAddress {
+	return raft.ServerAddress(r.t.cfg.Identity.ID)
+}
+
+// EncodePeer implements raft.Transport.
+func (r *raftTransport) EncodePeer(id raft.ServerID, _ raft.ServerAddress) []byte { return []byte(id) }
+
+// DecodePeer implements raft.Transport.
+func (r *raftTransport) DecodePeer(b []byte) raft.ServerAddress { return raft.ServerAddress(b) }
+
 // SetHeartbeatHandler ignores the handler, as raft.Transport allows.
 func (r *raftTransport) SetHeartbeatHandler(func(raft.RPC)) {}
 
+// AppendEntries implements raft.Transport. A request with more than 4 MiB of
+// entries is sent as several that continue each other; the answer is that of the
+// last, or of the first that was unsuccessful.
+func (r *raftTransport) AppendEntries(id raft.ServerID, _ raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+	urgent := isHeartbeat(args)
+	for _, part := range splitAppend(args) {
+		buffers, size := part.encode()
+		*resp = raft.AppendEntriesResponse{}
+		if err := r.ask(id, message{buffers: buffers, size: size, urgent: urgent}, resp); err != nil {
+			return err
+		}
+		if !resp.Success {
+			return nil
+		}
+	}
+	return nil
+}
+
 // RequestVote implements raft.Transport.
-func (r *raftTransport) RequestVote(id raft.ServerID, target raft.ServerAddress, args *raft.RequestVoteRequest, resp *raft.RequestVoteResponse) error {
-	return overStale(func() error { return r.NetworkTransport.RequestVote(id, target, args, resp) })
+func (r *raftTransport) RequestVote(id raft.ServerID, _ raft.ServerAddress, args *raft.RequestVoteRequest, resp *raft.RequestVoteResponse) error {
+	return r.ask(id, newMessage(args, true), resp)
 }
 
 // RequestPreVote implements raft.WithPreVote.
-func (r *raftTransport) RequestPreVote(id raft.ServerID, target raft.ServerAddress, args *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse) error {
-	return overStale(func() error { return r.NetworkTransport.RequestPreVote(id, target, args, resp) })
+func (r *raftTransport) RequestPreVote(id raft.ServerID, _ raft.ServerAddress, args *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse) error {
+	return r.ask(id, newMessage(args, true), resp)
 }
 
-// overStale repeats a request for a vote that failed because a pooled stream
-// had been closed by a restart of the peer: raft asks once per election, and a
-// vote lost to that can cost a whole election timeout. Asking again is safe: a
-// node grants its vote to the same candidate as often as it is asked.
-func overStale(ask func() error) error {
+// TimeoutNow implements raft.Transport.
+func (r *raftTransport) TimeoutNow(id raft.ServerID, _ raft.ServerAddress, args *raft.TimeoutNowRequest, resp *raft.TimeoutNowResponse) error {
+	m := newMessage(args, false)
+	m.whileSilent = true
+	return r.ask(id, m, resp)
+}
+
+// message is a command as it is sent.
+type message struct {
+	buffers [][]byte // the first begins with room for a frame's head
+	size    int      // bytes without that room
+	urgent  bool
+	// again says that the command may be sent anew when the connection breaks. Raft
+	// asks for a vote once per election, and a connection that a restart of the peer
+	// left dead can cost a whole election timeout. A node grants its vote to the
+	// same candidate as often as it is asked.
+	again       bool
+	whileSilent bool // it is sent even so
+}
+
+// newMessage encodes a command other than AppendEntries.
+func newMessage(command any, again bool) message {
+	b := appendCommand(make([]byte, frameHeadSize, 256), command)
+	return message{buffers: [][]byte{b}, size: len(b) - frameHeadSize, urgent: true, again: again}
+}
+
+// frame returns the message as a frame; it must not be called again before the
+// frame that it returned was abandoned or sent.
+func (m message) frame(id uint64) *outgoing {
+	putFrameHead(m.buffers[0], frameRaft, id, m.size)
+	return newOutgoing(m.buffers...)
+}
+
+// ask sends a message and waits for the answer, which it decodes into response.
+func (r *raftTransport) ask(to raft.ServerID, m message, response any) error {
+	if r.silent.Load() && !m.whileSilent {
+		return ErrSilent
+	}
+	ctx, cancel := context.WithTimeout(r.ctx, r.t.cfg.RaftTimeout)
+	defer cancel()
 	var err error
-	for range raftPool + 1 {
-		if err = ask(); !isBroken(err) {
+	for range 3 {
+		var l *link
+		if l, err = r.connect(ctx, to); err != nil {
 			return err
 		}
+		var x *exchange
+		if x, err = l.begin(ctx, m.urgent, m.frame); errors.Is(err, errStale) {
+			continue // nothing was sent
+		}
+		var answer []byte
+		if err == nil {
+			answer, err = x.wait(ctx)
+		}
+		if err == nil {
+			return decodeResponse(answer, response)
+		}
+		if !m.again || !l.ended() || ctx.Err() != nil {
+			break
+		}
+		m = m.clone() // the frame may still be being written
+	}
+	return r.closedOr(err)
+}
+
+// clone returns a message of its own buffers.
+func (m message) clone() message {
+	buffers := make([][]byte, len(m.buffers))
+	for i, b := range m.buffers {
+		buffers[i] = append([]byte(nil), b...)
+	}
+	m.buffers = buffers
+	return m
+}
+
+// connect returns the connection to a peer. The error is an *UnreachableError or
+// ErrClosed.
+func (r *raftTransport) connect(ctx context.Context, to raft.ServerID) (*link, error) {
+	if r.ctx.Err() != nil {
+		return nil, ErrClosed
+	}
+	l, err := r.t.peerOf(to).connect(ctx)
+	if err == nil {
+		refused := checkRaft(l.c.local, l.c.peer)
+		if refused == nil {
+			return l, nil
+		}
+		err = r.t.refuse(refused)
+	}
+	if err = r.closedOr(err); errors.Is(err, ErrClosed) {
+		return nil, err
+	}
+	return nil, &UnreachableError{Peer: to, Err: err}
+}
+
+// closedOr returns err, or ErrClosed if that is its cause.
+func (r *raftTransport) closedOr(err error) error {
+	if r.ctx.Err() != nil {
+		return ErrClosed
 	}
 	return err
 }
 
-// isBroken reports whether err is that of a stream whose other end is gone.
-func isBroken(err error) bool {
-	for _, broken := range []error{io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, syscall.ECONNRESET, syscall.EPIPE} {
-		if errors.Is(err, broken) {
-			return true
-		}
+// handle has raft handle a peer's command.
+func (r *raftTransport) handle(rpc raft.RPC, gone <-chan struct{}) (any, error) {
+	if r.silent.Load() {
+		return nil, ErrSilent
 	}
-	return false
+	response, err := r.intake.submit(rpc, gone)
+	if r.silent.Load() {
+		return nil, ErrSilent
+	}
+	return response, err
 }
 
-// Close implements raft.WithClose: it closes all raft streams, and waits for
-// the library to be done with those of them that peers opened. It is
-// idempotent.
+// Close implements raft.WithClose: commands that are under way fail, in both
+// directions, and later ones too. It is idempotent.
 func (r *raftTransport) Close() error {
-	r.closeOnce.Do(func() {
-		r.closeErr = r.NetworkTransport.Close()
+	r.once.Do(func() {
+		r.cancel()
 		r.intake.close()
-		r.CloseStreams()
-		r.stream.closeAll()
-		r.stream.wg.Wait()
 	})
-	return r.closeErr
+	return nil
 }

@@ -17,6 +17,8 @@ type server struct {
 	from Identity
 	ctx  context.Context // of all handlers; ends with the connection
 
+	raft *raftServer // belongs to the read loop; nil until the first raft command
+
 	// mu guards running: by request, what ends its handler's context.
 	mu      sync.Mutex
 	running map[uint64]context.CancelFunc
@@ -41,7 +43,7 @@ func serve(c *conn, local, peer Identity) {
 // retire asks the peer to send no more requests on this connection. The peer
 // closes it when it has its answers.
 func (s *server) retire() {
-	s.put(newOutgoing(appendFrame(nil, frameGoAway, 0, 0), nil))
+	s.put(newOutgoing(appendFrame(nil, frameGoAway, 0, 0)), false)
 }
 
 func (s *server) readLoop() error {
@@ -81,7 +83,9 @@ func (s *server) receive(f frame) error {
 	case framePing:
 		// If there is no room for the answer, other frames are on their way, and
 		// they tell the peer as well that this node lives.
-		s.offer(newOutgoing(appendFrame(nil, framePong, 0, 0), nil))
+		s.offer(newOutgoing(appendFrame(nil, framePong, f.id, 0)))
+	case frameRaft:
+		return s.startRaft(f)
 	default:
 		return fmt.Errorf("%w: frame of type %d from the asking side", errMalformed, f.typ)
 	}
@@ -108,7 +112,7 @@ func (s *server) start(f frame) error {
 		s.put(newOutgoing(appendFailure(nil, f.id, &RemoteError{
 			Code:    CodeOverloaded,
 			Message: fmt.Sprintf("%d requests of this peer are in progress", s.t.limits.inFlight),
-		}), nil))
+		})), false)
 		return nil
 	}
 	if !s.t.spawn(func() { s.handle(ctx, cancel, f) }) {
@@ -134,7 +138,7 @@ func (s *server) handle(ctx context.Context, cancel context.CancelFunc, f frame)
 	answer, err := s.t.cfg.Handler(ctx, s.from, f.kind, f.payload)
 	s.t.counts.handled.Add(1)
 	if err == nil || ctx.Err() == nil {
-		s.put(s.reply(f.id, answer, err))
+		s.put(s.reply(f.id, answer, err), false)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -151,10 +155,15 @@ func (s *server) reply(id uint64, answer []byte, err error) *outgoing {
 	if err == nil {
 		return newOutgoing(appendFrame(nil, frameAnswer, id, len(answer)), answer)
 	}
+	return newOutgoing(appendFailure(nil, id, asRemote(err)))
+}
+
+// asRemote returns err as the peer will get it.
+func asRemote(err error) *RemoteError {
 	e := &RemoteError{Message: err.Error()}
 	var coded interface{ RPCCode() string }
 	if errors.As(err, &coded) {
 		e.Code = coded.RPCCode()
 	}
-	return newOutgoing(appendFailure(nil, id, e), nil)
+	return e
 }

@@ -7,22 +7,30 @@ import (
 	"time"
 )
 
-// frameBufferBytes is the size of the read and the write buffer of an RPC
-// connection.
-const frameBufferBytes = 64 << 10
+const (
+	// frameBufferBytes is the size of the read and the write buffer of an RPC
+	// connection.
+	frameBufferBytes = 64 << 10
+	// vectorBytes is the size from which on a frame is not copied to be written.
+	vectorBytes = 32 << 10
+)
 
 // session is what the two ends of an RPC connection have in common: one
 // goroutine that writes the frames queued for it, and one end of life.
 type session struct {
-	c     *conn
-	queue chan *outgoing
-	done  chan struct{} // closed by end
-	err   error         // why it ended; valid once done is closed
-	once  sync.Once
+	c      *conn
+	queue  chan *outgoing
+	urgent chan *outgoing // small frames that overtake those in queue
+	done   chan struct{}  // closed by end
+	err    error          // why it ended; valid once done is closed
+	once   sync.Once
 }
 
 func newSession(c *conn) session {
-	return session{c: c, queue: make(chan *outgoing, writeQueue), done: make(chan struct{})}
+	return session{
+		c: c, done: make(chan struct{}),
+		queue: make(chan *outgoing, writeQueue), urgent: make(chan *outgoing, writeQueue),
+	}
 }
 
 // end closes the connection and wakes all who wait for it. The first cause
@@ -45,38 +53,48 @@ func (s *session) ended() bool {
 	}
 }
 
+// queueOf returns where to queue an urgent frame, or another.
+func (s *session) queueOf(urgent bool) chan *outgoing {
+	if urgent {
+		return s.urgent
+	}
+	return s.queue
+}
+
 // put queues a frame, waiting for room, or drops it if the session ended.
-func (s *session) put(o *outgoing) {
+func (s *session) put(o *outgoing, urgent bool) {
 	select {
-	case s.queue <- o:
+	case s.queueOf(urgent) <- o:
 	case <-s.done:
 	}
 }
 
-// offer queues a frame if there is room. It is for frames whose loss does no
-// harm.
+// offer queues an urgent frame if there is room. It is for frames whose loss
+// does no harm.
 func (s *session) offer(o *outgoing) {
 	select {
-	case s.queue <- o:
+	case s.urgent <- o:
 	default:
 	}
 }
 
 // writeLoop writes queued frames until the session ends, flushing when the
-// queue is empty. On each tick, if any, it asks beat whether to send a ping;
-// there are no ticks while a write is in progress, which has a deadline of its
-// own.
-func (s *session) writeLoop(tick <-chan time.Time, beat func() (ping bool, err error)) {
+// queues are empty. On each tick, if any, it asks beat for a ping's number, 0
+// being none; there are no ticks while a write is in progress, which has a
+// deadline of its own.
+func (s *session) writeLoop(tick <-chan time.Time, beat func() (ping uint64, err error)) {
 	w := bufio.NewWriterSize(s.c, frameBufferBytes)
 	for {
 		var err error
 		select {
+		case o := <-s.urgent:
+			err = s.writeQueued(w, o)
 		case o := <-s.queue:
 			err = s.writeQueued(w, o)
 		case <-tick:
-			var ping bool
-			if ping, err = beat(); err == nil && ping {
-				err = s.writeQueued(w, newOutgoing(appendFrame(nil, framePing, 0, 0), nil))
+			var ping uint64
+			if ping, err = beat(); err == nil && ping != 0 {
+				err = s.writeQueued(w, newOutgoing(appendFrame(nil, framePing, ping, 0)))
 			}
 		case <-s.done:
 			return
@@ -88,18 +106,51 @@ func (s *session) writeLoop(tick <-chan time.Time, beat func() (ping bool, err e
 	}
 }
 
-// writeQueued writes o and whatever else is queued, and flushes.
+// writeQueued writes o and whatever else is queued, the urgent first, and
+// flushes.
 func (s *session) writeQueued(w *bufio.Writer, o *outgoing) error {
-	for {
-		if err := o.writeTo(w); err != nil {
+	for o != nil {
+		if err := s.write(w, o); err != nil {
 			return err
 		}
-		select {
-		case o = <-s.queue:
-		default:
-			return w.Flush()
+		o = s.next()
+	}
+	return w.Flush()
+}
+
+// next takes a frame from a queue, nil if there is none.
+func (s *session) next() *outgoing {
+	select {
+	case o := <-s.urgent:
+		return o
+	default:
+	}
+	select {
+	case o := <-s.queue:
+		return o
+	default:
+		return nil
+	}
+}
+
+// write writes a frame unless it was withdrawn. A large one is written from
+// where it lies, after what w holds; w gathers small ones.
+func (s *session) write(w *bufio.Writer, o *outgoing) error {
+	if !o.state.CompareAndSwap(stateQueued, stateTaken) {
+		return nil
+	}
+	if o.size >= vectorBytes && s.c.vectored() {
+		if err := w.Flush(); err != nil {
+			return err
+		}
+		return s.c.writeVector(o.parts)
+	}
+	for _, part := range o.parts {
+		if _, err := w.Write(part); err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
 // States of an outgoing frame.
@@ -112,27 +163,20 @@ const (
 // outgoing is a frame to be written. It is either taken by the writer, from
 // when on the peer may have seen it, or withdrawn, and then it was never sent.
 type outgoing struct {
-	head    []byte
-	payload []byte
-	state   atomic.Int32
+	parts [][]byte // written one after the other; not changed, by anybody
+	size  int      // bytes
+	state atomic.Int32
 }
 
-func newOutgoing(head, payload []byte) *outgoing {
-	return &outgoing{head: head, payload: payload}
+func newOutgoing(parts ...[]byte) *outgoing {
+	o := &outgoing{parts: parts}
+	for _, part := range parts {
+		o.size += len(part)
+	}
+	return o
 }
 
 // withdraw reports whether the frame was kept from being sent.
 func (o *outgoing) withdraw() bool {
 	return o.state.CompareAndSwap(stateQueued, stateWithdrawn)
-}
-
-func (o *outgoing) writeTo(w *bufio.Writer) error {
-	if !o.state.CompareAndSwap(stateQueued, stateTaken) {
-		return nil
-	}
-	if _, err := w.Write(o.head); err != nil {
-		return err
-	}
-	_, err := w.Write(o.payload)
-	return err
 }

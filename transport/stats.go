@@ -7,8 +7,8 @@ import (
 
 // Stats is what a transport did since New, and what is open now.
 type Stats struct {
-	RaftConnections int // open, in both directions
-	RPCConnections  int // open, in both directions
+	Connections     int // open, in both directions, those for snapshots excepted
+	SnapshotStreams int // open, in both directions
 	Handshaking     int // accepted connections that have not introduced themselves
 
 	BytesIn, BytesOut uint64 // of all connections, handshakes included
@@ -65,10 +65,10 @@ func (t *Transport) Stats() Stats {
 	defer t.mu.Unlock()
 	for c := range t.conns {
 		switch {
-		case c.opened && c.kind == streamRaft:
-			s.RaftConnections++
+		case c.opened && c.kind == streamSnapshot:
+			s.SnapshotStreams++
 		case c.opened:
-			s.RPCConnections++
+			s.Connections++
 		}
 	}
 	return s

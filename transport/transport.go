@@ -10,18 +10,18 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 )
 
 // Version is the peer protocol's version; a peer of another one is refused.
-const Version = 1
+const Version = 2
 
 // Defaults of Config.
 const (
 	defaultDialTimeout   = 2 * time.Second
 	defaultRaftTimeout   = 5 * time.Second
 	defaultMaxFrameBytes = 160 << 20
+	maxPipelineWindow    = 8
 )
 
 // Identity is how a node introduces itself when a connection opens.
@@ -71,16 +71,33 @@ type Config struct {
 	Dial func(ctx context.Context, addr string) (net.Conn, error)
 	// DialTimeout bounds a dial and its handshake; 0 means 2 s.
 	DialTimeout time.Duration
-	// RaftTimeout bounds one raft RPC, the peer's write to its disk included; 0
-	// means 5 s. InstallSnapshot gets as much for every 256 KiB.
+	// TLS encrypts and authenticates all connections; nil leaves them open.
+	TLS *TLS
+
+	// RaftTimeout bounds one raft RPC, the peer's write to its disk included, but
+	// for InstallSnapshot; 0 means 5 s.
 	RaftTimeout time.Duration
+	// PipelineWindow is how many appends may be under way to one peer, 2 to 8; 0
+	// means that raft waits for the answer to each.
+	PipelineWindow int
+	// SnapshotBytesPerSecond bounds how fast snapshots are sent, all together; 0
+	// is no bound.
+	SnapshotBytesPerSecond int64
+	// CurrentTerm returns raft's current term, 0 while there is no raft. It is asked
+	// before a heartbeat is answered in raft's place, so it must be quick; nil means
+	// that none is.
+	CurrentTerm func() uint64
+	// StaleSnapshot reports whether raft must not install a snapshot because this
+	// node has all of it already: it is then answered with success. An error
+	// refuses the snapshot for now. It is called while raft has no other command;
+	// nil means never.
+	StaleSnapshot func(*raft.InstallSnapshotRequest) (bool, error)
+
 	// MaxFrameBytes bounds one RPC's request or response; 0 means 160 MiB. It must
 	// be the same on all nodes: a greater request breaks the peer's connection.
 	MaxFrameBytes int
 	// Logger gets what the transport has to say; nil discards it.
 	Logger *slog.Logger
-	// RaftLogger gets what the raft library's transport has to say; nil discards it.
-	RaftLogger hclog.Logger
 }
 
 // withDefaults returns a copy of c with its zero fields filled in, or an error
@@ -93,10 +110,15 @@ func (c Config) withDefaults() (Config, error) {
 		return c, errors.New("transport needs a resolver")
 	case c.Handler == nil:
 		return c, errors.New("transport needs a handler")
-	case c.DialTimeout < 0 || c.RaftTimeout < 0 || c.MaxFrameBytes < 0:
+	case c.DialTimeout < 0 || c.RaftTimeout < 0 || c.MaxFrameBytes < 0 || c.SnapshotBytesPerSecond < 0:
 		return c, errors.New("transport timeouts and limits must not be negative")
+	case c.PipelineWindow < 0 || c.PipelineWindow == 1 || c.PipelineWindow > maxPipelineWindow:
+		return c, fmt.Errorf("transport pipeline window of %d is neither 0 nor 2 to %d", c.PipelineWindow, maxPipelineWindow)
 	case c.MaxFrameBytes > frameBytesCeiling:
 		return c, fmt.Errorf("transport frame limit of %d bytes exceeds %d", c.MaxFrameBytes, frameBytesCeiling)
+	}
+	if err := c.TLS.validate(); err != nil {
+		return c, err
 	}
 	if err := c.Identity.validate(); err != nil {
 		return c, fmt.Errorf("transport identity: %w", err)
@@ -115,9 +137,6 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
-	}
-	if c.RaftLogger == nil {
-		c.RaftLogger = hclog.NewNullLogger()
 	}
 	return c, nil
 }
@@ -176,10 +195,10 @@ func (t *Transport) Identity() Identity {
 }
 
 // SetCluster sets the cluster id that later handshakes tell, when the node
-// learned it after its start. RPC connections opened under another id take no
+// learned it after its start. Connections opened under another id take no
 // further calls, on either side, and close when the calls in progress on them
-// were answered: a handler may well call SetCluster. Raft streams opened under
-// another id are closed. The id must have at most 256 bytes.
+// were answered: a handler may well call SetCluster. Snapshot streams opened
+// under another id are closed. The id must have at most 256 bytes.
 func (t *Transport) SetCluster(id string) {
 	t.mu.Lock()
 	t.identity.Cluster = id

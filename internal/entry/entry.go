@@ -32,10 +32,19 @@ func Size(l *raft.Log) int {
 	return headerSize + len(l.Extensions) + len(l.Data)
 }
 
+// MinSize is the number of bytes of the shortest encoding.
+const MinSize = headerSize
+
 // Append appends the encoding of l to dst and returns the extended buffer. It
 // copies Data and Extensions. It panics if one of them is 4 GiB or longer: the
 // limits on commands are far below, so that is a broken invariant.
 func Append(dst []byte, l *raft.Log) []byte {
+	return append(AppendHeader(dst, l), l.Data...)
+}
+
+// AppendHeader is Append without l.Data, which ends the encoding: who can write
+// from several buffers need not copy it.
+func AppendHeader(dst []byte, l *raft.Log) []byte {
 	var flags byte
 	if l.Data != nil {
 		flags |= flagData
@@ -50,8 +59,7 @@ func Append(dst []byte, l *raft.Log) []byte {
 	dst = binary.BigEndian.AppendUint32(dst, uint32(l.AppendedAt.Nanosecond()))
 	dst = appendLength(dst, len(l.Extensions))
 	dst = appendLength(dst, len(l.Data))
-	dst = append(dst, l.Extensions...)
-	return append(dst, l.Data...)
+	return append(dst, l.Extensions...)
 }
 
 // Decode decodes the encoding of one entry, which b must hold exactly. Data and

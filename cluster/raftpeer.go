@@ -1,0 +1,40 @@
+package cluster
+
+import "github.com/hashicorp/raft"
+
+// raftTerm is raft's current term, 0 while this node has no raft. The transport
+// asks for it.
+func (n *Node) raftTerm() uint64 {
+	r, err := n.joined()
+	if err != nil {
+		return 0
+	}
+	return r.raft.CurrentTerm()
+}
+
+// staleSnapshot tells the transport whether raft must not install a snapshot.
+// Its error, while raft only starts, makes the leader try again.
+func (n *Node) staleSnapshot(request *raft.InstallSnapshotRequest) (bool, error) {
+	r, err := n.joined()
+	if err != nil {
+		return false, err
+	}
+	return r.staleSnapshot(request), nil
+}
+
+// staleSnapshot reports whether this replica has everything that a snapshot of
+// its current leader stands for. Raft would install it all the same, take its
+// state machine back in time and give up entries that were acknowledged.
+//
+// What the log remembers of the newest snapshot does not count: a snapshot that
+// conflicts with what is stored has to be installed.
+func (r *replica) staleSnapshot(request *raft.InstallSnapshotRequest) bool {
+	if request.Term != r.raft.CurrentTerm() {
+		return false
+	}
+	if r.fsm.AppliedIndex() >= request.LastLogIndex {
+		return true
+	}
+	var stored raft.Log
+	return r.logs.read(request.LastLogIndex, &stored) == nil && stored.Term == request.LastLogTerm
+}
