@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"testing"
 	"time"
 )
@@ -8,15 +9,17 @@ import (
 // TestScenario plays what operators do to a cluster under load. All that is
 // checked of any simulation is checked of these too.
 func TestScenario(t *testing.T) {
+	early := map[string]bool{"KilledBeforeAccepting": true}
 	for name, play := range map[string]func(*nemesis){
-		"200Transfers":       transfer200,
-		"GrowReplaceShrink":  growReplaceShrink,
-		"AllAddressesChange": allAddressesChange,
+		"200Transfers":          transfer200,
+		"KilledBeforeAccepting": killedBeforeAccepting,
+		"GrowReplaceShrink":     growReplaceShrink,
+		"AllAddressesChange":    allAddressesChange,
 	} {
 		t.Run(name, func(t *testing.T) {
 			total := totals{}
 			p := randomPlan(1)
-			p.nodes, p.clients, p.pause, p.early, p.moves = 3, 6, 10*time.Millisecond, false, true
+			p.nodes, p.clients, p.pause, p.early, p.moves = 3, 6, 10*time.Millisecond, early[name], true
 			p.script = play
 			if found, report := total.simulate(t, p); found != "" {
 				t.Errorf("%s; before that:\n%s", found, report)
@@ -24,6 +27,26 @@ func TestScenario(t *testing.T) {
 			t.Log(total.String(0))
 		})
 	}
+}
+
+// killedBeforeAccepting has a node die when it is about to write down which
+// cluster it belongs to. It comes back as somebody whom the plan of that cluster
+// does not know.
+func killedBeforeAccepting(n *nemesis) {
+	n.w.sleep(150 * time.Millisecond) // longer than a start, shorter than making a plan
+	victim := n.w.hosts[2]
+	if _, p := victim.live(); p != nil {
+		p.dieAt(1, killed)
+	}
+	n.w.poll(formLimit, "die", func() error {
+		if _, p := victim.live(); p != nil {
+			return errors.New("it lives")
+		}
+		return nil
+	})
+	n.w.sleep(time.Second)
+	victim.start()
+	n.w.poll(formLimit, "form a cluster", n.converged)
 }
 
 // transfer200 hands leadership over again and again, half of the times while
