@@ -100,3 +100,33 @@ func allAddressesChange(n *nemesis) {
 		}
 	}
 }
+
+// TestFormation forms a cluster while a node ends just before one of the changes
+// that it makes to its disk meanwhile, each in turn, and comes back.
+func TestFormation(t *testing.T) {
+	total, began := totals{}, time.Now()
+	for _, how := range []death{killed, powerLost} {
+		for victim := range 2 { // the one that plans the cluster, and another
+			for at := 1; ; at++ {
+				struck := false
+				p := randomPlan(uint64(at))
+				p.nodes, p.clients, p.early = 3, 0, true
+				p.script = func(n *nemesis) {
+					if _, proc := n.w.hosts[victim].live(); proc != nil {
+						proc.dieAt(at, how)
+					}
+					n.w.sleep(3 * time.Second)
+					_, proc := n.w.hosts[victim].live()
+					struck = proc == nil
+				}
+				if found, report := total.simulate(t, p); found != "" {
+					t.Fatalf("n%d ends at change %d (%v): %s; before that:\n%s", victim+1, at, how, found, report)
+				}
+				if !struck {
+					break
+				}
+			}
+		}
+	}
+	t.Log(total.String(time.Since(began)))
+}
