@@ -102,12 +102,18 @@ func allAddressesChange(n *nemesis) {
 }
 
 // TestFormation forms a cluster while a node ends just before one of the changes
-// that it makes to its disk meanwhile, each in turn, and comes back.
+// that it makes to its disk meanwhile, and comes back. It tries some of the
+// changes, others at each run, or with -sim.all every one of them.
 func TestFormation(t *testing.T) {
 	total, began := totals{}, time.Now()
+	step := 10
+	if *allFlag {
+		step = 1
+	}
+	first := 1 + int(began.UnixNano()%int64(step))
 	for _, how := range []death{killed, powerLost} {
 		for victim := range 2 { // the one that plans the cluster, and another
-			for at := 1; ; at++ {
+			for at := first; ; at += step {
 				struck := false
 				p := randomPlan(uint64(at))
 				p.nodes, p.clients, p.early = 3, 0, true
@@ -115,9 +121,13 @@ func TestFormation(t *testing.T) {
 					if _, proc := n.w.hosts[victim].live(); proc != nil {
 						proc.dieAt(at, how)
 					}
-					n.w.sleep(3 * time.Second)
-					_, proc := n.w.hosts[victim].live()
-					struck = proc == nil
+					n.w.poll(formLimit, "form a cluster, or die", func() error {
+						if _, proc := n.w.hosts[victim].live(); proc == nil {
+							struck = true
+							return nil
+						}
+						return n.converged()
+					})
 				}
 				if found, report := total.simulate(t, p); found != "" {
 					t.Fatalf("n%d ends at change %d (%v): %s; before that:\n%s", victim+1, at, how, found, report)

@@ -21,6 +21,7 @@ var (
 	seedFlag    = flag.Uint64("sim.seed", 0, "run this seed alone; 0 takes new ones")
 	secondsFlag = flag.Int("sim.seconds", 3, "real seconds after which no further simulation begins")
 	lengthFlag  = flag.Duration("sim.length", 90*time.Second, "simulated time in which faults happen")
+	allFlag     = flag.Bool("sim.all", false, "try all moments where a test tries some")
 	pictureFlag = flag.String("sim.picture", "", "directory for a picture of a history that is not linearizable")
 )
 

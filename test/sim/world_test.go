@@ -184,7 +184,12 @@ func (w *world) disturb(n *nemesis) {
 		n.run(w.plan.length)
 	}
 	n.end()
-	healed := w.poll(healLimit, "serve again after the faults", n.converged) && w.sleep(settle)
+	healed := w.poll(healLimit, "serve again after the faults", func() error {
+		for _, h := range n.members() {
+			h.start() // one may have died at the very end
+		}
+		return n.converged()
+	}) && w.sleep(settle)
 	close(stop)
 	clients.Wait()
 	if healed {
