@@ -17,14 +17,14 @@ func TestScenario(t *testing.T) {
 		"AllAddressesChange":    allAddressesChange,
 	} {
 		t.Run(name, func(t *testing.T) {
-			total := totals{}
-			p := randomPlan(1)
+			total, began := totals{}, time.Now()
+			p := randomPlan(newSeed())
 			p.nodes, p.clients, p.pause, p.early, p.moves = 3, 6, 10*time.Millisecond, early[name], true
 			p.script = play
 			if found, report := total.simulate(t, p); found != "" {
-				t.Errorf("%s; before that:\n%s", found, report)
+				t.Errorf("seed %d: %s; before that:\n%s", p.seed, found, report)
 			}
-			t.Log(total.String(0))
+			t.Log(total.String(time.Since(began)))
 		})
 	}
 }

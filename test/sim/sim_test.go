@@ -41,13 +41,9 @@ func TestMain(m *testing.M) {
 // promise that is broken.
 func TestSimulation(t *testing.T) {
 	total, began := totals{}, time.Now()
-	seed := uint64(began.UnixNano())
-	for first := true; first || *seedFlag == 0 && time.Since(began) < time.Duration(*secondsFlag)*time.Second; first = false {
-		seed++
-		if *seedFlag != 0 {
-			seed = *seedFlag
-		}
-		p := randomPlan(seed)
+	limit := time.Duration(*secondsFlag) * time.Second
+	for total.runs == 0 || *seedFlag == 0 && time.Since(began) < limit {
+		p := randomPlan(newSeed())
 		// Not by t.Log, which says nothing if another goroutine panics.
 		fmt.Fprintf(os.Stderr, "seed %d: %d nodes, %d kinds of fault\n", p.seed, p.nodes, len(p.faults))
 		if found, report := total.simulate(t, p); found != "" {
@@ -56,6 +52,14 @@ func TestSimulation(t *testing.T) {
 		}
 	}
 	t.Log(total.String(time.Since(began)))
+}
+
+// newSeed returns the seed that was asked for, or else another one each time.
+func newSeed() uint64 {
+	if *seedFlag != 0 {
+		return *seedFlag
+	}
+	return uint64(time.Now().UnixNano())
 }
 
 // randomPlan draws from a seed what a simulation does.
@@ -96,9 +100,10 @@ func (s *totals) String(took time.Duration) string {
 	c := &s.counts
 	return fmt.Sprintf("%d simulations: %.2f cluster-hours in %.1f s; %d operations (%d unknown, %d not done), "+
 		"%d faults, %d elections, %d transfers, %d snapshots installed, %d wiped disks, %d changes of 2 members, "+
-		"%d histories undecided",
+		"slowest recovery %.1f s, %d histories undecided",
 		s.runs, s.simulated.Hours(), took.Seconds(), c.ops.Load(), c.unknown.Load(), c.notDone.Load(),
-		c.faults.Load(), c.elections.Load(), c.transfers.Load(), c.snapshots.Load(), c.wipes.Load(), c.members.Load(), s.undecided)
+		c.faults.Load(), c.elections.Load(), c.transfers.Load(), c.snapshots.Load(), c.wipes.Load(), c.members.Load(),
+		time.Duration(c.recovery.Load()).Seconds(), s.undecided)
 }
 
 // simulate runs one simulation, and returns which promise was broken, if any,
