@@ -109,7 +109,7 @@ func (c *client) get(ctx context.Context, node *cluster.Node, p *proc) {
 		level = cluster.Stale
 	}
 	result, err := node.Get(ctx, key, level)
-	if err != nil || p.isDead() {
+	if err != nil || p.disk.isDead() {
 		return // says nothing
 	}
 	c.seen[key] = result
@@ -184,7 +184,7 @@ func (c *client) write(p *proc, in input, do func() (cluster.WriteResult, error)
 // fate sorts the answer to a write as the interface promises it.
 func (c *client) fate(p *proc, err error) fate {
 	switch {
-	case p.isDead(), errors.Is(err, cluster.ErrUnknownOutcome):
+	case p.disk.isDead(), errors.Is(err, cluster.ErrUnknownOutcome):
 		c.w.count.unknown.Add(1)
 		return unknown
 	case err != nil:
@@ -218,7 +218,7 @@ func (c *client) list(ctx context.Context, node *cluster.Node, p *proc) {
 	}
 	keys, call := c.keys(), c.w.hist.call()
 	list, err := node.List(ctx, cluster.Linearizable)
-	if err != nil || p.isDead() {
+	if err != nil || p.disk.isDead() {
 		return
 	}
 	found := map[string]string{}
