@@ -156,14 +156,14 @@ func TestControl(t *testing.T) {
 		"LeaderLocalReads": func(p *plan) { p.leaderReads, p.faults = true, slices.Concat(crashes, transfers) },
 		"VerifyLeader": func(p *plan) {
 			p.confirm = func(r *raft.Raft) error { return r.VerifyLeader().Error() }
-			p.faults = slices.Concat(crashes, transfers)
+			p.faults, p.pace, p.pause = lateAcks, 0.2, 5*time.Millisecond
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			total, began := totals{}, time.Now()
 			for seed := uint64(1); ; seed++ {
 				p := randomPlan(seed)
-				p.nodes, p.pause, p.early = 3, 20*time.Millisecond, false
+				p.nodes, p.early = 3, false
 				change(&p)
 				found, _ := total.simulate(t, p)
 				if found != "" && !strings.Contains(found, tooLate) { // that it does not serve is not enough
