@@ -29,7 +29,8 @@ const (
 // lowest name makes it, writes it down before anybody is asked, and bootstraps
 // only when every member has durably accepted its cluster id. A member accepts
 // one for good, so two plans can never both succeed; a crash in between goes on
-// with the same plan.
+// with the same plan. Who a member is, is known when it has accepted: until then
+// a restart gives it another incarnation.
 type bootstrapPlan struct {
 	Cluster string         `json:"cluster"`
 	Members []Announcement `json:"members"`
@@ -181,12 +182,13 @@ func (n *Node) carryOut(ctx context.Context, plan *bootstrapPlan) (bool, error) 
 	}
 	var servers []raft.Server
 	for _, m := range plan.Members {
-		if m.serverID() != r.id {
-			if err := n.invite(ctx, m, plan.Cluster); err != nil {
+		id := m.serverID()
+		if id != r.id {
+			if id, err = n.invite(ctx, m, plan.Cluster); err != nil {
 				return false, err
 			}
 		}
-		servers = append(servers, raft.Server{ID: m.serverID(), Address: raft.ServerAddress(m.ID), Suffrage: raft.Voter})
+		servers = append(servers, raft.Server{ID: id, Address: raft.ServerAddress(id), Suffrage: raft.Voter})
 	}
 	if err := r.raft.BootstrapCluster(raft.Configuration{Servers: servers}).Error(); err != nil {
 		return false, fmt.Errorf("bootstrap: %w", err)
@@ -195,21 +197,20 @@ func (n *Node) carryOut(ctx context.Context, plan *bootstrapPlan) (bool, error) 
 	return true, removePlan(n.cfg.FS, n.cfg.DataDir)
 }
 
-// invite asks the node that announced itself as a to accept a cluster id.
-func (n *Node) invite(ctx context.Context, a Announcement, cluster string) error {
+// invite asks the node with a's name to accept a cluster id, and returns its
+// server id. That may be another than the plan's: a node that stopped before it
+// accepted has no id on its disk, and comes back as a new incarnation. Whoever
+// accepted is as good, since no configuration exists yet.
+func (n *Node) invite(ctx context.Context, a Announcement, cluster string) (raft.ServerID, error) {
+	name := nameOf(a.serverID())
 	// The newest announcement has the address; the plan may be of an earlier run.
-	if now, ok := n.gossip.Members()[a.serverID()]; ok {
-		a = now
+	for id, now := range n.gossip.Members() {
+		if nameOf(id) == name && now.Generation > a.Generation {
+			a = now
+		}
 	}
-	peer, err := n.askAccept(ctx, a.PeerAddr, acceptRequest{Cluster: cluster, Name: nameOf(a.serverID())})
-	if err != nil {
-		return err
-	}
-	if peer.ID != a.serverID() {
-		return fmt.Errorf("%w: %s was replaced by %s; if its disk is lost, empty the data directories of all and start over",
-			ErrUnreachable, a.ID, peer.ID)
-	}
-	return nil
+	peer, err := n.askAccept(ctx, a.PeerAddr, acceptRequest{Cluster: cluster, Name: name})
+	return peer.ID, err
 }
 
 // askAccept asks whoever answers at addr to belong to a cluster for good.

@@ -110,6 +110,13 @@ func (r *replica) open(ident identity) error {
 	if r.stable, err = newStableStore(inner, r.fatal.fail); err != nil {
 		return fmt.Errorf("open stable store: %w", err)
 	}
+	_, last, err := r.logs.visible()
+	if err == nil && last == 0 {
+		err = r.stable.forgetBootstrap()
+	}
+	if err != nil {
+		return fmt.Errorf("open stable store: %w", err)
+	}
 	r.fsm = fsm.New(fsm.Config{OnFatal: r.fatal.fail, Logger: r.log})
 	r.raft, err = raft.NewRaft(r.raftConfig(), r.fsm, r.logs, r.stable, r.snaps, r.peers.Raft())
 	if err != nil {

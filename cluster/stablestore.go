@@ -25,6 +25,8 @@ const (
 	ballotVersion = 1
 	// ballotHeader is the size in bytes of version, current term and vote term.
 	ballotHeader = 1 + 8 + 8
+	// bootstrapTerm is the term of a cluster's first log entry. Elections begin with the next one.
+	bootstrapTerm = 1
 	// maxCandidateBytes bounds a candidate's address, which is its server id.
 	maxCandidateBytes = 1024
 )
@@ -198,6 +200,20 @@ func (s *stableStore) Get(key []byte) ([]byte, error) {
 		return []byte(b.candidate), nil
 	}
 	return nil, errStableNotFound
+}
+
+// forgetBootstrap takes back the term that raft makes durable before the first
+// entry of a new cluster's log. Its caller has found that log empty: the process
+// ended in between, and raft would take the term for a cluster that exists. It
+// is the only term that may be forgotten, for it never has a leader or a vote,
+// and whoever has more than that in its ballot keeps it.
+func (s *stableStore) forgetBootstrap() error {
+	s.writing <- struct{}{}
+	defer func() { <-s.writing }()
+	if s.current() != (ballot{term: bootstrapTerm}) {
+		return nil
+	}
+	return s.write(ballot{})
 }
 
 // current returns what is durable.

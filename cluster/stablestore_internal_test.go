@@ -318,3 +318,39 @@ func TestBoltStable_UnfinishedCreation(t *testing.T) {
 	defer closer.Close()
 	wantVote(t, s, 0, 0, "")
 }
+
+// TestStableStore_ForgetBootstrap shows that only the term of a bootstrap that
+// got no further is ever taken back.
+func TestStableStore_ForgetBootstrap(t *testing.T) {
+	for name, tt := range map[string]struct {
+		term      uint64
+		candidate string
+		want      uint64
+	}{
+		"Bootstrap": {1, "", 0},
+		"Voted":     {1, "n1.a", 1},
+		"Later":     {2, "", 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _, f := newTestStable(t)
+			if err := s.SetUint64([]byte(keyCurrentTerm), tt.term); err != nil {
+				t.Fatal(err)
+			}
+			if tt.candidate != "" {
+				if err := vote(s, tt.term, tt.candidate); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := s.forgetBootstrap(); err != nil {
+				t.Fatal(err)
+			}
+			reopened, err := newStableStore(s.inner, f.fail)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := reopened.current().term; got != tt.want {
+				t.Errorf("got term %d, want %d", got, tt.want)
+			}
+		})
+	}
+}

@@ -48,12 +48,6 @@ func (d *disk) before(op crashfs.Op, _ string) error {
 	if wait < 0 && (op == crashfs.OpSync || op == crashfs.OpSyncDir) {
 		wait = d.slow/10 + time.Duration(d.rng.Int64N(int64(d.slow)))
 	}
-	var strike func(crashfs.Op) error
-	if d.countdown > 0 {
-		if d.countdown--; d.countdown == 0 {
-			strike, d.strike = d.strike, nil
-		}
-	}
 	d.mu.Unlock()
 	if wait > 0 {
 		timer := time.NewTimer(wait)
@@ -64,10 +58,23 @@ func (d *disk) before(op crashfs.Op, _ string) error {
 			return nil
 		}
 	}
-	if strike != nil && !d.isDead() {
+	if strike := d.count(); strike != nil && !d.isDead() {
 		return strike(op)
 	}
 	return nil
+}
+
+// count counts a change, and returns what is to happen if it is the one waited for.
+func (d *disk) count() func(crashfs.Op) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.countdown == 0 {
+		return nil
+	}
+	if d.countdown--; d.countdown > 0 {
+		return nil
+	}
+	return d.strike
 }
 
 func (d *disk) isDead() bool {

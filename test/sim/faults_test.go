@@ -26,6 +26,10 @@ var (
 	powerLoss = []harm{
 		{"power fails at all", func(n *nemesis) { n.all(powerLost) }},
 	}
+	// What the old leader hears after a transfer was said before it.
+	lateAcks = []harm{
+		{"transfer, slow towards the old leader", func(n *nemesis) { n.slowTowards(n.leader(), 80, 200); n.transfer() }},
+	}
 	partitions = []harm{
 		{"isolate one", func(n *nemesis) { n.isolate(n.victim(), true, true) }},
 		{"one hears nothing", func(n *nemesis) { n.isolate(n.victim(), true, false) }},

@@ -103,6 +103,9 @@ func (h *host) live() (*cluster.Node, *proc) {
 	return p.opened(), p
 }
 
+// isDead says whether the process has died: then nobody hears what it answers.
+func (p *proc) isDead() bool { return p.disk.isDead() }
+
 func (p *proc) opened() *cluster.Node {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -230,10 +233,8 @@ func (p *proc) confirm(r *raft.Raft) error {
 // stopped looks at why a process ended by itself, and has it started again.
 func (p *proc) stopped(err error) {
 	h := p.host
-	select {
-	case <-p.dead:
+	if p.isDead() {
 		return // it only noticed
-	default:
 	}
 	h.w.trace.add("%s stops: %v", h.name, err)
 	h.mu.Lock()
@@ -291,12 +292,8 @@ func (p *proc) config() cluster.Config {
 
 // panicked ends a process that raft would end by a panic.
 func (p *proc) panicked(cause error) {
-	if !p.mayFail() {
-		select {
-		case <-p.dead:
-		default:
-			p.host.w.violate("%s can't write its term: %v", p.host.name, cause)
-		}
+	if !p.mayFail() && !p.isDead() {
+		p.host.w.violate("%s can't write its term: %v", p.host.name, cause)
 	}
 	if p.die(killed) {
 		p.host.w.after(restartDelay, p.host.start)

@@ -208,7 +208,7 @@ func (n *nemesis) shrink() {
 	n.w.count.members.Add(1)
 	members := n.members()
 	n.rng.Shuffle(len(members), func(i, j int) { members[i], members[j] = members[j], members[i] })
-	chosen, linger := members[:2], n.between(0, 5000)
+	chosen, linger, ghosts := members[:2], n.between(0, 5000), n.rng.IntN(2) == 0
 	for _, h := range chosen {
 		n.mu.Lock()
 		delete(n.want, h)
@@ -218,13 +218,15 @@ func (n *nemesis) shrink() {
 	}
 	n.w.after(0, func() {
 		for _, h := range chosen {
-			n.remove(h, linger)
+			n.remove(h, linger, ghosts)
 		}
 	})
 }
 
-// remove asks until a host is removed, and turns it off some time later.
-func (n *nemesis) remove(h *host, linger time.Duration) {
+// remove asks until a host is removed, and turns it off some time later. As a
+// ghost it then comes back once more with what it has on its disk, which must
+// disturb nobody.
+func (n *nemesis) remove(h *host, linger time.Duration, ghost bool) {
 	for tries := 0; ; tries++ {
 		members := n.members()
 		if node, p := members[tries%len(members)].live(); node != nil {
@@ -242,6 +244,11 @@ func (n *nemesis) remove(h *host, linger time.Duration) {
 	}
 	n.w.sleep(linger)
 	h.die(killed)
+	if ghost {
+		h.start()
+		n.w.sleep(linger)
+		h.die(killed)
+	}
 	h.setLeaving(false)
 	n.mu.Lock()
 	defer n.mu.Unlock()

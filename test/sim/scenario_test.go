@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"testing"
 	"time"
 )
@@ -8,22 +9,44 @@ import (
 // TestScenario plays what operators do to a cluster under load. All that is
 // checked of any simulation is checked of these too.
 func TestScenario(t *testing.T) {
+	early := map[string]bool{"KilledBeforeAccepting": true}
 	for name, play := range map[string]func(*nemesis){
-		"200Transfers":       transfer200,
-		"GrowReplaceShrink":  growReplaceShrink,
-		"AllAddressesChange": allAddressesChange,
+		"200Transfers":          transfer200,
+		"KilledBeforeAccepting": killedBeforeAccepting,
+		"GrowReplaceShrink":     growReplaceShrink,
+		"AllAddressesChange":    allAddressesChange,
 	} {
 		t.Run(name, func(t *testing.T) {
-			total := totals{}
-			p := randomPlan(1)
-			p.nodes, p.clients, p.pause, p.early, p.moves = 3, 6, 10*time.Millisecond, false, true
+			total, began := totals{}, time.Now()
+			p := randomPlan(newSeed())
+			p.nodes, p.clients, p.pause, p.early, p.moves = 3, 6, 10*time.Millisecond, early[name], true
 			p.script = play
 			if found, report := total.simulate(t, p); found != "" {
-				t.Errorf("%s; before that:\n%s", found, report)
+				t.Errorf("seed %d: %s; before that:\n%s", p.seed, found, report)
 			}
-			t.Log(total.String(0))
+			t.Log(total.String(time.Since(began)))
 		})
 	}
+}
+
+// killedBeforeAccepting has a node die when it is about to write down which
+// cluster it belongs to. It comes back as somebody whom the plan of that cluster
+// does not know.
+func killedBeforeAccepting(n *nemesis) {
+	n.w.sleep(150 * time.Millisecond) // longer than a start, shorter than making a plan
+	victim := n.w.hosts[2]
+	if _, p := victim.live(); p != nil {
+		p.dieAt(1, killed)
+	}
+	n.w.poll(formLimit, "die", func() error {
+		if _, p := victim.live(); p != nil {
+			return errors.New("it lives")
+		}
+		return nil
+	})
+	n.w.sleep(time.Second)
+	victim.start()
+	n.w.poll(formLimit, "form a cluster", n.converged)
 }
 
 // transfer200 hands leadership over again and again, half of the times while
@@ -76,4 +99,44 @@ func allAddressesChange(n *nemesis) {
 			return
 		}
 	}
+}
+
+// TestFormation forms a cluster while a node ends just before one of the changes
+// that it makes to its disk meanwhile, and comes back. It tries some of the
+// changes, others at each run, or with -sim.all every one of them.
+func TestFormation(t *testing.T) {
+	total, began := totals{}, time.Now()
+	step := 10
+	if *allFlag {
+		step = 1
+	}
+	first := 1 + int(began.UnixNano()%int64(step))
+	for _, how := range []death{killed, powerLost} {
+		for victim := range 2 { // the one that plans the cluster, and another
+			for at := first; ; at += step {
+				struck := false
+				p := randomPlan(uint64(at))
+				p.nodes, p.clients, p.early = 3, 0, true
+				p.script = func(n *nemesis) {
+					if _, proc := n.w.hosts[victim].live(); proc != nil {
+						proc.dieAt(at, how)
+					}
+					n.w.poll(formLimit, "form a cluster, or die", func() error {
+						if _, proc := n.w.hosts[victim].live(); proc == nil {
+							struck = true
+							return nil
+						}
+						return n.converged()
+					})
+				}
+				if found, report := total.simulate(t, p); found != "" {
+					t.Fatalf("n%d ends at change %d (%v): %s; before that:\n%s", victim+1, at, how, found, report)
+				}
+				if !struck {
+					break
+				}
+			}
+		}
+	}
+	t.Log(total.String(time.Since(began)))
 }

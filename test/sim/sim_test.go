@@ -21,6 +21,7 @@ var (
 	seedFlag    = flag.Uint64("sim.seed", 0, "run this seed alone; 0 takes new ones")
 	secondsFlag = flag.Int("sim.seconds", 3, "real seconds after which no further simulation begins")
 	lengthFlag  = flag.Duration("sim.length", 90*time.Second, "simulated time in which faults happen")
+	allFlag     = flag.Bool("sim.all", false, "try all moments where a test tries some")
 	pictureFlag = flag.String("sim.picture", "", "directory for a picture of a history that is not linearizable")
 )
 
@@ -40,13 +41,9 @@ func TestMain(m *testing.M) {
 // promise that is broken.
 func TestSimulation(t *testing.T) {
 	total, began := totals{}, time.Now()
-	seed := uint64(began.UnixNano())
-	for first := true; first || *seedFlag == 0 && time.Since(began) < time.Duration(*secondsFlag)*time.Second; first = false {
-		seed++
-		if *seedFlag != 0 {
-			seed = *seedFlag
-		}
-		p := randomPlan(seed)
+	limit := time.Duration(*secondsFlag) * time.Second
+	for total.runs == 0 || *seedFlag == 0 && time.Since(began) < limit {
+		p := randomPlan(newSeed())
 		// Not by t.Log, which says nothing if another goroutine panics.
 		fmt.Fprintf(os.Stderr, "seed %d: %d nodes, %d kinds of fault\n", p.seed, p.nodes, len(p.faults))
 		if found, report := total.simulate(t, p); found != "" {
@@ -55,6 +52,14 @@ func TestSimulation(t *testing.T) {
 		}
 	}
 	t.Log(total.String(time.Since(began)))
+}
+
+// newSeed returns the seed that was asked for, or else another one each time.
+func newSeed() uint64 {
+	if *seedFlag != 0 {
+		return *seedFlag
+	}
+	return uint64(time.Now().UnixNano())
 }
 
 // randomPlan draws from a seed what a simulation does.
@@ -95,9 +100,10 @@ func (s *totals) String(took time.Duration) string {
 	c := &s.counts
 	return fmt.Sprintf("%d simulations: %.2f cluster-hours in %.1f s; %d operations (%d unknown, %d not done), "+
 		"%d faults, %d elections, %d transfers, %d snapshots installed, %d wiped disks, %d changes of 2 members, "+
-		"%d histories undecided",
+		"slowest recovery %.1f s, %d histories undecided",
 		s.runs, s.simulated.Hours(), took.Seconds(), c.ops.Load(), c.unknown.Load(), c.notDone.Load(),
-		c.faults.Load(), c.elections.Load(), c.transfers.Load(), c.snapshots.Load(), c.wipes.Load(), c.members.Load(), s.undecided)
+		c.faults.Load(), c.elections.Load(), c.transfers.Load(), c.snapshots.Load(), c.wipes.Load(), c.members.Load(),
+		time.Duration(c.recovery.Load()).Seconds(), s.undecided)
 }
 
 // simulate runs one simulation, and returns which promise was broken, if any,
@@ -150,14 +156,14 @@ func TestControl(t *testing.T) {
 		"LeaderLocalReads": func(p *plan) { p.leaderReads, p.faults = true, slices.Concat(crashes, transfers) },
 		"VerifyLeader": func(p *plan) {
 			p.confirm = func(r *raft.Raft) error { return r.VerifyLeader().Error() }
-			p.faults = slices.Concat(crashes, transfers)
+			p.faults, p.pace, p.pause = lateAcks, 0.2, 5*time.Millisecond
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			total, began := totals{}, time.Now()
 			for seed := uint64(1); ; seed++ {
 				p := randomPlan(seed)
-				p.nodes, p.pause, p.early = 3, 20*time.Millisecond, false
+				p.nodes, p.early = 3, false
 				change(&p)
 				found, _ := total.simulate(t, p)
 				if found != "" && !strings.Contains(found, tooLate) { // that it does not serve is not enough

@@ -48,6 +48,11 @@ type plan struct {
 // counts are what a simulation reports. Safe for concurrent use.
 type counts struct {
 	ops, unknown, notDone, faults, restarts, wipes, members, transfers, elections, snapshots atomic.Int64
+	recovery                                                                                 atomic.Int64 // nanoseconds; the longest time from the end of all faults until all is well
+}
+
+func (c *counts) recovered(took time.Duration) {
+	c.recovery.Store(max(c.recovery.Load(), int64(took)))
 }
 
 // world is one simulation. Everything of it lives in one bubble.
@@ -184,7 +189,15 @@ func (w *world) disturb(n *nemesis) {
 		n.run(w.plan.length)
 	}
 	n.end()
-	healed := w.poll(healLimit, "serve again after the faults", n.converged) && w.sleep(settle)
+	ended := time.Now()
+	healed := w.poll(healLimit, "serve again after the faults", func() error {
+		for _, h := range n.members() {
+			h.start() // one may have died at the very end
+		}
+		return n.converged()
+	})
+	w.count.recovered(time.Since(ended))
+	healed = healed && w.sleep(settle)
 	close(stop)
 	clients.Wait()
 	if healed {
