@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -25,6 +26,9 @@ const (
 	DefaultSnapshotBytes = 64 << 20
 	// MinDeadServerAfter is the least Config.DeadServerAfter but 0.
 	MinDeadServerAfter = time.Minute
+	// defaultStall and defaultStallFatal are those of Timing.
+	defaultStall      = 10 * time.Second
+	defaultStallFatal = time.Minute
 	// maxAddressBytes bounds an advertised address, so that all of a node's announcement fits a gossip packet.
 	maxAddressBytes = 128
 	// maxBootstrapExpect bounds Config.BootstrapExpect.
@@ -41,6 +45,10 @@ type Timing struct {
 	Lease time.Duration
 	// Commit is how often an idle leader tells its followers how far the log is committed.
 	Commit time.Duration
+	// Stall is after how long a write to the log that does not return makes the node
+	// silent, so that others come to lead; 0 means 10 s. StallFatal is after how long
+	// the node stops for it; 0 means 60 s.
+	Stall, StallFatal time.Duration
 }
 
 // DefaultTiming suits a local network: a killed leader is replaced in well
@@ -155,6 +163,8 @@ func (c Config) withDefaults() Config {
 	if c.Timing == (Timing{}) {
 		c.Timing = DefaultTiming()
 	}
+	c.Timing.Stall = cmp.Or(c.Timing.Stall, defaultStall)
+	c.Timing.StallFatal = cmp.Or(c.Timing.StallFatal, defaultStallFatal)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

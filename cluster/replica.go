@@ -83,7 +83,7 @@ func openReplica(cfg Config, ident identity, peers *transport.Transport, f *fata
 	}
 	r.proposer = newProposer(cfg.MaxPendingBytes, r.leaders, r)
 	r.reader = newReader(r.ctx, r.readIndex)
-	r.start(r.watchLeadership, r.beginTerms, r.snapshotByBytes, r.catchUp, r.compareStates, r.proposer.run)
+	r.start(r.watchLeadership, r.beginTerms, r.snapshotByBytes, r.watchLog, r.catchUp, r.compareStates, r.proposer.run)
 	return r, nil
 }
 

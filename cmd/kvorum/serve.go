@@ -24,6 +24,8 @@ const (
 	drainTimeout = 10 * time.Second
 	// transferTimeout bounds handing leadership over when a node stops.
 	transferTimeout = 5 * time.Second
+	// closeTimeout bounds closing the node.
+	closeTimeout = 30 * time.Second
 	// stdinFlag names the hidden flag that binds a node's life to its starter's.
 	stdinFlag = "exit-on-stdin-eof"
 )
@@ -167,8 +169,16 @@ func (s *server) close(handOver bool) error {
 		}
 	}
 
-	// The node last: gossip, consensus, peers, files, and the directory's lock.
-	return errors.Join(serveErr, s.node.Close())
+	// The node last: gossip, consensus, peers, files, and the directory's lock. A
+	// write to a disk that hangs can't be waited for; the process ends all the same.
+	closed := make(chan error, 1)
+	go func() { closed <- s.node.Close() }()
+	select {
+	case err := <-closed:
+		return errors.Join(serveErr, err)
+	case <-time.After(closeTimeout):
+		return errors.Join(serveErr, fmt.Errorf("node did not close within %v", closeTimeout))
+	}
 }
 
 // servedNode is a node that is not ready once it is stopping.
