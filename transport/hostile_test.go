@@ -59,7 +59,13 @@ func mustDial(t testing.TB, addr, send string) net.Conn {
 // mustJoin opens an RPC connection to b by hand.
 func mustJoin(t testing.TB, b *node) (net.Conn, *bufio.Reader) {
 	t.Helper()
-	c := mustDial(t, b.addr, "K"+message(2, identity("x", "c")+text("")))
+	return mustJoinAs(t, b, identity("x", "c")+text(""))
+}
+
+// mustJoinAs is mustJoin with a hello.
+func mustJoinAs(t testing.TB, b *node, hello string) (net.Conn, *bufio.Reader) {
+	t.Helper()
+	c := mustDial(t, b.addr, "K"+message(2, hello))
 	r := bufio.NewReader(c)
 	own := b.Identity()
 	want := message(2, "\x00"+text("")+
