@@ -89,9 +89,6 @@ func TestRaft_Strangers(t *testing.T) {
 // TestSnapshot_Strangers checks the same for the connection of a snapshot.
 func TestSnapshot_Strangers(t *testing.T) {
 	_, b := pair(t)
-	own := b.Identity()
-	welcome := message(2, "\x00"+text("")+
-		text(string(own.ID))+text(own.Cluster)+text(own.PeerAddr)+text(own.HTTPAddr)+"\x00\x00\x00\x00\x00\x00\x00\x07")
 	for name, sent := range map[string]string{
 		"Call":         request(1, kindEcho, "x"),
 		"Append":       frame(8, 0, beatOf("x")),
@@ -103,8 +100,7 @@ func TestSnapshot_Strangers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := mustDial(t, b.addr, "S"+message(2, identity("x", "c")+text("b")))
-			expect(t, c, welcome)
-			io.WriteString(c, sent)
+			io.WriteString(c, readWelcome(t, c, b)+sent)
 			if got := expectClosed(t, c); len(got) != 0 {
 				t.Errorf("got %q", got)
 			}
