@@ -353,11 +353,13 @@ func TestAccept_ConnectionLimit(t *testing.T) {
 	for i := range open {
 		open[i], _ = mustJoin(t, b)
 	}
+	poll(t, "the handshakes end", func() bool { return b.Stats().Connections == len(open) })
 	expectClosed(t, mustDial(t, b.addr, ""))
 	_, err := b.Call(ctxFor(t), "b", kindEcho, nil)
 	if !errors.Is(err, transport.ErrNotSent) {
 		t.Errorf("a dial beyond the limit: got %v, want ErrNotSent", err)
 	}
+	poll(t, "both are refused", func() bool { return b.Stats().Refused[transport.RefusedLimit] == 2 })
 	open[0].Close()
 	poll(t, "there is room again", func() bool { return b.Stats().Connections == 2 })
 	mustJoin(t, b)
