@@ -2,8 +2,10 @@ package transport
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"time"
 )
@@ -132,6 +134,7 @@ func (t *Transport) handshake(c *conn) (streamKind, Identity, Identity, error) {
 	local := t.Identity()
 	peer, err := t.judge(c, kind, local)
 	w := welcome{from: local}
+	rand.Read(w.nonce[:]) // never fails
 	var refused *RefusedError
 	switch {
 	case errors.As(err, &refused):
@@ -142,10 +145,25 @@ func (t *Transport) handshake(c *conn) (streamKind, Identity, Identity, error) {
 	if _, writeErr := c.Write(appendWelcome(nil, w)); writeErr != nil {
 		return 0, Identity{}, Identity{}, errors.Join(err, fmt.Errorf("answer handshake: %w", writeErr))
 	}
+	if err == nil {
+		err = readProof(c, peer, w.nonce)
+	}
 	if err != nil {
 		return 0, Identity{}, Identity{}, err
 	}
 	return kind, local, peer, c.SetDeadline(time.Time{})
+}
+
+// readProof reads the nonce that the dialer sends back.
+func readProof(c *conn, peer Identity, want nonce) error {
+	var got nonce
+	if _, err := io.ReadFull(c, got[:]); err != nil {
+		return fmt.Errorf("read proof of a new handshake: %w", err)
+	}
+	if got != want {
+		return &RefusedError{Reason: RefusedReplayed, Message: "it sends what was sent before, or makes it up", Peer: peer}
+	}
+	return nil
 }
 
 // judge reads the hello and returns who sent it, or a *RefusedError.

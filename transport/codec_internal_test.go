@@ -38,6 +38,7 @@ func TestHello_RoundTrip(t *testing.T) {
 			t.Fatalf("got %+v, %v, want %+v", got, err, h)
 		}
 		w := welcome{from: h.from, refusal: Reason(rapid.Byte().Draw(t, "reason")), message: rapid.StringN(0, -1, maxMessageBytes).Draw(t, "message")}
+		copy(w.nonce[:], rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "nonce"))
 		if body, err = readHello(bytes.NewReader(appendWelcome(nil, w))); err != nil {
 			t.Fatal(err)
 		}

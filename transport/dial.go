@@ -76,6 +76,9 @@ func (t *Transport) introduce(c *conn, kind streamKind, local Identity, target r
 	if refused := t.admit(w.from); refused != nil {
 		return Identity{}, t.refuse(refused)
 	}
+	if _, err := c.Write(w.nonce[:]); err != nil {
+		return Identity{}, err
+	}
 	return w.from, nil
 }
 

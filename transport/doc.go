@@ -25,19 +25,21 @@
 // # Protocol
 //
 // The dialer sends one byte, 'K' for commands and calls or 'S' for a snapshot,
-// and a hello; the acceptor answers with a welcome. What opens otherwise (HTTP,
+// and a hello; the acceptor answers with a welcome, and the dialer sends the
+// proof that it has read it: what was recorded can't be played back. What opens otherwise (HTTP,
 // say) is closed. With TLS, all of this is inside. All integers are big endian; a
 // text is 2 bytes of length and that many bytes.
 //
 //	both:      "KVRM"  version(1)  length(2)  body
 //	hello:     identity  wanted id(text)
-//	welcome:   refusal(1; 0 is none)  message(text)  identity
+//	welcome:   refusal(1; 0 is none)  message(text)  identity  nonce(16)
+//	proof:     nonce(16)
 //	identity:  id(text)  cluster(text)  peer addr(text)  HTTP addr(text)  generation(8)
 //
 // Versions must be equal, and the wanted id, if any, that of the acceptor. Raft
 // needs a wanted id and two equal cluster ids; for calls, one cluster id may be
-// empty. Both sides check, and both ask Config.Admit. A replayed hello gains
-// nothing: it proves nothing, which is what TLS is for.
+// empty. Both sides check, and both ask Config.Admit. That a node is
+// who it says only TLS can prove.
 //
 // Then there are frames:
 //

@@ -105,6 +105,9 @@ const (
 	// RefusedTLS: no encrypted connection came about, for want of a certificate
 	// that both sides accept, say. It is never sent either.
 	RefusedTLS
+	// RefusedReplayed: the dialer did not send back what this node had made up for
+	// the connection. It is never sent either.
+	RefusedReplayed
 )
 
 var reasonNames = [...]string{
@@ -115,6 +118,7 @@ var reasonNames = [...]string{
 	RefusedNotAdmitted:  "not admitted",
 	RefusedLimit:        "too many connections",
 	RefusedTLS:          "no secure connection",
+	RefusedReplayed:     "replayed handshake",
 }
 
 // String returns the reason in words.

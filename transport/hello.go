@@ -36,7 +36,12 @@ type welcome struct {
 	refusal Reason // 0: accepted
 	message string
 	from    Identity
+	nonce   nonce // to be sent back
 }
+
+// nonce is what an acceptor makes up for each connection. Who plays back what
+// another dialer once sent does not know it.
+type nonce [16]byte
 
 // versionError tells that a handshake message is of another protocol version.
 type versionError struct{ version byte }
@@ -114,6 +119,7 @@ func appendWelcome(dst []byte, w welcome) []byte {
 	dst = append(dst, byte(w.refusal))
 	dst = appendString(dst, cut(w.message, maxMessageBytes))
 	dst = appendIdentity(dst, w.from)
+	dst = append(dst, w.nonce[:]...)
 	return endHello(dst, start)
 }
 
@@ -126,6 +132,7 @@ func decodeHello(body []byte) (hello, error) {
 func decodeWelcome(body []byte) (welcome, error) {
 	d := decoder{rest: body}
 	w := welcome{refusal: Reason(d.byte()), message: d.string(maxMessageBytes), from: d.identity()}
+	copy(w.nonce[:], d.take(len(w.nonce)))
 	return w, d.finish(w.from)
 }
 

@@ -59,13 +59,30 @@ func mustDial(t testing.TB, addr, send string) net.Conn {
 // mustJoin opens an RPC connection to b by hand.
 func mustJoin(t testing.TB, b *node) (net.Conn, *bufio.Reader) {
 	t.Helper()
-	c := mustDial(t, b.addr, "K"+message(2, identity("x", "c")+text("")))
+	return mustJoinAs(t, b, identity("x", "c")+text(""))
+}
+
+// mustJoinAs is mustJoin with a hello.
+func mustJoinAs(t testing.TB, b *node, hello string) (net.Conn, *bufio.Reader) {
+	t.Helper()
+	c := mustDial(t, b.addr, "K"+message(2, hello))
 	r := bufio.NewReader(c)
-	own := b.Identity()
-	want := message(2, "\x00"+text("")+
-		text(string(own.ID))+text(own.Cluster)+text(own.PeerAddr)+text(own.HTTPAddr)+"\x00\x00\x00\x00\x00\x00\x00\x07")
-	expect(t, r, want)
+	io.WriteString(c, readWelcome(t, r, b))
 	return c, r
+}
+
+// readWelcome reads b's welcome and returns the nonce that it expects back.
+func readWelcome(t testing.TB, r io.Reader, b *node) (nonce string) {
+	t.Helper()
+	own := b.Identity()
+	want := "\x00" + text("") +
+		text(string(own.ID)) + text(own.Cluster) + text(own.PeerAddr) + text(own.HTTPAddr) + "\x00\x00\x00\x00\x00\x00\x00\x07"
+	expect(t, r, message(2, want+strings.Repeat("n", 16))[:7+len(want)])
+	b16 := make([]byte, 16)
+	if _, err := io.ReadFull(r, b16); err != nil {
+		t.Fatal(err)
+	}
+	return string(b16)
 }
 
 func expect(t testing.TB, r io.Reader, want string) {
@@ -184,10 +201,43 @@ func TestAccept_BadHello(t *testing.T) {
 	expect(t, r, frame(2, 1, "x"))
 }
 
+// TestAccept_Replayed records all that a peer sends, and plays it back.
+func TestAccept_Replayed(t *testing.T) {
+	addrs := &book{}
+	var log logBuffer
+	b := startNode(t, "b", addrs, func(c *transport.Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+	count := new(counting)
+	a := startNode(t, "a", addrs, func(c *transport.Config) {
+		c.Dial = count.dial(func(ctx context.Context, addr string) (net.Conn, error) { return net.Dial("tcp", addr) })
+	})
+	mustCall(t, a, "b", "do this once")
+	await(t, "b learns a", b.learned)
+	recorded := count.newest.recorded()
+	if !strings.Contains(recorded, "do this once") {
+		t.Fatalf("recorded %q", recorded)
+	}
+	handled := b.Stats().Handled
+	c := mustDial(t, b.addr, recorded)
+	readWelcome(t, c, b)
+	if got := expectClosed(t, c); len(got) != 0 {
+		t.Errorf("got %q", got)
+	}
+	poll(t, "the refusal is counted", func() bool { return b.Stats().Refused[transport.RefusedReplayed] == 1 })
+	if b.Stats().Handled != handled || len(b.learned) != 0 {
+		t.Errorf("what was played back was done again")
+	}
+	if !strings.Contains(log.String(), "replayed") {
+		t.Errorf("the log does not say so: %s", log.String())
+	}
+}
+
 // TestDial_BadWelcome checks what the dialing side makes of an acceptor that is
 // no peer, or not the one.
 func TestDial_BadWelcome(t *testing.T) {
-	accepted := func(id, cluster string) string { return message(2, "\x00"+text("")+identity(id, cluster)) }
+	nonce := "0123456789abcdef"
+	accepted := func(id, cluster string) string {
+		return message(2, "\x00"+text("")+identity(id, cluster)+nonce)
+	}
 	for name, c := range map[string]struct {
 		welcome string
 		want    transport.Reason // 0: not a refusal
@@ -201,8 +251,9 @@ func TestDial_BadWelcome(t *testing.T) {
 		"WrongTarget":  {accepted("x", "c"), transport.RefusedWrongTarget, false},
 		"OtherCluster": {accepted("b", "d"), transport.RefusedOtherCluster, false},
 		"NoID":         {accepted("", "c"), transport.RefusedMalformed, false},
-		"Refused":      {message(2, "\x05"+text("go")+identity("b", "c")), transport.RefusedNotAdmitted, true},
-		"UnknownBut":   {message(2, "\xc8"+text("go")+identity("b", "c")), 200, true},
+		"NoNonce":      {message(2, "\x00"+text("")+identity("b", "c")), transport.RefusedMalformed, false},
+		"Refused":      {message(2, "\x05"+text("go")+identity("b", "c")+nonce), transport.RefusedNotAdmitted, true},
+		"UnknownBut":   {message(2, "\xc8"+text("go")+identity("b", "c")+nonce), 200, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			addrs := &book{}
@@ -302,11 +353,13 @@ func TestAccept_ConnectionLimit(t *testing.T) {
 	for i := range open {
 		open[i], _ = mustJoin(t, b)
 	}
+	poll(t, "the handshakes end", func() bool { return b.Stats().Connections == len(open) })
 	expectClosed(t, mustDial(t, b.addr, ""))
 	_, err := b.Call(ctxFor(t), "b", kindEcho, nil)
 	if !errors.Is(err, transport.ErrNotSent) {
 		t.Errorf("a dial beyond the limit: got %v, want ErrNotSent", err)
 	}
+	poll(t, "both are refused", func() bool { return b.Stats().Refused[transport.RefusedLimit] == 2 })
 	open[0].Close()
 	poll(t, "there is room again", func() bool { return b.Stats().Connections == 2 })
 	mustJoin(t, b)
@@ -409,7 +462,7 @@ func TestIdle(t *testing.T) {
 func welcomeAndStall(t *testing.T, addrs *book) {
 	stop := make(chan struct{})
 	acceptAs(t, addrs, "b", func(c net.Conn, r *bufio.Reader) {
-		io.WriteString(c, message(2, "\x00"+text("")+identity("b", "c")))
+		io.WriteString(c, message(2, "\x00"+text("")+identity("b", "c")+strings.Repeat("n", 16)))
 		<-stop
 	})
 	t.Cleanup(func() { close(stop) })

@@ -28,17 +28,27 @@ const (
 // fields encodes or decodes the fields of a message, one after the other: each
 // message is described once, for both. Fields that raft has deprecated are left
 // out: what they told is in the header, which checkSender makes sure of.
+//
+// Encoding changes no message: raft sends one request to several peers at once.
 type fields interface {
+	decoding() bool
 	number(*uint64)
 	small(*byte)
 	flag(*bool)
 	blob(b *[]byte, limit int) // an empty one becomes nil
 }
 
+// version is a version, of one byte.
+func version[T raft.ProtocolVersion | raft.SnapshotVersion](f fields, v *T) {
+	b := byte(*v)
+	f.small(&b)
+	if f.decoding() {
+		*v = T(b)
+	}
+}
+
 func headerFields(f fields, h *raft.RPCHeader) {
-	version := byte(h.ProtocolVersion)
-	f.small(&version)
-	h.ProtocolVersion = raft.ProtocolVersion(version)
+	version(f, &h.ProtocolVersion)
 	f.blob(&h.ID, maxIDBytes)
 	f.blob(&h.Addr, maxIDBytes)
 }
@@ -69,15 +79,17 @@ func preVoteFields(f fields, m *raft.RequestPreVoteRequest) {
 
 func snapshotFields(f fields, m *raft.InstallSnapshotRequest) {
 	headerFields(f, &m.RPCHeader)
-	version, size := byte(m.SnapshotVersion), uint64(m.Size)
-	f.small(&version)
+	version(f, &m.SnapshotVersion)
 	f.number(&m.Term)
 	f.number(&m.LastLogIndex)
 	f.number(&m.LastLogTerm)
 	f.blob(&m.Configuration, maxConfigurationBytes)
 	f.number(&m.ConfigurationIndex)
+	size := uint64(m.Size)
 	f.number(&size)
-	m.SnapshotVersion, m.Size = raft.SnapshotVersion(version), int64(size)
+	if f.decoding() {
+		m.Size = int64(size)
+	}
 }
 
 // responseFields describes the answer to a command; m is a pointer to one of
@@ -191,6 +203,7 @@ func decodeResponse(b []byte, response any) error {
 // encoder is the writing half of fields.
 type encoder struct{ b []byte }
 
+func (e *encoder) decoding() bool   { return false }
 func (e *encoder) kind(k raftKind)  { e.b = append(e.b, byte(k)) }
 func (e *encoder) small(n *byte)    { e.b = append(e.b, *n) }
 func (e *encoder) number(n *uint64) { e.b = binary.BigEndian.AppendUint64(e.b, *n) }
@@ -210,6 +223,7 @@ func (e *encoder) blob(b *[]byte, _ int) {
 
 // small, number, flag and blob are the reading half of fields.
 
+func (d *decoder) decoding() bool   { return true }
 func (d *decoder) small(n *byte)    { *n = d.byte() }
 func (d *decoder) number(n *uint64) { *n = d.uint64() }
 

@@ -108,7 +108,8 @@ type countingConn struct {
 	net.Conn
 	flipAt int64
 	mu     sync.Mutex
-	n      int64 // guarded by mu
+	n      int64        // guarded by mu
+	sent   bytes.Buffer // guarded by mu
 }
 
 func (c *counting) dial(next func(context.Context, string) (net.Conn, error)) func(context.Context, string) (net.Conn, error) {
@@ -126,8 +127,15 @@ func (c *countingConn) Write(p []byte) (int, error) {
 		p[at] ^= 0x40
 	}
 	c.n += int64(len(p))
+	c.sent.Write(p)
 	c.mu.Unlock()
 	return c.Conn.Write(p)
+}
+
+func (c *countingConn) recorded() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.sent.String()
 }
 
 func (c *countingConn) written() int64 {

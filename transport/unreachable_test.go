@@ -1,0 +1,143 @@
+package transport_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/kvorum/kvorum/transport"
+)
+
+// TestUnreachable checks what raft gets for a peer that can't be reached: a typed
+// error, at once when the peer was dialed in vain a moment ago, and two lines in
+// the log however long it lasts.
+func TestUnreachable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var network memNet
+		var log logBuffer
+		addrs := new(book)
+		dials, blackHole := 0, true
+		a := startNode(t, "a", addrs, func(c *transport.Config) {
+			network.ours(addrs)(c)
+			c.Logger = slog.New(slog.NewTextHandler(&log, nil))
+			c.Dial = func(ctx context.Context, addr string) (net.Conn, error) {
+				if dials++; blackHole {
+					<-ctx.Done()
+					return nil, ctx.Err()
+				}
+				return network.dial(ctx, addr)
+			}
+		})
+		beat := func() error {
+			return a.Raft().AppendEntries("b", "b", &raft.AppendEntriesRequest{RPCHeader: header(a), Term: 1}, new(raft.AppendEntriesResponse))
+		}
+		var unreachable *transport.UnreachableError
+		if err := beat(); !errors.As(err, &unreachable) || unreachable.Peer != "b" || !errors.Is(err, transport.ErrNotSent) {
+			t.Errorf("no address: got %v, want an *UnreachableError that is ErrNotSent", err)
+		}
+		b := startNode(t, "b", addrs, network.ours(addrs))
+		respond(t, b, func(raft.RPC) (any, error) { return &raft.AppendEntriesResponse{Success: true}, nil })
+
+		began := time.Now()
+		if err := beat(); !errors.As(err, &unreachable) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("black hole: got %v, want an *UnreachableError for the deadline", err)
+		}
+		if took := time.Since(began); took != 2*time.Second {
+			t.Errorf("the first attempt took %v, want the dial timeout", took)
+		}
+		began = time.Now()
+		if err := beat(); !errors.As(err, &unreachable) {
+			t.Errorf("again: got %v, want an *UnreachableError", err)
+		}
+		if took := time.Since(began); took != 0 {
+			t.Errorf("again: it took %v", took)
+		}
+		for range 1000 { // as raft does, for minutes
+			beat()
+			time.Sleep(100 * time.Millisecond)
+		}
+		if dials > 1000/4 {
+			t.Errorf("%d dials in 100 s", dials)
+		}
+		blackHole = false
+		time.Sleep(time.Minute)
+		if err := beat(); err != nil {
+			t.Errorf("reachable again: %v", err)
+		}
+		synctest.Wait()
+		lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+		if len(lines) != 2 || !strings.Contains(lines[0], "can't be reached") || !strings.Contains(lines[1], "can be reached again") {
+			t.Errorf("log:\n%s", strings.Join(lines, "\n"))
+		}
+	})
+}
+
+// TestPeers checks the figures of a peer that has nothing to do but answer pings.
+func TestPeers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var network memNet
+		addrs := new(book)
+		a, b := startNode(t, "a", addrs, network.ours(addrs)), startNode(t, "b", addrs, network.ours(addrs))
+		if got := a.Peers(); len(got) != 0 {
+			t.Errorf("before any dial: %+v", got)
+		}
+		mustCall(t, a, "b", "hello")
+		time.Sleep(10*time.Second + time.Millisecond)
+		synctest.Wait()
+		got := a.Peers()
+		if len(got) != 1 {
+			t.Fatalf("Peers = %+v, want b alone", got)
+		}
+		p := got[0]
+		if p.ID != "b" || !p.Connected || time.Since(p.LastContact) > 2*time.Second || p.RoundTrip != 0 || p.Snapshot != nil {
+			t.Errorf("got %+v", p) // the simulated network takes no time
+		}
+		if stats := a.Stats(); p.BytesIn == 0 || p.BytesIn > stats.BytesIn || p.BytesOut == 0 || p.BytesOut > stats.BytesOut {
+			t.Errorf("got %+v, all in all %+v", p, stats)
+		}
+		b.Close()
+		synctest.Wait()
+		if p := a.Peers()[0]; p.Connected {
+			t.Errorf("after b closed: %+v", p)
+		}
+		if got := b.Peers(); len(got) != 0 {
+			t.Errorf("b never dialed, and says %+v", got)
+		}
+	})
+}
+
+// TestPeers_RoundTrip checks that the round trip is that of the network.
+func TestPeers_RoundTrip(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var network memNet
+		addrs := new(book)
+		a := startNode(t, "a", addrs, func(c *transport.Config) {
+			network.ours(addrs)(c)
+			c.Dial = func(ctx context.Context, addr string) (net.Conn, error) {
+				conn, err := network.dial(ctx, addr)
+				return slowConn{conn}, err
+			}
+		})
+		startNode(t, "b", addrs, network.ours(addrs))
+		mustCall(t, a, "b", "hello")
+		time.Sleep(5 * time.Second)
+		if got, want := a.Peers()[0].RoundTrip, 30*time.Millisecond; got != want {
+			t.Errorf("RoundTrip = %v, want %v", got, want)
+		}
+	})
+}
+
+// slowConn takes 30 ms for each write.
+type slowConn struct{ net.Conn }
+
+func (c slowConn) Write(p []byte) (int, error) {
+	time.Sleep(30 * time.Millisecond)
+	return c.Conn.Write(p)
+}
