@@ -17,6 +17,9 @@ import (
 	"github.com/kvorum/kvorum/wal/crashfs"
 )
 
+// hangTick is how often a change that hangs looks whether it may go on.
+const hangTick = 50 * time.Millisecond
+
 // disk is a process's filesystem with the faults it has. A process that has died
 // keeps its filesystem to itself, without faults, until it has noticed.
 type disk struct {
@@ -43,25 +46,35 @@ func (d *disk) before(op crashfs.Op, _ string) error {
 	if d.isDead() || !op.Mutates() {
 		return nil
 	}
-	d.mu.Lock()
-	wait := time.Until(d.hang)
-	if wait < 0 && (op == crashfs.OpSync || op == crashfs.OpSyncDir) {
-		wait = d.slow/10 + time.Duration(d.rng.Int64N(int64(d.slow)))
+	if op == crashfs.OpSync || op == crashfs.OpSyncDir {
+		d.mu.Lock()
+		took := d.slow/10 + time.Duration(d.rng.Int64N(int64(d.slow)))
+		d.mu.Unlock()
+		d.sleep(took)
 	}
-	d.mu.Unlock()
-	if wait > 0 {
-		timer := time.NewTimer(wait)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-d.dead:
-			return nil
-		}
+	for d.hangs() {
+		d.sleep(hangTick)
 	}
 	if strike := d.count(); strike != nil && !d.isDead() {
 		return strike(op)
 	}
 	return nil
+}
+
+// sleep waits, or until the process dies.
+func (d *disk) sleep(length time.Duration) {
+	timer := time.NewTimer(length)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-d.dead:
+	}
+}
+
+func (d *disk) hangs() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return time.Now().Before(d.hang) && !d.isDead()
 }
 
 // count counts a change, and returns what is to happen if it is the one waited for.
