@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"iter"
+	"time"
 
 	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/store"
@@ -50,6 +51,10 @@ const (
 // ReadOptions say what a read promises. The zero value is Linearizable.
 type ReadOptions struct {
 	Level Consistency
+	// MaxStale bounds how old what a stale read sees may be, by the newest message
+	// of the leader's that this node has caught up with; where that is too long ago,
+	// or where this node leads, the read is a linearizable one. 0 is no bound.
+	MaxStale time.Duration
 	// MinRevision makes the read wait until this node has applied that revision.
 	MinRevision uint64
 }

@@ -82,8 +82,14 @@ func (n *Node) readable(ctx context.Context, options ReadOptions) (*replica, err
 	if err != nil {
 		return nil, err
 	}
+	if options.MaxStale != 0 && options.Level != Stale {
+		return nil, &ValidationError{Field: "max_stale", Reason: "is for stale reads only"}
+	}
 	switch options.Level {
 	case Stale:
+		if options.MaxStale != 0 && r.age() > options.MaxStale {
+			err = r.waitCurrent(ctx)
+		}
 	case LeaderLocal:
 		err = r.waitIndex(ctx, r.leaderIndex)
 	case Linearizable, "":

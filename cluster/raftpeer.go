@@ -1,6 +1,10 @@
 package cluster
 
-import "github.com/hashicorp/raft"
+import (
+	"time"
+
+	"github.com/hashicorp/raft"
+)
 
 // raftTerm is raft's current term, 0 while this node has no raft. The transport
 // asks for it.
@@ -10,6 +14,13 @@ func (n *Node) raftTerm() uint64 {
 		return 0
 	}
 	return r.raft.CurrentTerm()
+}
+
+// heard is told by the transport of each append of the leader's.
+func (n *Node) heard(commit uint64) {
+	if r, err := n.joined(); err == nil {
+		r.fresh.heard(commit, r.fsm.AppliedIndex(), time.Now())
+	}
 }
 
 // staleSnapshot tells the transport whether raft must not install a snapshot.

@@ -60,6 +60,8 @@ type replica struct {
 	stuck    stuckTransfer
 	verified atomic.Uint64 // index of the newest checkpoint at which a majority has this state
 
+	fresh freshness
+
 	observer *raft.Observer
 	observed chan raft.Observation
 	caughtUp atomic.Bool // the first linearizable read since the start has succeeded

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -99,6 +100,15 @@ func (r *replica) askIndex(ctx context.Context, leader raft.ServerID, kind trans
 		return 0, fmt.Errorf("%w: %s answered a read with %d bytes", ErrNoLeader, nameOf(leader), len(answer))
 	}
 	return binary.BigEndian.Uint64(answer), nil
+}
+
+// age returns how old this replica's state is. A leader's own is of no known age:
+// that it still leads is what it would have to find out.
+func (r *replica) age() time.Duration {
+	if state, _ := r.leaders.current(); state.leader == r.id {
+		return math.MaxInt64
+	}
+	return r.fresh.age(r.fsm.AppliedIndex(), time.Now())
 }
 
 // supersededGrace is how long a call to a leader may go on once another one is

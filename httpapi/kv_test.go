@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kvorum/kvorum/cluster"
 	"github.com/kvorum/kvorum/httpapi"
@@ -103,6 +104,7 @@ func TestKV_Consistency(t *testing.T) {
 		"/kv/k?consistency=linearizable":         {Level: cluster.Linearizable},
 		"/kv/k?consistency=leader":               {Level: cluster.LeaderLocal},
 		"/kv/k?consistency=stale":                {Level: cluster.Stale},
+		"/kv/k?consistency=stale&max_stale=1.5s": {Level: cluster.Stale, MaxStale: 1500 * time.Millisecond},
 		"/kv/k?min_revision=7":                   {Level: cluster.Linearizable, MinRevision: 7},
 		"/kv/?consistency=stale&min_revision=42": {Level: cluster.Stale, MinRevision: 42},
 	} {
@@ -318,6 +320,11 @@ func TestKV_RefusesQueries(t *testing.T) {
 		{"GET", "/kv/k?raw", "raw"},
 		{"GET", "/kv/k?consistency=strong", "consistency"},
 		{"GET", "/kv/k?consistency=", "consistency"},
+		{"GET", "/kv/k?consistency=stale&max_stale=5", "max_stale"},
+		{"GET", "/kv/k?consistency=stale&max_stale=-5s", "max_stale"},
+		{"GET", "/kv/k?max_stale=5s", "max_stale"},
+		{"GET", "/kv/k?min_revision=-1", "min_revision"},
+		{"GET", "/kv/?min_revision=x", "min_revision"},
 		{"GET", "/kv/k?consistency=stale&consistency=stale", "consistency"},
 		{"GET", "/kv/k?consistency=%zz", "consistency"},
 		{"GET", "/kv/k?%zz=1", "%zz"},

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/kvorum/kvorum/cluster"
 )
@@ -43,7 +44,7 @@ func parseQuery(raw string, known ...string) (query, error) {
 }
 
 // readParams are the parameters of every read.
-var readParams = []string{"consistency", "min_revision"}
+var readParams = []string{"consistency", "max_stale", "min_revision"}
 
 // readOptions returns what a read is to promise: linearizable by default.
 func (q query) readOptions() (cluster.ReadOptions, error) {
@@ -54,6 +55,15 @@ func (q query) readOptions() (cluster.ReadOptions, error) {
 		case cluster.Linearizable, cluster.LeaderLocal, cluster.Stale:
 		default:
 			return options, invalidParam("consistency", "must be linearizable, leader or stale")
+		}
+	}
+	if value, ok := q["max_stale"]; ok {
+		var err error
+		if options.MaxStale, err = time.ParseDuration(value); err != nil || options.MaxStale <= 0 {
+			return options, invalidParam("max_stale", "must be a duration above 0, such as 500ms or 10s")
+		}
+		if options.Level != cluster.Stale {
+			return options, invalidParam("max_stale", "is for consistency=stale only")
 		}
 	}
 	if value, ok := q["min_revision"]; ok {

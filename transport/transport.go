@@ -93,6 +93,10 @@ type Config struct {
 	// nil means never.
 	StaleSnapshot func(*raft.InstallSnapshotRequest) (bool, error)
 
+	// Heard is told, of each append that raft has accepted from its leader, how far
+	// the log was committed when it was sent. It delays the answer; nil tells nobody.
+	Heard func(commit uint64)
+
 	// MaxFrameBytes bounds one RPC's request or response; 0 means 160 MiB. It must
 	// be the same on all nodes: a greater request breaks the peer's connection.
 	MaxFrameBytes int

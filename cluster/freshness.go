@@ -1,0 +1,47 @@
+package cluster
+
+import (
+	"math"
+	"sync"
+	"time"
+)
+
+// freshness knows how old a follower's state is: the age of the newest message of
+// its leader whose commit index the state machine has reached. How long the
+// message was on its way is not known, and not counted. Safe for concurrent use.
+type freshness struct {
+	mu      sync.Mutex
+	reached time.Time // guarded by mu; zero before the first
+	pending time.Time // guarded by mu; of the oldest message that is not reached; zero if there is none
+	commit  uint64    // guarded by mu; of that message
+}
+
+// heard takes in a message that has arrived now.
+func (f *freshness) heard(commit, applied uint64, now time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.settleLocked(applied)
+	switch {
+	case applied >= commit:
+		f.reached, f.pending = now, time.Time{}
+	case f.pending.IsZero():
+		f.pending, f.commit = now, commit
+	}
+}
+
+// age returns how old the state is now; the greatest duration if that is not known.
+func (f *freshness) age(applied uint64, now time.Time) time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.settleLocked(applied)
+	if f.reached.IsZero() {
+		return math.MaxInt64
+	}
+	return now.Sub(f.reached)
+}
+
+func (f *freshness) settleLocked(applied uint64) {
+	if !f.pending.IsZero() && applied >= f.commit {
+		f.reached, f.pending = f.pending, time.Time{}
+	}
+}

@@ -1,0 +1,89 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"testing"
+	"time"
+)
+
+func TestFreshness(t *testing.T) {
+	var f freshness
+	start := time.Unix(100, 0)
+	at := func(seconds int) time.Time { return start.Add(time.Duration(seconds) * time.Second) }
+	check := func(what string, applied uint64, now int, want time.Duration) {
+		t.Helper()
+		if got := f.age(applied, at(now)); got != want {
+			t.Errorf("%s: got %v, want %v", what, got, want)
+		}
+	}
+	check("nothing heard", 7, 0, math.MaxInt64)
+	f.heard(10, 7, at(1))
+	check("not reached yet", 9, 2, math.MaxInt64)
+	f.heard(20, 9, at(3)) // the older one is what is waited for
+	check("the older one is reached", 10, 5, 4*time.Second)
+	f.heard(20, 15, at(6))
+	f.heard(30, 19, at(7))
+	check("behind", 19, 8, 7*time.Second)
+	check("caught up", 20, 9, 3*time.Second)
+	f.heard(20, 20, at(10))
+	check("at once", 20, 10, 0)
+	check("silence", 20, 70, time.Minute)
+}
+
+// TestNode_MaxStale shows that a bounded stale read is served while the leader is
+// heard, and refused when it has been silent for longer; an unbounded one goes on.
+func TestNode_MaxStale(t *testing.T) {
+	nodes := openCluster(t, 3, nil)
+	leader := leaderOf(t, nodes)
+	follower := nodes[0]
+	if follower == leader {
+		follower = nodes[1]
+	}
+	if _, err := leader.Put(t.Context(), "k", []byte("v"), Condition{}); err != nil {
+		t.Fatal(err)
+	}
+	get := func(n *Node, bound time.Duration) error {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		_, err := n.Get(ctx, "k", ReadOptions{Level: Stale, MaxStale: bound})
+		return err
+	}
+	for _, n := range nodes {
+		if err := get(n, time.Second); err != nil {
+			t.Errorf("%s: got %v", n.cfg.Name, err)
+		}
+	}
+	r, err := follower.joined()
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "an idle leader is heard", func() error {
+		if age := r.age(); age > 100*time.Millisecond {
+			return errors.New(age.String())
+		}
+		return nil
+	})
+	for _, n := range nodes {
+		if n != follower {
+			if err := n.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	eventually(t, "the read is too stale", func() error {
+		if err := get(follower, 200*time.Millisecond); !errors.Is(err, ErrNoLeader) {
+			return fmt.Errorf("got %v, want ErrNoLeader", err)
+		}
+		return nil
+	})
+	if err := get(follower, 0); err != nil {
+		t.Errorf("without a bound: got %v", err)
+	}
+	var invalid *ValidationError
+	if _, err := follower.Get(t.Context(), "k", ReadOptions{MaxStale: time.Second}); !errors.As(err, &invalid) {
+		t.Errorf("a bound on a linearizable read: got %v", err)
+	}
+}
