@@ -96,6 +96,64 @@ type Status struct {
 	AppliedIndex uint64   `json:"applied_index"`
 	Revision     uint64   `json:"revision"`
 	Members      []Member `json:"members"`
+
+	// The following are absent while the node is in no cluster.
+	Log   *LogStatus   `json:"log,omitempty"`
+	Queue *QueueStatus `json:"queue,omitempty"`
+	State *StateStatus `json:"state,omitempty"`
+	Peers []PeerStatus `json:"peers,omitempty"`
+}
+
+// LogStatus describes a node's log.
+type LogStatus struct {
+	FirstIndex uint64 `json:"first_index"` // 0 where the log is empty
+	LastIndex  uint64 `json:"last_index"`
+	Bytes      int64  `json:"bytes"` // on disk
+	// OldestAgeSeconds is how long ago the leader of then took in the oldest entry
+	// that the log still has, by that leader's clock; 0 where it is not known.
+	OldestAgeSeconds float64 `json:"oldest_age_seconds"`
+	// Sync50Ms and Sync99Ms bound what half, and all but a hundredth, of the syncs
+	// since the start have taken, in milliseconds.
+	Sync50Ms float64 `json:"sync_p50_ms"`
+	Sync99Ms float64 `json:"sync_p99_ms"`
+}
+
+// QueueStatus describes what waits at a node.
+type QueueStatus struct {
+	PendingBytes int64 `json:"pending_bytes"` // of writes that wait or are under way
+	Proposals    int   `json:"proposals"`     // writes of this node's clients that wait
+	Forwarded    int   `json:"forwarded"`     // batches of other nodes that wait
+	// Unapplied is how many committed entries the state machine has not seen.
+	Unapplied uint64 `json:"unapplied"`
+}
+
+// StateStatus is what replicas compare.
+type StateStatus struct {
+	Index         uint64 `json:"index"` // of the newest checkpoint, 0 for none
+	Hash          string `json:"hash"`  // of the state there, 16 hexadecimal digits
+	VerifiedIndex uint64 `json:"verified_index"`
+}
+
+// PeerStatus is what a node knows of another one that it has dialed.
+type PeerStatus struct {
+	ID        string `json:"id"` // name and incarnation
+	Connected bool   `json:"connected"`
+	// LastContactSeconds is how long ago it was last heard; -1 for never.
+	LastContactSeconds float64 `json:"last_contact_seconds"`
+	RoundTripMs        float64 `json:"round_trip_ms"` // of the newest ping, 0 for none
+	// MatchIndex and Lag are given by a leader: up to where the peer's log is known
+	// to be this node's, and how many entries it lacks.
+	MatchIndex uint64 `json:"match_index,omitempty"`
+	Lag        uint64 `json:"lag,omitempty"`
+	// Snapshot is the one that is being sent to it.
+	Snapshot *SnapshotStatus `json:"snapshot,omitempty"`
+}
+
+// SnapshotStatus is how far the sending of a snapshot has come.
+type SnapshotStatus struct {
+	Index uint64 `json:"index"`
+	Sent  int64  `json:"sent"`  // bytes
+	Total int64  `json:"total"` // bytes
 }
 
 // Leader names the leader that a node knows of.

@@ -2,8 +2,10 @@ package cluster
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/raft"
 	"github.com/kvorum/kvorum/fsm"
@@ -27,6 +29,7 @@ func (n *Node) Status() Status {
 	if state, _ := r.leaders.current(); state.leader != "" {
 		s.Leader = &Leader{ID: nameOf(state.leader), HTTPAddr: n.book.HTTPAddr(state.leader)}
 	}
+	s.describe(r)
 	for _, server := range r.servers() {
 		peer, _ := n.book.ResolvePeer(server.ID)
 		s.Members = append(s.Members, Member{
@@ -39,6 +42,66 @@ func (n *Node) Status() Status {
 	})
 	return s
 }
+
+// describe adds what operators look at when something is wrong.
+func (s *Status) describe(r *replica) {
+	log := r.wal.Stats()
+	s.Log = &LogStatus{
+		FirstIndex: log.FirstIndex, LastIndex: log.LastIndex, Bytes: log.DiskBytes,
+		OldestAgeSeconds: r.oldestAge(log.FirstIndex).Seconds(),
+		Sync50Ms:         milliseconds(log.SyncTimes.Quantile(0.5)), Sync99Ms: milliseconds(log.SyncTimes.Quantile(0.99)),
+	}
+	s.Queue = &QueueStatus{
+		PendingBytes: r.proposer.pending.Load(), Proposals: len(r.proposer.queue), Forwarded: len(r.proposer.forwards),
+	}
+	if s.CommitIndex > s.AppliedIndex {
+		s.Queue.Unapplied = s.CommitIndex - s.AppliedIndex
+	}
+	s.State = &StateStatus{VerifiedIndex: r.verified.Load()}
+	if all := r.fsm.Checkpoints(); len(all) > 0 {
+		newest := all[len(all)-1]
+		s.State.Index, s.State.Hash = newest.Index, fmt.Sprintf("%016x", newest.Hash)
+	}
+	for _, p := range r.peers.Peers() {
+		s.Peers = append(s.Peers, peerStatus(p, r.leading(), log.LastIndex))
+	}
+}
+
+// peerStatus describes one peer; last is the end of this node's log.
+func peerStatus(p transport.PeerStats, leading bool, last uint64) PeerStatus {
+	s := PeerStatus{
+		ID: string(p.ID), Connected: p.Connected, LastContactSeconds: -1, RoundTripMs: milliseconds(p.RoundTrip),
+	}
+	if !p.LastContact.IsZero() {
+		s.LastContactSeconds = time.Since(p.LastContact).Seconds()
+	}
+	if leading {
+		s.MatchIndex = p.Match
+		s.Lag = max(last, p.Match) - p.Match
+	}
+	if p.Snapshot != nil {
+		s.Snapshot = &SnapshotStatus{Index: p.Snapshot.Index, Sent: p.Snapshot.Sent, Total: p.Snapshot.Total}
+	}
+	return s
+}
+
+// oldestAge returns how long ago the oldest entry of the log was made. The very
+// first one, the configuration that a cluster begins with, does not say when; nor
+// may others, so that only a few are looked at.
+func (r *replica) oldestAge(first uint64) time.Duration {
+	for index := first; first != 0 && index < first+8; index++ {
+		var log raft.Log
+		if r.logs.read(index, &log) != nil {
+			return 0
+		}
+		if !log.AppendedAt.IsZero() {
+			return max(time.Since(log.AppendedAt), 0)
+		}
+	}
+	return 0
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 // Stats are the figures of a node that change all the time.
 type Stats struct {
@@ -55,12 +118,13 @@ type Stats struct {
 	Checkpoint    fsm.Checkpoint // the newest state hash that this node has noted
 	VerifiedIndex uint64         // of the newest checkpoint at which a majority of voters has this node's state
 	Log           wal.Stats
-	Peers         transport.Stats
+	Transport     transport.Stats
+	Peers         []PeerStatus
 }
 
-// Stats returns the node's figures as of now; all zero but Peers while the node is in no cluster.
+// Stats returns the node's figures as of now; all zero but Transport while the node is in no cluster.
 func (n *Node) Stats() Stats {
-	s := Stats{Ready: n.Ready() == nil, Peers: n.peers.Stats()}
+	s := Stats{Ready: n.Ready() == nil, Transport: n.peers.Stats()}
 	r, err := n.joined()
 	if err != nil {
 		return s
@@ -76,5 +140,8 @@ func (n *Node) Stats() Stats {
 	}
 	s.VerifiedIndex = r.verified.Load()
 	s.Log = r.wal.Stats()
+	for _, p := range r.peers.Peers() {
+		s.Peers = append(s.Peers, peerStatus(p, s.Leader, s.Log.LastIndex))
+	}
 	return s
 }

@@ -194,6 +194,9 @@ func (p *pipeline) collectOne(s sentAppend) error {
 	} else {
 		<-p.window
 	}
+	if s.last && s.future.resp.Success {
+		p.l.c.traffic().matched(s.future.args)
+	}
 	if s.last || !s.future.resp.Success {
 		s.future.finish(nil)
 		select {

@@ -97,6 +97,9 @@ func (r *raftTransport) AppendEntries(id raft.ServerID, _ raft.ServerAddress, ar
 			return nil
 		}
 	}
+	if !urgent {
+		r.t.peerOf(id).traffic.matched(args)
+	}
 	return nil
 }
 

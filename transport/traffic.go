@@ -20,6 +20,9 @@ type PeerStats struct {
 	RoundTrip time.Duration
 	// BytesIn and BytesOut count what went over connections in both directions.
 	BytesIn, BytesOut uint64
+	// Match is the index up to which the peer's log is this node's, by the newest
+	// append that it accepted; 0 if there is none.
+	Match uint64
 	// Snapshot is the snapshot being sent to the peer; nil if there is none.
 	Snapshot *SnapshotProgress
 }
@@ -37,6 +40,7 @@ type traffic struct {
 	in, out     atomic.Uint64 // bytes
 	lastContact atomic.Int64  // nanoseconds since the Unix epoch, 0 is never
 	roundTrip   atomic.Int64  // nanoseconds
+	match       atomic.Uint64
 	sending     atomic.Pointer[sending]
 }
 
@@ -50,6 +54,11 @@ type sending struct {
 
 // contact records that something was received.
 func (f *traffic) contact() { f.lastContact.Store(time.Now().UnixNano()) }
+
+// matched records an append that the peer has accepted.
+func (f *traffic) matched(args *raft.AppendEntriesRequest) {
+	f.match.Store(args.PrevLogEntry + uint64(len(args.Entries)))
+}
 
 // Peers returns what is known of each peer that this node has dialed, in the
 // order of their ids. Each number is read by itself.
@@ -76,6 +85,7 @@ func (p *peer) stats() PeerStats {
 		ID: p.id, Connected: connected,
 		RoundTrip: time.Duration(p.traffic.roundTrip.Load()),
 		BytesIn:   p.traffic.in.Load(), BytesOut: p.traffic.out.Load(),
+		Match: p.traffic.match.Load(),
 	}
 	if at := p.traffic.lastContact.Load(); at != 0 {
 		s.LastContact = time.Unix(0, at)

@@ -49,3 +49,17 @@ func (h *Histogram) Quantile(q float64) time.Duration {
 	}
 	return 0
 }
+
+// Cumulative returns the histogram as Prometheus has it: how many durations there
+// are, their sum in seconds, and for each bucket's bound in seconds how many
+// durations don't exceed it.
+func (h *Histogram) Cumulative() (count uint64, sum float64, buckets map[float64]uint64) {
+	buckets = make(map[float64]uint64)
+	for i, n := range h.Counts {
+		count += n
+		if i < HistogramBuckets-1 {
+			buckets[BucketBound(i).Seconds()] = count
+		}
+	}
+	return count, h.Sum.Seconds(), buckets
+}

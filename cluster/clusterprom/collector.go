@@ -7,6 +7,7 @@ package clusterprom
 
 import (
 	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/wal"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -23,10 +24,18 @@ type figure struct {
 	read func(*cluster.Stats) float64
 }
 
+// peerFigure is one metric of each peer.
+type peerFigure struct {
+	desc *prometheus.Desc
+	read func(*cluster.PeerStatus) float64
+}
+
 // Collector is a prometheus.Collector of one node. It is safe for concurrent use.
 type Collector struct {
 	source  Source
 	figures []figure
+	peers   []peerFigure
+	syncs   *prometheus.Desc
 }
 
 // New returns a Collector of source's figures.
@@ -45,7 +54,26 @@ func New(source Source) *Collector {
 	c.add("pending_write_bytes", "Bytes of writes that wait or are under way at this node.", gauge, func(s *cluster.Stats) float64 { return float64(s.PendingBytes) })
 	c.add("verified_index", "Log index of the newest checkpoint at which a majority of voters has this node's state.", gauge, func(s *cluster.Stats) float64 { return float64(s.VerifiedIndex) })
 	c.addLog(gauge, counter)
+	c.addPeers()
 	return c
+}
+
+// addPeers adds the figures of each peer that the node has dialed.
+func (c *Collector) addPeers() {
+	add := func(name, help string, read func(*cluster.PeerStatus) float64) {
+		c.peers = append(c.peers, peerFigure{prometheus.NewDesc("kvorum_peer_"+name, help, []string{"peer"}, nil), read})
+	}
+	add("connected", "Whether a connection to the peer is open.", func(p *cluster.PeerStatus) float64 { return truth(p.Connected) })
+	add("last_contact_seconds", "Time since the peer was heard last; -1 for never.", func(p *cluster.PeerStatus) float64 { return p.LastContactSeconds })
+	add("round_trip_seconds", "Round trip of the newest ping.", func(p *cluster.PeerStatus) float64 { return p.RoundTripMs / 1000 })
+	add("match_index", "Index up to which the peer's log is known to be this leader's; 0 on other nodes.", func(p *cluster.PeerStatus) float64 { return float64(p.MatchIndex) })
+	add("lag_entries", "Entries of this leader's log that the peer lacks; 0 on other nodes.", func(p *cluster.PeerStatus) float64 { return float64(p.Lag) })
+	add("snapshot_sent_bytes", "Bytes of a snapshot that have been sent to the peer; 0 if none is being sent.", func(p *cluster.PeerStatus) float64 {
+		if p.Snapshot == nil {
+			return 0
+		}
+		return float64(p.Snapshot.Sent)
+	})
 }
 
 // addLog adds the figures of the write-ahead log and of the peers' port.
@@ -56,8 +84,7 @@ func (c *Collector) addLog(gauge, counter prometheus.ValueType) {
 	c.add("log_disk_bytes", "Bytes that the log's files take.", gauge, func(s *cluster.Stats) float64 { return float64(s.Log.DiskBytes) })
 	c.add("log_appends_total", "Batches appended to the log since the start.", counter, func(s *cluster.Stats) float64 { return float64(s.Log.Appends) })
 	c.add("log_records_total", "Entries appended to the log since the start.", counter, func(s *cluster.Stats) float64 { return float64(s.Log.Records) })
-	c.add("log_syncs_total", "Syncs of the log since the start.", counter, func(s *cluster.Stats) float64 { return float64(s.Log.Syncs) })
-	c.add("log_sync_seconds_total", "Time spent in syncs of the log since the start.", counter, func(s *cluster.Stats) float64 { return s.Log.SyncTimes.Sum.Seconds() })
+	c.syncs = prometheus.NewDesc("kvorum_log_sync_seconds", "Time of syncs of the log since the start.", nil, nil)
 }
 
 func (c *Collector) add(name, help string, kind prometheus.ValueType, read func(*cluster.Stats) float64) {
@@ -69,6 +96,10 @@ func (c *Collector) Describe(out chan<- *prometheus.Desc) {
 	for _, f := range c.figures {
 		out <- f.desc
 	}
+	for _, f := range c.peers {
+		out <- f.desc
+	}
+	out <- c.syncs
 }
 
 // Collect implements prometheus.Collector.
@@ -77,6 +108,18 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 	for _, f := range c.figures {
 		out <- prometheus.MustNewConstMetric(f.desc, f.kind, f.read(&stats))
 	}
+	for i := range stats.Peers {
+		for _, f := range c.peers {
+			out <- prometheus.MustNewConstMetric(f.desc, prometheus.GaugeValue, f.read(&stats.Peers[i]), stats.Peers[i].ID)
+		}
+	}
+	out <- histogram(c.syncs, stats.Log.SyncTimes)
+}
+
+// histogram shows h in seconds.
+func histogram(desc *prometheus.Desc, h wal.Histogram) prometheus.Metric {
+	count, sum, buckets := h.Cumulative()
+	return prometheus.MustNewConstHistogram(desc, count, sum, buckets)
 }
 
 func truth(b bool) float64 {

@@ -90,10 +90,6 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 
 // histogram shows h in seconds.
 func histogram(desc *prometheus.Desc, h wal.Histogram) prometheus.Metric {
-	buckets, seen := make(map[float64]uint64), uint64(0)
-	for i, n := range h.Counts[:wal.HistogramBuckets-1] {
-		seen += n
-		buckets[wal.BucketBound(i).Seconds()] = seen
-	}
-	return prometheus.MustNewConstHistogram(desc, h.Count(), h.Sum.Seconds(), buckets)
+	count, sum, buckets := h.Cumulative()
+	return prometheus.MustNewConstHistogram(desc, count, sum, buckets)
 }
