@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/kvorum/kvorum/transport"
 	"github.com/kvorum/kvorum/wal"
 )
 
@@ -110,6 +111,11 @@ type Config struct {
 
 	// BootstrapExpect is how many nodes form a new cluster together; 0 means this node waits to be added to one.
 	BootstrapExpect int
+	// TLS encrypts and authenticates what peers say to each other; nil leaves the
+	// peer port open to whoever reaches it.
+	TLS *transport.TLS
+	// GossipKey, of 16, 24 or 32 bytes, encrypts gossip; nil leaves it open.
+	GossipKey []byte
 	// NonVoter keeps this node from ever voting: it has all data, serves every
 	// request, and counts for no majority.
 	NonVoter bool
@@ -206,6 +212,9 @@ func (c Config) Validate() error {
 	}
 	if err := c.Timing.validate(); err != nil {
 		errs = append(errs, err)
+	}
+	if n := len(c.GossipKey); n != 0 && n != 16 && n != 24 && n != 32 {
+		bad("gossip-key-file", "key has %d bytes, not 16, 24 or 32", n)
 	}
 	if c.NonVoter && c.BootstrapExpect > 0 {
 		bad("non-voter", "does not go together with bootstrap-expect: voters form a cluster")

@@ -109,6 +109,7 @@ func (g *gossip) memberlistConfig(cfg Config) (*memberlist.Config, error) {
 	conf.BindAddr, conf.BindPort = bindHost, bindPort
 	conf.AdvertiseAddr, conf.AdvertisePort = advHost, advPort
 	conf.Label = "kvorum"
+	conf.SecretKey = cfg.GossipKey
 	conf.Logger = gossipLogger(cfg.Logger)
 	conf.Delegate = gossipDelegate{g}
 	conf.Events = gossipEvents{g}

@@ -83,7 +83,7 @@ func (n *Node) open(ctx context.Context) error {
 	var err error
 	if n.peers, err = transport.New(transport.Config{
 		Listener: n.cfg.PeerListener, Identity: self, Resolver: n.book,
-		Handler: n.handleRPC, Learn: n.learn, Admit: n.admit, Logger: n.log, Dial: n.cfg.Seams.Dial,
+		Handler: n.handleRPC, Learn: n.learn, Admit: n.admit, Logger: n.log, Dial: n.cfg.Seams.Dial, TLS: n.cfg.TLS,
 		CurrentTerm: n.raftTerm, StaleSnapshot: n.staleSnapshot, Heard: n.heard,
 	}); err != nil {
 		return errors.Join(fmt.Errorf("start peer transport: %w", err), n.cfg.PeerListener.Close())

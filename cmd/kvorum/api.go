@@ -43,11 +43,13 @@ type client struct {
 	first     atomic.Uint64 // the endpoint that answered last, modulo len(endpoints)
 }
 
-// newClient returns a client of the given endpoints, each host:port or
-// http://host:port, that keeps up to conns connections to each of them.
+// newClient returns a client of the given endpoints, each host:port or a URL of
+// HTTP or HTTPS, that keeps up to conns connections to each of them. Over HTTPS,
+// nodes have certificates of the authorities in the PEM file ca, or, where that
+// is empty, of those that the machine trusts.
 // Timeout bounds one request, all its attempts together; for a listing it
 // bounds the wait for the next byte.
-func newClient(endpoints []string, timeout time.Duration, conns int) (*client, error) {
+func newClient(endpoints []string, timeout time.Duration, conns int, ca string) (*client, error) {
 	c := &client{timeout: timeout}
 	for _, e := range endpoints {
 		base, err := parseEndpoint(e)
@@ -62,16 +64,22 @@ func newClient(endpoints []string, timeout time.Duration, conns int) (*client, e
 	if timeout <= 0 {
 		return nil, usagef("--timeout must be greater than 0")
 	}
+	transport := &http.Transport{
+		// No proxy: whether a write was sent is judged by the connection to the node itself.
+		DialContext:           (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		MaxIdleConnsPerHost:   conns,
+		IdleConnTimeout:       90 * time.Second,
+		TLSHandshakeTimeout:   dialTimeout,
+		ExpectContinueTimeout: time.Second,
+		DisableCompression:    true, // values are opaque bytes
+	}
+	if ca != "" {
+		if err := trust(transport, ca); err != nil {
+			return nil, err
+		}
+	}
 	c.http = &http.Client{
-		Transport: &http.Transport{
-			// No proxy: whether a write was sent is judged by the connection to the node itself.
-			DialContext:           (&net.Dialer{Timeout: dialTimeout}).DialContext,
-			MaxIdleConnsPerHost:   conns,
-			IdleConnTimeout:       90 * time.Second,
-			TLSHandshakeTimeout:   dialTimeout,
-			ExpectContinueTimeout: time.Second,
-			DisableCompression:    true, // values are opaque bytes
-		},
+		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return c, nil
@@ -86,7 +94,7 @@ func parseEndpoint(endpoint string) (string, error) {
 	u, err := url.Parse(strings.TrimSuffix(text, "/"))
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" ||
 		u.User != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "" {
-		return "", usagef("endpoint %q is not host:port or http://host:port", endpoint)
+		return "", usagef("endpoint %q is not host:port, http://host:port or https://host:port", endpoint)
 	}
 	return u.String(), nil
 }

@@ -163,7 +163,7 @@ func TestClient_LargeValuesAwaitConsent(t *testing.T) {
 // TestClient_KeysSurvive checks that a key of any bytes reaches the server as it is.
 func TestClient_KeysSurvive(t *testing.T) {
 	f := newFake(t, nil)
-	c, err := newClient([]string{f.URL}, 10*time.Second, 1)
+	c, err := newClient([]string{f.URL}, 10*time.Second, 1, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,7 @@ const (
 type clientFlags struct {
 	endpoints []string
 	timeout   time.Duration
+	ca        string // PEM file
 }
 
 // addClientFlags gives cmd the flags of a client, and their variables.
@@ -29,15 +30,17 @@ func addClientFlags(cmd *cobra.Command, timeout time.Duration) *clientFlags {
 		"HTTP addresses to ask, in turn, comma separated (or KVORUM_ENDPOINTS)")
 	cmd.Flags().DurationVar(&f.timeout, "timeout", timeout,
 		"longest time for one request (or KVORUM_TIMEOUT)")
+	cmd.Flags().StringVar(&f.ca, "ca", "",
+		"PEM file of the authorities that sign the nodes' certificates, for https endpoints (or KVORUM_CA)")
 	return f
 }
 
 // open returns a client that keeps up to conns connections to each endpoint.
 func (f *clientFlags) open(cmd *cobra.Command, conns int) (*client, error) {
-	for _, name := range []string{"endpoints", "timeout"} {
+	for _, name := range []string{"endpoints", "timeout", "ca"} {
 		if err := applyVariable(cmd.Flags(), cmd.Flags().Lookup(name)); err != nil {
 			return nil, err
 		}
 	}
-	return newClient(f.endpoints, f.timeout, conns)
+	return newClient(f.endpoints, f.timeout, conns, f.ca)
 }

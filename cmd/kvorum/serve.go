@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -43,6 +44,9 @@ type server struct {
 	stopping atomic.Bool
 	// httpDone receives what ended the HTTP server, once.
 	httpDone chan error
+
+	stopReload func() // ends reload
+	reload     sync.WaitGroup
 }
 
 // serve runs a node until ctx is cancelled or the node stops itself. It returns
@@ -59,6 +63,10 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) error {
 // openServer binds both TCP addresses first, so that one that is taken is
 // reported before the data directory is touched.
 func openServer(ctx context.Context, o serverOptions, log *slog.Logger) (*server, error) {
+	files, gossipKey, err := o.secure.load()
+	if err != nil {
+		return nil, err
+	}
 	httpListener, err := listen("HTTP", o.httpAddr)
 	if err != nil {
 		return nil, err
@@ -67,7 +75,7 @@ func openServer(ctx context.Context, o serverOptions, log *slog.Logger) (*server
 	if err != nil {
 		return nil, errors.Join(err, httpListener.Close())
 	}
-	node, err := cluster.Open(ctx, cluster.Config{
+	config := cluster.Config{
 		Name:            o.id,
 		DataDir:         o.dataDir,
 		PeerListener:    peerListener,
@@ -82,8 +90,13 @@ func openServer(ctx context.Context, o serverOptions, log *slog.Logger) (*server
 		Timing:          timings[o.timing],
 		MaxKeyBytes:     o.maxKeyBytes,
 		MaxValueBytes:   o.maxValueBytes,
+		GossipKey:       gossipKey,
 		Logger:          log,
-	})
+	}
+	if files != nil {
+		config.TLS = files.TLS()
+	}
+	node, err := cluster.Open(ctx, config)
 	if err != nil {
 		var invalid *cluster.ValidationError
 		if errors.As(err, &invalid) {
@@ -91,11 +104,18 @@ func openServer(ctx context.Context, o serverOptions, log *slog.Logger) (*server
 		}
 		return nil, errors.Join(err, httpListener.Close())
 	}
-	s := &server{log: log, node: node, httpDone: make(chan error, 1)}
+	s := &server{log: log, node: node, httpDone: make(chan error, 1), stopReload: func() {}}
 	if err := s.openHTTP(o); err != nil {
 		return nil, errors.Join(err, httpListener.Close(), node.Close())
 	}
-	go func() { s.httpDone <- s.http.Serve(httpListener) }()
+	serving := httpListener
+	if files != nil {
+		serving = overTLS(httpListener, files)
+		reload, stop := context.WithCancel(context.Background())
+		s.stopReload = stop
+		s.reload.Go(func() { reloadOnHangup(reload, files, log) })
+	}
+	go func() { s.httpDone <- s.http.Serve(serving) }()
 	log.Info("node runs", "http", httpListener.Addr().String(), "peer", peerListener.Addr().String(),
 		"gossip", node.GossipAddr(), "version", buildVersion())
 	return s, nil
@@ -157,6 +177,8 @@ func (s *server) close(handOver bool) error {
 		s.log.Warn("requests were broken off", "err", err)
 	}
 	serveErr := <-s.httpDone
+	s.stopReload()
+	s.reload.Wait()
 
 	// Leadership after that, as the drained requests needed it, and before the
 	// node goes, so that the others need not wait for an election's time-out.

@@ -39,6 +39,7 @@ type serverOptions struct {
 	maxKeyBytes, maxValueBytes                    int
 	logFormat, logLevel                           string
 	exitOnStdinEOF                                bool
+	secure                                        secureOptions
 }
 
 func newServerCommand() *cobra.Command {
@@ -106,6 +107,7 @@ func (o *serverOptions) addFlags(cmd *cobra.Command) {
 	f.IntVar(&o.maxValueBytes, "max-value-bytes", cluster.DefaultMaxValueBytes, "largest value, 1 to 67108864 (64 MiB)")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json, on standard error")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	o.secure.addFlags(f)
 	f.BoolVar(&o.exitOnStdinEOF, stdinFlag, false, "stop when standard input ends: whoever holds its other end is gone")
 	_ = f.MarkHidden(stdinFlag) // fails only for a flag that does not exist
 }
@@ -150,6 +152,9 @@ func (o *serverOptions) validate() error {
 	}
 	if _, ok := logLevels[o.logLevel]; !ok {
 		return usagef("--log-level %q is none of debug, info, warn, error", o.logLevel)
+	}
+	if err := o.secure.validate(); err != nil {
+		return err
 	}
 	return o.validateAddresses()
 }

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/pflag"
+
+	"github.com/kvorum/kvorum/transport"
+)
+
+// secureOptions are the flags of server that keep strangers out.
+type secureOptions struct {
+	cert, key, ca string // PEM files
+	gossipKey     string // file
+}
+
+func (o *secureOptions) addFlags(f *pflag.FlagSet) {
+	f.StringVar(&o.cert, "tls-cert", "", "PEM file of this node's certificate, for peers and HTTPS; SIGHUP reads it anew")
+	f.StringVar(&o.key, "tls-key", "", "PEM file of its key")
+	f.StringVar(&o.ca, "tls-ca", "", "PEM file of the authorities that sign the certificates of all nodes")
+	f.StringVar(&o.gossipKey, "gossip-key-file", "", "file with a key of 16, 24 or 32 bytes in base64, the same on all nodes, that encrypts gossip")
+}
+
+func (o *secureOptions) validate() error {
+	if given := o.cert != "" || o.key != "" || o.ca != ""; given && (o.cert == "" || o.key == "" || o.ca == "") {
+		return usagef("--tls-cert, --tls-key and --tls-ca go together")
+	}
+	return nil
+}
+
+// load reads what the flags name. Files are nil without TLS, the key without
+// encryption of gossip.
+func (o *secureOptions) load() (files *transport.TLSFiles, gossipKey []byte, err error) {
+	if o.cert != "" {
+		if files, err = transport.LoadTLSFiles(o.cert, o.key, o.ca); err != nil {
+			return nil, nil, &usageError{err}
+		}
+	}
+	if o.gossipKey == "" {
+		return files, nil, nil
+	}
+	text, err := os.ReadFile(o.gossipKey)
+	if err != nil {
+		return nil, nil, usagef("--gossip-key-file: %v", err)
+	}
+	gossipKey, err = base64.StdEncoding.DecodeString(strings.TrimSpace(string(text)))
+	if n := len(gossipKey); err != nil || (n != 16 && n != 24 && n != 32) {
+		return nil, nil, usagef("--gossip-key-file %s does not hold 16, 24 or 32 bytes in base64", o.gossipKey)
+	}
+	return files, gossipKey, nil
+}
+
+// reloadOnHangup reads the files anew at each SIGHUP until ctx ends.
+func reloadOnHangup(ctx context.Context, files *transport.TLSFiles, log *slog.Logger) {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	for {
+		select {
+		case <-hangups:
+		case <-ctx.Done():
+			return
+		}
+		if err := files.Reload(); err != nil {
+			log.Error("certificates not read anew; those from before stay in use", "err", err)
+		} else {
+			log.Info("certificates read anew")
+		}
+	}
+}
+
+// overTLS serves l with the newest certificate of files, to anybody.
+func overTLS(l net.Listener, files *transport.TLSFiles) net.Listener {
+	server := files.TLS().Server
+	return tls.NewListener(l, &tls.Config{
+		MinVersion: tls.VersionTLS13,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			newest, err := server()
+			if err != nil {
+				return nil, err
+			}
+			return &newest.Certificates[0], nil
+		},
+	})
+}
+
+// trust has a client's transport accept the authorities in a PEM file.
+func trust(t *http.Transport, file string) error {
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return usagef("--ca: %v", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return usagef("--ca: %s holds no certificate", file)
+	}
+	t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13}
+	return nil
+}
