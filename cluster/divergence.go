@@ -3,7 +3,9 @@ package cluster
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,8 +23,9 @@ const (
 )
 
 // DivergenceError is the reason a node stops with when its state is not that of
-// the majority at the same index. Its log, term and vote are sound: started
-// again, it rebuilds the state from its snapshot and log.
+// the majority at the same index. Its log, term and vote are sound, and Open on
+// the same directory gets it right: it rebuilds the state from snapshot and log,
+// or, where that has been tried, comes back as a new incarnation.
 type DivergenceError struct {
 	Index         uint64
 	Own, Majority uint64 // state hashes
@@ -30,20 +33,22 @@ type DivergenceError struct {
 
 // Error implements error.
 func (e *DivergenceError) Error() string {
-	return fmt.Sprintf("this replica's state has diverged: at index %d its hash is %016x, a majority of voters has %016x; "+
-		"start it again to rebuild its state from snapshot and log; if that does not help, remove its data directory",
-		e.Index, e.Own, e.Majority)
+	return fmt.Sprintf("this replica's state has diverged: at index %d its hash is %016x, a majority of voters has %016x; %v",
+		e.Index, e.Own, e.Majority, ErrRestart)
 }
 
+// Is says that the error is an ErrRestart.
+func (e *DivergenceError) Is(target error) bool { return target == ErrRestart }
+
 // compareStates has checkpoints made while this node leads, and compares each
-// one with the voters, until ctx ends. Every replica looks for itself, so that a
+// one with the voters, until ctx ends or this one has diverged. Every replica looks for itself, so that a
 // leader which has diverged is found too.
 func (r *replica) compareStates(ctx context.Context) {
 	tick := time.NewTicker(min(compareTick, r.cfg.CheckpointInterval))
 	defer tick.Stop()
 	var asked time.Time // when the last checkpoint was proposed
 	var revision uint64 // of the state then
-	for {
+	for r.serving() == nil {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -84,7 +89,7 @@ func (r *replica) compare(ctx context.Context, own fsm.Checkpoint) {
 			continue
 		}
 		if hash == own.Hash {
-			r.verified.Store(own.Index)
+			r.sound(own.Index)
 			return
 		}
 		r.diverged(&DivergenceError{Index: own.Index, Own: own.Hash, Majority: hash})
@@ -140,8 +145,19 @@ func (r *replica) handleHash(payload []byte) ([]byte, error) {
 	return nil, nil
 }
 
-// diverged stops this node, after somebody else leads where that is possible.
+// sound notes that a majority has this replica's state at index.
+func (r *replica) sound(index uint64) {
+	if r.verified.Swap(index) == 0 {
+		if err := forgetDivergence(r.cfg.FS, r.cfg.DataDir); err != nil {
+			r.fatal.fail(err)
+		}
+	}
+}
+
+// diverged stops this node: it serves nothing from now on, and ends after
+// somebody else leads where that is possible.
 func (r *replica) diverged(err *DivergenceError) {
+	r.unsound.Store(err)
 	ctx, cancel := context.WithTimeout(r.ctx, handlerTimeout)
 	defer cancel()
 	if r.leading() {
@@ -149,5 +165,19 @@ func (r *replica) diverged(err *DivergenceError) {
 			r.log.Warn("leadership not handed over", "err", err)
 		}
 	}
+	_, incarnation, _ := strings.Cut(string(r.id), nameOf(r.id)+".")
+	if noted := noteDivergence(r.cfg.FS, r.cfg.DataDir, incarnation, err); noted != nil {
+		r.fatal.fail(errors.Join(err, noted))
+		return
+	}
 	r.fatal.fail(err)
+}
+
+// serving returns nil unless what this replica holds must not be shown to
+// anybody, nor decide about a write.
+func (r *replica) serving() error {
+	if err := r.unsound.Load(); err != nil {
+		return fmt.Errorf("%w: %w", ErrClosed, err)
+	}
+	return nil
 }

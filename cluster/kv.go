@@ -103,7 +103,7 @@ func (n *Node) readable(ctx context.Context, options ReadOptions) (*replica, err
 	if err := r.fsm.WaitRevision(ctx, options.MinRevision); err != nil {
 		return nil, fmt.Errorf("%w: at revision %d, wants %d: %w", ErrBehind, r.fsm.Revision(), options.MinRevision, err)
 	}
-	return r, nil
+	return r, r.serving()
 }
 
 func (n *Node) validateKey(key string) error {

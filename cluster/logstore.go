@@ -21,7 +21,7 @@ var (
 	errLogGap     = errors.New("entries do not follow the log")
 	errLogDelete  = errors.New("deletion would leave a gap in the log")
 	errLogHole    = errors.New("entries between the newest snapshot and the log are missing")
-	errLogRestart = errors.New("the last entry conflicts with an installed snapshot; a restart corrects it")
+	errLogRestart = fmt.Errorf("the last entry conflicts with an installed snapshot; %w", ErrRestart)
 )
 
 // boundary is the newest durable snapshot, as the log sees it. It never changes;

@@ -133,6 +133,9 @@ func (n *Node) openIdentity() error {
 	if n.lock, err = n.cfg.Seams.LockDir(n.cfg.DataDir); err != nil {
 		return err
 	}
+	if err := afterDivergence(n.cfg.FS, n.cfg.DataDir, n.log); err != nil {
+		return err
+	}
 	ident, found, err := loadIdentity(n.cfg.FS, n.cfg.DataDir)
 	if err != nil {
 		return err

@@ -59,6 +59,7 @@ type replica struct {
 	writing  chan struct{}
 	stuck    stuckTransfer
 	verified atomic.Uint64 // index of the newest checkpoint at which a majority has this state
+	unsound  atomic.Pointer[DivergenceError]
 
 	fresh freshness
 
@@ -226,6 +227,9 @@ func (r *replica) apply(cmds []fsm.Command) ([]fsm.Result, error) {
 		defer func() { <-r.writing }()
 	default:
 		return nil, fmt.Errorf("%w: it hands leadership over", ErrNotLeader)
+	}
+	if err := r.serving(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNotLeader, err)
 	}
 	state, _ := r.leaders.current()
 	if state.term == nil {

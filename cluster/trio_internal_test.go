@@ -12,8 +12,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
-
-	"github.com/kvorum/kvorum/fsm"
 )
 
 // board is a Discovery in which all nodes of a test see each other.
@@ -253,81 +251,6 @@ func TestIssue696_StuckTransfer(t *testing.T) {
 		at = at.Add(step.pass)
 		if got := s.observe(step.err, at); got != step.want {
 			t.Errorf("step %d: got %v, want %v", i, got, step.want)
-		}
-	}
-}
-
-// TestDivergence_Follower and _Leader have one replica apply something that is
-// not in the log. It finds out by itself, a leader after it has handed over, and
-// stops; the others go on.
-func TestDivergence_Follower(t *testing.T) { testDivergence(t, false) }
-
-func TestDivergence_Leader(t *testing.T) { testDivergence(t, true) }
-
-func testDivergence(t *testing.T, ofLeader bool) {
-	nodes := openCluster(t, 3, func(cfg *Config) { cfg.CheckpointInterval = 50 * time.Millisecond })
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	put := func(n *Node) {
-		t.Helper()
-		if _, err := n.Put(ctx, "k", []byte("v"), Condition{}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	leader := leaderOf(t, nodes)
-	put(leader)
-	for _, n := range nodes {
-		eventually(t, n.cfg.Name+" has compared its state", func() error {
-			if n.Stats().VerifiedIndex == 0 {
-				return errors.New("not yet")
-			}
-			return nil
-		})
-	}
-	bad := leader
-	for _, n := range nodes {
-		if !ofLeader && n != leader {
-			bad = n
-		}
-	}
-	r, err := bad.joined()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := bad.Get(ctx, "k", ReadOptions{}); err != nil { // it has applied all there is
-		t.Fatal(err)
-	}
-	r.fsm.Apply(&raft.Log{ // in the place of the entry that comes next
-		Index: r.fsm.AppliedIndex() + 1, Term: r.raft.CurrentTerm(), Type: raft.LogCommand,
-		Data: fsm.EncodeBatch(nil, fsm.Batch{Commands: []fsm.Command{{Op: fsm.OpPut, Key: "rogue"}}}),
-	})
-	var good *Node
-	for _, n := range nodes {
-		if n != bad {
-			good = n
-		}
-	}
-	eventually(t, "the replica notices", func() error {
-		// Its own entry is not applied, and its caller told so, where it leads.
-		_, _ = good.Put(ctx, "k", []byte("w"), Condition{})
-		return bad.Ready()
-	})
-	select {
-	case <-bad.Fatal():
-	case <-ctx.Done():
-		t.Fatal("the replica has not stopped")
-	}
-	var divergence *DivergenceError
-	if err := bad.Err(); !errors.As(err, &divergence) || divergence.Own == divergence.Majority || divergence.Index == 0 {
-		t.Errorf("got %v, want a DivergenceError", err)
-	}
-	eventually(t, "the others go on", func() error {
-		_, err := good.Put(ctx, "k", []byte("x"), Condition{})
-		return err
-	})
-	for _, n := range nodes {
-		if n != bad && n.Err() != nil {
-			t.Errorf("%s has stopped too: %v", n.cfg.Name, n.Err())
 		}
 	}
 }

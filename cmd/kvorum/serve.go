@@ -52,12 +52,25 @@ type server struct {
 // serve runs a node until ctx is cancelled or the node stops itself. It returns
 // nil when it was told to stop, or has left its cluster as it was told to.
 func serve(ctx context.Context, o serverOptions, log *slog.Logger) error {
-	s, err := openServer(ctx, o, log)
-	if err != nil {
-		return err
+	return restarting(log, func() error {
+		s, err := openServer(ctx, o, log)
+		if err != nil {
+			return err
+		}
+		reason := s.wait(ctx)
+		return errors.Join(reason, s.close(reason == nil))
+	})
+}
+
+// restarting calls run anew for as long as that corrects what ended it.
+func restarting(log *slog.Logger, run func() error) error {
+	for {
+		err := run()
+		if !errors.Is(err, cluster.ErrRestart) {
+			return err
+		}
+		log.Warn("node is restarted")
 	}
-	reason := s.wait(ctx)
-	return errors.Join(reason, s.close(reason == nil))
 }
 
 // openServer binds both TCP addresses first, so that one that is taken is

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"time"
 
@@ -243,7 +242,7 @@ func (p *proc) stopped(err error) {
 	switch {
 	case errors.Is(err, cluster.ErrRemoved) && leaving:
 	case p.mayFail():
-	case strings.Contains(err.Error(), "a restart corrects it"):
+	case errors.Is(err, cluster.ErrRestart) && !errors.As(err, new(*cluster.DivergenceError)):
 		h.w.count.restarts.Add(1)
 	default:
 		h.w.violate("%s stops without a reason: %v", h.name, err)

@@ -1,0 +1,267 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/wal"
+	"github.com/kvorum/kvorum/wal/crashfs"
+)
+
+// TestDivergence_Follower and _Leader have one replica apply something that is
+// not in the log. It finds out by itself, a leader after it has handed over, and
+// stops; the others go on. Opened again, it has the state that the others have.
+func TestDivergence_Follower(t *testing.T) { testDivergence(t, false) }
+
+func TestDivergence_Leader(t *testing.T) { testDivergence(t, true) }
+
+func testDivergence(t *testing.T, ofLeader bool) {
+	nodes := openComparing(t)
+	bad, good := leaderOf(t, nodes), nodes[0]
+	if !ofLeader {
+		bad = otherThan(nodes, bad)
+	}
+	if good == bad {
+		good = nodes[1]
+	}
+	diverge(t, bad, good)
+	putUntilDone(t, good, "x")
+	for _, n := range nodes {
+		if n != bad && n.Err() != nil {
+			t.Errorf("%s has stopped too: %v", n.cfg.Name, n.Err())
+		}
+	}
+	if _, err := bad.Get(t.Context(), "k", ReadOptions{Level: Stale}); !errors.Is(err, ErrClosed) {
+		t.Errorf("a stale read of what has diverged: got %v, want ErrClosed", err)
+	}
+
+	again := reopen(t, bad)
+	eventually(t, "the rebuilt state is compared", func() error { return verified(again) })
+	if got, want := again.id(), bad.id(); got != want {
+		t.Errorf("it came back as %s, and was %s", got, want)
+	}
+	if result, err := again.Get(t.Context(), "rogue", ReadOptions{}); err != nil || result.Found {
+		t.Errorf("rogue is there (%v), error %v", result.Found, err)
+	}
+	if note, err := loadDivergence(wal.OS(), again.cfg.DataDir); err != nil || note.Times != 0 {
+		t.Errorf("the note is still there: %+v, %v", note, err)
+	}
+}
+
+// TestDivergence_Snapshot has the state that diverged get into a snapshot, so
+// that to rebuild it from there does not help: the node comes back as a new
+// incarnation, and its old self's files are kept. It does so only once.
+func TestDivergence_Snapshot(t *testing.T) {
+	nodes := openComparing(t)
+	bad := otherThan(nodes, leaderOf(t, nodes))
+	good := otherThan(nodes, bad)
+	r, err := bad.joined()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rogue(t, bad)
+	if err := r.raft.Snapshot().Error(); err != nil {
+		t.Fatal(err)
+	}
+	awaitDivergence(t, bad, good)
+	again := reopen(t, bad)
+	awaitDivergence(t, again, good)
+
+	anew := reopen(t, again)
+	eventually(t, "the new incarnation has the others' state", func() error {
+		putUntilDone(t, good, "y")
+		return verified(anew)
+	})
+	if anew.id() == bad.id() {
+		t.Errorf("it is still %s", bad.id())
+	}
+	if result, err := anew.Get(t.Context(), "rogue", ReadOptions{}); err != nil || result.Found {
+		t.Errorf("rogue is there (%v), error %v", result.Found, err)
+	}
+	aside := filepath.Join(anew.cfg.DataDir, setAsidePrefix+bad.identity().Incarnation+"-")
+	for _, name := range []string{identityFile, walDir, stableDir, snapshotsDir, divergenceFile} {
+		if _, err := wal.OS().Stat(aside + name); err != nil {
+			t.Errorf("not kept: %v", err)
+		}
+	}
+
+	diverge(t, anew, good)
+	for range 2 {
+		if err := noteDivergence(wal.OS(), anew.cfg.DataDir, anew.identity().Incarnation, &DivergenceError{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := anew.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), listening(t, anew.cfg)); !errors.Is(err, ErrDivergedAgain) {
+		t.Errorf("opening it a third time: got %v, want ErrDivergedAgain", err)
+	}
+}
+
+// TestDivergence_SetAsideInterrupted ends a start that sets files aside at each
+// of its changes to the disk: the next one finishes it, and mixes nothing.
+func TestDivergence_SetAsideInterrupted(t *testing.T) {
+	const dir, incarnation = "/data", "0123456789abcdef"
+	moved := []string{identityFile, walDir, stableDir, snapshotsDir, divergenceFile}
+	interrupted := errors.New("interrupted")
+	for at := 1; ; at++ {
+		disk := crashfs.New()
+		for _, name := range moved[:4] {
+			if err := wal.MakeDir(disk, filepath.Join(dir, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 2 {
+			if err := noteDivergence(disk, dir, incarnation, &DivergenceError{Index: 7}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ops := 0
+		disk.SetHook(func(crashfs.Op, string) error {
+			if ops++; ops >= at {
+				return interrupted
+			}
+			return nil
+		})
+		err := afterDivergence(disk, dir, slog.New(slog.DiscardHandler))
+		disk.SetHook(nil)
+		if err == nil {
+			if at < 10 {
+				t.Errorf("it took %d changes only", at)
+			}
+			return
+		}
+		if !errors.Is(err, interrupted) {
+			t.Fatal(err)
+		}
+		after := disk.Crash(crashfs.CrashOptions{})
+		if err := afterDivergence(after, dir, slog.New(slog.DiscardHandler)); err != nil {
+			t.Fatalf("after change %d: %v", at, err)
+		}
+		for _, name := range moved {
+			if _, err := after.Stat(filepath.Join(dir, setAsidePrefix+incarnation+"-"+name)); err != nil {
+				t.Errorf("after change %d: %v", at, err)
+			}
+			if _, err := after.Stat(filepath.Join(dir, name)); err == nil {
+				t.Errorf("after change %d: %s is still there", at, name)
+			}
+		}
+	}
+}
+
+// openComparing opens three nodes that have compared their states.
+func openComparing(t *testing.T) []*Node {
+	t.Helper()
+	nodes := openCluster(t, 3, func(cfg *Config) { cfg.CheckpointInterval = 50 * time.Millisecond })
+	putUntilDone(t, leaderOf(t, nodes), "v")
+	for _, n := range nodes {
+		eventually(t, n.cfg.Name+" has compared its state", func() error { return verified(n) })
+	}
+	return nodes
+}
+
+func verified(n *Node) error {
+	if n.Stats().VerifiedIndex == 0 {
+		return errors.New("not yet")
+	}
+	return nil
+}
+
+func putUntilDone(t *testing.T, n *Node, value string) {
+	t.Helper()
+	eventually(t, "a put", func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		_, err := n.Put(ctx, "k", []byte(value), Condition{})
+		return err
+	})
+}
+
+// otherThan returns one of nodes that is not not.
+func otherThan(nodes []*Node, not *Node) *Node {
+	for _, n := range nodes {
+		if n != not {
+			return n
+		}
+	}
+	return nil
+}
+
+// rogue has n apply something in the place of the entry that comes next.
+func rogue(t *testing.T, n *Node) {
+	t.Helper()
+	r, err := n.joined()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.Get(t.Context(), "k", ReadOptions{}); err != nil { // it has applied all there is
+		t.Fatal(err)
+	}
+	r.fsm.Apply(&raft.Log{
+		Index: r.fsm.AppliedIndex() + 1, Term: r.raft.CurrentTerm(), Type: raft.LogCommand,
+		Data: fsm.EncodeBatch(nil, fsm.Batch{Commands: []fsm.Command{{Op: fsm.OpPut, Key: "rogue"}}}),
+	})
+}
+
+// diverge has n differ from the others, and waits until it has stopped.
+func diverge(t *testing.T, n, good *Node) {
+	t.Helper()
+	rogue(t, n)
+	awaitDivergence(t, n, good)
+}
+
+func awaitDivergence(t *testing.T, n, good *Node) {
+	t.Helper()
+	eventually(t, "the replica notices and stops", func() error {
+		// Its own entry is not applied, and its caller told so, where it leads.
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		_, _ = good.Put(ctx, "k", []byte("w"), Condition{})
+		if n.Err() == nil {
+			return errors.New("it goes on")
+		}
+		return nil
+	})
+	var found *DivergenceError
+	if err := n.Err(); !errors.As(err, &found) || !errors.Is(err, ErrRestart) || found.Own == found.Majority || found.Index == 0 {
+		t.Fatalf("got %v, want a DivergenceError", err)
+	}
+}
+
+// listening returns cfg with a listener at the address that it advertises.
+func listening(t *testing.T, cfg Config) Config {
+	t.Helper()
+	eventually(t, "listen", func() (err error) {
+		cfg.PeerListener, err = net.Listen("tcp", cfg.AdvertisePeer)
+		return err
+	})
+	return cfg
+}
+
+// reopen closes a node and opens another one on the same directory.
+func reopen(t *testing.T, n *Node) *Node {
+	t.Helper()
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Open(t.Context(), listening(t, n.cfg))
+	if err != nil {
+		t.Fatal(fmt.Errorf("open again: %w", err))
+	}
+	t.Cleanup(func() {
+		if err := again.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return again
+}

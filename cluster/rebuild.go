@@ -1,0 +1,123 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+	"strings"
+
+	"github.com/kvorum/kvorum/wal"
+)
+
+const (
+	divergenceFile = "diverged.json"
+	// divergenceFormat is the version of that file.
+	divergenceFormat = 1
+	// setAsidePrefix begins the names that a diverged incarnation's files are
+	// given, in the data directory; the incarnation follows, a dash, and the old name.
+	setAsidePrefix = "diverged-"
+)
+
+// ErrDivergedAgain is returned by Open where a diverged state was set aside once
+// before and its files are still there: the cause is likely the machine's.
+var ErrDivergedAgain = errors.New("this node's state has diverged again")
+
+// divergenceNote is what a node writes down when it stops because its state is
+// not the majority's. The node's next start rebuilds the state from snapshot and
+// log. Where that state has diverged as well, the snapshot is not to be trusted
+// either: the start after it sets all files of the incarnation aside, and the
+// node comes back as a new one that gets the state from the others.
+type divergenceNote struct {
+	Incarnation string `json:"incarnation"`
+	Index       uint64 `json:"index"` // of the checkpoint
+	Own         string `json:"own"`   // state hashes there, 16 hexadecimal digits
+	Majority    string `json:"majority"`
+	Times       int    `json:"times"` // in a row, 1 or 2
+}
+
+// noteDivergence writes down that the state of this incarnation has diverged.
+func noteDivergence(files wal.FS, dir, incarnation string, found *DivergenceError) error {
+	note, err := loadDivergence(files, dir)
+	if err != nil {
+		return err
+	}
+	note = divergenceNote{
+		Incarnation: incarnation, Index: found.Index,
+		Own: fmt.Sprintf("%016x", found.Own), Majority: fmt.Sprintf("%016x", found.Majority),
+		Times: note.Times + 1,
+	}
+	content, err := sealJSON(divergenceFormat, note)
+	if err == nil {
+		err = wal.WriteFileAtomic(files, filepath.Join(dir, divergenceFile), content)
+	}
+	if err != nil {
+		return fmt.Errorf("note divergence: %w", err)
+	}
+	return nil
+}
+
+// loadDivergence reads the note of an earlier run, zero if there is none.
+func loadDivergence(files wal.FS, dir string) (divergenceNote, error) {
+	var note divergenceNote
+	err := readSealed(files, filepath.Join(dir, divergenceFile), divergenceFormat, &note)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return divergenceNote{}, fmt.Errorf("read note of divergence: %w", err)
+	}
+	return note, nil
+}
+
+// forgetDivergence removes the note: a majority has this state.
+func forgetDivergence(files wal.FS, dir string) error {
+	if err := files.Remove(filepath.Join(dir, divergenceFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove note of divergence: %w", err)
+	}
+	return nil
+}
+
+// afterDivergence does, before anything else of a data directory is read, what a
+// note of divergence asks for. It may be interrupted anywhere: the note is the
+// last to be moved.
+func afterDivergence(files wal.FS, dir string, log *slog.Logger) error {
+	note, err := loadDivergence(files, dir)
+	if err != nil || note.Times == 0 {
+		return err
+	}
+	if note.Times == 1 {
+		log.Warn("the state had diverged; it is rebuilt from snapshot and log", "index", note.Index)
+		return nil
+	}
+	aside := setAsidePrefix + note.Incarnation + "-"
+	if err := checkFirstTime(files, dir, aside); err != nil {
+		return err
+	}
+	for _, name := range []string{identityFile, stableDir, walDir, snapshotsDir, divergenceFile} {
+		err := files.Rename(filepath.Join(dir, name), filepath.Join(dir, aside+name))
+		if err == nil {
+			err = files.SyncDir(dir)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("set a diverged state aside: %w", err)
+		}
+	}
+	log.Warn("the rebuilt state had diverged too; this node comes back as a new incarnation",
+		"old-incarnation", note.Incarnation, "set-aside", filepath.Join(dir, aside+"*"))
+	return nil
+}
+
+// checkFirstTime returns ErrDivergedAgain if files of another incarnation than
+// aside names were set aside before.
+func checkFirstTime(files wal.FS, dir, aside string) error {
+	names, err := files.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("read data directory: %w", err)
+	}
+	for _, name := range names {
+		if strings.HasPrefix(name, setAsidePrefix) && !strings.HasPrefix(name, aside) {
+			return fmt.Errorf("%w: %s is of the first time; check this machine's memory and disk, and remove %s* to let it try once more",
+				ErrDivergedAgain, name, filepath.Join(dir, setAsidePrefix))
+		}
+	}
+	return nil
+}
