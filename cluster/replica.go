@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math"
-	"path/filepath"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -45,7 +45,8 @@ type replica struct {
 	wal    *wal.WAL
 	logs   *logStore
 	stable *stableStore
-	votes  interface{ Close() error } // the file under stable
+	floor  atomic.Pointer[floor] // nil until all stores are open
+	votes  io.Closer             // the file under stable
 	snaps  *snapshotStore
 	fsm    *fsm.FSM
 	raft   *raft.Raft
@@ -92,26 +93,8 @@ func openReplica(cfg Config, ident identity, peers *transport.Transport, f *fata
 
 // open opens what the replica stands on, the lowest first.
 func (r *replica) open(ident identity) error {
-	fs, dir := r.cfg.FS, r.cfg.DataDir
-	var err error
-	if r.wal, err = wal.Open(filepath.Join(dir, "wal"), wal.Options{
-		FS: fs, Logger: r.log,
-		Owner: wal.Owner{Node: string(ident.serverID()), Cluster: ident.Cluster},
-	}); err != nil {
-		return fmt.Errorf("open log: %w", err)
-	}
-	r.logs = newLogStore(r.wal, r.fatal.fail)
-	if r.snaps, err = openSnapshotStore(fs, filepath.Join(dir, "snapshots"), snapshotsRetained,
-		r.log, r.logs.setBoundary, r.fatal.fail); err != nil {
-		return fmt.Errorf("open snapshots: %w", err)
-	}
-	inner, closer, err := r.cfg.Seams.OpenStable(filepath.Join(dir, "stable", "raft.db"))
-	if err != nil {
-		return fmt.Errorf("open stable store: %w", err)
-	}
-	r.votes = closer
-	if r.stable, err = newStableStore(inner, r.fatal.fail); err != nil {
-		return fmt.Errorf("open stable store: %w", err)
+	if err := r.openStores(ident); err != nil {
+		return err
 	}
 	_, last, err := r.logs.visible()
 	if err == nil && last == 0 {
@@ -165,7 +148,7 @@ func (r *replica) start(loops ...func(context.Context)) {
 func (r *replica) watchLeadership(ctx context.Context) {
 	for {
 		_, leader := r.raft.LeaderWithID()
-		r.leaders.setLeader(leader, r.id)
+		r.leaders.setLeader(leader, r.id, r.raft.CurrentTerm())
 		select {
 		case <-r.observed:
 		case <-ctx.Done():
@@ -355,16 +338,4 @@ func (r *replica) close(closePeers func() error) error {
 	r.wg.Wait()
 	r.reader.close()
 	return errors.Join(err, r.closeStores()) // nothing writes any more
-}
-
-// closeStores closes the files, the log last: it is what the others lean on.
-func (r *replica) closeStores() error {
-	var err error
-	if r.votes != nil {
-		err = errors.Join(err, r.votes.Close())
-	}
-	if r.wal != nil {
-		err = errors.Join(err, r.wal.Close())
-	}
-	return err
 }

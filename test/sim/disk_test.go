@@ -188,6 +188,13 @@ func openModelStable(files wal.FS, path string, die func(error)) (raft.StableSto
 	if err := files.SyncDir(filepath.Dir(dir)); err != nil {
 		return nil, nil, err
 	}
+	if _, err := files.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		if err := wal.WriteFileAtomic(files, path, nil); err != nil {
+			return nil, nil, err
+		}
+	} else if err != nil {
+		return nil, nil, err
+	}
 	return &modelStable{fs: files, path: path, die: die}, io.NopCloser(nil), nil
 }
 
@@ -200,14 +207,15 @@ func (m *modelStable) Set(_, value []byte) error {
 
 func (m *modelStable) Get([]byte) ([]byte, error) {
 	file, err := m.fs.OpenRead(m.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, errNoKey
-	}
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
-	return io.ReadAll(file)
+	value, err := io.ReadAll(file)
+	if err == nil && len(value) == 0 {
+		err = errNoKey
+	}
+	return value, err
 }
 
 // SetUint64 and GetUint64 are not used by the wrapper above.
