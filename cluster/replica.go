@@ -104,6 +104,7 @@ func (r *replica) open(ident identity) error {
 		return fmt.Errorf("open stable store: %w", err)
 	}
 	r.fsm = fsm.New(fsm.Config{OnFatal: r.fatal.fail, Logger: r.log})
+	r.stable.raftRuns.Store(true)
 	r.raft, err = raft.NewRaft(r.raftConfig(), r.fsm, r.logs, r.stable, r.snaps, r.peers.Raft())
 	if err != nil {
 		return fmt.Errorf("start raft: %w", err)
