@@ -61,6 +61,7 @@ type replica struct {
 	stuck    stuckTransfer
 	verified atomic.Uint64 // index of the newest checkpoint at which a majority has this state
 	unsound  atomic.Pointer[DivergenceError]
+	lowSpace atomic.Bool // the disk is nearly full
 
 	fresh freshness
 
@@ -87,7 +88,7 @@ func openReplica(cfg Config, ident identity, peers *transport.Transport, f *fata
 	}
 	r.proposer = newProposer(cfg.MaxPendingBytes, r.leaders, r)
 	r.reader = newReader(r.ctx, r.readIndex)
-	r.start(r.watchLeadership, r.beginTerms, r.snapshotByBytes, r.watchLog, r.catchUp, r.compareStates, r.proposer.run)
+	r.start(r.watchLeadership, r.beginTerms, r.snapshotByBytes, r.watchLog, r.watchSpace, r.catchUp, r.compareStates, r.proposer.run)
 	return r, nil
 }
 
@@ -214,6 +215,9 @@ func (r *replica) apply(cmds []fsm.Command) ([]fsm.Result, error) {
 	}
 	if err := r.serving(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNotLeader, err)
+	}
+	if err := r.admitSpace(cmds); err != nil {
+		return nil, err
 	}
 	state, _ := r.leaders.current()
 	if state.term == nil {
