@@ -43,6 +43,7 @@ type host struct {
 	port    int         // guarded by mu; where it listens
 	proc    *proc       // guarded by mu; nil while none lives
 	leaving bool        // guarded by mu; it may find itself removed
+	replica bool        // guarded by mu; it never votes
 }
 
 // proc is one run of a node.
@@ -82,6 +83,22 @@ func (h *host) start() {
 	h.w.net.power(h.name, true)
 	h.w.running.Add(1)
 	go p.run()
+}
+
+// joinAs gives the host, which must be down, an empty disk, and says whether its
+// node is to be a read replica. One that the first cluster expects always votes.
+func (h *host) joinAs(replica bool) {
+	h.wipe()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.replica = replica && h.expect == 0
+}
+
+// votes says whether the host's node is to vote.
+func (h *host) votes() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !h.replica
 }
 
 // setLeaving says whether the host's node may find itself removed.
@@ -273,8 +290,8 @@ func (p *proc) config() cluster.Config {
 		PeerListener:  p.net.listen(p.peer),
 		AdvertisePeer: p.peer, AdvertiseHTTP: h.name + ":8001", GossipAddr: h.name + ":6001",
 		BootstrapExpect: h.expect, Join: []string{"n1:6001"},
-		SnapshotBytes: h.w.plan.snapshotBytes,
-		Logger:        h.w.trace.logger(h.name, h.w.count),
+		SnapshotBytes: h.w.plan.snapshotBytes, NonVoter: !h.votes(),
+		Logger: h.w.trace.logger(h.name, h.w.count),
 		Seams: cluster.Seams{
 			Dial: p.net.dial,
 			Discover: func(self cluster.Announcement) (cluster.Discovery, error) {
