@@ -53,8 +53,10 @@
 //
 // The dialer sends 1, 4, 6 and 8, the acceptor the others. The fields of a raft
 // command or answer are in the order of raft's types; a list of bytes is 4 bytes
-// of length and that many bytes, a flag is a byte. An append ends with a count(4)
-// of entries, each a length(4) and what package entry makes of it.
+// of length and that many bytes, a flag is a byte. An append tells raft a commit
+// index that its entries reach, and beside it how far the leader's log is
+// committed(8); it ends with a count(4) of entries, each a length(4) and what
+// package entry makes of it.
 //
 // On a snapshot's connection, the dialer sends one raft frame; the acceptor
 // answers it, or tells to go ahead: then come as many bytes of data as the

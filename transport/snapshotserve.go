@@ -54,7 +54,7 @@ func (s *snapshotServer) readRequest() (*raft.InstallSnapshotRequest, *snapshotR
 	if f.typ != frameRaft {
 		return nil, nil, fmt.Errorf("%w: snapshot stream begins with frame type %d", errMalformed, f.typ)
 	}
-	command, err := decodeCommand(f.payload)
+	command, _, err := decodeCommand(f.payload)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 // Version is the peer protocol's version; a peer of another one is refused.
-const Version = 2
+const Version = 3
 
 // Defaults of Config.
 const (
@@ -94,7 +94,8 @@ type Config struct {
 	StaleSnapshot func(*raft.InstallSnapshotRequest) (bool, error)
 
 	// Heard is told, of each append that raft has accepted from its leader, how far
-	// the log was committed when it was sent. It delays the answer; nil tells nobody.
+	// the leader's log was committed when it was sent, beyond the append's own
+	// entries too. It delays the answer; nil tells nobody.
 	Heard func(commit uint64)
 
 	// MaxFrameBytes bounds one RPC's request or response; 0 means 160 MiB. It must
