@@ -61,5 +61,6 @@
 // On a snapshot's connection, the dialer sends one raft frame; the acceptor
 // answers it, or tells to go ahead: then come as many bytes of data as the
 // command said and their CRC32C(4), which begins with the frame's rest, and then
-// the answer. Until then the acceptor sends a pong at intervals.
+// the answer. Until then the acceptor sends a pong at intervals. The data may
+// pause for less than 3 seconds.
 package transport

@@ -32,6 +32,7 @@ type limits struct {
 	pingEvery  time.Duration // between the pings of the side that dialed
 	deadPings  int           // intervals without one byte after a ping: the peer is dead
 	idle       time.Duration // without a frame, pings included: the dialer is dead
+	dataStall  time.Duration // without a byte of a snapshot's data: its sender is dead
 	minBackoff time.Duration // between dials to an unreachable peer
 	maxBackoff time.Duration
 }
@@ -46,6 +47,7 @@ func defaultLimits() limits {
 		pingEvery:  time.Second,
 		deadPings:  5,
 		idle:       30 * time.Second,
+		dataStall:  3 * time.Second,
 		minBackoff: 50 * time.Millisecond,
 		maxBackoff: time.Second,
 	}
