@@ -182,6 +182,9 @@ func (t *Transport) judge(c *conn, kind streamKind, local Identity) (Identity, e
 	if refused := t.admit(h.from); refused != nil {
 		return Identity{}, refused
 	}
+	if refused := t.claim(t.root, h.from); refused != nil {
+		return Identity{}, refused
+	}
 	c.aimed = h.target != ""
 	return h.from, nil
 }

@@ -39,7 +39,9 @@
 // Versions must be equal, and the wanted id, if any, that of the acceptor. Raft
 // needs a wanted id and two equal cluster ids; for calls, one cluster id may be
 // empty. Both sides check, and both ask Config.Admit. That a node is
-// who it says only TLS can prove.
+// who it says only TLS can prove. Of two processes with one id, which differ in
+// their generation, the one that came later is refused while the other answers a
+// ping, and the one that was started earlier once the other was accepted.
 //
 // Then there are frames:
 //
@@ -51,7 +53,7 @@
 //	8 raft:     kind(1)  fields of the raft command; answered like a request
 //	9 go ahead: nothing
 //
-// The dialer sends 1, 4, 6 and 8, the acceptor the others. The fields of a raft
+// The dialer sends 1, 4 and 8, the acceptor 2, 3 and 5, both 6 and 7. The fields of a raft
 // command or answer are in the order of raft's types; a list of bytes is 4 bytes
 // of length and that many bytes, a flag is a byte. An append tells raft a commit
 // index that its entries reach, and beside it how far the leader's log is

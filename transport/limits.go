@@ -33,23 +33,27 @@ type limits struct {
 	deadPings  int           // intervals without one byte after a ping: the peer is dead
 	idle       time.Duration // without a frame, pings included: the dialer is dead
 	dataStall  time.Duration // without a byte of a snapshot's data: its sender is dead
-	minBackoff time.Duration // between dials to an unreachable peer
-	maxBackoff time.Duration
+	// proofOfLife is how long a process may take to show that it lives, when another
+	// one with its id has come.
+	proofOfLife time.Duration
+	minBackoff  time.Duration // between dials to an unreachable peer
+	maxBackoff  time.Duration
 }
 
 func defaultLimits() limits {
 	return limits{
-		handshakes: maxHandshakes,
-		conns:      maxConns,
-		inFlight:   maxInFlight,
-		handshake:  5 * time.Second,
-		writeStall: 10 * time.Second,
-		pingEvery:  time.Second,
-		deadPings:  5,
-		idle:       30 * time.Second,
-		dataStall:  3 * time.Second,
-		minBackoff: 50 * time.Millisecond,
-		maxBackoff: time.Second,
+		handshakes:  maxHandshakes,
+		conns:       maxConns,
+		inFlight:    maxInFlight,
+		handshake:   5 * time.Second,
+		writeStall:  10 * time.Second,
+		pingEvery:   time.Second,
+		deadPings:   5,
+		idle:        30 * time.Second,
+		dataStall:   3 * time.Second,
+		proofOfLife: time.Second,
+		minBackoff:  50 * time.Millisecond,
+		maxBackoff:  time.Second,
 	}
 }
 

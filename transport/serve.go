@@ -36,7 +36,7 @@ func serve(c *conn, local, peer Identity) {
 		s.end(ErrClosed)
 		return
 	}
-	c.open(streamRPC, local, peer, s.retire)
+	c.open(streamRPC, local, peer, s)
 	s.end(s.readLoop())
 }
 
@@ -87,6 +87,8 @@ func (s *server) receive(f frame) error {
 		// If there is no room for the answer, other frames are on their way, and
 		// they tell the peer as well that this node lives.
 		s.offer(newOutgoing(appendFrame(nil, framePong, f.id, 0)))
+	case framePong:
+		s.answered(f.id)
 	case frameRaft:
 		return s.startRaft(f)
 	default:

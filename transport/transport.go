@@ -66,6 +66,15 @@ type Config struct {
 	// Admit may refuse a peer that is otherwise acceptable (a removed incarnation,
 	// say); its error's text is sent to the peer. May be nil.
 	Admit func(Identity) error
+	// Known returns the newest process of an id that has shaken hands with this node,
+	// in an earlier run too. A process that was started before it is refused, and so
+	// is one that was started after it while it is alive. May be nil.
+	Known func(raft.ServerID) (Identity, bool)
+	// Displaced is told when a peer of this node's cluster refuses it because of
+	// another process with this node's id (RefusedDuplicate, RefusedSuperseded): one of
+	// the two must end, and it is this one. It may be called often, and must not block;
+	// nil tells nobody.
+	Displaced func(*RefusedError)
 	// Dial opens a connection to a host:port address; nil means TCP, the host
 	// name being resolved anew each time.
 	Dial func(ctx context.Context, addr string) (net.Conn, error)
@@ -92,6 +101,10 @@ type Config struct {
 	// refuses the snapshot for now. It is called while raft has no other command;
 	// nil means never.
 	StaleSnapshot func(*raft.InstallSnapshotRequest) (bool, error)
+
+	// Unreached is told of each address that a peer was dialed at in vain, so that the
+	// Resolver can name another one, if it knows one; nil tells nobody.
+	Unreached func(id raft.ServerID, addr string)
 
 	// Heard is told, of each append that raft has accepted from its leader, how far
 	// the leader's log was committed when it was sent, beyond the append's own
