@@ -234,8 +234,13 @@ func (n *Node) askAccept(ctx context.Context, addr string, request acceptRequest
 		return peer, nil
 	}
 	var refused *transport.RefusedError
-	if errors.As(err, &refused) && refused.Reason == transport.RefusedOtherCluster {
-		return peer, fmt.Errorf("%w: %s at %s", ErrOtherCluster, request.Name, addr)
+	if errors.As(err, &refused) {
+		switch {
+		case refused.Reason == transport.RefusedOtherCluster:
+			return peer, fmt.Errorf("%w: %s at %s", ErrOtherCluster, request.Name, addr)
+		case refused.Reason == transport.RefusedOwnID && request.Name == n.cfg.Name:
+			return peer, nil // this node itself, which belongs to the cluster
+		}
 	}
 	var remote *transport.RemoteError
 	if errors.As(err, &remote) {
@@ -259,7 +264,9 @@ func (n *Node) handleAccept(from transport.Identity, payload []byte) ([]byte, er
 	}
 	n.book.Learn(from)
 	for _, peer := range request.Peers {
-		n.book.Learn(peer.identity())
+		if peer.serverID() != n.id() {
+			n.book.Hint(peer.identity())
+		}
 	}
 	if !met && len(request.Gossip) > 0 {
 		n.wg.Go(func() {

@@ -9,13 +9,13 @@ import (
 	"github.com/kvorum/kvorum/transport"
 )
 
-// learnLoop writes what gossip announces into the address book.
+// learnLoop hints the address book at what gossip announces of other nodes.
 func (n *Node) learnLoop(ctx context.Context) {
 	for {
 		cluster := n.identity().Cluster
 		for _, a := range n.gossip.Members() {
-			if a.Cluster == cluster {
-				n.book.Learn(a.identity())
+			if a.Cluster == cluster && a.serverID() != n.id() {
+				n.book.Hint(a.identity())
 			}
 		}
 		select {

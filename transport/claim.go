@@ -9,10 +9,11 @@ import (
 
 // A data directory that is copied makes two processes with one id: both would
 // vote, and each get some of what is meant for the other. They differ in their
-// generation, which grows with every start. Who is asked by the second one refuses
-// it while the first is alive. That it is alive only its answer to a ping shows,
-// which was sent after the second one had come: what is left of connections to a
-// process that was killed, or whose host lost its power, keeps no successor out.
+// generation, which grows with every start. Who knows one of them refuses the
+// other while that one is alive. That it is alive only an answer shows to what was
+// sent after the other had come: what is left of connections to a process that was
+// killed, or whose host lost its power, keeps no successor out. And a process that
+// has given way keeps out nobody, so that one of the two stays.
 
 // sameProcess reports whether two identities are of one process.
 func sameProcess(a, b Identity) bool {
@@ -29,18 +30,19 @@ func (t *Transport) claim(ctx context.Context, peer Identity) *RefusedError {
 			return superseded(peer, r.peer)
 		}
 	}
-	known, ok := t.known(peer.ID)
-	if ok && known.Generation > peer.Generation {
-		return superseded(peer, known)
-	}
 	var asks []func(context.Context) (Identity, bool)
 	for _, r := range rivals {
 		asks = append(asks, r.answers)
 	}
-	if ok && !sameProcess(known, peer) && known.PeerAddr != peer.PeerAddr {
+	// Where peer itself listens now, nobody else does.
+	if known, ok := t.known(peer.ID); ok && !sameProcess(known, peer) && known.PeerAddr != peer.PeerAddr {
 		asks = append(asks, func(ctx context.Context) (Identity, bool) { return t.answersAt(ctx, known, peer) })
 	}
-	if other, found := t.anyAnswers(ctx, asks); found {
+	other, found := t.anyAnswers(ctx, asks)
+	if found && other.Generation > peer.Generation {
+		return superseded(peer, other)
+	}
+	if found {
 		return &RefusedError{Reason: RefusedDuplicate, Peer: peer,
 			Message: "another process with id " + string(peer.ID) + " is alive at " + other.PeerAddr}
 	}

@@ -15,27 +15,25 @@ import (
 	"github.com/kvorum/kvorum/transport"
 )
 
-// memory remembers the newest process of each id, as package cluster does.
+// memory remembers who shook hands last, as package cluster does.
 type memory struct {
-	mu     sync.Mutex
-	newest map[raft.ServerID]transport.Identity
+	mu   sync.Mutex
+	last map[raft.ServerID]transport.Identity
 }
 
 func (m *memory) learn(who transport.Identity) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.newest == nil {
-		m.newest = make(map[raft.ServerID]transport.Identity)
+	if m.last == nil {
+		m.last = make(map[raft.ServerID]transport.Identity)
 	}
-	if who.Generation > m.newest[who.ID].Generation {
-		m.newest[who.ID] = who
-	}
+	m.last[who.ID] = who
 }
 
 func (m *memory) known(id raft.ServerID) (transport.Identity, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	who, ok := m.newest[id]
+	who, ok := m.last[id]
 	return who, ok
 }
 
@@ -115,7 +113,8 @@ func TestClaim_Duplicate(t *testing.T) {
 				_, err := second.Call(ctxFor(t), "a", kindEcho, nil)
 				expectRefusal(t, err, transport.RefusedDuplicate, true, "alive at b")
 				// And from the other side, since gossip tells the newer address.
-				_, err = a.Probe(ctxFor(t), "b2")
+				third := c.start("b", 9, "b3", addrs)
+				_, err = a.Probe(ctxFor(t), third.addr)
 				expectRefusal(t, err, transport.RefusedDuplicate, false, "alive at b")
 				mustCall(t, first, "a", "still here")
 				if _, err := a.Call(ctxFor(t), "b", kindEcho, nil); name == "FirstWasDialed" && err != nil {
@@ -125,6 +124,30 @@ func TestClaim_Duplicate(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestClaim_OneStays has two processes with one id that are known in different
+// places: only one of the two gives way.
+func TestClaim_OneStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, addrs := &claims{t: t}, new(book)
+		c.start("a", 1, "a", addrs)
+		x := c.start("x", 1, "x", addrs)
+		first, second := c.start("b", 7, "b", addrs), c.start("b", 8, "b2", addrs)
+		mustCall(t, first, "a", "hello")
+		mustCall(t, second, "x", "hello") // which has never heard of the first
+		_, err := second.Call(ctxFor(t), "a", kindEcho, nil)
+		expectRefusal(t, err, transport.RefusedDuplicate, true, "alive at b")
+		if _, err := second.Call(ctxFor(t), "x", kindEcho, nil); err == nil {
+			t.Error("the second one still speaks")
+		}
+		if _, err := x.Probe(ctxFor(t), "b2"); err == nil {
+			t.Error("the second one still answers")
+		}
+		mustCall(t, first, "x", "the second one is gone")
+		mustCall(t, first, "a", "and I am here")
+		c.expectDisplaced(map[string]string{"b2": "at b"})
+	})
 }
 
 // TestClaim_SameGeneration: even two processes that say they started at the same
@@ -225,11 +248,15 @@ func TestClaim_AtOnce(t *testing.T) {
 				calls.Go(func() { n.Call(ctxFor(t), "a", kindEcho, nil) })
 			}
 			calls.Wait()
-			served := 0
-			for _, n := range both {
-				if _, err := n.Call(ctxFor(t), "a", kindEcho, nil); err == nil {
-					served++
+			var served int
+			for range 3 { // a second after a failure, a call dials again
+				served = 0
+				for _, n := range both {
+					if _, err := n.Call(ctxFor(t), "a", kindEcho, nil); err == nil {
+						served++
+					}
 				}
+				time.Sleep(2 * time.Second)
 			}
 			displaced := 0
 			for _, addr := range []string{"b", "b2"} {

@@ -59,7 +59,7 @@ func (t *Transport) newConn(nc net.Conn) (*conn, error) {
 	c := &conn{Conn: nc, raw: nc, t: t}
 	c.of.Store(new(traffic)) // until it is known whose it is
 	t.mu.Lock()
-	closed, full := t.closed, len(t.conns) >= t.limits.conns
+	closed, full := t.closed || t.retired, len(t.conns) >= t.limits.conns
 	if !closed && !full {
 		t.conns[c] = struct{}{}
 	}

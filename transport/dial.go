@@ -97,12 +97,20 @@ func (t *Transport) introduce(c *conn, kind streamKind, local Identity, target r
 	return w.from, nil
 }
 
-// displaced tells Config.Displaced if the peer that was wanted, of this node's
-// cluster, speaks to another process with this node's id.
+// displaced gives way, and tells Config.Displaced, if the peer that was wanted, of
+// this node's cluster, speaks to another process with this node's id.
 func (t *Transport) displaced(local Identity, target raft.ServerID, refused *RefusedError) {
 	displaced := refused.Reason == RefusedDuplicate || refused.Reason == RefusedSuperseded
 	wanted := refused.Peer.Cluster == local.Cluster && (target == "" || refused.Peer.ID == target)
-	if displaced && wanted && t.cfg.Displaced != nil {
+	if !displaced || !wanted {
+		return
+	}
+	t.mu.Lock()
+	first := !t.retired
+	t.retired = true
+	t.mu.Unlock()
+	t.closeConns() // whoever asks after this process now finds that it is gone
+	if first && t.cfg.Displaced != nil {
 		t.cfg.Displaced(refused)
 	}
 }

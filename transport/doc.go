@@ -40,8 +40,7 @@
 // needs a wanted id and two equal cluster ids; for calls, one cluster id may be
 // empty. Both sides check, and both ask Config.Admit. That a node is
 // who it says only TLS can prove. Of two processes with one id, which differ in
-// their generation, the one that came later is refused while the other answers a
-// ping, and the one that was started earlier once the other was accepted.
+// their generation, one is refused while the other, which was accepted, answers.
 //
 // Then there are frames:
 //

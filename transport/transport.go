@@ -66,14 +66,13 @@ type Config struct {
 	// Admit may refuse a peer that is otherwise acceptable (a removed incarnation,
 	// say); its error's text is sent to the peer. May be nil.
 	Admit func(Identity) error
-	// Known returns the newest process of an id that has shaken hands with this node,
-	// in an earlier run too. A process that was started before it is refused, and so
-	// is one that was started after it while it is alive. May be nil.
+	// Known returns the process of an id that shook hands with this node last, in an
+	// earlier run too. Another one is refused while that one is alive. May be nil.
 	Known func(raft.ServerID) (Identity, bool)
 	// Displaced is told when a peer of this node's cluster refuses it because of
 	// another process with this node's id (RefusedDuplicate, RefusedSuperseded): one of
-	// the two must end, and it is this one. It may be called often, and must not block;
-	// nil tells nobody.
+	// the two must end, and it is this one. The transport has fallen silent then, for
+	// good: it has no connections any more. It must not block; nil tells nobody.
 	Displaced func(*RefusedError)
 	// Dial opens a connection to a host:port address; nil means TCP, the host
 	// name being resolved anew each time.
@@ -174,6 +173,7 @@ type Transport struct {
 	// mu guards the fields below. It is not held across I/O or callbacks.
 	mu       sync.Mutex
 	closed   bool
+	retired  bool // gave way to another process with its id: no more connections
 	identity Identity
 	conns    map[*conn]struct{}
 	peers    map[raft.ServerID]*peer
@@ -239,7 +239,6 @@ func (t *Transport) Close() error {
 	t.mu.Lock()
 	first := !t.closed
 	t.closed = true
-	open := maps.Clone(t.conns)
 	t.mu.Unlock()
 	var err error
 	if first {
@@ -247,11 +246,18 @@ func (t *Transport) Close() error {
 		if err = t.cfg.Listener.Close(); err != nil {
 			err = fmt.Errorf("close peer listener: %w", err)
 		}
-		for c := range open {
-			c.Close()
-		}
+		t.closeConns()
 	}
 	t.raft.Close()
 	t.wg.Wait()
 	return err
+}
+
+func (t *Transport) closeConns() {
+	t.mu.Lock()
+	open := maps.Clone(t.conns)
+	t.mu.Unlock()
+	for c := range open {
+		c.Close()
+	}
 }
