@@ -76,6 +76,7 @@ func (n *Node) reconcileLoop(ctx context.Context) {
 // members, promotes those that have caught up, and adds nodes that announce
 // themselves and are in no cluster.
 func (n *Node) reconcile(ctx context.Context, r *replica) error {
+	n.forgetOthers(r)
 	n.health.begin(r.raft.CurrentTerm())
 	errs := []error{n.removeDead(ctx, r)}
 	members := make(map[raft.ServerID]bool)
@@ -99,9 +100,29 @@ func (n *Node) reconcile(ctx context.Context, r *replica) error {
 	return errors.Join(errs...)
 }
 
+// forgetOthers drops the connections and figures of peers that are not members.
+// A leader that this node's configuration does not have yet is none of them.
+func (n *Node) forgetOthers(r *replica) {
+	state, _ := r.leaders.current()
+	keep := map[raft.ServerID]bool{state.leader: true}
+	for _, s := range r.servers() {
+		keep[s.ID] = true
+	}
+	for _, p := range n.peers.Peers() {
+		if keep[p.ID] {
+			continue
+		}
+		n.peers.Forget(p.ID)
+		if r.fsm.Retired(string(p.ID)) {
+			n.book.Forget(p.ID)
+		}
+	}
+}
+
 // checkMembership finds out, while this node knows no leader, whether it was
 // removed while it was away: then its peers don't admit it any more.
 func (n *Node) checkMembership(ctx context.Context, r *replica) error {
+	n.forgetOthers(r)
 	if state, _ := r.leaders.current(); state.leader != "" {
 		return nil
 	}

@@ -47,6 +47,30 @@ func (t *Transport) peerOf(id raft.ServerID) *peer {
 	return p
 }
 
+// Forget drops what is known of a peer, and closes all connections with it. Who
+// calls it anew, or is called by it, begins with nothing.
+func (t *Transport) Forget(id raft.ServerID) {
+	t.mu.Lock()
+	delete(t.peers, id)
+	var open []*conn
+	for c := range t.conns {
+		if c.opened && c.peer.ID == id {
+			open = append(open, c)
+		}
+	}
+	t.mu.Unlock()
+	for _, c := range open {
+		c.Close()
+	}
+}
+
+// forgotten reports whether the record is not the peer's any more.
+func (p *peer) forgotten() bool {
+	p.t.mu.Lock()
+	defer p.t.mu.Unlock()
+	return p.t.peers[p.id] != p
+}
+
 // Call asks a peer, found by its id, and waits for the answer. Concurrent calls
 // share one connection and overtake each other. The error wraps ErrNotSent or
 // ErrNoAnswer, and with it ctx's error if that ended the call, or a
@@ -211,6 +235,9 @@ func (p *peer) run(d *dialing) {
 	close(d.done)
 	if !superseded {
 		p.report(d)
+	}
+	if unwanted == nil && p.forgotten() {
+		unwanted = d.link // nobody would find it, or close it
 	}
 	if unwanted != nil {
 		unwanted.retire()

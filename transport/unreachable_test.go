@@ -113,6 +113,24 @@ func TestPeers(t *testing.T) {
 	})
 }
 
+// TestForget drops a peer: its figures, and its connections in both directions.
+func TestForget(t *testing.T) {
+	a, b := pair(t)
+	mustCall(t, a, "b", "hello")
+	mustCall(t, b, "a", "hello")
+	poll(t, "both are connected", func() bool { return a.Stats().Connections == 2 })
+	a.Forget("b")
+	a.Forget("nobody")
+	if got := a.Peers(); len(got) != 0 {
+		t.Errorf("Peers = %+v after it was forgotten", got)
+	}
+	poll(t, "the connections close", func() bool { return a.Stats().Connections+b.Stats().Connections == 0 })
+	mustCall(t, a, "b", "and again")
+	if got := a.Peers(); len(got) != 1 || !got[0].Connected {
+		t.Errorf("Peers = %+v after a new call", got)
+	}
+}
+
 // TestPeers_RoundTrip checks that the round trip is that of the network.
 func TestPeers_RoundTrip(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
