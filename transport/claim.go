@@ -25,11 +25,6 @@ func sameProcess(a, b Identity) bool {
 // messages were read, and before anything follows from them.
 func (t *Transport) claim(ctx context.Context, peer Identity) *RefusedError {
 	rivals := t.rivals(peer)
-	for _, r := range rivals {
-		if r.peer.Generation > peer.Generation {
-			return superseded(peer, r.peer)
-		}
-	}
 	var asks []func(context.Context) (Identity, bool)
 	for _, r := range rivals {
 		asks = append(asks, r.answers)
@@ -38,13 +33,8 @@ func (t *Transport) claim(ctx context.Context, peer Identity) *RefusedError {
 	if known, ok := t.known(peer.ID); ok && !sameProcess(known, peer) && known.PeerAddr != peer.PeerAddr {
 		asks = append(asks, func(ctx context.Context) (Identity, bool) { return t.answersAt(ctx, known, peer) })
 	}
-	other, found := t.anyAnswers(ctx, asks)
-	if found && other.Generation > peer.Generation {
-		return superseded(peer, other)
-	}
-	if found {
-		return &RefusedError{Reason: RefusedDuplicate, Peer: peer,
-			Message: "another process with id " + string(peer.ID) + " is alive at " + other.PeerAddr}
+	if other, found := t.anyAnswers(ctx, asks); found {
+		return refusalFor(peer, other)
 	}
 	for _, r := range rivals {
 		r.Close()
@@ -52,9 +42,14 @@ func (t *Transport) claim(ctx context.Context, peer Identity) *RefusedError {
 	return nil
 }
 
-func superseded(peer, by Identity) *RefusedError {
-	return &RefusedError{Reason: RefusedSuperseded, Peer: peer,
-		Message: "a newer process with id " + string(peer.ID) + " is at " + by.PeerAddr}
+// refusalFor refuses peer because another process with its id is alive.
+func refusalFor(peer, other Identity) *RefusedError {
+	if other.Generation > peer.Generation {
+		return &RefusedError{Reason: RefusedSuperseded, Peer: peer,
+			Message: "a newer process with id " + string(peer.ID) + " is alive at " + other.PeerAddr}
+	}
+	return &RefusedError{Reason: RefusedDuplicate, Peer: peer,
+		Message: "another process with id " + string(peer.ID) + " is alive at " + other.PeerAddr}
 }
 
 // rivals returns the connections with other processes of peer's id.

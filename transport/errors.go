@@ -111,8 +111,8 @@ const (
 	// RefusedOwnID: the peer has this node's id: it is this node, or another process
 	// with its id.
 	RefusedOwnID
-	// RefusedSuperseded: the dialer's id has been taken over by a process that was
-	// started later. The message has its address.
+	// RefusedSuperseded: another process with the dialer's id, that was started
+	// later, is alive. The message has its address.
 	RefusedSuperseded
 	// RefusedDuplicate: another process with the dialer's id, that was started
 	// earlier, is alive. The message has its address.
