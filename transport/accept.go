@@ -210,7 +210,7 @@ func readStreamKind(c *conn) (streamKind, error) {
 
 // warn logs what strangers can cause, at a limited rate.
 func (t *Transport) warn(message string, attrs ...any) {
-	if dropped, ok := t.noise.allow(); ok {
-		t.cfg.Logger.Warn(message, append(attrs, "dropped", dropped)...)
+	if leftOut, ok := t.noise.Allow(""); ok {
+		t.cfg.Logger.Warn(message, append(attrs, "left_out", leftOut)...)
 	}
 }

@@ -1,9 +1,6 @@
 package transport
 
-import (
-	"sync"
-	"time"
-)
+import "time"
 
 // Limits on what peers, and strangers, can make the transport hold.
 const (
@@ -55,28 +52,4 @@ func defaultLimits() limits {
 		minBackoff:  50 * time.Millisecond,
 		maxBackoff:  time.Second,
 	}
-}
-
-// logLimiter lets one log line a second through, so that a stranger who
-// connects in a loop cannot fill the disk. Its zero value is ready.
-type logLimiter struct {
-	// mu guards the fields below.
-	mu      sync.Mutex
-	next    time.Time
-	dropped int
-}
-
-// allow reports whether a line may be logged now, and how many were dropped
-// since the last one.
-func (l *logLimiter) allow() (dropped int, ok bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	now := time.Now()
-	if now.Before(l.next) {
-		l.dropped++
-		return 0, false
-	}
-	dropped, l.dropped = l.dropped, 0
-	l.next = now.Add(time.Second)
-	return dropped, true
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	"github.com/kvorum/kvorum/internal/loglimit"
 )
 
 // Version is the peer protocol's version; a peer of another one is refused.
@@ -168,7 +169,7 @@ type Transport struct {
 	wg     sync.WaitGroup // every goroutine the transport starts
 	raft   *raftTransport
 	counts counters
-	noise  logLimiter // for log lines that strangers can cause
+	noise  loglimit.Limiter // for log lines that strangers can cause
 
 	// mu guards the fields below. It is not held across I/O or callbacks.
 	mu       sync.Mutex
