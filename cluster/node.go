@@ -85,6 +85,7 @@ func (n *Node) open(ctx context.Context) error {
 		Listener: n.cfg.PeerListener, Identity: self, Resolver: n.book,
 		Handler: n.handleRPC, Learn: n.learn, Admit: n.admit, Logger: n.log, Dial: n.cfg.Seams.Dial, TLS: n.cfg.TLS,
 		Known: n.book.Known, Unreached: n.book.Unreached, Displaced: n.displaced,
+		PipelineWindow: n.cfg.PipelineWindow, SnapshotBytesPerSecond: n.cfg.SnapshotBytesPerSecond,
 		CurrentTerm: n.raftTerm, StaleSnapshot: n.staleSnapshot, Heard: n.heard,
 	}); err != nil {
 		return errors.Join(fmt.Errorf("start peer transport: %w", err), n.cfg.PeerListener.Close())

@@ -22,7 +22,13 @@ const (
 	defaultDialTimeout   = 2 * time.Second
 	defaultRaftTimeout   = 5 * time.Second
 	defaultMaxFrameBytes = 160 << 20
-	maxPipelineWindow    = 8
+)
+
+// MinPipelineWindow and MaxPipelineWindow bound Config.PipelineWindow where it is
+// not 0.
+const (
+	MinPipelineWindow = 2
+	MaxPipelineWindow = 8
 )
 
 // Identity is how a node introduces itself when a connection opens.
@@ -130,8 +136,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, errors.New("transport needs a handler")
 	case c.DialTimeout < 0 || c.RaftTimeout < 0 || c.MaxFrameBytes < 0 || c.SnapshotBytesPerSecond < 0:
 		return c, errors.New("transport timeouts and limits must not be negative")
-	case c.PipelineWindow < 0 || c.PipelineWindow == 1 || c.PipelineWindow > maxPipelineWindow:
-		return c, fmt.Errorf("transport pipeline window of %d is neither 0 nor 2 to %d", c.PipelineWindow, maxPipelineWindow)
+	case c.PipelineWindow != 0 && (c.PipelineWindow < MinPipelineWindow || c.PipelineWindow > MaxPipelineWindow):
+		return c, fmt.Errorf("transport pipeline window of %d is neither 0 nor %d to %d", c.PipelineWindow, MinPipelineWindow, MaxPipelineWindow)
 	case c.MaxFrameBytes > frameBytesCeiling:
 		return c, fmt.Errorf("transport frame limit of %d bytes exceeds %d", c.MaxFrameBytes, frameBytesCeiling)
 	}

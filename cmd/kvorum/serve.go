@@ -105,6 +105,9 @@ func openServer(ctx context.Context, o serverOptions, log *slog.Logger) (*server
 		MaxValueBytes:   o.maxValueBytes,
 		GossipKey:       gossipKey,
 		Logger:          log,
+		PipelineWindow:  o.pipelineWindow,
+
+		SnapshotBytesPerSecond: o.snapshotBytesPerSecond,
 	}
 	if files != nil {
 		config.TLS = files.TLS()

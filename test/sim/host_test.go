@@ -273,8 +273,9 @@ func (p *proc) config() cluster.Config {
 		PeerListener:  p.net.listen(p.peer),
 		AdvertisePeer: p.peer, AdvertiseHTTP: h.name + ":8001", GossipAddr: h.name + ":6001",
 		BootstrapExpect: h.expect, Join: []string{"n1:6001"},
-		SnapshotBytes: h.w.plan.snapshotBytes,
-		Logger:        h.w.trace.logger(h.name, h.w.count),
+		SnapshotBytes: h.w.plan.snapshotBytes, SnapshotBytesPerSecond: h.w.plan.snapshotRate,
+		PipelineWindow: h.w.plan.window,
+		Logger:         h.w.trace.logger(h.name, h.w.count),
 		Seams: cluster.Seams{
 			Dial: p.net.dial,
 			Discover: func(self cluster.Announcement) (cluster.Discovery, error) {
