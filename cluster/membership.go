@@ -17,6 +17,9 @@ const (
 	reconcileTick = time.Second
 	// reconcileTimeout bounds one round of it.
 	reconcileTimeout = 10 * time.Second
+	// inviteTimeout bounds how long a round is busy with nodes that gossip announces:
+	// it may invent any number that never answer.
+	inviteTimeout = 2 * time.Second
 	// configTimeout bounds how long a configuration change may wait for raft to take it.
 	configTimeout = 5 * time.Second
 	// probeTimeout bounds asking a peer how far it is, or whether it lives.

@@ -3,11 +3,16 @@ package cluster
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/hashicorp/raft"
 	"github.com/kvorum/kvorum/transport"
 )
+
+// maxInviteErrors bounds how many errors of nodes that could not be added a round
+// reports.
+const maxInviteErrors = 4
 
 // learnLoop hints the address book at what gossip announces of other nodes.
 func (n *Node) learnLoop(ctx context.Context) {
@@ -89,13 +94,26 @@ func (n *Node) reconcile(ctx context.Context, r *replica) error {
 			errs = append(errs, err)
 		}
 	}
+	return errors.Join(append(errs, n.inviteOthers(ctx, r, members))...)
+}
+
+// inviteOthers adds nodes that gossip announces and that are no members, as many
+// as there is time for; which ones come first is chance.
+func (n *Node) inviteOthers(ctx context.Context, r *replica, members map[raft.ServerID]bool) error {
+	ctx, cancel := context.WithTimeout(ctx, inviteTimeout)
+	defer cancel()
 	cluster := n.identity().Cluster
+	var errs []error
 	for id, a := range n.gossip.Members() {
 		if members[id] || r.fsm.Retired(a.ID) || (a.Cluster != "" && a.Cluster != cluster) {
 			continue
 		}
-		_, err := n.addNonvoter(ctx, r, JoinRequest{ID: nameOf(id), PeerAddr: a.PeerAddr, HTTPAddr: a.HTTPAddr})
-		errs = append(errs, err)
+		if ctx.Err() != nil {
+			return errors.Join(append(errs, fmt.Errorf("%w: no time to ask all that are announced", ErrUnreachable))...)
+		}
+		if _, err := n.addNonvoter(ctx, r, JoinRequest{ID: nameOf(id), PeerAddr: a.PeerAddr, HTTPAddr: a.HTTPAddr}); err != nil && len(errs) < maxInviteErrors {
+			errs = append(errs, err)
+		}
 	}
 	return errors.Join(errs...)
 }
