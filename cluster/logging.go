@@ -8,15 +8,16 @@ import (
 	"log/slog"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/kvorum/kvorum/internal/loglimit"
 )
 
-// raftLogEvery is the least time between two warnings of raft's that say the same
-// of the same peer: while one is down, raft says so at every attempt to reach it.
-const raftLogEvery = 10 * time.Second
+// repeatEvery is the least time between two lines that say the same: while a peer
+// is down, raft says so at every attempt to reach it.
+const repeatEvery = 10 * time.Second
 
 // raftPeerKeys are the attributes by which raft names the peer that a line is about.
 var raftPeerKeys = []string{"peer", "server-id", "target", "from", "candidate"}
@@ -25,7 +26,7 @@ var raftPeerKeys = []string{"peer", "server-id", "target", "from", "candidate"}
 // a group of their own.
 func raftLogger(l *slog.Logger) hclog.Logger {
 	out := hclog.NewInterceptLogger(&hclog.LoggerOptions{Output: io.Discard, Level: hclog.Debug})
-	out.RegisterSink(&slogSink{log: l.WithGroup("raft"), limit: loglimit.Limiter{Every: raftLogEvery}})
+	out.RegisterSink(&slogSink{log: l.WithGroup("raft"), limit: loglimit.Limiter{Every: repeatEvery}})
 	return out
 }
 
@@ -93,7 +94,36 @@ func readableAttr(arg any) any {
 }
 
 // gossipLogger makes memberlist's log lines debug records of l: it reports
-// every failed dial, which is no news while a peer is down.
+// every failed dial, which is no news while a peer is down. What was encrypted
+// with another key, or not at all, is a warning: a node with the wrong key is not
+// seen, and that would be all.
 func gossipLogger(l *slog.Logger) *log.Logger {
-	return slog.NewLogLogger(l.Handler(), slog.LevelDebug)
+	return log.New(&gossipLines{log: l, limit: loglimit.Limiter{Every: repeatEvery}}, "", 0)
+}
+
+// gossipLines is an io.Writer for memberlist's lines.
+type gossipLines struct {
+	log   *slog.Logger
+	limit loglimit.Limiter
+}
+
+func (g *gossipLines) Write(line []byte) (int, error) {
+	text := strings.TrimSpace(string(line))
+	if !wrongKey(text) {
+		g.log.Debug(text)
+	} else if leftOut, ok := g.limit.Allow(""); ok {
+		g.log.Warn("gossip is dropped: it was not encrypted with this node's key", "memberlist", text, "left_out", leftOut)
+	}
+	return len(line), nil
+}
+
+// wrongKey reports whether memberlist says that it could not read what it got, or
+// would not, for want of the right key.
+func wrongKey(line string) bool {
+	for _, part := range []string{"could decrypt", "Decrypt packet failed", "state is encrypted", "state is not encrypted"} {
+		if strings.Contains(line, part) {
+			return true
+		}
+	}
+	return false
 }
