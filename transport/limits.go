@@ -6,6 +6,7 @@ import "time"
 const (
 	maxHandshakes   = 256       // connections that have not introduced themselves
 	maxConns        = 1024      // accepted and dialed connections together
+	maxDials        = 4         // to one peer at a time
 	maxInFlight     = 1024      // requests being handled for one connection
 	maxIDBytes      = 256       // of a ServerID or a cluster id
 	maxAddrBytes    = 512       // of an advertised address

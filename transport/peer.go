@@ -20,7 +20,8 @@ type peer struct {
 	// mu guards the fields below. It is not held across I/O or callbacks.
 	mu      sync.Mutex
 	link    *link    // the newest; may have ended
-	dial    *dialing // in progress, or nil
+	dial    *dialing // the newest in progress, or nil
+	dials   int      // in progress, those to addresses from before included
 	backoff time.Duration
 	retryAt time.Time // no dial to failure.addr before
 	failure dialing   // the newest failed dial, if retryAt is set
@@ -191,7 +192,7 @@ func (p *peer) find(addr string) (*link, *dialing, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	usable := p.link != nil && p.link.usable()
-	if usable && p.link.addr == addr {
+	if usable && (p.link.addr == addr || p.dial != nil) {
 		return p.link, nil, nil
 	}
 	d, err := p.dialLocked(addr)
@@ -202,9 +203,10 @@ func (p *peer) find(addr string) (*link, *dialing, error) {
 }
 
 // dialLocked returns the dial of addr in progress, having begun it at need, or
-// why there is none. The caller holds p.mu.
+// why there is none. A peer whose address changes all the time is not dialed
+// everywhere at once. The caller holds p.mu.
 func (p *peer) dialLocked(addr string) (*dialing, error) {
-	if p.dial != nil && p.dial.addr == addr {
+	if p.dial != nil && (p.dial.addr == addr || p.dials >= maxDials) {
 		return p.dial, nil
 	}
 	if p.failure.addr == addr && time.Now().Before(p.retryAt) {
@@ -215,6 +217,7 @@ func (p *peer) dialLocked(addr string) (*dialing, error) {
 		return nil, ErrClosed
 	}
 	p.dial = d
+	p.dials++
 	return d, nil
 }
 
@@ -225,6 +228,7 @@ func (p *peer) run(d *dialing) {
 		p.t.cfg.Unreached(p.id, d.addr)
 	}
 	p.mu.Lock()
+	p.dials--
 	superseded := p.dial != d // the peer moved meanwhile
 	unwanted := d.link
 	if !superseded {
@@ -236,11 +240,11 @@ func (p *peer) run(d *dialing) {
 	if !superseded {
 		p.report(d)
 	}
-	if unwanted == nil && p.forgotten() {
-		unwanted = d.link // nobody would find it, or close it
-	}
 	if unwanted != nil {
 		unwanted.retire()
+	}
+	if d.link != nil && p.forgotten() {
+		d.link.retire() // nobody would find it, or close it
 	}
 }
 
