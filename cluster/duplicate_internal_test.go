@@ -6,43 +6,38 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 )
 
-// TestNode_CopiedDataDir runs a copy of a node's data directory beside it: the
-// copy stops, and says why, and the cluster goes on with the node.
+// TestNode_CopiedDataDir runs a copy of a node's data directory beside it: one of
+// the two stops, and says why, and the cluster goes on with the other. On a machine
+// that is so busy that the node does not answer a ping for a second, it may be the
+// node that stops.
 func TestNode_CopiedDataDir(t *testing.T) {
 	for _, role := range []string{"follower", "leader"} {
 		t.Run(role, func(t *testing.T) {
 			var configs []Config
 			nodes := openCluster(t, 3, func(c *Config) { configs = append(configs, *c) })
 			leader := leaderOf(t, nodes)
-			victim := 0
-			for i, n := range nodes {
-				if (n == leader) == (role == "leader") {
-					victim = i
-				}
-			}
+			victim := slices.IndexFunc(nodes, func(n *Node) bool { return (n == leader) == (role == "leader") })
 			cfg := configs[victim]
 			cfg.DataDir = copyDataDir(t, nodes[victim])
 			twin := openMoved(t, cfg)
-			writes := writeOn(t, nodes)
-			select {
-			case <-twin.Fatal():
-			case <-time.After(20 * time.Second):
-				t.Fatal("both run")
-			}
-			if err := twin.Err(); !errors.Is(err, ErrDuplicate) || !strings.Contains(err.Error(), configs[victim].AdvertisePeer) ||
-				!strings.Contains(err.Error(), string(twin.id())) || !strings.Contains(err.Error(), "copied") {
+			writes := writeOn(t, slices.Delete(slices.Clone(nodes), victim, victim+1))
+			stops, stays := oneStops(t, twin, nodes[victim])
+			if err := stops.Err(); !errors.Is(err, ErrDuplicate) || !strings.Contains(err.Error(), stays.cfg.AdvertisePeer) ||
+				!strings.Contains(err.Error(), string(stops.id())) || !strings.Contains(err.Error(), "copied") {
 				t.Errorf("got %v, want ErrDuplicate with the id, the other's address and what to do", err)
 			}
-			if err := twin.Close(); err != nil {
+			if err := stops.Close(); err != nil {
 				t.Errorf("close: %v", err)
 			}
 			time.Sleep(time.Second) // for whatever comes late
 			writes()
+			nodes[victim] = stays
 			for _, n := range nodes {
 				if err := n.Err(); err != nil {
 					t.Errorf("%s stops: %v", n.cfg.Name, err)
@@ -56,7 +51,7 @@ func TestNode_CopiedDataDir(t *testing.T) {
 }
 
 // TestNode_CopiedAfterwards starts a copy while the node is down, and the node
-// then: the copy was first, so it stays.
+// then: the copy was first, so it stays, unless the machine is too busy.
 func TestNode_CopiedAfterwards(t *testing.T) {
 	var configs []Config
 	nodes := openCluster(t, 3, func(c *Config) { configs = append(configs, *c) })
@@ -67,20 +62,29 @@ func TestNode_CopiedAfterwards(t *testing.T) {
 	cfg.DataDir = copyDataDir(t, nodes[2])
 	twin := openMoved(t, cfg)
 	eventually(t, "the copy serves", twin.Ready)
-	original := openMoved(t, configs[2])
-	select {
-	case <-original.Fatal():
-	case <-time.After(20 * time.Second):
-		t.Fatal("both run")
-	}
-	if err := original.Err(); !errors.Is(err, ErrDuplicate) {
+	stops, stays := oneStops(t, openMoved(t, configs[2]), twin)
+	if err := stops.Err(); !errors.Is(err, ErrDuplicate) {
 		t.Errorf("got %v, want ErrDuplicate", err)
 	}
-	if err := twin.Err(); err != nil {
-		t.Errorf("the copy stops: %v", err)
+	if err := stays.Err(); err != nil {
+		t.Errorf("both stop: %v", err)
 	}
-	if _, err := twin.Put(t.Context(), "k", nil, Condition{}); err != nil {
+	if _, err := stays.Put(t.Context(), "k", nil, Condition{}); err != nil {
 		t.Error(err)
+	}
+}
+
+// oneStops waits until one of two nodes stops.
+func oneStops(t *testing.T, a, b *Node) (stops, stays *Node) {
+	t.Helper()
+	select {
+	case <-a.Fatal():
+		return a, b
+	case <-b.Fatal():
+		return b, a
+	case <-time.After(20 * time.Second):
+		t.Fatal("both run")
+		return nil, nil
 	}
 }
 

@@ -55,7 +55,7 @@ func TestNode_TransferHangs(t *testing.T) {
 	lose.Store(true)
 	for _, c := range []struct {
 		patience, least, most time.Duration
-	}{{time.Minute, 900 * time.Millisecond, 1900 * time.Millisecond}, {200 * time.Millisecond, 0, 700 * time.Millisecond}} {
+	}{{time.Minute, 900 * time.Millisecond, 1900 * time.Millisecond}, {200 * time.Millisecond, 0, 950 * time.Millisecond}} {
 		began := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), c.patience)
 		if err := leader.TransferLeadership(ctx); !errors.Is(err, ErrNoSuccessor) {
