@@ -10,16 +10,20 @@ import (
 	"github.com/kvorum/kvorum/transport"
 )
 
-// strangersPerRound is how many nodes that announce themselves are asked in one round.
-const strangersPerRound = 16
+const (
+	// strangersPerRound is how many nodes that announce themselves are asked in one round.
+	strangersPerRound = 16
+	// maxStrangerErrors bounds how many errors of theirs a round reports.
+	maxStrangerErrors = 4
+)
 
-// learnLoop writes what gossip announces into the address book.
+// learnLoop hints the address book at what gossip announces of other nodes.
 func (n *Node) learnLoop(ctx context.Context) {
 	for {
 		cluster := n.identity().Cluster
 		for _, a := range n.gossip.Members() {
-			if a.Cluster == cluster {
-				n.book.Learn(a.identity())
+			if a.Cluster == cluster && a.serverID() != n.id() {
+				n.book.Hint(a.identity())
 			}
 		}
 		select {
@@ -112,11 +116,11 @@ func (n *Node) strangers(ctx context.Context, r *replica) ([]JoinRequest, error)
 			_, err := n.identify(ctx, request)
 			mu.Lock()
 			defer mu.Unlock()
-			if err != nil {
+			if err == nil {
+				found = append(found, request)
+			} else if len(errs) < maxStrangerErrors {
 				errs = append(errs, err)
-				return
 			}
-			found = append(found, request)
 		})
 	}
 	asking.Wait()
@@ -126,6 +130,7 @@ func (n *Node) strangers(ctx context.Context, r *replica) ([]JoinRequest, error)
 // reconcile removes retired incarnations and, where that is asked for, dead
 // members, promotes those that have caught up, and adds strangers.
 func (n *Node) reconcile(ctx context.Context, r *replica, strangers []JoinRequest) error {
+	n.forgetOthers(r)
 	n.health.begin(r.raft.CurrentTerm())
 	errs := []error{n.removeDead(ctx, r)}
 	for _, s := range r.servers() {
@@ -143,9 +148,29 @@ func (n *Node) reconcile(ctx context.Context, r *replica, strangers []JoinReques
 	return errors.Join(errs...)
 }
 
+// forgetOthers drops the connections and figures of peers that are not members.
+// A leader that this node's configuration does not have yet is none of them.
+func (n *Node) forgetOthers(r *replica) {
+	state, _ := r.leaders.current()
+	keep := map[raft.ServerID]bool{state.leader: true}
+	for _, s := range r.servers() {
+		keep[s.ID] = true
+	}
+	for _, p := range n.peers.Peers() {
+		if keep[p.ID] {
+			continue
+		}
+		n.peers.Forget(p.ID)
+		if r.fsm.Retired(string(p.ID)) {
+			n.book.Forget(p.ID)
+		}
+	}
+}
+
 // checkMembership finds out, while this node knows no leader, whether it was
 // removed while it was away: then its peers don't admit it any more.
 func (n *Node) checkMembership(ctx context.Context, r *replica) error {
+	n.forgetOthers(r)
 	if state, _ := r.leaders.current(); state.leader != "" {
 		return nil
 	}

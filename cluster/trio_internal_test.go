@@ -108,6 +108,23 @@ func openCluster(t *testing.T, n int, change func(*Config)) []*Node {
 	return nodes
 }
 
+// openMoved opens a node again, or a copy of it, at another address than before, and
+// closes it with the test.
+func openMoved(t *testing.T, cfg Config) *Node {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.PeerListener, cfg.AdvertisePeer = listener, listener.Addr().String()
+	n, err := Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = n.Close() })
+	return n
+}
+
 // eventually polls until check returns nil, and fails the test after 20 s.
 func eventually(t *testing.T, what string, check func() error) {
 	t.Helper()

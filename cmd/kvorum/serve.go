@@ -106,6 +106,9 @@ func openServer(ctx context.Context, o serverOptions, log *slog.Logger) (*server
 		GossipKey:       gossipKey,
 		BallastBytes:    o.ballastBytes,
 		Logger:          log,
+		PipelineWindow:  o.pipelineWindow,
+
+		SnapshotBytesPerSecond: o.snapshotBytesPerSecond,
 	}
 	if files != nil {
 		config.TLS = files.TLS()
