@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
+	"github.com/kvorum/kvorum/fsm"
 )
 
 // stuckPair is two servers of the library, of which the first leads whenever
@@ -167,8 +168,15 @@ func TestIssue696_D9_StuckTransfer(t *testing.T) {
 		const limit = 2 * time.Second // shorter than an append to the target is waited for
 		b := openBubble(t, 3, func(cfg *Config) { cfg.stuckTransferLimit = limit })
 		leader, _, target := b.leaderAndOthers(t)
-		defer b.disks[target].hang()()
 		r := mustJoined(t, leader)
+		release := b.disks[target].hang()
+		defer func() { // not before the library's goroutine has ended, for it would never do so
+			release()
+			eventually(t, "raft takes writes again", func() error {
+				_, err := r.commit(fsm.EncodeBatch(nil, fsm.Batch{Commands: []fsm.Command{{Op: fsm.OpClock}}}))
+				return err
+			})
+		}()
 		mustPut(t, leader, "k", "v")
 		for range 2 {
 			if err := r.raft.LeadershipTransferToServer(target.id(), raft.ServerAddress(target.id())).Error(); err == nil {
