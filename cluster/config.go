@@ -132,6 +132,9 @@ type Config struct {
 	MaxPendingBytes int64
 	// SnapshotBytes is how many bytes of log are written between two snapshots.
 	SnapshotBytes int64
+	// BallastBytes is the size of a file that is kept on the disk while there is
+	// room, to be removed when the disk is full; 0 is none.
+	BallastBytes int64
 	// CheckpointInterval is how often the replicas of a cluster that is written to
 	// compare their states.
 	CheckpointInterval time.Duration
@@ -225,6 +228,9 @@ func (c Config) Validate() error {
 	}
 	if c.BootstrapExpect > 1 && len(c.Join) == 0 {
 		bad("bootstrap-expect", "%d needs --join: without it this node never meets the other %d", c.BootstrapExpect, c.BootstrapExpect-1)
+	}
+	if c.BallastBytes < 0 {
+		bad("ballast-bytes", "%d is negative", c.BallastBytes)
 	}
 	if c.MaxKeyBytes < 0 || c.MaxKeyBytes > LimitMaxKeyBytes {
 		bad("max-key-bytes", "%d is not between 1 and %d", c.MaxKeyBytes, LimitMaxKeyBytes)

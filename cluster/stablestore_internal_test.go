@@ -5,8 +5,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/hashicorp/raft"
@@ -297,4 +300,54 @@ func TestStableStore_ForgetBootstrap(t *testing.T) {
 			}
 		})
 	}
+}
+
+// brittleStable is a stable store whose disk fails when it is told to.
+type brittleStable struct {
+	raft.StableStore
+	broken *atomic.Bool
+}
+
+func (b brittleStable) Set(key, value []byte) error {
+	if b.broken.Load() {
+		return syscall.EIO
+	}
+	return b.StableStore.Set(key, value)
+}
+
+// TestD7_TermNotWritten has a term that can't be made durable stop the node, and
+// not the program that it is part of, which raft's panic would end.
+func TestD7_TermNotWritten(t *testing.T) {
+	var broken [3]atomic.Bool
+	made := 0
+	nodes := openCluster(t, 3, func(cfg *Config) {
+		mine := &broken[made]
+		made++
+		cfg.Seams.OpenStable = func(path string) (raft.StableStore, io.Closer, error) {
+			inner, closer, err := openBoltStable(path)
+			return brittleStable{inner, mine}, closer, err
+		}
+	})
+	leader := leaderOf(t, nodes)
+	bad := slices.IndexFunc(nodes, func(n *Node) bool { return n != leader })
+	broken[bad].Store(true)
+	eventually(t, "the node stops", func() error {
+		_ = leaderOf(t, nodes).Transfer(t.Context(), "") // a new term
+		return stopped(nodes[bad])
+	})
+	if err := nodes[bad].Err(); !errors.Is(err, syscall.EIO) {
+		t.Errorf("got %v, want EIO", err)
+	}
+	if err := nodes[bad].Close(); err != nil {
+		t.Errorf("close: %v", err)
+	}
+	putUntilDone(t, nodes[(bad+1)%3], "w")
+}
+
+// stopped returns nil once the node has stopped.
+func stopped(n *Node) error {
+	if n.Err() == nil {
+		return errors.New("it goes on")
+	}
+	return nil
 }

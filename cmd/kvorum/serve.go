@@ -104,6 +104,7 @@ func openServer(ctx context.Context, o serverOptions, log *slog.Logger) (*server
 		MaxKeyBytes:     o.maxKeyBytes,
 		MaxValueBytes:   o.maxValueBytes,
 		GossipKey:       gossipKey,
+		BallastBytes:    o.ballastBytes,
 		Logger:          log,
 	}
 	if files != nil {

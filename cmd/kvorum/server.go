@@ -37,6 +37,7 @@ type serverOptions struct {
 	timing                                        string
 	join                                          []string
 	maxKeyBytes, maxValueBytes                    int
+	ballastBytes                                  int64
 	logFormat, logLevel                           string
 	exitOnStdinEOF                                bool
 	secure                                        secureOptions
@@ -105,6 +106,7 @@ func (o *serverOptions) addFlags(cmd *cobra.Command) {
 	f.StringVar(&o.timing, "timing", "local", "local, or wan for nodes far apart: how long to wait for others")
 	f.IntVar(&o.maxKeyBytes, "max-key-bytes", cluster.DefaultMaxKeyBytes, "longest key, 1 to 4096")
 	f.IntVar(&o.maxValueBytes, "max-value-bytes", cluster.DefaultMaxValueBytes, "largest value, 1 to 67108864 (64 MiB)")
+	f.Int64Var(&o.ballastBytes, "ballast-bytes", 64<<20, "size of the file ballast in the data directory, to be removed when the disk is full; 0 is none")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json, on standard error")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	o.secure.addFlags(f)

@@ -281,20 +281,10 @@ func (p *proc) config() cluster.Config {
 				return h.w.hub.open(h.name, self), nil
 			},
 			OpenStable: func(path string) (raft.StableStore, io.Closer, error) {
-				return openModelStable(files, path, p.panicked)
+				return openModelStable(files, path)
 			},
 			LockDir:       func(string) (io.Closer, error) { return io.NopCloser(nil), nil },
 			ConfirmLeader: confirm,
 		},
-	}
-}
-
-// panicked ends a process that raft would end by a panic.
-func (p *proc) panicked(cause error) {
-	if !p.mayFail() && !p.isDead() {
-		p.host.w.violate("%s can't write its term: %v", p.host.name, cause)
-	}
-	if p.die(killed) {
-		p.host.w.after(restartDelay, p.host.start)
 	}
 }
