@@ -323,6 +323,8 @@ func TestD11_DamagedSnapshot(t *testing.T) {
 		take(t, f.replica.snaps, 10)
 		newest := take(t, f.replica.snaps, 20)
 		begin(t, f.replica.snaps)
+		mustMkdir(t, disk, filepath.Join("data", stableDir)) // term and vote are in memory, but looked for
+		mustWrite(t, disk, filepath.Join("data", stableDir, stableFile), nil)
 		open := func(disk *crashfs.FS) error {
 			_, _, err := openFollower(t, func(cfg *Config) { cfg.FS = disk }, unchanged)
 			return err
