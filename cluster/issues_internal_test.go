@@ -104,6 +104,14 @@ func TestD5_StaleSnapshot(t *testing.T) {
 		f.mustAppend(t, 2, point{100, 2}, nil, 100)
 		wantTerms(t, f.logs, 49, 2, 2, 2)
 	})
+	inBubble(t, "Trimmed", func(t *testing.T) {
+		f := startReplica(t, unchanged, unchanged)
+		f.mustInstall(t, 2, point{60, 2}, stateAt(t, commands(2, 60, 2)))
+		f.mustInstall(t, 2, point{50, 2}, stateAt(t, old))
+		if got := f.fsm.AppliedIndex(); got != 60 || f.holds(60) != "2" {
+			t.Errorf("applied %d, and key 60 is %q", got, f.holds(60))
+		}
+	})
 	inBubble(t, "Rule", func(t *testing.T) {
 		f := startReplica(t, unchanged, unchanged)
 		f.mustAppend(t, 2, point{1, 1}, commands(2, 100, 2), 40)

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -101,7 +102,7 @@ func newLeaderBehind(t *testing.T) (node *Node, mend func()) {
 	if mustJoined(t, next).raft.CommitIndex() == mustJoined(t, leader).raft.CommitIndex() {
 		next, third = third, next
 	}
-	mend = b.disks[third].hang() // what the new leader appends, but no votes
+	mend = sync.OnceFunc(b.disks[third].hang()) // what the new leader appends, but no votes
 	tellToCampaign(t, third, next)
 	time.Sleep(100 * time.Millisecond)
 	if mustJoined(t, next).raft.State() != raft.Leader {
@@ -137,10 +138,11 @@ func TestD2_TermNotBegun(t *testing.T) {
 	t.Run("OK", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			node, mend := newLeaderBehind(t)
+			defer mend()
 			got := goGet(t, node, "k")
 			time.Sleep(100 * time.Millisecond)
 			if len(got) == 1 {
-				t.Errorf("it has answered before its term began: %s", <-got)
+				t.Fatalf("it has answered before its term began: %s", <-got)
 			}
 			mend()
 			if value := <-got; value != "v" {
