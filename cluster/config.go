@@ -153,6 +153,9 @@ type Config struct {
 	Logger *slog.Logger
 	// Seams replace the machine below the node, for tests; programs leave it zero.
 	Seams Seams
+
+	// stuckTransferLimit is defaultStuckTransferLimit, or less in a test.
+	stuckTransferLimit time.Duration
 }
 
 // withDefaults returns c with every zero field that has a default set to it.
@@ -183,6 +186,7 @@ func (c Config) withDefaults() Config {
 	}
 	c.Timing.Stall = cmp.Or(c.Timing.Stall, defaultStall)
 	c.Timing.StallFatal = cmp.Or(c.Timing.StallFatal, defaultStallFatal)
+	c.stuckTransferLimit = cmp.Or(c.stuckTransferLimit, defaultStuckTransferLimit)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

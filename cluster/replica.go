@@ -28,8 +28,8 @@ const (
 	maxAppendEntries = 16
 	// enqueueTimeout is how long a batch may wait for raft to take it.
 	enqueueTimeout = 2 * time.Second
-	// stuckTransferLimit is how long raft may refuse writes for a transfer of leadership.
-	stuckTransferLimit = 10 * time.Second
+	// defaultStuckTransferLimit is how long raft may refuse writes for a transfer of leadership.
+	defaultStuckTransferLimit = 10 * time.Second
 )
 
 // replica is the consensus half of a node: the log, the state machine and the
@@ -233,7 +233,7 @@ func (r *replica) apply(cmds []fsm.Command) ([]fsm.Result, error) {
 func (r *replica) commit(entry []byte) ([]fsm.Result, error) {
 	future := r.raft.Apply(entry, enqueueTimeout)
 	err := future.Error()
-	if d := r.stuck.observe(err, time.Now()); d > stuckTransferLimit {
+	if d := r.stuck.observe(err, time.Now()); d > r.cfg.stuckTransferLimit {
 		r.fatal.fail(fmt.Errorf("raft has refused writes for %v: %w", d, err))
 	}
 	switch {

@@ -12,7 +12,6 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 	"github.com/kvorum/kvorum/wal"
 )
@@ -169,61 +168,6 @@ func TestStableStore_FailedWrite(t *testing.T) {
 	wantVote(t, s, 7, 5, "n1.a")
 	f.wantOne(t, errFault)
 }
-
-// TestStableStore_Raft661 asks a real raft for votes around a failed write: the
-// candidate of the earlier vote, whose log is empty, must not get this one.
-func TestStableStore_Raft661(t *testing.T) {
-	s, inner, f := newTestStable(t)
-	logs := raft.NewInmemStore()
-	config := raft.DefaultConfig()
-	config.LocalID, config.Logger = "a", hclog.NewNullLogger()
-	_, trans := raft.NewInmemTransport("a")
-	servers := raft.Configuration{Servers: []raft.Server{{ID: "a", Address: "a"}, {ID: "b", Address: "b"}, {ID: "c", Address: "c"}}}
-	snaps := raft.NewInmemSnapshotStore()
-	if err := raft.BootstrapCluster(config, logs, s, snaps, trans, servers); err != nil {
-		t.Fatal(err)
-	}
-	r, err := raft.NewRaft(config, nopFSM{}, logs, s, snaps, trans)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = r.Shutdown().Error() })
-	ask := func(id raft.ServerID, term, lastIndex, lastTerm uint64) bool {
-		_, peer := raft.NewInmemTransport(raft.ServerAddress(id))
-		peer.Connect("a", trans)
-		var resp raft.RequestVoteResponse
-		// LeadershipTransfer: not refused for the sake of a leader that is known.
-		err := peer.RequestVote("a", "a", &raft.RequestVoteRequest{
-			RPCHeader: raft.RPCHeader{ProtocolVersion: 3, ID: []byte(id), Addr: []byte(id)},
-			Term:      term, LastLogIndex: lastIndex, LastLogTerm: lastTerm, LeadershipTransfer: true,
-		}, &resp)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return resp.Granted
-	}
-	if !ask("c", 500, 1, 1) {
-		t.Fatal("c with a whole log did not get a vote")
-	}
-	if err := s.SetUint64([]byte(keyCurrentTerm), 700); err != nil { // so that only the vote's write fails
-		t.Fatal(err)
-	}
-	inner.fail = true
-	if ask("b", 700, 1, 1) {
-		t.Fatal("b got a vote that was not written")
-	}
-	inner.fail = false
-	if ask("c", 700, 0, 0) {
-		t.Fatal("c with an empty log got a second vote")
-	}
-	f.wantOne(t, errFault)
-}
-
-type nopFSM struct{}
-
-func (nopFSM) Apply(*raft.Log) any                 { return nil }
-func (nopFSM) Snapshot() (raft.FSMSnapshot, error) { return nil, errors.New("no snapshot") }
-func (nopFSM) Restore(io.ReadCloser) error         { return nil }
 
 func TestStableStore_DamagedRecord(t *testing.T) {
 	good := ballot{term: 7, voteTerm: 6, candidate: "n1.0123456789abcdef"}.encode()
