@@ -13,6 +13,7 @@ import (
 // cuts the file short: the file is refused, or says what it said before. Above all it never
 // goes back to an earlier vote.
 func TestBoltStable_Damage(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "stable", "raft.db")
 	s, closer := mustOpenBolt(t, path)

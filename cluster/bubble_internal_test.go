@@ -110,15 +110,6 @@ func headerOf(id raft.ServerID) raft.RPCHeader {
 	return raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(id), Addr: []byte(id)}
 }
 
-func mustPut(t *testing.T, n *Node, key, value string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	if _, err := n.Put(ctx, key, []byte(value), Condition{}); err != nil {
-		t.Fatalf("put %s through %s: %v", key, n.cfg.Name, err)
-	}
-}
-
 // mustJoined returns the node's replica.
 func mustJoined(t *testing.T, n *Node) *replica {
 	t.Helper()

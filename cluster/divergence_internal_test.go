@@ -20,9 +20,15 @@ import (
 // TestDivergence_Follower and _Leader have one replica apply something that is
 // not in the log. It finds out by itself, a leader after it has handed over, and
 // stops; the others go on. Opened again, it has the state that the others have.
-func TestDivergence_Follower(t *testing.T) { testDivergence(t, false) }
+func TestDivergence_Follower(t *testing.T) {
+	t.Parallel()
+	testDivergence(t, false)
+}
 
-func TestDivergence_Leader(t *testing.T) { testDivergence(t, true) }
+func TestDivergence_Leader(t *testing.T) {
+	t.Parallel()
+	testDivergence(t, true)
+}
 
 func testDivergence(t *testing.T, ofLeader bool) {
 	nodes := openComparing(t)
@@ -34,7 +40,7 @@ func testDivergence(t *testing.T, ofLeader bool) {
 		good = nodes[1]
 	}
 	diverge(t, bad, good)
-	putUntilDone(t, good, "x")
+	mustPut(t, good, "k", "x")
 	for _, n := range nodes {
 		if n != bad && n.Err() != nil {
 			t.Errorf("%s has stopped too: %v", n.cfg.Name, n.Err())
@@ -61,6 +67,7 @@ func testDivergence(t *testing.T, ofLeader bool) {
 // that to rebuild it from there does not help: the node comes back as a new
 // incarnation, and its old self's files are kept. It does so only once.
 func TestDivergence_Snapshot(t *testing.T) {
+	t.Parallel()
 	nodes := openComparing(t)
 	bad := otherThan(nodes, leaderOf(t, nodes))
 	good := otherThan(nodes, bad)
@@ -78,7 +85,7 @@ func TestDivergence_Snapshot(t *testing.T) {
 
 	anew := reopen(t, again)
 	eventually(t, "the new incarnation has the others' state", func() error {
-		putUntilDone(t, good, "y")
+		mustPut(t, good, "k", "y")
 		return verified(anew)
 	})
 	if anew.id() == bad.id() {
@@ -163,7 +170,7 @@ func TestDivergence_SetAsideInterrupted(t *testing.T) {
 func openComparing(t *testing.T) []*Node {
 	t.Helper()
 	nodes := openCluster(t, 3, func(cfg *Config) { cfg.CheckpointInterval = 50 * time.Millisecond })
-	putUntilDone(t, leaderOf(t, nodes), "v")
+	mustPut(t, leaderOf(t, nodes), "k", "v")
 	for _, n := range nodes {
 		eventually(t, n.cfg.Name+" has compared its state", func() error { return verified(n) })
 	}
@@ -175,16 +182,6 @@ func verified(n *Node) error {
 		return errors.New("not yet")
 	}
 	return nil
-}
-
-func putUntilDone(t *testing.T, n *Node, value string) {
-	t.Helper()
-	eventually(t, "a put", func() error {
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-		defer cancel()
-		_, err := n.Put(ctx, "k", []byte(value), Condition{})
-		return err
-	})
 }
 
 // otherThan returns one of nodes that is not not.

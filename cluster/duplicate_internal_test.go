@@ -17,6 +17,7 @@ import (
 // that is so busy that the node does not answer a ping for a second, it may be the
 // node that stops.
 func TestNode_CopiedDataDir(t *testing.T) {
+	t.Parallel()
 	for _, role := range []string{"follower", "leader"} {
 		t.Run(role, func(t *testing.T) {
 			var configs []Config
@@ -53,6 +54,7 @@ func TestNode_CopiedDataDir(t *testing.T) {
 // TestNode_CopiedAfterwards starts a copy while the node is down, and the node
 // then: the copy was first, so it stays, unless the machine is too busy.
 func TestNode_CopiedAfterwards(t *testing.T) {
+	t.Parallel()
 	var configs []Config
 	nodes := openCluster(t, 3, func(c *Config) { configs = append(configs, *c) })
 	if err := nodes[2].Close(); err != nil {
@@ -69,9 +71,7 @@ func TestNode_CopiedAfterwards(t *testing.T) {
 	if err := stays.Err(); err != nil {
 		t.Errorf("both stop: %v", err)
 	}
-	if _, err := stays.Put(t.Context(), "k", nil, Condition{}); err != nil {
-		t.Error(err)
-	}
+	mustPut(t, stays, "k", "")
 }
 
 // oneStops waits until one of two nodes stops.

@@ -16,10 +16,11 @@ import (
 // again once it is back. Without the floor each of them looks as if it had never
 // been there.
 func TestD11_Floor(t *testing.T) {
+	t.Parallel()
 	var cfg Config
 	node := openCluster(t, 1, func(c *Config) { cfg = *c })[0]
 	for i := range 20 {
-		putUntilDone(t, node, fmt.Sprint(i))
+		mustPut(t, node, "k", fmt.Sprint(i))
 	}
 	r, err := node.joined()
 	if err != nil {

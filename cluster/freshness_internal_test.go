@@ -40,15 +40,14 @@ func TestFreshness(t *testing.T) {
 // TestNode_MaxStale shows that a bounded stale read is served while the leader is
 // heard, and refused when it has been silent for longer; an unbounded one goes on.
 func TestNode_MaxStale(t *testing.T) {
+	t.Parallel()
 	nodes := openCluster(t, 3, nil)
 	leader := leaderOf(t, nodes)
 	follower := nodes[0]
 	if follower == leader {
 		follower = nodes[1]
 	}
-	if _, err := leader.Put(t.Context(), "k", []byte("v"), Condition{}); err != nil {
-		t.Fatal(err)
-	}
+	mustPut(t, leader, "k", "v")
 	get := func(n *Node, bound time.Duration) error {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		defer cancel()
@@ -116,6 +115,7 @@ func (f slowFile) Sync() error {
 // TestNode_MaxStaleCatchingUp checks that a follower which gets the log piece by
 // piece does not take a piece for all there is: its state is old until the last.
 func TestNode_MaxStaleCatchingUp(t *testing.T) {
+	t.Parallel()
 	var configs []Config
 	nodes := openCluster(t, 3, func(c *Config) { configs = append(configs, *c) })
 	leader := leaderOf(t, nodes)
@@ -125,9 +125,7 @@ func TestNode_MaxStaleCatchingUp(t *testing.T) {
 	}
 	const writes = 400
 	for v := range writes {
-		if _, err := leader.Put(t.Context(), "k", fmt.Append(nil, v), Condition{}); err != nil {
-			t.Fatal(err)
-		}
+		mustPut(t, leader, "k", fmt.Sprint(v))
 	}
 	time.Sleep(time.Second)
 	configs[i].FS = slowDisk{wal.OS(), 50 * time.Millisecond}

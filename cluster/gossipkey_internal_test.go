@@ -90,9 +90,7 @@ func TestNode_GossipKey(t *testing.T) {
 	}
 	same, _ := open("n4", key, 0, first.GossipAddr())
 	eventually(t, "n4 is ready", same.Ready)
-	if _, err := same.Put(t.Context(), "k", nil, Condition{}); err != nil {
-		t.Error(err)
-	}
+	mustPut(t, same, "k", "")
 	if got := membersOf(first, false); got != "[n1 n4]" {
 		t.Errorf("members are %s", got)
 	}

@@ -16,10 +16,9 @@ import (
 // nodes of a cluster that is written to, and say all kinds of things. Nothing of
 // them is left afterwards.
 func TestNode_GarbageOnPeerPort(t *testing.T) {
+	t.Parallel()
 	nodes := openCluster(t, 3, nil)
-	if _, err := nodes[0].Put(t.Context(), "k", nil, Condition{}); err != nil {
-		t.Fatal(err)
-	}
+	mustPut(t, nodes[0], "k", "")
 	goroutines, heap := footprint()
 	stop := writeOn(t, nodes)
 	var strangers sync.WaitGroup

@@ -61,6 +61,7 @@ func nowhere() string { return fmt.Sprintf("127.0.0.1:%d", 1+rand.IntN(500)) }
 // TestNode_LyingGossip has gossip say something else every few milliseconds: the
 // configuration stays, writes go on, and nothing grows.
 func TestNode_LyingGossip(t *testing.T) {
+	t.Parallel()
 	var lie atomic.Bool
 	changed := make(chan struct{})
 	nodes := openCluster(t, 3, func(c *Config) {
@@ -103,9 +104,7 @@ func TestNode_LyingGossip(t *testing.T) {
 		t.Errorf("%d goroutines, %d before", got, goroutines)
 	}
 	for _, n := range nodes {
-		if _, err := n.Put(t.Context(), "k", nil, Condition{}); err != nil {
-			t.Errorf("%s: %v", n.cfg.Name, err)
-		}
+		mustPut(t, n, "k", "")
 	}
 	for _, n := range nodes {
 		// Who lost a connection finds the way, whatever is remembered of lies.

@@ -92,6 +92,7 @@ func waitMembers(t *testing.T, n *Node, voters bool, want string) {
 // TestNode_RemoveDead shows that a leader removes a member that is dead, one at
 // a time, and none when fewer than three voters would be left.
 func TestNode_RemoveDead(t *testing.T) {
+	t.Parallel()
 	nodes := openCluster(t, 4, func(cfg *Config) { cfg.DeadServerAfter = 300 * time.Millisecond })
 	leader := leaderOf(t, nodes)
 	others := slices.DeleteFunc(slices.Clone(nodes), func(n *Node) bool { return n == leader })
@@ -132,6 +133,7 @@ func membersWithout(nodes []*Node, gone *Node) string {
 // TestNode_LeaveQuorum shows that a removal is refused when too few of those
 // left are alive, and carried out by force.
 func TestNode_LeaveQuorum(t *testing.T) {
+	t.Parallel()
 	nodes := openCluster(t, 3, nil)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
@@ -163,13 +165,12 @@ func TestNode_LeaveQuorum(t *testing.T) {
 // TestNode_NonVoter adds a read replica: it never votes, has the data, and
 // serves linearizable reads and writes.
 func TestNode_NonVoter(t *testing.T) {
+	t.Parallel()
 	var discover func(Announcement) (Discovery, error)
 	nodes := openCluster(t, 3, func(cfg *Config) { discover = cfg.Seams.Discover })
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	if _, err := nodes[0].Put(ctx, "k", []byte("v"), Condition{}); err != nil {
-		t.Fatal(err)
-	}
+	mustPut(t, nodes[0], "k", "v")
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -190,9 +191,7 @@ func TestNode_NonVoter(t *testing.T) {
 	if got, err := replica.Get(ctx, "k", ReadOptions{}); err != nil || string(got.Item.Value) != "v" {
 		t.Errorf("get: %q, %v", got.Item.Value, err)
 	}
-	if _, err := replica.Put(ctx, "k", []byte("w"), Condition{}); err != nil {
-		t.Errorf("put: %v", err)
-	}
+	mustPut(t, replica, "k", "w")
 	leader := leaderOf(t, nodes)
 	r, err := leader.joined()
 	if err != nil {

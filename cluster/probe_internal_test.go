@@ -156,13 +156,12 @@ func TestD2_TermNotBegun(t *testing.T) {
 // has not begun, a term that has passed, and voters that have gone beyond it or
 // don't answer.
 func TestReadIndex_Refuses(t *testing.T) {
+	t.Parallel()
 	nodes := openCluster(t, 3, nil)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	leader := leaderOf(t, nodes)
-	if _, err := leader.Put(ctx, "k", nil, Condition{}); err != nil {
-		t.Fatal(err)
-	}
+	mustPut(t, leader, "k", "")
 	r, err := leader.joined()
 	if err != nil {
 		t.Fatal(err)
@@ -201,6 +200,7 @@ func TestReadIndex_Refuses(t *testing.T) {
 
 // TestProbe_OneVoterIsAway shows that a majority is enough.
 func TestProbe_OneVoterIsAway(t *testing.T) {
+	t.Parallel()
 	nodes := openCluster(t, 3, nil)
 	leader := leaderOf(t, nodes)
 	for _, n := range nodes {

@@ -17,6 +17,7 @@ import (
 // TestRecover loses two of three nodes for good, makes the third one a cluster
 // of its own, and has a new node join that.
 func TestRecover(t *testing.T) {
+	t.Parallel()
 	var configs []Config
 	nodes := openCluster(t, 3, func(cfg *Config) {
 		cfg.SnapshotBytes = 16 << 10
@@ -26,9 +27,7 @@ func TestRecover(t *testing.T) {
 	defer cancel()
 	const keys = 200
 	for i := range keys {
-		if _, err := nodes[i%3].Put(ctx, fmt.Sprintf("k%03d", i), []byte(fmt.Sprint(i)), Condition{}); err != nil {
-			t.Fatal(err)
-		}
+		mustPut(t, nodes[i%3], fmt.Sprintf("k%03d", i), fmt.Sprint(i))
 	}
 	old := nodes[0].identity().Cluster
 	if _, err := Survey(configs[0].DataDir); !errors.Is(err, ErrDataDirInUse) {
@@ -96,9 +95,7 @@ func TestRecover(t *testing.T) {
 		}
 	}
 	waitMembers(t, alone, true, fmt.Sprint([]string{best.Name, "n9"}))
-	if _, err := fresh.Put(ctx, "k", nil, Condition{}); err != nil {
-		t.Errorf("put: %v", err)
-	}
+	mustPut(t, fresh, "k", "")
 }
 
 func survivorNames(survivors []Survivor) []string {
@@ -112,12 +109,11 @@ func survivorNames(survivors []Survivor) []string {
 // TestRecover_HalfWay cuts a recovery off before each of its changes, one after
 // the other: the next one begins with what that left, and the last one finishes.
 func TestRecover_HalfWay(t *testing.T) {
+	t.Parallel()
 	var dir string
 	node := openCluster(t, 1, func(cfg *Config) { dir = cfg.DataDir })[0]
 	for i := range 20 {
-		if _, err := node.Put(t.Context(), fmt.Sprint("k", i), []byte("v"), Condition{}); err != nil {
-			t.Fatal(err)
-		}
+		mustPut(t, node, fmt.Sprint("k", i), "v")
 	}
 	if err := node.Close(); err != nil {
 		t.Fatal(err)

@@ -243,6 +243,7 @@ func TestBoltStable_Reopen(t *testing.T) {
 }
 
 func TestBoltStable_InUse(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "stable", "raft.db")
 	_, closer := mustOpenBolt(t, path)
 	defer closer.Close()
@@ -318,6 +319,7 @@ func (b brittleStable) Set(key, value []byte) error {
 // TestD7_TermNotWritten has a term that can't be made durable stop the node, and
 // not the program that it is part of, which raft's panic would end.
 func TestD7_TermNotWritten(t *testing.T) {
+	t.Parallel()
 	var broken [3]atomic.Bool
 	made := 0
 	nodes := openCluster(t, 3, func(cfg *Config) {
@@ -341,7 +343,7 @@ func TestD7_TermNotWritten(t *testing.T) {
 	if err := nodes[bad].Close(); err != nil {
 		t.Errorf("close: %v", err)
 	}
-	putUntilDone(t, nodes[(bad+1)%3], "w")
+	mustPut(t, nodes[(bad+1)%3], "k", "w")
 }
 
 // stopped returns nil once the node has stopped.

@@ -13,11 +13,10 @@ import (
 // TestNode_Status shows that a leader knows how far each peer is, and every node
 // what its log, its queue and its state are like.
 func TestNode_Status(t *testing.T) {
+	t.Parallel()
 	nodes := openCluster(t, 3, func(cfg *Config) { cfg.CheckpointInterval = 50 * time.Millisecond })
 	leader := leaderOf(t, nodes)
-	if _, err := leader.Put(t.Context(), "k", []byte("v"), Condition{}); err != nil {
-		t.Fatal(err)
-	}
+	mustPut(t, leader, "k", "v")
 	for _, n := range nodes {
 		eventually(t, n.cfg.Name+" tells", func() error {
 			s := n.Status()
@@ -49,9 +48,7 @@ func TestNode_Status(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 5 {
-		if _, err := leader.Put(t.Context(), "k", []byte("w"), Condition{}); err != nil {
-			t.Fatal(err)
-		}
+		mustPut(t, leader, "k", "w")
 	}
 	eventually(t, "the leader sees what the node that is down lacks", func() error {
 		for _, p := range leader.Status().Peers {
@@ -65,6 +62,7 @@ func TestNode_Status(t *testing.T) {
 
 // TestNode_StatusOfRemoved shows that nothing is left of a member that was removed.
 func TestNode_StatusOfRemoved(t *testing.T) {
+	t.Parallel()
 	nodes := openCluster(t, 4, nil)
 	leader := leaderOf(t, nodes)
 	i := slices.IndexFunc(nodes, func(n *Node) bool { return n != leader })

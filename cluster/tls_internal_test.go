@@ -92,6 +92,7 @@ func writeAll(t *testing.T, path string, content []byte) {
 // all certificates, node by node. Connections that are made afterwards rest on the
 // new ones alone.
 func TestNode_TLSReload(t *testing.T) {
+	t.Parallel()
 	before, after := newAuthority(t), newAuthority(t)
 	var all []*certificates
 	nodes := openCluster(t, 3, func(c *Config) {

@@ -38,6 +38,7 @@ func hasTimeoutNow(b []byte) bool {
 // are held back for about a second, and no longer than the caller waits. The limit
 // here is only that a transport's time for an answer, 5 s, is not waited for.
 func TestNode_TransferHangs(t *testing.T) {
+	t.Parallel()
 	var lose atomic.Bool
 	nodes := openCluster(t, 3, func(c *Config) {
 		c.Seams.Dial = func(ctx context.Context, addr string) (net.Conn, error) {
@@ -50,9 +51,7 @@ func TestNode_TransferHangs(t *testing.T) {
 		}
 	})
 	leader := leaderOf(t, nodes)
-	if _, err := leader.Put(t.Context(), "k", nil, Condition{}); err != nil {
-		t.Fatal(err)
-	}
+	mustPut(t, leader, "k", "")
 	lose.Store(true)
 	for _, patience := range []time.Duration{time.Minute, 200 * time.Millisecond} {
 		began := time.Now()
@@ -61,9 +60,7 @@ func TestNode_TransferHangs(t *testing.T) {
 			t.Errorf("got %v, want ErrNoSuccessor", err)
 		}
 		cancel()
-		if _, err := leader.Put(t.Context(), "k", nil, Condition{}); err != nil {
-			t.Errorf("put after it: %v", err)
-		}
+		mustPut(t, leader, "k", "")
 		if took := time.Since(began); took > 4*time.Second {
 			t.Errorf("with %v to wait: the next write was done after %v", patience, took)
 		}
