@@ -52,7 +52,8 @@ func (f *failover) run(ctx context.Context, dir string) error {
 		return err
 	}
 	program := filepath.Join(dir, "kvorum")
-	build := exec.CommandContext(ctx, "go", "build", "-o", program, "github.com/kvorum/kvorum/cmd/kvorum")
+	build := exec.CommandContext(ctx, "go", "build", "-o", program, "./cmd/kvorum")
+	build.Dir = ".." // the program's own module
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build: %w\n%s", err, out)
 	}
