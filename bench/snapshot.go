@@ -19,6 +19,10 @@ const (
 	// snapshotLog is how much log is written between two snapshots here: so little
 	// that there is one each time that the node looks.
 	snapshotLog = 256 << 10
+	// snapshotNever is more log than is written between two snapshots here.
+	snapshotNever = 1 << 40
+	// snapshotRounds is how often a node without snapshots and one with them take turns.
+	snapshotRounds = 2
 	// snapshotAfter is for how long a snapshot counts once it is durable: the log
 	// behind it is dropped then.
 	snapshotAfter = 100 * time.Millisecond
@@ -90,31 +94,48 @@ type besideSnapshots struct {
 	snapshots       int64
 }
 
-// putsBesideSnapshots puts to random ones of a node's keys for d, while it takes
-// one snapshot after the other.
-func putsBesideSnapshots(ctx context.Context, cfg cluster.Config, clients, keys, valueBytes int, d time.Duration) (_ besideSnapshots, err error) {
+// putsBesideSnapshots puts to random ones of a node's keys while it takes no
+// snapshot, and while it takes one after the other, in turn and for d each.
+func putsBesideSnapshots(ctx context.Context, cfg cluster.Config, clients, keys, valueBytes int, d time.Duration) (besideSnapshots, error) {
 	fs := newWatchedFS()
-	cfg.FS, cfg.SnapshotBytes = fs, snapshotLog
+	cfg.FS = fs
+	b := besideSnapshots{during: newLatencies(), without: newLatencies()}
+	for range snapshotRounds {
+		for _, cfg.SnapshotBytes = range []int64{snapshotNever, snapshotLog} {
+			err := b.measure(ctx, cfg, fs, clients, d, func(r *rand.Rand) (string, []byte) {
+				return keyOf(r.IntN(keys)), make([]byte, valueBytes)
+			})
+			if err != nil {
+				return b, err
+			}
+		}
+	}
+	b.snapshots = fs.number.Load()
+	return b, nil
+}
+
+// measure opens a node and adds the times of the puts that its clients make in d.
+func (b *besideSnapshots) measure(ctx context.Context, cfg cluster.Config, fs *watchedFS, clients int, d time.Duration, pick func(*rand.Rand) (string, []byte)) (err error) {
 	node, err := openNode(ctx, cfg)
 	if err != nil {
-		return besideSnapshots{}, err
+		return err
 	}
 	defer func() { err = errors.Join(err, node.Close()) }()
 	done := make(chan put, 64<<10)
-	var failed error
+	var failed error // written before done is closed
 	go func() {
 		defer close(done)
 		_, failed = hammer(clients, d, func(r *rand.Rand) error {
+			key, value := pick(r)
 			p := put{snapshot: fs.snapshotting()}
 			began := time.Now()
-			_, err := node.Put(ctx, keyOf(r.IntN(keys)), make([]byte, valueBytes), cluster.Condition{})
+			_, err := node.Put(ctx, key, value, cluster.Condition{})
 			p.time = time.Since(began)
 			p.snapshot = p.snapshot || fs.snapshotting()
 			done <- p
 			return err
 		})
 	}()
-	b := besideSnapshots{during: newLatencies(), without: newLatencies()}
 	for p := range done {
 		into := b.without
 		if p.snapshot {
@@ -122,8 +143,7 @@ func putsBesideSnapshots(ctx context.Context, cfg cluster.Config, clients, keys,
 		}
 		err = errors.Join(err, into.add(p.time))
 	}
-	b.snapshots = fs.number.Load()
-	return b, errors.Join(err, failed)
+	return errors.Join(err, failed)
 }
 
 // put is how long a put took, and whether it met a snapshot.

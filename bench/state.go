@@ -17,7 +17,7 @@ type state struct {
 	sizes      []int
 	valueBytes int
 	clients    []int
-	duration   time.Duration // of the measurement with snapshots
+	duration   time.Duration // of one measurement with or without snapshots
 	out        io.Writer
 }
 
@@ -34,7 +34,7 @@ func newStateCommand() *cobra.Command {
 	cmd.Flags().IntSliceVar(&s.sizes, "sizes", []int{10_000, 100_000, 1_000_000}, "keys to give the cost by size for; 10000000 takes 6 GB of memory")
 	cmd.Flags().IntVar(&s.valueBytes, "value-bytes", 100, "size of a value")
 	cmd.Flags().IntSliceVar(&s.clients, "clients", []int{1, 64}, "clients that put while snapshots are taken")
-	cmd.Flags().DurationVar(&s.duration, "duration", 20*time.Second, "how long they do so")
+	cmd.Flags().DurationVar(&s.duration, "duration", 10*time.Second, "how long they do so, twice, and twice without snapshots")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		s.out = cmd.OutOrStdout()
 		return withDir(s.dir, func(dir string) error { return s.run(cmd.Context(), dir) })
