@@ -3,7 +3,7 @@ GO          ?= go
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 FUZZTIME    ?= 10s
-BENCH       ?= .
+BENCH       ?= all
 SECONDS     ?= 60
 COMPOSE     := $(shell command -v docker-compose 2>/dev/null || echo docker compose)
 
@@ -38,8 +38,8 @@ fuzz: ## run every fuzz target for FUZZTIME each
 sim: ## break simulated clusters for SECONDS, and say what was found
 	$(GO) test ./test/sim -count=1 -v -run '^TestSimulation$$' -timeout $$(($(SECONDS) + 300))s -sim.seconds $(SECONDS)
 
-bench: ## run the benchmarks that match BENCH
-	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+bench: ## measure beside other stores: BENCH is all, embedded, state or failover
+	cd bench && $(GO) run . $(BENCH)
 
 demo: build ## run a local cluster of three nodes
 	./bin/kvorum demo

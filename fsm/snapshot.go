@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -102,11 +103,18 @@ func (s *snapshot) write(w io.Writer) error {
 	sw := snapshotWriter{w: w}
 	sw.preamble()
 	sw.header(s.header)
+	began := time.Now()
 	for it := range s.view.All("", "") {
-		sw.item(it)
+		if !sw.item(it) {
+			continue
+		}
 		if sw.err != nil {
 			return sw.err
 		}
+		// Whoever waits for a processor, or for the disk, goes first: writers must
+		// not notice that there is a snapshot.
+		time.Sleep(time.Since(began))
+		began = time.Now()
 	}
 	sw.end()
 	return sw.err
@@ -141,7 +149,8 @@ func (sw *snapshotWriter) header(h snapshotHeader) {
 	sw.flush()
 }
 
-func (sw *snapshotWriter) item(it store.Item) {
+// item adds an item. It says whether a block was written for it.
+func (sw *snapshotWriter) item(it store.Item) bool {
 	if len(sw.block) == 0 {
 		sw.begin(blockItems)
 	}
@@ -151,9 +160,11 @@ func (sw *snapshotWriter) item(it store.Item) {
 	sw.block = binary.AppendUvarint(sw.block, it.ModRevision)
 	sw.block = binary.AppendUvarint(sw.block, it.Version)
 	sw.items++
-	if len(sw.block) >= blockHeadLen+blockTarget {
-		sw.flush()
+	if len(sw.block) < blockHeadLen+blockTarget {
+		return false
 	}
+	sw.flush()
+	return true
 }
 
 func (sw *snapshotWriter) end() {

@@ -50,7 +50,12 @@ func (m *ShardedMap) Get(key string) (Item, bool) {
 // get returns key's record, the zero record if there is none.
 func (m *ShardedMap) get(key string) record {
 	hash := hashOf(key)
-	return m.shardOf(hash).get(hash, key)
+	s := m.shardOf(hash)
+	before := s.step.Load()
+	if r := s.data.get(hash, key); before&1 == 0 && s.step.Load() == before {
+		return r
+	}
+	return s.getWaiting(hash, key)
 }
 
 // Set puts a copy of it in the place of the Item with the same key, and returns

@@ -14,6 +14,8 @@ type overlay struct {
 
 	newest map[string]int // place of each key's newest change; nil while there are few
 	older  []int          // beside changes where newest is not nil: the key's change before, -1 for none
+
+	spare map[string]int // empty: what newest was in an earlier round, for another
 }
 
 // find returns the record that key's newest change puts there, which is the
@@ -48,7 +50,9 @@ func (o *overlay) add(c change, old record) {
 	case o.newest != nil:
 		o.note(len(o.changes) - 1)
 	case len(o.changes) > overlaySmall:
-		o.newest = make(map[string]int)
+		if o.newest = o.spare; o.newest == nil {
+			o.newest = make(map[string]int)
+		}
 		for i := range o.changes {
 			o.note(i)
 		}
@@ -93,8 +97,13 @@ func (o *overlay) rollback(m mark) {
 // reset empties the overlay and keeps the memory of a usual round.
 func (o *overlay) reset() {
 	if cap(o.changes) > 4*maxRoundWrites {
-		o.changes = nil
+		*o = overlay{}
+		return
+	}
+	if o.newest != nil {
+		clear(o.newest)
+		o.spare = o.newest
 	}
 	clear(o.changes)
-	*o = overlay{changes: o.changes[:0]}
+	*o = overlay{changes: o.changes[:0], older: o.older[:0], spare: o.spare}
 }

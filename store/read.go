@@ -63,12 +63,15 @@ func (s *Store) TTL(key string) (time.Duration, error) {
 
 // read returns key's record and counts the read.
 func (s *Store) read(key string) (record, error) {
-	r, err := s.peek(key, 0)
-	if err != nil {
-		if err != ErrStoreClosed {
-			s.counters.reads.miss()
+	r := s.data.get(key)
+	if r.first == nil || r.deadline() != 0 || s.closed.Load() {
+		var err error
+		if r, err = s.peek(key, 0); err != nil {
+			if err != ErrStoreClosed {
+				s.counters.reads.miss()
+			}
+			return record{}, err
 		}
-		return record{}, err
 	}
 	s.counters.reads.hit()
 	if s.tracksAccess {

@@ -114,6 +114,15 @@ func (r record) key() string {
 	return unsafe.String(r.at(start), length)
 }
 
+// hasKey says whether the record's key is key. What it looks at follows from key
+// alone, so that a reader need not wait for the record to know where.
+func (r record) hasKey(key string) bool {
+	if len(key) < 0x80 {
+		return int(*r.at(keyLenAt)) == len(key) && unsafe.String(r.at(keyLenAt+1), len(key)) == key
+	}
+	return r.key() == key
+}
+
 // value returns the record's value, which aliases the record.
 func (r record) value() []byte {
 	start, length := r.keySpan()

@@ -56,13 +56,9 @@ func (s *Shard) Size() int64 {
 	return s.size
 }
 
-// get returns key's record, the zero record if there is none.
-func (s *Shard) get(hash uint64, key string) record {
-	before := s.step.Load()
-	r := s.data.get(hash, key)
-	if before&1 == 0 && s.step.Load() == before {
-		return r
-	}
+// getWaiting returns key's record to a reader that met a step of several keys,
+// whose end it waits for.
+func (s *Shard) getWaiting(hash uint64, key string) record {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.data.get(hash, key)

@@ -107,7 +107,7 @@ func (t *table) get(hash uint64, key string) record {
 		control := g.control.Load()
 		for m := match(control, tag); m != 0; m &= m - 1 {
 			r := record{g.slots[bits.TrailingZeros64(m)/8].Load()}
-			if r.first != nil && r.key() == key {
+			if r.first != nil && r.hasKey(key) {
 				return r
 			}
 		}
@@ -165,7 +165,7 @@ func (p *part) find(hash uint64, key string) (*group, int) {
 		control := g.control.Load()
 		for m := match(control, tag); m != 0; m &= m - 1 {
 			slot := bits.TrailingZeros64(m) / 8
-			if r := (record{g.slots[slot].Load()}); r.first != nil && r.key() == key {
+			if r := (record{g.slots[slot].Load()}); r.first != nil && r.hasKey(key) {
 				return g, slot
 			}
 		}

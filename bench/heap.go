@@ -1,0 +1,54 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/kvorum/kvorum/fsm"
+)
+
+// entryCommands is how many commands the log entries hold that are applied here.
+const entryCommands = 256
+
+// heapUse says what a state machine of n keys takes, filled in no order.
+func heapUse(n, valueBytes int) string {
+	before := heapInUse()
+	f := filledState(n, valueBytes)
+	bytes := heapInUse() - before
+	runtime.KeepAlive(f)
+	return fmt.Sprintf("%.0f MB, %.0f bytes a key", float64(bytes)/1e6, float64(bytes)/float64(n))
+}
+
+// heapInUse returns the bytes of the heap's spans, once garbage is collected.
+func heapInUse() uint64 {
+	runtime.GC()
+	runtime.GC() // the first one's sweep is done then
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapInuse
+}
+
+// filledState returns a state machine of n keys.
+func filledState(n, valueBytes int) *fsm.FSM {
+	f := fsm.New(fsm.Config{})
+	keys := rand.New(rand.NewPCG(1, 2)).Perm(n)
+	for len(keys) > 0 {
+		count := min(entryCommands, len(keys))
+		i := 0
+		f.Apply(puts(f.AppliedIndex()+1, count, valueBytes, func() int { i++; return keys[i-1] }))
+		keys = keys[count:]
+	}
+	return f
+}
+
+// puts returns a log entry of count puts to keys that pick numbers.
+func puts(index uint64, count, valueBytes int, pick func() int) *raft.Log {
+	commands := make([]fsm.Command, count)
+	for i := range commands {
+		commands[i] = fsm.Command{Op: fsm.OpPut, Key: keyOf(pick()), Value: make([]byte, valueBytes)}
+	}
+	return &raft.Log{Index: index, Term: 1, Type: raft.LogCommand, Data: fsm.EncodeBatch(nil, fsm.Batch{Commands: commands})}
+}

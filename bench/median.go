@@ -1,0 +1,26 @@
+package main
+
+import (
+	"math"
+	"slices"
+)
+
+// median returns the middle of values, the mean of the two in the middle where
+// their number is even, and NaN where there are none.
+func median(values []float64) float64 {
+	if len(values) == 0 {
+		return math.NaN()
+	}
+	sorted := slices.Sorted(slices.Values(values))
+	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
+}
+
+// ratio returns the median of a/b within each round: what disturbed a round
+// disturbed both. The two have as many rounds.
+func ratio(a, b []float64) float64 {
+	ratios := make([]float64, len(a))
+	for i := range a {
+		ratios[i] = a[i] / b[i]
+	}
+	return median(ratios)
+}

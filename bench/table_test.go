@@ -1,0 +1,25 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestCompare(t *testing.T) {
+	table := compare("reads", []string{"a", "b"}, [][]figures{
+		{{"ours", []float64{2e6, 3e6}}, {"theirs", []float64{1e6, 1e6}}},
+		{{"ours", []float64{500}}, {"theirs", []float64{2000}}},
+	})
+	var b strings.Builder
+	table.write(&b)
+	want := `
+| reads | a | b |
+|---|---|---|
+| ours | 2.5 M/s | 500/s |
+| theirs | 1 M/s (2.50×) | 2 k/s (0.25×) |
+
+`
+	if got := b.String(); got != want {
+		t.Errorf("got %s\nwant %s", got, want)
+	}
+}
