@@ -72,7 +72,7 @@ func (r *replica) transfer(ctx context.Context, name string) error {
 	case r.writing <- struct{}{}: // the batch under way has ended
 		defer func() { <-r.writing }()
 	case <-ctx.Done():
-		return fmt.Errorf("%w: a write is still under way: %w", ErrNoSuccessor, context.Cause(ctx))
+		return fmt.Errorf("%w: a write is still under way", ErrNoSuccessor)
 	}
 	target, err := r.awaitSuccessor(ctx, candidates)
 	if err != nil {
@@ -175,7 +175,7 @@ func (r *replica) awaitDeposition(ctx context.Context, target raft.ServerID) err
 		case <-patience:
 			return fmt.Errorf("%w: %s did not take over", ErrNoSuccessor, nameOf(target))
 		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", ErrNoSuccessor, context.Cause(ctx))
+			return fmt.Errorf("%w within the request's time", ErrNoSuccessor)
 		}
 	}
 }
