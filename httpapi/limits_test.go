@@ -84,26 +84,29 @@ func TestBody_TooLarge(t *testing.T) {
 }
 
 func TestBody_Short(t *testing.T) {
-	for name, rest := range map[string]string{
-		"nothing":          "Content-Length: 10\r\n\r\n",
-		"some":             "Content-Length: 10\r\n\r\nonly 9 by",
-		"no first chunk":   "Transfer-Encoding: chunked\r\n\r\n",
-		"no last chunk":    "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
-		"bad chunk size":   "Transfer-Encoding: chunked\r\n\r\nxyz\r\nabc\r\n0\r\n\r\n",
-		"chunk too short":  "Transfer-Encoding: chunked\r\n\r\n5\r\nabc\r\n0\r\n\r\n",
-		"chunk size -1":    "Transfer-Encoding: chunked\r\n\r\n-1\r\n\r\n0\r\n\r\n",
-		"huge chunk size":  "Transfer-Encoding: chunked\r\n\r\n10000000000000000\r\nabc\r\n0\r\n\r\n",
-		"trailer unending": "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nTrailer: x\r\n",
+	for name, test := range map[string]struct{ rest, detail string }{
+		"nothing":          {"Content-Length: 10\r\n\r\n", "0 of 10 bytes came"},
+		"some":             {"Content-Length: 10\r\n\r\nonly 9 by", "9 of 10 bytes came"},
+		"no first chunk":   {"Transfer-Encoding: chunked\r\n\r\n", "0 bytes came, and no end"},
+		"no last chunk":    {"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", "3 bytes came, and no end"},
+		"bad chunk size":   {"Transfer-Encoding: chunked\r\n\r\nxyz\r\nabc\r\n0\r\n\r\n", "after 0 bytes: invalid byte in chunk length"},
+		"chunk too short":  {"Transfer-Encoding: chunked\r\n\r\n5\r\nabc\r\n0\r\n\r\n", "malformed chunked encoding"},
+		"chunk size -1":    {"Transfer-Encoding: chunked\r\n\r\n-1\r\n\r\n0\r\n\r\n", "after 0 bytes: invalid byte in chunk length"},
+		"huge chunk size":  {"Transfer-Encoding: chunked\r\n\r\n10000000000000000\r\nabc\r\n0\r\n\r\n", "after 0 bytes: http chunk length too large"},
+		"trailer unending": {"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nTrailer: x\r\n", "after 3 bytes: http: suspiciously long trailer after chunked body"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := mustServe(t, smallValues)
 			c := a.dial()
-			c.send("PUT /kv/k HTTP/1.1\r\nHost: x\r\n%s", rest)
+			c.send("PUT /kv/k HTTP/1.1\r\nHost: x\r\n%s", test.rest)
 			if err := c.CloseWrite(); err != nil {
 				t.Fatal(err)
 			}
 			resp, body := c.answer("PUT")
-			checkProblem(t, resp, body, http.StatusBadRequest, "bad_body")
+			p := checkProblem(t, resp, body, http.StatusBadRequest, "bad_body")
+			if !strings.HasPrefix(p.Detail, "the body could not be read whole: ") || !strings.HasSuffix(p.Detail, test.detail) {
+				t.Errorf("got detail %q, want it to end with %q", p.Detail, test.detail)
+			}
 			c.expectClosed()
 			expectNotCalled(t, a)
 			a.expectReleased()
