@@ -36,10 +36,11 @@ Nothing that exists is replaced without --force.`,
 	}
 	cmd.Flags().StringVar(&prefix, "prefix", "", "export only keys that begin with this")
 	cmd.Flags().BoolVar(&force, "force", false, "replace files that exist")
-	consistency := addConsistencyFlag(cmd)
+	reads := addReadFlags(cmd)
 	flags := addClientFlags(cmd, defaultTimeout)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := checkConsistency(*consistency); err != nil {
+		query, err := reads.query()
+		if err != nil {
 			return err
 		}
 		c, err := flags.open(cmd, 1)
@@ -48,8 +49,7 @@ Nothing that exists is replaced without --force.`,
 		}
 		defer c.close()
 		t := newTally("exported")
-		query := listQuery{prefix: prefix, consistency: *consistency}
-		err = export(cmd.Context(), c, query, func() (sink, error) {
+		err = export(cmd.Context(), c, listQuery{prefix: prefix, reads: query}, func() (sink, error) {
 			return openSink(args[0], cmd.OutOrStdout(), force, t)
 		})
 		if err != nil {
