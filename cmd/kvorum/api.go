@@ -244,6 +244,10 @@ func netReason(err error) error {
 	if errors.As(err, &ue) {
 		err = ue.Err
 	}
+	var oe *net.OpError
+	if errors.As(err, &oe) {
+		err = oe.Err
+	}
 	var se *os.SyscallError
 	if errors.As(err, &se) {
 		return se.Err

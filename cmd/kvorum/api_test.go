@@ -6,9 +6,11 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -327,6 +329,24 @@ func TestClient_ReadLevels(t *testing.T) {
 					t.Errorf("%s %s: got query %q, want %s in it", command[0], tc.flags, f.queries[0], param)
 				}
 			}
+		}
+	}
+}
+
+// TestNetReason checks that an error of the network says once what went wrong.
+func TestNetReason(t *testing.T) {
+	refused := &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
+	lookup := &net.DNSError{Err: "no such host", Name: "n9"}
+	for _, tc := range []struct {
+		err  error
+		want string
+	}{
+		{&url.Error{Op: "Get", URL: "http://n9", Err: refused}, "connection refused"},
+		{&net.OpError{Op: "listen", Net: "tcp", Err: lookup}, "lookup n9: no such host"},
+		{lookup, "lookup n9: no such host"},
+	} {
+		if got := netReason(tc.err); got.Error() != tc.want {
+			t.Errorf("%v: got %q, want %q", tc.err, got, tc.want)
 		}
 	}
 }

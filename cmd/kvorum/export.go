@@ -30,11 +30,11 @@ them apart), is listed, the first ten, and makes the exit code 1.
 
 Nothing that exists is replaced without --force.`,
 		Example: `  kvorum export backup.jsonl
-  kvorum export ./config/ --prefix config/
+  kvorum export ./out/ --prefix config/     # to out/config/...
   kvorum export - | gzip > backup.jsonl.gz`,
 		Args: exactArgs(1),
 	}
-	cmd.Flags().StringVar(&prefix, "prefix", "", "export only keys that begin with this")
+	cmd.Flags().StringVar(&prefix, "prefix", "", "export only keys that begin with this; files keep it in their names")
 	cmd.Flags().BoolVar(&force, "force", false, "replace files that exist")
 	reads := addReadFlags(cmd)
 	flags := addClientFlags(cmd, defaultTimeout)

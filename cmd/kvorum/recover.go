@@ -19,7 +19,7 @@ import (
 func newRecoverCommand() *cobra.Command {
 	var confirm bool
 	cmd := &cobra.Command{
-		Use:   "recover DIR... [--confirm]",
+		Use:   "recover DIR... [flags]",
 		Short: "Begin a new cluster from what is left of one that lost its majority for good",
 		Long: `Recover reads the data directories that are left of a cluster whose majority is
 lost for good. None of its nodes may be running, and none of the others may ever
