@@ -19,12 +19,13 @@ const (
 	leaderPatience = 4 * time.Second
 )
 
-// handlerContext bounds what a peer asks of this node by the time that the peer
-// itself has for it, which travels with the request.
+// handlerContext bounds what a peer asks of this node by nine tenths of the time
+// that the peer itself has for it, which travels with the request: what could not
+// be finished must still be answered in time.
 func handlerContext(ctx context.Context) (context.Context, context.CancelFunc) {
 	limit := handlerTimeout
-	if _, ok := ctx.Deadline(); ok {
-		limit = maxHandlerTimeout
+	if deadline, ok := ctx.Deadline(); ok {
+		limit = min(time.Until(deadline)*9/10, maxHandlerTimeout)
 	}
 	return context.WithTimeout(ctx, limit)
 }
