@@ -267,7 +267,9 @@ func (n *Node) handleAccept(from transport.Identity, payload []byte) ([]byte, er
 	}
 	n.book.Learn(from)
 	for _, peer := range request.Peers {
-		n.book.Learn(peer.identity())
+		if peer.serverID() != n.id() {
+			n.book.Hint(peer.identity())
+		}
 	}
 	if !met && len(request.Gossip) > 0 {
 		n.wg.Go(func() {

@@ -159,6 +159,10 @@ func (n *Node) identify(ctx context.Context, request JoinRequest) (transport.Ide
 	ctx, cancel := context.WithTimeout(ctx, bootstrapCallTimeout)
 	defer cancel()
 	peer, err := n.peers.Probe(ctx, request.PeerAddr)
+	var refused *transport.RefusedError
+	if errors.As(err, &refused) && refused.Reason == transport.RefusedOwnID {
+		peer, err = n.peers.Identity(), nil // this node itself, or its copy: a member in any case
+	}
 	if err != nil {
 		return peer, acceptError(err, peer, request.ID, request.PeerAddr)
 	}

@@ -28,8 +28,8 @@ const (
 	maxAppendEntries = 16
 	// enqueueTimeout is how long a batch may wait for raft to take it.
 	enqueueTimeout = 2 * time.Second
-	// stuckTransferLimit is how long raft may refuse writes for a transfer of leadership.
-	stuckTransferLimit = 10 * time.Second
+	// defaultStuckTransferLimit is how long raft may refuse writes for a transfer of leadership.
+	defaultStuckTransferLimit = 10 * time.Second
 )
 
 // replica is the consensus half of a node: the log, the state machine and the
@@ -61,6 +61,7 @@ type replica struct {
 	stuck    stuckTransfer
 	verified atomic.Uint64 // index of the newest checkpoint at which a majority has this state
 	unsound  atomic.Pointer[DivergenceError]
+	lowSpace atomic.Bool // the disk is nearly full
 
 	fresh freshness
 
@@ -87,7 +88,7 @@ func openReplica(cfg Config, ident identity, peers *transport.Transport, f *fata
 	}
 	r.proposer = newProposer(cfg.MaxPendingBytes, r.leaders, r)
 	r.reader = newReader(r.ctx, r.readIndex)
-	r.start(r.watchLeadership, r.beginTerms, r.snapshotByBytes, r.watchLog, r.catchUp, r.compareStates, r.proposer.run)
+	r.start(r.watchLeadership, r.beginTerms, r.snapshotByBytes, r.watchLog, r.watchSpace, r.catchUp, r.compareStates, r.proposer.run)
 	return r, nil
 }
 
@@ -104,6 +105,7 @@ func (r *replica) open(ident identity) error {
 		return fmt.Errorf("open stable store: %w", err)
 	}
 	r.fsm = fsm.New(fsm.Config{OnFatal: r.fatal.fail, Logger: r.log})
+	r.stable.raftRuns.Store(true)
 	r.raft, err = raft.NewRaft(r.raftConfig(), r.fsm, r.logs, r.stable, r.snaps, r.peers.Raft())
 	if err != nil {
 		return fmt.Errorf("start raft: %w", err)
@@ -214,6 +216,9 @@ func (r *replica) apply(cmds []fsm.Command) ([]fsm.Result, error) {
 	if err := r.serving(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNotLeader, err)
 	}
+	if err := r.admitSpace(cmds); err != nil {
+		return nil, err
+	}
 	state, _ := r.leaders.current()
 	if state.term == nil {
 		return nil, ErrNotLeader
@@ -228,7 +233,7 @@ func (r *replica) apply(cmds []fsm.Command) ([]fsm.Result, error) {
 func (r *replica) commit(entry []byte) ([]fsm.Result, error) {
 	future := r.raft.Apply(entry, enqueueTimeout)
 	err := future.Error()
-	if d := r.stuck.observe(err, time.Now()); d > stuckTransferLimit {
+	if d := r.stuck.observe(err, time.Now()); d > r.cfg.stuckTransferLimit {
 		r.fatal.fail(fmt.Errorf("raft has refused writes for %v: %w", d, err))
 	}
 	switch {

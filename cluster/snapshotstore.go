@@ -234,6 +234,16 @@ func (s *snapshotStore) newest() floor {
 	return floor{SnapshotIndex: s.snapshots[0].Index, SnapshotTerm: s.snapshots[0].Term}
 }
 
+// newestSize returns the bytes of the newest snapshot's state, 0 for none.
+func (s *snapshotStore) newestSize() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.snapshots) == 0 {
+		return 0
+	}
+	return s.snapshots[0].Size
+}
+
 // List implements raft.SnapshotStore. It returns the newest snapshot alone:
 // raft sends the first of the list to followers, and at start restores the
 // first that it can, which must not be an older one. What is kept besides is

@@ -59,7 +59,7 @@ func (s *Status) describe(r *replica) {
 		s.State.Index, s.State.Hash = newest.Index, fmt.Sprintf("%016x", newest.Hash)
 	}
 	for _, p := range r.peers.Peers() {
-		s.Peers = append(s.Peers, peerStatus(p, r.leading(), log.LastIndex))
+		s.Peers = append(s.Peers, peerStatus(p, r.leading(), s.Term, log.LastIndex))
 	}
 }
 
@@ -71,17 +71,20 @@ func (r *replica) queued(committed, applied uint64) QueueStatus {
 	}
 }
 
-// peerStatus describes one peer; last is the end of this node's log.
-func peerStatus(p transport.PeerStats, leading bool, last uint64) PeerStatus {
+// peerStatus describes one peer; last is the end of this node's log. What the peer
+// had in an earlier term it may not have any more.
+func peerStatus(p transport.PeerStats, leading bool, term, last uint64) PeerStatus {
 	s := PeerStatus{
 		ID: nameOf(p.ID), ServerID: string(p.ID), Connected: p.Connected, LastContactSeconds: -1, RoundTripMs: milliseconds(p.RoundTrip),
 	}
 	if !p.LastContact.IsZero() {
 		s.LastContactSeconds = time.Since(p.LastContact).Seconds()
 	}
-	if leading {
+	if leading && p.MatchTerm == term {
 		s.MatchIndex = p.Match
-		s.Lag = max(last, p.Match) - p.Match
+	}
+	if leading {
+		s.Lag = max(last, s.MatchIndex) - s.MatchIndex
 	}
 	if p.Snapshot != nil {
 		s.Snapshot = &SnapshotStatus{Index: p.Snapshot.Index, Sent: p.Snapshot.Sent, Total: p.Snapshot.Total}
@@ -147,7 +150,7 @@ func (n *Node) Stats() Stats {
 	s.Log = r.wal.Stats()
 	s.OldestAge = r.oldestAge(s.Log.FirstIndex)
 	for _, p := range r.peers.Peers() {
-		s.Peers = append(s.Peers, peerStatus(p, s.Leader, s.Log.LastIndex))
+		s.Peers = append(s.Peers, peerStatus(p, s.Leader, s.Term, s.Log.LastIndex))
 	}
 	return s
 }
