@@ -40,6 +40,7 @@ func TestPlanDemo(t *testing.T) {
 // freeDemoPort returns a port from which a demo of three nodes can run.
 func freeDemoPort(t *testing.T) int {
 	t.Helper()
+	var last error
 	for range 50 {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -47,11 +48,15 @@ func freeDemoPort(t *testing.T) int {
 		}
 		port := l.Addr().(*net.TCPAddr).Port
 		l.Close()
-		if plan, err := planDemo(3, port); err == nil && checkPorts(plan) == nil {
+		plan, err := planDemo(3, port)
+		if err == nil {
+			err = checkPorts(plan)
+		}
+		if last = err; err == nil {
 			return port
 		}
 	}
-	t.Fatal("no free ports for a demo")
+	t.Fatalf("no free ports for a demo: %v", last)
 	return 0
 }
 
