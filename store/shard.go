@@ -120,29 +120,6 @@ func (s *Shard) clearLocked() {
 	s.size = 0
 }
 
-// due returns up to max records whose deadline is at or before now, in the
-// order in which they expire.
-func (s *Shard) due(now int64, max int) []record {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var due []record
-	s.expiring.Ascend(func(r record) bool {
-		if r.deadline() > now || len(due) == max {
-			return false
-		}
-		due = append(due, r)
-		return true
-	})
-	return due
-}
-
-// soonest returns the record that expires first.
-func (s *Shard) soonest() (record, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.expiring.Min()
-}
-
 // cloneLocked returns a frozen copy of the index. The caller holds mu: Clone
 // changes the tree that it copies.
 func (s *Shard) cloneLocked() *btree.BTreeG[record] { return s.index.Clone() }

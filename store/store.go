@@ -40,6 +40,7 @@ type Store struct {
 	entries  int     // keys in data
 	bytes    int64   // of keys and values in data
 	over     overlay // of the round under way
+	nextDue  int64   // Invariant: nextDue <= every deadline in data
 
 	failed  atomic.Pointer[error] // what latched the store
 	clock   atomic.Int64          // the greatest time seen; never goes back
@@ -242,13 +243,9 @@ func (s *Store) Persist(key string) error {
 	})
 }
 
-// Clear removes all keys as one step. Nothing is evicted or expires by it.
-func (s *Store) Clear() error {
-	return s.submit(func(p *plan) error {
-		p.clear = true
-		return nil
-	})
-}
+// Clear removes all keys as one step. Nothing is evicted or expires by it, but
+// keys that had expired before are reported to OnExpire.
+func (s *Store) Clear() error { return s.submit((*plan).clearAll) }
 
 // validate checks what is to be stored.
 func (s *Store) validate(key string, value []byte, ttl time.Duration) error {

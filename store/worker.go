@@ -56,7 +56,8 @@ func nudge(c chan struct{}) {
 func (s *Store) removeExpired() {
 	for more := true; more; {
 		err := s.submit(func(p *plan) error {
-			more = p.expireDue(maxExpirePerWrite)
+			p.expireDue(func() bool { return len(p.expired) == maxExpirePerWrite })
+			more = len(p.expired) == maxExpirePerWrite
 			return nil
 		})
 		if err != nil {
@@ -101,6 +102,9 @@ func (s *Store) close() error {
 	last := s.frozen()
 	s.deciding.Unlock()
 	s.workers.Wait()
+	if s.opts.PersistenceMode == PersistenceNone {
+		s.tellDue(last.clock)
+	}
 	var err error
 	if s.opts.PersistenceMode.hasSnapshots() && s.failure() == nil {
 		err = s.save(last)
@@ -110,4 +114,14 @@ func (s *Store) close() error {
 	err = errors.Join(err, s.closeData())
 	s.callbacks.Wait()
 	return err
+}
+
+// tellDue calls back for keys that are past their deadline and will never be
+// removed: they end with the store.
+func (s *Store) tellDue(now int64) {
+	var p plan
+	for r := range s.due(now) {
+		p.expired = append(p.expired, r)
+	}
+	s.tell(&p)
 }
