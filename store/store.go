@@ -47,6 +47,7 @@ type Store struct {
 	garbage atomic.Int64          // changes since the last snapshot
 	saving  chan struct{}         // a lock with one slot: one snapshot at a time
 	saved   uint64                // belongs to the holder of saving: sequence of the newest snapshot
+	floor   floor                 // likewise: of the data directory
 
 	compaction  chan struct{} // one slot: a snapshot is due early
 	expiredSeen chan struct{} // one slot: a read met a key past its deadline

@@ -38,7 +38,7 @@ func checkDir(out io.Writer, dir string) error {
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	for _, part := range []string{"wal", "snapshots"} {
+	for _, part := range []string{"wal", "snapshots", "FLOOR"} {
 		if _, err := os.Stat(filepath.Join(dir, part)); err == nil {
 			return checkStore(out, dir)
 		}
