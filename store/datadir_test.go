@@ -250,3 +250,12 @@ func protect(t *testing.T, dir string) {
 		chmod(t, path, mode)
 	}
 }
+
+// TestStore_InUse shows that two stores don't share a directory.
+func TestStore_InUse(t *testing.T) {
+	dir := t.TempDir()
+	mustNew(t, store.WithDataDir(dir))
+	if _, err := store.New(store.WithDataDir(dir)); !errors.Is(err, store.ErrDataDirInUse) {
+		t.Errorf("got %v", err)
+	}
+}
