@@ -129,6 +129,22 @@ func TestBadInput_AtTheLimit(t *testing.T) {
 	}
 }
 
+// TestBadInput_IncrTooLarge shows that a sum is a value like any other, with the
+// same limit.
+func TestBadInput_IncrTooLarge(t *testing.T) {
+	s := mustNew(t, store.WithMaxValueSize(2))
+	if n, err := s.Incr("k", 99); n != 99 || err != nil {
+		t.Errorf("at the limit: got %d, %v", n, err)
+	}
+	for _, delta := range []int64{1, -109} {
+		var named *store.KeyError
+		if _, err := s.Incr("k", delta); !errors.Is(err, store.ErrValueTooLarge) || !errors.As(err, &named) || named.Key != "k" {
+			t.Errorf("Incr by %d: got %v", delta, err)
+		}
+	}
+	mustHave(t, s, contents{"k": "99"})
+}
+
 // TestBadInput_Full shows that a full store without eviction refuses what would
 // make it grow, in every call, and takes what would not.
 func TestBadInput_Full(t *testing.T) {

@@ -226,6 +226,7 @@ func (s *Store) applyRound(group []*write) {
 			changes := s.over.changes[w.plan.start.changes:w.end]
 			s.data.apply(changes)
 			s.noteGarbage(changes)
+			s.compactIfDue()
 			s.noteDeadlines(changes)
 		}
 		s.sequence++

@@ -204,3 +204,26 @@ func TestStore_ExpiresManyOnManyShards(t *testing.T) {
 		t.Errorf("%d of %d keys are not removed after 15 s", s.Len(), keys)
 	}
 }
+
+// TestStore_CleanupInterval shows that what has expired is removed, and told of,
+// at each interval if nobody reads it.
+func TestStore_CleanupInterval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		told := &expiries{}
+		s := mustNew(t, store.WithCleanupInterval(time.Minute), told.option())
+		for _, key := range []string{"a", "b"} {
+			if err := s.SetWithTTL(key, []byte("v"), map[string]time.Duration{"a": 30 * time.Second, "b": 90 * time.Second}[key]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(59 * time.Second)
+		told.expectTold(t)
+		time.Sleep(2 * time.Second)
+		told.expectTold(t, "a")
+		time.Sleep(time.Minute)
+		told.expectTold(t, "a", "b")
+		if err := s.Close(); err != nil || s.Len() != 0 {
+			t.Errorf("Close: got %v, %d keys left", err, s.Len())
+		}
+	})
+}

@@ -219,6 +219,7 @@ func (s *Store) replay(log *wal.Reader, index uint64) error {
 		return err
 	}
 	if frame.Type == wal.RecordTypeClear {
+		s.garbage.Add(int64(s.data.Len()))
 		s.data.Clear()
 	}
 	for _, r := range records {
@@ -230,6 +231,7 @@ func (s *Store) replay(log *wal.Reader, index uint64) error {
 			p.put(string(r.Key), r.Value, r.ExpiresAt)
 		}
 		s.data.apply(p.changes())
+		s.noteGarbage(p.changes())
 		s.over.reset()
 		s.clock.Store(max(s.clock.Load(), r.Timestamp))
 	}

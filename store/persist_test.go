@@ -98,18 +98,80 @@ func TestStore_CloseWhileSaving(t *testing.T) {
 	})
 }
 
-// TestStore_Compaction shows that overwrites don't make the log grow for ever.
+// TestStore_SnapshotInterval shows that a snapshot is taken at each interval in
+// which something changed, with its time, in the modes that say so.
+func TestStore_SnapshotInterval(t *testing.T) {
+	for _, c := range setups {
+		synctest.Test(t, func(t *testing.T) {
+			files := crashfs.New()
+			s, err := c.open(files, store.WithSnapshotInterval(time.Minute))
+			if err != nil {
+				t.Fatal(err)
+			}
+			files.SetHook(func(op crashfs.Op, name string) error {
+				if op == crashfs.OpSync && strings.HasSuffix(name, ".snap.tmp") {
+					time.Sleep(3 * time.Second)
+				}
+				return nil
+			})
+			mustSet(t, s, "k", "v")
+			time.Sleep(150 * time.Second) // the second finds nothing new
+			want := store.Metrics{}
+			if c.mode != store.PersistenceWAL {
+				want.Snapshots, want.SnapshotTime = 1, 3*time.Second
+			}
+			if got := s.Metrics(); got.Snapshots != want.Snapshots || got.SnapshotTime != want.SnapshotTime {
+				t.Errorf("%s: got %d snapshots, the last in %v, want %d in %v", c, got.Snapshots, got.SnapshotTime, want.Snapshots, want.SnapshotTime)
+			}
+			mustClose(t, s, files)
+		})
+	}
+}
+
+// TestStore_Compaction shows that a snapshot shortens the log early when as many
+// changes are dead as the threshold says and as there are keys, in every mode
+// that has a log, also if the store was opened again meanwhile.
 func TestStore_Compaction(t *testing.T) {
-	files := crashfs.New()
-	s := mustNew(t, append(persistent(files, false), store.WithCompactionThreshold(50))...)
-	for i := range 2000 {
-		mustSet(t, s, "k", fmt.Sprint(i))
-	}
-	deadline := time.Now().Add(10 * time.Second)
-	for s.Metrics().Snapshots == 0 && time.Now().Before(deadline) {
-		mustSet(t, s, "k", "more")
-	}
-	if s.Metrics().Snapshots == 0 {
-		t.Error("no snapshot after 2,000 overwrites with a threshold of 50")
+	const threshold, keys = 50, 80
+	for _, c := range setups {
+		if !c.logged() {
+			continue
+		}
+		for _, distinct := range []int{1, keys} {
+			synctest.Test(t, func(t *testing.T) {
+				files := crashfs.New()
+				open := func() *store.Store {
+					s, err := c.open(files, store.WithCompactionThreshold(threshold))
+					if err != nil {
+						t.Fatal(err)
+					}
+					return s
+				}
+				s, writes := open(), 0
+				write := func(n int) {
+					for range n {
+						mustSet(t, s, fmt.Sprint(writes%distinct), long("v", 100))
+						writes++
+					}
+					synctest.Wait()
+				}
+				write(distinct) // which makes no garbage
+				due := max(threshold, distinct)
+				write(due - 1)
+				if got := s.Metrics().Snapshots; got != 0 {
+					t.Errorf("%s: %d snapshots after %d overwrites of %d keys", c, got, due-1, distinct)
+				}
+				if c.mode == store.PersistenceWAL { // else Close takes one
+					mustClose(t, s, files)
+					s = open()
+				}
+				before := s.Metrics().WALBytes
+				write(1)
+				if got := s.Metrics(); got.Snapshots != 1 || distinct == keys && got.WALBytes >= before {
+					t.Errorf("%s: %d snapshots after %d overwrites of %d keys, %d bytes of log, before %d", c, got.Snapshots, due, distinct, got.WALBytes, before)
+				}
+				mustClose(t, s, files)
+			})
+		}
 	}
 }

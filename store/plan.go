@@ -125,15 +125,17 @@ func (p *plan) makeRoom() error {
 	if !p.fitsAlone() {
 		return p.full()
 	}
-	p.expireDue(p.within)
-	if p.within() {
+	enough := func() bool { // of more than a batch the rest is left to the next write
+		return p.within() || (len(p.expired)+len(p.evicted) >= maxBatchChanges && p.fits())
+	}
+	if p.expireDue(enough); enough() {
 		return nil
 	}
 	for r := range p.s.data.victims(p.s.opts.EvictionPolicy, p.evictsMany(), p.touches) {
 		p.evicted = append(p.evicted, r)
 		p.remove(r.key())
-		if p.within() || (p.fits() && len(p.evicted) >= maxBatchChanges) { // the next write goes on
-			break
+		if enough() {
+			return nil
 		}
 	}
 	if !p.fits() {
