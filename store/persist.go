@@ -46,19 +46,7 @@ func (s *Store) openData() error {
 	if err != nil {
 		return fmt.Errorf("load floor: %w", err)
 	}
-	if err := s.loadSnapshot(); err != nil {
-		return fmt.Errorf("load snapshot: %w", err)
-	}
-	if err := held.checkSnapshot(o.DataDir, s.saved); err != nil {
-		return err
-	}
-	if !found && s.saved > 0 {
-		return floorMissing(o.DataDir)
-	}
-	if err := held.checkLog(o.FS, o.DataDir); err != nil {
-		return err
-	}
-	if err := s.openLog(found); err != nil {
+	if err := s.readData(held, found); err != nil {
 		return err
 	}
 	s.floor = floor{log: held.log || s.log != nil, snapshot: s.saved}
@@ -74,6 +62,24 @@ func (s *Store) openData() error {
 		return fmt.Errorf("write floor: %w", err)
 	}
 	return nil
+}
+
+// readData reads the newest snapshot and the log behind it, and refuses what is
+// less than the floor, or, where that was not found, more than nothing.
+func (s *Store) readData(held floor, found bool) error {
+	if err := s.loadSnapshot(); err != nil {
+		return fmt.Errorf("load snapshot: %w", err)
+	}
+	if err := held.checkSnapshot(s.opts.DataDir, s.saved); err != nil {
+		return err
+	}
+	if !found && s.saved > 0 {
+		return floorMissing(s.opts.DataDir)
+	}
+	if err := held.checkLog(s.opts.FS, s.opts.DataDir); err != nil {
+		return err
+	}
+	return s.openLog(found)
 }
 
 // loadSnapshot reads the newest snapshot, if there is one. A damaged one is
