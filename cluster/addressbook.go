@@ -31,12 +31,20 @@ type peerAddress struct {
 	Generation uint64 `json:"generation"` // of the announcement; the greater one is newer
 }
 
+// hint is what others say of a node.
+type hint struct {
+	peerAddress
+	astray bool // it led nowhere, or the node itself said something else
+}
+
 // addressBook remembers where the nodes of the cluster are, across restarts.
 // Raft knows servers by id alone, so a changed address needs no log entry.
 //
-// What it holds are hints: a peer proves its id when a connection opens. So a
-// damaged file is started anew, and a failed write is only logged. The file is
-// written by a goroutine of the book's own; no method but Close waits for it.
+// What a peer says of itself when a connection opens goes before what gossip says
+// of it, which may be late or a lie: such a hint is kept in memory only, and tried
+// where it is newer, in turn with what is known. A damaged file is started anew,
+// and a failed write is only logged. The file is written by a goroutine of the
+// book's own; no method but Begin and Close waits for it.
 //
 // All methods are safe for concurrent use.
 type addressBook struct {
@@ -44,13 +52,15 @@ type addressBook struct {
 	path string
 	log  *slog.Logger
 
-	dirty chan struct{} // one slot: entries have changed since the last write
-	stop  chan struct{} // closed by Close
+	dirty chan struct{}      // one slot: entries have changed since the last write
+	flush chan chan struct{} // each is closed when the file has been written
+	stop  chan struct{}      // closed by Close
 	wg    sync.WaitGroup
 	once  sync.Once
 
 	mu      sync.RWMutex
-	entries map[raft.ServerID]peerAddress // guarded by mu
+	entries map[raft.ServerID]peerAddress // guarded by mu; by handshakes
+	hints   map[raft.ServerID]hint        // guarded by mu; newer than the entry, if there is one
 	seen    map[raft.ServerID]uint64      // guarded by mu; when each was learned last, by clock
 	clock   uint64                        // guarded by mu; counts calls of Learn
 }
@@ -62,8 +72,8 @@ var _ transport.Resolver = (*addressBook)(nil)
 func openAddressBook(fsys wal.FS, path string, log *slog.Logger) (*addressBook, error) {
 	b := &addressBook{
 		fs: fsys, path: path, log: log,
-		dirty: make(chan struct{}, 1), stop: make(chan struct{}),
-		entries: map[raft.ServerID]peerAddress{}, seen: map[raft.ServerID]uint64{},
+		dirty: make(chan struct{}, 1), flush: make(chan chan struct{}), stop: make(chan struct{}),
+		entries: map[raft.ServerID]peerAddress{}, hints: map[raft.ServerID]hint{}, seen: map[raft.ServerID]uint64{},
 	}
 	entries := map[raft.ServerID]peerAddress{}
 	var version *wal.VersionError
@@ -80,16 +90,30 @@ func openAddressBook(fsys wal.FS, path string, log *slog.Logger) (*addressBook, 
 	return b, nil
 }
 
-// Learn takes in what a node says of itself, unless the book knows something
-// newer, or of the same generation.
-func (b *addressBook) Learn(peer transport.Identity) {
-	if peer.ID == "" || len(peer.ID) > maxServerIDBytes ||
-		len(peer.PeerAddr) > maxAddressBytes || len(peer.HTTPAddr) > maxAddressBytes {
-		return
+// Begin takes in what this node says of itself from now on, and writes it down at
+// once: the node's next run must be known to be newer, though the wall clock may
+// have gone back by then.
+func (b *addressBook) Begin(self transport.Identity) {
+	b.Learn(self)
+	written := make(chan struct{})
+	select {
+	case b.flush <- written:
+		<-written
+	case <-b.stop:
 	}
-	if b.learn(peer) {
+}
+
+// Learn takes in what a node has said of itself in a handshake. The last that was
+// accepted counts: with another process of the same id alive, none is.
+func (b *addressBook) Learn(peer transport.Identity) {
+	if acceptable(peer) && b.learn(peer) {
 		b.changed()
 	}
+}
+
+func acceptable(peer transport.Identity) bool {
+	return peer.ID != "" && len(peer.ID) <= maxServerIDBytes &&
+		len(peer.PeerAddr) <= maxAddressBytes && len(peer.HTTPAddr) <= maxAddressBytes
 }
 
 func (b *addressBook) learn(peer transport.Identity) bool {
@@ -97,15 +121,78 @@ func (b *addressBook) learn(peer transport.Identity) bool {
 	defer b.mu.Unlock()
 	b.clock++
 	b.seen[peer.ID] = b.clock
+	if h, ok := b.hints[peer.ID]; ok && h.Generation <= peer.Generation {
+		delete(b.hints, peer.ID)
+	} else if ok {
+		h.astray = true
+		b.hints[peer.ID] = h
+	}
 	old, known := b.entries[peer.ID]
-	if known && peer.Generation <= old.Generation {
+	if known && old == addressOf(peer) {
 		return false
 	}
 	if !known && len(b.entries) >= maxBookEntries {
 		b.evictLocked()
 	}
-	b.entries[peer.ID] = peerAddress{PeerAddr: peer.PeerAddr, HTTPAddr: peer.HTTPAddr, Generation: peer.Generation}
+	b.entries[peer.ID] = addressOf(peer)
 	return true
+}
+
+func addressOf(peer transport.Identity) peerAddress {
+	return peerAddress{PeerAddr: peer.PeerAddr, HTTPAddr: peer.HTTPAddr, Generation: peer.Generation}
+}
+
+// Hint takes in what others say of a node: the newest word counts, if it is newer
+// than what the node itself has said.
+func (b *addressBook) Hint(peer transport.Identity) {
+	if !acceptable(peer) {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	old, known := b.entries[peer.ID]
+	h, hinted := b.hints[peer.ID]
+	switch {
+	case known && peer.Generation <= old.Generation:
+		delete(b.hints, peer.ID)
+		return
+	case !hinted && len(b.hints) >= maxBookEntries && !b.makeRoomLocked(known):
+		return
+	}
+	// A word that changes all the time is as little worth as the one before it.
+	b.hints[peer.ID] = hint{addressOf(peer), h.astray}
+}
+
+// makeRoomLocked forgets a hint about a node that never shook hands, for one that
+// has, and reports whether there is room.
+func (b *addressBook) makeRoomLocked(known bool) bool {
+	for id := range b.hints {
+		if _, member := b.entries[id]; known && !member {
+			delete(b.hints, id)
+			return true
+		}
+	}
+	return false
+}
+
+// Unreached notes that a node was not reached at an address: the other one that
+// is known of it, if there is one, is next.
+func (b *addressBook) Unreached(id raft.ServerID, addr string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if h, ok := b.hints[id]; ok {
+		h.astray = addr == h.PeerAddr
+		b.hints[id] = h
+	}
+}
+
+// currentLocked returns where a node most likely is.
+func (b *addressBook) currentLocked(id raft.ServerID) peerAddress {
+	known, ok := b.entries[id]
+	if h, hinted := b.hints[id]; hinted && (!ok || !h.astray) {
+		return h.peerAddress
+	}
+	return known
 }
 
 // evictLocked forgets the node that was not heard of for the longest time.
@@ -125,7 +212,7 @@ func (b *addressBook) evictLocked() {
 func (b *addressBook) ResolvePeer(id raft.ServerID) (addr string, ok bool) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	addr = b.entries[id].PeerAddr
+	addr = b.currentLocked(id).PeerAddr
 	return addr, addr != ""
 }
 
@@ -133,7 +220,15 @@ func (b *addressBook) ResolvePeer(id raft.ServerID) (addr string, ok bool) {
 func (b *addressBook) HTTPAddr(id raft.ServerID) string {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	return b.entries[id].HTTPAddr
+	return b.currentLocked(id).HTTPAddr
+}
+
+// Known returns the process of an id that shook hands with this node last.
+func (b *addressBook) Known(id raft.ServerID) (transport.Identity, bool) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	e, ok := b.entries[id]
+	return transport.Identity{ID: id, PeerAddr: e.PeerAddr, HTTPAddr: e.HTTPAddr, Generation: e.Generation}, ok
 }
 
 // Forget removes a node.
@@ -141,6 +236,7 @@ func (b *addressBook) Forget(id raft.ServerID) {
 	b.mu.Lock()
 	_, known := b.entries[id]
 	delete(b.entries, id)
+	delete(b.hints, id)
 	delete(b.seen, id)
 	b.mu.Unlock()
 	if known {
@@ -148,7 +244,7 @@ func (b *addressBook) Forget(id raft.ServerID) {
 	}
 }
 
-// Snapshot returns a copy of all that the book holds.
+// Snapshot returns a copy of all that nodes have said of themselves.
 func (b *addressBook) Snapshot() map[raft.ServerID]peerAddress {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -184,6 +280,9 @@ func (b *addressBook) writeLoop() {
 		select {
 		case <-b.dirty:
 			b.write()
+		case written := <-b.flush:
+			b.write()
+			close(written)
 		case <-b.stop:
 			select {
 			case <-b.dirty:

@@ -44,8 +44,8 @@ func TestAddressBook(t *testing.T) {
 	b.Learn(peer("n1.a", "one:1", 5))
 	b.Learn(peer("n2.b", "two:1", 5))
 	b.Learn(peer("n3.c", "three:1", 5))
-	b.Learn(peer("n1.a", "old:1", 4))
-	b.Learn(peer("n1.a", "same:1", 5))
+	b.Learn(peer("n1.a", "old:1", 4)) // after the newer one has gone
+	b.Learn(peer("n1.a", "one:1", 5))
 	b.Learn(peer("n2.b", "new:1", 6))
 	b.Forget("n3.c")
 	b.Forget("n9.z")
@@ -89,7 +89,7 @@ func TestAddressBook_NothingNewIsNotWritten(t *testing.T) {
 		return nil
 	})
 	b.Learn(peer("n1.a", "one:1", 5))
-	b.Learn(peer("n1.a", "one:1", 3))
+	b.Hint(peer("n1.a", "two:1", 6))
 	b.Forget("n2.b")
 	mustCloseBook(t, b)
 }
@@ -187,6 +187,72 @@ func TestAddressBook_Bounds(t *testing.T) {
 		if id == "" || id == "long.a" || len(id) > maxServerIDBytes {
 			t.Errorf("entry %q was taken in", id)
 		}
+	}
+}
+
+// TestAddressBook_Hints: what others say is tried when it is newer than what the
+// node said itself, in turn with that; it never replaces it, and is not written.
+func TestAddressBook_Hints(t *testing.T) {
+	fsys := newDataDir(t)
+	b, _ := mustOpenBook(t, fsys)
+	expect := func(what, want string) {
+		t.Helper()
+		if got, _ := b.ResolvePeer("n1.a"); got != want {
+			t.Errorf("%s: got %q, want %q", what, got, want)
+		}
+		if known, _ := b.Known("n1.a"); known.PeerAddr != "one:1" && known.PeerAddr != "moved:1" && known.PeerAddr != "" {
+			t.Errorf("%s: a hint has become known: %+v", what, known)
+		}
+	}
+	b.Hint(peer("n1.a", "said:1", 4))
+	expect("only a hint", "said:1")
+	b.Learn(peer("n1.a", "one:1", 5))
+	expect("the node itself", "one:1")
+	b.Hint(peer("n1.a", "late:1", 4))
+	expect("an older hint", "one:1")
+	b.Hint(peer("n1.a", "lie:1", 9))
+	expect("a newer hint", "lie:1")
+	b.Unreached("n1.a", "lie:1")
+	expect("it led nowhere", "one:1")
+	b.Hint(peer("n1.a", "lie:2", 10))
+	expect("another one", "one:1")
+	b.Unreached("n1.a", "one:1")
+	expect("the node is not there either", "lie:2")
+	b.Learn(peer("n1.a", "one:1", 5))
+	expect("the node itself again", "one:1")
+	b.Unreached("n1.a", "one:1")
+	b.Hint(peer("n1.a", "moved:1", 6))
+	expect("it moved", "moved:1")
+	b.Learn(peer("n1.a", "moved:1", 6))
+	expect("it did", "moved:1")
+	b.Hint(peer("n1.a", "lie:3", 7))
+	for i := range 3 * maxBookEntries {
+		b.Hint(peer(fmt.Sprintf("x%d.a", i), "lie:1", uint64(i)))
+	}
+	if got := len(b.hints); got > maxBookEntries {
+		t.Errorf("%d hints, want at most %d", got, maxBookEntries)
+	}
+	b.Learn(peer("n2.b", "two:1", 1))
+	b.Hint(peer("n2.b", "new:1", 2))
+	if got, _ := b.ResolvePeer("n2.b"); got != "new:1" {
+		t.Errorf("a hint about a member has no room beside those about strangers: got %q", got)
+	}
+	mustCloseBook(t, b)
+	b, _ = mustOpenBook(t, fsys)
+	if got := b.Snapshot(); len(got) != 2 || got["n1.a"].PeerAddr != "moved:1" || got["n2.b"].PeerAddr != "two:1" {
+		t.Errorf("the file has %v", got)
+	}
+}
+
+// TestAddressBook_Begin: what this node says of itself is durable when it says so.
+func TestAddressBook_Begin(t *testing.T) {
+	fsys := newDataDir(t)
+	b, _ := mustOpenBook(t, fsys)
+	self := peer("n1.a", "one:1", uint64(time.Now().Add(time.Hour).UnixNano())) // the clock goes back after it
+	b.Begin(self)
+	again, _ := mustOpenBook(t, fsys.Crash(crashfs.CrashOptions{}))
+	if got := again.nextGeneration("n1.a"); got != self.Generation+1 {
+		t.Errorf("the next generation is %d, want %d", got, self.Generation+1)
 	}
 }
 

@@ -233,15 +233,23 @@ func (n *Node) askAccept(ctx context.Context, addr string, request acceptRequest
 		n.book.Learn(peer)
 		return peer, nil
 	}
+	return peer, acceptError(err, peer, request.Name, addr)
+}
+
+// acceptError says why the node of that name, which is to join, was not reached
+// at addr, where peer is who refused, if anybody did.
+func acceptError(err error, peer transport.Identity, name, addr string) error {
 	var refused *transport.RefusedError
-	if errors.As(err, &refused) && refused.Reason == transport.RefusedOtherCluster {
-		return peer, fmt.Errorf("%w: %s at %s", ErrOtherCluster, request.Name, addr)
-	}
 	var remote *transport.RemoteError
-	if errors.As(err, &remote) {
-		return peer, fromWire(err)
+	switch {
+	case errors.As(err, &remote):
+		return fromWire(err)
+	case errors.As(err, &refused) && refused.Reason == transport.RefusedOtherCluster:
+		return fmt.Errorf("%w: %s at %s", ErrOtherCluster, name, addr)
+	case errors.As(err, &refused) && refused.Reason == transport.RefusedNotAdmitted && !refused.Remote:
+		return fmt.Errorf("%w: %s was removed; empty its data directory to join anew", ErrNameTaken, peer.ID)
 	}
-	return peer, fmt.Errorf("%w: %s at %s: %w", ErrUnreachable, request.Name, addr, err)
+	return fmt.Errorf("%w: %s at %s: %w", ErrUnreachable, name, addr, err)
 }
 
 // handleAccept answers another node that asks this one to belong to its cluster.
@@ -250,8 +258,8 @@ func (n *Node) handleAccept(from transport.Identity, payload []byte) ([]byte, er
 	if err := json.Unmarshal(payload, &request); err != nil || request.Cluster == "" {
 		return nil, &ValidationError{Field: "accept", Reason: "names no cluster"}
 	}
-	if request.Name != n.cfg.Name {
-		return nil, &ValidationError{Field: "id", Reason: fmt.Sprintf("the node at this address is %s, not %s", n.cfg.Name, request.Name)}
+	if err := checkWanted(n.cfg.Name, request.Name); err != nil {
+		return nil, err
 	}
 	met := n.identity().Cluster != ""
 	if err := n.accept(request.Cluster); err != nil {
@@ -259,7 +267,9 @@ func (n *Node) handleAccept(from transport.Identity, payload []byte) ([]byte, er
 	}
 	n.book.Learn(from)
 	for _, peer := range request.Peers {
-		n.book.Learn(peer.identity())
+		if peer.serverID() != n.id() {
+			n.book.Hint(peer.identity())
+		}
 	}
 	if !met && len(request.Gossip) > 0 {
 		n.wg.Go(func() {

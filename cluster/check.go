@@ -54,7 +54,7 @@ func Check(dir string) (report Report, err error) {
 	if report.Log, err = wal.Check(files, filepath.Join(dir, walDir)); err != nil {
 		return report, err
 	}
-	path := filepath.Join(dir, stableDir, "raft.db")
+	path := filepath.Join(dir, stableDir, stableFile)
 	err = checkBolt(path)
 	report.Stable = err == nil
 	return report, err

@@ -25,6 +25,8 @@ const (
 	LimitMaxValueBytes = 64 << 20
 	// DefaultSnapshotBytes is how much log is written between two snapshots unless configured otherwise: 64 MiB.
 	DefaultSnapshotBytes = 64 << 20
+	// MinSnapshotBytesPerSecond is the least Config.SnapshotBytesPerSecond but 0: 64 KiB.
+	MinSnapshotBytesPerSecond = 64 << 10
 	// MinDeadServerAfter is the least Config.DeadServerAfter but 0.
 	MinDeadServerAfter = time.Minute
 	// defaultStall and defaultStallFatal are those of Timing.
@@ -132,6 +134,16 @@ type Config struct {
 	MaxPendingBytes int64
 	// SnapshotBytes is how many bytes of log are written between two snapshots.
 	SnapshotBytes int64
+	// BallastBytes is the size of a file that is kept on the disk while there is
+	// room, to be removed when the disk is full; 0 is none.
+	BallastBytes int64
+	// SnapshotBytesPerSecond bounds how fast this node, as the leader, sends snapshots
+	// to those that are far behind, all together; 0 is no bound.
+	SnapshotBytesPerSecond int64
+	// PipelineWindow is how many messages with log entries may be on their way to one
+	// follower, 2 to 8; 0 means that each waits for the answer to the one before. It
+	// helps where a round trip takes longer than a disk's sync.
+	PipelineWindow int
 	// CheckpointInterval is how often the replicas of a cluster that is written to
 	// compare their states.
 	CheckpointInterval time.Duration
@@ -141,6 +153,9 @@ type Config struct {
 	Logger *slog.Logger
 	// Seams replace the machine below the node, for tests; programs leave it zero.
 	Seams Seams
+
+	// stuckTransferLimit is defaultStuckTransferLimit, or less in a test.
+	stuckTransferLimit time.Duration
 }
 
 // withDefaults returns c with every zero field that has a default set to it.
@@ -171,6 +186,7 @@ func (c Config) withDefaults() Config {
 	}
 	c.Timing.Stall = cmp.Or(c.Timing.Stall, defaultStall)
 	c.Timing.StallFatal = cmp.Or(c.Timing.StallFatal, defaultStallFatal)
+	c.stuckTransferLimit = cmp.Or(c.stuckTransferLimit, defaultStuckTransferLimit)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -221,6 +237,15 @@ func (c Config) Validate() error {
 	}
 	if c.BootstrapExpect > 1 && len(c.Join) == 0 {
 		bad("bootstrap-expect", "%d needs --join: without it this node never meets the other %d", c.BootstrapExpect, c.BootstrapExpect-1)
+	}
+	if c.BallastBytes < 0 {
+		bad("ballast-bytes", "%d is negative", c.BallastBytes)
+	}
+	if c.SnapshotBytesPerSecond != 0 && c.SnapshotBytesPerSecond < MinSnapshotBytesPerSecond {
+		bad("snapshot-bytes-per-second", "%d is neither 0 nor at least %d", c.SnapshotBytesPerSecond, MinSnapshotBytesPerSecond)
+	}
+	if c.PipelineWindow != 0 && (c.PipelineWindow < transport.MinPipelineWindow || c.PipelineWindow > transport.MaxPipelineWindow) {
+		bad("pipeline-window", "%d is neither 0 nor between %d and %d", c.PipelineWindow, transport.MinPipelineWindow, transport.MaxPipelineWindow)
 	}
 	if c.MaxKeyBytes < 0 || c.MaxKeyBytes > LimitMaxKeyBytes {
 		bad("max-key-bytes", "%d is not between 1 and %d", c.MaxKeyBytes, LimitMaxKeyBytes)

@@ -5,8 +5,8 @@
 // It knows nothing of HTTP, flags or the environment. Open starts a Node on a
 // data directory; Put, Delete, Get and List are the data, Join and Leave the
 // membership, Status and Stats what to look at, Close the end. A Node that must
-// stop by itself, because a write failed, a file is damaged or it was removed,
-// closes Fatal and tells why by Err; it never ends the process.
+// stop by itself, because a write failed, a file is damaged, it was removed or
+// another process has its id, closes Fatal and tells why by Err; it never ends the process.
 //
 //	listener, err := net.Listen("tcp", "127.0.0.1:7001")
 //	…
@@ -42,5 +42,6 @@
 // A node's name is its owner's choice; raft knows it as name + "." +
 // incarnation, the incarnation being random and made with the data directory,
 // so that a node whose disk was lost can't vote or acknowledge under its old
-// self. Raft's addresses are these ids too; the transport looks addresses up.
+// self. Of two processes on copies of one data directory, one stops with
+// ErrDuplicate. Raft's addresses are these ids too; the transport looks addresses up.
 package cluster

@@ -34,6 +34,10 @@ var ErrUnknownOutcome = errors.New("outcome unknown: the write may or may not ha
 // ErrRemoved is the reason a node stops with once it has left, or was removed from, its cluster.
 var ErrRemoved = errors.New("this node is no longer a member of its cluster")
 
+// ErrDuplicate is the reason a node stops with when another process runs with its
+// id: its data directory was copied.
+var ErrDuplicate = errors.New("another process runs as this node")
+
 // ErrRestart is part of every reason to stop that goes away when the node is
 // closed and opened again on the same data directory: a program does that at once.
 var ErrRestart = errors.New("a restart corrects it")

@@ -5,8 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
+	"strconv"
 	"testing"
 	"time"
+
+	"github.com/kvorum/kvorum/wal"
 )
 
 func TestFreshness(t *testing.T) {
@@ -86,4 +90,55 @@ func TestNode_MaxStale(t *testing.T) {
 	if _, err := follower.Get(t.Context(), "k", ReadOptions{MaxStale: time.Second}); !errors.As(err, &invalid) {
 		t.Errorf("a bound on a linearizable read: got %v", err)
 	}
+}
+
+// slowDisk is a filesystem whose syncs take a while.
+type slowDisk struct {
+	wal.FS
+	sync time.Duration
+}
+
+type slowFile struct {
+	wal.File
+	sync time.Duration
+}
+
+func (d slowDisk) Create(name string) (wal.File, error) { return d.slow(d.FS.Create(name)) }
+func (d slowDisk) Open(name string) (wal.File, error)   { return d.slow(d.FS.Open(name)) }
+
+func (d slowDisk) slow(f wal.File, err error) (wal.File, error) { return slowFile{f, d.sync}, err }
+
+func (f slowFile) Sync() error {
+	time.Sleep(f.sync)
+	return f.File.Sync()
+}
+
+// TestNode_MaxStaleCatchingUp checks that a follower which gets the log piece by
+// piece does not take a piece for all there is: its state is old until the last.
+func TestNode_MaxStaleCatchingUp(t *testing.T) {
+	var configs []Config
+	nodes := openCluster(t, 3, func(c *Config) { configs = append(configs, *c) })
+	leader := leaderOf(t, nodes)
+	i := slices.IndexFunc(nodes, func(n *Node) bool { return n != leader })
+	if err := nodes[i].Close(); err != nil {
+		t.Fatal(err)
+	}
+	const writes = 400
+	for v := range writes {
+		if _, err := leader.Put(t.Context(), "k", fmt.Append(nil, v), Condition{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	time.Sleep(time.Second)
+	configs[i].FS = slowDisk{wal.OS(), 50 * time.Millisecond}
+	n := openMoved(t, configs[i])
+	eventually(t, "the follower is current", func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		got, err := n.Get(ctx, "k", ReadOptions{Level: Stale, MaxStale: 200 * time.Millisecond})
+		if want := strconv.Itoa(writes - 1); err == nil && string(got.Item.Value) != want {
+			t.Fatalf("a read at most 200ms stale has %q; it has been %q for a second", got.Item.Value, want)
+		}
+		return err
+	})
 }

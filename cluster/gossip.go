@@ -15,6 +15,7 @@ import (
 
 	"github.com/hashicorp/memberlist"
 	"github.com/hashicorp/raft"
+	"github.com/kvorum/kvorum/internal/loglimit"
 	"github.com/kvorum/kvorum/transport"
 )
 
@@ -145,13 +146,16 @@ func (g *gossip) joinLoop(ctx context.Context) {
 		return
 	}
 	met, strangers := false, 0
+	lonely := loglimit.Limiter{Every: repeatEvery}
 	for {
 		err := g.Join(g.seeds)
 		wait := gossipRejoin
 		if g.list.NumMembers() > 1 {
 			met = true
 		} else if wait = gossipRetry; err != nil {
-			g.log.Info("no other node found yet", "join", g.seeds, "err", err)
+			if leftOut, ok := lonely.Allow(""); ok {
+				g.log.Info("no other node found yet", "join", g.seeds, "err", err, "left_out", leftOut)
+			}
 		}
 		if refused := g.lastRefused(); refused == nil || met {
 			strangers = 0

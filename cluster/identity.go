@@ -21,6 +21,9 @@ const (
 	snapshotsDir = "snapshots"
 )
 
+// stableFile is the file of term and vote, below stableDir.
+const stableFile = "raft.db"
+
 const (
 	// identityFile is the name of the identity's file below the data directory.
 	identityFile = "node.json"
@@ -49,7 +52,9 @@ type identity struct {
 	Name        string `json:"name"`
 	Incarnation string `json:"incarnation"`
 	Cluster     string `json:"cluster"` // empty until the node belongs to one
-	Format      int    `json:"-"`       // version of the file; part of its envelope
+	// Former are the clusters that the node was recovered from, the oldest first.
+	Former []string `json:"former_clusters,omitempty"`
+	Format int      `json:"-"` // version of the file; part of its envelope
 }
 
 // serverID returns the name by which raft knows this node.
@@ -142,7 +147,7 @@ func isHex(s string, digits int) bool {
 
 // checkUnused returns ErrIdentityMissing if dir holds what a member has written.
 func checkUnused(fsys wal.FS, dir string) error {
-	for _, name := range []string{stableDir, walDir, snapshotsDir} {
+	for _, name := range []string{stableDir, walDir, snapshotsDir, floorFile} {
 		_, err := fsys.Stat(filepath.Join(dir, name))
 		if err == nil {
 			return fmt.Errorf("%w: %s holds %s", ErrIdentityMissing, dir, name)

@@ -3,6 +3,7 @@ package cluster
 import (
 	"errors"
 	"io/fs"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -36,13 +37,13 @@ func TestIdentity_WrittenOnce(t *testing.T) {
 	}
 	fsys = fsys.Crash(crashfs.CrashOptions{})
 	mustMkdir(t, fsys, "data/wal")
-	if got, found, err := loadIdentity(fsys, "data"); err != nil || !found || got != want {
+	if got, found, err := loadIdentity(fsys, "data"); err != nil || !found || !reflect.DeepEqual(got, want) {
 		t.Fatalf("got %+v, %v, %v, want %+v", got, found, err, want)
 	}
 	if err := writeIdentity(fsys, "data", testIdentity()); !errors.Is(err, errIdentityExists) {
 		t.Fatalf("second write: got %v, want %v", err, errIdentityExists)
 	}
-	if got, _, err := loadIdentity(fsys, "data"); err != nil || got != want {
+	if got, _, err := loadIdentity(fsys, "data"); err != nil || !reflect.DeepEqual(got, want) {
 		t.Fatalf("after a second write: got %+v, %v, want %+v", got, err, want)
 	}
 }
@@ -164,7 +165,7 @@ func TestIdentity_Crash(t *testing.T) {
 			crashed = fsys.Crash(crashfs.CrashOptions{})
 		}
 		got, found, err := loadIdentity(crashed, "data")
-		if err != nil || found && got != want || !found && !more {
+		if err != nil || found && !reflect.DeepEqual(got, want) || !found && !more {
 			t.Fatalf("crash at operation %d: got %+v, %v, %v", at, got, found, err)
 		}
 	}

@@ -42,11 +42,13 @@ func (l *leadership) current() (leaderState, <-chan struct{}) {
 	return l.state, l.changed
 }
 
-// setLeader records who leads; another leader than this node ends its own term.
-func (l *leadership) setLeader(leader, self raft.ServerID) {
+// setLeader records who leads, and in which term. A term that this node has begun
+// as the leader ends with another leader, and with another term of its own: its
+// change from the one to the other may have been too quick to be observed.
+func (l *leadership) setLeader(leader, self raft.ServerID, term uint64) {
 	l.update(func(s *leaderState) {
 		s.leader = leader
-		if leader != self {
+		if leader != self || (s.term != nil && s.term.term != term) {
 			s.term = nil
 		}
 	})

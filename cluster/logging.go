@@ -7,26 +7,39 @@ import (
 	"log"
 	"log/slog"
 	"reflect"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"github.com/kvorum/kvorum/internal/loglimit"
 )
+
+// repeatEvery is the least time between two lines that say the same: while a peer
+// is down, raft says so at every attempt to reach it.
+const repeatEvery = 10 * time.Second
+
+// raftPeerKeys are the attributes by which raft names the peer that a line is about.
+var raftPeerKeys = []string{"peer", "server-id", "target", "from", "candidate"}
 
 // raftLogger makes raft's log lines slog records of l, with their attributes in
 // a group of their own.
 func raftLogger(l *slog.Logger) hclog.Logger {
 	out := hclog.NewInterceptLogger(&hclog.LoggerOptions{Output: io.Discard, Level: hclog.Debug})
-	out.RegisterSink(slogSink{l.WithGroup("raft")})
+	out.RegisterSink(&slogSink{log: l.WithGroup("raft"), limit: loglimit.Limiter{Every: repeatEvery}})
 	return out
 }
 
 // slogSink passes what hclog is told on to slog.
-type slogSink struct{ log *slog.Logger }
+type slogSink struct {
+	log   *slog.Logger
+	limit loglimit.Limiter // of warnings
+}
 
 // Accept implements hclog.SinkAdapter. What raft calls an error is about a peer
 // that it does not reach, and repeated until it does: a warning here. Errors of
 // this node reach the log by other ways.
-func (s slogSink) Accept(_ string, level hclog.Level, msg string, args ...any) {
+func (s *slogSink) Accept(_ string, level hclog.Level, msg string, args ...any) {
 	to := slog.LevelInfo
 	switch level {
 	case hclog.Trace, hclog.Debug:
@@ -38,7 +51,26 @@ func (s slogSink) Accept(_ string, level hclog.Level, msg string, args ...any) {
 	for i, arg := range args {
 		readable[i] = readableAttr(arg)
 	}
+	if to == slog.LevelWarn {
+		leftOut, ok := s.limit.Allow(msg + peerOf(readable))
+		if !ok {
+			return
+		}
+		if leftOut > 0 {
+			readable = append(readable, "left_out", leftOut)
+		}
+	}
 	s.log.Log(context.Background(), to, msg, readable...)
+}
+
+// peerOf returns the peer that a line's attributes name, "" if they name none.
+func peerOf(attrs []any) string {
+	for i := 0; i+1 < len(attrs); i += 2 {
+		if key, ok := attrs[i].(string); ok && slices.Contains(raftPeerKeys, key) {
+			return fmt.Sprint(" ", attrs[i+1])
+		}
+	}
+	return ""
 }
 
 // readableAttr makes text of what would else be shown by its fields, such as
@@ -62,7 +94,36 @@ func readableAttr(arg any) any {
 }
 
 // gossipLogger makes memberlist's log lines debug records of l: it reports
-// every failed dial, which is no news while a peer is down.
+// every failed dial, which is no news while a peer is down. What was encrypted
+// with another key, or not at all, is a warning: a node with the wrong key is not
+// seen, and that would be all.
 func gossipLogger(l *slog.Logger) *log.Logger {
-	return slog.NewLogLogger(l.Handler(), slog.LevelDebug)
+	return log.New(&gossipLines{log: l, limit: loglimit.Limiter{Every: repeatEvery}}, "", 0)
+}
+
+// gossipLines is an io.Writer for memberlist's lines.
+type gossipLines struct {
+	log   *slog.Logger
+	limit loglimit.Limiter
+}
+
+func (g *gossipLines) Write(line []byte) (int, error) {
+	text := strings.TrimSpace(string(line))
+	if !wrongKey(text) {
+		g.log.Debug(text)
+	} else if leftOut, ok := g.limit.Allow(""); ok {
+		g.log.Warn("gossip is dropped: it was not encrypted with this node's key", "memberlist", text, "left_out", leftOut)
+	}
+	return len(line), nil
+}
+
+// wrongKey reports whether memberlist says that it could not read what it got, or
+// would not, for want of the right key.
+func wrongKey(line string) bool {
+	for _, part := range []string{"could decrypt", "Decrypt packet failed", "state is encrypted", "state is not encrypted"} {
+		if strings.Contains(line, part) {
+			return true
+		}
+	}
+	return false
 }

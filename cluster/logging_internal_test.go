@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"log/slog"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -30,4 +32,29 @@ func TestRaftLogger(t *testing.T) {
 	if out.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", &out, want)
 	}
+}
+
+// TestRaftLogger_Repeated shows that a peer that is down fills no log: each thing
+// that raft says of it is there at once, and then once in ten seconds.
+func TestRaftLogger_Repeated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		l := raftLogger(slog.New(slog.NewTextHandler(&out, nil)))
+		for range 200 { // 20 s
+			l.Error("failed to heartbeat to", "peer", "n2.1", "error", errors.New("refused"))
+			l.Error("failed to appendEntries to", "peer", raft.Server{ID: "n2.1"}, "error", errors.New("refused"))
+			l.Warn("failed to contact", "server-id", raft.ServerID("n3.1"), "time", time.Since(time.Unix(0, 0)))
+			l.Warn("failed to contact", "server-id", raft.ServerID("n2.1"), "time", time.Since(time.Unix(0, 0)))
+			time.Sleep(100 * time.Millisecond)
+		}
+		l.Info("entering follower state")
+		l.Info("entering follower state")
+		lines := strings.Count(out.String(), "\n")
+		if want := 4*2 + 2; lines != want {
+			t.Errorf("%d lines, want %d:\n%s", lines, want, &out)
+		}
+		if got := strings.Count(out.String(), "raft.left_out=99"); got != 4 {
+			t.Errorf("%d lines tell how many were left out, want 4:\n%s", got, &out)
+		}
+	})
 }

@@ -127,15 +127,13 @@ func (n *Node) add(ctx context.Context, r *replica, request JoinRequest) (Member
 	}
 }
 
-// addNonvoter has the node at request.PeerAddr accept this cluster and adds it
-// as a member that does not vote yet.
+// addNonvoter adds the node at request.PeerAddr as a member that does not vote
+// yet. Whom it can't add, it does not change: the node is asked to belong to this
+// cluster, which is for good, once nothing speaks against it.
 func (n *Node) addNonvoter(ctx context.Context, r *replica, request JoinRequest) (raft.ServerID, error) {
-	peer, err := n.askAccept(ctx, request.PeerAddr, acceptRequest{Cluster: n.identity().Cluster, Name: request.ID})
+	peer, err := n.identify(ctx, request)
 	if err != nil {
 		return "", err
-	}
-	if r.fsm.Retired(string(peer.ID)) {
-		return "", fmt.Errorf("%w: %s was removed; empty its data directory to join anew", ErrNameTaken, peer.ID)
 	}
 	for _, s := range r.servers() {
 		if s.ID == peer.ID {
@@ -145,12 +143,38 @@ func (n *Node) addNonvoter(ctx context.Context, r *replica, request JoinRequest)
 			return "", fmt.Errorf("%w: %s", ErrNameTaken, s.ID)
 		}
 	}
+	if peer, err = n.askAccept(ctx, request.PeerAddr, acceptRequest{Cluster: n.identity().Cluster, Name: request.ID}); err != nil {
+		return "", err
+	}
 	future := r.raft.AddNonvoter(peer.ID, raft.ServerAddress(peer.ID), 0, configTimeout)
 	if err := configError(future.Error()); err != nil {
 		return "", fmt.Errorf("add %s: %w", peer.ID, err)
 	}
 	r.log.Info("member added", "member", peer.ID)
 	return peer.ID, nil
+}
+
+// identify returns who answers at the address of a node that is to join.
+func (n *Node) identify(ctx context.Context, request JoinRequest) (transport.Identity, error) {
+	ctx, cancel := context.WithTimeout(ctx, bootstrapCallTimeout)
+	defer cancel()
+	peer, err := n.peers.Probe(ctx, request.PeerAddr)
+	var refused *transport.RefusedError
+	if errors.As(err, &refused) && refused.Reason == transport.RefusedOwnID {
+		peer, err = n.peers.Identity(), nil // this node itself, or its copy: a member in any case
+	}
+	if err != nil {
+		return peer, acceptError(err, peer, request.ID, request.PeerAddr)
+	}
+	return peer, checkWanted(nameOf(peer.ID), request.ID)
+}
+
+// checkWanted returns what to tell who means the node wanted and has found another.
+func checkWanted(found, wanted string) error {
+	if found != wanted {
+		return &ValidationError{Field: "id", Reason: fmt.Sprintf("the node at this address is %s, not %s", found, wanted)}
+	}
+	return nil
 }
 
 // promote makes a member a voter once it has caught up, unless it never is to be

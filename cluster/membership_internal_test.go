@@ -108,7 +108,7 @@ func TestNode_RemoveDead(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the leader refuses to go below three voters", func() error {
-		err := leader.exclusively(t.Context(), func() error { return leader.reconcile(t.Context(), r) })
+		err := leader.settle(t.Context(), r)
 		if !errors.Is(err, ErrQuorum) {
 			return fmt.Errorf("got %v, want ErrQuorum", err)
 		}

@@ -79,11 +79,13 @@ func (n *Node) open(ctx context.Context) error {
 		ID: n.ident.serverID(), Cluster: n.ident.Cluster, Generation: n.book.nextGeneration(n.ident.serverID()),
 		PeerAddr: n.cfg.AdvertisePeer, HTTPAddr: n.cfg.AdvertiseHTTP,
 	}
-	n.book.Learn(self)
+	n.book.Begin(self)
 	var err error
 	if n.peers, err = transport.New(transport.Config{
 		Listener: n.cfg.PeerListener, Identity: self, Resolver: n.book,
 		Handler: n.handleRPC, Learn: n.learn, Admit: n.admit, Logger: n.log, Dial: n.cfg.Seams.Dial, TLS: n.cfg.TLS,
+		Known: n.book.Known, Unreached: n.book.Unreached, Displaced: n.displaced,
+		PipelineWindow: n.cfg.PipelineWindow, SnapshotBytesPerSecond: n.cfg.SnapshotBytesPerSecond,
 		CurrentTerm: n.raftTerm, StaleSnapshot: n.staleSnapshot, Heard: n.heard,
 	}); err != nil {
 		return errors.Join(fmt.Errorf("start peer transport: %w", err), n.cfg.PeerListener.Close())
@@ -225,6 +227,12 @@ func (n *Node) joined() (*replica, error) {
 // cluster than the one at its seeds.
 func (n *Node) foreignSeeds(err error) {
 	n.fatal.fail(fmt.Errorf("data directory %s: %w", n.cfg.DataDir, err))
+}
+
+// displaced stops a node whose id another process has too.
+func (n *Node) displaced(refused *transport.RefusedError) {
+	n.fatal.fail(fmt.Errorf("%w: %s runs twice: %s says that %s; a data directory must not be copied, nor run twice",
+		ErrDuplicate, n.id(), nameOf(refused.Peer.ID), refused.Message))
 }
 
 func (n *Node) identity() identity {

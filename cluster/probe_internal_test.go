@@ -3,8 +3,12 @@ package cluster
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/hashicorp/raft"
 )
 
 func TestMedianClock(t *testing.T) {
@@ -41,11 +45,117 @@ func TestProbeAnswer_Encoding(t *testing.T) {
 	}
 }
 
-// TestD1_D2_ReadIndex shows what a leader refuses to read by: a term that it has
-// not begun (D2: its commit index may be behind what was acknowledged), a term
-// that has passed, and voters that have gone beyond it or don't answer (D1: old
-// answers don't count).
-func TestD1_D2_ReadIndex(t *testing.T) {
+// TestD1_OldAnswers has an old leader read after another one has acknowledged a
+// write. What it hears of the others was said before they left it. VerifyLeader
+// takes that for a proof that it leads; a probe is answered by a term that has
+// passed.
+func TestD1_OldAnswers(t *testing.T) {
+	for name, tt := range map[string]struct {
+		confirm func(*raft.Raft) error
+		want    string
+	}{
+		"WithoutMeasure": {func(r *raft.Raft) error { return r.VerifyLeader().Error() }, "old"},
+		"OK":             {nil, "new"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := openBubble(t, 3, func(cfg *Config) { cfg.Seams.ConfirmLeader = tt.confirm })
+				leader, next, third := b.leaderAndOthers(t)
+				mustPut(t, leader, "k", "old")
+				b.hold(next.cfg.Name, leader.cfg.Name)
+				b.hold(third.cfg.Name, leader.cfg.Name)
+				time.Sleep(300 * time.Millisecond) // heartbeats are accepted, and their answers held
+				tellToCampaign(t, leader, next)
+				awaitLeads(t, next)
+				mustPut(t, next, "k", "new")
+				if r := mustJoined(t, leader); r.raft.State() != raft.Leader {
+					t.Fatal("the old leader knows already")
+				}
+
+				got := goGet(t, leader, "k")
+				synctest.Wait()
+				b.hold(leader.cfg.Name, third.cfg.Name) // no news from there but what is under way
+				b.let(third.cfg.Name, leader.cfg.Name)
+				synctest.Wait()
+				if answered := len(got) == 1; answered != (tt.want == "old") {
+					t.Errorf("the old leader has answered: %t", answered)
+				}
+				b.letAll()
+				if value := <-got; value != tt.want {
+					t.Errorf("got %q, want %q", value, tt.want)
+				}
+			})
+		})
+	}
+}
+
+// newLeaderBehind returns a node that leads, and whose first entry can't be
+// committed until mend is called, for the other follower's disk hangs. It does not
+// know yet that key "k", which the old leader has acknowledged, is committed.
+func newLeaderBehind(t *testing.T) (node *Node, mend func()) {
+	t.Helper()
+	b := openBubble(t, 3, nil)
+	leader, next, third := b.leaderAndOthers(t)
+	mustPut(t, leader, "k", "v")
+	synctest.Wait() // both followers have it; who was first does not know that it is committed
+	b.holdBetween(leader, next, third)
+	if mustJoined(t, next).raft.CommitIndex() == mustJoined(t, leader).raft.CommitIndex() {
+		next, third = third, next
+	}
+	mend = sync.OnceFunc(b.disks[third].hang()) // what the new leader appends, but no votes
+	tellToCampaign(t, third, next)
+	time.Sleep(100 * time.Millisecond)
+	if mustJoined(t, next).raft.State() != raft.Leader {
+		t.Fatal("the new leader does not lead")
+	}
+	return next, mend
+}
+
+// TestD2_TermNotBegun reads from a new leader whose first entry is not committed
+// yet. That it leads is true, but its commit index is behind what the old leader
+// has acknowledged: to read there misses a write.
+func TestD2_TermNotBegun(t *testing.T) {
+	t.Run("WithoutMeasure", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			node, mend := newLeaderBehind(t)
+			defer mend()
+			r := mustJoined(t, node)
+			// Whatever else is asked, the answer is yes.
+			if err := r.raft.VerifyLeader().Error(); err != nil {
+				t.Errorf("VerifyLeader: %v", err)
+			}
+			if _, err := r.probe(t.Context(), r.raft.CurrentTerm(), 0); err != nil {
+				t.Errorf("probe: %v", err)
+			}
+			if applied, commit := r.raft.AppliedIndex(), r.raft.CommitIndex(); applied != commit {
+				t.Errorf("applied %d, committed %d", applied, commit)
+			}
+			if result, err := node.Get(t.Context(), "k", ReadOptions{Level: Stale}); err != nil || result.Found {
+				t.Errorf("the new leader has the write at its commit index: %v, %v", result.Found, err)
+			}
+		})
+	})
+	t.Run("OK", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			node, mend := newLeaderBehind(t)
+			defer mend()
+			got := goGet(t, node, "k")
+			time.Sleep(100 * time.Millisecond)
+			if len(got) == 1 {
+				t.Fatalf("it has answered before its term began: %s", <-got)
+			}
+			mend()
+			if value := <-got; value != "v" {
+				t.Errorf("got %q, want %q", value, "v")
+			}
+		})
+	})
+}
+
+// TestReadIndex_Refuses shows what a leader refuses to read by: a term that it
+// has not begun, a term that has passed, and voters that have gone beyond it or
+// don't answer.
+func TestReadIndex_Refuses(t *testing.T) {
 	nodes := openCluster(t, 3, nil)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -189,7 +190,12 @@ func (p *proposer) deliver(ctx context.Context, batch []*proposal) {
 			finishAll(sending, err)
 			return
 		}
-		if batch = release(sending); len(batch) == 0 {
+		batch = release(sending)
+		if errors.Is(err, ErrDiskFull) {
+			batch = refuse(batch, fillsDisk, err)
+			continue
+		}
+		if len(batch) == 0 {
 			return
 		}
 		if !p.pause(ctx, changed) {
@@ -276,6 +282,18 @@ func release(batch []*proposal) []*proposal {
 		}
 	}
 	return waiting
+}
+
+// refuse ends those proposals of a batch that was not done which hold what is
+// refused, and returns the others.
+func refuse(batch []*proposal, refused func(fsm.Command) bool, err error) []*proposal {
+	return slices.DeleteFunc(batch, func(pr *proposal) bool {
+		ends := slices.ContainsFunc(pr.cmds, refused)
+		if ends {
+			pr.finish(nil, err)
+		}
+		return ends
+	})
 }
 
 // complete hands each proposal its share of the batch's results.

@@ -92,7 +92,7 @@ func afterDivergence(files wal.FS, dir string, log *slog.Logger) error {
 	if err := checkFirstTime(files, dir, aside); err != nil {
 		return err
 	}
-	for _, name := range []string{identityFile, stableDir, walDir, snapshotsDir, divergenceFile} {
+	for _, name := range []string{identityFile, floorFile, stableDir, walDir, snapshotsDir, divergenceFile} {
 		err := files.Rename(filepath.Join(dir, name), filepath.Join(dir, aside+name))
 		if err == nil {
 			err = files.SyncDir(dir)

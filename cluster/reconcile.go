@@ -3,19 +3,27 @@ package cluster
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
 	"github.com/kvorum/kvorum/transport"
 )
 
-// learnLoop writes what gossip announces into the address book.
+const (
+	// strangersPerRound is how many nodes that announce themselves are asked in one round.
+	strangersPerRound = 16
+	// maxStrangerErrors bounds how many errors of theirs a round reports.
+	maxStrangerErrors = 4
+)
+
+// learnLoop hints the address book at what gossip announces of other nodes.
 func (n *Node) learnLoop(ctx context.Context) {
 	for {
 		cluster := n.identity().Cluster
 		for _, a := range n.gossip.Members() {
-			if a.Cluster == cluster {
-				n.book.Learn(a.identity())
+			if a.Cluster == cluster && a.serverID() != n.id() {
+				n.book.Hint(a.identity())
 			}
 		}
 		select {
@@ -61,7 +69,7 @@ func (n *Node) reconcileLoop(ctx context.Context) {
 		}
 		round, cancel := context.WithTimeout(ctx, reconcileTimeout)
 		if r.leading() {
-			err = n.exclusively(round, func() error { return n.reconcile(round, r) })
+			err = n.settle(round, r)
 		} else {
 			err = n.checkMembership(round, r)
 		}
@@ -72,15 +80,60 @@ func (n *Node) reconcileLoop(ctx context.Context) {
 	}
 }
 
-// reconcile removes retired incarnations and, where that is asked for, dead
-// members, promotes those that have caught up, and adds nodes that announce
-// themselves and are in no cluster.
-func (n *Node) reconcile(ctx context.Context, r *replica) error {
-	n.health.begin(r.raft.CurrentTerm())
-	errs := []error{n.removeDead(ctx, r)}
+// settle carries out one round. Who is to be added is asked first: nodes that
+// are announced and don't answer would else hold up every other change.
+func (n *Node) settle(ctx context.Context, r *replica) error {
+	strangers, err := n.strangers(ctx, r)
+	return errors.Join(err, n.exclusively(ctx, func() error { return n.reconcile(ctx, r, strangers) }))
+}
+
+// strangers returns the nodes that announce themselves, are in no cluster, or in
+// this one and no member, and answer.
+func (n *Node) strangers(ctx context.Context, r *replica) ([]JoinRequest, error) {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
 	members := make(map[raft.ServerID]bool)
 	for _, s := range r.servers() {
 		members[s.ID] = true
+	}
+	cluster := n.identity().Cluster
+	var (
+		asking sync.WaitGroup
+		mu     sync.Mutex
+		found  []JoinRequest
+		errs   []error
+		asked  int
+	)
+	for id, a := range n.gossip.Members() {
+		if members[id] || r.fsm.Retired(a.ID) || (a.Cluster != "" && a.Cluster != cluster) {
+			continue
+		}
+		if asked++; asked > strangersPerRound {
+			break // the map's order is another one each time
+		}
+		asking.Go(func() {
+			request := JoinRequest{ID: nameOf(id), PeerAddr: a.PeerAddr, HTTPAddr: a.HTTPAddr}
+			_, err := n.identify(ctx, request)
+			mu.Lock()
+			defer mu.Unlock()
+			if err == nil {
+				found = append(found, request)
+			} else if len(errs) < maxStrangerErrors {
+				errs = append(errs, err)
+			}
+		})
+	}
+	asking.Wait()
+	return found, errors.Join(errs...)
+}
+
+// reconcile removes retired incarnations and, where that is asked for, dead
+// members, promotes those that have caught up, and adds strangers.
+func (n *Node) reconcile(ctx context.Context, r *replica, strangers []JoinRequest) error {
+	n.forgetOthers(r)
+	n.health.begin(r.raft.CurrentTerm())
+	errs := []error{n.removeDead(ctx, r)}
+	for _, s := range r.servers() {
 		if r.fsm.Retired(string(s.ID)) {
 			errs = append(errs, r.retire(ctx, s.ID))
 		} else if s.Suffrage != raft.Voter {
@@ -88,20 +141,36 @@ func (n *Node) reconcile(ctx context.Context, r *replica) error {
 			errs = append(errs, err)
 		}
 	}
-	cluster := n.identity().Cluster
-	for id, a := range n.gossip.Members() {
-		if members[id] || r.fsm.Retired(a.ID) || (a.Cluster != "" && a.Cluster != cluster) {
-			continue
-		}
-		_, err := n.addNonvoter(ctx, r, JoinRequest{ID: nameOf(id), PeerAddr: a.PeerAddr, HTTPAddr: a.HTTPAddr})
+	for _, request := range strangers {
+		_, err := n.addNonvoter(ctx, r, request)
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
 
+// forgetOthers drops the connections and figures of peers that are not members.
+// A leader that this node's configuration does not have yet is none of them.
+func (n *Node) forgetOthers(r *replica) {
+	state, _ := r.leaders.current()
+	keep := map[raft.ServerID]bool{state.leader: true}
+	for _, s := range r.servers() {
+		keep[s.ID] = true
+	}
+	for _, p := range n.peers.Peers() {
+		if keep[p.ID] {
+			continue
+		}
+		n.peers.Forget(p.ID)
+		if r.fsm.Retired(string(p.ID)) {
+			n.book.Forget(p.ID)
+		}
+	}
+}
+
 // checkMembership finds out, while this node knows no leader, whether it was
 // removed while it was away: then its peers don't admit it any more.
 func (n *Node) checkMembership(ctx context.Context, r *replica) error {
+	n.forgetOthers(r)
 	if state, _ := r.leaders.current(); state.leader != "" {
 		return nil
 	}

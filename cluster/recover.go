@@ -28,6 +28,8 @@ const oldLogFormat = "wal-of-%s"
 type Survivor struct {
 	Dir                        string
 	Name, Incarnation, Cluster string
+	// Former are the clusters that the node was the last of, each recovered from.
+	Former []string
 	// LastTerm and LastIndex are those of its newest entry: the greater, by term
 	// and then by index, the more it knows.
 	LastTerm, LastIndex uint64
@@ -41,6 +43,17 @@ type Survivor struct {
 
 // ServerID returns the name and incarnation that raft knows the node by.
 func (s Survivor) ServerID() string { return s.Name + "." + s.Incarnation }
+
+// SameHistory says whether all of survivors are of one cluster, or of what was
+// recovered from it.
+func SameHistory(survivors []Survivor) bool {
+	of := func(s Survivor, cluster string) bool {
+		return s.Cluster == cluster || slices.Contains(s.Former, cluster)
+	}
+	return slices.ContainsFunc(append(slices.Clone(survivors[0].Former), survivors[0].Cluster), func(cluster string) bool {
+		return !slices.ContainsFunc(survivors, func(s Survivor) bool { return !of(s, cluster) })
+	})
+}
 
 // Compare orders survivors by what they know.
 func (s Survivor) Compare(other Survivor) int {
@@ -82,9 +95,12 @@ func survey(files wal.FS, dir string, visit func(*raft.Log)) (Survivor, error) {
 	if !found {
 		return Survivor{}, fmt.Errorf("%w: %s", ErrNoNode, dir)
 	}
-	s := Survivor{Dir: dir, Name: ident.Name, Incarnation: ident.Incarnation, Cluster: ident.Cluster}
+	s := Survivor{Dir: dir, Name: ident.Name, Incarnation: ident.Incarnation, Cluster: ident.Cluster, Former: ident.Former}
 	if err := s.readSnapshot(files); err != nil {
 		return s, fmt.Errorf("read snapshots: %w", err)
+	}
+	if err := s.checkFloor(files); err != nil {
+		return s, err
 	}
 	err = wal.Scan(files, filepath.Join(dir, walDir), max(s.SnapshotIndex, 1), func(index uint64, f wal.Frame) error {
 		log, err := entry.Decode(f.Payload)
@@ -133,6 +149,21 @@ func (s *Survivor) readSnapshot(files wal.FS) error {
 	return store.verify(s.snapshot)
 }
 
+// checkFloor returns a *wal.CorruptionError where something of the node is
+// missing, but for a log that Recover has set aside before it was interrupted.
+func (s *Survivor) checkFloor(files wal.FS) error {
+	least, found, err := loadFloor(files, s.Dir)
+	if err != nil || !found {
+		return err
+	}
+	for _, former := range s.Former {
+		if _, err := files.Stat(filepath.Join(s.Dir, fmt.Sprintf(oldLogFormat, former))); err == nil {
+			return least.checkSnapshot(s.Dir, s.SnapshotIndex)
+		}
+	}
+	return errors.Join(least.checkFiles(files, s.Dir), least.checkSnapshot(s.Dir, s.SnapshotIndex))
+}
+
 // Recover makes the node of dir, which is not running, the only member of a new
 // cluster that has its whole state, and returns the new cluster's id. It is for
 // a cluster that has lost its majority for good, and for one of its nodes only:
@@ -177,7 +208,9 @@ func recoverNode(files wal.FS, dir string) (cluster string, err error) {
 		return "", failed
 	}
 	// The new id first: with the old log under it the node does not start.
-	ident := identity{Name: before.Name, Incarnation: before.Incarnation, Cluster: newClusterID()}
+	ident := identity{
+		Name: before.Name, Incarnation: before.Incarnation, Cluster: newClusterID(), Former: append(before.Former, before.Cluster),
+	}
 	if err := replaceIdentity(files, dir, ident); err != nil {
 		return "", err
 	}
@@ -187,7 +220,7 @@ func recoverNode(files wal.FS, dir string) (cluster string, err error) {
 	if err := removePlan(files, dir); err != nil {
 		return "", err
 	}
-	return ident.Cluster, setAside(files, dir, before.Cluster)
+	return ident.Cluster, renewLog(files, dir, before.Cluster, wal.Owner{Node: string(ident.serverID()), Cluster: ident.Cluster})
 }
 
 func restoreFrom(files wal.FS, dir string, meta *raft.SnapshotMeta, machine *fsm.FSM) error {
@@ -230,15 +263,26 @@ func snapshotAlone(files wal.FS, dir string, s Survivor, self raft.ServerID, mac
 		return errors.Join(err, sink.Cancel())
 	}
 	defer snapshot.Release()
-	return errors.Join(snapshot.Persist(sink), failed)
+	if err := errors.Join(snapshot.Persist(sink), failed); err != nil {
+		return err
+	}
+	return store.newest().save(files, dir)
 }
 
-// setAside renames the old cluster's log: all of it is in the snapshot.
-func setAside(files wal.FS, dir, cluster string) error {
+// renewLog renames the old cluster's log, all of which is in the snapshot, and
+// makes an empty one.
+func renewLog(files wal.FS, dir, former string, owner wal.Owner) error {
 	from := filepath.Join(dir, walDir)
-	to := filepath.Join(dir, fmt.Sprintf(oldLogFormat, cluster))
+	to := filepath.Join(dir, fmt.Sprintf(oldLogFormat, former))
 	if err := files.Rename(from, to); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("set the old log aside: %w", err)
 	}
-	return files.SyncDir(dir)
+	if err := files.SyncDir(dir); err != nil {
+		return fmt.Errorf("set the old log aside: %w", err)
+	}
+	log, err := wal.Open(from, wal.Options{FS: files, Owner: owner})
+	if err != nil {
+		return fmt.Errorf("make a new log: %w", err)
+	}
+	return log.Close()
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -141,8 +140,33 @@ func TestRecover_HalfWay(t *testing.T) {
 	if err != nil || len(s.Voters) != 1 || s.LastIndex < 20 {
 		t.Fatalf("got %+v, %v", s, err)
 	}
-	if _, err := os.Stat(filepath.Join(dir, walDir)); err == nil {
-		t.Error("the old log is still in its place")
+	aside, err := filepath.Glob(filepath.Join(dir, fmt.Sprintf(oldLogFormat, "*"), "*.log"))
+	if err != nil || len(aside) == 0 {
+		t.Errorf("the old log is not kept: %v, %v", aside, err)
+	}
+	if report, err := Check(dir); err != nil || report.Log.Last != 0 {
+		t.Errorf("got log %+v, %v, want an empty one", report.Log, err)
+	}
+}
+
+// TestSameHistory tells directories of one cluster, recovered or not, from others.
+func TestSameHistory(t *testing.T) {
+	of := func(cluster string, former ...string) Survivor { return Survivor{Cluster: cluster, Former: former} }
+	for i, tc := range []struct {
+		survivors []Survivor
+		want      bool
+	}{
+		{[]Survivor{of("a")}, true},
+		{[]Survivor{of("a"), of("a")}, true},
+		{[]Survivor{of("a"), of("b")}, false},
+		{[]Survivor{of("b", "a"), of("a")}, true},
+		{[]Survivor{of("a"), of("b", "a")}, true},
+		{[]Survivor{of("c", "a", "b"), of("b"), of("b", "a")}, true},
+		{[]Survivor{of("c", "a", "b"), of("b"), of("a")}, false},
+	} {
+		if got := SameHistory(tc.survivors); got != tc.want {
+			t.Errorf("%d: got %t, want %t", i, got, tc.want)
+		}
 	}
 }
 

@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math"
-	"path/filepath"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -28,8 +28,8 @@ const (
 	maxAppendEntries = 16
 	// enqueueTimeout is how long a batch may wait for raft to take it.
 	enqueueTimeout = 2 * time.Second
-	// stuckTransferLimit is how long raft may refuse writes for a transfer of leadership.
-	stuckTransferLimit = 10 * time.Second
+	// defaultStuckTransferLimit is how long raft may refuse writes for a transfer of leadership.
+	defaultStuckTransferLimit = 10 * time.Second
 )
 
 // replica is the consensus half of a node: the log, the state machine and the
@@ -45,7 +45,8 @@ type replica struct {
 	wal    *wal.WAL
 	logs   *logStore
 	stable *stableStore
-	votes  interface{ Close() error } // the file under stable
+	floor  atomic.Pointer[floor] // nil until all stores are open
+	votes  io.Closer             // the file under stable
 	snaps  *snapshotStore
 	fsm    *fsm.FSM
 	raft   *raft.Raft
@@ -60,6 +61,7 @@ type replica struct {
 	stuck    stuckTransfer
 	verified atomic.Uint64 // index of the newest checkpoint at which a majority has this state
 	unsound  atomic.Pointer[DivergenceError]
+	lowSpace atomic.Bool // the disk is nearly full
 
 	fresh freshness
 
@@ -86,32 +88,14 @@ func openReplica(cfg Config, ident identity, peers *transport.Transport, f *fata
 	}
 	r.proposer = newProposer(cfg.MaxPendingBytes, r.leaders, r)
 	r.reader = newReader(r.ctx, r.readIndex)
-	r.start(r.watchLeadership, r.beginTerms, r.snapshotByBytes, r.watchLog, r.catchUp, r.compareStates, r.proposer.run)
+	r.start(r.watchLeadership, r.beginTerms, r.snapshotByBytes, r.watchLog, r.watchSpace, r.catchUp, r.compareStates, r.proposer.run)
 	return r, nil
 }
 
 // open opens what the replica stands on, the lowest first.
 func (r *replica) open(ident identity) error {
-	fs, dir := r.cfg.FS, r.cfg.DataDir
-	var err error
-	if r.wal, err = wal.Open(filepath.Join(dir, "wal"), wal.Options{
-		FS: fs, Logger: r.log,
-		Owner: wal.Owner{Node: string(ident.serverID()), Cluster: ident.Cluster},
-	}); err != nil {
-		return fmt.Errorf("open log: %w", err)
-	}
-	r.logs = newLogStore(r.wal, r.fatal.fail)
-	if r.snaps, err = openSnapshotStore(fs, filepath.Join(dir, "snapshots"), snapshotsRetained,
-		r.log, r.logs.setBoundary, r.fatal.fail); err != nil {
-		return fmt.Errorf("open snapshots: %w", err)
-	}
-	inner, closer, err := r.cfg.Seams.OpenStable(filepath.Join(dir, "stable", "raft.db"))
-	if err != nil {
-		return fmt.Errorf("open stable store: %w", err)
-	}
-	r.votes = closer
-	if r.stable, err = newStableStore(inner, r.fatal.fail); err != nil {
-		return fmt.Errorf("open stable store: %w", err)
+	if err := r.openStores(ident); err != nil {
+		return err
 	}
 	_, last, err := r.logs.visible()
 	if err == nil && last == 0 {
@@ -121,6 +105,7 @@ func (r *replica) open(ident identity) error {
 		return fmt.Errorf("open stable store: %w", err)
 	}
 	r.fsm = fsm.New(fsm.Config{OnFatal: r.fatal.fail, Logger: r.log})
+	r.stable.raftRuns.Store(true)
 	r.raft, err = raft.NewRaft(r.raftConfig(), r.fsm, r.logs, r.stable, r.snaps, r.peers.Raft())
 	if err != nil {
 		return fmt.Errorf("start raft: %w", err)
@@ -165,7 +150,7 @@ func (r *replica) start(loops ...func(context.Context)) {
 func (r *replica) watchLeadership(ctx context.Context) {
 	for {
 		_, leader := r.raft.LeaderWithID()
-		r.leaders.setLeader(leader, r.id)
+		r.leaders.setLeader(leader, r.id, r.raft.CurrentTerm())
 		select {
 		case <-r.observed:
 		case <-ctx.Done():
@@ -231,6 +216,9 @@ func (r *replica) apply(cmds []fsm.Command) ([]fsm.Result, error) {
 	if err := r.serving(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNotLeader, err)
 	}
+	if err := r.admitSpace(cmds); err != nil {
+		return nil, err
+	}
 	state, _ := r.leaders.current()
 	if state.term == nil {
 		return nil, ErrNotLeader
@@ -245,7 +233,7 @@ func (r *replica) apply(cmds []fsm.Command) ([]fsm.Result, error) {
 func (r *replica) commit(entry []byte) ([]fsm.Result, error) {
 	future := r.raft.Apply(entry, enqueueTimeout)
 	err := future.Error()
-	if d := r.stuck.observe(err, time.Now()); d > stuckTransferLimit {
+	if d := r.stuck.observe(err, time.Now()); d > r.cfg.stuckTransferLimit {
 		r.fatal.fail(fmt.Errorf("raft has refused writes for %v: %w", d, err))
 	}
 	switch {
@@ -355,16 +343,4 @@ func (r *replica) close(closePeers func() error) error {
 	r.wg.Wait()
 	r.reader.close()
 	return errors.Join(err, r.closeStores()) // nothing writes any more
-}
-
-// closeStores closes the files, the log last: it is what the others lean on.
-func (r *replica) closeStores() error {
-	var err error
-	if r.votes != nil {
-		err = errors.Join(err, r.votes.Close())
-	}
-	if r.wal != nil {
-		err = errors.Join(err, r.wal.Close())
-	}
-	return err
 }

@@ -42,6 +42,7 @@ type nodeInfo struct {
 	AppliedIndex uint64 `json:"applied_index"`
 	CommitIndex  uint64 `json:"commit_index"`
 	NonVoter     bool   `json:"non_voter"` // it must never vote
+	LowSpace     bool   `json:"low_space"` // its disk is nearly full
 }
 
 // acceptRequest asks a node that is in no cluster to belong to one, for good.
@@ -65,6 +66,7 @@ var wireErrors = []struct {
 	{"overloaded", ErrOverloaded},
 	{"not_joined", ErrNotJoined},
 	{"closed", ErrClosed},
+	{"disk_full", ErrDiskFull},
 	{"behind", ErrBehind},
 	{"unknown_node", ErrUnknownNode},
 	{"name_taken", ErrNameTaken},
@@ -158,7 +160,7 @@ func forwardOutcome(err error) error {
 	if invalid := new(ValidationError); errors.As(err, &invalid) {
 		return err
 	}
-	for _, refused := range []error{ErrNotLeader, ErrNoLeader, ErrOverloaded, ErrNotJoined, ErrClosed} {
+	for _, refused := range []error{ErrNotLeader, ErrNoLeader, ErrOverloaded, ErrNotJoined, ErrClosed, ErrDiskFull} {
 		if errors.Is(err, refused) {
 			return err
 		}
@@ -208,7 +210,7 @@ func (n *Node) dispatch(ctx context.Context, from transport.Identity, kind trans
 	case kindProbe:
 		return r.selfProbe().encode(), nil
 	case kindInfo:
-		return json.Marshal(nodeInfo{AppliedIndex: r.fsm.AppliedIndex(), CommitIndex: r.raft.CommitIndex(), NonVoter: n.cfg.NonVoter})
+		return json.Marshal(nodeInfo{AppliedIndex: r.fsm.AppliedIndex(), CommitIndex: r.raft.CommitIndex(), NonVoter: n.cfg.NonVoter, LowSpace: r.lowSpace.Load()})
 	case kindRemoved:
 		return nil, n.handleRemoved(r, from)
 	case kindHash:

@@ -224,6 +224,26 @@ func (s *snapshotStore) newID(term, index uint64) string {
 	return fmt.Sprintf("%d-%d-%d", term, index, s.lastMillis)
 }
 
+// newest returns what the newest snapshot makes the floor, zero for none.
+func (s *snapshotStore) newest() floor {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.snapshots) == 0 {
+		return floor{}
+	}
+	return floor{SnapshotIndex: s.snapshots[0].Index, SnapshotTerm: s.snapshots[0].Term}
+}
+
+// newestSize returns the bytes of the newest snapshot's state, 0 for none.
+func (s *snapshotStore) newestSize() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.snapshots) == 0 {
+		return 0
+	}
+	return s.snapshots[0].Size
+}
+
 // List implements raft.SnapshotStore. It returns the newest snapshot alone:
 // raft sends the first of the list to followers, and at start restores the
 // first that it can, which must not be an older one. What is kept besides is
@@ -252,9 +272,29 @@ func (s *snapshotStore) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, erro
 	s.mu.Unlock()
 	state, err := s.open(meta)
 	if err != nil {
-		return nil, nil, fmt.Errorf("open snapshot %s: %w", id, err)
+		err = fmt.Errorf("open snapshot %s: %w", id, err)
+		if errors.Is(err, wal.ErrCorrupt) {
+			s.onFatal(err)
+		}
+		return nil, nil, err
 	}
-	return meta, state, nil
+	return meta, &watchedState{state, s.onFatal}, nil
+}
+
+// watchedState reports damage that is met while the node runs: the only leader
+// that has the state can't give it to anybody (hashicorp/raft #522).
+type watchedState struct {
+	*stateReader
+	onFatal func(error)
+}
+
+// Read implements io.Reader.
+func (w *watchedState) Read(p []byte) (int, error) {
+	n, err := w.stateReader.Read(p)
+	if errors.Is(err, wal.ErrCorrupt) {
+		w.onFatal(fmt.Errorf("read snapshot: %w", err))
+	}
+	return n, err
 }
 
 func cloneMeta(meta *raft.SnapshotMeta) *raft.SnapshotMeta {

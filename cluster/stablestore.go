@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hashicorp/raft"
 	"github.com/kvorum/kvorum/wal"
@@ -84,8 +86,10 @@ func decodeBallot(file string, in []byte) (ballot, error) {
 // It also is the last fence in front of a second vote in one term: a term that
 // falls and a vote that changes within its term are refused, whatever raft
 // thinks. A refusal, like a failed write, is final: onFatal is told, and every
-// later change fails with the same error. Raft itself panics when a term can't
-// be written, so the process ends either way.
+// later change fails with the same error. Raft itself would panic when a term
+// can't be written, and end the program that the node is part of; instead its
+// goroutine ends (runtime.Goexit), with all that it has deferred: the command
+// under way is answered with no, and Shutdown finds nothing left of it.
 //
 // Reads return only what is durable. All methods are safe for concurrent use.
 type stableStore struct {
@@ -98,6 +102,9 @@ type stableStore struct {
 	pendingTerm  uint64 // what LastVoteTerm was set to, until LastVoteCand is
 	pendingValid bool
 	failed       error // the first failure, returned by every later change
+
+	// raftRuns says that only raft's main goroutine changes the term from now on.
+	raftRuns atomic.Bool
 
 	mu      sync.Mutex
 	durable ballot // guarded by mu
@@ -131,8 +138,17 @@ func stablePath(inner raft.StableStore) string {
 }
 
 // SetUint64 implements raft.StableStore for CurrentTerm, durable on return, and
-// for LastVoteTerm, which waits for LastVoteCand.
+// for LastVoteTerm, which waits for LastVoteCand. It does not return where raft
+// would panic for the error: for a term, but that of a bootstrap, once raft runs.
 func (s *stableStore) SetUint64(key []byte, value uint64) error {
+	err := s.setUint64(key, value)
+	if err != nil && string(key) == keyCurrentTerm && value != bootstrapTerm && s.raftRuns.Load() {
+		runtime.Goexit()
+	}
+	return err
+}
+
+func (s *stableStore) setUint64(key []byte, value uint64) error {
 	s.writing <- struct{}{}
 	defer func() { <-s.writing }()
 	if s.failed != nil {

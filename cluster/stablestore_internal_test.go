@@ -5,11 +5,13 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 	"github.com/kvorum/kvorum/wal"
 )
@@ -167,61 +169,6 @@ func TestStableStore_FailedWrite(t *testing.T) {
 	f.wantOne(t, errFault)
 }
 
-// TestStableStore_Raft661 asks a real raft for votes around a failed write: the
-// candidate of the earlier vote, whose log is empty, must not get this one.
-func TestStableStore_Raft661(t *testing.T) {
-	s, inner, f := newTestStable(t)
-	logs := raft.NewInmemStore()
-	config := raft.DefaultConfig()
-	config.LocalID, config.Logger = "a", hclog.NewNullLogger()
-	_, trans := raft.NewInmemTransport("a")
-	servers := raft.Configuration{Servers: []raft.Server{{ID: "a", Address: "a"}, {ID: "b", Address: "b"}, {ID: "c", Address: "c"}}}
-	snaps := raft.NewInmemSnapshotStore()
-	if err := raft.BootstrapCluster(config, logs, s, snaps, trans, servers); err != nil {
-		t.Fatal(err)
-	}
-	r, err := raft.NewRaft(config, nopFSM{}, logs, s, snaps, trans)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = r.Shutdown().Error() })
-	ask := func(id raft.ServerID, term, lastIndex, lastTerm uint64) bool {
-		_, peer := raft.NewInmemTransport(raft.ServerAddress(id))
-		peer.Connect("a", trans)
-		var resp raft.RequestVoteResponse
-		// LeadershipTransfer: not refused for the sake of a leader that is known.
-		err := peer.RequestVote("a", "a", &raft.RequestVoteRequest{
-			RPCHeader: raft.RPCHeader{ProtocolVersion: 3, ID: []byte(id), Addr: []byte(id)},
-			Term:      term, LastLogIndex: lastIndex, LastLogTerm: lastTerm, LeadershipTransfer: true,
-		}, &resp)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return resp.Granted
-	}
-	if !ask("c", 500, 1, 1) {
-		t.Fatal("c with a whole log did not get a vote")
-	}
-	if err := s.SetUint64([]byte(keyCurrentTerm), 700); err != nil { // so that only the vote's write fails
-		t.Fatal(err)
-	}
-	inner.fail = true
-	if ask("b", 700, 1, 1) {
-		t.Fatal("b got a vote that was not written")
-	}
-	inner.fail = false
-	if ask("c", 700, 0, 0) {
-		t.Fatal("c with an empty log got a second vote")
-	}
-	f.wantOne(t, errFault)
-}
-
-type nopFSM struct{}
-
-func (nopFSM) Apply(*raft.Log) any                 { return nil }
-func (nopFSM) Snapshot() (raft.FSMSnapshot, error) { return nil, errors.New("no snapshot") }
-func (nopFSM) Restore(io.ReadCloser) error         { return nil }
-
 func TestStableStore_DamagedRecord(t *testing.T) {
 	good := ballot{term: 7, voteTerm: 6, candidate: "n1.0123456789abcdef"}.encode()
 	if _, err := decodeBallot("f", good); err != nil {
@@ -353,4 +300,54 @@ func TestStableStore_ForgetBootstrap(t *testing.T) {
 			}
 		})
 	}
+}
+
+// brittleStable is a stable store whose disk fails when it is told to.
+type brittleStable struct {
+	raft.StableStore
+	broken *atomic.Bool
+}
+
+func (b brittleStable) Set(key, value []byte) error {
+	if b.broken.Load() {
+		return syscall.EIO
+	}
+	return b.StableStore.Set(key, value)
+}
+
+// TestD7_TermNotWritten has a term that can't be made durable stop the node, and
+// not the program that it is part of, which raft's panic would end.
+func TestD7_TermNotWritten(t *testing.T) {
+	var broken [3]atomic.Bool
+	made := 0
+	nodes := openCluster(t, 3, func(cfg *Config) {
+		mine := &broken[made]
+		made++
+		cfg.Seams.OpenStable = func(path string) (raft.StableStore, io.Closer, error) {
+			inner, closer, err := openBoltStable(path)
+			return brittleStable{inner, mine}, closer, err
+		}
+	})
+	leader := leaderOf(t, nodes)
+	bad := slices.IndexFunc(nodes, func(n *Node) bool { return n != leader })
+	broken[bad].Store(true)
+	eventually(t, "the node stops", func() error {
+		_ = leaderOf(t, nodes).Transfer(t.Context(), "") // a new term
+		return stopped(nodes[bad])
+	})
+	if err := nodes[bad].Err(); !errors.Is(err, syscall.EIO) {
+		t.Errorf("got %v, want EIO", err)
+	}
+	if err := nodes[bad].Close(); err != nil {
+		t.Errorf("close: %v", err)
+	}
+	putUntilDone(t, nodes[(bad+1)%3], "w")
+}
+
+// stopped returns nil once the node has stopped.
+func stopped(n *Node) error {
+	if n.Err() == nil {
+		return errors.New("it goes on")
+	}
+	return nil
 }

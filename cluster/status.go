@@ -63,21 +63,24 @@ func (s *Status) describe(r *replica) {
 		s.State.Index, s.State.Hash = newest.Index, fmt.Sprintf("%016x", newest.Hash)
 	}
 	for _, p := range r.peers.Peers() {
-		s.Peers = append(s.Peers, peerStatus(p, r.leading(), log.LastIndex))
+		s.Peers = append(s.Peers, peerStatus(p, r.leading(), s.Term, log.LastIndex))
 	}
 }
 
-// peerStatus describes one peer; last is the end of this node's log.
-func peerStatus(p transport.PeerStats, leading bool, last uint64) PeerStatus {
+// peerStatus describes one peer; last is the end of this node's log. What the peer
+// had in an earlier term it may not have any more.
+func peerStatus(p transport.PeerStats, leading bool, term, last uint64) PeerStatus {
 	s := PeerStatus{
 		ID: string(p.ID), Connected: p.Connected, LastContactSeconds: -1, RoundTripMs: milliseconds(p.RoundTrip),
 	}
 	if !p.LastContact.IsZero() {
 		s.LastContactSeconds = time.Since(p.LastContact).Seconds()
 	}
-	if leading {
+	if leading && p.MatchTerm == term {
 		s.MatchIndex = p.Match
-		s.Lag = max(last, p.Match) - p.Match
+	}
+	if leading {
+		s.Lag = max(last, s.MatchIndex) - s.MatchIndex
 	}
 	if p.Snapshot != nil {
 		s.Snapshot = &SnapshotStatus{Index: p.Snapshot.Index, Sent: p.Snapshot.Sent, Total: p.Snapshot.Total}
@@ -141,7 +144,7 @@ func (n *Node) Stats() Stats {
 	s.VerifiedIndex = r.verified.Load()
 	s.Log = r.wal.Stats()
 	for _, p := range r.peers.Peers() {
-		s.Peers = append(s.Peers, peerStatus(p, s.Leader, s.Log.LastIndex))
+		s.Peers = append(s.Peers, peerStatus(p, s.Leader, s.Term, s.Log.LastIndex))
 	}
 	return s
 }

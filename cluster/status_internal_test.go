@@ -3,8 +3,11 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
+
+	"github.com/kvorum/kvorum/transport"
 )
 
 // TestNode_Status shows that a leader knows how far each peer is, and every node
@@ -58,4 +61,50 @@ func TestNode_Status(t *testing.T) {
 		}
 		return errors.New("not yet")
 	})
+}
+
+// TestNode_StatusOfRemoved shows that nothing is left of a member that was removed.
+func TestNode_StatusOfRemoved(t *testing.T) {
+	nodes := openCluster(t, 4, nil)
+	leader := leaderOf(t, nodes)
+	i := slices.IndexFunc(nodes, func(n *Node) bool { return n != leader })
+	gone := nodes[i]
+	if err := leader.Leave(t.Context(), LeaveRequest{ID: gone.cfg.Name}); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range slices.Delete(nodes, i, i+1) {
+		eventually(t, n.cfg.Name+" shows the removed member no more", func() error {
+			if _, err := leader.Put(t.Context(), "k", nil, Condition{}); err != nil {
+				return err
+			}
+			for _, p := range n.Status().Peers {
+				if p.ID == string(gone.id()) {
+					return fmt.Errorf("peer %+v", p)
+				}
+			}
+			return nil
+		})
+	}
+	eventually(t, "the connections to it close", func() error {
+		if open := gone.Stats().Transport.Connections; open != 0 {
+			return fmt.Errorf("%d are open", open)
+		}
+		return nil
+	})
+	if known, ok := leader.book.ResolvePeer(gone.id()); ok {
+		t.Errorf("the leader still looks for it at %s", known)
+	}
+}
+
+// TestPeerStatus_Term shows that what a peer had in an earlier term is not told.
+func TestPeerStatus_Term(t *testing.T) {
+	p := transport.PeerStats{ID: "n2.x", Match: 40, MatchTerm: 3}
+	for _, c := range []struct {
+		leading              bool
+		term, wantMatch, lag uint64
+	}{{true, 3, 40, 10}, {true, 4, 0, 50}, {false, 3, 0, 0}} {
+		if got := peerStatus(p, c.leading, c.term, 50); got.MatchIndex != c.wantMatch || got.Lag != c.lag {
+			t.Errorf("term %d, leading %v: got %+v", c.term, c.leading, got)
+		}
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	"github.com/kvorum/kvorum/transport"
 )
 
 const (
@@ -17,8 +18,10 @@ const (
 	handoverWait = 500 * time.Millisecond
 	// handoverPoll is how often it asks how far the others are.
 	handoverPoll = 5 * time.Millisecond
-	// electionsToWait is how many election timeouts a successor gets.
+	// electionsToWait is how many election timeouts a successor gets to be told and
+	// elected; minTakeOver is what it gets at least.
 	electionsToWait = 3
+	minTakeOver     = time.Second
 )
 
 // transferRequest asks the leader to hand leadership to the member of that
@@ -78,13 +81,7 @@ func (r *replica) transfer(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	request := &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{
-		ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(r.id), Addr: []byte(r.id),
-	}}
-	if err := r.peers.Raft().TimeoutNow(target, raft.ServerAddress(target), request, new(raft.TimeoutNowResponse)); err != nil {
-		return fmt.Errorf("%w: tell %s to take over: %w", ErrNoSuccessor, nameOf(target), err)
-	}
-	return r.awaitDeposition(ctx, target)
+	return r.takeOver(ctx, target)
 }
 
 // successors returns the voters that may take over: all others, or the one of
@@ -161,9 +158,16 @@ func (r *replica) awaitCommitted(ctx context.Context, id raft.ServerID, index ui
 	}
 }
 
-// awaitDeposition returns nil once another node leads.
-func (r *replica) awaitDeposition(ctx context.Context, target raft.ServerID) error {
-	patience := time.After(electionsToWait * r.cfg.Timing.Election)
+// takeOver tells a successor to campaign, and returns nil once another node
+// leads. Writes are held back meanwhile, so it takes a bounded time however long
+// the successor takes to answer; an answer that is lost does not matter.
+func (r *replica) takeOver(ctx context.Context, target raft.ServerID) error {
+	ctx, cancel := context.WithTimeout(ctx, max(minTakeOver, electionsToWait*r.cfg.Timing.Election))
+	told := make(chan error, 1)
+	var telling sync.WaitGroup
+	defer telling.Wait()
+	defer cancel()
+	telling.Go(func() { told <- r.peers.TimeoutNow(ctx, target) })
 	for {
 		state, changed := r.leaders.current()
 		if state.leader != "" && state.leader != r.id {
@@ -172,10 +176,13 @@ func (r *replica) awaitDeposition(ctx context.Context, target raft.ServerID) err
 		}
 		select {
 		case <-changed:
-		case <-patience:
-			return fmt.Errorf("%w: %s did not take over", ErrNoSuccessor, nameOf(target))
+		case err := <-told:
+			var refused *transport.RemoteError
+			if errors.Is(err, transport.ErrNotSent) || errors.As(err, &refused) {
+				return fmt.Errorf("%w: tell %s to take over: %w", ErrNoSuccessor, nameOf(target), err)
+			}
 		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", ErrNoSuccessor, context.Cause(ctx))
+			return fmt.Errorf("%w: %s did not take over: %w", ErrNoSuccessor, nameOf(target), context.Cause(ctx))
 		}
 	}
 }

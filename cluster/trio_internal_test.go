@@ -75,22 +75,31 @@ func (n *notice) Close() error {
 // closes them with the test.
 func openCluster(t *testing.T, n int, change func(*Config)) []*Node {
 	t.Helper()
-	b := &board{members: make(map[*notice]Announcement)}
-	var nodes []*Node
-	for i := range n {
+	return openNodes(t, n, func(cfg *Config) {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
-		addr := listener.Addr().String()
-		cfg := Config{
-			Name: fmt.Sprintf("n%d", i+1), DataDir: filepath.Join(t.TempDir(), "data"), PeerListener: listener,
-			AdvertisePeer: addr, AdvertiseHTTP: "127.0.0.1:1", GossipAddr: "127.0.0.1:1", Join: []string{"127.0.0.1:1"},
-			BootstrapExpect: n, Logger: slog.New(slog.DiscardHandler), Seams: Seams{Discover: b.post},
-		}
+		cfg.PeerListener, cfg.AdvertisePeer = listener, listener.Addr().String()
+		cfg.DataDir = filepath.Join(t.TempDir(), "data")
 		if change != nil {
-			change(&cfg)
+			change(cfg)
 		}
+	})
+}
+
+// openNodes is openCluster for nodes on whatever finish gives them to stand on.
+func openNodes(t *testing.T, n int, finish func(*Config)) []*Node {
+	t.Helper()
+	b := &board{members: make(map[*notice]Announcement)}
+	var nodes []*Node
+	for i := range n {
+		cfg := Config{
+			Name: fmt.Sprintf("n%d", i+1), AdvertiseHTTP: "127.0.0.1:1", GossipAddr: "127.0.0.1:1",
+			Join: []string{"127.0.0.1:1"}, BootstrapExpect: n, Logger: slog.New(slog.DiscardHandler),
+			Seams: Seams{Discover: b.post},
+		}
+		finish(&cfg)
 		node, err := Open(t.Context(), cfg)
 		if err != nil {
 			t.Fatal(err)
@@ -106,6 +115,23 @@ func openCluster(t *testing.T, n int, change func(*Config)) []*Node {
 		eventually(t, node.cfg.Name+" is ready", node.Ready)
 	}
 	return nodes
+}
+
+// openMoved opens a node again, or a copy of it, at another address than before, and
+// closes it with the test.
+func openMoved(t *testing.T, cfg Config) *Node {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.PeerListener, cfg.AdvertisePeer = listener, listener.Addr().String()
+	n, err := Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = n.Close() })
+	return n
 }
 
 // eventually polls until check returns nil, and fails the test after 20 s.
@@ -230,27 +256,5 @@ func TestNode_TransferFails(t *testing.T) {
 	alone := openCluster(t, 1, nil)[0]
 	if err := alone.Transfer(ctx, ""); !errors.Is(err, ErrNoSuccessor) {
 		t.Errorf("alone: got %v, want ErrNoSuccessor", err)
-	}
-}
-
-// Issue 696 of hashicorp/raft: a transfer that never ends has the leader refuse
-// every write. The fence around it counts from the first refusal, and starts
-// anew when a write is taken.
-func TestIssue696_StuckTransfer(t *testing.T) {
-	var s stuckTransfer
-	at := time.Unix(100, 0)
-	busy := fmt.Errorf("wrapped: %w", raft.ErrLeadershipTransferInProgress)
-	for i, step := range []struct {
-		err  error
-		pass time.Duration
-		want time.Duration
-	}{
-		{nil, 0, 0}, {busy, time.Second, 0}, {busy, 3 * time.Second, 3 * time.Second}, {busy, 4 * time.Second, 7 * time.Second},
-		{raft.ErrNotLeader, time.Second, 0}, {busy, time.Second, 0}, {busy, time.Second, time.Second}, {nil, time.Second, 0},
-	} {
-		at = at.Add(step.pass)
-		if got := s.observe(step.err, at); got != step.want {
-			t.Errorf("step %d: got %v, want %v", i, got, step.want)
-		}
 	}
 }

@@ -25,14 +25,15 @@ var bigFive = []string{
 // import ("ARCHITECTURE.md, Packages"). A package below another one may import
 // what its parent may, and its parent.
 var allowed = map[string][]string{
-	"wal":              {},
-	"store":            {"wal", "internal/dirlock"},
-	"internal/dirlock": {},
-	"internal/entry":   {"github.com/hashicorp/raft"},
-	"fsm":              {"store", "github.com/hashicorp/raft"},
-	"transport":        {"internal/entry", "github.com/hashicorp/raft"},
+	"wal":               {},
+	"store":             {"wal", "internal/dirlock"},
+	"internal/dirlock":  {},
+	"internal/entry":    {"github.com/hashicorp/raft"},
+	"internal/loglimit": {},
+	"fsm":               {"store", "github.com/hashicorp/raft"},
+	"transport":         {"internal/entry", "internal/loglimit", "github.com/hashicorp/raft"},
 	"cluster": {
-		"fsm", "store", "wal", "transport", "internal/entry", "internal/dirlock",
+		"fsm", "store", "wal", "transport", "internal/entry", "internal/dirlock", "internal/loglimit",
 		"github.com/hashicorp/raft", "github.com/hashicorp/raft-boltdb", "github.com/hashicorp/memberlist",
 	},
 	"httpapi": {"store", "cluster", "github.com/gorilla/mux"},

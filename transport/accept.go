@@ -182,6 +182,9 @@ func (t *Transport) judge(c *conn, kind streamKind, local Identity) (Identity, e
 	if refused := t.admit(h.from); refused != nil {
 		return Identity{}, refused
 	}
+	if refused := t.claim(t.root, h.from); refused != nil {
+		return Identity{}, refused
+	}
 	c.aimed = h.target != ""
 	return h.from, nil
 }
@@ -207,7 +210,7 @@ func readStreamKind(c *conn) (streamKind, error) {
 
 // warn logs what strangers can cause, at a limited rate.
 func (t *Transport) warn(message string, attrs ...any) {
-	if dropped, ok := t.noise.allow(); ok {
-		t.cfg.Logger.Warn(message, append(attrs, "dropped", dropped)...)
+	if leftOut, ok := t.noise.Allow(""); ok {
+		t.cfg.Logger.Warn(message, append(attrs, "left_out", leftOut)...)
 	}
 }

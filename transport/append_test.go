@@ -288,3 +288,38 @@ func TestD6_Silent(t *testing.T) {
 		}
 	})
 }
+
+// TestAppend_Heard checks that a follower is told how far the leader's log is
+// committed, by every message of an append that carries less; and nothing by a
+// heartbeat or an append that raft did not accept.
+func TestAppend_Heard(t *testing.T) {
+	addrs := &book{}
+	heard := make(chan uint64, 10)
+	a := startNode(t, "a", addrs, nil)
+	b := startNode(t, "b", addrs, func(c *transport.Config) { c.Heard = func(commit uint64) { heard <- commit } })
+	success := true
+	respond(t, b, func(rpc raft.RPC) (any, error) {
+		if request := rpc.Command.(*raft.AppendEntriesRequest); request.LeaderCommitIndex > 19 {
+			t.Errorf("raft is told %d, beyond the message", request.LeaderCommitIndex)
+		}
+		return &raft.AppendEntriesResponse{Term: 3, Success: success}, nil
+	})
+	send := func(request *raft.AppendEntriesRequest) {
+		t.Helper()
+		if err := a.Raft().AppendEntries("b", "b", request, new(raft.AppendEntriesResponse)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	send(appendOf(a, 9, 1<<20))
+	for i := range 3 {
+		if got := await(t, "what is heard", heard); got != 100 {
+			t.Errorf("message %d: heard %d, want 100", i+1, got)
+		}
+	}
+	send(&raft.AppendEntriesRequest{RPCHeader: header(a), Term: 3}) // a heartbeat
+	success = false
+	send(appendOf(a, 1, 1))
+	if len(heard) != 0 {
+		t.Errorf("heard %d more", <-heard)
+	}
+}

@@ -49,10 +49,12 @@ func splitAppend(a *raft.AppendEntriesRequest) []appendPart {
 	return append(parts, part)
 }
 
-// commit returns the commit index that the message tells: not more than the last
-// entry that the receiver is known to share once it accepts the message (figure
-// 2 of the Raft paper; the library's follower compares with the end of its own
-// log, which may be another history).
+// commit returns the commit index that the message tells raft: not more than the
+// last entry that the receiver is known to share once it accepts the message
+// (figure 2 of the Raft paper; the library's follower compares with the end of
+// its own log, which may be another history). How far the leader's log really is
+// committed travels beside it: a follower that catches up must not take what it
+// gets for all there is.
 func (p *appendPart) commit() uint64 {
 	last := p.prev
 	if n := len(p.entries); n > 0 {
@@ -79,6 +81,7 @@ func (p *appendPart) encode() (buffers [][]byte, size int) {
 	e := encoder{make([]byte, frameHeadSize, room)}
 	e.kind(raftAppend)
 	appendFields(&e, &head)
+	e.number(&p.request.LeaderCommitIndex)
 	b, start := binary.BigEndian.AppendUint32(e.b, uint32(len(p.entries))), 0
 	for _, log := range p.entries {
 		b = binary.BigEndian.AppendUint32(b, uint32(entry.Size(log)))

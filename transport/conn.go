@@ -36,8 +36,14 @@ type conn struct {
 	opened      bool
 	kind        streamKind
 	local, peer Identity // as told in the handshake
-	retireRPC   func()   // for streamRPC
+	rpc         rpcEnd   // for streamRPC, else nil
 	aimed       bool     // the dialer said whom it wanted
+}
+
+// rpcEnd is this node's end of an RPC connection.
+type rpcEnd interface {
+	retire()                        // take no more requests, and end with the last in progress
+	lives(ctx context.Context) bool // report whether the other end answers a ping
 }
 
 // newConn is the one place where a network connection, accepted or dialed,
@@ -53,7 +59,7 @@ func (t *Transport) newConn(nc net.Conn) (*conn, error) {
 	c := &conn{Conn: nc, raw: nc, t: t}
 	c.of.Store(new(traffic)) // until it is known whose it is
 	t.mu.Lock()
-	closed, full := t.closed, len(t.conns) >= t.limits.conns
+	closed, full := t.closed || t.retired, len(t.conns) >= t.limits.conns
 	if !closed && !full {
 		t.conns[c] = struct{}{}
 	}
@@ -71,16 +77,25 @@ func (t *Transport) newConn(nc net.Conn) (*conn, error) {
 
 // open records the outcome of the handshake. If the cluster id changed while
 // the handshake went on, SetCluster did not see this connection: it is retired
-// here.
-func (c *conn) open(kind streamKind, local, peer Identity, retireRPC func()) {
+// here. If two processes with one id shook hands at the same time, neither claim
+// saw the other: the newer one stays.
+func (c *conn) open(kind streamKind, local, peer Identity, rpc rpcEnd) {
 	c.t.mu.Lock()
-	c.kind, c.local, c.peer, c.retireRPC = kind, local, peer, retireRPC
+	c.kind, c.local, c.peer, c.rpc = kind, local, peer, rpc
 	c.opened = true
 	if p := c.t.peers[peer.ID]; p != nil {
 		c.of.Store(&p.traffic)
 	}
 	outdated := c.t.identity.Cluster != local.Cluster
+	rivals := c.t.rivalsLocked(peer)
 	c.t.mu.Unlock()
+	for _, r := range rivals {
+		if r.peer.Generation < peer.Generation {
+			r.Close()
+		} else {
+			c.Close()
+		}
+	}
 	if outdated {
 		c.retire()
 	}
@@ -89,7 +104,7 @@ func (c *conn) open(kind streamKind, local, peer Identity, retireRPC func()) {
 // retire ends the use of a connection that was opened under another cluster id.
 func (c *conn) retire() {
 	if c.kind == streamRPC {
-		c.retireRPC()
+		c.rpc.retire()
 		return
 	}
 	c.Close()

@@ -13,6 +13,22 @@ import (
 // answers if target is empty. It returns the connection, what this node told of
 // itself, and who the peer is. The caller must open and close the connection.
 func (t *Transport) dial(ctx context.Context, addr string, kind streamKind, target raft.ServerID) (*conn, Identity, Identity, error) {
+	c, local, peer, err := t.shakeHands(ctx, addr, kind, target)
+	if err != nil {
+		return nil, Identity{}, Identity{}, err
+	}
+	if refused := t.claim(ctx, peer); refused != nil {
+		c.Close()
+		return nil, Identity{}, Identity{}, t.refuse(refused)
+	}
+	if t.cfg.Learn != nil {
+		t.cfg.Learn(peer)
+	}
+	return c, local, peer, nil
+}
+
+// shakeHands is dial but for what follows from who the peer is.
+func (t *Transport) shakeHands(ctx context.Context, addr string, kind streamKind, target raft.ServerID) (*conn, Identity, Identity, error) {
 	ctx, cancel := context.WithTimeout(ctx, t.cfg.DialTimeout)
 	defer cancel()
 	defer context.AfterFunc(t.root, cancel)()
@@ -43,9 +59,6 @@ func (t *Transport) dial(ctx context.Context, addr string, kind streamKind, targ
 		return nil, Identity{}, Identity{}, t.dialError(fmt.Errorf("handshake with %s: %w", addr, err))
 	}
 	c.aimed = target != ""
-	if t.cfg.Learn != nil {
-		t.cfg.Learn(peer)
-	}
 	return c, local, peer, nil
 }
 
@@ -68,7 +81,9 @@ func (t *Transport) introduce(c *conn, kind streamKind, local Identity, target r
 		return Identity{}, t.refuse(asRefusal(err))
 	}
 	if w.refusal != 0 {
-		return Identity{}, &RefusedError{Reason: w.refusal, Message: w.message, Peer: w.from, Remote: true}
+		refused := &RefusedError{Reason: w.refusal, Message: w.message, Peer: w.from, Remote: true}
+		t.displaced(local, target, refused)
+		return Identity{}, refused
 	}
 	if refused := checkWelcome(kind, local, target, w.from); refused != nil {
 		return Identity{}, t.refuse(refused)
@@ -80,6 +95,24 @@ func (t *Transport) introduce(c *conn, kind streamKind, local Identity, target r
 		return Identity{}, err
 	}
 	return w.from, nil
+}
+
+// displaced gives way, and tells Config.Displaced, if the peer that was wanted, of
+// this node's cluster, speaks to another process with this node's id.
+func (t *Transport) displaced(local Identity, target raft.ServerID, refused *RefusedError) {
+	displaced := refused.Reason == RefusedDuplicate || refused.Reason == RefusedSuperseded
+	wanted := refused.Peer.Cluster == local.Cluster && (target == "" || refused.Peer.ID == target)
+	if !displaced || !wanted {
+		return
+	}
+	t.mu.Lock()
+	first := !t.retired
+	t.retired = true
+	t.mu.Unlock()
+	t.closeConns() // whoever asks after this process now finds that it is gone
+	if first && t.cfg.Displaced != nil {
+		t.cfg.Displaced(refused)
+	}
 }
 
 // admit asks Config.Admit.

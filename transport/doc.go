@@ -39,7 +39,8 @@
 // Versions must be equal, and the wanted id, if any, that of the acceptor. Raft
 // needs a wanted id and two equal cluster ids; for calls, one cluster id may be
 // empty. Both sides check, and both ask Config.Admit. That a node is
-// who it says only TLS can prove.
+// who it says only TLS can prove. Of two processes with one id, which differ in
+// their generation, one is refused while the other, which was accepted, answers.
 //
 // Then there are frames:
 //
@@ -51,13 +52,16 @@
 //	8 raft:     kind(1)  fields of the raft command; answered like a request
 //	9 go ahead: nothing
 //
-// The dialer sends 1, 4, 6 and 8, the acceptor the others. The fields of a raft
+// The dialer sends 1, 4 and 8, the acceptor 2, 3 and 5, both 6 and 7. The fields of a raft
 // command or answer are in the order of raft's types; a list of bytes is 4 bytes
-// of length and that many bytes, a flag is a byte. An append ends with a count(4)
-// of entries, each a length(4) and what package entry makes of it.
+// of length and that many bytes, a flag is a byte. An append tells raft a commit
+// index that its entries reach, and beside it how far the leader's log is
+// committed(8); it ends with a count(4) of entries, each a length(4) and what
+// package entry makes of it.
 //
 // On a snapshot's connection, the dialer sends one raft frame; the acceptor
 // answers it, or tells to go ahead: then come as many bytes of data as the
 // command said and their CRC32C(4), which begins with the frame's rest, and then
-// the answer. Until then the acceptor sends a pong at intervals.
+// the answer. Until then the acceptor sends a pong at intervals. The data may
+// pause for less than 3 seconds.
 package transport

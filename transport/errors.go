@@ -108,6 +108,15 @@ const (
 	// RefusedReplayed: the dialer did not send back what this node had made up for
 	// the connection. It is never sent either.
 	RefusedReplayed
+	// RefusedOwnID: the peer has this node's id: it is this node, or another process
+	// with its id.
+	RefusedOwnID
+	// RefusedSuperseded: another process with the dialer's id, that was started
+	// later, is alive. The message has its address.
+	RefusedSuperseded
+	// RefusedDuplicate: another process with the dialer's id, that was started
+	// earlier, is alive. The message has its address.
+	RefusedDuplicate
 )
 
 var reasonNames = [...]string{
@@ -119,6 +128,9 @@ var reasonNames = [...]string{
 	RefusedLimit:        "too many connections",
 	RefusedTLS:          "no secure connection",
 	RefusedReplayed:     "replayed handshake",
+	RefusedOwnID:        "own id",
+	RefusedSuperseded:   "superseded",
+	RefusedDuplicate:    "duplicate",
 }
 
 // String returns the reason in words.

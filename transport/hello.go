@@ -83,6 +83,10 @@ func check(kind streamKind, answering, target raft.ServerID, local, peer Identit
 		return &RefusedError{Reason: RefusedWrongTarget, Peer: peer,
 			Message: fmt.Sprintf("%q was wanted, %q answers here", target, answering)}
 	}
+	if local.ID == peer.ID {
+		return &RefusedError{Reason: RefusedOwnID, Peer: peer,
+			Message: fmt.Sprintf("%q does not speak to itself, nor to another process with its id", local.ID)}
+	}
 	if kind == streamSnapshot {
 		return checkRaft(local, peer)
 	}

@@ -22,7 +22,7 @@ func number(n byte) string { return "\x00\x00\x00\x00\x00\x00\x00" + string(n) }
 func raftHeader(id string) string { return "\x03" + list(id) + list(id) }
 
 func beatOf(id string) string {
-	return "\x01" + raftHeader(id) + number(7) + number(0) + number(0) + number(0) + "\x00\x00\x00\x00"
+	return "\x01" + raftHeader(id) + number(7) + number(0) + number(0) + number(0) + number(0) + "\x00\x00\x00\x00"
 }
 
 func preVoteOf(id string) string {
@@ -51,7 +51,7 @@ func TestRaft_Strangers(t *testing.T) {
 	_, b := pair(t)
 	member, anybody, outsider := identity("x", "c")+text("b"), identity("x", "c")+text(""), identity("x", "")+text("b")
 	entry := "\x01" + "\x00\x00" + number(1) + number(1) + number(0) + "\x00\x00\x00\x00" + "\x00\x00\x00\x00" + "\x00\x00\x00\x00"
-	appendHead := "\x01" + raftHeader("x") + number(7) + number(1) + number(1) + number(1)
+	appendHead := "\x01" + raftHeader("x") + number(7) + number(1) + number(1) + number(1) + number(1)
 	for name, c := range map[string]struct{ hello, sent string }{
 		"NotAimed":        {anybody, beatOf("x")},
 		"InNoCluster":     {outsider, beatOf("x")},
@@ -68,7 +68,7 @@ func TestRaft_Strangers(t *testing.T) {
 		"MalformedEntry":  {member, appendHead + "\x00\x00\x00\x01" + list("\x02"+entry[1:])},
 		"SnapshotHere":    {member, snapshotOf("x", number(3))},
 		"FlagOfTwo":       {member, "\x02" + raftHeader("x") + number(7) + number(2) + number(1) + "\x02"},
-		"ReplayedElse":    {member, "K" + message(2, member)},
+		"ReplayedElse":    {member, "K" + message(3, member)},
 		"NegativeLengths": {member, appendHead + "\x00\x00\x00\x01" + "\xff\xff\xff\xff" + entry},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -99,7 +99,7 @@ func TestSnapshot_Strangers(t *testing.T) {
 		"HugeList":     frame(8, 0, "\x05"+raftHeader("x")+"\x01"+number(7)+number(2)+number(1)+"\x7f\xff\xff\xff"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := mustDial(t, b.addr, "S"+message(2, identity("x", "c")+text("b")))
+			c := mustDial(t, b.addr, "S"+message(3, identity("x", "c")+text("b")))
 			io.WriteString(c, readWelcome(t, c, b)+sent)
 			if got := expectClosed(t, c); len(got) != 0 {
 				t.Errorf("got %q", got)
@@ -118,7 +118,7 @@ func TestSnapshot_Strangers(t *testing.T) {
 func TestRaft_Overload(t *testing.T) {
 	_, b := pair(t)
 	for what, command := range map[string]string{
-		"appends": "\x01" + raftHeader("x") + number(7) + number(1) + number(1) + number(1) + "\x00\x00\x00\x00",
+		"appends": "\x01" + raftHeader("x") + number(7) + number(1) + number(1) + number(1) + number(1) + "\x00\x00\x00\x00",
 		"votes":   preVoteOf("x"),
 	} {
 		c, r := mustJoinAs(t, b, identity("x", "c")+text("b"))

@@ -65,7 +65,7 @@ func mustJoin(t testing.TB, b *node) (net.Conn, *bufio.Reader) {
 // mustJoinAs is mustJoin with a hello.
 func mustJoinAs(t testing.TB, b *node, hello string) (net.Conn, *bufio.Reader) {
 	t.Helper()
-	c := mustDial(t, b.addr, "K"+message(2, hello))
+	c := mustDial(t, b.addr, "K"+message(3, hello))
 	r := bufio.NewReader(c)
 	io.WriteString(c, readWelcome(t, r, b))
 	return c, r
@@ -77,7 +77,7 @@ func readWelcome(t testing.TB, r io.Reader, b *node) (nonce string) {
 	own := b.Identity()
 	want := "\x00" + text("") +
 		text(string(own.ID)) + text(own.Cluster) + text(own.PeerAddr) + text(own.HTTPAddr) + "\x00\x00\x00\x00\x00\x00\x00\x07"
-	expect(t, r, message(2, want+strings.Repeat("n", 16))[:7+len(want)])
+	expect(t, r, message(3, want+strings.Repeat("n", 16))[:7+len(want)])
 	b16 := make([]byte, 16)
 	if _, err := io.ReadFull(r, b16); err != nil {
 		t.Fatal(err)
@@ -172,26 +172,26 @@ func TestAccept_BadHello(t *testing.T) {
 		hello string
 		want  transport.Reason
 	}{
-		"OtherMagic":   {"KVRN\x02" + text(good), transport.RefusedMalformed},
-		"Oversized":    {"KVRM\x02\xff\xff", transport.RefusedMalformed},
-		"NextVersion":  {message(3, "who knows"), transport.RefusedVersion},
-		"EmptyBody":    {message(2, ""), transport.RefusedMalformed},
-		"CutBody":      {message(2, good[:20]), transport.RefusedMalformed},
-		"TrailingByte": {message(2, good+"x"), transport.RefusedMalformed},
-		"NoID":         {message(2, identity("", "c")+text("b")), transport.RefusedMalformed},
-		"LongID":       {message(2, identity(strings.Repeat("x", 257), "c")+text("b")), transport.RefusedMalformed},
-		"LongTarget":   {message(2, identity("x", "c")+text(strings.Repeat("x", 257))), transport.RefusedMalformed},
+		"OtherMagic":   {"KVRN\x03" + text(good), transport.RefusedMalformed},
+		"Oversized":    {"KVRM\x03\xff\xff", transport.RefusedMalformed},
+		"NextVersion":  {message(4, "who knows"), transport.RefusedVersion},
+		"EmptyBody":    {message(3, ""), transport.RefusedMalformed},
+		"CutBody":      {message(3, good[:20]), transport.RefusedMalformed},
+		"TrailingByte": {message(3, good+"x"), transport.RefusedMalformed},
+		"NoID":         {message(3, identity("", "c")+text("b")), transport.RefusedMalformed},
+		"LongID":       {message(3, identity(strings.Repeat("x", 257), "c")+text("b")), transport.RefusedMalformed},
+		"LongTarget":   {message(3, identity("x", "c")+text(strings.Repeat("x", 257))), transport.RefusedMalformed},
 	} {
 		for _, kind := range []string{"K", "S"} {
 			t.Run(name+kind, func(t *testing.T) {
 				got := string(expectClosed(t, mustDial(t, b.addr, kind+c.hello)))
-				if len(got) < 8 || got[:5] != "KVRM\x02" || transport.Reason(got[7]) != c.want {
+				if len(got) < 8 || got[:5] != "KVRM\x03" || transport.Reason(got[7]) != c.want {
 					t.Errorf("got %q, want a refusal: %v", got, c.want)
 				}
 			})
 		}
 	}
-	got := string(expectClosed(t, mustDial(t, b.addr, "S"+message(2, identity("x", "c")+text("")))))
+	got := string(expectClosed(t, mustDial(t, b.addr, "S"+message(3, identity("x", "c")+text("")))))
 	if len(got) < 8 || transport.Reason(got[7]) != transport.RefusedWrongTarget {
 		t.Errorf("a snapshot stream to nobody in particular: got %q, want a refusal: %v", got, transport.RefusedWrongTarget)
 	}
@@ -236,7 +236,7 @@ func TestAccept_Replayed(t *testing.T) {
 func TestDial_BadWelcome(t *testing.T) {
 	nonce := "0123456789abcdef"
 	accepted := func(id, cluster string) string {
-		return message(2, "\x00"+text("")+identity(id, cluster)+nonce)
+		return message(3, "\x00"+text("")+identity(id, cluster)+nonce)
 	}
 	for name, c := range map[string]struct {
 		welcome string
@@ -245,15 +245,15 @@ func TestDial_BadWelcome(t *testing.T) {
 	}{
 		"Closed":       {"", 0, false},
 		"HTTP":         {"HTTP/1.1 400 Bad Request\r\n\r\n", transport.RefusedMalformed, false},
-		"Oversized":    {"KVRM\x02\xff\xff", transport.RefusedMalformed, false},
-		"OtherVersion": {message(3, "?"), transport.RefusedVersion, false},
+		"Oversized":    {"KVRM\x03\xff\xff", transport.RefusedMalformed, false},
+		"OtherVersion": {message(4, "?"), transport.RefusedVersion, false},
 		"Cut":          {accepted("b", "c")[:20], 0, false},
 		"WrongTarget":  {accepted("x", "c"), transport.RefusedWrongTarget, false},
 		"OtherCluster": {accepted("b", "d"), transport.RefusedOtherCluster, false},
 		"NoID":         {accepted("", "c"), transport.RefusedMalformed, false},
-		"NoNonce":      {message(2, "\x00"+text("")+identity("b", "c")), transport.RefusedMalformed, false},
-		"Refused":      {message(2, "\x05"+text("go")+identity("b", "c")+nonce), transport.RefusedNotAdmitted, true},
-		"UnknownBut":   {message(2, "\xc8"+text("go")+identity("b", "c")+nonce), 200, true},
+		"NoNonce":      {message(3, "\x00"+text("")+identity("b", "c")), transport.RefusedMalformed, false},
+		"Refused":      {message(3, "\x05"+text("go")+identity("b", "c")+nonce), transport.RefusedNotAdmitted, true},
+		"UnknownBut":   {message(3, "\xc8"+text("go")+identity("b", "c")+nonce), 200, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			addrs := &book{}
@@ -316,7 +316,7 @@ func TestAccept_Slow(t *testing.T) {
 	a := startNode(t, "a", addrs, nil)
 	b := startLimited(t, "b", addrs, transport.Limits{Handshake: 300 * time.Millisecond}, nil)
 	var slow []net.Conn
-	for _, sent := range []string{"", "K", "S", "KKV", "KKVRM\x02\x00\x99half a hello"} {
+	for _, sent := range []string{"", "K", "S", "KKV", "KKVRM\x03\x00\x99half a hello"} {
 		slow = append(slow, mustDial(t, b.addr, sent))
 	}
 	poll(t, "the handshakes begin", func() bool { return b.Stats().Handshaking == len(slow) })
@@ -462,7 +462,7 @@ func TestIdle(t *testing.T) {
 func welcomeAndStall(t *testing.T, addrs *book) {
 	stop := make(chan struct{})
 	acceptAs(t, addrs, "b", func(c net.Conn, r *bufio.Reader) {
-		io.WriteString(c, message(2, "\x00"+text("")+identity("b", "c")+strings.Repeat("n", 16)))
+		io.WriteString(c, message(3, "\x00"+text("")+identity("b", "c")+strings.Repeat("n", 16)))
 		<-stop
 	})
 	t.Cleanup(func() { close(stop) })

@@ -20,7 +20,6 @@ type intake struct {
 	out   chan raft.RPC // raft's Consumer
 	term  func() uint64 // raft's current term
 	stale func(*raft.InstallSnapshotRequest) (bool, error)
-	heard func(commit uint64) // of each append that raft has accepted
 	local raft.RPCHeader
 	wait  time.Duration // how long a command may wait for raft
 	stop  chan struct{} // closed by close
@@ -43,7 +42,7 @@ type leaderTerm struct {
 func newIntake(cfg Config) *intake {
 	id := []byte(cfg.Identity.ID)
 	return &intake{
-		out: make(chan raft.RPC), term: cfg.CurrentTerm, stale: cfg.StaleSnapshot, heard: cfg.Heard,
+		out: make(chan raft.RPC), term: cfg.CurrentTerm, stale: cfg.StaleSnapshot,
 		local: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: id, Addr: id},
 		wait:  cfg.RaftTimeout, stop: make(chan struct{}),
 		slot: make(chan struct{}, 1), changed: make(chan struct{}),
@@ -124,22 +123,9 @@ func (i *intake) hand(rpc raft.RPC, gone <-chan struct{}, expired <-chan time.Ti
 	}
 	select {
 	case a := <-answered:
-		i.noteAppend(rpc.Command, a)
 		return a.Response, a.Error
 	case <-i.stop:
 		return nil, ErrClosed
-	}
-}
-
-// noteAppend tells how far the log was committed when an append was sent that
-// raft has accepted. A heartbeat says nothing of it.
-func (i *intake) noteAppend(command any, answer raft.RPCResponse) {
-	request, ok := command.(*raft.AppendEntriesRequest)
-	if !ok || isHeartbeat(request) || i.heard == nil || answer.Error != nil {
-		return
-	}
-	if response, ok := answer.Response.(*raft.AppendEntriesResponse); ok && response.Success {
-		i.heard(request.LeaderCommitIndex)
 	}
 }
 

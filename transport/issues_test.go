@@ -105,11 +105,11 @@ func replicatesOn(t *testing.T, leader, follower raft.Transport) (closed bool) {
 	}
 }
 
-// TestIssue612_PipelineWedge shows that a pipeline whose appends are rejected
+// TestIssue612_D8_PipelineWedge shows that a pipeline whose appends are rejected
 // lets go of raft's replication goroutine, which else sends that follower nothing
 // more until the leader restarts (hashicorp/raft issue 612), and that the
 // library's own transport does not.
-func TestIssue612_PipelineWedge(t *testing.T) {
+func TestIssue612_D8_PipelineWedge(t *testing.T) {
 	t.Run("Library", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var network memNet
@@ -221,10 +221,10 @@ func termDuringWrite(t *testing.T, a, b raft.Transport, head raft.RPCHeader) uin
 	return term
 }
 
-// TestIssue695_HeartbeatFastPath shows that a heartbeat does not change a node's
+// TestIssue695_D4_HeartbeatFastPath shows that a heartbeat does not change a node's
 // term behind the back of raft's main goroutine (hashicorp/raft issue 695: logs
 // diverge), and that it does with the library's own transport.
-func TestIssue695_HeartbeatFastPath(t *testing.T) {
+func TestIssue695_D4_HeartbeatFastPath(t *testing.T) {
 	head := raft.RPCHeader{ProtocolVersion: 3, ID: []byte("a"), Addr: []byte("a")}
 	t.Run("Library", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {

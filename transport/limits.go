@@ -1,14 +1,12 @@
 package transport
 
-import (
-	"sync"
-	"time"
-)
+import "time"
 
 // Limits on what peers, and strangers, can make the transport hold.
 const (
 	maxHandshakes   = 256       // connections that have not introduced themselves
 	maxConns        = 1024      // accepted and dialed connections together
+	maxDials        = 4         // to one peer at a time
 	maxInFlight     = 1024      // requests being handled for one connection
 	maxIDBytes      = 256       // of a ServerID or a cluster id
 	maxAddrBytes    = 512       // of an advertised address
@@ -32,45 +30,27 @@ type limits struct {
 	pingEvery  time.Duration // between the pings of the side that dialed
 	deadPings  int           // intervals without one byte after a ping: the peer is dead
 	idle       time.Duration // without a frame, pings included: the dialer is dead
-	minBackoff time.Duration // between dials to an unreachable peer
-	maxBackoff time.Duration
+	dataStall  time.Duration // without a byte of a snapshot's data: its sender is dead
+	// proofOfLife is how long a process may take to show that it lives, when another
+	// one with its id has come.
+	proofOfLife time.Duration
+	minBackoff  time.Duration // between dials to an unreachable peer
+	maxBackoff  time.Duration
 }
 
 func defaultLimits() limits {
 	return limits{
-		handshakes: maxHandshakes,
-		conns:      maxConns,
-		inFlight:   maxInFlight,
-		handshake:  5 * time.Second,
-		writeStall: 10 * time.Second,
-		pingEvery:  time.Second,
-		deadPings:  5,
-		idle:       30 * time.Second,
-		minBackoff: 50 * time.Millisecond,
-		maxBackoff: time.Second,
+		handshakes:  maxHandshakes,
+		conns:       maxConns,
+		inFlight:    maxInFlight,
+		handshake:   5 * time.Second,
+		writeStall:  10 * time.Second,
+		pingEvery:   time.Second,
+		deadPings:   5,
+		idle:        30 * time.Second,
+		dataStall:   3 * time.Second,
+		proofOfLife: time.Second,
+		minBackoff:  50 * time.Millisecond,
+		maxBackoff:  time.Second,
 	}
-}
-
-// logLimiter lets one log line a second through, so that a stranger who
-// connects in a loop cannot fill the disk. Its zero value is ready.
-type logLimiter struct {
-	// mu guards the fields below.
-	mu      sync.Mutex
-	next    time.Time
-	dropped int
-}
-
-// allow reports whether a line may be logged now, and how many were dropped
-// since the last one.
-func (l *logLimiter) allow() (dropped int, ok bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	now := time.Now()
-	if now.Before(l.next) {
-		l.dropped++
-		return 0, false
-	}
-	dropped, l.dropped = l.dropped, 0
-	l.next = now.Add(time.Second)
-	return dropped, true
 }

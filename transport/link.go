@@ -51,7 +51,7 @@ func (t *Transport) openLink(ctx context.Context, addr string, target raft.Serve
 		return nil, err
 	}
 	l := &link{session: newSession(c), addr: addr, waiting: make(map[uint64]chan frame)}
-	c.open(streamRPC, local, peer, l.retire)
+	c.open(streamRPC, local, peer, l)
 	if !t.spawn(l.readLoop) || !t.spawn(l.pingLoop) {
 		l.end(ErrClosed)
 		return nil, ErrClosed
@@ -236,7 +236,10 @@ func (l *link) receive(f frame) error {
 		}
 	case frameGoAway:
 		l.retire()
+	case framePing:
+		l.offer(newOutgoing(appendFrame(nil, framePong, f.id, 0)))
 	case framePong:
+		l.answered(f.id)
 		l.pong(f.id)
 	default:
 		return fmt.Errorf("%w: frame of type %d from the answering side", errMalformed, f.typ)

@@ -20,7 +20,8 @@ type peer struct {
 	// mu guards the fields below. It is not held across I/O or callbacks.
 	mu      sync.Mutex
 	link    *link    // the newest; may have ended
-	dial    *dialing // in progress, or nil
+	dial    *dialing // the newest in progress, or nil
+	dials   int      // in progress, those to addresses from before included
 	backoff time.Duration
 	retryAt time.Time // no dial to failure.addr before
 	failure dialing   // the newest failed dial, if retryAt is set
@@ -45,6 +46,30 @@ func (t *Transport) peerOf(id raft.ServerID) *peer {
 		t.peers[id] = p
 	}
 	return p
+}
+
+// Forget drops what is known of a peer, and closes all connections with it. Who
+// calls it anew, or is called by it, begins with nothing.
+func (t *Transport) Forget(id raft.ServerID) {
+	t.mu.Lock()
+	delete(t.peers, id)
+	var open []*conn
+	for c := range t.conns {
+		if c.opened && c.peer.ID == id {
+			open = append(open, c)
+		}
+	}
+	t.mu.Unlock()
+	for _, c := range open {
+		c.Close()
+	}
+}
+
+// forgotten reports whether the record is not the peer's any more.
+func (p *peer) forgotten() bool {
+	p.t.mu.Lock()
+	defer p.t.mu.Unlock()
+	return p.t.peers[p.id] != p
 }
 
 // Call asks a peer, found by its id, and waits for the answer. Concurrent calls
@@ -149,10 +174,6 @@ func (p *peer) connect(ctx context.Context) (*link, error) {
 		return nil, errNoAddress
 	}
 	l, d, err := p.find(addr)
-	if l != nil && l.addr != addr {
-		l.retire() // the peer moved
-		l, d, err = p.find(addr)
-	}
 	if l != nil || err != nil {
 		return l, err
 	}
@@ -164,56 +185,81 @@ func (p *peer) connect(ctx context.Context) (*link, error) {
 	}
 }
 
-// find returns the link if there is one, though it may be to another address, or
-// else the dial of addr to wait for, or why there is neither.
+// find returns the link if there is one, or else the dial of addr to wait for, or
+// why there is neither. A link to another address is used until the peer has been
+// reached at addr: addresses are hints, and this one may be a lie.
 func (p *peer) find(addr string) (*link, *dialing, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.link != nil && p.link.usable() {
+	usable := p.link != nil && p.link.usable()
+	if usable && (p.link.addr == addr || p.dial != nil) {
 		return p.link, nil, nil
 	}
-	if p.dial != nil && p.dial.addr == addr {
-		return nil, p.dial, nil
+	d, err := p.dialLocked(addr)
+	if usable {
+		return p.link, nil, nil
+	}
+	return nil, d, err
+}
+
+// dialLocked returns the dial of addr in progress, having begun it at need, or
+// why there is none. A peer whose address changes all the time is not dialed
+// everywhere at once. The caller holds p.mu.
+func (p *peer) dialLocked(addr string) (*dialing, error) {
+	if p.dial != nil && (p.dial.addr == addr || p.dials >= maxDials) {
+		return p.dial, nil
 	}
 	if p.failure.addr == addr && time.Now().Before(p.retryAt) {
-		return nil, nil, fmt.Errorf("not dialed again so soon: %w", p.failure.err)
+		return nil, fmt.Errorf("not dialed again so soon: %w", p.failure.err)
 	}
 	d := &dialing{addr: addr, done: make(chan struct{})}
 	if !p.t.spawn(func() { p.run(d) }) {
-		return nil, nil, ErrClosed
+		return nil, ErrClosed
 	}
 	p.dial = d
-	return nil, d, nil
+	p.dials++
+	return d, nil
 }
 
 // run dials, for as long as the transport allows and whoever may wait.
 func (p *peer) run(d *dialing) {
 	d.link, d.err = p.t.openLink(p.t.root, d.addr, p.id)
+	if d.err != nil && p.t.cfg.Unreached != nil {
+		p.t.cfg.Unreached(p.id, d.addr)
+	}
 	p.mu.Lock()
+	p.dials--
 	superseded := p.dial != d // the peer moved meanwhile
+	unwanted := d.link
 	if !superseded {
 		p.dial = nil
-		p.settleLocked(d)
+		unwanted = p.settleLocked(d)
 	}
 	p.mu.Unlock()
 	close(d.done)
 	if !superseded {
 		p.report(d)
 	}
-	if superseded && d.link != nil {
-		d.link.retire()
+	if unwanted != nil {
+		unwanted.retire()
+	}
+	if d.link != nil && p.forgotten() {
+		d.link.retire() // nobody would find it, or close it
 	}
 }
 
-// settleLocked records how a dial ended. The caller holds p.mu.
-func (p *peer) settleLocked(d *dialing) {
+// settleLocked records how a dial ended, and returns the link that is not to be
+// used any more, if any. The caller holds p.mu.
+func (p *peer) settleLocked(d *dialing) (before *link) {
 	if d.err == nil {
+		before = p.link
 		p.link, p.failure, p.backoff, p.retryAt = d.link, dialing{}, 0, time.Time{}
-		return
+		return before
 	}
 	p.failure = *d
 	p.backoff = min(max(2*p.backoff, p.t.limits.minBackoff), p.t.limits.maxBackoff)
 	p.retryAt = time.Now().Add(p.backoff)
+	return nil
 }
 
 // report logs when a peer can no longer be reached, and when it can again: once
@@ -221,10 +267,11 @@ func (p *peer) settleLocked(d *dialing) {
 func (p *peer) report(d *dialing) {
 	p.mu.Lock()
 	before := p.lost
-	p.lost = d.err != nil
+	p.lost = d.err != nil && (p.link == nil || !p.link.usable())
+	lost := p.lost
 	p.mu.Unlock()
 	switch {
-	case d.err != nil && !before && p.t.root.Err() == nil:
+	case lost && !before && p.t.root.Err() == nil:
 		p.t.warn("peer can't be reached", "peer", string(p.id), "err", d.err)
 	case d.err == nil && before:
 		p.t.cfg.Logger.Info("peer can be reached again", "peer", string(p.id))

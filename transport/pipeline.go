@@ -53,7 +53,7 @@ var _ raft.AppendPipeline = (*pipeline)(nil)
 // AppendEntriesPipeline implements raft.Transport.
 func (r *raftTransport) AppendEntriesPipeline(id raft.ServerID, _ raft.ServerAddress) (raft.AppendPipeline, error) {
 	window := r.t.cfg.PipelineWindow
-	if window < 2 {
+	if window < MinPipelineWindow {
 		return nil, raft.ErrPipelineReplicationNotSupported
 	}
 	ctx, cancel := context.WithTimeout(r.ctx, r.t.cfg.RaftTimeout)

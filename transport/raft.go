@@ -115,9 +115,26 @@ func (r *raftTransport) RequestPreVote(id raft.ServerID, _ raft.ServerAddress, a
 
 // TimeoutNow implements raft.Transport.
 func (r *raftTransport) TimeoutNow(id raft.ServerID, _ raft.ServerAddress, args *raft.TimeoutNowRequest, resp *raft.TimeoutNowResponse) error {
+	return r.timeoutNow(r.ctx, id, args, resp)
+}
+
+// TimeoutNow tells a peer to campaign for leadership at once, and waits for it to
+// say that it does, until ctx ends or Config.RaftTimeout has passed. The error is
+// as those of raft's transport: where ErrNotSent does not hold and no *RemoteError
+// was answered, the peer may campaign.
+func (t *Transport) TimeoutNow(ctx context.Context, to raft.ServerID) error {
+	id := []byte(t.cfg.Identity.ID)
+	request := &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: id, Addr: id}}
+	return t.raft.timeoutNow(ctx, to, request, new(raft.TimeoutNowResponse))
+}
+
+func (r *raftTransport) timeoutNow(ctx context.Context, to raft.ServerID, args *raft.TimeoutNowRequest, resp *raft.TimeoutNowResponse) error {
 	m := newMessage(args, false)
 	m.whileSilent = true
-	return r.ask(id, m, resp)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(r.ctx, cancel)()
+	return r.askWithin(ctx, to, m, resp)
 }
 
 // message is a command as it is sent.
@@ -148,10 +165,15 @@ func (m message) frame(id uint64) *outgoing {
 
 // ask sends a message and waits for the answer, which it decodes into response.
 func (r *raftTransport) ask(to raft.ServerID, m message, response any) error {
+	return r.askWithin(r.ctx, to, m, response)
+}
+
+// askWithin is ask until ctx ends, which ends with r.ctx at the latest.
+func (r *raftTransport) askWithin(ctx context.Context, to raft.ServerID, m message, response any) error {
 	if r.silent.Load() && !m.whileSilent {
 		return ErrSilent
 	}
-	ctx, cancel := context.WithTimeout(r.ctx, r.t.cfg.RaftTimeout)
+	ctx, cancel := context.WithTimeout(ctx, r.t.cfg.RaftTimeout)
 	defer cancel()
 	var err error
 	for range 3 {

@@ -145,14 +145,16 @@ func appendCommand(dst []byte, command any) []byte {
 }
 
 // decodeCommand is the reverse of appendCommand and appendPart.encode. Entries
-// alias b. An error wraps errMalformed.
-func decodeCommand(b []byte) (any, error) {
+// alias b. committed is how far the sender's log was committed when it sent an
+// append, which may be more than the append tells raft; 0 for other commands. An
+// error wraps errMalformed.
+func decodeCommand(b []byte) (command any, committed uint64, err error) {
 	d := &decoder{rest: b}
-	var command any
 	switch kind := raftKind(d.byte()); kind {
 	case raftAppend:
 		m := new(raft.AppendEntriesRequest)
 		appendFields(d, m)
+		d.number(&committed)
 		m.Entries = d.entries()
 		command = m
 	case raftVote:
@@ -175,12 +177,12 @@ func decodeCommand(b []byte) (any, error) {
 		}
 		command = m
 	default:
-		return nil, fmt.Errorf("%w: raft command of kind %d", errMalformed, kind)
+		return nil, 0, fmt.Errorf("%w: raft command of kind %d", errMalformed, kind)
 	}
 	if err := d.end(); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	return command, nil
+	return command, committed, nil
 }
 
 // appendResponse appends the encoding of an answer of raft's.

@@ -80,7 +80,7 @@ func TestCommands_EveryField(t *testing.T) {
 		if m, ok := command.(*raft.AppendEntriesRequest); ok {
 			m.LeaderCommitIndex = 1 // not beyond what it carries: see commit
 		}
-		got, err := decodeCommand(encodeCommand(command))
+		got, _, err := decodeCommand(encodeCommand(command))
 		if err != nil || !reflect.DeepEqual(got, command) {
 			t.Errorf("got %+v, %v\nwant %+v", got, err, command)
 		}
@@ -138,7 +138,7 @@ func TestSplitAppend(t *testing.T) {
 			if len(wire) != size+frameHeadSize {
 				t.Fatalf("a message of %d bytes says it has %d", len(wire)-frameHeadSize, size)
 			}
-			command, err := decodeCommand(wire[frameHeadSize:])
+			command, committed, err := decodeCommand(wire[frameHeadSize:])
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -155,6 +155,9 @@ func TestSplitAppend(t *testing.T) {
 			}
 			if want := min(request.LeaderCommitIndex, prev); got.LeaderCommitIndex != want {
 				t.Fatalf("commit index %d behind entry %d, want %d", got.LeaderCommitIndex, prev, want)
+			}
+			if committed != request.LeaderCommitIndex {
+				t.Fatalf("the leader's log is committed to %d, %d arrived", request.LeaderCommitIndex, committed)
 			}
 			all = append(all, got.Entries...)
 		}
@@ -201,7 +204,7 @@ func TestCommands_ClaimedCount(t *testing.T) {
 	for _, claimed := range []string{"\x00\x00\x00\x02", "\xff\xff\xff\xff", "\x7f\xff\xff\xff"} {
 		copy(b[at:], claimed)
 		allocated := testing.AllocsPerRun(10, func() {
-			if _, err := decodeCommand(b); !errors.Is(err, errMalformed) {
+			if _, _, err := decodeCommand(b); !errors.Is(err, errMalformed) {
 				t.Errorf("count %q: got %v, want errMalformed", claimed, err)
 			}
 		})
@@ -228,7 +231,7 @@ func FuzzCommand(f *testing.F) {
 		f.Add(encodeCommand(command))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		command, err := decodeCommand(b)
+		command, committed, err := decodeCommand(b)
 		if err != nil {
 			if !errors.Is(err, errMalformed) {
 				t.Errorf("error %v is not errMalformed", err)
@@ -240,9 +243,10 @@ func FuzzCommand(f *testing.F) {
 			if n := len(m.Entries); n > 0 {
 				last = m.Entries[n-1].Index
 			}
-			if m.LeaderCommitIndex > last {
+			if m.LeaderCommitIndex != min(committed, last) {
 				return // encoding makes none of these
 			}
+			m.LeaderCommitIndex = committed
 		}
 		if again := encodeCommand(command); !bytes.Equal(again, b) {
 			t.Errorf("%x became %x", b, again)

@@ -32,8 +32,9 @@ type raftServer struct {
 
 // raftCommand is a command and the frame that brought it.
 type raftCommand struct {
-	id      uint64
-	command any
+	id        uint64
+	command   any
+	committed uint64 // how far the log was committed when an append was sent
 }
 
 // startRaft begins to handle a command. An error ends the connection.
@@ -41,7 +42,7 @@ func (s *server) startRaft(f frame) error {
 	if refused := checkRaft(s.c.local, s.from); refused != nil || !s.c.aimed {
 		return fmt.Errorf("%w: raft command on a connection that is not for raft", errMalformed)
 	}
-	command, err := decodeCommand(f.payload)
+	command, committed, err := decodeCommand(f.payload)
 	if err != nil {
 		return err
 	}
@@ -55,7 +56,7 @@ func (s *server) startRaft(f frame) error {
 		}
 		s.raft = r
 	}
-	return s.raft.start(raftCommand{f.id, command})
+	return s.raft.start(raftCommand{f.id, command, committed})
 }
 
 // checkSender makes sure that a command names as its sender who sent it, and
@@ -109,7 +110,21 @@ func (r *raftServer) appendLoop() {
 
 func (r *raftServer) handle(c raftCommand) {
 	response, err := r.s.t.raft.handle(raft.RPC{Command: c.command}, r.s.done)
+	if heard := r.s.t.cfg.Heard; heard != nil && err == nil && accepted(c.command, response) {
+		heard(c.committed)
+	}
 	r.reply(c.id, response, err)
+}
+
+// accepted reports whether a command is an append that raft has accepted. A
+// heartbeat is none: it says nothing of what is committed.
+func accepted(command, response any) bool {
+	request, ok := command.(*raft.AppendEntriesRequest)
+	if !ok || isHeartbeat(request) {
+		return false
+	}
+	answer, ok := response.(*raft.AppendEntriesResponse)
+	return ok && answer.Success
 }
 
 func (r *raftServer) reply(id uint64, response any, err error) {

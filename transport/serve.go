@@ -36,7 +36,7 @@ func serve(c *conn, local, peer Identity) {
 		s.end(ErrClosed)
 		return
 	}
-	c.open(streamRPC, local, peer, s.retire)
+	c.open(streamRPC, local, peer, s)
 	s.end(s.readLoop())
 }
 
@@ -47,7 +47,7 @@ func (s *server) retire() {
 }
 
 func (s *server) readLoop() error {
-	r := bufio.NewReaderSize(idleReader{s.c}, frameBufferBytes)
+	r := bufio.NewReaderSize(&idleReader{s.c, s.t.limits.idle}, frameBufferBytes)
 	for {
 		f, err := readFrame(r, s.t.cfg.MaxFrameBytes)
 		if err == nil {
@@ -59,11 +59,14 @@ func (s *server) readLoop() error {
 	}
 }
 
-// idleReader gives up when nothing arrives for long: a living peer pings.
-type idleReader struct{ c *conn }
+// idleReader gives up when nothing arrives for as long as limit.
+type idleReader struct {
+	c     *conn
+	limit time.Duration
+}
 
-func (r idleReader) Read(p []byte) (int, error) {
-	if err := r.c.SetReadDeadline(time.Now().Add(r.c.t.limits.idle)); err != nil {
+func (r *idleReader) Read(p []byte) (int, error) {
+	if err := r.c.SetReadDeadline(time.Now().Add(r.limit)); err != nil {
 		return 0, err
 	}
 	return r.c.Read(p)
@@ -84,6 +87,8 @@ func (s *server) receive(f frame) error {
 		// If there is no room for the answer, other frames are on their way, and
 		// they tell the peer as well that this node lives.
 		s.offer(newOutgoing(appendFrame(nil, framePong, f.id, 0)))
+	case framePong:
+		s.answered(f.id)
 	case frameRaft:
 		return s.startRaft(f)
 	default:

@@ -24,6 +24,8 @@ type session struct {
 	done   chan struct{}  // closed by end
 	err    error          // why it ended; valid once done is closed
 	once   sync.Once
+
+	pings pings // of lives
 }
 
 func newSession(c *conn) session {

@@ -256,3 +256,60 @@ func TestSnapshot_Pace(t *testing.T) {
 		}
 	})
 }
+
+// TestSnapshot_SenderVanishes checks that a node whose leader's host vanishes while
+// it sends a snapshot votes again within seconds: raft's main goroutine waits for
+// the data, and nothing else is answered meanwhile.
+func TestSnapshot_SenderVanishes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var network memNet
+		addrs := new(book)
+		a, b, c := startNode(t, "a", addrs, network.ours(addrs)), startNode(t, "b", addrs, network.ours(addrs)), startNode(t, "c", addrs, network.ours(addrs))
+		respond(t, b, func(rpc raft.RPC) (any, error) {
+			if rpc.Reader == nil {
+				return &raft.RequestPreVoteResponse{Granted: true}, nil
+			}
+			_, err := io.Copy(io.Discard, rpc.Reader)
+			return &raft.InstallSnapshotResponse{}, err
+		})
+		data, host := io.Pipe()
+		sent := install(a, 1<<20, data)
+		host.Write(make([]byte, 300<<10)) // and nothing more, though nothing closes
+		synctest.Wait()
+		began := time.Now()
+		if err := vote(c, "b"); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took > 4*time.Second {
+			t.Errorf("b votes again after %v", took)
+		}
+		host.CloseWithError(io.ErrUnexpectedEOF)
+		if got := <-sent; got.err == nil {
+			t.Error("the snapshot was installed")
+		}
+	})
+}
+
+// TestSnapshot_SlowSender checks that a sender which is told to be as slow as can
+// be is not taken for one that has vanished.
+func TestSnapshot_SlowSender(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var network memNet
+		addrs := new(book)
+		a := startNode(t, "a", addrs, func(c *transport.Config) {
+			network.ours(addrs)(c)
+			c.SnapshotBytesPerSecond = 1
+		})
+		b := startNode(t, "b", addrs, network.ours(addrs))
+		began, sent := time.Now(), install(a, 60, strings.NewReader(strings.Repeat("x", 60)))
+		if _, err := receiveAll(<-b.Raft().Consumer()); err != nil {
+			t.Error(err)
+		}
+		if got := <-sent; got.err != nil {
+			t.Error(got.err)
+		}
+		if took := time.Since(began); took < 50*time.Second {
+			t.Errorf("60 bytes at 1 byte a second took %v", took)
+		}
+	})
+}

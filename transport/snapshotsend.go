@@ -92,7 +92,7 @@ func (s *snapshotSender) close() {
 // connection.
 func (s *snapshotSender) listen() {
 	defer close(s.broken)
-	r := bufio.NewReader(idleReader{s.c})
+	r := bufio.NewReader(&idleReader{s.c, s.c.t.limits.idle})
 	for {
 		f, err := readFrame(r, maxSnapshotHeader)
 		if err != nil {

@@ -14,8 +14,9 @@ import (
 
 // snapshotServer is the accepting end of a snapshot stream.
 type snapshotServer struct {
-	c *conn
-	r *bufio.Reader
+	c  *conn
+	in *idleReader
+	r  *bufio.Reader // of in
 
 	// writing is a lock with one slot, for it is held across writes.
 	writing chan struct{}
@@ -27,7 +28,8 @@ func serveSnapshot(c *conn, local, peer Identity) {
 	raftTransport := c.t.raft
 	c.open(streamSnapshot, local, peer, nil)
 	defer context.AfterFunc(raftTransport.ctx, func() { c.Close() })()
-	s := &snapshotServer{c: c, r: bufio.NewReaderSize(idleReader{c}, frameBufferBytes), writing: make(chan struct{}, 1)}
+	in := &idleReader{c, c.t.limits.idle}
+	s := &snapshotServer{c: c, in: in, r: bufio.NewReaderSize(in, frameBufferBytes), writing: make(chan struct{}, 1)}
 	command, data, err := s.readRequest()
 	if err == nil {
 		err = checkSender(command, peer)
@@ -54,7 +56,7 @@ func (s *snapshotServer) readRequest() (*raft.InstallSnapshotRequest, *snapshotR
 	if f.typ != frameRaft {
 		return nil, nil, fmt.Errorf("%w: snapshot stream begins with frame type %d", errMalformed, f.typ)
 	}
-	command, err := decodeCommand(f.payload)
+	command, _, err := decodeCommand(f.payload)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -109,6 +111,10 @@ func (s *snapshotServer) answer(response any, err error) {
 // snapshotReader is a snapshot's data as raft reads it. The sender is asked for
 // it by the first Read. It ends with io.EOF only when all of it came and the
 // checksum is right; any other error is final.
+//
+// It is raft's main goroutine that reads, so that while it waits for a sender
+// whose host has vanished, this node does not vote either. A sender that lives
+// sends something at least once a second, however slow it was told to be.
 type snapshotReader struct {
 	s     *snapshotServer
 	asked bool
@@ -124,6 +130,7 @@ func (d *snapshotReader) Read(p []byte) (int, error) {
 	}
 	if !d.asked {
 		d.asked = true
+		d.s.in.limit = d.s.c.t.limits.dataStall
 		if d.err = d.s.write(appendFrame(nil, frameGoAhead, 0, 0)); d.err != nil {
 			return 0, d.err
 		}

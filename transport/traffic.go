@@ -21,8 +21,9 @@ type PeerStats struct {
 	// BytesIn and BytesOut count what went over connections in both directions.
 	BytesIn, BytesOut uint64
 	// Match is the index up to which the peer's log is this node's, by the newest
-	// append that it accepted; 0 if there is none.
-	Match uint64
+	// append that it accepted, and MatchTerm the term in which this node led then; 0
+	// if there is none. In a later term, the peer's log may be another one.
+	Match, MatchTerm uint64
 	// Snapshot is the snapshot being sent to the peer; nil if there is none.
 	Snapshot *SnapshotProgress
 }
@@ -40,9 +41,12 @@ type traffic struct {
 	in, out     atomic.Uint64 // bytes
 	lastContact atomic.Int64  // nanoseconds since the Unix epoch, 0 is never
 	roundTrip   atomic.Int64  // nanoseconds
-	match       atomic.Uint64
+	match       atomic.Pointer[match]
 	sending     atomic.Pointer[sending]
 }
+
+// match is how far a peer's log is this node's, as it was found in a term.
+type match struct{ index, term uint64 }
 
 // sending is a snapshot on its way to a peer.
 type sending struct {
@@ -57,7 +61,7 @@ func (f *traffic) contact() { f.lastContact.Store(time.Now().UnixNano()) }
 
 // matched records an append that the peer has accepted.
 func (f *traffic) matched(args *raft.AppendEntriesRequest) {
-	f.match.Store(args.PrevLogEntry + uint64(len(args.Entries)))
+	f.match.Store(&match{args.PrevLogEntry + uint64(len(args.Entries)), args.Term})
 }
 
 // Peers returns what is known of each peer that this node has dialed, in the
@@ -85,7 +89,9 @@ func (p *peer) stats() PeerStats {
 		ID: p.id, Connected: connected,
 		RoundTrip: time.Duration(p.traffic.roundTrip.Load()),
 		BytesIn:   p.traffic.in.Load(), BytesOut: p.traffic.out.Load(),
-		Match: p.traffic.match.Load(),
+	}
+	if m := p.traffic.match.Load(); m != nil {
+		s.Match, s.MatchTerm = m.index, m.term
 	}
 	if at := p.traffic.lastContact.Load(); at != 0 {
 		s.LastContact = time.Unix(0, at)

@@ -11,17 +11,24 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	"github.com/kvorum/kvorum/internal/loglimit"
 )
 
 // Version is the peer protocol's version; a peer of another one is refused.
-const Version = 2
+const Version = 3
 
 // Defaults of Config.
 const (
 	defaultDialTimeout   = 2 * time.Second
 	defaultRaftTimeout   = 5 * time.Second
 	defaultMaxFrameBytes = 160 << 20
-	maxPipelineWindow    = 8
+)
+
+// MinPipelineWindow and MaxPipelineWindow bound Config.PipelineWindow where it is
+// not 0.
+const (
+	MinPipelineWindow = 2
+	MaxPipelineWindow = 8
 )
 
 // Identity is how a node introduces itself when a connection opens.
@@ -66,6 +73,14 @@ type Config struct {
 	// Admit may refuse a peer that is otherwise acceptable (a removed incarnation,
 	// say); its error's text is sent to the peer. May be nil.
 	Admit func(Identity) error
+	// Known returns the process of an id that shook hands with this node last, in an
+	// earlier run too. Another one is refused while that one is alive. May be nil.
+	Known func(raft.ServerID) (Identity, bool)
+	// Displaced is told when a peer of this node's cluster refuses it because of
+	// another process with this node's id (RefusedDuplicate, RefusedSuperseded): one of
+	// the two must end, and it is this one. The transport has fallen silent then, for
+	// good: it has no connections any more. It must not block; nil tells nobody.
+	Displaced func(*RefusedError)
 	// Dial opens a connection to a host:port address; nil means TCP, the host
 	// name being resolved anew each time.
 	Dial func(ctx context.Context, addr string) (net.Conn, error)
@@ -93,8 +108,13 @@ type Config struct {
 	// nil means never.
 	StaleSnapshot func(*raft.InstallSnapshotRequest) (bool, error)
 
+	// Unreached is told of each address that a peer was dialed at in vain, so that the
+	// Resolver can name another one, if it knows one; nil tells nobody.
+	Unreached func(id raft.ServerID, addr string)
+
 	// Heard is told, of each append that raft has accepted from its leader, how far
-	// the log was committed when it was sent. It delays the answer; nil tells nobody.
+	// the leader's log was committed when it was sent, beyond the append's own
+	// entries too. It delays the answer; nil tells nobody.
 	Heard func(commit uint64)
 
 	// MaxFrameBytes bounds one RPC's request or response; 0 means 160 MiB. It must
@@ -116,8 +136,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, errors.New("transport needs a handler")
 	case c.DialTimeout < 0 || c.RaftTimeout < 0 || c.MaxFrameBytes < 0 || c.SnapshotBytesPerSecond < 0:
 		return c, errors.New("transport timeouts and limits must not be negative")
-	case c.PipelineWindow < 0 || c.PipelineWindow == 1 || c.PipelineWindow > maxPipelineWindow:
-		return c, fmt.Errorf("transport pipeline window of %d is neither 0 nor 2 to %d", c.PipelineWindow, maxPipelineWindow)
+	case c.PipelineWindow != 0 && (c.PipelineWindow < MinPipelineWindow || c.PipelineWindow > MaxPipelineWindow):
+		return c, fmt.Errorf("transport pipeline window of %d is neither 0 nor %d to %d", c.PipelineWindow, MinPipelineWindow, MaxPipelineWindow)
 	case c.MaxFrameBytes > frameBytesCeiling:
 		return c, fmt.Errorf("transport frame limit of %d bytes exceeds %d", c.MaxFrameBytes, frameBytesCeiling)
 	}
@@ -155,11 +175,12 @@ type Transport struct {
 	wg     sync.WaitGroup // every goroutine the transport starts
 	raft   *raftTransport
 	counts counters
-	noise  logLimiter // for log lines that strangers can cause
+	noise  loglimit.Limiter // for log lines that strangers can cause
 
 	// mu guards the fields below. It is not held across I/O or callbacks.
 	mu       sync.Mutex
 	closed   bool
+	retired  bool // gave way to another process with its id: no more connections
 	identity Identity
 	conns    map[*conn]struct{}
 	peers    map[raft.ServerID]*peer
@@ -225,7 +246,6 @@ func (t *Transport) Close() error {
 	t.mu.Lock()
 	first := !t.closed
 	t.closed = true
-	open := maps.Clone(t.conns)
 	t.mu.Unlock()
 	var err error
 	if first {
@@ -233,11 +253,18 @@ func (t *Transport) Close() error {
 		if err = t.cfg.Listener.Close(); err != nil {
 			err = fmt.Errorf("close peer listener: %w", err)
 		}
-		for c := range open {
-			c.Close()
-		}
+		t.closeConns()
 	}
 	t.raft.Close()
 	t.wg.Wait()
 	return err
+}
+
+func (t *Transport) closeConns() {
+	t.mu.Lock()
+	open := maps.Clone(t.conns)
+	t.mu.Unlock()
+	for c := range open {
+		c.Close()
+	}
 }

@@ -3,9 +3,11 @@ package transport_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -113,6 +115,24 @@ func TestPeers(t *testing.T) {
 	})
 }
 
+// TestForget drops a peer: its figures, and its connections in both directions.
+func TestForget(t *testing.T) {
+	a, b := pair(t)
+	mustCall(t, a, "b", "hello")
+	mustCall(t, b, "a", "hello")
+	poll(t, "both are connected", func() bool { return a.Stats().Connections == 2 })
+	a.Forget("b")
+	a.Forget("nobody")
+	if got := a.Peers(); len(got) != 0 {
+		t.Errorf("Peers = %+v after it was forgotten", got)
+	}
+	poll(t, "the connections close", func() bool { return a.Stats().Connections+b.Stats().Connections == 0 })
+	mustCall(t, a, "b", "and again")
+	if got := a.Peers(); len(got) != 1 || !got[0].Connected {
+		t.Errorf("Peers = %+v after a new call", got)
+	}
+}
+
 // TestPeers_RoundTrip checks that the round trip is that of the network.
 func TestPeers_RoundTrip(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -140,4 +160,44 @@ type slowConn struct{ net.Conn }
 func (c slowConn) Write(p []byte) (int, error) {
 	time.Sleep(30 * time.Millisecond)
 	return c.Conn.Write(p)
+}
+
+// TestUnreachable_ManyAddresses checks that a peer whose address changes all the
+// time is dialed at few of them at a time, with a connection to it and without.
+func TestUnreachable_ManyAddresses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var network memNet
+		addrs := new(book)
+		var dialing, most atomic.Int64
+		a := startNode(t, "a", addrs, func(c *transport.Config) {
+			network.ours(addrs)(c)
+			c.Dial = func(ctx context.Context, addr string) (net.Conn, error) {
+				if addr == "b" {
+					return network.dial(ctx, addr)
+				}
+				most.Store(max(most.Load(), dialing.Add(1)))
+				defer dialing.Add(-1)
+				<-ctx.Done() // nobody is there, and nothing says so
+				return nil, ctx.Err()
+			}
+		})
+		b := startNode(t, "b", addrs, network.ours(addrs))
+		mustCall(t, a, "b", "hello")
+		for i := range 500 {
+			addrs.set("b", fmt.Sprint("lie:", i))
+			mustCall(t, a, "b", "over the connection that stands")
+			time.Sleep(5 * time.Millisecond)
+		}
+		b.Close()
+		synctest.Wait()
+		for i := range 500 {
+			addrs.set("b", fmt.Sprint("lie:", i))
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
+			a.Call(ctx, "b", kindEcho, nil)
+			cancel()
+		}
+		if got := most.Load(); got > 4 {
+			t.Errorf("%d dials at a time", got)
+		}
+	})
 }

@@ -108,7 +108,7 @@ func (r *recovery) inspect() error {
 		return err
 	}
 	if missing && len(r.strays) > 0 {
-		return &CorruptionError{File: filepath.Join(r.dir, manifestName), Reason: "manifest is missing, but there are segments"}
+		return &CorruptionError{File: filepath.Join(r.dir, ManifestName), Reason: "manifest is missing, but there are segments"}
 	}
 	if missing {
 		return fmt.Errorf("no log: %w", fs.ErrNotExist)

@@ -9,8 +9,11 @@ import (
 	"path/filepath"
 )
 
+// ManifestName is the name of the file, below a log's directory, that says what
+// the log consists of. It is there from Open on.
+const ManifestName = "MANIFEST"
+
 const (
-	manifestName    = "MANIFEST"
 	manifestMagic   = "KVORUMMF"
 	manifestVersion = 1
 	// manifestEntry is the size in bytes of what the manifest says of one segment.
@@ -144,7 +147,7 @@ func (m manifest) check() string {
 
 // readManifest reads dir's manifest. A missing one is fs.ErrNotExist.
 func readManifest(fsys FS, dir string) (m manifest, err error) {
-	path := filepath.Join(dir, manifestName)
+	path := filepath.Join(dir, ManifestName)
 	f, err := fsys.OpenRead(path)
 	if err != nil {
 		return manifest{}, err
@@ -166,7 +169,7 @@ func readManifest(fsys FS, dir string) (m manifest, err error) {
 
 // writeManifest replaces dir's manifest; it is durable on return.
 func writeManifest(fsys FS, dir string, m manifest) error {
-	if err := WriteFileAtomic(fsys, filepath.Join(dir, manifestName), m.encode()); err != nil {
+	if err := WriteFileAtomic(fsys, filepath.Join(dir, ManifestName), m.encode()); err != nil {
 		return fmt.Errorf("replace manifest: %w", err)
 	}
 	return nil

@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"errors"
 	"io/fs"
 	"syscall"
 )
@@ -24,6 +25,38 @@ func (f osFile) Sync() error {
 	}
 	if syncErr != nil {
 		return &fs.PathError{Op: "fdatasync", Path: f.Name(), Err: syncErr}
+	}
+	return nil
+}
+
+// Free implements Space.
+func (osFS) Free(dir string) (int64, error) {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(dir, &s); err != nil {
+		return 0, &fs.PathError{Op: "statfs", Path: dir, Err: err}
+	}
+	return int64(s.Bavail) * s.Bsize, nil
+}
+
+// reserve is fallocate.
+func (f osFile) reserve(size int64) error {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = conn.Control(func(fd uintptr) {
+		for failed = syscall.EINTR; failed == syscall.EINTR; {
+			failed = syscall.Fallocate(int(fd), 0, 0, size)
+		}
+	})
+	switch {
+	case err != nil:
+		return err
+	case failed == syscall.EOPNOTSUPP:
+		return errors.ErrUnsupported
+	case failed != nil:
+		return &fs.PathError{Op: "fallocate", Path: f.Name(), Err: failed}
 	}
 	return nil
 }

@@ -108,7 +108,7 @@ func (r *recovery) readDir() (fresh bool, err error) {
 	}
 	if missing && len(r.strays) > 0 {
 		return false, &CorruptionError{
-			File:   filepath.Join(r.dir, manifestName),
+			File:   filepath.Join(r.dir, ManifestName),
 			Reason: fmt.Sprintf("manifest is missing, but there is %s", filepath.Base(r.strays[0])),
 		}
 	}
@@ -138,7 +138,7 @@ func (r *recovery) findStrays(names []string) error {
 		}
 		if used {
 			return &CorruptionError{
-				File:   filepath.Join(r.dir, manifestName),
+				File:   filepath.Join(r.dir, ManifestName),
 				Reason: fmt.Sprintf("manifest is older than %s, which holds records", name),
 			}
 		}
@@ -166,7 +166,7 @@ func (r *recovery) holdsFrames(path string, id segmentID) (bool, error) {
 func (r *recovery) check() error {
 	if r.man.owner != r.opts.Owner {
 		return &OwnerError{
-			File:  filepath.Join(r.dir, manifestName),
+			File:  filepath.Join(r.dir, ManifestName),
 			Found: r.man.owner,
 			Want:  r.opts.Owner,
 		}
@@ -339,7 +339,7 @@ func (r *recovery) repair() error {
 			return err
 		}
 	}
-	err := r.opts.FS.Remove(filepath.Join(r.dir, manifestName+tempSuffix))
+	err := r.opts.FS.Remove(filepath.Join(r.dir, ManifestName+tempSuffix))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

@@ -49,10 +49,10 @@ func recoverCluster(out io.Writer, dirs []string, confirm bool) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", dir, err)
 		}
-		if len(survivors) > 0 && s.Cluster != survivors[0].Cluster {
+		survivors = append(survivors, s)
+		if !cluster.SameHistory(survivors) {
 			return fmt.Errorf("%s is of cluster %s, %s of %s", dir, s.Cluster, survivors[0].Dir, survivors[0].Cluster)
 		}
-		survivors = append(survivors, s)
 	}
 	best := slices.MaxFunc(survivors, cluster.Survivor.Compare)
 	if err := printSurvivors(out, survivors, best); err != nil {

@@ -104,7 +104,11 @@ func openServer(ctx context.Context, o serverOptions, log *slog.Logger) (*server
 		MaxKeyBytes:     o.maxKeyBytes,
 		MaxValueBytes:   o.maxValueBytes,
 		GossipKey:       gossipKey,
+		BallastBytes:    o.ballastBytes,
 		Logger:          log,
+		PipelineWindow:  o.pipelineWindow,
+
+		SnapshotBytesPerSecond: o.snapshotBytesPerSecond,
 	}
 	if files != nil {
 		config.TLS = files.TLS()

@@ -37,6 +37,9 @@ type serverOptions struct {
 	timing                                        string
 	join                                          []string
 	maxKeyBytes, maxValueBytes                    int
+	ballastBytes                                  int64
+	snapshotBytesPerSecond                        int64
+	pipelineWindow                                int
 	logFormat, logLevel                           string
 	exitOnStdinEOF                                bool
 	secure                                        secureOptions
@@ -105,6 +108,9 @@ func (o *serverOptions) addFlags(cmd *cobra.Command) {
 	f.StringVar(&o.timing, "timing", "local", "local, or wan for nodes far apart: how long to wait for others")
 	f.IntVar(&o.maxKeyBytes, "max-key-bytes", cluster.DefaultMaxKeyBytes, "longest key, 1 to 4096")
 	f.IntVar(&o.maxValueBytes, "max-value-bytes", cluster.DefaultMaxValueBytes, "largest value, 1 to 67108864 (64 MiB)")
+	f.Int64Var(&o.ballastBytes, "ballast-bytes", 64<<20, "size of the file ballast in the data directory, to be removed when the disk is full; 0 is none")
+	f.Int64Var(&o.snapshotBytesPerSecond, "snapshot-bytes-per-second", 0, "how fast this node, as the leader, sends snapshots, all together; 0 is no bound")
+	f.IntVar(&o.pipelineWindow, "pipeline-window", 0, "messages with log entries on their way to one follower, 2 to 8; 0 waits for the answer to each")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json, on standard error")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	o.secure.addFlags(f)
@@ -136,6 +142,10 @@ func (o *serverOptions) validate() error {
 		return usagef("--max-key-bytes %d is not between 1 and %d", o.maxKeyBytes, 4<<10)
 	case o.maxValueBytes < 1 || o.maxValueBytes > cluster.LimitMaxValueBytes:
 		return usagef("--max-value-bytes %d is not between 1 and %d", o.maxValueBytes, cluster.LimitMaxValueBytes)
+	case o.snapshotBytesPerSecond != 0 && o.snapshotBytesPerSecond < cluster.MinSnapshotBytesPerSecond:
+		return usagef("--snapshot-bytes-per-second %d is neither 0 nor at least %d", o.snapshotBytesPerSecond, cluster.MinSnapshotBytesPerSecond)
+	case o.pipelineWindow != 0 && (o.pipelineWindow < 2 || o.pipelineWindow > 8):
+		return usagef("--pipeline-window %d is neither 0 nor between 2 and 8", o.pipelineWindow)
 	case o.logFormat != "text" && o.logFormat != "json":
 		return usagef("--log-format %q is neither text nor json", o.logFormat)
 	case o.nonVoter && o.bootstrapExpect > 0:

@@ -168,19 +168,16 @@ func (u unsynced) Sync() error {
 }
 
 // modelStable is the store below term and vote: one file, replaced atomically.
-// Raft panics when a term can't be written, and with it the process ends; here
-// that is what die does.
 type modelStable struct {
 	fs   wal.FS
 	path string
-	die  func(cause error)
 }
 
 var _ raft.StableStore = (*modelStable)(nil)
 
 var errNoKey = errors.New("not found") // raft and the wrapper compare the text
 
-func openModelStable(files wal.FS, path string, die func(error)) (raft.StableStore, io.Closer, error) {
+func openModelStable(files wal.FS, path string) (raft.StableStore, io.Closer, error) {
 	dir := filepath.Dir(path)
 	if err := files.MkdirAll(dir); err != nil {
 		return nil, nil, err
@@ -188,26 +185,31 @@ func openModelStable(files wal.FS, path string, die func(error)) (raft.StableSto
 	if err := files.SyncDir(filepath.Dir(dir)); err != nil {
 		return nil, nil, err
 	}
-	return &modelStable{fs: files, path: path, die: die}, io.NopCloser(nil), nil
+	if _, err := files.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		if err := wal.WriteFileAtomic(files, path, nil); err != nil {
+			return nil, nil, err
+		}
+	} else if err != nil {
+		return nil, nil, err
+	}
+	return &modelStable{fs: files, path: path}, io.NopCloser(nil), nil
 }
 
 func (m *modelStable) Set(_, value []byte) error {
-	if err := wal.WriteFileAtomic(m.fs, m.path, value); err != nil {
-		m.die(err)
-	}
-	return nil
+	return wal.WriteFileAtomic(m.fs, m.path, value)
 }
 
 func (m *modelStable) Get([]byte) ([]byte, error) {
 	file, err := m.fs.OpenRead(m.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, errNoKey
-	}
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
-	return io.ReadAll(file)
+	value, err := io.ReadAll(file)
+	if err == nil && len(value) == 0 {
+		err = errNoKey
+	}
+	return value, err
 }
 
 // SetUint64 and GetUint64 are not used by the wrapper above.

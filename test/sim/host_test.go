@@ -35,7 +35,8 @@ const (
 type host struct {
 	w      *world
 	name   string
-	expect int // nodes that form the first cluster together; 0 for one that is added
+	expect int  // nodes that form the first cluster together; 0 for one that is added
+	copy   bool // its disk is a copy of another host's of the same name
 
 	mu      sync.Mutex
 	rng     *rand.Rand  // guarded by mu
@@ -43,6 +44,7 @@ type host struct {
 	port    int         // guarded by mu; where it listens
 	proc    *proc       // guarded by mu; nil while none lives
 	leaving bool        // guarded by mu; it may find itself removed
+	replica bool        // guarded by mu; it never votes
 }
 
 // proc is one run of a node.
@@ -82,6 +84,36 @@ func (h *host) start() {
 	h.w.net.power(h.name, true)
 	h.w.running.Add(1)
 	go p.run()
+}
+
+// joinAs gives the host, which must be down, an empty disk, and says whether its
+// node is to be a read replica. One that the first cluster expects always votes.
+func (h *host) joinAs(replica bool) {
+	h.wipe()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.replica = replica && h.expect == 0
+}
+
+// votes says whether the host's node is to vote.
+func (h *host) votes() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !h.replica
+}
+
+// twin returns a host whose disk is a copy of that of a living process, nil if
+// none lives. No process runs on it yet.
+func (h *host) twin() *host {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.proc == nil {
+		return nil
+	}
+	return &host{
+		w: h.w, name: h.name, expect: h.expect, copy: true, port: firstPort + 1000,
+		rng: rand.New(rand.NewPCG(h.rng.Uint64(), 0)), files: h.proc.disk.fs.Clone(),
+	}
 }
 
 // setLeaving says whether the host's node may find itself removed.
@@ -242,12 +274,13 @@ func (p *proc) stopped(err error) {
 	switch {
 	case errors.Is(err, cluster.ErrRemoved) && leaving:
 	case p.mayFail():
+	case errors.Is(err, cluster.ErrDuplicate) && h.copy:
 	case errors.Is(err, cluster.ErrRestart) && !errors.As(err, new(*cluster.DivergenceError)):
 		h.w.count.restarts.Add(1)
 	default:
 		h.w.violate("%s stops without a reason: %v", h.name, err)
 	}
-	if p.die(killed) && !errors.Is(err, cluster.ErrRemoved) {
+	if p.die(killed) && !errors.Is(err, cluster.ErrRemoved) && !h.copy {
 		h.w.after(restartDelay, h.start)
 	}
 }
@@ -273,28 +306,19 @@ func (p *proc) config() cluster.Config {
 		PeerListener:  p.net.listen(p.peer),
 		AdvertisePeer: p.peer, AdvertiseHTTP: h.name + ":8001", GossipAddr: h.name + ":6001",
 		BootstrapExpect: h.expect, Join: []string{"n1:6001"},
-		SnapshotBytes: h.w.plan.snapshotBytes,
-		Logger:        h.w.trace.logger(h.name, h.w.count),
+		SnapshotBytes: h.w.plan.snapshotBytes, SnapshotBytesPerSecond: h.w.plan.snapshotRate,
+		PipelineWindow: h.w.plan.window, NonVoter: !h.votes(),
+		Logger: h.w.trace.logger(h.name, h.w.count),
 		Seams: cluster.Seams{
 			Dial: p.net.dial,
 			Discover: func(self cluster.Announcement) (cluster.Discovery, error) {
 				return h.w.hub.open(h.name, self), nil
 			},
 			OpenStable: func(path string) (raft.StableStore, io.Closer, error) {
-				return openModelStable(files, path, p.panicked)
+				return openModelStable(files, path)
 			},
 			LockDir:       func(string) (io.Closer, error) { return io.NopCloser(nil), nil },
 			ConfirmLeader: confirm,
 		},
-	}
-}
-
-// panicked ends a process that raft would end by a panic.
-func (p *proc) panicked(cause error) {
-	if !p.mayFail() && !p.isDead() {
-		p.host.w.violate("%s can't write its term: %v", p.host.name, cause)
-	}
-	if p.die(killed) {
-		p.host.w.after(restartDelay, p.host.start)
 	}
 }

@@ -119,7 +119,7 @@ func (n *nemesis) victim() *host {
 }
 
 // converged returns nil when every host that should be a member lives, serves,
-// and knows all others as voters and nobody else.
+// and knows all others as what they are to be, and nobody else.
 func (n *nemesis) converged() error {
 	members := n.members()
 	for _, h := range members {
@@ -135,7 +135,7 @@ func (n *nemesis) converged() error {
 			return fmt.Errorf("%s knows the members %v", h.name, status.Members)
 		}
 		for i, m := range status.Members {
-			if m.ID != members[i].name || !m.Voter {
+			if m.ID != members[i].name || m.Voter != members[i].votes() {
 				return fmt.Errorf("%s knows the members %v", h.name, status.Members)
 			}
 		}
@@ -182,7 +182,7 @@ func (n *nemesis) wipe() {
 	h.start()
 }
 
-// grow adds two hosts.
+// grow adds two hosts, now and then as read replicas.
 func (n *nemesis) grow() {
 	if n.mayChange() != nil || len(n.members()) > n.w.plan.nodes {
 		return
@@ -194,7 +194,7 @@ func (n *nemesis) grow() {
 		n.want[h] = true
 		n.mu.Unlock()
 		if added {
-			h.wipe()
+			h.joinAs(n.rng.IntN(3) == 0)
 			h.start()
 		}
 	}

@@ -15,6 +15,7 @@ func TestScenario(t *testing.T) {
 		"KilledBeforeAccepting": killedBeforeAccepting,
 		"GrowReplaceShrink":     growReplaceShrink,
 		"AllAddressesChange":    allAddressesChange,
+		"DataDirsCopied":        dataDirsCopied,
 	} {
 		t.Run(name, func(t *testing.T) {
 			total, began := totals{}, time.Now()
@@ -97,6 +98,30 @@ func allAddressesChange(n *nemesis) {
 		n.mend()
 		if !n.w.poll(healLimit, "serve at new addresses", n.converged) {
 			return
+		}
+	}
+}
+
+// dataDirsCopied runs a copy of each node beside it, for as long as it lives: the
+// copy stops by itself, and the node goes on.
+func dataDirsCopied(n *nemesis) {
+	n.w.sleep(2 * time.Second)
+	for range 3 {
+		for _, h := range n.members() {
+			twin := h.twin()
+			if twin == nil {
+				n.w.violate("%s does not live", h.name)
+				return
+			}
+			twin.start()
+			if !n.w.poll(healLimit, "the copy of "+h.name+" stops", func() error {
+				if _, p := twin.live(); p != nil {
+					return errors.New("it lives")
+				}
+				return nil
+			}) || !n.w.poll(healLimit, "the others go on", n.converged) {
+				return
+			}
 		}
 	}
 }

@@ -15,6 +15,8 @@ import (
 
 	"github.com/anishathalye/porcupine"
 	"github.com/hashicorp/raft"
+	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/transport"
 )
 
 var (
@@ -83,6 +85,12 @@ func randomPlan(seed uint64) plan {
 	p.early = rng.IntN(4) == 0
 	p.pace = []float64{0.2, 0.5, 1}[rng.IntN(3)]
 	p.pause = time.Duration(5+rng.IntN(100)) * time.Millisecond
+	if rng.IntN(2) == 0 {
+		p.window = transport.MinPipelineWindow + rng.IntN(transport.MaxPipelineWindow-transport.MinPipelineWindow+1)
+	}
+	if rng.IntN(4) == 0 {
+		p.snapshotRate = cluster.MinSnapshotBytesPerSecond << rng.IntN(4)
+	}
 	if len(p.faults) == 0 {
 		p.faults = slices.Concat(crashes, partitions, transfers)
 	}

@@ -33,6 +33,8 @@ type plan struct {
 	faults        []harm         // chosen from, all alike
 	script        func(*nemesis) // what is done instead, if it is not nil
 	snapshotBytes int64
+	snapshotRate  int64         // bytes per second; 0 is no bound
+	window        int           // of the pipeline to each follower; 0 is none
 	moves         bool          // each process has an address of its own
 	link          link          // between all hosts, where nothing is wrong
 	early         bool          // faults begin before the cluster has formed

@@ -1,0 +1,86 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+
+	"github.com/kvorum/kvorum/wal"
+)
+
+const (
+	floorFile = "floor.json"
+	// floorFormat is the version of that file.
+	floorFormat = 1
+)
+
+// floor is what a member's data directory holds at least: log, term and vote,
+// which were made before it, and a snapshot that is not older. A node that has
+// lost one of them would otherwise start as if it had never had it, forget what
+// it has acknowledged, and vote a second time (CTRL, FAST 2018, calls that
+// truncation).
+type floor struct {
+	SnapshotIndex uint64 `json:"snapshot_index"` // of the newest snapshot, 0 for none
+	SnapshotTerm  uint64 `json:"snapshot_term"`
+}
+
+// loadFloor reads the floor of a data directory, and reports whether there is
+// one: there is none before all stores have been made.
+func loadFloor(files wal.FS, dir string) (f floor, found bool, err error) {
+	err = readSealed(files, filepath.Join(dir, floorFile), floorFormat, &f)
+	if errors.Is(err, fs.ErrNotExist) {
+		return floor{}, false, nil
+	}
+	if err != nil {
+		return floor{}, false, fmt.Errorf("read floor: %w", err)
+	}
+	return f, true, nil
+}
+
+// save makes f the floor of a data directory, durably.
+func (f floor) save(files wal.FS, dir string) error {
+	content, err := sealJSON(floorFormat, f)
+	if err == nil {
+		err = wal.WriteFileAtomic(files, filepath.Join(dir, floorFile), content)
+	}
+	if err != nil {
+		return fmt.Errorf("write floor: %w", err)
+	}
+	return nil
+}
+
+// checkFiles returns a *wal.CorruptionError where the log or the file of term
+// and vote is missing below dir.
+func (f floor) checkFiles(files wal.FS, dir string) error {
+	for _, name := range []string{filepath.Join(walDir, wal.ManifestName), filepath.Join(stableDir, stableFile)} {
+		path := filepath.Join(dir, name)
+		if _, err := files.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			return &wal.CorruptionError{File: path, Reason: "file is missing"}
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkSnapshot returns a *wal.CorruptionError where the newest snapshot below
+// dir, which is at index, or 0 for none, is older than the floor.
+func (f floor) checkSnapshot(dir string, index uint64) error {
+	if index >= f.SnapshotIndex {
+		return nil
+	}
+	return &wal.CorruptionError{
+		File:   filepath.Join(dir, snapshotsDir),
+		Reason: fmt.Sprintf("the snapshot at index %d of term %d is missing", f.SnapshotIndex, f.SnapshotTerm),
+	}
+}
+
+// checkNoFloor returns a *wal.CorruptionError if stores without a floor hold
+// something: it is written before any of them is.
+func checkNoFloor(dir string, used bool) error {
+	if !used {
+		return nil
+	}
+	return &wal.CorruptionError{File: filepath.Join(dir, floorFile), Reason: "file is missing"}
+}

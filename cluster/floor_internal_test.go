@@ -1,0 +1,65 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/kvorum/kvorum/wal"
+)
+
+// TestD11_Floor takes something away from a node's data directory that it has
+// acknowledged or voted with: the node refuses to start, names it, and starts
+// again once it is back. Without the floor each of them looks as if it had never
+// been there.
+func TestD11_Floor(t *testing.T) {
+	var cfg Config
+	node := openCluster(t, 1, func(c *Config) { cfg = *c })[0]
+	for i := range 20 {
+		putUntilDone(t, node, fmt.Sprint(i))
+	}
+	r, err := node.joined()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.raft.Snapshot().Error(); err != nil {
+		t.Fatal(err)
+	}
+	if err := node.Close(); err != nil {
+		t.Fatal(err)
+	}
+	aside := filepath.Join(t.TempDir(), "aside")
+	for name, part := range map[string]string{
+		walDir: wal.ManifestName, filepath.Join(walDir, wal.ManifestName): wal.ManifestName,
+		stableDir: stableFile, filepath.Join(stableDir, stableFile): stableFile,
+		snapshotsDir: "snapshot at index", floorFile: floorFile,
+	} {
+		t.Run(strings.ReplaceAll(name, "/", "_"), func(t *testing.T) {
+			lost := filepath.Join(cfg.DataDir, name)
+			if err := os.Rename(lost, aside); err != nil {
+				t.Fatal(err)
+			}
+			var damage *wal.CorruptionError
+			if _, err := Open(t.Context(), listening(t, cfg)); !errors.As(err, &damage) || !strings.Contains(err.Error(), part) {
+				t.Errorf("open: got %v, want a CorruptionError that names %s", err, part)
+			}
+			if _, err := Survey(cfg.DataDir); name != floorFile && !errors.As(err, &damage) {
+				t.Errorf("survey: got %v, want a CorruptionError", err)
+			}
+			if err := os.RemoveAll(lost); err != nil { // the store may have made it anew
+				t.Fatal(err)
+			}
+			if err := os.Rename(aside, lost); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	again := reopen(t, node)
+	eventually(t, "it serves again", again.Ready)
+	if got, err := again.Get(t.Context(), "k", ReadOptions{}); err != nil || string(got.Item.Value) != "19" {
+		t.Errorf("got %q, %v", got.Item.Value, err)
+	}
+}

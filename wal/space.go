@@ -1,0 +1,55 @@
+package wal
+
+import "errors"
+
+// Space is what an FS offers besides, where it can tell how much room is left.
+type Space interface {
+	// Free returns how many bytes more the files below an existing directory may
+	// take. The error is errors.ErrUnsupported where nobody can tell.
+	Free(dir string) (int64, error)
+}
+
+// FreeSpace returns how many bytes more the files below an existing directory
+// of fsys may take. The error is errors.ErrUnsupported where that is not known.
+func FreeSpace(fsys FS, dir string) (int64, error) {
+	space, ok := fsys.(Space)
+	if !ok {
+		return 0, errors.ErrUnsupported
+	}
+	return space.Free(dir)
+}
+
+// reserver is a File that can take space without being written.
+type reserver interface {
+	reserve(size int64) error
+}
+
+// Reserve makes a file at path that takes size bytes of the disk, durably. A
+// file that is there is replaced; after an error there is none.
+func Reserve(fsys FS, path string, size int64) error {
+	f, err := fsys.Create(path)
+	if err != nil {
+		return err
+	}
+	if err = reserve(f, size); err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, fsys.Remove(path))
+	}
+	return nil
+}
+
+func reserve(f File, size int64) error {
+	if r, ok := f.(reserver); ok {
+		if err := r.reserve(size); !errors.Is(err, errors.ErrUnsupported) {
+			return err
+		}
+	}
+	for left := size; left > 0; left -= int64(len(zeros)) {
+		if _, err := f.Write(zeros[:min(left, int64(len(zeros)))]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
