@@ -87,7 +87,7 @@ func (r *Report) checkLog(files wal.FS, dir string, newest uint64) error {
 		return err
 	}
 	if log.Owner != logOwner {
-		return &wal.OwnerError{File: filepath.Join(dir, manifestFile), Found: log.Owner, Want: logOwner}
+		return &wal.OwnerError{File: filepath.Join(dir, wal.ManifestName), Found: log.Owner, Want: logOwner}
 	}
 	if err := checkGap(dir, log.Begin, newest); err != nil {
 		return err

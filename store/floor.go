@@ -95,7 +95,7 @@ func (f floor) checkLog(files wal.FS, dir string) error {
 	if !f.log {
 		return nil
 	}
-	path := filepath.Join(dir, walDir, manifestFile)
+	path := filepath.Join(dir, walDir, wal.ManifestName)
 	if _, err := files.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return &wal.CorruptionError{File: path, Reason: "file is missing, and with it the log"}
 	} else if err != nil {

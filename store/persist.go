@@ -16,7 +16,6 @@ import (
 // What a data directory holds besides its LOCK and FLOOR.
 const (
 	walDir         = "wal"
-	manifestFile   = "MANIFEST" // of the log
 	snapshotsDir   = "snapshots"
 	snapshotFormat = "snapshot-%016d.snap"
 	tempSuffix     = ".tmp"
@@ -209,7 +208,7 @@ func checkGap(dir string, begins, snapshot uint64) error {
 		return nil
 	}
 	return &wal.CorruptionError{
-		File:   filepath.Join(dir, manifestFile),
+		File:   filepath.Join(dir, wal.ManifestName),
 		Reason: fmt.Sprintf("the log begins at %d, the newest snapshot ends at %d: what lies between is missing", begins, snapshot),
 	}
 }
