@@ -71,7 +71,7 @@ func TestCheck_Store(t *testing.T) {
 	if err := os.Remove(snapshots[0]); err != nil {
 		t.Fatal(err)
 	}
-	if code, out := runCheck(t, dir); code != 1 || !strings.Contains(out, "missing") || !strings.Contains(out, "MANIFEST") {
+	if code, out := runCheck(t, dir); code != 1 || !strings.Contains(out, "missing") || !strings.Contains(out, snapshots[0]) {
 		t.Errorf("snapshot missing: exit %d, %s", code, out)
 	}
 	foreign := t.TempDir()
