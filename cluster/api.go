@@ -136,7 +136,8 @@ type StateStatus struct {
 
 // PeerStatus is what a node knows of another one that it has dialed.
 type PeerStatus struct {
-	ID        string `json:"id"` // name and incarnation
+	ID        string `json:"id"`        // its name
+	ServerID  string `json:"server_id"` // name and incarnation: what raft knows it by
 	Connected bool   `json:"connected"`
 	// LastContactSeconds is how long ago it was last heard; -1 for never.
 	LastContactSeconds float64 `json:"last_contact_seconds"`

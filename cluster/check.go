@@ -31,10 +31,10 @@ var ErrNoNode = errors.New("directory holds no node")
 
 // Check reads the data directory of a node that is not running and checks its
 // identity, snapshots, log, and term and vote, without changing anything but
-// its LOCK. With an error the report holds what was good before it; errors are
+// its LOCK, and not that where the directory may not be written to. With an error the report holds what was good before it; errors are
 // those of Open.
 func Check(dir string) (report Report, err error) {
-	lock, err := dirlock.Acquire(dir)
+	lock, err := dirlock.AcquireToRead(dir)
 	if err != nil {
 		return Report{}, err
 	}

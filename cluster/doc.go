@@ -18,6 +18,8 @@
 //	…
 //	result, err := node.Put(ctx, "key", []byte("value"), cluster.Condition{})
 //
+// The package's example is the whole of it.
+//
 // # Parts
 //
 // A Node is identity, address book, gossip and membership. Once it belongs to a

@@ -71,3 +71,19 @@ type ValidationError struct {
 
 // Error implements error.
 func (e *ValidationError) Error() string { return fmt.Sprintf("%s: %s", e.Field, e.Reason) }
+
+// RemovedError is the reason a node stops with that finds its data directory to be
+// a removed member's: nobody has told it while it ran. It is an ErrRemoved, and
+// comes again at each start on that directory.
+type RemovedError struct {
+	Name    string // of the node
+	DataDir string
+}
+
+// Error implements error.
+func (e *RemovedError) Error() string {
+	return fmt.Sprintf("node %s was removed from its cluster; to have it join anew, empty its data directory %s", e.Name, e.DataDir)
+}
+
+// Is says that the error is an ErrRemoved.
+func (e *RemovedError) Is(target error) bool { return target == ErrRemoved }

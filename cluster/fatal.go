@@ -1,6 +1,8 @@
 package cluster
 
 import (
+	"context"
+	"errors"
 	"log/slog"
 	"sync"
 )
@@ -18,10 +20,15 @@ func newFatal(log *slog.Logger) *fatal {
 	return &fatal{log: log, done: make(chan struct{})}
 }
 
-// fail records why the node must stop; only the first reason counts.
+// fail records why the node must stop; only the first reason counts. That it has
+// left its cluster, as it was told to, is no error.
 func (f *fatal) fail(err error) {
 	f.once.Do(func() {
-		f.log.Error("node stops", "err", err)
+		level := slog.LevelError
+		if Left(err) {
+			level = slog.LevelInfo
+		}
+		f.log.Log(context.Background(), level, "node stops", "err", err)
 		f.err = err
 		close(f.done)
 	})
@@ -35,4 +42,11 @@ func (f *fatal) reason() error {
 	default:
 		return nil
 	}
+}
+
+// Left says whether a node that stopped for this reason has left its cluster just
+// now, as it was told to. One that only finds that it was removed has not.
+func Left(reason error) bool {
+	var removed *RemovedError
+	return errors.Is(reason, ErrRemoved) && !errors.As(reason, &removed)
 }

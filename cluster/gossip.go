@@ -29,6 +29,8 @@ const (
 	maxStrangers = 3
 	// gossipUpdateTimeout bounds telling the others that this node's announcement has changed.
 	gossipUpdateTimeout = 5 * time.Second
+	// gossipGoodbye bounds telling the others that this process goes.
+	gossipGoodbye = time.Second
 )
 
 // Announcement is what a node tells the others through gossip. It is a hint:
@@ -232,9 +234,15 @@ func (g *gossip) Members() map[raft.ServerID]Announcement {
 
 // Close tells the others that this process goes, and ends gossip. The loop's
 // context must have ended.
-func (g *gossip) Close() error {
-	err := g.list.Leave(time.Second)
-	err = errors.Join(err, g.list.Shutdown())
+func (g *gossip) Close() error { return g.close(gossipGoodbye) }
+
+// close is Close with as much time to tell the others. That they have not all
+// been told is no error: they find out.
+func (g *gossip) close(goodbye time.Duration) error {
+	if err := g.list.Leave(goodbye); err != nil {
+		g.log.Debug("gossip's goodbye was not heard", "err", err)
+	}
+	err := g.list.Shutdown()
 	g.wg.Wait()
 	return err
 }

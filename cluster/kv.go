@@ -101,7 +101,7 @@ func (n *Node) readable(ctx context.Context, options ReadOptions) (*replica, err
 		return nil, err
 	}
 	if err := r.fsm.WaitRevision(ctx, options.MinRevision); err != nil {
-		return nil, fmt.Errorf("%w: at revision %d, wants %d: %w", ErrBehind, r.fsm.Revision(), options.MinRevision, err)
+		return nil, behindError(ctx, "revision", r.fsm.Revision(), options.MinRevision, err)
 	}
 	return r, r.serving()
 }

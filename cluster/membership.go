@@ -98,7 +98,7 @@ func (n *Node) exclusively(ctx context.Context, change func() error) error {
 		defer func() { <-n.changes }()
 		return change()
 	case <-ctx.Done():
-		return fmt.Errorf("%w: another membership change is under way: %w", ErrOverloaded, context.Cause(ctx))
+		return fmt.Errorf("%w: another membership change is under way", ErrOverloaded)
 	}
 }
 

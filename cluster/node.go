@@ -248,8 +248,8 @@ func (n *Node) id() raft.ServerID { return n.identity().serverID() }
 // after; Err then tells what. Close is still the owner's to call.
 func (n *Node) Fatal() <-chan struct{} { return n.fatal.done }
 
-// Err returns why Fatal is closed, nil while it is open. ErrRemoved means that
-// the node has left its cluster as it was told to.
+// Err returns why Fatal is closed, nil while it is open. Left tells whether that
+// is that the node has left its cluster as it was told to.
 func (n *Node) Err() error { return n.fatal.reason() }
 
 // Ready returns nil when the node can serve linearizable requests, else why not.

@@ -78,7 +78,8 @@ func (r *replica) probe(ctx context.Context, term uint64, settle time.Duration) 
 		}
 	}
 	if len(round.answers) <= voters/2 {
-		return nil, fmt.Errorf("%w: %d of %d voters answered: %w", ErrNoLeader, len(round.answers), voters, errors.Join(round.errs...))
+		few := fmt.Errorf("%w: %d of %d voters answered in time", ErrNoLeader, len(round.answers), voters)
+		return nil, errors.Join(append([]error{few}, round.errs...)...)
 	}
 	return round.answers, nil
 }
@@ -113,7 +114,6 @@ func (p *probeRound) gather(ctx context.Context, need int, settle time.Duration)
 		case <-settled:
 			return
 		case <-ctx.Done():
-			p.errs = append(p.errs, context.Cause(ctx))
 			return
 		}
 	}

@@ -111,7 +111,7 @@ func (p *proposer) propose(ctx context.Context, cmds []fsm.Command, forwarded bo
 	case r := <-pr.done:
 		return r.results, r.err
 	case <-ctx.Done():
-		return pr.abandon(ctx)
+		return pr.abandon()
 	case <-p.ended: // what is queued now stays there
 	}
 	select {
@@ -123,15 +123,15 @@ func (p *proposer) propose(ctx context.Context, cmds []fsm.Command, forwarded bo
 }
 
 // abandon ends a proposal whose caller waits no longer.
-func (pr *proposal) abandon(ctx context.Context) ([]fsm.Result, error) {
+func (pr *proposal) abandon() ([]fsm.Result, error) {
 	if pr.state.Swap(proposalAbandoned) == proposalWaiting {
-		return nil, fmt.Errorf("%w within the request's time: %w", ErrNoLeader, context.Cause(ctx))
+		return nil, leaderTimeout(nil)
 	}
 	select {
 	case r := <-pr.done: // it ended at the same moment
 		return r.results, r.err
 	default:
-		return nil, fmt.Errorf("%w: %w", ErrUnknownOutcome, context.Cause(ctx))
+		return nil, fmt.Errorf("%w: no answer came within the request's time", ErrUnknownOutcome)
 	}
 }
 

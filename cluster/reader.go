@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"fmt"
 	"sync"
 )
 
@@ -44,7 +43,7 @@ func (r *reader) index(ctx context.Context) (uint64, error) {
 	case <-round.done:
 		return round.index, round.err
 	case <-ctx.Done():
-		return 0, fmt.Errorf("%w within the request's time: %w", ErrNoLeader, context.Cause(ctx))
+		return 0, leaderTimeout(nil)
 	}
 }
 

@@ -184,7 +184,7 @@ func (n *Node) checkMembership(ctx context.Context, r *replica) error {
 		cancel()
 		var refused *transport.RefusedError
 		if errors.As(err, &refused) && refused.Remote && refused.Reason == transport.RefusedNotAdmitted && refused.Peer.ID == s.ID {
-			n.fatal.fail(ErrRemoved)
+			n.fatal.fail(&RemovedError{Name: n.cfg.Name, DataDir: n.cfg.DataDir})
 			return nil
 		}
 	}

@@ -24,7 +24,7 @@ func (r *replica) waitIndex(ctx context.Context, find func(context.Context) (uin
 		index, err := find(ctx)
 		if err == nil {
 			if err := r.fsm.WaitApplied(ctx, index); err != nil {
-				return fmt.Errorf("%w: at index %d, wants %d: %w", ErrBehind, r.fsm.AppliedIndex(), index, err)
+				return behindError(ctx, "index", r.fsm.AppliedIndex(), index, err)
 			}
 			return nil
 		}
@@ -32,7 +32,7 @@ func (r *replica) waitIndex(ctx context.Context, find func(context.Context) (uin
 		case <-changed:
 		case <-time.After(retryDelay):
 		case <-ctx.Done():
-			return fmt.Errorf("%w within the request's time: %w", ErrNoLeader, err)
+			return leaderTimeout(err)
 		}
 	}
 }
@@ -93,10 +93,12 @@ func (r *replica) leaderReadIndex(ctx context.Context, term *termStart) (uint64,
 // askIndex asks the leader for an index to read at.
 func (r *replica) askIndex(ctx context.Context, leader raft.ServerID, kind transport.Kind) (uint64, error) {
 	answer, err := r.callLeader(ctx, leader, kind, nil)
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return 0, fmt.Errorf("%w: %s gave no answer within the request's time", ErrNoLeader, nameOf(leader))
+	case err != nil:
 		return 0, fmt.Errorf("%w: ask %s: %w", ErrNoLeader, nameOf(leader), err)
-	}
-	if len(answer) != 8 {
+	case len(answer) != 8:
 		return 0, fmt.Errorf("%w: %s answered a read with %d bytes", ErrNoLeader, nameOf(leader), len(answer))
 	}
 	return binary.BigEndian.Uint64(answer), nil

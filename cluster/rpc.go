@@ -30,13 +30,6 @@ const (
 	kindHash        transport.Kind = 11 // an index, 8 bytes → the state hash there, 8 bytes, or nothing where it is not known
 )
 
-const (
-	// leaderCallTimeout bounds a call to the leader.
-	leaderCallTimeout = 5 * time.Second
-	// handlerTimeout bounds what a peer asks of this node where the peer set no time.
-	handlerTimeout = 5 * time.Second
-)
-
 // nodeInfo is what a node tells a peer of itself.
 type nodeInfo struct {
 	AppliedIndex uint64 `json:"applied_index"`
@@ -170,7 +163,7 @@ func forwardOutcome(err error) error {
 
 // handleRPC answers one RPC of a peer; it is the transport's handler.
 func (n *Node) handleRPC(ctx context.Context, from transport.Identity, kind transport.Kind, payload []byte) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, handlerTimeout)
+	ctx, cancel := handlerContext(ctx)
 	defer cancel()
 	select {
 	case <-n.opened:
@@ -251,7 +244,7 @@ func (r *replica) handleIndex(ctx context.Context, find func(context.Context) (u
 }
 
 // onLeader has the leader carry out a membership change, and tries again while
-// leadership moves, until ctx ends.
+// leadership moves, until ctx ends or no leader has been known for too long.
 func (n *Node) onLeader(ctx context.Context, kind transport.Kind, request any) ([]byte, error) {
 	r, err := n.joined()
 	if err != nil {
@@ -261,17 +254,24 @@ func (n *Node) onLeader(ctx context.Context, kind transport.Kind, request any) (
 	if err != nil {
 		return nil, fmt.Errorf("encode request: %w", err)
 	}
+	patience := time.NewTimer(leaderPatience)
+	defer patience.Stop()
 	for {
 		state, changed := r.leaders.current()
 		answer, err := n.callOrLead(ctx, r, state.leader, kind, payload)
 		if !errors.Is(err, ErrNotLeader) && !errors.Is(err, ErrNoLeader) {
 			return answer, err
 		}
+		if state.leader != "" {
+			patience.Reset(leaderPatience)
+		}
 		select {
 		case <-changed:
 		case <-time.After(retryDelay):
+		case <-patience.C:
+			return nil, leaderTimeout(err)
 		case <-ctx.Done():
-			return nil, fmt.Errorf("%w within the request's time: %w", ErrNoLeader, err)
+			return nil, leaderTimeout(err)
 		}
 	}
 }
@@ -284,8 +284,11 @@ func (n *Node) callOrLead(ctx context.Context, r *replica, leader raft.ServerID,
 		return n.lead(ctx, r, kind, payload)
 	}
 	answer, err := r.peers.Call(ctx, leader, kind, payload)
-	if errors.Is(err, transport.ErrNotSent) {
+	switch {
+	case errors.Is(err, transport.ErrNotSent):
 		return nil, fmt.Errorf("%w: %w", ErrNoLeader, err)
+	case errors.Is(err, transport.ErrNoAnswer):
+		return nil, fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
 	}
 	return answer, fromWire(err)
 }

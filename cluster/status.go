@@ -51,12 +51,8 @@ func (s *Status) describe(r *replica) {
 		OldestAgeSeconds: r.oldestAge(log.FirstIndex).Seconds(),
 		Sync50Ms:         milliseconds(log.SyncTimes.Quantile(0.5)), Sync99Ms: milliseconds(log.SyncTimes.Quantile(0.99)),
 	}
-	s.Queue = &QueueStatus{
-		PendingBytes: r.proposer.pending.Load(), Proposals: len(r.proposer.queue), Forwarded: len(r.proposer.forwards),
-	}
-	if s.CommitIndex > s.AppliedIndex {
-		s.Queue.Unapplied = s.CommitIndex - s.AppliedIndex
-	}
+	queue := r.queued(s.CommitIndex, s.AppliedIndex)
+	s.Queue = &queue
 	s.State = &StateStatus{VerifiedIndex: r.verified.Load()}
 	if all := r.fsm.Checkpoints(); len(all) > 0 {
 		newest := all[len(all)-1]
@@ -67,11 +63,19 @@ func (s *Status) describe(r *replica) {
 	}
 }
 
+// queued describes what waits at this node.
+func (r *replica) queued(committed, applied uint64) QueueStatus {
+	return QueueStatus{
+		PendingBytes: r.proposer.pending.Load(), Proposals: len(r.proposer.queue), Forwarded: len(r.proposer.forwards),
+		Unapplied: max(committed, applied) - applied,
+	}
+}
+
 // peerStatus describes one peer; last is the end of this node's log. What the peer
 // had in an earlier term it may not have any more.
 func peerStatus(p transport.PeerStats, leading bool, term, last uint64) PeerStatus {
 	s := PeerStatus{
-		ID: string(p.ID), Connected: p.Connected, LastContactSeconds: -1, RoundTripMs: milliseconds(p.RoundTrip),
+		ID: nameOf(p.ID), ServerID: string(p.ID), Connected: p.Connected, LastContactSeconds: -1, RoundTripMs: milliseconds(p.RoundTrip),
 	}
 	if !p.LastContact.IsZero() {
 		s.LastContactSeconds = time.Since(p.LastContact).Seconds()
@@ -115,12 +119,13 @@ type Stats struct {
 	CommitIndex   uint64 // as far as this node knows
 	AppliedIndex  uint64
 	Revision      uint64
-	Keys          int            // in the state machine
-	Bytes         int64          // of keys and values in the state machine
-	PendingBytes  int64          // of writes queued or under way at this node
+	Keys          int   // in the state machine
+	Bytes         int64 // of keys and values in the state machine
+	Queue         QueueStatus
 	Checkpoint    fsm.Checkpoint // the newest state hash that this node has noted
 	VerifiedIndex uint64         // of the newest checkpoint at which a majority of voters has this node's state
 	Log           wal.Stats
+	OldestAge     time.Duration // of the log's oldest entry; see LogStatus
 	Transport     transport.Stats
 	Peers         []PeerStatus
 }
@@ -137,12 +142,13 @@ func (n *Node) Stats() Stats {
 	s.Term, s.CommitIndex = r.raft.CurrentTerm(), r.raft.CommitIndex()
 	s.AppliedIndex, s.Revision = r.fsm.AppliedIndex(), r.fsm.Revision()
 	s.Keys, s.Bytes = r.fsm.Len(), r.fsm.Size()
-	s.PendingBytes = r.proposer.pending.Load()
+	s.Queue = r.queued(s.CommitIndex, s.AppliedIndex)
 	if all := r.fsm.Checkpoints(); len(all) > 0 {
 		s.Checkpoint = all[len(all)-1]
 	}
 	s.VerifiedIndex = r.verified.Load()
 	s.Log = r.wal.Stats()
+	s.OldestAge = r.oldestAge(s.Log.FirstIndex)
 	for _, p := range r.peers.Peers() {
 		s.Peers = append(s.Peers, peerStatus(p, s.Leader, s.Term, s.Log.LastIndex))
 	}

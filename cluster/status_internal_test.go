@@ -52,7 +52,7 @@ func TestNode_Status(t *testing.T) {
 	}
 	eventually(t, "the leader sees what the node that is down lacks", func() error {
 		for _, p := range leader.Status().Peers {
-			if p.ID == string(down.id()) && !p.Connected && p.Lag >= 5 {
+			if p.ID == down.cfg.Name && p.ServerID == string(down.id()) && !p.Connected && p.Lag >= 5 {
 				return nil
 			}
 		}
@@ -76,7 +76,7 @@ func TestNode_StatusOfRemoved(t *testing.T) {
 				return err
 			}
 			for _, p := range n.Status().Peers {
-				if p.ID == string(gone.id()) {
+				if p.ServerID == string(gone.id()) {
 					return fmt.Errorf("peer %+v", p)
 				}
 			}

@@ -75,7 +75,7 @@ func (r *replica) transfer(ctx context.Context, name string) error {
 	case r.writing <- struct{}{}: // the batch under way has ended
 		defer func() { <-r.writing }()
 	case <-ctx.Done():
-		return fmt.Errorf("%w: a write is still under way: %w", ErrNoSuccessor, context.Cause(ctx))
+		return fmt.Errorf("%w: a write is still under way", ErrNoSuccessor)
 	}
 	target, err := r.awaitSuccessor(ctx, candidates)
 	if err != nil {
@@ -182,7 +182,7 @@ func (r *replica) takeOver(ctx context.Context, target raft.ServerID) error {
 				return fmt.Errorf("%w: tell %s to take over: %w", ErrNoSuccessor, nameOf(target), err)
 			}
 		case <-ctx.Done():
-			return fmt.Errorf("%w: %s did not take over: %w", ErrNoSuccessor, nameOf(target), context.Cause(ctx))
+			return fmt.Errorf("%w: %s did not take over", ErrNoSuccessor, nameOf(target))
 		}
 	}
 }

@@ -50,22 +50,37 @@ func (s *Server) takeBody(w *response, r *http.Request, field string, limit int6
 func readBody(w *response, r *http.Request, field string, limit int64) ([]byte, error) {
 	src := &bodyReader{w: w, body: r.Body}
 	var body []byte
+	var n int // that came
 	var err error
 	if r.ContentLength >= 0 {
 		body = make([]byte, r.ContentLength)
-		_, err = io.ReadFull(src, body)
+		n, err = io.ReadFull(src, body)
 	} else {
 		body, err = io.ReadAll(io.LimitReader(src, limit+1))
+		n = len(body)
 	}
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, errBodyTimeout
 	case err != nil:
-		return nil, fmt.Errorf("%w: %w", errBadBody, err)
+		return nil, shortBody(n, r.ContentLength, err)
 	case int64(len(body)) > limit:
 		return nil, tooLarge(field, "has at least", int64(len(body)), limit)
 	}
 	return body, nil
+}
+
+// shortBody returns the error for a body that ended with err after n bytes; want
+// is its Content-Length, -1 if it is chunked.
+func shortBody(n int, want int64, err error) error {
+	ended := errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)
+	switch {
+	case want >= 0:
+		return fmt.Errorf("%w: %d of %d bytes came", errBadBody, n, want)
+	case ended:
+		return fmt.Errorf("%w: %d bytes came, and no end", errBadBody, n)
+	}
+	return fmt.Errorf("%w: after %d bytes: %w", errBadBody, n, err)
 }
 
 // bodyReader reads a body that must make progress: each progressUnit has the

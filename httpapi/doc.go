@@ -6,9 +6,8 @@
 // package cluster. It terminates no TLS and authenticates nobody.
 //
 // A [Server] is made with [New] from a [Config], serves listeners with
-// [Server.Serve], and ends with [Server.Shutdown]. [Server.Handler] is the same
-// API without a listener, for tests and for mounting; it must not be put behind
-// anything that cleans paths, such as http.ServeMux.
+// [Server.Serve], and ends with [Server.Shutdown]. What stands before it must not
+// clean paths, as http.ServeMux does.
 //
 // # Keys and values
 //

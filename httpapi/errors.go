@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/kvorum/kvorum/cluster"
 )
@@ -103,7 +104,8 @@ func classify(err error, mutation bool) problem {
 	}
 	for _, row := range problems {
 		if errors.Is(err, row.err) {
-			return newProblem(row.status, row.code, row.title, err.Error(), row.retryable, row.outcome)
+			detail := strings.ReplaceAll(err.Error(), "\n", "; ") // several errors joined
+			return newProblem(row.status, row.code, row.title, detail, row.retryable, row.outcome)
 		}
 	}
 	timedOut := errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)

@@ -57,6 +57,18 @@ func TestErrors_Table(t *testing.T) {
 	}
 }
 
+// TestErrors_OneLine checks that several errors joined are one line of detail.
+func TestErrors_OneLine(t *testing.T) {
+	a := mustAPI(t, nil)
+	a.node.hook = func(context.Context, string, string) error {
+		return errors.Join(cluster.ErrNoLeader, errors.New("probe n2: refused"), errors.New("probe n3: refused"))
+	}
+	p := expectProblem(t, a.do("GET", "/kv/k", ""), http.StatusServiceUnavailable, "no_leader")
+	if want := "no leader is known; probe n2: refused; probe n3: refused"; p.Detail != want {
+		t.Errorf("got detail %q, want %q", p.Detail, want)
+	}
+}
+
 // TestErrors_Undecided checks errors that don't say whether a write was done.
 func TestErrors_Undecided(t *testing.T) {
 	secret := errors.New("open /secret: 10.0.0.1 is on fire")

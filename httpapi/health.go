@@ -13,17 +13,17 @@ const textPlain = "text/plain; charset=utf-8"
 // helpText is what GET / says.
 const helpText = `Kvorum: a replicated, strongly consistent key-value store.
 
-PUT    /kv/{key}      set a key to the request's body; 201 created, 204 replaced
-GET    /kv/{key}      read it (HEAD: without the value); ?consistency=linearizable|leader|stale &max_stale= &min_revision=
-DELETE /kv/{key}      remove it; 204, or 404 where there is none
-GET    /kv/           list as JSON lines; ?prefix= &start= &limit= &keys_only=true, and as above
-POST   /admin/join    add a node: {"id":"n4","peer_addr":"host:port","http_addr":"host:port"}
-POST   /admin/leave   remove a node: {"id":"n4"}, "force":true if need be; without a body, this node
+PUT    /kv/{key}        set a key to the request's body; 201 created, 204 replaced
+GET    /kv/{key}        read it (HEAD: without the value); ?consistency=linearizable|leader|stale &max_stale= &min_revision=
+DELETE /kv/{key}        remove it; 204, or 404 where there is none
+GET    /kv/             list as JSON lines; ?prefix= &start= &limit= &keys_only=true, and as above
+POST   /admin/join      add a node: {"id":"n4","peer_addr":"host:port","http_addr":"host:port"}
+POST   /admin/leave     remove a node: {"id":"n4"}, "force":true if need be; without a body, this node
 POST   /admin/transfer  hand leadership over: {"id":"n2"}; without a body, to whoever is ready
-GET    /status        this node and its cluster, as JSON
-GET    /livez         200 while the process runs
-GET    /readyz        200 while this node can serve, otherwise 503 with the reason
-GET    /metrics       metrics in Prometheus' format
+GET    /status          this node and its cluster, as JSON
+GET    /livez           200 while the process runs
+GET    /readyz          200 while this node can serve, otherwise 503 with the reason
+GET    /metrics         metrics in Prometheus' format
 
 Conditions on PUT and DELETE: If-Match: "REVISION", If-Match: *, If-None-Match: *
 The revision of a key is its ETag. Keys are percent-encoded in paths and may hold any byte.

@@ -62,7 +62,7 @@ func (w *response) Write(p []byte) (int, error) {
 
 // extendWrite gives the client the stall timeout to take what is written next.
 func (w *response) extendWrite() {
-	// Only a writer without a connection, as in a test of Handler, has no deadlines.
+	// Only a writer without a connection, as in a test, has no deadlines.
 	_ = w.deadlines.SetWriteDeadline(time.Now().Add(w.stall))
 }
 

@@ -56,7 +56,6 @@ type Server struct {
 	budget  *budget
 	metrics *metrics
 	origins *http.CrossOriginProtection
-	handler http.Handler
 
 	// ctx is the root of every request's context. cancel ends it, and with it
 	// the requests in flight, when draining takes too long.
@@ -85,7 +84,6 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.metrics = m
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.handler = s.middleware(s.routes())
 
 	// HTTP/1 alone: there is no TLS to negotiate anything else on. ReadTimeout
 	// and WriteTimeout would bound whole bodies and streams; bodies and answers
@@ -93,7 +91,7 @@ func New(cfg Config) (*Server, error) {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	s.http = &http.Server{
-		Handler:                      s.handler,
+		Handler:                      s.middleware(s.routes()),
 		Protocols:                    &protocols,
 		DisableGeneralOptionsHandler: true,
 		ReadHeaderTimeout:            cfg.ReadHeaderTimeout,
@@ -105,9 +103,6 @@ func New(cfg Config) (*Server, error) {
 	}
 	return s, nil
 }
-
-// Handler returns the API without a listener and its limits on connections and headers.
-func (s *Server) Handler() http.Handler { return s.handler }
 
 // Serve accepts connections from l, which it closes, until Shutdown is called,
 // and then returns nil at once, while Shutdown still waits for requests. It

@@ -129,6 +129,22 @@ func TestBadInput_AtTheLimit(t *testing.T) {
 	}
 }
 
+// TestBadInput_IncrTooLarge shows that a sum is a value like any other, with the
+// same limit.
+func TestBadInput_IncrTooLarge(t *testing.T) {
+	s := mustNew(t, store.WithMaxValueSize(2))
+	if n, err := s.Incr("k", 99); n != 99 || err != nil {
+		t.Errorf("at the limit: got %d, %v", n, err)
+	}
+	for _, delta := range []int64{1, -109} {
+		var named *store.KeyError
+		if _, err := s.Incr("k", delta); !errors.Is(err, store.ErrValueTooLarge) || !errors.As(err, &named) || named.Key != "k" {
+			t.Errorf("Incr by %d: got %v", delta, err)
+		}
+	}
+	mustHave(t, s, contents{"k": "99"})
+}
+
 // TestBadInput_Full shows that a full store without eviction refuses what would
 // make it grow, in every call, and takes what would not.
 func TestBadInput_Full(t *testing.T) {
@@ -232,16 +248,6 @@ func TestBadInput_DataDir(t *testing.T) {
 	}
 	t.Run("File", func(t *testing.T) { refused(t, file, file, syscall.ENOTDIR) })
 	t.Run("BelowFile", func(t *testing.T) { refused(t, filepath.Join(file, "data"), file, syscall.ENOTDIR) })
-	t.Run("Rights", func(t *testing.T) {
-		if os.Geteuid() == 0 {
-			t.Skip("root may write everywhere")
-		}
-		locked := filepath.Join(dir, "locked")
-		if err := os.Mkdir(locked, 0o500); err != nil {
-			t.Fatal(err)
-		}
-		refused(t, filepath.Join(locked, "data"), locked, os.ErrPermission)
-	})
 	if got, err := os.ReadFile(file); err != nil || string(got) != "mine" {
 		t.Errorf("the file holds %q, %v", got, err)
 	}
@@ -347,4 +353,47 @@ func TestBadInput_Modes(t *testing.T) {
 	}
 	mustHave(t, s, contents{"k": "1"})
 	mustClose(t, s, files)
+}
+
+func TestStore_BadInput(t *testing.T) {
+	s := mustNew(t, store.WithMaxKeySize(4), store.WithMaxValueSize(8))
+	mustSet(t, s, "k", "kept")
+	for name, tt := range map[string]struct {
+		do   func() error
+		want error
+	}{
+		"EmptyKey":      {func() error { return s.Set("", []byte("v")) }, store.ErrEmptyKey},
+		"KeyTooLarge":   {func() error { return s.Set("12345", []byte("v")) }, store.ErrKeyTooLarge},
+		"NilValue":      {func() error { return s.Set("k", nil) }, store.ErrNilValue},
+		"ValueTooLarge": {func() error { return s.Set("k", make([]byte, 9)) }, store.ErrValueTooLarge},
+		"NegativeTTL":   {func() error { return s.SetWithTTL("k", []byte("v"), -1) }, store.ErrInvalidTTL},
+		"TTLOverflow":   {func() error { return s.SetWithTTL("k", []byte("v"), math.MaxInt64) }, store.ErrInvalidTTL},
+		"ExpireZero":    {func() error { return s.Expire("k", 0) }, store.ErrInvalidTTL},
+		"ExpireAbsent":  {func() error { return s.Expire("x", time.Second) }, store.ErrKeyNotFound},
+		"IncrText":      {func() error { _, err := s.Incr("k", 1); return err }, store.ErrNotInteger},
+		"SwapAbsent":    {func() error { _, err := s.CompareAndSwap("x", nil, []byte("v")); return err }, store.ErrKeyNotFound},
+		"NoDataDir":     {func() error { return s.Snapshot() }, store.ErrNotPersistent},
+	} {
+		if err := tt.do(); !errors.Is(err, tt.want) {
+			t.Errorf("%s: got %v, want %v", name, err, tt.want)
+		}
+	}
+	expect(t, s, "k", "kept")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, err := range map[string]error{
+		"Set": s.Set("k", []byte("v")), "Delete": s.Delete("k"), "Clear": s.Clear(), "Close again": s.Close(),
+	} {
+		if name == "Close again" {
+			if err != nil {
+				t.Errorf("%s: got %v", name, err)
+			}
+		} else if !store.IsClosed(err) {
+			t.Errorf("%s after Close: got %v", name, err)
+		}
+	}
+	if _, err := s.Get("k"); !store.IsClosed(err) {
+		t.Errorf("Get after Close: got %v", err)
+	}
 }

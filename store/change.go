@@ -2,35 +2,18 @@ package store
 
 import "slices"
 
-// Change is one step of Apply: Item is put, or the key of Item deleted.
-type Change struct {
-	Item   Item
-	Delete bool
-}
-
-// change is a Change on its way into the map: a record that takes key's place,
-// the zero record where key is deleted.
+// change is one step of apply: a record that takes key's place, the zero record
+// where key is deleted.
 type change struct {
 	key    string
 	hash   uint64
 	record record
 }
 
-// Apply makes several changes, in order, as one atomic step: no View sees part
+// apply makes several changes, in order, as one atomic step: no View sees part
 // of it, and no two reads one after the other do. It locks every shard that has
-// one of the keys, in the order of the shards, for as long as that takes.
-func (m *ShardedMap) Apply(changes []Change) {
-	steps := make([]change, len(changes))
-	for i, c := range changes {
-		steps[i] = change{key: c.Item.Key, hash: hashOf(c.Item.Key)}
-		if !c.Delete {
-			steps[i].record = newRecord(c.Item)
-		}
-	}
-	m.apply(steps)
-}
-
-// apply is Apply of changes whose records the map may keep.
+// one of the keys, in the order of the shards, for as long as that takes. The
+// map keeps the changes' records.
 func (m *ShardedMap) apply(changes []change) {
 	if len(changes) == 1 { // readers see it as a whole without a lock
 		s := m.shardOf(changes[0].hash)

@@ -25,50 +25,77 @@ type SnapshotReport struct {
 }
 
 // Check reads the data directory of a store that nobody has open and checks all
-// of it, as New does, without changing anything but its LOCK. With an error the
-// report holds what was good before it; errors are those of New.
+// of it, as New does, without changing anything but its LOCK; and not that where
+// the directory may not be written to, a backup on a read-only mount for example.
+// With an error the report holds what was good before it; errors are those of New.
 func Check(dir string) (report Report, err error) {
-	lock, err := dirlock.Acquire(dir)
+	lock, err := dirlock.AcquireToRead(dir)
 	if err != nil {
 		return Report{}, err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
 	files := wal.OS()
-	names, err := files.ReadDir(filepath.Join(dir, snapshotsDir))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return Report{}, err
+	held, hasFloor, err := loadFloor(files, dir)
+	if err != nil {
+		return Report{}, fmt.Errorf("check floor: %w", err)
 	}
-	var newest uint64
-	for _, name := range names {
-		var sequence uint64
-		if _, err := fmt.Sscanf(name, snapshotFormat, &sequence); err != nil || filepath.Ext(name) == tempSuffix {
-			continue
-		}
-		found, err := checkSnapshot(files, filepath.Join(dir, snapshotsDir, name))
-		if err != nil {
-			return report, fmt.Errorf("check snapshot: %w", err)
-		}
-		report.Snapshots = append(report.Snapshots, found)
-		newest = sequence
+	newest, err := report.checkSnapshots(files, dir)
+	if err != nil {
+		return report, fmt.Errorf("check snapshots: %w", err)
 	}
-	log, err := wal.Check(files, filepath.Join(dir, walDir))
-	if errors.Is(err, fs.ErrNotExist) {
-		return report, nil
+	if err := held.checkSnapshot(dir, newest); err != nil {
+		return report, err
 	}
-	report.Log = &log
-	if err == nil {
-		err = checkGap(filepath.Join(dir, walDir), log.Begin, newest)
+	if err := held.checkLog(files, dir); err != nil {
+		return report, err
 	}
-	return report, err
+	if err := report.checkLog(files, filepath.Join(dir, walDir), newest); err != nil {
+		return report, err
+	}
+	if !hasFloor && (newest > 0 || report.Log != nil && report.Log.Begin > 0) {
+		return report, floorMissing(dir)
+	}
+	return report, nil
 }
 
-func checkSnapshot(files wal.FS, path string) (SnapshotReport, error) {
-	file, err := files.OpenRead(path)
-	if err != nil {
-		return SnapshotReport{}, err
+// checkSnapshots checks all snapshots and returns the newest one's sequence.
+func (r *Report) checkSnapshots(files wal.FS, dir string) (newest uint64, err error) {
+	found, _, err := listSnapshots(files, dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, err
 	}
-	defer func() { _ = file.Close() }() // only read from
-	m := NewShardedMap(1)
-	f, err := readSnapshot(path, file, m)
-	return SnapshotReport{File: path, Sequence: f.sequence, Keys: m.Len(), Bytes: m.Size()}, err
+	for _, sequence := range found {
+		m := NewShardedMap(1)
+		if _, err := loadSnapshot(files, dir, sequence, m); err != nil {
+			return newest, err
+		}
+		r.Snapshots = append(r.Snapshots, SnapshotReport{File: snapshotPath(dir, sequence), Sequence: sequence, Keys: m.Len(), Bytes: m.Size()})
+		newest = sequence
+	}
+	return newest, nil
+}
+
+// checkLog checks the log and that what it holds are a store's records, which go
+// on where the newest snapshot ends.
+func (r *Report) checkLog(files wal.FS, dir string, newest uint64) error {
+	log, err := wal.Check(files, dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	r.Log = &log
+	if err != nil {
+		return err
+	}
+	if log.Owner != logOwner {
+		return &wal.OwnerError{File: filepath.Join(dir, wal.ManifestName), Found: log.Owner, Want: logOwner}
+	}
+	if err := checkGap(dir, log.Begin, newest); err != nil {
+		return err
+	}
+	return wal.Scan(files, dir, newest+1, func(index uint64, f wal.Frame) error {
+		if _, err := recordsOf(f); err != nil {
+			return fmt.Errorf("record %d of the log: %w", index, err)
+		}
+		return nil
+	})
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -141,8 +142,8 @@ func (s *Store) round(group []*write) (n int) {
 	for n < len(group) && s.over.weight < maxRoundBytes && !cleared {
 		w := group[n]
 		w.err = s.decide(w, sequence+1)
-		if w.err == ErrStoreFull && w.plan.start.changes > 0 {
-			w.err = nil // the round's own keys are no victims: begin another
+		if w.plan.start.changes > 0 && (errors.Is(w.err, ErrStoreFull) || w.err == errNextRound) {
+			w.err = nil // the round's own keys are no victims, and not in data yet: begin another
 			break
 		}
 		if w.changed {
@@ -225,6 +226,8 @@ func (s *Store) applyRound(group []*write) {
 			changes := s.over.changes[w.plan.start.changes:w.end]
 			s.data.apply(changes)
 			s.noteGarbage(changes)
+			s.compactIfDue()
+			s.noteDeadlines(changes)
 		}
 		s.sequence++
 	}

@@ -177,3 +177,37 @@ func TestStore_CallersBuffers(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestStore_GroupCommit shows that writers who wait share a sync: those that
+// come while one is under way need one more, all together.
+func TestStore_GroupCommit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		files := crashfs.New()
+		s := mustNew(t, persistent(files, true)...)
+		mustSet(t, s, "first", "v")
+		gate := make(chan struct{})
+		files.SetHook(func(op crashfs.Op, name string) error {
+			if op == crashfs.OpSync && strings.Contains(name, "wal-") {
+				<-gate
+			}
+			return nil
+		})
+		before := s.Metrics().WALSyncs
+		var wg sync.WaitGroup
+		for i := range 64 {
+			wg.Go(func() { mustSet(t, s, fmt.Sprintf("k%d", i), "v") })
+			if i == 0 {
+				synctest.Wait() // its sync is under way; the others gather meanwhile
+			}
+		}
+		synctest.Wait()
+		close(gate)
+		wg.Wait()
+		if syncs := s.Metrics().WALSyncs - before; syncs != 2 {
+			t.Errorf("64 writes took %d syncs, want 2", syncs)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}

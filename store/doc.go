@@ -26,9 +26,11 @@
 // process, and power loss once SyncInterval has passed: what power loss leaves is
 // a prefix of the writes, at least up to the last sync. PersistenceSnapshot
 // keeps only what the last snapshot has. A failed write or sync is final: every
-// later write fails with ErrStoreFailed, reads go on. Damaged files are refused
-// by New, naming file and offset; nothing is cut but a torn end that was never
-// acknowledged. One process at a time may open a data directory.
+// later write fails with ErrStoreFailed, and so does Close; reads go on. Damaged
+// and missing files are refused by New, naming file and offset; nothing is cut but
+// a torn end that was never acknowledged. One process at a time may open a data
+// directory, which holds LOCK, FLOOR (what must be there at least), snapshots and
+// the log.
 //
 // # Order
 //
@@ -44,7 +46,9 @@
 // Deadlines are absolute. A key is gone for readers the moment its deadline is
 // reached, and is removed, and reported to OnExpire once, by a worker that a
 // read of it wakes or CleanupInterval does; it costs by what expires. The
-// store's clock never goes back, so a wall clock that does brings no key back.
+// store's clock is the wall clock at New, or the latest time in the data directory
+// if that is later, and from then on the time that passes: setting the wall clock
+// moves no deadline of a store that is open, and brings no key back.
 //
 // # Eviction
 //
@@ -56,25 +60,61 @@
 //
 // # Caveats
 //
-// Values given to Set are copied; Get returns a copy, GetShared and Range do
-// not, and theirs must not be modified. Callbacks run on the goroutine of the
-// write that caused them, or the store's own; they may use the store and must
-// not close it. Len counts keys that have expired until they are removed. A
-// shard's hash table keeps its memory when keys are deleted. Snapshot costs by the
-// number of keys, so one is taken early only when as many changes are dead.
+//   - Values given to Set are copied; Get returns a copy. GetShared, Range and the
+//     callbacks do not: their values must not be modified.
+//   - Callbacks run on the goroutine of the write that caused them, or the store's
+//     own; they may use the store and must not close it. A process that dies may
+//     take calls along that were due. With PersistenceSnapshot it also forgets
+//     removals since the last snapshot, so OnExpire is told of those keys again.
+//   - Len counts keys that have expired until they are removed.
+//   - A shard's hash table keeps its memory when keys are deleted.
+//   - A snapshot costs by the number of keys, so one is taken early only when as
+//     many changes are dead.
+//   - Where the operating system stops its steady clock while the machine sleeps,
+//     as Linux does, that time does not count until the store is opened again.
+//   - A wall clock that is wrong when the store is opened is wrong for as long as
+//     it is open. One that was ahead stays ahead in the data directory.
+//   - A store that is opened with less room than it has keys comes down with the
+//     next write that needs room, by at most 65,536 keys each.
 //
 // # Deviations from the design that this store grew from
+//
+// Names that are others:
+//
+//   - The package is store, not kvstore.
+//   - A ShardedMap's Set takes an Item, the compact form in which shards hold a
+//     key, as the replicated state machine uses it. A Shard's Get and Set take
+//     an Entry, which is made when it is asked for; ShardedMap.Shard finds the
+//     shard of a key, which was private.
+//   - Store.Snapshot takes a snapshot; there is no SnapshotManager. Its Create, of
+//     a map that goes on changing, could not say which records of the log the
+//     snapshot has.
+//   - A segment of the log is not exported, nor its Write: only the log knows
+//     what is synced, and starts the next one. So nobody outside meets
+//     wal.ErrSegmentFull.
+//   - wal.Options has NoSync for SyncOnWrite: the zero value must be the safe one.
+//   - Metrics are figures at one moment: read Metrics().Sets. Nobody but the store
+//     adds to them.
+//
+// Behaviour that is another:
 //
 //   - Errors of a key come wrapped in a *KeyError, which names it. Comparing with
 //     == therefore fails; use errors.Is or the helpers.
 //   - ErrKeyExpired is an ErrKeyNotFound too: which of the two a read meets
 //     depends on whether the key was removed yet.
-//   - An option with a bad value is an error of New that names the field; it is
-//     not ignored.
+//   - An option with a bad value is an error of New that names the field, and so is
+//     WithSyncWrites without a log; they are not ignored. A negative time to live
+//     is an error, not none.
 //   - A key has expired at its deadline, not only after it.
-//   - Checksums are CRC32C, seeded with a record's place in the log, so that a
-//     misplaced record is found. Records also hold when they were made.
-//   - A Shard holds compact records; an Entry is made when it is asked for.
+//   - AccessedAt and AccessCount are kept only under LRU and LFU, which need them:
+//     to note each read takes as long again as the read (50 to 100 ns). The count
+//     ends at 65,535, its share of a record's eight bytes.
+//   - Keys are placed by the runtime's hash with a random seed: it takes a fraction
+//     of FNV's time (BenchmarkHash), and nobody can choose keys that collide.
+//   - Checksums are CRC32C; in the log they are seeded with a record's place, so
+//     that a misplaced one is found. Records also hold when they were made.
+//   - The logger is told of failures, not of every operation: that would cost more
+//     than the operations, and put keys into logs.
 //   - ReadTimeout bounds a Walk. No other read waits for anything.
 //
 // # Map

@@ -31,7 +31,7 @@ type Metadata struct {
 	CreatedAt   time.Time     // when the key was made
 	UpdatedAt   time.Time     // when it was last changed
 	AccessedAt  time.Time     // when it was last read; zero if access is not tracked
-	AccessCount atomic.Uint64 // reads since the store was opened or the key was last changed, up to 65,535
+	AccessCount atomic.Uint64 // reads since the store was opened or the key was removed, up to 65,535; 0 if not tracked
 	Version     uint64        // number of changes since it was made, from 1
 	Size        int           // bytes of key and value
 	Checksum    uint32        // CRC32C of key and value
@@ -54,6 +54,12 @@ func NewEntryWithTTL(key string, value []byte, ttl time.Duration) *Entry {
 	return e
 }
 
+// viewOf returns the view of a record, with a copy of its value.
+func viewOf(r record) *Entry {
+	last, count := r.accessed()
+	return newEntry(r.item(), last, count)
+}
+
 // newEntry returns the view of an item, with a copy of its value.
 func newEntry(it Item, accessed int64, count uint64) *Entry {
 	e := &Entry{Key: it.Key, Value: append([]byte{}, it.Value...), Metadata: &Metadata{
@@ -64,6 +70,23 @@ func newEntry(it Item, accessed int64, count uint64) *Entry {
 	e.Metadata.AccessCount.Store(count)
 	e.Metadata.Checksum = e.computeChecksum()
 	return e
+}
+
+// itemOf returns what a shard holds of an entry.
+func itemOf(e *Entry) Item {
+	it := Item{Key: e.Key, Value: e.Value, Deadline: nanosOf(e.ExpiresAt), Version: 1}
+	if m := e.Metadata; m != nil {
+		it.Created, it.Updated, it.Version = nanosOf(m.CreatedAt), nanosOf(m.UpdatedAt), m.Version
+	}
+	return it
+}
+
+// nanosOf turns a time into nanoseconds since the Unix epoch, the zero time into 0.
+func nanosOf(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
 }
 
 // timeOf turns nanoseconds since the Unix epoch into a time, 0 into the zero time.
@@ -122,24 +145,21 @@ func (e *Entry) computeChecksum() uint32 {
 //
 //	keyLen(4) key valueLen(4) value expiresAt(8) version(8) checksum(4)
 //
-// expiresAt is in nanoseconds since the Unix epoch, 0 for never.
+// expiresAt is in nanoseconds since the Unix epoch, 0 for never. The checksum is
+// CRC32C of all before it.
 func (e *Entry) Encode() []byte {
 	b := make([]byte, 0, 4+len(e.Key)+4+len(e.Value)+8+8+4)
 	b = binary.BigEndian.AppendUint32(b, uint32(len(e.Key)))
 	b = append(b, e.Key...)
 	b = binary.BigEndian.AppendUint32(b, uint32(len(e.Value)))
 	b = append(b, e.Value...)
-	var expires int64
-	if !e.ExpiresAt.IsZero() {
-		expires = e.ExpiresAt.UnixNano()
-	}
-	b = binary.BigEndian.AppendUint64(b, uint64(expires))
+	b = binary.BigEndian.AppendUint64(b, uint64(nanosOf(e.ExpiresAt)))
 	var version uint64
 	if e.Metadata != nil {
 		version = e.Metadata.Version
 	}
 	b = binary.BigEndian.AppendUint64(b, version)
-	return binary.BigEndian.AppendUint32(b, e.computeChecksum())
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
 // DecodeEntry reads what Encode made, and checks its checksum. The entry's value
@@ -155,11 +175,12 @@ func DecodeEntry(b []byte) (*Entry, error) {
 	}
 	e := &Entry{Key: string(key), Value: append([]byte{}, value...)}
 	e.ExpiresAt = timeOf(int64(binary.BigEndian.Uint64(rest)))
-	e.Metadata = &Metadata{
-		Version: binary.BigEndian.Uint64(rest[8:]), Size: e.Size(),
-		Checksum: binary.BigEndian.Uint32(rest[16:]),
+	e.Metadata = &Metadata{Version: binary.BigEndian.Uint64(rest[8:]), Size: e.Size(), Checksum: e.computeChecksum()}
+	body := b[:len(b)-4]
+	if crc32.Checksum(body, castagnoli) != binary.BigEndian.Uint32(rest[16:]) {
+		return nil, NewKeyError(e.Key, ErrChecksum)
 	}
-	return e, e.Verify()
+	return e, nil
 }
 
 // cutField takes a length(4) and as many bytes off b.

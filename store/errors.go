@@ -80,9 +80,9 @@ func (e *KeyError) Error() string {
 // Unwrap returns the underlying error.
 func (e *KeyError) Unwrap() error { return e.Err }
 
-// ValidationError says which option is wrong, and why.
+// ValidationError says which option, or argument, is wrong, and why.
 type ValidationError struct {
-	Field   string // the field of Options
+	Field   string // the field of Options, or the argument
 	Message string
 }
 
@@ -111,7 +111,7 @@ func IsTooLarge(err error) bool {
 	return errors.Is(err, ErrKeyTooLarge) || errors.Is(err, ErrValueTooLarge) || errors.Is(err, ErrBatchTooLarge)
 }
 
-// IsValidation says whether err means that an option is wrong.
+// IsValidation says whether err means that an option, or an argument, is wrong.
 func IsValidation(err error) bool {
 	var v *ValidationError
 	return errors.As(err, &v)

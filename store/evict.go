@@ -1,7 +1,11 @@
 package store
 
 import (
+	"cmp"
+	"iter"
+	"math"
 	"math/rand/v2"
+	"slices"
 )
 
 // evictionSample is how many keys are looked at for each victim of LRU and LFU.
@@ -13,120 +17,122 @@ const evictionSample = 16
 //
 // LRU and LFU are approximate: of a random sample of keys the one least
 // recently, or least often, read goes; a write counts as recent use. Reads
-// count only where Touch is called.
-// TTL is exact: the key that expires first, and a random one where
+// count only where Touch is called. Of many victims at once all keys are
+// compared. TTL is exact: the key that expires first, and a random one where
 // none has a deadline. None has no victims.
 func (m *ShardedMap) Victims(policy EvictionPolicy, n int, spare func(key string) bool) []Item {
+	if n <= 0 {
+		return nil
+	}
 	var items []Item
-	for _, r := range m.victims(policy, n, spare) {
-		items = append(items, r.item())
+	chosen := make(map[string]bool)
+	taken := func(key string) bool { return chosen[key] || spare(key) }
+	for r := range m.victims(policy, evictsMany(int64(n), int64(m.Len())), taken) {
+		chosen[r.key()] = true
+		if items = append(items, r.item()); len(items) == n {
+			break
+		}
 	}
 	return items
 }
 
-// victims is Victims of records.
-func (m *ShardedMap) victims(policy EvictionPolicy, n int, spare func(key string) bool) (victims []record) {
-	if policy == EvictionNone {
-		return nil
-	}
-	chosen := make(map[string]bool)
-	taken := func(key string) bool { return chosen[key] || spare(key) }
-	for len(victims) < n {
-		r, ok := m.victim(policy, taken)
-		if !ok {
-			break
+// evictsMany says whether so large a share of a map has to go that sampling
+// would find ever less to choose from.
+func evictsMany(share, all int64) bool { return share > all/4 }
+
+// victims yields what policy gives up, one record after the other. It asks
+// taken about each, which must name those that were yielded, too. Where many are
+// wanted it compares all records once, which costs by their number.
+func (m *ShardedMap) victims(policy EvictionPolicy, many bool, taken func(key string) bool) iter.Seq[record] {
+	return func(yield func(record) bool) {
+		switch policy {
+		case EvictionNone:
+			return
+		case EvictionTTL:
+			for r := range m.byDeadline(math.MaxInt64) {
+				if !taken(r.key()) && !yield(r) {
+					return
+				}
+			}
+			policy = EvictionRandom
 		}
-		chosen[r.key()] = true
-		victims = append(victims, r)
+		for !many {
+			r, ok := m.leastUsed(policy, taken)
+			if !ok {
+				break // most is taken: choose from the rest
+			}
+			if !yield(r) {
+				return
+			}
+		}
+		for _, c := range m.ranked(policy, taken) {
+			if !yield(c.record) {
+				return
+			}
+		}
 	}
-	return victims
 }
 
-// victim returns the next key to go.
-func (m *ShardedMap) victim(policy EvictionPolicy, taken func(string) bool) (record, bool) {
-	if policy == EvictionTTL {
-		if r, ok := m.soonestOf(taken); ok {
+// candidate is a record that may be evicted, with its use at one moment.
+type candidate struct {
+	record
+	last  int64
+	count uint64
+}
+
+func candidateOf(r record) candidate {
+	last, count := r.used()
+	return candidate{r, last, count}
+}
+
+// compareUse orders candidates for a policy, the better victim first.
+func compareUse(policy EvictionPolicy, a, b candidate) int {
+	if policy == EvictionLFU && a.count != b.count {
+		return cmp.Compare(a.count, b.count)
+	}
+	return cmp.Compare(a.last, b.last)
+}
+
+// leastUsed returns the best victim of a random sample of what is not taken,
+// false where the sample is empty.
+func (m *ShardedMap) leastUsed(policy EvictionPolicy, taken func(string) bool) (record, bool) {
+	var best candidate
+	found := 0
+	for tries := 8 * evictionSample; tries > 0 && found < evictionSample; tries-- {
+		r := m.shards[rand.Uint64()&m.shardMask].data.random()
+		if r.first == nil || taken(r.key()) {
+			continue
+		}
+		if policy == EvictionRandom {
 			return r, true
 		}
-		policy = EvictionRandom
-	}
-	var best record
-	for _, r := range m.sample(taken, evictionSample) {
-		if best.first == nil || lessUsed(policy, r, best) {
-			best = r
+		c := candidateOf(r)
+		if found++; found == 1 || compareUse(policy, c, best) < 0 {
+			best = c
 		}
 	}
-	return best, best.first != nil
+	return best.record, found > 0
 }
 
-// lessUsed says whether a is the better victim.
-func lessUsed(policy EvictionPolicy, a, b record) bool {
-	lastA, countA := a.used()
-	lastB, countB := b.used()
-	switch {
-	case policy == EvictionLFU && countA != countB:
-		return countA < countB
-	case policy == EvictionRandom:
-		return false
-	}
-	return lastA < lastB
-}
-
-// sample returns up to n records that are not taken, each of them as likely as
-// any other, and some of them perhaps more than once.
-func (m *ShardedMap) sample(taken func(string) bool, n int) []record {
-	found := make([]record, 0, n)
-	for tries := 8 * n; tries > 0 && len(found) < n; tries-- {
-		if r := m.shards[rand.Uint64()&m.shardMask].data.random(); r.first != nil && !taken(r.key()) {
-			found = append(found, r)
-		}
-	}
-	if len(found) == 0 {
-		return m.anyOf(taken)
-	}
-	return found
-}
-
-// anyOf looks through everything for one record that is not taken; the samples
-// found none.
-func (m *ShardedMap) anyOf(taken func(string) bool) (found []record) {
+// ranked returns everything that is not taken, the best victim first.
+func (m *ShardedMap) ranked(policy EvictionPolicy, taken func(string) bool) []candidate {
+	var all []candidate
 	for _, s := range m.shards {
 		s.mu.Lock()
 		s.data.all(func(r record) bool {
 			if !taken(r.key()) {
-				found = append(found, r)
+				all = append(all, candidateOf(r))
 			}
-			return len(found) == 0
+			return true
 		})
 		s.mu.Unlock()
-		if len(found) > 0 {
-			break
-		}
 	}
-	return found
-}
-
-// soonestOf returns the record that expires first of those not taken.
-func (m *ShardedMap) soonestOf(taken func(string) bool) (record, bool) {
-	var best record
-	for _, s := range m.shards {
-		if r, ok := s.soonestOf(taken); ok && (best.first == nil || lessDeadline(r, best)) {
-			best = r
-		}
+	if policy == EvictionRandom {
+		rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	} else {
+		slices.SortFunc(all, func(a, b candidate) int { return compareUse(policy, a, b) })
 	}
-	return best, best.first != nil
-}
-
-func (s *Shard) soonestOf(taken func(string) bool) (found record, ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.expiring.Ascend(func(r record) bool {
-		if ok = !taken(r.key()); ok {
-			found = r
-		}
-		return !ok
-	})
-	return found, ok
+	return all
 }
 
 // Touch notes a read of key at now, in nanoseconds since the Unix epoch, for
@@ -135,13 +141,4 @@ func (m *ShardedMap) Touch(key string, now int64) {
 	if r := m.get(key); r.first != nil {
 		r.touch(now)
 	}
-}
-
-// Accessed returns when key was last read, in nanoseconds since the Unix epoch
-// or 0 for never, and how often, as far as Touch was told.
-func (m *ShardedMap) Accessed(key string) (last int64, count uint64) {
-	if r := m.get(key); r.first != nil {
-		return r.accessed()
-	}
-	return 0, 0
 }

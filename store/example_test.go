@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log"
@@ -54,6 +55,132 @@ func ExampleStore_SetWithTTL() {
 	left, err := s.TTL("session")
 	fmt.Println(left > 59*time.Minute, err)
 	// Output: true <nil>
+}
+
+func ExampleStore_Delete() {
+	s, err := store.New()
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Set("k", []byte("v")); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(s.Delete("k"))
+	err = s.Delete("k")
+	fmt.Println(err, store.IsNotFound(err))
+	// Output:
+	// <nil>
+	// key "k": key not found true
+}
+
+func ExampleStore_GetEntry() {
+	s, err := store.New()
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer s.Close()
+	for _, value := range []string{"draft", "final"} {
+		if err := s.Set("page", []byte(value)); err != nil {
+			log.Fatal(err)
+		}
+	}
+	e, err := s.GetEntry("page")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%s, version %d, %d bytes, expires: %t\n", e.Value, e.Metadata.Version, e.Metadata.Size, !e.ExpiresAt.IsZero())
+	// Output: final, version 2, 9 bytes, expires: false
+}
+
+func ExampleStore_Expire() {
+	s, err := store.New()
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Set("session", []byte("alice")); err != nil {
+		log.Fatal(err)
+	}
+	if err := s.Expire("session", time.Hour); err != nil {
+		log.Fatal(err)
+	}
+	left, err := s.TTL("session")
+	fmt.Println(left > 0, err)
+	// Output: true <nil>
+}
+
+func ExampleStore_Persist() {
+	s, err := store.New()
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.SetWithTTL("session", []byte("alice"), time.Hour); err != nil {
+		log.Fatal(err)
+	}
+	if err := s.Persist("session"); err != nil {
+		log.Fatal(err)
+	}
+	left, err := s.TTL("session")
+	fmt.Println(left == store.NoTTL, err)
+	// Output: true <nil>
+}
+
+func ExampleStore_Walk() {
+	s, err := store.New(store.WithReadTimeout(time.Minute))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer s.Close()
+	for _, key := range []string{"a", "b", "c"} {
+		if err := s.Set(key, []byte("v")); err != nil {
+			log.Fatal(err)
+		}
+	}
+	err = s.Walk(context.Background(), "", "b", func(key string, value []byte) bool {
+		fmt.Println(key, string(value))
+		return true // go on
+	})
+	fmt.Println(err)
+	// Output:
+	// b v
+	// c v
+	// <nil>
+}
+
+func ExampleStore_Snapshot() {
+	dir, err := os.MkdirTemp("", "example")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	s, err := store.New(store.WithDataDir(dir), store.WithPersistenceMode(store.PersistenceSnapshot))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Set("k", []byte("v")); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(s.Snapshot(), s.Metrics().Snapshots) // from here on k survives
+	// Output: <nil> 1
+}
+
+func ExampleStore_Metrics() {
+	s, err := store.New()
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Set("k", []byte("v")); err != nil {
+		log.Fatal(err)
+	}
+	_, _ = s.Get("k")
+	_, _ = s.Get("nobody")
+	m := s.Metrics()
+	fmt.Printf("%d keys, %d sets, %d of %d reads hit\n", m.Entries, m.Sets, m.Hits, m.Gets)
+	// Output: 1 keys, 1 sets, 1 of 2 reads hit
 }
 
 func ExampleStore_SetNX() {

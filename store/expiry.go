@@ -1,9 +1,9 @@
 package store
 
 import (
-	"cmp"
-	"slices"
-	"strings"
+	"container/heap"
+	"iter"
+	"math"
 )
 
 // NextDeadline returns the nearest deadline of all keys, false if none has one.
@@ -20,23 +20,118 @@ func (m *ShardedMap) NextDeadline() (int64, bool) {
 
 // Due returns up to max Items whose deadline is at or before now, in the order
 // of deadline and key, without removing them. It costs by the number of shards
-// and of Items that are due.
+// and of Items returned.
 func (m *ShardedMap) Due(now int64, max int) []Item {
 	var items []Item
-	for _, r := range m.due(now, max) {
+	for r := range m.byDeadline(now) {
+		if len(items) >= max {
+			break
+		}
 		items = append(items, r.item())
 	}
 	return items
 }
 
-// due is Due of records.
-func (m *ShardedMap) due(now int64, max int) []record {
-	var due []record
-	for _, s := range m.shards {
-		due = append(due, s.due(now, max)...)
+// byDeadline yields the records whose deadline is at or before until, in the
+// order of deadline and key. It costs by the number of shards and of records
+// yielded. No lock is held while it yields: a record that was removed since the
+// loop began may come, one that was added may not.
+func (m *ShardedMap) byDeadline(until int64) iter.Seq[record] {
+	return func(yield func(record) bool) {
+		var due schedule
+		for _, s := range m.shards {
+			if r, ok := s.soonest(); ok && r.deadline() <= until {
+				due = append(due, scheduled{r, s})
+			}
+		}
+		heap.Init(&due)
+		for len(due) > 0 {
+			first := &due[0]
+			if !yield(first.record) {
+				return
+			}
+			var ok bool
+			if first.record, ok = first.shard.after(first.record); ok && first.deadline() <= until {
+				heap.Fix(&due, 0)
+			} else {
+				heap.Pop(&due)
+			}
+		}
 	}
-	slices.SortFunc(due, func(a, b record) int {
-		return cmp.Or(cmp.Compare(a.deadline(), b.deadline()), strings.Compare(a.key(), b.key()))
+}
+
+// scheduled is the record of a shard that expires next.
+type scheduled struct {
+	record
+	shard *Shard
+}
+
+// schedule is a heap of one record of each shard; the first expires first.
+type schedule []scheduled
+
+func (s schedule) Len() int           { return len(s) }
+func (s schedule) Less(i, j int) bool { return lessDeadline(s[i].record, s[j].record) }
+func (s schedule) Swap(i, j int)      { s[i], s[j] = s[j], s[i] }
+func (s *schedule) Push(any)          { panic("store: a schedule never grows") }
+
+func (s *schedule) Pop() any {
+	last := len(*s) - 1
+	(*s)[last] = scheduled{}
+	*s = (*s)[:last]
+	return nil
+}
+
+// soonest returns the record that expires first.
+func (s *Shard) soonest() (record, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.expiring.Min()
+}
+
+// after returns the record that expires next after r, which need not be there any more.
+func (s *Shard) after(r record) (next record, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.expiring.AscendGreaterOrEqual(r, func(other record) bool {
+		if ok = lessDeadline(r, other); ok {
+			next = other
+		}
+		return !ok
 	})
-	return due[:min(len(due), max)]
+	return next, ok
+}
+
+// due yields the records that are past their deadline at now, as byDeadline
+// does. It costs nothing before the first deadline. The committer calls it.
+func (s *Store) due(now int64) iter.Seq[record] {
+	return func(yield func(record) bool) {
+		if now < s.nextDue {
+			return
+		}
+		found := false
+		for r := range s.data.byDeadline(now) {
+			found = true
+			if !yield(r) {
+				return
+			}
+		}
+		if !found {
+			s.nextDue = math.MaxInt64
+			if next, ok := s.data.NextDeadline(); ok {
+				s.nextDue = next
+			}
+		}
+	}
+}
+
+// noteDeadlines keeps nextDue true after changes. The committer calls it.
+func (s *Store) noteDeadlines(changes []change) {
+	for _, c := range changes {
+		if c.record.first == nil {
+			continue
+		}
+		if deadline := c.record.deadline(); deadline != 0 {
+			s.nextDue = min(s.nextDue, deadline)
+		}
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -147,4 +148,63 @@ func mustClose(t testing.TB, s *store.Store, files *crashfs.FS) {
 func lessGC(t testing.TB) {
 	before := debug.SetGCPercent(1000)
 	t.Cleanup(func() { debug.SetGCPercent(before) })
+}
+
+// mustNew opens a store and closes it with the test.
+func mustNew(t testing.TB, opts ...store.Option) *store.Store {
+	t.Helper()
+	s, err := store.New(opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+func mustSet(t testing.TB, s *store.Store, key, value string) {
+	t.Helper()
+	if err := s.Set(key, []byte(value)); err != nil {
+		t.Fatalf("Set %s: %v", key, err)
+	}
+}
+
+// expect checks what Get says; "" is for no such key.
+func expect(t testing.TB, s *store.Store, key, want string) {
+	t.Helper()
+	got, err := s.Get(key)
+	if want == "" {
+		if !store.IsNotFound(err) {
+			t.Errorf("Get %s: got %q, %v, want no such key", key, got, err)
+		}
+	} else if err != nil || string(got) != want {
+		t.Errorf("Get %s: got %q, %v, want %q", key, got, err, want)
+	}
+}
+
+// fakeClock is a clock that a test moves.
+type fakeClock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func newFakeClock() *fakeClock { return &fakeClock{now: time.Unix(1_700_000_000, 0)} }
+
+func (c *fakeClock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *fakeClock) step(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+// persistent are the options of a store on files, synced or not.
+func persistent(files wal.FS, synced bool) []store.Option {
+	return []store.Option{
+		store.WithDataDir("data"), store.WithFS(files), store.WithSyncWrites(synced),
+		store.WithSyncInterval(time.Hour), store.WithSnapshotInterval(time.Hour), store.WithMaxSegmentSize(4 << 10),
+	}
 }

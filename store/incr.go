@@ -19,6 +19,10 @@ func (p *plan) incr(key string, delta int64) (int64, error) {
 		return 0, NewKeyError(key, ErrOverflow)
 	}
 	sum := present + delta
-	p.put(key, strconv.AppendInt(nil, sum, 10), deadline)
+	value := strconv.AppendInt(nil, sum, 10)
+	if err := p.s.validateValue(key, value); err != nil {
+		return 0, err
+	}
+	p.put(key, value, deadline)
 	return sum, nil
 }

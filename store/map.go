@@ -101,6 +101,9 @@ func (m *ShardedMap) Size() int64 {
 // modify the slice.
 func (m *ShardedMap) Shards() []*Shard { return m.shards }
 
+// Shard returns the shard that key belongs to.
+func (m *ShardedMap) Shard(key string) *Shard { return m.shardOf(hashOf(key)) }
+
 // View returns the whole map as it is at one instant. It locks every shard for
 // as long as cloning all of them takes, which depends on their number alone.
 func (m *ShardedMap) View() *View {

@@ -55,11 +55,11 @@ func TestShardedMap_ApplyIsOneStep(t *testing.T) {
 	m := NewShardedMap(16)
 	keys := []string{"a", "b", "c", "d"}
 	step := func(version uint64) {
-		changes := make([]Change, len(keys))
+		changes := make([]change, len(keys))
 		for i, k := range keys {
-			changes[i].Item = Item{Key: k, Version: version}
+			changes[i] = change{key: k, hash: hashOf(k), record: newRecord(Item{Key: k, Version: version})}
 		}
-		m.Apply(changes)
+		m.apply(changes)
 	}
 	step(1)
 	done := make(chan struct{})

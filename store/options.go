@@ -57,7 +57,7 @@ type PersistenceMode int
 const (
 	persistenceUnset    PersistenceMode = iota // Full with a data directory, else None
 	PersistenceNone                            // nothing
-	PersistenceWAL                             // the log; it is shortened only by Compact and Snapshot
+	PersistenceWAL                             // the log; snapshots only shorten it (CompactionThreshold, Compact)
 	PersistenceSnapshot                        // snapshots alone: a crash loses what came after the last one
 	PersistenceFull                            // the log, and snapshots that shorten it
 )
@@ -99,12 +99,12 @@ type Options struct {
 	// Persistence. A DataDir without a mode means PersistenceFull.
 	PersistenceMode     PersistenceMode
 	DataDir             string
-	SyncWrites          bool          // sync before a write returns, rather than every SyncInterval
-	SyncInterval        time.Duration // without SyncWrites
-	SnapshotInterval    time.Duration
-	CompactionThreshold int
-	MaxSegmentSize      int64  // bytes of a segment of the log; a write that does not fit gets one of its own
-	FS                  wal.FS // nil is the operating system's; for tests
+	SyncWrites          bool          // sync before a write returns, rather than every SyncInterval; needs a log
+	SyncInterval        time.Duration // of the log, without SyncWrites
+	SnapshotInterval    time.Duration // with PersistenceSnapshot and PersistenceFull
+	CompactionThreshold int           // deletes and overwrites before a snapshot is taken early
+	MaxSegmentSize      int64         // bytes of a segment of the log; a write that does not fit gets one of its own
+	FS                  wal.FS        // nil is the operating system's; for tests
 
 	// Expiry
 	CleanupInterval time.Duration
@@ -114,15 +114,19 @@ type Options struct {
 	ReadTimeout time.Duration
 
 	// Callbacks run outside of all locks, on the goroutine of the write that
-	// evicted, or on the store's own. They may use the store.
+	// evicted, or on the store's own. They may use the store. The value that they
+	// are given is the store's own and must not be modified; it may be kept.
 	OnEvict  func(key string, value []byte)
 	OnExpire func(key string, value []byte)
 	OnError  func(err error) // failures of background work
 
 	// Logger receives what operators should know; nil discards it.
 	Logger *slog.Logger
-	// Clock returns the time that deadlines are measured by; nil is time.Now. For tests.
+	// Clock returns the time that deadlines are measured by; for tests. Nil is the
+	// wall clock at New, and the time that has passed since.
 	Clock func() time.Time
+
+	nilOption bool // Apply was given a nil Option
 }
 
 // DefaultOptions returns the options that New starts from.
@@ -143,10 +147,37 @@ func DefaultOptions() *Options {
 // Option changes Options.
 type Option func(*Options)
 
-// Apply applies opts in order.
+// Apply applies opts in order. After a nil one Validate fails.
 func (o *Options) Apply(opts ...Option) {
 	for _, opt := range opts {
+		if opt == nil {
+			o.nilOption = true
+			continue
+		}
 		opt(o)
+	}
+}
+
+// fillIn sets what New decides by other fields, but for the clock.
+func (o *Options) fillIn() {
+	o.PersistenceMode = o.mode()
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.FS == nil {
+		o.FS = wal.OS()
+	}
+}
+
+// mode returns the mode of persistence that is set, or what a DataDir means without.
+func (o *Options) mode() PersistenceMode {
+	switch {
+	case o.PersistenceMode != persistenceUnset:
+		return o.PersistenceMode
+	case o.DataDir != "":
+		return PersistenceFull
+	default:
+		return PersistenceNone
 	}
 }
 
@@ -158,6 +189,9 @@ const (
 
 // Validate returns a *ValidationError for the first field that is wrong.
 func (o *Options) Validate() error {
+	if o.nilOption {
+		return NewValidationError("Option", "must not be nil")
+	}
 	for _, f := range []struct {
 		field     string
 		value     int64
@@ -192,6 +226,9 @@ func (o *Options) Validate() error {
 	if o.DataDir != "" && o.PersistenceMode == PersistenceNone {
 		return NewValidationError("PersistenceMode", "none leaves the DataDir that is set unused")
 	}
+	if o.SyncWrites && !o.mode().hasLog() {
+		return NewValidationError("SyncWrites", fmt.Sprintf("needs a log, which persistence mode %s has not", o.mode()))
+	}
 	return nil
 }
 
@@ -219,16 +256,20 @@ func WithPersistenceMode(m PersistenceMode) Option { return func(o *Options) { o
 // WithDataDir sets the data directory, which is made if it is missing.
 func WithDataDir(dir string) Option { return func(o *Options) { o.DataDir = dir } }
 
-// WithSyncWrites makes each write sync before it returns; concurrent ones share a sync.
+// WithSyncWrites makes each write sync before it returns; concurrent ones share a
+// sync. It needs a mode that has a log.
 func WithSyncWrites(sync bool) Option { return func(o *Options) { o.SyncWrites = sync } }
 
 // WithSyncInterval sets how often the log is synced without WithSyncWrites.
 func WithSyncInterval(d time.Duration) Option { return func(o *Options) { o.SyncInterval = d } }
 
-// WithSnapshotInterval sets how often a snapshot is taken.
+// WithSnapshotInterval sets how often a snapshot is taken, with PersistenceSnapshot
+// and PersistenceFull.
 func WithSnapshotInterval(d time.Duration) Option { return func(o *Options) { o.SnapshotInterval = d } }
 
-// WithCompactionThreshold sets after how many deletes and overwrites a snapshot is taken early.
+// WithCompactionThreshold sets after how many deletes and overwrites a snapshot is
+// taken early, which shortens the log. There must be as many as there are keys,
+// too, since a snapshot costs by those: it is taken after max(n, number of keys).
 func WithCompactionThreshold(n int) Option { return func(o *Options) { o.CompactionThreshold = n } }
 
 // WithMaxSegmentSize sets the size in bytes at which the log starts a new segment.
@@ -240,10 +281,12 @@ func WithCleanupInterval(d time.Duration) Option { return func(o *Options) { o.C
 // WithReadTimeout bounds how long a Walk may take; 0 is no bound.
 func WithReadTimeout(d time.Duration) Option { return func(o *Options) { o.ReadTimeout = d } }
 
-// WithOnEvict sets a function that is told of each key that was evicted.
+// WithOnEvict sets a function that is told of each key that was evicted. It must
+// not modify the value.
 func WithOnEvict(f func(key string, value []byte)) Option { return func(o *Options) { o.OnEvict = f } }
 
-// WithOnExpire sets a function that is told of each key that expired, once.
+// WithOnExpire sets a function that is told of each key that expired, once; see
+// the package's Caveats for crashes. It must not modify the value.
 func WithOnExpire(f func(key string, value []byte)) Option {
 	return func(o *Options) { o.OnExpire = f }
 }
@@ -251,7 +294,8 @@ func WithOnExpire(f func(key string, value []byte)) Option {
 // WithOnError sets a function that is told of failures of background work.
 func WithOnError(f func(err error)) Option { return func(o *Options) { o.OnError = f } }
 
-// WithLogger sets the logger.
+// WithLogger sets the logger, which is told what operators should know: failures,
+// and what an interrupted write left. It is told of no single operation.
 func WithLogger(l *slog.Logger) Option { return func(o *Options) { o.Logger = l } }
 
 // WithFS sets the filesystem; for tests.

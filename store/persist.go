@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,13 +13,16 @@ import (
 	"github.com/kvorum/kvorum/wal"
 )
 
-// What a data directory holds besides its LOCK.
+// What a data directory holds besides its LOCK and FLOOR.
 const (
 	walDir         = "wal"
 	snapshotsDir   = "snapshots"
 	snapshotFormat = "snapshot-%016d.snap"
 	tempSuffix     = ".tmp"
 )
+
+// logOwner is what a store's log says whose it is.
+var logOwner = wal.Owner{Node: "store"}
 
 // ErrNotPersistent is returned by Snapshot and Compact of a store without a data directory.
 var ErrNotPersistent = errors.New("store has no data directory")
@@ -27,10 +31,7 @@ var ErrNotPersistent = errors.New("store has no data directory")
 func (s *Store) openData() error {
 	o := s.opts
 	for _, dir := range []string{o.DataDir, filepath.Join(o.DataDir, snapshotsDir)} {
-		if err := o.FS.MkdirAll(dir); err != nil {
-			return fmt.Errorf("make data directory: %w", err)
-		}
-		if err := o.FS.SyncDir(filepath.Dir(dir)); err != nil {
+		if err := wal.MakeDir(o.FS, dir); err != nil {
 			return fmt.Errorf("make data directory: %w", err)
 		}
 	}
@@ -40,65 +41,124 @@ func (s *Store) openData() error {
 			return err
 		}
 	}
+	held, found, err := loadFloor(o.FS, o.DataDir)
+	if err != nil {
+		return fmt.Errorf("load floor: %w", err)
+	}
+	if err := s.readData(held, found); err != nil {
+		return err
+	}
+	s.floor = floor{log: held.log || s.log != nil, snapshot: s.saved}
+	if found && s.floor == held {
+		return nil
+	}
+	// Who made the snapshot may have died between its rename and the sync.
+	err = o.FS.SyncDir(filepath.Join(o.DataDir, snapshotsDir))
+	if err == nil {
+		err = s.floor.save(o.FS, o.DataDir)
+	}
+	if err != nil {
+		return fmt.Errorf("write floor: %w", err)
+	}
+	return nil
+}
+
+// readData reads the newest snapshot and the log behind it, and refuses what is
+// less than the floor, or, where that was not found, more than nothing.
+func (s *Store) readData(held floor, found bool) error {
 	if err := s.loadSnapshot(); err != nil {
 		return fmt.Errorf("load snapshot: %w", err)
 	}
-	return s.openLog()
+	if err := held.checkSnapshot(s.opts.DataDir, s.saved); err != nil {
+		return err
+	}
+	if !found && s.saved > 0 {
+		return floorMissing(s.opts.DataDir)
+	}
+	if err := held.checkLog(s.opts.FS, s.opts.DataDir); err != nil {
+		return err
+	}
+	return s.openLog(found)
 }
 
 // loadSnapshot reads the newest snapshot, if there is one. A damaged one is
 // refused: what came before it is gone from the log.
 func (s *Store) loadSnapshot() error {
-	newest, err := s.snapshots()
-	if err != nil || len(newest) == 0 {
+	found, err := s.snapshots()
+	if err != nil || len(found) == 0 {
 		return err
 	}
-	path := s.snapshotPath(newest[len(newest)-1])
-	file, err := s.opts.FS.OpenRead(path)
+	f, err := loadSnapshot(s.opts.FS, s.opts.DataDir, found[len(found)-1], s.data)
 	if err != nil {
 		return err
-	}
-	defer func() { _ = file.Close() }() // only read from
-	f, err := readSnapshot(path, file, s.data)
-	if err != nil {
-		return err
-	}
-	if f.sequence != newest[len(newest)-1] {
-		return &wal.CorruptionError{File: path, Reason: fmt.Sprintf("holds sequence %d, not what its name says", f.sequence)}
 	}
 	s.sequence, s.saved = f.sequence, f.sequence
 	s.clock.Store(f.clock)
 	return nil
 }
 
+// loadSnapshot reads one snapshot of a data directory into m.
+func loadSnapshot(files wal.FS, dir string, sequence uint64, m *ShardedMap) (frozen, error) {
+	path := snapshotPath(dir, sequence)
+	file, err := files.OpenRead(path)
+	if err != nil {
+		return frozen{}, err
+	}
+	defer func() { _ = file.Close() }() // only read from
+	f, err := readSnapshot(path, file, m)
+	if err == nil && f.sequence != sequence {
+		err = &wal.CorruptionError{File: path, Reason: fmt.Sprintf("holds sequence %d, not what its name says", f.sequence)}
+	}
+	return f, err
+}
+
 // snapshots returns the sequences of the snapshots that are there, ascending,
 // and removes what an interrupted one left.
 func (s *Store) snapshots() ([]uint64, error) {
-	dir := filepath.Join(s.opts.DataDir, snapshotsDir)
-	names, err := s.opts.FS.ReadDir(dir)
-	if err != nil {
-		return nil, err
+	found, left, err := listSnapshots(s.opts.FS, s.opts.DataDir)
+	for _, path := range left {
+		err = errors.Join(err, s.opts.FS.Remove(path))
 	}
-	var found []uint64
-	for _, name := range names {
-		var sequence uint64
-		if strings.HasSuffix(name, tempSuffix) {
-			if err := s.opts.FS.Remove(filepath.Join(dir, name)); err != nil {
-				return nil, err
-			}
-		} else if _, err := fmt.Sscanf(name, snapshotFormat, &sequence); err == nil {
-			found = append(found, sequence) // names sort as their numbers do
-		}
-	}
-	return found, nil
+	return found, err
 }
 
-func (s *Store) snapshotPath(sequence uint64) string {
-	return filepath.Join(s.opts.DataDir, snapshotsDir, fmt.Sprintf(snapshotFormat, sequence))
+// listSnapshots returns the sequences of a data directory's snapshots, ascending,
+// and the paths of files that interrupted ones left. Other files are not the
+// store's.
+func listSnapshots(files wal.FS, dir string) (found []uint64, left []string, err error) {
+	names, err := files.ReadDir(filepath.Join(dir, snapshotsDir))
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, name := range names {
+		if sequence, ok := parseSnapshotName(name); ok {
+			found = append(found, sequence)
+		} else if name, temp := strings.CutSuffix(name, tempSuffix); temp {
+			if sequence, ok := parseSnapshotName(name); ok {
+				left = append(left, snapshotPath(dir, sequence)+tempSuffix)
+			}
+		}
+	}
+	slices.Sort(found)
+	return found, left, nil
+}
+
+// parseSnapshotName returns the sequence in the name of a snapshot's file, false
+// for any other name.
+func parseSnapshotName(name string) (sequence uint64, ok bool) {
+	if _, err := fmt.Sscanf(name, snapshotFormat, &sequence); err != nil {
+		return 0, false
+	}
+	return sequence, name == fmt.Sprintf(snapshotFormat, sequence) // Sscanf takes more
+}
+
+func snapshotPath(dir string, sequence uint64) string {
+	return filepath.Join(dir, snapshotsDir, fmt.Sprintf(snapshotFormat, sequence))
 }
 
 // openLog opens the log and applies what the snapshot does not have yet.
-func (s *Store) openLog() error {
+// Without a floor the log must be empty.
+func (s *Store) openLog(hasFloor bool) error {
 	o := s.opts
 	dir := filepath.Join(o.DataDir, walDir)
 	if !o.PersistenceMode.hasLog() {
@@ -113,8 +173,13 @@ func (s *Store) openLog() error {
 	}
 	var err error
 	s.log, err = wal.Open(dir, wal.Options{
-		FS: o.FS, NoSync: !o.SyncWrites, CacheBytes: 1, MaxSegmentSize: o.MaxSegmentSize, Logger: o.Logger, Owner: wal.Owner{Node: "store"},
-		Accept: func(begins uint64) error { return checkGap(dir, begins, s.sequence) },
+		FS: o.FS, NoSync: !o.SyncWrites, CacheBytes: 1, MaxSegmentSize: o.MaxSegmentSize, Logger: o.Logger, Owner: logOwner,
+		Accept: func(begins uint64) error {
+			if !hasFloor && begins != 0 {
+				return floorMissing(o.DataDir)
+			}
+			return checkGap(dir, begins, s.sequence)
+		},
 	})
 	if err != nil {
 		return err
@@ -143,7 +208,7 @@ func checkGap(dir string, begins, snapshot uint64) error {
 		return nil
 	}
 	return &wal.CorruptionError{
-		File:   filepath.Join(dir, "MANIFEST"),
+		File:   filepath.Join(dir, wal.ManifestName),
 		Reason: fmt.Sprintf("the log begins at %d, the newest snapshot ends at %d: what lies between is missing", begins, snapshot),
 	}
 }
@@ -159,6 +224,7 @@ func (s *Store) replay(log *wal.Reader, index uint64) error {
 		return err
 	}
 	if frame.Type == wal.RecordTypeClear {
+		s.garbage.Add(int64(s.data.Len()))
 		s.data.Clear()
 	}
 	for _, r := range records {
@@ -170,6 +236,7 @@ func (s *Store) replay(log *wal.Reader, index uint64) error {
 			p.put(string(r.Key), r.Value, r.ExpiresAt)
 		}
 		s.data.apply(p.changes())
+		s.noteGarbage(p.changes())
 		s.over.reset()
 		s.clock.Store(max(s.clock.Load(), r.Timestamp))
 	}
@@ -240,6 +307,10 @@ func (s *Store) save(f frozen) error {
 	if err := s.writeSnapshotFile(f); err != nil {
 		return fmt.Errorf("write snapshot: %w", err)
 	}
+	s.floor.snapshot = f.sequence
+	if err := s.floor.save(s.opts.FS, s.opts.DataDir); err != nil {
+		return fmt.Errorf("write floor: %w", err)
+	}
 	if s.log != nil {
 		if err := s.log.TruncateFront(f.sequence + 1); err != nil {
 			return s.fail(fmt.Errorf("shorten the log: %w", err))
@@ -248,7 +319,7 @@ func (s *Store) save(f frozen) error {
 	older, err := s.snapshots()
 	for _, sequence := range older {
 		if sequence < f.sequence && err == nil {
-			err = s.opts.FS.Remove(s.snapshotPath(sequence))
+			err = s.opts.FS.Remove(snapshotPath(s.opts.DataDir, sequence))
 		}
 	}
 	if err != nil {
@@ -262,7 +333,7 @@ func (s *Store) save(f frozen) error {
 
 // writeSnapshotFile gives the file its name only when all of it is durable.
 func (s *Store) writeSnapshotFile(f frozen) error {
-	fsys, path := s.opts.FS, s.snapshotPath(f.sequence)
+	fsys, path := s.opts.FS, snapshotPath(s.opts.DataDir, f.sequence)
 	file, err := fsys.Create(path + tempSuffix)
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"math"
 	"time"
 )
@@ -21,6 +22,9 @@ type plan struct {
 	expired  []record
 	clear    bool // remove everything instead
 }
+
+// errNextRound is the outcome of a decision that must be the first of its round.
+var errNextRound = errors.New("write needs a round of its own")
 
 // changes returns what the plan has changed so far, as long as no later one began.
 func (p *plan) changes() []change { return p.over.changes[p.start.changes:] }
@@ -83,49 +87,107 @@ func (p *plan) delete(key string) error {
 	return nil
 }
 
+// clearAll plans the end of all keys.
+func (p *plan) clearAll() error {
+	if p.start.changes > 0 {
+		return errNextRound // what has expired is to be told of, and only data knows that
+	}
+	p.clear = true
+	for r := range p.s.due(p.now) {
+		p.expired = append(p.expired, r)
+	}
+	return nil
+}
+
 // remove plans the end of a key.
 func (p *plan) remove(key string) {
 	p.over.add(change{key: key, hash: hashOf(key)}, p.raw(key))
 }
 
-// makeRoom removes keys until the plan fits the store's limits: expired ones
-// first, then victims of the policy. A plan that adds nothing needs no room.
-func (p *plan) makeRoom() error {
-	o, over := p.s.opts, p.over
-	for {
-		excess := p.s.entries + over.count - o.MaxEntries
-		if o.MaxBytes > 0 && p.s.bytes+over.bytes > o.MaxBytes {
-			excess = max(excess, 1)
-		}
-		if excess <= 0 || (over.count <= p.start.count && over.bytes <= p.start.bytes) {
-			return nil
-		}
-		if p.expireDue(excess) {
-			continue
-		}
-		victims := p.s.data.victims(o.EvictionPolicy, excess, p.touches)
-		if len(victims) == 0 {
-			return ErrStoreFull
-		}
-		for _, v := range victims {
-			p.evicted = append(p.evicted, v)
-			p.remove(v.key())
-		}
-	}
+// within says whether the store is within its limits with this plan.
+func (p *plan) within() bool {
+	o := p.s.opts
+	return p.s.entries+p.over.count <= o.MaxEntries && (o.MaxBytes == 0 || p.s.bytes+p.over.bytes <= o.MaxBytes)
 }
 
-// expireDue plans the end of up to n keys that are past their deadline, and
-// says whether there were any.
-func (p *plan) expireDue(n int) bool {
-	found := false
-	for _, r := range p.s.data.due(p.now, n+len(p.over.changes)) {
-		if n > 0 && !p.touches(r.key()) {
-			p.expired = append(p.expired, r)
-			p.remove(r.key())
-			n, found = n-1, true
+// fits is within for a plan that makes the store grow; any other one fits.
+func (p *plan) fits() bool {
+	return p.within() || (p.over.count <= p.start.count && p.over.bytes <= p.start.bytes)
+}
+
+// makeRoom removes keys until the store is within its limits with this plan:
+// expired ones first, then victims of the policy. Nothing is removed for a plan
+// that would not fit even alone.
+func (p *plan) makeRoom() error {
+	if p.fits() {
+		return nil
+	}
+	if !p.fitsAlone() {
+		return p.full()
+	}
+	enough := func() bool { // of more than a batch the rest is left to the next write
+		return p.within() || (len(p.expired)+len(p.evicted) >= maxBatchChanges && p.fits())
+	}
+	if p.expireDue(enough); enough() {
+		return nil
+	}
+	for r := range p.s.data.victims(p.s.opts.EvictionPolicy, p.evictsMany(), p.touches) {
+		p.evicted = append(p.evicted, r)
+		p.remove(r.key())
+		if enough() {
+			return nil
 		}
 	}
-	return found
+	if !p.fits() {
+		return p.full()
+	}
+	return nil
+}
+
+// fitsAlone says whether what the plan puts would be within the limits if there
+// were nothing else.
+func (p *plan) fitsAlone() bool {
+	var count int
+	var bytes int64
+	for _, c := range p.changes() {
+		newest, _ := p.over.find(c.key)
+		if c.record.first != nil && newest == c.record {
+			count, bytes = count+1, bytes+c.record.dataSize()
+		}
+	}
+	o := p.s.opts
+	return count <= o.MaxEntries && (o.MaxBytes == 0 || bytes <= o.MaxBytes)
+}
+
+// evictsMany says whether a large share of the store has to go.
+func (p *plan) evictsMany() bool {
+	o := p.s.opts
+	return evictsMany(int64(p.s.entries+p.over.count-o.MaxEntries), int64(p.s.entries)) ||
+		(o.MaxBytes > 0 && evictsMany(p.s.bytes+p.over.bytes-o.MaxBytes, p.s.bytes))
+}
+
+// full returns ErrStoreFull of the first key that the plan puts.
+func (p *plan) full() error {
+	for _, c := range p.changes() {
+		if c.record.first != nil {
+			return NewKeyError(c.key, ErrStoreFull)
+		}
+	}
+	return ErrStoreFull
+}
+
+// expireDue plans the end of keys that are past their deadline, the oldest
+// first, until it is enough.
+func (p *plan) expireDue(enough func() bool) {
+	for r := range p.s.due(p.now) {
+		if enough() {
+			return
+		}
+		if !p.touches(r.key()) {
+			p.expired = append(p.expired, r)
+			p.remove(r.key())
+		}
+	}
 }
 
 // touches says whether this write, or one before it in the round, changes key.

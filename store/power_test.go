@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/kvorum/kvorum/store"
+	"github.com/kvorum/kvorum/wal"
 	"github.com/kvorum/kvorum/wal/crashfs"
 )
 
@@ -311,4 +312,72 @@ func TestStore_PowerLossConcurrent(t *testing.T) {
 			t.Logf("%d power failures under %d writes, %d of them lost", runs, writes, lost)
 		})
 	}
+}
+
+// TestStore_PowerLoss crashes a synced store at every operation of its
+// filesystem: what was acknowledged is there when it is opened again, and each
+// key has a value that was written to it.
+func TestStore_PowerLoss(t *testing.T) {
+	for at := 1; ; at++ {
+		files := crashfs.New()
+		n := 0
+		files.SetHook(func(op crashfs.Op, _ string) error {
+			if op.Mutates() {
+				if n++; n == at {
+					files.Halt()
+				}
+			}
+			return nil
+		})
+		acked := script(files)
+		done := n < at
+		after := files.Crash(crashfs.CrashOptions{})
+		s, err := store.New(persistent(after, true)...)
+		if err != nil {
+			t.Fatalf("crash at operation %d: %v", at, err)
+		}
+		for key, want := range acked {
+			got, err := s.Get(key)
+			if want == "" {
+				if !store.IsNotFound(err) {
+					t.Fatalf("crash at operation %d: deleted %s is back: %q, %v", at, key, got, err)
+				}
+			} else if err != nil || string(got) != want {
+				t.Fatalf("crash at operation %d: %s: got %q, %v, want %q", at, key, got, err, want)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if done {
+			t.Logf("%d operations", n)
+			return
+		}
+	}
+}
+
+// script writes, snapshots and closes, and returns what was acknowledged; a key
+// whose last write was not is left out.
+func script(files wal.FS) map[string]string {
+	acked := map[string]string{}
+	s, err := store.New(persistent(files, true)...)
+	if err != nil {
+		return acked
+	}
+	defer func() { _ = s.Close() }()
+	for i := range 12 {
+		key, value := fmt.Sprintf("k%d", i%4), fmt.Sprint(i)
+		delete(acked, key)
+		if i%5 == 4 {
+			if s.Delete(key) == nil {
+				acked[key] = ""
+			}
+		} else if s.Set(key, []byte(value)) == nil {
+			acked[key] = value
+		}
+		if i == 6 {
+			_ = s.Snapshot()
+		}
+	}
+	return acked
 }

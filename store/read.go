@@ -37,8 +37,7 @@ func (s *Store) GetEntry(key string) (*Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	last, count := r.accessed()
-	return newEntry(r.item(), last, count), nil
+	return viewOf(r), nil
 }
 
 // Exists says whether there is such a key. It does not count as a read.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -79,5 +81,31 @@ func TestStore_TTLIsPositive(t *testing.T) {
 		if ttl <= 0 {
 			t.Fatalf("got TTL %v of a key that is there", ttl)
 		}
+	}
+}
+
+func TestStore_Range(t *testing.T) {
+	s := mustNew(t)
+	for _, key := range []string{"b/2", "a", "b/1", "c", "b/3"} {
+		mustSet(t, s, key, key+"!")
+	}
+	var got []string
+	for key, value := range s.Range("b/", "b/2") {
+		got = append(got, key+string(value))
+		if err := s.Delete(key); err != nil { // a loop sees the store as it began
+			t.Fatal(err)
+		}
+	}
+	if want := []string{"b/2b/2!", "b/3b/3!"}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if got, want := s.Keys(""), []string{"a", "b/1", "c"}; !slices.Equal(got, want) {
+		t.Errorf("Keys: got %v, want %v", got, want)
+	}
+	if err := s.Clear(); err != nil {
+		t.Fatal(err)
+	}
+	if got := maps.Collect(s.All()); len(got) != 0 {
+		t.Errorf("after Clear: got %v", got)
 	}
 }

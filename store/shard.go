@@ -3,6 +3,7 @@ package store
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/google/btree"
 )
@@ -64,6 +65,32 @@ func (s *Shard) getWaiting(hash uint64, key string) record {
 	return s.data.get(hash, key)
 }
 
+// Get returns a view of key, whose value is a copy, and notes the read. It returns
+// false where there is no such key in the shard, or it has expired by the wall
+// clock. Store, which has a clock of its own, goes by that instead.
+func (s *Shard) Get(key string) (*Entry, bool) {
+	s.mu.Lock()
+	r := s.data.get(hashOf(key), key)
+	s.mu.Unlock()
+	now := time.Now().UnixNano()
+	if r.first == nil || r.expired(now) {
+		return nil, false
+	}
+	r.touch(now)
+	return viewOf(r), true
+}
+
+// Set puts a copy of entry in the place of the one with the same key, and returns
+// that one, nil if there was none. The shard must be the one that the key
+// belongs to; see ShardedMap.Shard.
+func (s *Shard) Set(entry *Entry) *Entry {
+	old := s.set(hashOf(entry.Key), newRecord(itemOf(entry)))
+	if old.first == nil {
+		return nil
+	}
+	return viewOf(old)
+}
+
 // set puts r in the place of the record with the same key, and returns that
 // one, the zero record if there was none.
 func (s *Shard) set(hash uint64, r record) (old record) {
@@ -114,29 +141,6 @@ func (s *Shard) clearLocked() {
 	s.index = btree.NewG(indexDegree, lessRecord)
 	s.expiring = btree.NewG(indexDegree, lessDeadline)
 	s.size = 0
-}
-
-// due returns up to max records whose deadline is at or before now, in the
-// order in which they expire.
-func (s *Shard) due(now int64, max int) []record {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var due []record
-	s.expiring.Ascend(func(r record) bool {
-		if r.deadline() > now || len(due) == max {
-			return false
-		}
-		due = append(due, r)
-		return true
-	})
-	return due
-}
-
-// soonest returns the record that expires first.
-func (s *Shard) soonest() (record, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.expiring.Min()
 }
 
 // cloneLocked returns a frozen copy of the index. The caller holds mu: Clone

@@ -3,7 +3,6 @@ package store
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,12 +39,14 @@ type Store struct {
 	entries  int     // keys in data
 	bytes    int64   // of keys and values in data
 	over     overlay // of the round under way
+	nextDue  int64   // Invariant: nextDue <= every deadline in data
 
 	failed  atomic.Pointer[error] // what latched the store
 	clock   atomic.Int64          // the greatest time seen; never goes back
 	garbage atomic.Int64          // changes since the last snapshot
 	saving  chan struct{}         // a lock with one slot: one snapshot at a time
 	saved   uint64                // belongs to the holder of saving: sequence of the newest snapshot
+	floor   floor                 // likewise: of the data directory
 
 	compaction  chan struct{} // one slot: a snapshot is due early
 	expiredSeen chan struct{} // one slot: a read met a key past its deadline
@@ -65,21 +66,7 @@ func New(opts ...Option) (*Store, error) {
 	if err := o.Validate(); err != nil {
 		return nil, fmt.Errorf("invalid options: %w", err)
 	}
-	if o.PersistenceMode == persistenceUnset {
-		o.PersistenceMode = PersistenceNone
-		if o.DataDir != "" {
-			o.PersistenceMode = PersistenceFull
-		}
-	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	if o.Clock == nil {
-		o.Clock = time.Now
-	}
-	if o.FS == nil {
-		o.FS = wal.OS()
-	}
+	o.fillIn()
 	s := &Store{
 		opts: o, data: NewShardedMap(o.ShardCount),
 		tracksAccess: o.EvictionPolicy == EvictionLRU || o.EvictionPolicy == EvictionLFU,
@@ -91,7 +78,11 @@ func New(opts ...Option) (*Store, error) {
 			return nil, errors.Join(err, s.closeData())
 		}
 	}
+	if o.Clock == nil {
+		o.Clock = steadyClock(s.clock.Load())
+	}
 	s.entries, s.bytes = s.data.Len(), s.data.Size()
+	s.compactIfDue() // of what the log held
 	if s.log != nil {
 		s.writes = make(chan *write, maxWaiting)
 		go s.commitLoop()
@@ -100,6 +91,15 @@ func New(opts ...Option) (*Store, error) {
 	}
 	s.startWorkers()
 	return s, nil
+}
+
+// steadyClock returns a clock that begins at the present, or at least at floor,
+// and then goes on by the time that passes: whoever sets the wall clock while it
+// runs moves no deadline.
+func steadyClock(floor int64) func() time.Time {
+	began := time.Now()
+	base := time.Unix(0, max(began.UnixNano(), floor))
+	return func() time.Time { return base.Add(time.Since(began)) }
 }
 
 // now returns the store's clock, in nanoseconds since the Unix epoch: that of
@@ -122,7 +122,7 @@ func (s *Store) Set(key string, value []byte) error { return s.SetWithTTL(key, v
 
 // SetWithTTL sets key to a copy of value, which expires after ttl; 0 is never. It
 // returns a *KeyError of ErrEmptyKey, ErrKeyTooLarge, ErrNilValue,
-// ErrValueTooLarge or ErrInvalidTTL, or ErrStoreFull, ErrStoreFailed or
+// ErrValueTooLarge, ErrInvalidTTL or ErrStoreFull, or ErrStoreFailed or
 // ErrStoreClosed; nothing has changed then, except that after ErrStoreFailed
 // the write may be there when the store is opened again.
 func (s *Store) SetWithTTL(key string, value []byte, ttl time.Duration) error {
@@ -186,7 +186,8 @@ func (s *Store) didSet(set bool, err error) (bool, error) {
 
 // Incr adds delta to the decimal integer that key holds, 0 if there is no such
 // key, and returns the sum; the deadline stays. It returns ErrNotInteger or
-// ErrOverflow in a *KeyError, and what Set does.
+// ErrOverflow in a *KeyError, and what Set does: ErrValueTooLarge where the sum's
+// digits are more than MaxValueSize.
 func (s *Store) Incr(key string, delta int64) (int64, error) {
 	if err := s.validateKey(key); err != nil {
 		return 0, err
@@ -242,26 +243,30 @@ func (s *Store) Persist(key string) error {
 	})
 }
 
-// Clear removes all keys as one step. Nothing is evicted or expires by it.
-func (s *Store) Clear() error {
-	return s.submit(func(p *plan) error {
-		p.clear = true
-		return nil
-	})
-}
+// Clear removes all keys as one step. Nothing is evicted or expires by it, but
+// keys that had expired before are reported to OnExpire.
+func (s *Store) Clear() error { return s.submit((*plan).clearAll) }
 
 // validate checks what is to be stored.
 func (s *Store) validate(key string, value []byte, ttl time.Duration) error {
 	if err := s.validateKey(key); err != nil {
 		return err
 	}
+	if err := s.validateValue(key, value); err != nil {
+		return err
+	}
+	if ttl < 0 {
+		return NewKeyError(key, ErrInvalidTTL)
+	}
+	return nil
+}
+
+func (s *Store) validateValue(key string, value []byte) error {
 	switch {
 	case value == nil:
 		return NewKeyError(key, ErrNilValue)
 	case len(value) > s.opts.MaxValueSize:
 		return NewKeyError(key, fmt.Errorf("%w: %d bytes, the limit is %d", ErrValueTooLarge, len(value), s.opts.MaxValueSize))
-	case ttl < 0:
-		return NewKeyError(key, ErrInvalidTTL)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package store_test
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -109,6 +110,15 @@ func TestWalkthrough_3_Entry(t *testing.T) {
 			t.Errorf("an entry cut at %d is decoded", i)
 		}
 	}
+	e.ExpiresAt = time.Unix(1_700_000_000, 5)
+	encoded = e.Encode()
+	for i := range encoded { // deadline and version included
+		encoded[i] ^= 1 << (i % 8)
+		if got, err := store.DecodeEntry(encoded); !errors.Is(err, store.ErrChecksum) && !errors.Is(err, store.ErrMalformedEntry) {
+			t.Errorf("byte %d changed: got %+v, %v", i, got, err)
+		}
+		encoded[i] ^= 1 << (i % 8)
+	}
 	if expired := store.NewEntryWithTTL("k", nil, -time.Second); !expired.IsExpired() {
 		t.Error("an entry of the past has not expired")
 	}
@@ -129,6 +139,24 @@ func TestWalkthrough_4_Shards(t *testing.T) {
 	old, existed := m.Set(store.Item{Key: "user:1", Value: []byte("bb")})
 	if !existed || string(old.Value) != "a" || m.Size() != 8 || m.Len() != 1 {
 		t.Errorf("got %+v, %t, %d bytes, %d keys", old, existed, m.Size(), m.Len())
+	}
+	shard := m.Shard("user:2")
+	if shard.Set(store.NewEntryWithTTL("user:2", []byte("new"), time.Hour)) != nil {
+		t.Error("Set of a new key returns an old entry")
+	}
+	replaced := shard.Set(store.NewEntryWithTTL("user:2", []byte("newer"), -time.Second))
+	if replaced == nil || string(replaced.Value) != "new" || replaced.Metadata.Version != 1 {
+		t.Errorf("replaced: got %+v", replaced)
+	}
+	if e, ok := shard.Get("user:2"); ok || e != nil {
+		t.Errorf("an expired entry: got %+v", e)
+	}
+	first, ok := m.Shard("user:1").Get("user:1")
+	if !ok || string(first.Value) != "bb" || first.Metadata.AccessCount.Load() != 1 {
+		t.Errorf("Get: got %+v, %t", first, ok)
+	}
+	if _, ok := shard.Get("nobody"); ok {
+		t.Error("Get of no key")
 	}
 	sum := 0
 	for _, shard := range m.Shards() {
@@ -189,8 +217,12 @@ func TestWalkthrough_6_Store(t *testing.T) {
 	expect(t, again, "k", "v")
 }
 
+// TestWalkthrough_Exercises does the five: a read timeout, an error of its own for
+// large values, random eviction, a logger, benchmarks.
 func TestWalkthrough_Exercises(t *testing.T) {
-	s := mustNew(t, store.WithEvictionPolicy(store.EvictionRandom), store.WithMaxEntries(10))
+	log := &records{}
+	s := mustNew(t, store.WithEvictionPolicy(store.EvictionRandom), store.WithMaxEntries(10),
+		store.WithReadTimeout(time.Nanosecond), store.WithLogger(slog.New(log)))
 	for i := range 100 {
 		mustSet(t, s, fmt.Sprint(i), "v")
 	}
@@ -200,4 +232,11 @@ func TestWalkthrough_Exercises(t *testing.T) {
 	if err := s.Set("k", make([]byte, store.DefaultMaxValueSize+1)); !errors.Is(err, store.ErrValueTooLarge) {
 		t.Errorf("got %v", err)
 	}
+	if err := s.Walk(t.Context(), "", "", func(string, []byte) bool { return true }); !errors.Is(err, store.ErrReadTimeout) {
+		t.Errorf("read timeout: got %v", err)
+	}
+	if len(log.all) != 0 { // see TestOptions_Logger
+		t.Errorf("the logger was told of %q", log.all)
+	}
+	_ = []func(*testing.B){BenchmarkStore_GetShared, BenchmarkStore_Set} // there are benchmarks
 }

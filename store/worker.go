@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"math"
 	"time"
 )
 
@@ -18,14 +19,35 @@ func (s *Store) startWorkers() {
 			}
 		})
 	}
-	if s.opts.PersistenceMode.hasSnapshots() {
-		s.every(s.opts.SnapshotInterval, s.compaction, func() {
-			if err := s.Snapshot(); err != nil && !errors.Is(err, ErrStoreClosed) {
-				s.report(err)
-			}
-		})
+	if s.log != nil {
+		s.workers.Go(s.watchLog)
+	}
+	if s.opts.PersistenceMode == PersistenceNone {
+		return
+	}
+	interval := s.opts.SnapshotInterval
+	if !s.opts.PersistenceMode.hasSnapshots() {
+		interval = never
+	}
+	s.every(interval, s.compaction, func() {
+		if err := s.Snapshot(); err != nil && !errors.Is(err, ErrStoreClosed) && s.failure() == nil {
+			s.report(err)
+		}
+	})
+}
+
+// watchLog latches the store when the log fails by itself: it writes, too, when
+// it has been idle.
+func (s *Store) watchLog() {
+	select {
+	case <-s.log.Failed():
+		_ = s.fail(s.log.Err()) // reported there
+	case <-s.stop:
 	}
 }
+
+// never is an interval that does not pass.
+const never time.Duration = math.MaxInt64
 
 // every runs work at each interval, and when early is sent to, until Close.
 func (s *Store) every(interval time.Duration, early <-chan struct{}, work func()) {
@@ -56,7 +78,8 @@ func nudge(c chan struct{}) {
 func (s *Store) removeExpired() {
 	for more := true; more; {
 		err := s.submit(func(p *plan) error {
-			more = p.expireDue(maxExpirePerWrite)
+			p.expireDue(func() bool { return len(p.expired) == maxExpirePerWrite })
+			more = len(p.expired) == maxExpirePerWrite
 			return nil
 		})
 		if err != nil {
@@ -65,9 +88,7 @@ func (s *Store) removeExpired() {
 	}
 }
 
-// noteGarbage counts changes that left something behind in the log. When there
-// is more of that than there are keys, and more than the threshold, a snapshot
-// is worth its while: it costs by the number of keys.
+// noteGarbage counts changes that left something behind in the log.
 func (s *Store) noteGarbage(changes []change) {
 	dead := 0
 	for _, c := range changes {
@@ -76,6 +97,12 @@ func (s *Store) noteGarbage(changes []change) {
 		}
 	}
 	s.garbage.Add(int64(dead))
+}
+
+// compactIfDue has a snapshot taken when there is more garbage than there are
+// keys, and more than the threshold: it costs by the number of keys. The
+// committer calls it.
+func (s *Store) compactIfDue() {
 	if s.garbage.Load() >= int64(max(s.opts.CompactionThreshold, s.entries)) {
 		nudge(s.compaction)
 	}
@@ -86,8 +113,9 @@ func (s *Store) background(f func()) { s.callbacks.Go(f) }
 
 // Close stops the store and waits until all of it has ended. Writes that are
 // not decided yet get ErrStoreClosed. With snapshots it saves a last one, else
-// it syncs the log. It is idempotent; later calls return what the first did. No
-// callback may call it.
+// it syncs the log. Keys in memory alone that have expired are reported to
+// OnExpire. Of a store that has failed it returns that failure, too. It is
+// idempotent; later calls return what the first did. No callback may call it.
 func (s *Store) Close() error {
 	s.closeOnce.Do(func() { s.closeErr = s.close() })
 	return s.closeErr
@@ -101,13 +129,32 @@ func (s *Store) close() error {
 	last := s.frozen()
 	s.deciding.Unlock()
 	s.workers.Wait()
+	if s.opts.PersistenceMode == PersistenceNone {
+		s.tellDue(last.clock)
+	}
+	if s.log != nil && s.log.Err() != nil {
+		_ = s.fail(s.log.Err()) // nobody may have looked since
+	}
 	var err error
 	if s.opts.PersistenceMode.hasSnapshots() && s.failure() == nil {
 		err = s.save(last)
 	}
 	s.saving <- struct{}{} // a Snapshot that is under way ends first; never given back
 	close(s.sealed)
+	if failure := s.failure(); failure != nil {
+		err = failure // which save returns where it is the cause
+	}
 	err = errors.Join(err, s.closeData())
 	s.callbacks.Wait()
 	return err
+}
+
+// tellDue calls back for keys that are past their deadline and will never be
+// removed: they end with the store.
+func (s *Store) tellDue(now int64) {
+	var p plan
+	for r := range s.due(now) {
+		p.expired = append(p.expired, r)
+	}
+	s.tell(&p)
 }

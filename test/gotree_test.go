@@ -47,6 +47,12 @@ func TestProcesses_GoTree(t *testing.T) {
 		}
 		return nil
 	})
+	wantPartial(t, through, len(want))
+	select {
+	case result := <-imported:
+		t.Fatalf("the import had ended before the leader was killed: %v\n%s%s", result.err, result.stdout, result.stderr)
+	default:
+	}
 	leader.kill()
 	t.Logf("leader %s killed after %v", leader.name, time.Since(began).Round(time.Millisecond))
 	leader.start(t)
@@ -66,6 +72,20 @@ func TestProcesses_GoTree(t *testing.T) {
 	}
 	ps.waitReady(t)
 	ps.compare(t, want)
+}
+
+// wantPartial checks that p has some of the keys of an import, and not all.
+func wantPartial(t testing.TB, p *proc, all int) {
+	t.Helper()
+	resp, body, err := p.get("", "?keys_only=true")
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("list %s: %v %v", p.name, resp, err)
+	}
+	keys := strings.Count(body, "\n")
+	t.Logf("%d of %d keys are there", keys, all)
+	if keys == 0 || keys >= all {
+		t.Fatalf("%d of %d keys are there, want some and not all", keys, all)
+	}
 }
 
 // goSource returns the source tree of the Go installation.

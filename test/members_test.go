@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"testing"
 	"time"
 )
@@ -106,7 +107,9 @@ func TestMembership(t *testing.T) {
 	check(rest, "first", "second")
 	leader.extra = []string{"--join", net.JoinHostPort(rest[0].ip, "6001")}
 	leader.start(t)
-	_ = leader.wait(t, 30*time.Second)
+	if err := leader.wait(t, 30*time.Second); err == nil || !strings.Contains(leader.logs.tail(300), "empty its data directory "+leader.dir) {
+		t.Errorf("started again, the leader that left exits with %v, want an error that says what to do", err)
+	}
 	rest.waitMembers(t, names...)
 
 	// A node's disk is lost: it comes back under its name as a new incarnation.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -139,9 +140,9 @@ type problem struct {
 	Retryable             bool
 }
 
-// TestNoQuorum shows that a node alone refuses writes and linearizable reads
-// within five seconds, as not done, goes on with stale reads, and serves again
-// when the others are back.
+// TestNoQuorum shows that a node alone refuses writes, linearizable reads and
+// changes of the membership within five seconds, as not done, goes on with stale
+// reads, and serves again when the others are back.
 func TestNoQuorum(t *testing.T) {
 	ps := newProcs(t, 3)
 	if resp, err := ps[0].put("k", "v"); err != nil || resp.StatusCode != http.StatusCreated {
@@ -167,29 +168,16 @@ func TestNoQuorum(t *testing.T) {
 		}
 		return err
 	})
+	var asking sync.WaitGroup
 	for _, method := range []string{http.MethodPut, http.MethodGet, http.MethodDelete} {
-		req, err := http.NewRequest(method, left.keyURL("k"), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		began := time.Now()
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatalf("%s: %v", method, err)
-		}
-		body, _ := io.ReadAll(resp.Body)
-		resp.Body.Close()
-		var p problem
-		if err := json.Unmarshal(body, &p); err != nil {
-			t.Errorf("%s: body %q is no problem: %v", method, body, err)
-		}
-		if resp.StatusCode != http.StatusServiceUnavailable || p.Outcome != "not_done" || resp.Header.Get("Retry-After") == "" {
-			t.Errorf("%s without quorum: got %s %s, want 503, not done, with Retry-After", method, resp.Status, body)
-		}
-		if took := time.Since(began); took > 5*time.Second {
-			t.Errorf("%s without quorum took %v, want at most 5 s", method, took)
-		}
+		asking.Go(func() { refusedWithoutQuorum(t, method, left.keyURL("k"), "") })
 	}
+	for path, body := range map[string]string{
+		"join": `{"id":"n4","peer_addr":"127.0.0.1:1","http_addr":"127.0.0.1:1"}`, "leave": "", "transfer": "",
+	} {
+		asking.Go(func() { refusedWithoutQuorum(t, http.MethodPost, "http://"+left.http()+"/admin/"+path, body) })
+	}
+	asking.Wait()
 	if resp, body, err := left.get("k", "?consistency=stale"); err != nil || body != "v" {
 		t.Errorf("stale read without quorum: got %v %q %v", resp, body, err)
 	}
@@ -201,5 +189,37 @@ func TestNoQuorum(t *testing.T) {
 	ps.waitReady(t)
 	if _, body, err := left.get("k", ""); err != nil || body != "v" {
 		t.Errorf("after quorum is back: got %q, %v", body, err)
+	}
+}
+
+// refusedWithoutQuorum sends a request to a node that has no quorum, and checks
+// that it is refused in time, as not done.
+func refusedWithoutQuorum(t *testing.T, method, url, body string) {
+	t.Helper()
+	req, err := http.NewRequest(method, url, strings.NewReader(body))
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	began := time.Now()
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Errorf("%s %s: %v", method, url, err)
+		return
+	}
+	answer, _ := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	var p problem
+	if err := json.Unmarshal(answer, &p); err != nil {
+		t.Errorf("%s %s: body %q is no problem: %v", method, url, answer, err)
+	}
+	if resp.StatusCode != http.StatusServiceUnavailable || p.Outcome != "not_done" || resp.Header.Get("Retry-After") == "" {
+		t.Errorf("%s %s without quorum: got %s %s, want 503, not done, with Retry-After", method, url, resp.Status, answer)
+	}
+	if want := "no leader is known within the request's time"; p.Detail != want {
+		t.Errorf("%s %s without quorum: got detail %q, want %q", method, url, p.Detail, want)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("%s %s without quorum took %v, want at most 5 s", method, url, took)
 	}
 }

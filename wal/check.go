@@ -37,7 +37,7 @@ func Check(fsys FS, dir string) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	r := &recovery{dir: dir, opts: opts}
+	r := &recovery{dir: dir, opts: opts, readOnly: true}
 	err = r.inspect()
 	report := r.report()
 	for _, s := range r.segs {
@@ -57,7 +57,7 @@ func Scan(fsys FS, dir string, from uint64, visit func(index uint64, f Frame) er
 	if err != nil {
 		return err
 	}
-	r := &recovery{dir: dir, opts: opts}
+	r := &recovery{dir: dir, opts: opts, readOnly: true}
 	err = r.inspect()
 	if err == nil {
 		err = r.visit(max(from, r.begin()), visit)

@@ -49,26 +49,7 @@ func TestConcurrent(t *testing.T) {
 	})
 	var found [3]int
 	for i := range found {
-		wg.Go(func() {
-			rng := rand.New(rand.NewPCG(uint64(i), 0))
-			for !isClosed(done) {
-				first, last := w.FirstIndex(), w.LastIndex()
-				index := first + rng.Uint64N(last-min(first, last)+5)
-				f, err := w.Get(index)
-				switch {
-				case errors.Is(err, wal.ErrNotFound):
-				case err != nil:
-					t.Errorf("Get(%d): %v", index, err)
-					return
-				case !bytes.Equal(f.Payload, payload(index, 0, 60)):
-					t.Errorf("Get(%d): wrong payload %x", index, f.Payload)
-					return
-				default:
-					found[i]++
-				}
-				_ = w.Stats()
-			}
-		})
+		wg.Go(func() { found[i] = readAtRandom(t, w, uint64(i), done) })
 	}
 	wg.Wait()
 	mustClose(t, w)
@@ -86,6 +67,30 @@ func isClosed(c <-chan struct{}) bool {
 	default:
 		return false
 	}
+}
+
+// readAtRandom reads records, some of which are gone or not there yet, until
+// done, and returns how many it found.
+func readAtRandom(t *testing.T, w *wal.WAL, seed uint64, done <-chan struct{}) (found int) {
+	rng := rand.New(rand.NewPCG(seed, 0))
+	for !isClosed(done) {
+		first, last := w.FirstIndex(), w.LastIndex()
+		index := first + rng.Uint64N(last-min(first, last)+5)
+		f, err := w.Get(index)
+		switch {
+		case errors.Is(err, wal.ErrNotFound):
+		case err != nil:
+			t.Errorf("Get(%d): %v", index, err)
+			return found
+		case !bytes.Equal(f.Payload, payload(index, 0, 60)):
+			t.Errorf("Get(%d): wrong payload %x", index, f.Payload)
+			return found
+		default:
+			found++
+		}
+		_ = w.Stats()
+	}
+	return found
 }
 
 // TestConcurrent_Close closes the log under writers and readers.

@@ -199,76 +199,78 @@ func readFile(t *testing.T, fsys wal.FS, name string) []byte {
 	return b
 }
 
+// fileDamages are what TestDamage_Files does to a log's files, and what Open says then.
+var fileDamages = map[string]struct {
+	harm func(t *testing.T, fsys *crashfs.FS)
+	want error
+	file string // that the error names
+}{
+	"lost manifest": {func(t *testing.T, fsys *crashfs.FS) {
+		remove(t, fsys, manifestPath)
+	}, wal.ErrCorrupt, "MANIFEST"},
+	"lost first segment": {func(t *testing.T, fsys *crashfs.FS) {
+		remove(t, fsys, segmentPath(1))
+	}, wal.ErrCorrupt, segmentPath(1)},
+	"lost tail": {func(t *testing.T, fsys *crashfs.FS) {
+		remove(t, fsys, segmentPath(3))
+	}, wal.ErrCorrupt, segmentPath(3)},
+	"segments swapped": {func(t *testing.T, fsys *crashfs.FS) {
+		a, b := readFile(t, fsys, segmentPath(1)), readFile(t, fsys, segmentPath(2))
+		overwrite(t, fsys, segmentPath(1), 0, b)
+		overwrite(t, fsys, segmentPath(2), 0, a)
+	}, wal.ErrCorrupt, segmentPath(1)},
+	"tail truncated": {func(t *testing.T, fsys *crashfs.FS) {
+		truncate(t, fsys, segmentPath(3), 2000)
+	}, wal.ErrCorrupt, segmentPath(3)},
+	"sealed segment truncated": {func(t *testing.T, fsys *crashfs.FS) {
+		truncate(t, fsys, segmentPath(1), 1100)
+	}, wal.ErrCorrupt, segmentPath(1)},
+	"large segment truncated": {func(t *testing.T, fsys *crashfs.FS) {
+		w := mustOpen(t, testOptions(fsys))
+		mustAppend(t, w, 11, batch(11, 0, 5000))
+		mustAppend(t, w, 12, batch(12, 0, 5000))
+		mustClose(t, w)
+		truncate(t, fsys, segmentPath(4), 4096)
+	}, wal.ErrCorrupt, segmentPath(4)},
+	"tail emptied": {func(t *testing.T, fsys *crashfs.FS) {
+		truncate(t, fsys, segmentPath(3), 0)
+	}, wal.ErrCorrupt, segmentPath(3)},
+	"record moved": {func(t *testing.T, fsys *crashfs.FS) {
+		// The last batch once more, behind the marker.
+		b := readFile(t, fsys, segmentPath(3))
+		start := headerSize + batchSize + 9 + 500
+		overwrite(t, fsys, segmentPath(3), int64(start)-20, b[start:start+130])
+	}, wal.ErrCorrupt, segmentPath(3)},
+	"older manifest": {func(t *testing.T, fsys *crashfs.FS) {
+		old, _, w := buildLog(t)
+		data := readFile(t, old, manifestPath)
+		mustClose(t, w)
+		w = mustOpen(t, testOptions(fsys))
+		mustAppend(t, w, 11, batch(11, 0, 1800))
+		mustClose(t, w)
+		truncate(t, fsys, manifestPath, 0)
+		overwrite(t, fsys, manifestPath, 0, data)
+	}, wal.ErrCorrupt, "MANIFEST"},
+	"foreign segment": {func(t *testing.T, fsys *crashfs.FS) {
+		other := newFS(t)
+		opts := testOptions(other)
+		opts.Owner = wal.Owner{Node: "n2", Cluster: testOwner.Cluster}
+		w := mustOpen(t, opts)
+		mustAppend(t, w, 2, batch(2, 0, 40))
+		mustClose(t, w)
+		overwrite(t, fsys, segmentPath(1), 0, readFile(t, other, segmentPath(1)))
+	}, wal.ErrForeign, `"n2"`},
+	"newer segment": {func(t *testing.T, fsys *crashfs.FS) {
+		overwrite(t, fsys, segmentPath(2), 8, []byte{0, 0, 0, 2})
+	}, wal.ErrVersion, segmentPath(2) + ": format version 2"},
+	"newer manifest": {func(t *testing.T, fsys *crashfs.FS) {
+		overwrite(t, fsys, manifestPath, 8, []byte{0, 0, 0, 9})
+	}, wal.ErrVersion, manifestPath + ": format version 9"},
+}
+
 // TestDamage_Files loses, swaps and replaces files. Each must be refused.
 func TestDamage_Files(t *testing.T) {
-	cases := map[string]struct {
-		harm func(t *testing.T, fsys *crashfs.FS)
-		want error
-		file string // that the error names
-	}{
-		"lost manifest": {func(t *testing.T, fsys *crashfs.FS) {
-			remove(t, fsys, manifestPath)
-		}, wal.ErrCorrupt, "MANIFEST"},
-		"lost first segment": {func(t *testing.T, fsys *crashfs.FS) {
-			remove(t, fsys, segmentPath(1))
-		}, wal.ErrCorrupt, segmentPath(1)},
-		"lost tail": {func(t *testing.T, fsys *crashfs.FS) {
-			remove(t, fsys, segmentPath(3))
-		}, wal.ErrCorrupt, segmentPath(3)},
-		"segments swapped": {func(t *testing.T, fsys *crashfs.FS) {
-			a, b := readFile(t, fsys, segmentPath(1)), readFile(t, fsys, segmentPath(2))
-			overwrite(t, fsys, segmentPath(1), 0, b)
-			overwrite(t, fsys, segmentPath(2), 0, a)
-		}, wal.ErrCorrupt, segmentPath(1)},
-		"tail truncated": {func(t *testing.T, fsys *crashfs.FS) {
-			truncate(t, fsys, segmentPath(3), 2000)
-		}, wal.ErrCorrupt, segmentPath(3)},
-		"sealed segment truncated": {func(t *testing.T, fsys *crashfs.FS) {
-			truncate(t, fsys, segmentPath(1), 1100)
-		}, wal.ErrCorrupt, segmentPath(1)},
-		"large segment truncated": {func(t *testing.T, fsys *crashfs.FS) {
-			w := mustOpen(t, testOptions(fsys))
-			mustAppend(t, w, 11, batch(11, 0, 5000))
-			mustAppend(t, w, 12, batch(12, 0, 5000))
-			mustClose(t, w)
-			truncate(t, fsys, segmentPath(4), 4096)
-		}, wal.ErrCorrupt, segmentPath(4)},
-		"tail emptied": {func(t *testing.T, fsys *crashfs.FS) {
-			truncate(t, fsys, segmentPath(3), 0)
-		}, wal.ErrCorrupt, segmentPath(3)},
-		"record moved": {func(t *testing.T, fsys *crashfs.FS) {
-			// The last batch once more, behind the marker.
-			b := readFile(t, fsys, segmentPath(3))
-			start := headerSize + batchSize + 9 + 500
-			overwrite(t, fsys, segmentPath(3), int64(start)-20, b[start:start+130])
-		}, wal.ErrCorrupt, segmentPath(3)},
-		"older manifest": {func(t *testing.T, fsys *crashfs.FS) {
-			old, _, w := buildLog(t)
-			data := readFile(t, old, manifestPath)
-			mustClose(t, w)
-			w = mustOpen(t, testOptions(fsys))
-			mustAppend(t, w, 11, batch(11, 0, 1800))
-			mustClose(t, w)
-			truncate(t, fsys, manifestPath, 0)
-			overwrite(t, fsys, manifestPath, 0, data)
-		}, wal.ErrCorrupt, "MANIFEST"},
-		"foreign segment": {func(t *testing.T, fsys *crashfs.FS) {
-			other := newFS(t)
-			opts := testOptions(other)
-			opts.Owner = wal.Owner{Node: "n2", Cluster: testOwner.Cluster}
-			w := mustOpen(t, opts)
-			mustAppend(t, w, 2, batch(2, 0, 40))
-			mustClose(t, w)
-			overwrite(t, fsys, segmentPath(1), 0, readFile(t, other, segmentPath(1)))
-		}, wal.ErrForeign, `"n2"`},
-		"newer segment": {func(t *testing.T, fsys *crashfs.FS) {
-			overwrite(t, fsys, segmentPath(2), 8, []byte{0, 0, 0, 2})
-		}, wal.ErrVersion, segmentPath(2) + ": format version 2"},
-		"newer manifest": {func(t *testing.T, fsys *crashfs.FS) {
-			overwrite(t, fsys, manifestPath, 8, []byte{0, 0, 0, 9})
-		}, wal.ErrVersion, manifestPath + ": format version 9"},
-	}
-	for name, c := range cases {
+	for name, c := range fileDamages {
 		t.Run(name, func(t *testing.T) {
 			fsys, _, w := buildLog(t)
 			mustClose(t, w)

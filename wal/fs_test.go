@@ -36,3 +36,31 @@ func TestMakeDir(t *testing.T) {
 		})
 	}
 }
+
+// TestCheck_OpensToRead shows that Check and Scan open no file for writing, so
+// that a log on a read-only filesystem can be checked.
+func TestCheck_OpensToRead(t *testing.T) {
+	files := crashfs.New()
+	w, err := wal.Open("log", wal.Options{FS: files})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.WritePut([]byte("k"), []byte("v"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	files.SetHook(func(op crashfs.Op, name string) error {
+		if op == crashfs.OpOpen || op.Mutates() {
+			t.Errorf("%s of %s", op, name)
+		}
+		return nil
+	})
+	if report, err := wal.Check(files, "log"); err != nil || report.Last != 1 {
+		t.Errorf("Check: got %+v, %v", report, err)
+	}
+	if err := wal.Scan(files, "log", 1, func(uint64, wal.Frame) error { return nil }); err != nil {
+		t.Errorf("Scan: %v", err)
+	}
+}

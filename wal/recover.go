@@ -24,6 +24,8 @@ type recovery struct {
 	man  manifest
 	segs []*segment // open, in the manifest's order
 
+	readOnly bool // no file is opened for writing
+
 	strays []string // paths of files that the manifest does not name
 	cut    *cutTail
 	synced int64 // of the tail: below it, its own frames prove that bytes are durable
@@ -208,7 +210,7 @@ func (r *recovery) checkFirst() error {
 func (r *recovery) openSegment(info segmentInfo) (*segment, error) {
 	path := filepath.Join(r.dir, info.id.fileName())
 	open := r.opts.FS.Open
-	if info.sealed {
+	if info.sealed || r.readOnly {
 		open = r.opts.FS.OpenRead
 	}
 	f, err := open(path)

@@ -1,8 +1,3 @@
-// Package clusterprom shows a node's figures to Prometheus.
-//
-// It is apart from package cluster so that embedding a node needs no metrics
-// library. A Collector takes a node's figures anew at every scrape and keeps
-// nothing; it registers nothing by itself.
 package clusterprom
 
 import (
@@ -36,6 +31,7 @@ type Collector struct {
 	figures []figure
 	peers   []peerFigure
 	syncs   *prometheus.Desc
+	refused *prometheus.Desc
 }
 
 // New returns a Collector of source's figures.
@@ -51,36 +47,76 @@ func New(source Source) *Collector {
 	c.add("revision", "Revision of the node's state machine.", gauge, func(s *cluster.Stats) float64 { return float64(s.Revision) })
 	c.add("keys", "Keys in the node's state machine.", gauge, func(s *cluster.Stats) float64 { return float64(s.Keys) })
 	c.add("state_bytes", "Bytes of keys and values in the node's state machine.", gauge, func(s *cluster.Stats) float64 { return float64(s.Bytes) })
-	c.add("pending_write_bytes", "Bytes of writes that wait or are under way at this node.", gauge, func(s *cluster.Stats) float64 { return float64(s.PendingBytes) })
-	c.add("verified_index", "Log index of the newest checkpoint at which a majority of voters has this node's state.", gauge, func(s *cluster.Stats) float64 { return float64(s.VerifiedIndex) })
+	c.addQueue(gauge)
+	c.addState(gauge)
 	c.addLog(gauge, counter)
+	c.addTransport(gauge, counter)
 	c.addPeers()
 	return c
 }
 
-// addPeers adds the figures of each peer that the node has dialed.
+// addQueue adds the figures of what waits at the node.
+func (c *Collector) addQueue(gauge prometheus.ValueType) {
+	c.add("pending_write_bytes", "Bytes of writes that wait or are under way at this node.", gauge, func(s *cluster.Stats) float64 { return float64(s.Queue.PendingBytes) })
+	c.add("queued_writes", "Writes of this node's clients that wait for a batch.", gauge, func(s *cluster.Stats) float64 { return float64(s.Queue.Proposals) })
+	c.add("queued_forwarded_batches", "Batches of other nodes that wait at this one.", gauge, func(s *cluster.Stats) float64 { return float64(s.Queue.Forwarded) })
+	c.add("unapplied_entries", "Committed log entries that the node's state machine has not applied.", gauge, func(s *cluster.Stats) float64 { return float64(s.Queue.Unapplied) })
+}
+
+// addState adds what replicas compare. A hash has 64 bits, a sample 53: it is
+// shown in two halves rather than as a label, which would begin a series anew with
+// every checkpoint.
+func (c *Collector) addState(gauge prometheus.ValueType) {
+	c.add("verified_index", "Log index of the newest checkpoint at which a majority of voters has this node's state.", gauge, func(s *cluster.Stats) float64 { return float64(s.VerifiedIndex) })
+	c.add("state_checkpoint_index", "Log index of the newest checkpoint that the node has noted; 0 for none.", gauge, func(s *cluster.Stats) float64 { return float64(s.Checkpoint.Index) })
+	c.add("state_hash_high", "Upper 32 bits of the hash of the state at that checkpoint; nodes at one checkpoint have the same.", gauge, func(s *cluster.Stats) float64 { return float64(s.Checkpoint.Hash >> 32) })
+	c.add("state_hash_low", "Lower 32 bits of that hash.", gauge, func(s *cluster.Stats) float64 { return float64(uint32(s.Checkpoint.Hash)) })
+}
+
+// addPeers adds the figures of each peer that the node has dialed. Two
+// incarnations of one name are two peers.
 func (c *Collector) addPeers() {
 	add := func(name, help string, read func(*cluster.PeerStatus) float64) {
-		c.peers = append(c.peers, peerFigure{prometheus.NewDesc("kvorum_peer_"+name, help, []string{"peer"}, nil), read})
+		c.peers = append(c.peers, peerFigure{prometheus.NewDesc("kvorum_peer_"+name, help, []string{"peer", "server_id"}, nil), read})
 	}
 	add("connected", "Whether a connection to the peer is open.", func(p *cluster.PeerStatus) float64 { return truth(p.Connected) })
 	add("last_contact_seconds", "Time since the peer was heard last; -1 for never.", func(p *cluster.PeerStatus) float64 { return p.LastContactSeconds })
 	add("round_trip_seconds", "Round trip of the newest ping.", func(p *cluster.PeerStatus) float64 { return p.RoundTripMs / 1000 })
 	add("match_index", "Index up to which the peer's log is known to be this leader's; 0 on other nodes.", func(p *cluster.PeerStatus) float64 { return float64(p.MatchIndex) })
 	add("lag_entries", "Entries of this leader's log that the peer lacks; 0 on other nodes.", func(p *cluster.PeerStatus) float64 { return float64(p.Lag) })
-	add("snapshot_sent_bytes", "Bytes of a snapshot that have been sent to the peer; 0 if none is being sent.", func(p *cluster.PeerStatus) float64 {
-		if p.Snapshot == nil {
-			return 0
-		}
-		return float64(p.Snapshot.Sent)
-	})
+	add("snapshot_sent_bytes", "Bytes of a snapshot that have been sent to the peer; 0 if none is being sent.", func(p *cluster.PeerStatus) float64 { return float64(snapshotOf(p).Sent) })
+	add("snapshot_total_bytes", "Bytes of the snapshot that is being sent to the peer; 0 if none is.", func(p *cluster.PeerStatus) float64 { return float64(snapshotOf(p).Total) })
 }
 
-// addLog adds the figures of the write-ahead log and of the peers' port.
+// snapshotOf returns the snapshot that is being sent to p, zero if none is.
+func snapshotOf(p *cluster.PeerStatus) cluster.SnapshotStatus {
+	if p.Snapshot == nil {
+		return cluster.SnapshotStatus{}
+	}
+	return *p.Snapshot
+}
+
+// addTransport adds the figures of the peers' port.
+func (c *Collector) addTransport(gauge, counter prometheus.ValueType) {
+	c.add("transport_connections", "Open connections to and from peers, those for snapshots excepted.", gauge, func(s *cluster.Stats) float64 { return float64(s.Transport.Connections) })
+	c.add("transport_snapshot_streams", "Open connections that carry a snapshot.", gauge, func(s *cluster.Stats) float64 { return float64(s.Transport.SnapshotStreams) })
+	c.add("transport_handshakes", "Accepted connections that have not introduced themselves.", gauge, func(s *cluster.Stats) float64 { return float64(s.Transport.Handshaking) })
+	c.add("transport_received_bytes_total", "Bytes received from peers.", counter, func(s *cluster.Stats) float64 { return float64(s.Transport.BytesIn) })
+	c.add("transport_sent_bytes_total", "Bytes sent to peers.", counter, func(s *cluster.Stats) float64 { return float64(s.Transport.BytesOut) })
+	c.add("transport_calls_total", "Calls of peers that have ended, those that failed included.", counter, func(s *cluster.Stats) float64 { return float64(s.Transport.Calls) })
+	c.add("transport_calls_not_sent_total", "Calls of peers that could not be sent.", counter, func(s *cluster.Stats) float64 { return float64(s.Transport.NotSent) })
+	c.add("transport_calls_unanswered_total", "Calls of peers that were sent and got no answer.", counter, func(s *cluster.Stats) float64 { return float64(s.Transport.NoAnswer) })
+	c.add("transport_handled_total", "Requests of peers that were answered.", counter, func(s *cluster.Stats) float64 { return float64(s.Transport.Handled) })
+	c.add("transport_overloaded_total", "Requests of peers that were refused for want of room.", counter, func(s *cluster.Stats) float64 { return float64(s.Transport.Overloaded) })
+	c.refused = prometheus.NewDesc("kvorum_transport_refused_total", "Handshakes that this node has refused.", []string{"reason"}, nil)
+}
+
+// addLog adds the figures of the write-ahead log.
 func (c *Collector) addLog(gauge, counter prometheus.ValueType) {
 	c.add("log_first_index", "Lowest index in the log.", gauge, func(s *cluster.Stats) float64 { return float64(s.Log.FirstIndex) })
 	c.add("log_last_index", "Greatest index in the log.", gauge, func(s *cluster.Stats) float64 { return float64(s.Log.LastIndex) })
 	c.add("log_segments", "Segments of the log.", gauge, func(s *cluster.Stats) float64 { return float64(s.Log.Segments) })
+	c.add("log_oldest_age_seconds", "Time since the log's oldest entry was made, by the clock of the leader of then; 0 if it is not known.", gauge, func(s *cluster.Stats) float64 { return s.OldestAge.Seconds() })
 	c.add("log_disk_bytes", "Bytes that the log's files take.", gauge, func(s *cluster.Stats) float64 { return float64(s.Log.DiskBytes) })
 	c.add("log_appends_total", "Batches appended to the log since the start.", counter, func(s *cluster.Stats) float64 { return float64(s.Log.Appends) })
 	c.add("log_records_total", "Entries appended to the log since the start.", counter, func(s *cluster.Stats) float64 { return float64(s.Log.Records) })
@@ -100,6 +136,7 @@ func (c *Collector) Describe(out chan<- *prometheus.Desc) {
 		out <- f.desc
 	}
 	out <- c.syncs
+	out <- c.refused
 }
 
 // Collect implements prometheus.Collector.
@@ -110,8 +147,11 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 	}
 	for i := range stats.Peers {
 		for _, f := range c.peers {
-			out <- prometheus.MustNewConstMetric(f.desc, prometheus.GaugeValue, f.read(&stats.Peers[i]), stats.Peers[i].ID)
+			out <- prometheus.MustNewConstMetric(f.desc, prometheus.GaugeValue, f.read(&stats.Peers[i]), stats.Peers[i].ID, stats.Peers[i].ServerID)
 		}
+	}
+	for reason, count := range stats.Transport.Refused {
+		out <- prometheus.MustNewConstMetric(c.refused, prometheus.CounterValue, float64(count), reason.String())
 	}
 	out <- histogram(c.syncs, stats.Log.SyncTimes)
 }

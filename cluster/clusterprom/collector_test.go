@@ -1,13 +1,18 @@
 package clusterprom_test
 
 import (
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/kvorum/kvorum/cluster"
 	"github.com/kvorum/kvorum/cluster/clusterprom"
+	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/transport"
 	"github.com/kvorum/kvorum/wal"
 )
 
@@ -16,30 +21,115 @@ type fixed cluster.Stats
 
 func (f fixed) Stats() cluster.Stats { return cluster.Stats(f) }
 
+// figures has another value in each field.
+var figures = cluster.Stats{
+	Leader: true, HasLeader: true, Ready: true, Term: 7, CommitIndex: 42, AppliedIndex: 40, Revision: 39, Keys: 3, Bytes: 30,
+	Queue:      cluster.QueueStatus{PendingBytes: 11, Proposals: 12, Forwarded: 13, Unapplied: 2},
+	Checkpoint: fsm.Checkpoint{Index: 37, Hash: 0xfedcba9876543210}, VerifiedIndex: 36,
+	Log: wal.Stats{FirstIndex: 5, LastIndex: 41, Segments: 4, DiskBytes: 4096, Appends: 21, Records: 22}, OldestAge: 90 * time.Second,
+	Transport: transport.Stats{
+		Connections: 51, SnapshotStreams: 52, Handshaking: 53, BytesIn: 54, BytesOut: 55, Calls: 56, NotSent: 57, NoAnswer: 58,
+		Handled: 59, Overloaded: 60, Refused: map[transport.Reason]uint64{transport.RefusedTLS: 61, transport.RefusedVersion: 0},
+	},
+	Peers: []cluster.PeerStatus{
+		{ID: "n2", ServerID: "n2.old", LastContactSeconds: -1},
+		{ID: "n2", ServerID: "n2.new", Connected: true, LastContactSeconds: 0.5, RoundTripMs: 2, MatchIndex: 32, Lag: 9,
+			Snapshot: &cluster.SnapshotStatus{Index: 30, Sent: 77, Total: 88}},
+	},
+}
+
+// TestCollector pins every name, label and value of a scrape.
 func TestCollector(t *testing.T) {
-	registry := prometheus.NewPedanticRegistry()
-	source := fixed{Leader: true, Term: 7, CommitIndex: 42, Keys: 3, Log: wal.Stats{LastIndex: 41, Syncs: 5},
-		Peers: []cluster.PeerStatus{{ID: "n2.x", Connected: true, Lag: 9, Snapshot: &cluster.SnapshotStatus{Sent: 77}}}}
+	source := fixed(figures)
 	source.Log.SyncTimes.Add(time.Millisecond)
 	source.Log.SyncTimes.Add(time.Second)
-	if err := registry.Register(clusterprom.New(source)); err != nil {
-		t.Fatal(err)
+	got := strings.Join(scrape(t, source), "\n")
+	if want := strings.TrimSpace(wanted); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
-	families, err := registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := map[string]float64{}
-	for _, f := range families {
-		got[f.GetName()] = f.GetMetric()[0].GetGauge().GetValue() + f.GetMetric()[0].GetCounter().GetValue() + f.GetMetric()[0].GetHistogram().GetSampleSum()
-	}
-	for name, want := range map[string]float64{
-		"kvorum_leader": 1, "kvorum_has_leader": 0, "kvorum_term": 7, "kvorum_commit_index": 42,
-		"kvorum_keys": 3, "kvorum_log_last_index": 41, "kvorum_log_sync_seconds": 1.001,
-		"kvorum_peer_connected": 1, "kvorum_peer_lag_entries": 9, "kvorum_peer_snapshot_sent_bytes": 77,
-	} {
-		if v, ok := got[name]; !ok || v != want {
-			t.Errorf("%s: got %v (%t), want %v", name, v, ok, want)
+}
+
+// TestCollector_NoCluster scrapes a node that is in no cluster: there is nothing
+// of peers, and all else is 0.
+func TestCollector_NoCluster(t *testing.T) {
+	for _, line := range scrape(t, fixed{}) {
+		if !strings.HasSuffix(line, " 0") || strings.Contains(line, "kvorum_peer_") {
+			t.Errorf("got %s", line)
 		}
 	}
 }
+
+// scrape returns what a scrape of source shows, without comments and
+// histograms' buckets.
+func scrape(t *testing.T, source clusterprom.Source) []string {
+	t.Helper()
+	registry := prometheus.NewPedanticRegistry()
+	if err := registry.Register(clusterprom.New(source)); err != nil {
+		t.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	var lines []string
+	for line := range strings.Lines(w.Body.String()) {
+		if line = strings.TrimSpace(line); !strings.HasPrefix(line, "#") && !strings.Contains(line, "_bucket{") {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// wanted is all that is to be shown of figures, but for buckets.
+const wanted = `
+kvorum_applied_index 40
+kvorum_commit_index 42
+kvorum_has_leader 1
+kvorum_keys 3
+kvorum_leader 1
+kvorum_log_appends_total 21
+kvorum_log_disk_bytes 4096
+kvorum_log_first_index 5
+kvorum_log_last_index 41
+kvorum_log_oldest_age_seconds 90
+kvorum_log_records_total 22
+kvorum_log_segments 4
+kvorum_log_sync_seconds_sum 1.001
+kvorum_log_sync_seconds_count 2
+kvorum_peer_connected{peer="n2",server_id="n2.new"} 1
+kvorum_peer_connected{peer="n2",server_id="n2.old"} 0
+kvorum_peer_lag_entries{peer="n2",server_id="n2.new"} 9
+kvorum_peer_lag_entries{peer="n2",server_id="n2.old"} 0
+kvorum_peer_last_contact_seconds{peer="n2",server_id="n2.new"} 0.5
+kvorum_peer_last_contact_seconds{peer="n2",server_id="n2.old"} -1
+kvorum_peer_match_index{peer="n2",server_id="n2.new"} 32
+kvorum_peer_match_index{peer="n2",server_id="n2.old"} 0
+kvorum_peer_round_trip_seconds{peer="n2",server_id="n2.new"} 0.002
+kvorum_peer_round_trip_seconds{peer="n2",server_id="n2.old"} 0
+kvorum_peer_snapshot_sent_bytes{peer="n2",server_id="n2.new"} 77
+kvorum_peer_snapshot_sent_bytes{peer="n2",server_id="n2.old"} 0
+kvorum_peer_snapshot_total_bytes{peer="n2",server_id="n2.new"} 88
+kvorum_peer_snapshot_total_bytes{peer="n2",server_id="n2.old"} 0
+kvorum_pending_write_bytes 11
+kvorum_queued_forwarded_batches 13
+kvorum_queued_writes 12
+kvorum_ready 1
+kvorum_revision 39
+kvorum_state_bytes 30
+kvorum_state_checkpoint_index 37
+kvorum_state_hash_high 4.275878552e+09
+kvorum_state_hash_low 1.985229328e+09
+kvorum_term 7
+kvorum_transport_calls_not_sent_total 57
+kvorum_transport_calls_total 56
+kvorum_transport_calls_unanswered_total 58
+kvorum_transport_connections 51
+kvorum_transport_handled_total 59
+kvorum_transport_handshakes 53
+kvorum_transport_overloaded_total 60
+kvorum_transport_received_bytes_total 54
+kvorum_transport_refused_total{reason="no secure connection"} 61
+kvorum_transport_refused_total{reason="protocol version"} 0
+kvorum_transport_sent_bytes_total 55
+kvorum_transport_snapshot_streams 52
+kvorum_unapplied_entries 2
+kvorum_verified_index 36
+`

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -243,6 +244,10 @@ func netReason(err error) error {
 	if errors.As(err, &ue) {
 		err = ue.Err
 	}
+	var oe *net.OpError
+	if errors.As(err, &oe) {
+		err = oe.Err
+	}
 	var se *os.SyscallError
 	if errors.As(err, &se) {
 		return se.Err
@@ -326,9 +331,9 @@ func putRequest(key string, value []byte) request {
 	return request{method: http.MethodPut, path: keyPath(key), body: value, write: true}
 }
 
-// get returns the value of key.
-func (c *client) get(ctx context.Context, key, consistency string) ([]byte, error) {
-	path := keyPath(key) + "?" + url.Values{"consistency": {consistency}}.Encode()
+// get returns the value of key; reads says what that promises, see readFlags.
+func (c *client) get(ctx context.Context, key string, reads url.Values) ([]byte, error) {
+	path := keyPath(key) + "?" + reads.Encode()
 	body, _, err := c.call(ctx, request{method: http.MethodGet, path: path}, maxValueBytes)
 	return body, err
 }
@@ -341,10 +346,10 @@ func (c *client) del(ctx context.Context, key string) (revision string, err erro
 
 // listQuery says what a listing holds.
 type listQuery struct {
-	prefix      string
-	limit       int // 0 is all
-	keysOnly    bool
-	consistency string
+	prefix   string
+	limit    int // 0 is all
+	keysOnly bool
+	reads    url.Values // what it promises, see readFlags
 }
 
 // listing is a stream of records in key order, of one revision.
@@ -360,7 +365,8 @@ type listing struct {
 
 // list begins a listing. The caller closes it.
 func (c *client) list(ctx context.Context, q listQuery) (*listing, error) {
-	query := url.Values{"prefix": {q.prefix}, "consistency": {q.consistency}}
+	query := url.Values{"prefix": {q.prefix}}
+	maps.Copy(query, q.reads)
 	if q.limit > 0 {
 		query.Set("limit", strconv.Itoa(q.limit))
 	}

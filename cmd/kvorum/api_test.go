@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -176,7 +179,7 @@ func TestClient_KeysSurvive(t *testing.T) {
 		if got := f.snapshot()[key]; got != want {
 			t.Fatalf("stored under %q: got %q, want %q", key, got, want)
 		}
-		got, err := c.get(context.Background(), key, "stale")
+		got, err := c.get(context.Background(), key, url.Values{"consistency": {"stale"}})
 		if err != nil || string(got) != want {
 			t.Fatalf("get %q: got %q, %v, want %q", key, got, err, want)
 		}
@@ -306,5 +309,44 @@ func TestJoinLeaveTransfer(t *testing.T) {
 	}
 	if want := []string{"POST /admin/join", "POST /admin/leave", "POST /admin/leave", "POST /admin/leave", "POST /admin/transfer"}; !slices.Equal(f.seen(), want) {
 		t.Errorf("got requests %v, want %v", f.seen(), want)
+	}
+}
+
+// TestClient_ReadLevels checks what each command that reads asks for.
+func TestClient_ReadLevels(t *testing.T) {
+	for _, command := range [][]string{{"get", "a"}, {"ls"}, {"export", "-"}} {
+		for _, tc := range []struct{ flags, want string }{
+			{"", "consistency=linearizable"},
+			{"--consistency=leader", "consistency=leader"},
+			{"--consistency=stale --max-stale=1.5s", "consistency=stale&max_stale=1.5s"},
+			{"--consistency=leader --min-revision=7", "consistency=leader&min_revision=7"},
+		} {
+			f := newFake(t, nil)
+			f.set(map[string]string{"a": "1"})
+			mustRun(t, "", append(append(slices.Clone(command), strings.Fields(tc.flags)...), endpoints(f))...)
+			for _, param := range strings.Split(tc.want, "&") {
+				if got := strings.Split(f.queries[0], "&"); !slices.Contains(got, param) {
+					t.Errorf("%s %s: got query %q, want %s in it", command[0], tc.flags, f.queries[0], param)
+				}
+			}
+		}
+	}
+}
+
+// TestNetReason checks that an error of the network says once what went wrong.
+func TestNetReason(t *testing.T) {
+	refused := &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
+	lookup := &net.DNSError{Err: "no such host", Name: "n9"}
+	for _, tc := range []struct {
+		err  error
+		want string
+	}{
+		{&url.Error{Op: "Get", URL: "http://n9", Err: refused}, "connection refused"},
+		{&net.OpError{Op: "listen", Net: "tcp", Err: lookup}, "lookup n9: no such host"},
+		{lookup, "lookup n9: no such host"},
+	} {
+		if got := netReason(tc.err); got.Error() != tc.want {
+			t.Errorf("%v: got %q, want %q", tc.err, got, tc.want)
+		}
 	}
 }

@@ -38,8 +38,8 @@ func checkDir(out io.Writer, dir string) error {
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	for _, part := range []string{"wal", "snapshots"} {
-		if _, err := os.Stat(filepath.Join(dir, part)); err == nil {
+	for _, part := range []string{"wal/MANIFEST", "wal/wal-*.log", "snapshots/snapshot-*.snap", "FLOOR"} {
+		if found, err := fs.Glob(os.DirFS(dir), part); err == nil && len(found) > 0 {
 			return checkStore(out, dir)
 		}
 	}

@@ -71,12 +71,17 @@ func TestCheck_Store(t *testing.T) {
 	if err := os.Remove(snapshots[0]); err != nil {
 		t.Fatal(err)
 	}
-	if code, out := runCheck(t, dir); code != 1 || !strings.Contains(out, "missing") || !strings.Contains(out, "MANIFEST") {
+	if code, out := runCheck(t, dir); code != 1 || !strings.Contains(out, "missing") || !strings.Contains(out, snapshots[0]) {
 		t.Errorf("snapshot missing: exit %d, %s", code, out)
 	}
-	if code, out := runCheck(t, t.TempDir()); code != 1 || !strings.Contains(out, "neither") {
-		t.Errorf("empty directory: exit %d, %s", code, out)
+	foreign := t.TempDir()
+	writeFile(t, filepath.Join(foreign, "wal", "wal.go"), "package wal")
+	for _, none := range []string{t.TempDir(), filepath.Join(t.TempDir(), "none"), foreign} {
+		if code, out := runCheck(t, none); code != 1 || out != "kvorum: "+none+" holds neither a node nor an embedded store\n" {
+			t.Errorf("no store: exit %d, %s", code, out)
+		}
 	}
+	wantKV(t, tree(t, foreign), map[string]string{"wal/wal.go": "package wal"})
 }
 
 // closedNode makes the data directory of a node that is not running.

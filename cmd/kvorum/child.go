@@ -15,7 +15,7 @@ import (
 const (
 	// childStopTimeout is what a node is given to stop before it is killed: more
 	// than the bounds of its own shutdown add up to.
-	childStopTimeout = 20 * time.Second
+	childStopTimeout = drainTimeout + transferTimeout + closeTimeout + 5*time.Second
 	// tailBytes bounds what is shown of a log.
 	tailBytes = 4 << 10
 	tailLines = 15

@@ -95,18 +95,16 @@ func planDemo(nodes, basePort int) ([]demoNode, error) {
 // checkPorts reports a port that is taken, before anything is started.
 func checkPorts(plan []demoNode) error {
 	for _, n := range plan {
-		for _, p := range []struct{ what, addr string }{{"HTTP", n.http}, {"peer", n.peer}, {"gossip", n.gossip}} {
+		for _, p := range []struct{ what, addr string }{{"HTTP", n.http}, {"peer", n.peer}} {
 			l, err := listen(p.what, p.addr)
 			if err != nil {
 				return fmt.Errorf("node %s: %w", n.id, err)
 			}
 			_ = l.Close() // nothing was accepted
 		}
-		u, err := net.ListenPacket("udp", n.gossip)
-		if err != nil {
-			return fmt.Errorf("node %s: listen on gossip address %s (UDP): %w", n.id, n.gossip, netReason(err))
+		if err := tryGossip(n.gossip); err != nil {
+			return fmt.Errorf("node %s: %w", n.id, err)
 		}
-		_ = u.Close()
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -12,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/kvorum/kvorum/internal/dirlock"
 )
 
 func TestPlanDemo(t *testing.T) {
@@ -37,21 +40,22 @@ func TestPlanDemo(t *testing.T) {
 	}
 }
 
-// freeDemoPort returns a port from which a demo of three nodes can run.
+// freeDemoPort returns a port from which a demo of three nodes can run. It is
+// below the ports that connections get by themselves, which come and go.
 func freeDemoPort(t *testing.T) int {
 	t.Helper()
-	for range 50 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
+	var last error
+	for range 200 {
+		port := 14_000 + rand.IntN(18_000)
+		plan, err := planDemo(3, port)
+		if err == nil {
+			err = checkPorts(plan)
 		}
-		port := l.Addr().(*net.TCPAddr).Port
-		l.Close()
-		if plan, err := planDemo(3, port); err == nil && checkPorts(plan) == nil {
+		if last = err; err == nil {
 			return port
 		}
 	}
-	t.Fatal("no free ports for a demo")
+	t.Fatalf("no free ports for a demo: %v", last)
 	return 0
 }
 
@@ -136,9 +140,9 @@ func TestDemo_KilledTakesItsNodesAlong(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	port := freeDemoPort(t)
+	port, dir := freeDemoPort(t), t.TempDir()
 	stdout := new(lockedBuffer)
-	cmd := exec.Command(program, "demo", "--data-dir", t.TempDir(), "--http-base-port", strconv.Itoa(port))
+	cmd := exec.Command(program, "demo", "--data-dir", dir, "--http-base-port", strconv.Itoa(port))
 	cmd.Env = append(os.Environ(), mainEnv+"=1")
 	cmd.Stdout, cmd.Stderr = stdout, io.Discard
 	if err := cmd.Start(); err != nil {
@@ -150,6 +154,12 @@ func TestDemo_KilledTakesItsNodesAlong(t *testing.T) {
 	}
 	_ = cmd.Wait() // it was killed
 	wantGone(t, port)
+	for _, id := range []string{"n1", "n2", "n3"} {
+		poll(t, id+" to give its directory up", func() bool {
+			lock, err := dirlock.Acquire(filepath.Join(dir, id))
+			return err == nil && lock.Close() == nil
+		})
+	}
 }
 
 // TestDemo_NodeEndsEarly checks that a demo whose node can't run says why.

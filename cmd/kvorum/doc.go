@@ -4,13 +4,15 @@
 //	kvorum server --id n1 …            # one node
 //	kvorum put K V | get K | del K | ls [PREFIX]
 //	kvorum import DIR|FILE | export FILE|DIR/
-//	kvorum status | members | join | leave | version
+//	kvorum status | members | join | leave | transfer | version
+//	kvorum check DIR | recover DIR…    # files of nodes that don't run
 //
 // This package holds flags, environment, configuration file, wiring and the
 // command-line client; what a node does is in packages cluster and httpapi.
 // Each subcommand has a file of its own; besides, settings.go lays flags,
 // environment and file over each other, serve.go runs a node from its listeners
-// to its ordered shutdown, api.go is the HTTP client, jsonl.go the format that
+// to its ordered shutdown, api.go is the HTTP client, readlevel.go what its reads
+// promise, tally.go what import and export count, jsonl.go the format that
 // import and export share, and child.go a process of the demo's cluster.
 //
 // The whole program is one call of run, which tests drive in-process. A

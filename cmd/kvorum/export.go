@@ -30,16 +30,17 @@ them apart), is listed, the first ten, and makes the exit code 1.
 
 Nothing that exists is replaced without --force.`,
 		Example: `  kvorum export backup.jsonl
-  kvorum export ./config/ --prefix config/
+  kvorum export ./out/ --prefix config/     # to out/config/...
   kvorum export - | gzip > backup.jsonl.gz`,
 		Args: exactArgs(1),
 	}
-	cmd.Flags().StringVar(&prefix, "prefix", "", "export only keys that begin with this")
+	cmd.Flags().StringVar(&prefix, "prefix", "", "export only keys that begin with this; files keep it in their names")
 	cmd.Flags().BoolVar(&force, "force", false, "replace files that exist")
-	consistency := addConsistencyFlag(cmd)
+	reads := addReadFlags(cmd)
 	flags := addClientFlags(cmd, defaultTimeout)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := checkConsistency(*consistency); err != nil {
+		query, err := reads.query()
+		if err != nil {
 			return err
 		}
 		c, err := flags.open(cmd, 1)
@@ -48,8 +49,7 @@ Nothing that exists is replaced without --force.`,
 		}
 		defer c.close()
 		t := newTally("exported")
-		query := listQuery{prefix: prefix, consistency: *consistency}
-		err = export(cmd.Context(), c, query, func() (sink, error) {
+		err = export(cmd.Context(), c, listQuery{prefix: prefix, reads: query}, func() (sink, error) {
 			return openSink(args[0], cmd.OutOrStdout(), force, t)
 		})
 		if err != nil {

@@ -57,6 +57,28 @@ func TestExport_NoKeyEscapes(t *testing.T) {
 	wantKV(t, tree(t, elsewhere), nil)
 }
 
+// TestExport_NamesClashes checks that a key whose file can't be made beside
+// another's is listed with what is in its way.
+func TestExport_NamesClashes(t *testing.T) {
+	f := newFake(t, nil)
+	f.set(map[string]string{"t/a": "1", "t/a/b/c": "2", "t/a/x": "3", "t/line\nbreak": "4", "t/line\nbreak/x": "5", "there": "6"})
+	for _, force := range []bool{false, true} {
+		dir := t.TempDir()
+		writeFile(t, filepath.Join(dir, "there", "x"), "old")
+		r := runKvorum(t, "", "export", dir, fmt.Sprintf("--force=%t", force), endpoints(f))
+		want := `failed: t/a/b/c: clashes with the file t/a
+failed: t/a/x: clashes with the file t/a
+failed: "t/line\nbreak/x": clashes with the file "t/line\nbreak"
+failed: there: clashes with the directory of that name
+kvorum: 4 of 6 keys failed
+`
+		if r.code != exitError || r.stderr != want {
+			t.Errorf("force %t: got exit code %d and stderr\n%swant\n%s", force, r.code, r.stderr, want)
+		}
+		wantKV(t, tree(t, dir), map[string]string{"t/a": "1", "t/line\nbreak": "4", "there/x": "old"})
+	}
+}
+
 func TestExport_ReplacesOnlyWithForce(t *testing.T) {
 	f := newFake(t, nil)
 	f.set(map[string]string{"a": "new", "b": "new"})

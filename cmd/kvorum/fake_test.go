@@ -23,6 +23,7 @@ type fakeNode struct {
 	kv       map[string]string // guarded by mu
 	revision int               // guarded by mu
 	requests []string          // guarded by mu; method and escaped path of each
+	queries  []string          // guarded by mu; of each
 	expects  int               // guarded by mu; requests with "Expect: 100-continue"
 
 	// hook, if set before the first request, answers instead where it returns true.
@@ -41,6 +42,7 @@ func newFake(t testing.TB, hook func(w http.ResponseWriter, r *http.Request) boo
 func (f *fakeNode) serve(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	f.requests = append(f.requests, r.Method+" "+r.URL.EscapedPath())
+	f.queries = append(f.queries, r.URL.RawQuery)
 	if r.Header.Get("Expect") != "" {
 		f.expects++
 	}

@@ -206,6 +206,20 @@ func TestImport_RefusalsAreFinal(t *testing.T) {
 	}
 }
 
+// TestImport_PrintsNames checks that a name that could not be read on one line is quoted.
+func TestImport_PrintsNames(t *testing.T) {
+	f := newFake(t, func(w http.ResponseWriter, _ *http.Request) bool {
+		answerProblem(w, http.StatusRequestEntityTooLarge, problem{Title: "Too large", Outcome: "not_done"})
+		return true
+	})
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "a\nfailed: b\x1b[2J"), "x")
+	r := runKvorum(t, "", "import", dir, endpoints(f))
+	if want := "failed: \"a\\nfailed: b\\x1b[2J\": Too large\nkvorum: 1 of 1 keys failed\n"; r.code != exitError || r.stderr != want {
+		t.Errorf("got exit code %d and stderr %q, want %q", r.code, r.stderr, want)
+	}
+}
+
 func TestImport_BadLines(t *testing.T) {
 	f := newFake(t, nil)
 	in := strings.Join([]string{

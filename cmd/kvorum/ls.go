@@ -29,13 +29,14 @@ a Go string literal ("a\x00b"), so that one line is always one key.`,
 	}
 	cmd.Flags().IntVar(&limit, "limit", 0, "most keys to print; 0 is all")
 	cmd.Flags().BoolVar(&values, "values", false, "print values too")
-	consistency := addConsistencyFlag(cmd)
+	reads := addReadFlags(cmd)
 	flags := addClientFlags(cmd, defaultTimeout)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if limit < 0 {
 			return usagef("--limit must not be negative")
 		}
-		if err := checkConsistency(*consistency); err != nil {
+		query, err := reads.query()
+		if err != nil {
 			return err
 		}
 		c, err := flags.open(cmd, 1)
@@ -44,7 +45,7 @@ a Go string literal ("a\x00b"), so that one line is always one key.`,
 		}
 		defer c.close()
 		list, err := c.list(cmd.Context(), listQuery{
-			prefix: strings.Join(args, ""), limit: limit, keysOnly: !values, consistency: *consistency,
+			prefix: strings.Join(args, ""), limit: limit, keysOnly: !values, reads: query,
 		})
 		if err != nil {
 			return err

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -114,7 +115,10 @@ func TestRun_Usage(t *testing.T) {
 		{"empty key", []string{"get", ""}, "the key is empty"},
 		{"value and file", []string{"put", "a", "b", "--file", "c"}, "either a value or --file"},
 		{"neither value nor file", []string{"put", "a"}, "either a value or --file"},
-		{"consistency", []string{"get", "a", "--consistency", "eventual"}, "linearizable, stale"},
+		{"consistency", []string{"get", "a", "--consistency", "eventual"}, "linearizable, leader, stale"},
+		{"max stale", []string{"ls", "--max-stale", "1s"}, "--max-stale is for --consistency stale"},
+		{"negative max stale", []string{"export", "-", "--max-stale=-1s", "--consistency", "stale"}, "--max-stale must not be negative"},
+		{"minimum revision", []string{"get", "a", "--min-revision", "new"}, `"new"`},
 		{"endpoint", []string{"get", "a", "--endpoints", "ftp://x"}, `endpoint "ftp://x"`},
 		{"endpoint with a path", []string{"get", "a", "--endpoints", "x:1/kv"}, `endpoint "x:1/kv"`},
 		{"no endpoint", []string{"get", "a", "--endpoints", ""}, "endpoint"},
@@ -147,6 +151,20 @@ func TestRun_HelpShowsExamples(t *testing.T) {
 	}
 	if out := mustRun(t, ""); !strings.Contains(out, "Available Commands") {
 		t.Errorf("without arguments: got %q, want the help", out)
+	}
+}
+
+// TestRun_DocNamesEveryCommand reads the package's documentation.
+func TestRun_DocNamesEveryCommand(t *testing.T) {
+	doc, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	use, _, _ := strings.Cut(string(doc), "This package holds")
+	for _, cmd := range newRootCommand().Commands() {
+		if name := cmd.Name(); name != "help" && name != "completion" && !regexp.MustCompile(`\b`+name+`\b`).MatchString(use) {
+			t.Errorf("doc.go does not name %s", name)
+		}
 	}
 }
 

@@ -4,7 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -15,7 +19,7 @@ import (
 func newRecoverCommand() *cobra.Command {
 	var confirm bool
 	cmd := &cobra.Command{
-		Use:   "recover DIR... [--confirm]",
+		Use:   "recover DIR... [flags]",
 		Short: "Begin a new cluster from what is left of one that lost its majority for good",
 		Long: `Recover reads the data directories that are left of a cluster whose majority is
 lost for good. None of its nodes may be running, and none of the others may ever
@@ -45,9 +49,12 @@ directories of the others, and start those with --join.`,
 func recoverCluster(out io.Writer, dirs []string, confirm bool) error {
 	var survivors []cluster.Survivor
 	for _, dir := range dirs {
+		if _, err := os.Stat(filepath.Join(dir, "node.json")); errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%w: %s", cluster.ErrNoNode, dir) // and no LOCK is left in it
+		}
 		s, err := cluster.Survey(dir)
 		if err != nil {
-			return fmt.Errorf("%s: %w", dir, err)
+			return naming(dir, err)
 		}
 		survivors = append(survivors, s)
 		if !cluster.SameHistory(survivors) {
@@ -67,11 +74,19 @@ func recoverCluster(out io.Writer, dirs []string, confirm bool) error {
 	}
 	id, err := cluster.Recover(best.Dir)
 	if err != nil {
-		return fmt.Errorf("%s: %w", best.Dir, err)
+		return naming(best.Dir, err)
 	}
 	_, err = fmt.Fprintf(out, "\n%s is the only member of the new cluster %s. Start it; empty the other directories before their nodes start.\n",
 		best.Name, id)
 	return err
+}
+
+// naming returns err with the directory that it is of, unless it says that already.
+func naming(dir string, err error) error {
+	if strings.Contains(err.Error(), dir) {
+		return err
+	}
+	return fmt.Errorf("%s: %w", dir, err)
 }
 
 func printSurvivors(out io.Writer, survivors []cluster.Survivor, best cluster.Survivor) error {

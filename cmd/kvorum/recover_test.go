@@ -20,7 +20,9 @@ func TestRecover(t *testing.T) {
 		}
 	}
 	check("no directory", 2, []string{"name the data directories"})
-	check("no node", 1, []string{"holds no node"}, t.TempDir())
+	empty := t.TempDir()
+	check("no node", 1, []string{"kvorum: directory holds no node: " + empty + "\n"}, empty)
+	wantKV(t, tree(t, empty), nil)
 	check("two clusters", 1, []string{"is of cluster", dir, other}, dir, other)
 	check("survey", 0, []string{"n1", "Every acknowledged write", "Nothing was changed"}, dir)
 	_, before := runCheck(t, dir)

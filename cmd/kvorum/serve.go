@@ -73,8 +73,8 @@ func restarting(log *slog.Logger, run func() error) error {
 	}
 }
 
-// openServer binds both TCP addresses first, so that one that is taken is
-// reported before the data directory is touched.
+// openServer binds the HTTP and the peer address, and tries the gossip address,
+// first, so that one that is taken is reported before the data directory is touched.
 func openServer(ctx context.Context, o serverOptions, log *slog.Logger) (*server, error) {
 	files, gossipKey, err := o.secure.load()
 	if err != nil {
@@ -87,6 +87,9 @@ func openServer(ctx context.Context, o serverOptions, log *slog.Logger) (*server
 	peerListener, err := listen("peer", o.peerAddr)
 	if err != nil {
 		return nil, errors.Join(err, httpListener.Close())
+	}
+	if err := tryGossip(o.gossipAddr); err != nil {
+		return nil, errors.Join(err, httpListener.Close(), peerListener.Close())
 	}
 	config := cluster.Config{
 		Name:            o.id,
@@ -170,7 +173,7 @@ func (s *server) wait(ctx context.Context) error {
 		s.log.Info("node stops", "cause", context.Cause(ctx).Error())
 		return nil
 	case <-s.node.Fatal():
-		if err := s.node.Err(); !errors.Is(err, cluster.ErrRemoved) {
+		if err := s.node.Err(); !cluster.Left(err) {
 			return fmt.Errorf("node stopped: %w", err)
 		}
 		s.log.Info("node has left its cluster; it stops")
@@ -243,6 +246,21 @@ func listen(what, addr string) (net.Listener, error) {
 		return nil, fmt.Errorf("listen on %s address %s: %w", what, addr, netReason(err))
 	}
 	return l, nil
+}
+
+// tryGossip binds a gossip address, TCP and UDP, for a moment: gossip itself binds
+// it once the data directory is open.
+func tryGossip(addr string) error {
+	l, err := listen("gossip", addr)
+	if err != nil {
+		return err
+	}
+	_ = l.Close() // nothing was accepted
+	u, err := net.ListenPacket("udp", addr)
+	if err != nil {
+		return fmt.Errorf("listen on gossip address %s (UDP): %w", addr, netReason(err))
+	}
+	return u.Close()
 }
 
 // advertised returns the address that others reach: the one that was given, or

@@ -165,30 +165,39 @@ func TestServer_AddressInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	taken := l.Addr().String()
-	for flag, name := range map[string]string{"http-addr": "HTTP", "peer-addr": "peer", "gossip-addr": "gossip"} {
+	u, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer u.Close()
+	for _, tc := range []struct{ flag, name, taken, protocol string }{
+		{"http-addr", "HTTP", l.Addr().String(), ""}, {"peer-addr", "peer", l.Addr().String(), ""},
+		{"gossip-addr", "gossip", l.Addr().String(), ""}, {"gossip-addr", "gossip", u.LocalAddr().String(), " (UDP)"},
+	} {
 		dir := filepath.Join(t.TempDir(), "data")
 		args := []string{"server", "--id", "n1", "--data-dir", dir, "--log-level", "error"}
 		for _, f := range []string{"http-addr", "peer-addr", "gossip-addr"} {
 			addr := "127.0.0.1:0"
-			if f == flag {
-				addr = taken
+			if f == tc.flag {
+				addr = tc.taken
 			}
 			args = append(args, "--"+f, addr)
 		}
-		wantFailure(t, runKvorum(t, "", args...), exitError, "listen on "+name+" address "+taken+": ")
-		if _, err := os.Stat(dir); err == nil && flag != "gossip-addr" {
-			t.Errorf("%s: the data directory was made", flag)
+		want := "listen on " + tc.name + " address " + tc.taken + tc.protocol + ": address already in use"
+		wantFailure(t, runKvorum(t, "", args...), exitError, want)
+		if _, err := os.Stat(dir); err == nil {
+			t.Errorf("%s: the data directory was made", tc.flag)
 		}
 	}
 }
 
 // TestServer_Leave adds a node to a cluster of one and takes it away again: it
-// ends by itself, as it was told to.
+// ends by itself, as it was told to, and does not come back on its old directory.
 func TestServer_Leave(t *testing.T) {
 	n1 := startNode(t, nil, "--id", "n1", "--data-dir", t.TempDir(), "--bootstrap-expect", "1")
 	n1.awaitReady(t)
-	n2 := startNode(t, nil, "--id", "n2", "--data-dir", t.TempDir())
+	dir2 := t.TempDir()
+	n2 := startNode(t, nil, "--id", "n2", "--data-dir", dir2)
 	if r := runKvorum(t, "", "status", "--endpoints", n2.http); r.code != exitError || !strings.Contains(r.stdout, "joining") {
 		t.Errorf("status of a node in no cluster: got exit code %d, %q", r.code, r.stdout)
 	}
@@ -199,8 +208,15 @@ func TestServer_Leave(t *testing.T) {
 		t.Errorf("members: got %q, want n2 among them", got)
 	}
 	mustRun(t, "", "leave", "n2", "--endpoints", n1.http)
-	if code := n2.awaitExit(t); code != exitOK || !strings.Contains(n2.log.String(), "has left its cluster") {
-		t.Errorf("got exit code %d, want 0 and the reason in the log:\n%s", code, n2.log)
+	if code := n2.awaitExit(t); code != exitOK || !strings.Contains(n2.log.String(), "has left its cluster") || strings.Contains(n2.log.String(), `"ERROR"`) {
+		t.Errorf("got exit code %d, want 0, and the reason in the log, which is no error:\n%s", code, n2.log)
+	}
+	r := runKvorum(t, "", "server", "--id", "n2", "--data-dir", dir2, "--log-format", "json", "--join", n1.gossip,
+		"--http-addr", "127.0.0.1:0", "--peer-addr", "127.0.0.1:0", "--gossip-addr", "127.0.0.1:0")
+	lines := strings.Split(strings.TrimSpace(r.stderr), "\n")
+	want := "kvorum: node stopped: node n2 was removed from its cluster; to have it join anew, empty its data directory " + dir2
+	if got := lines[len(lines)-1]; r.code != exitError || got != want {
+		t.Errorf("started again: got exit code %d and %q, want %d and %q; log:\n%s", r.code, got, exitError, want, r.stderr)
 	}
 	mustRun(t, "", "put", "k", "w", "--endpoints", n1.http)
 	wantFailure(t, runKvorum(t, "", "leave", "--endpoints", n1.http), exitError, "only voter")

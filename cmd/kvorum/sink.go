@@ -103,7 +103,7 @@ func newDirSink(dir string, force bool, t *tally) (*dirSink, error) {
 func (s *dirSink) put(r record) error {
 	file, err := s.create(r.key)
 	if err != nil {
-		s.tally.fail(printable(r.key), reason(err)) // a matter of this key alone
+		s.tally.fail(r.key, reason(err)) // a matter of this key alone
 		return nil
 	}
 	_, err = file.Write(r.value)
@@ -122,18 +122,37 @@ func (s *dirSink) create(key string) (*os.File, error) {
 		return nil, errNotPath
 	}
 	if err := s.root.MkdirAll(filepath.Dir(name), 0o777); err != nil {
-		return nil, err
+		return nil, s.clash(key, err)
 	}
 	if s.force {
 		if err := s.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
+			return nil, s.clash(key, err)
 		}
 	}
 	file, err := s.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
-	if errors.Is(err, fs.ErrExist) && !s.force {
-		return nil, fmt.Errorf("%w; --force replaces it", reason(err))
+	if err != nil {
+		return nil, s.clash(key, err)
 	}
-	return file, err
+	return file, nil
+}
+
+// clash returns err, which came of making key's file, in words that name what is
+// in its way: a directory of that name, which other keys are in, or a file above
+// it, which another key has.
+func (s *dirSink) clash(key string, err error) error {
+	for name := key; name != "."; name = path.Dir(name) {
+		info, statErr := s.root.Lstat(filepath.FromSlash(name))
+		switch {
+		case statErr != nil:
+		case name == key && info.IsDir():
+			return errors.New("clashes with the directory of that name")
+		case name == key && errors.Is(err, fs.ErrExist) && !s.force:
+			return fmt.Errorf("%w; --force replaces it", reason(err))
+		case name != key && info.Mode().IsRegular():
+			return fmt.Errorf("clashes with the file %s", printable(name))
+		}
+	}
+	return err
 }
 
 func (s *dirSink) commit() error { return s.root.Close() }

@@ -48,13 +48,13 @@ func (t *tally) interrupt() {
 	t.unfinished++
 }
 
-// fail counts a failure of the named key, file or line.
+// fail counts a failure of the named key, file or line, whose name may be anything.
 func (t *tally) fail(name string, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.failed++
 	if len(t.failures) < shownFailures {
-		t.failures = append(t.failures, fmt.Sprintf("%s: %s", name, oneLine(err)))
+		t.failures = append(t.failures, fmt.Sprintf("%s: %s", printable(name), oneLine(err)))
 	}
 }
 

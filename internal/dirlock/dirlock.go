@@ -3,11 +3,13 @@ package dirlock
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 )
 
 const (
@@ -27,7 +29,7 @@ var errWouldBlock = errors.New("lock is held")
 // Lock keeps a data directory to one process. The operating system lets go
 // of it when the process ends, however it ends, so a lock is never stale.
 type Lock struct {
-	file  *os.File
+	file  *os.File // nil where there is nothing to lock
 	close sync.Once
 	err   error // written by close
 }
@@ -42,24 +44,57 @@ func Acquire(dir string) (*Lock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock data directory: %w", err)
 	}
-	if err := flockFile(f); err != nil {
-		if errors.Is(err, errWouldBlock) {
-			err = fmt.Errorf("%w: %s is held by process %s", ErrInUse, dir, readPid(f))
-		} else {
-			err = fmt.Errorf("lock %s: %w", path, err)
-		}
-		return nil, errors.Join(err, f.Close())
+	lock, err := lockFileOf(dir, f, flockFile)
+	if err != nil {
+		return nil, err
 	}
 	if err := writePid(f); err != nil {
 		return nil, errors.Join(fmt.Errorf("write %s: %w", path, err), f.Close())
 	}
-	return &Lock{file: f}, nil
+	return lock, nil
+}
+
+// AcquireToRead is Acquire for a reader that changes nothing. Where the directory
+// may not be written to, several readers may have it, together; and one without
+// a lock file is not locked at all: nobody who may write to it has it open.
+func AcquireToRead(dir string) (*Lock, error) {
+	lock, err := Acquire(dir)
+	if !errors.Is(err, fs.ErrPermission) && !errors.Is(err, syscall.EROFS) {
+		return lock, err
+	}
+	path := filepath.Join(dir, lockFile)
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return &Lock{}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("lock data directory: %w", err)
+	}
+	return lockFileOf(dir, f, shareFile)
+}
+
+// lockFileOf takes the lock on the open lock file of dir, and closes it where it can't.
+func lockFileOf(dir string, f *os.File, flock func(*os.File) error) (*Lock, error) {
+	err := flock(f)
+	switch {
+	case err == nil:
+		return &Lock{file: f}, nil
+	case errors.Is(err, errWouldBlock):
+		err = fmt.Errorf("%w: %s is held by process %s", ErrInUse, dir, readPid(f))
+	default:
+		err = fmt.Errorf("lock %s: %w", f.Name(), err)
+	}
+	return nil, errors.Join(err, f.Close())
 }
 
 // Close lets go of the directory. The file stays: removing it would let two
 // processes hold locks on two files of the same name. It is idempotent.
 func (l *Lock) Close() error {
-	l.close.Do(func() { l.err = l.file.Close() })
+	l.close.Do(func() {
+		if l.file != nil {
+			l.err = l.file.Close()
+		}
+	})
 	return l.err
 }
 

@@ -82,3 +82,50 @@ func TestAcquire_NoDirectory(t *testing.T) {
 		t.Fatalf("got %v, want %v", err, os.ErrNotExist)
 	}
 }
+
+// TestAcquireToRead shows that readers of a directory that may be written to
+// have it alone, as anybody else.
+func TestAcquireToRead(t *testing.T) {
+	dir := t.TempDir()
+	reader, err := AcquireToRead(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Acquire(dir); !errors.Is(err, ErrInUse) {
+		t.Errorf("beside a reader: got %v", err)
+	}
+	if _, err := AcquireToRead(dir); !errors.Is(err, ErrInUse) {
+		t.Errorf("a second reader: got %v", err)
+	}
+	if err := reader.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := AcquireToRead(filepath.Join(dir, "missing")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("no directory: got %v", err)
+	}
+}
+
+// TestShareFile shows that shared locks go together, and not with an exclusive one.
+func TestShareFile(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, lockFile), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	share := func() (*Lock, error) {
+		f, err := os.Open(filepath.Join(dir, lockFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return lockFileOf(dir, f, shareFile)
+	}
+	for range 2 {
+		lock, err := share()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer lock.Close()
+	}
+	if _, err := Acquire(dir); !errors.Is(err, ErrInUse) {
+		t.Errorf("beside readers: got %v", err)
+	}
+}

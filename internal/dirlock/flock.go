@@ -9,9 +9,14 @@ import (
 )
 
 // flockFile takes the exclusive lock on f without waiting for it.
-func flockFile(f *os.File) error {
+func flockFile(f *os.File) error { return flock(f, syscall.LOCK_EX) }
+
+// shareFile takes a lock on f that others may share, likewise.
+func shareFile(f *os.File) error { return flock(f, syscall.LOCK_SH) }
+
+func flock(f *os.File, how int) error {
 	for {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		err := syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB)
 		switch {
 		case errors.Is(err, syscall.EINTR):
 		case errors.Is(err, syscall.EWOULDBLOCK):

@@ -58,6 +58,7 @@ func New(source Source, labels prometheus.Labels) *Collector {
 	add("wal_bytes", "Bytes that the log's files take.", gauge, func(m *store.Metrics) float64 { return float64(m.WALBytes) })
 	add("wal_appends_total", "Writes of the log.", counter, func(m *store.Metrics) float64 { return float64(m.WALAppends) })
 	add("snapshots_total", "Snapshots taken.", counter, func(m *store.Metrics) float64 { return float64(m.Snapshots) })
+	add("snapshot_seconds", "Time that the last snapshot took.", gauge, func(m *store.Metrics) float64 { return m.SnapshotTime.Seconds() })
 	time := func(name, help string, read func(*store.Metrics) wal.Histogram) {
 		c.timings = append(c.timings, timing{prometheus.NewDesc("kvorum_store_"+name, help, nil, labels), read})
 	}

@@ -1,0 +1,146 @@
+package httpapi_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/httpapi"
+)
+
+func TestConns_IdleIsClosed(t *testing.T) {
+	a := mustServe(t, func(c *httpapi.Config) { c.IdleTimeout = 50 * time.Millisecond })
+	c := a.dial()
+	c.send("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+	c.answer("GET")
+	c.expectClosed()
+}
+
+// TestConns_Limit checks that a new connection takes an idle one's place at
+// once, a busy one's when that is idle.
+func TestConns_Limit(t *testing.T) {
+	a := mustServe(t, func(c *httpapi.Config) { c.MaxConns = 1 })
+	idle := a.dial()
+	idle.send("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+	idle.answer("GET")
+
+	entered, leave := make(chan struct{}), make(chan struct{})
+	a.node.hook = func(context.Context, string, string) error {
+		close(entered)
+		<-leave
+		return nil
+	}
+	busy := a.dial()
+	busy.send("PUT /kv/k HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+	await(t, "the busy connection's request", entered)
+	idle.expectClosed()
+
+	waiting := a.dial()
+	waiting.send("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+	poll(t, "the connection accepted", func() bool { return a.listener.accepted.Load() == 3 })
+	if got := a.gauge("kvorum_http_connections"); got != 1 {
+		t.Errorf("connections: got %v, want 1", got)
+	}
+	close(leave)
+	if resp, _ := busy.answer("PUT"); resp.StatusCode != http.StatusCreated {
+		t.Errorf("busy: got %d, want 201", resp.StatusCode)
+	}
+	if resp, _ := waiting.answer("GET"); resp.StatusCode != http.StatusOK {
+		t.Errorf("waiting: got %d, want 200", resp.StatusCode)
+	}
+	busy.expectClosed()
+}
+
+// TestConns_LimitForgets checks that a connection whose place became free by
+// itself is not closed for it later.
+func TestConns_LimitForgets(t *testing.T) {
+	a := mustServe(t, func(c *httpapi.Config) { c.MaxConns = 1 })
+	entered, leave := make(chan struct{}), make(chan struct{})
+	a.node.hook = func(context.Context, string, string) error {
+		close(entered)
+		<-leave
+		return nil
+	}
+	busy := a.dial()
+	busy.send("PUT /kv/k HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+	await(t, "the busy connection's request", entered)
+	waiting := a.dial()
+	poll(t, "the connection accepted", func() bool { return a.listener.accepted.Load() == 2 })
+	close(leave)
+	busy.answer("PUT")
+	for range 3 {
+		waiting.send("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+		waiting.answer("GET")
+	}
+}
+
+func TestShutdown_Drains(t *testing.T) {
+	a := mustServe(t, nil)
+	entered, leave := make(chan struct{}), make(chan struct{})
+	a.node.hook = func(ctx context.Context, _, _ string) error {
+		close(entered)
+		<-leave
+		return ctx.Err()
+	}
+	c := a.dial()
+	c.send("PUT /kv/k HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+	await(t, "the request", entered)
+	down := make(chan error, 1)
+	go func() { down <- a.server.Shutdown(context.Background()) }()
+	await(t, "Serve's end", a.served)
+	select {
+	case err := <-down:
+		t.Fatalf("Shutdown did not wait: %v", err)
+	default:
+	}
+	close(leave)
+	if resp, body := c.answer("PUT"); resp.StatusCode != http.StatusCreated {
+		t.Errorf("got %d %s, want 201", resp.StatusCode, body)
+	}
+	if err := await(t, "Shutdown", down); err != nil {
+		t.Errorf("Shutdown: %v", err)
+	}
+	if err := a.server.Shutdown(context.Background()); err != nil {
+		t.Errorf("Shutdown again: %v", err)
+	}
+}
+
+func TestShutdown_Forced(t *testing.T) {
+	a := mustServe(t, func(c *httpapi.Config) { c.RequestTimeout = time.Hour })
+	entered, ended := make(chan struct{}), make(chan struct{})
+	a.node.hook = func(ctx context.Context, _, _ string) error {
+		close(entered)
+		<-ctx.Done()
+		close(ended)
+		return cluster.ErrUnknownOutcome
+	}
+	c := a.dial()
+	c.send("PUT /kv/k HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+	await(t, "the request", entered)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := a.server.Shutdown(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want %v", err, context.Canceled)
+	}
+	select {
+	case <-ended:
+	default:
+		t.Error("Shutdown returned before the request's goroutine ended")
+	}
+}
+
+func TestServe_ListenerError(t *testing.T) {
+	a := mustAPI(t, nil)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	if err := a.server.Serve(l); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("got %v, want %v", err, net.ErrClosed)
+	}
+}

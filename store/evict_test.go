@@ -1,0 +1,117 @@
+package store_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/kvorum/kvorum/store"
+	"github.com/kvorum/kvorum/wal/crashfs"
+)
+
+func TestStore_Full(t *testing.T) {
+	s := mustNew(t, store.WithMaxEntries(2), store.WithMaxBytes(20))
+	mustSet(t, s, "a", "1")
+	mustSet(t, s, "b", "2")
+	if err := s.Set("c", []byte("3")); !store.IsFull(err) {
+		t.Errorf("third key: got %v", err)
+	}
+	if err := s.Set("b", make([]byte, 30)); !store.IsFull(err) {
+		t.Errorf("too many bytes: got %v", err)
+	}
+	mustSet(t, s, "b", "22") // replacing needs no room
+	expect(t, s, "a", "1")
+	expect(t, s, "b", "22")
+	expect(t, s, "c", "")
+}
+
+// TestStore_Evict shows each policy's choice where it is not a matter of luck.
+func TestStore_Evict(t *testing.T) {
+	for _, tt := range []struct {
+		policy store.EvictionPolicy
+		victim string // empty: any
+	}{
+		{store.EvictionLRU, "b"}, {store.EvictionLFU, "c"}, {store.EvictionTTL, "d"}, {store.EvictionRandom, ""},
+	} {
+		t.Run(tt.policy.String(), func(t *testing.T) {
+			clock := newFakeClock()
+			var evicted []string
+			s := mustNew(t, store.WithClock(clock.Now), store.WithMaxEntries(4), store.WithShardCount(1),
+				store.WithEvictionPolicy(tt.policy), store.WithOnEvict(func(key string, _ []byte) { evicted = append(evicted, key) }))
+			for i, key := range []string{"a", "b", "c", "d"} {
+				clock.step(time.Second)
+				if err := s.SetWithTTL(key, []byte("v"), time.Duration(100-i)*time.Minute); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for key, reads := range map[string]int{"a": 9, "b": 9, "d": 9} {
+				for range reads {
+					expect(t, s, key, "v")
+				}
+			}
+			clock.step(time.Second)
+			expect(t, s, "c", "v") // the latest, but only once
+			clock.step(time.Second)
+			for _, key := range []string{"a", "d"} {
+				expect(t, s, key, "v")
+			}
+			mustSet(t, s, "new", "v")
+			if len(evicted) != 1 || (tt.victim != "" && evicted[0] != tt.victim) {
+				t.Errorf("evicted %v, want [%s]", evicted, tt.victim)
+			}
+			if s.Len() != 4 || s.Metrics().Evictions != 1 {
+				t.Errorf("got %d keys, %d evictions", s.Len(), s.Metrics().Evictions)
+			}
+		})
+	}
+}
+
+// TestStore_FullNamesTheKey shows that ErrStoreFull says of which key.
+func TestStore_FullNamesTheKey(t *testing.T) {
+	s := mustNew(t, store.WithMaxEntries(1))
+	mustSet(t, s, "a", "1")
+	for call, err := range map[string]error{
+		"Set": s.Set("b", []byte("v")), "Batch": batching("v", "", "b", "c").call(s),
+	} {
+		var named *store.KeyError
+		if !store.IsFull(err) || !errors.As(err, &named) || named.Key != "b" {
+			t.Errorf("%s: got %v, want ErrStoreFull of b", call, err)
+		}
+	}
+}
+
+// TestStore_ReopenedSmaller shows that a store which has room for only a few of
+// its keys when it is opened again comes down to them with the first write.
+func TestStore_ReopenedSmaller(t *testing.T) {
+	const keys, room = 10_000, 100
+	for _, policy := range []store.EvictionPolicy{store.EvictionLRU, store.EvictionLFU, store.EvictionRandom, store.EvictionTTL} {
+		for name, limit := range map[string]store.Option{"entries": store.WithMaxEntries(room), "bytes": store.WithMaxBytes(room * 10)} {
+			t.Run(policy.String()+"/"+name, func(t *testing.T) {
+				files := crashfs.New()
+				opts := append(persistent(files, false), store.WithPersistenceMode(store.PersistenceSnapshot), store.WithEvictionPolicy(policy))
+				s := mustNew(t, opts...)
+				for i := range keys {
+					if err := s.SetWithTTL(fmt.Sprintf("%08d", i), []byte("v"), time.Hour+time.Duration(i)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := s.Close(); err != nil {
+					t.Fatal(err)
+				}
+				s = mustNew(t, append(opts, limit)...)
+				mustSet(t, s, "new", "v")
+				expect(t, s, "new", "v")
+				if got := s.Len(); got > room+12 || got < room-1 { // the keys are of 9 bytes with their values
+					t.Errorf("%d keys are left, there is room for %d", got, room)
+				}
+				if policy == store.EvictionTTL {
+					expect(t, s, fmt.Sprintf("%08d", keys-1), "v") // the last to expire
+				}
+				if err := s.Close(); err != nil {
+					t.Fatal(err)
+				}
+			})
+		}
+	}
+}
