@@ -146,8 +146,9 @@ func (n *Node) addNonvoter(ctx context.Context, r *replica, request JoinRequest)
 	if peer, err = n.askAccept(ctx, request.PeerAddr, acceptRequest{Cluster: n.identity().Cluster, Name: request.ID}); err != nil {
 		return "", err
 	}
-	future := r.raft.AddNonvoter(peer.ID, raft.ServerAddress(peer.ID), 0, configTimeout)
-	if err := configError(future.Error()); err != nil {
+	if err := configError(r.asks.ask(func() error {
+		return r.raft.AddNonvoter(peer.ID, raft.ServerAddress(peer.ID), 0, configTimeout).Error()
+	})); err != nil {
 		return "", fmt.Errorf("add %s: %w", peer.ID, err)
 	}
 	r.log.Info("member added", "member", peer.ID)
@@ -215,7 +216,9 @@ func (n *Node) promote(ctx context.Context, r *replica, id raft.ServerID) (bool,
 	if info.NonVoter {
 		return false, nil
 	}
-	if err := configError(r.raft.AddVoter(id, raft.ServerAddress(id), 0, configTimeout).Error()); err != nil {
+	if err := configError(r.asks.ask(func() error {
+		return r.raft.AddVoter(id, raft.ServerAddress(id), 0, configTimeout).Error()
+	})); err != nil {
 		return false, fmt.Errorf("promote %s: %w", id, err)
 	}
 	n.health.lost(id) // of no interest any more
@@ -310,7 +313,7 @@ func (r *replica) retire(ctx context.Context, id raft.ServerID) error {
 	if _, err := r.proposer.propose(ctx, []fsm.Command{{Op: fsm.OpRetire, Key: string(id)}}, true); err != nil {
 		return fmt.Errorf("retire %s: %w", id, err)
 	}
-	if err := configError(r.raft.RemoveServer(id, 0, configTimeout).Error()); err != nil {
+	if err := configError(r.asks.ask(func() error { return r.raft.RemoveServer(id, 0, configTimeout).Error() })); err != nil {
 		return fmt.Errorf("remove %s: %w", id, err)
 	}
 	r.log.Info("member removed", "member", id)

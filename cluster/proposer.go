@@ -40,6 +40,7 @@ type proposer struct {
 	maxBytes int64
 	leaders  *leadership
 	route    batchRoute
+	ended    chan struct{} // closed when run hands on nothing any more
 }
 
 // batchRoute carries a batch where it belongs. Both methods return nil and as many
@@ -79,7 +80,7 @@ type proposalResult struct {
 func newProposer(maxBytes int64, leaders *leadership, route batchRoute) *proposer {
 	return &proposer{
 		queue: make(chan *proposal, maxPendingProposals), forwards: make(chan *proposal, maxPendingProposals),
-		maxBytes: maxBytes, leaders: leaders, route: route,
+		maxBytes: maxBytes, leaders: leaders, route: route, ended: make(chan struct{}),
 	}
 }
 
@@ -111,6 +112,13 @@ func (p *proposer) propose(ctx context.Context, cmds []fsm.Command, forwarded bo
 		return r.results, r.err
 	case <-ctx.Done():
 		return pr.abandon()
+	case <-p.ended: // what is queued now stays there
+	}
+	select {
+	case r := <-pr.done:
+		return r.results, r.err
+	default:
+		return nil, ErrClosed
 	}
 }
 
@@ -129,6 +137,7 @@ func (pr *proposal) abandon() ([]fsm.Result, error) {
 
 // run hands on batches until ctx ends; what then still waits ends with ErrClosed.
 func (p *proposer) run(ctx context.Context) {
+	defer close(p.ended)
 	var held *proposal // taken from the queue, but too large for the batch before
 	for {
 		first := held

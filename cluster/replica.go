@@ -59,6 +59,7 @@ type replica struct {
 	// lock with one slot.
 	writing  chan struct{}
 	stuck    stuckTransfer
+	asks     asks
 	verified atomic.Uint64 // index of the newest checkpoint at which a majority has this state
 	unsound  atomic.Pointer[DivergenceError]
 	lowSpace atomic.Bool // the disk is nearly full
@@ -231,8 +232,11 @@ func (r *replica) apply(cmds []fsm.Command) ([]fsm.Result, error) {
 // the response, one of the log with the future, and both are sorted here into
 // 'not done' (ErrNotLeader) and ErrUnknownOutcome.
 func (r *replica) commit(entry []byte) ([]fsm.Result, error) {
-	future := r.raft.Apply(entry, enqueueTimeout)
-	err := future.Error()
+	var future raft.ApplyFuture
+	err := r.asks.ask(func() error {
+		future = r.raft.Apply(entry, enqueueTimeout)
+		return future.Error()
+	})
 	if d := r.stuck.observe(err, time.Now()); d > r.cfg.stuckTransferLimit {
 		r.fatal.fail(fmt.Errorf("raft has refused writes for %v: %w", d, err))
 	}
@@ -335,9 +339,14 @@ func (r *replica) ready() error {
 // not wait for messages that are under way.
 func (r *replica) close(closePeers func() error) error {
 	r.cancel() // no new batches, rounds or snapshots
-	future := r.raft.Shutdown()
-	err := r.fsm.Close() // lets an apply return that a fatal entry stopped
-	err = errors.Join(err, future.Error())
+	answered := r.asks.close()
+	select {
+	case <-answered:
+	case <-r.fatal.done: // it may be an entry at which the state machine has stopped
+	}
+	err := r.fsm.Close() // lets its apply return
+	<-answered
+	err = errors.Join(err, r.raft.Shutdown().Error())
 	err = errors.Join(err, closePeers()) // no message arrives any more
 	r.raft.DeregisterObserver(r.observer)
 	r.wg.Wait()

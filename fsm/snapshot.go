@@ -59,8 +59,15 @@ type snapshot struct {
 }
 
 // Snapshot implements raft.FSM. It only marks the state: Persist writes it
-// while entries go on to be applied.
+// while entries go on to be applied. After Close it returns ErrClosed: raft counts
+// the entries that were refused since as applied, and would call the state by
+// their index.
 func (f *FSM) Snapshot() (raft.FSMSnapshot, error) {
+	select {
+	case <-f.closed:
+		return nil, ErrClosed
+	default:
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s := f.state.Load()

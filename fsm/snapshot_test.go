@@ -424,3 +424,15 @@ func checksum(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc32.
 type errReader struct{ err error }
 
 func (r errReader) Read([]byte) (int, error) { return 0, r.err }
+
+// TestSnapshot_Closed shows that a state machine which applies nothing any more
+// gives no snapshot: raft would name it after entries that are not in it.
+func TestSnapshot_Closed(t *testing.T) {
+	f := fsm.New(fsm.Config{})
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Snapshot(); !errors.Is(err, fsm.ErrClosed) {
+		t.Errorf("got %v, want ErrClosed", err)
+	}
+}

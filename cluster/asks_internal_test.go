@@ -1,0 +1,96 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+)
+
+// gatedFSM applies nothing until it may.
+type gatedFSM struct{ gate chan struct{} }
+
+func (f gatedFSM) Apply(*raft.Log) any                 { <-f.gate; return nil }
+func (f gatedFSM) Snapshot() (raft.FSMSnapshot, error) { return nil, errors.New("no snapshot") }
+func (f gatedFSM) Restore(io.ReadCloser) error         { return nil }
+
+// TestClose_WhileWriting closes a leader in the middle of writes. Raft forgets
+// who waits for an entry that its state machine has not got yet when it is shut
+// down: a node that leaves it at that never ends.
+func TestClose_WhileWriting(t *testing.T) {
+	t.Run("Library", func(t *testing.T) { // not in a bubble: who is forgotten waits for ever
+		config := raft.DefaultConfig()
+		config.LocalID, config.Logger = trio[0], hclog.NewNullLogger()
+		config.HeartbeatTimeout, config.ElectionTimeout, config.LeaderLeaseTimeout = 20*time.Millisecond, 20*time.Millisecond, 20*time.Millisecond
+		_, trans := raft.NewInmemTransport(raft.ServerAddress(trio[0]))
+		store, fsm := raft.NewInmemStore(), gatedFSM{make(chan struct{})}
+		r, err := raft.NewRaft(config, fsm, store, store, raft.NewInmemSnapshotStore(), trans)
+		if err != nil {
+			t.Fatal(err)
+		}
+		alone := raft.Configuration{Servers: []raft.Server{{ID: trio[0], Address: raft.ServerAddress(trio[0])}}}
+		if err := r.BootstrapCluster(alone).Error(); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "it leads", func() error { return r.VerifyLeader().Error() })
+		const writes = 64 // of which each is forgotten, or not, by chance
+		var waiting sync.WaitGroup
+		for i := range writes {
+			future := r.Apply([]byte("x"), 0)
+			waiting.Go(func() { _ = future.Error() })
+			eventually(t, "it is committed", func() error {
+				if r.CommitIndex() < uint64(i)+3 { // after the configuration, and the term's first entry
+					return errors.New("not yet")
+				}
+				return nil
+			})
+		}
+		ended := r.Shutdown()
+		close(fsm.gate)
+		if err := ended.Error(); err != nil {
+			t.Fatal(err)
+		}
+		answered := make(chan struct{})
+		go func() { waiting.Wait(); close(answered) }()
+		select {
+		case <-answered:
+			t.Error("all were answered: raft forgets nobody any more, or this is no control")
+		case <-time.After(200 * time.Millisecond): // raft has ended: nobody is left to answer
+		}
+	})
+	t.Run("OK", func(t *testing.T) {
+		for range 40 {
+			synctest.Test(t, func(t *testing.T) {
+				b := openBubble(t, 1, nil)
+				node, done := b.nodes[0], make(chan struct{}, 100)
+				var writers sync.WaitGroup
+				for w := range 3 {
+					writers.Go(func() {
+						for i := 0; ; i++ {
+							if _, err := node.Put(t.Context(), fmt.Sprint(w, i), nil, Condition{}); err != nil {
+								return
+							}
+							select {
+							case done <- struct{}{}:
+							default:
+							}
+						}
+					})
+				}
+				for range 20 {
+					<-done
+				}
+				if err := node.Close(); err != nil {
+					t.Error(err)
+				}
+				writers.Wait()
+			})
+		}
+	})
+}
