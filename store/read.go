@@ -66,15 +66,13 @@ func (s *Store) read(key string) (record, error) {
 	if r.first == nil || r.deadline() != 0 || s.closed.Load() {
 		var err error
 		if r, err = s.peek(key, 0); err != nil {
-			if err != ErrStoreClosed && s.opts.CountReads {
+			if err != ErrStoreClosed {
 				s.counters.reads.miss()
 			}
 			return record{}, err
 		}
 	}
-	if s.opts.CountReads {
-		s.counters.reads.hit()
-	}
+	s.counters.reads.hit()
 	if s.tracksAccess {
 		r.touch(s.now())
 	}
