@@ -113,6 +113,12 @@ type Options struct {
 	// don't wait for anything.
 	ReadTimeout time.Duration
 
+	// CountReads has reads counted, as Metrics.Gets, Hits and Misses, which else stay
+	// 0. A count takes no lock, but a processor does not begin to fetch the next
+	// key before it: where a working set is larger than its caches, parallel reads
+	// without counts are about twice as fast (module bench, embedded).
+	CountReads bool
+
 	// Callbacks run outside of all locks, on the goroutine of the write that
 	// evicted, or on the store's own. They may use the store. The value that they
 	// are given is the store's own and must not be modified; it may be kept.
@@ -141,6 +147,7 @@ func DefaultOptions() *Options {
 		CompactionThreshold: DefaultCompactionThreshold,
 		MaxSegmentSize:      wal.DefaultMaxSegmentSize,
 		CleanupInterval:     DefaultCleanupInterval,
+		CountReads:          true,
 	}
 }
 
@@ -259,6 +266,9 @@ func WithDataDir(dir string) Option { return func(o *Options) { o.DataDir = dir 
 // WithSyncWrites makes each write sync before it returns; concurrent ones share a
 // sync. It needs a mode that has a log.
 func WithSyncWrites(sync bool) Option { return func(o *Options) { o.SyncWrites = sync } }
+
+// WithCountReads sets whether reads are counted; they are by default.
+func WithCountReads(count bool) Option { return func(o *Options) { o.CountReads = count } }
 
 // WithSyncInterval sets how often the log is synced without WithSyncWrites.
 func WithSyncInterval(d time.Duration) Option { return func(o *Options) { o.SyncInterval = d } }

@@ -66,13 +66,15 @@ func (s *Store) read(key string) (record, error) {
 	if r.first == nil || r.deadline() != 0 || s.closed.Load() {
 		var err error
 		if r, err = s.peek(key, 0); err != nil {
-			if err != ErrStoreClosed {
+			if err != ErrStoreClosed && s.opts.CountReads {
 				s.counters.reads.miss()
 			}
 			return record{}, err
 		}
 	}
-	s.counters.reads.hit()
+	if s.opts.CountReads {
+		s.counters.reads.hit()
+	}
 	if s.tracksAccess {
 		r.touch(s.now())
 	}
