@@ -174,12 +174,25 @@ func (n *nemesis) wipe() {
 		return
 	}
 	h := n.victim()
+	if h.votes() && n.voters() < 3 {
+		return // half of two is no minority: the cluster would be lost for good
+	}
 	h.die(powerLost)
 	h.wipe()
 	n.w.count.wipes.Add(1)
 	n.w.trace.add("%s: disk wiped", h.name)
 	n.w.sleep(n.between(100, 3000))
 	h.start()
+}
+
+// voters returns how many members vote.
+func (n *nemesis) voters() (voters int) {
+	for _, h := range n.members() {
+		if h.votes() {
+			voters++
+		}
+	}
+	return voters
 }
 
 // grow adds two hosts, now and then as read replicas.
