@@ -99,7 +99,7 @@ func (e *embedded) writes(ctx context.Context, dir string) error {
 		if err != nil {
 			return err
 		}
-		titles = append(titles, fmt.Sprintf("%d goroutines", writers))
+		titles = append(titles, fmt.Sprintf("goroutines: %d", writers))
 		columns = append(columns, column...)
 	}
 	t := compare("synced writes (of it, ours is)", titles, columns)

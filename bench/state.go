@@ -83,7 +83,7 @@ func (s *state) node(ctx context.Context, dir string, facts *table) error {
 		if err != nil {
 			return fmt.Errorf("snapshots: %w", err)
 		}
-		facts.add(fmt.Sprintf("puts of %d clients, p50 and p99, without a snapshot", clients), p.without.String())
+		facts.add(fmt.Sprintf("puts, clients: %d, p50 and p99, without a snapshot", clients), p.without.String())
 		facts.add(fmt.Sprintf("the same during one of %d snapshots", p.snapshots), p.during.String())
 		facts.add("p99 during ÷ without", fmt.Sprintf("%.2f", float64(p.during.p99())/float64(p.without.p99())))
 	}

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -54,7 +53,7 @@ func recoverCluster(out io.Writer, dirs []string, confirm bool) error {
 		}
 		s, err := cluster.Survey(dir)
 		if err != nil {
-			return naming(dir, err)
+			return fmt.Errorf("%s: %w", dir, err)
 		}
 		survivors = append(survivors, s)
 		if !cluster.SameHistory(survivors) {
@@ -74,19 +73,11 @@ func recoverCluster(out io.Writer, dirs []string, confirm bool) error {
 	}
 	id, err := cluster.Recover(best.Dir)
 	if err != nil {
-		return naming(best.Dir, err)
+		return fmt.Errorf("%s: %w", best.Dir, err)
 	}
 	_, err = fmt.Fprintf(out, "\n%s is the only member of the new cluster %s. Start it; empty the other directories before their nodes start.\n",
 		best.Name, id)
 	return err
-}
-
-// naming returns err with the directory that it is of, unless it says that already.
-func naming(dir string, err error) error {
-	if strings.Contains(err.Error(), dir) {
-		return err
-	}
-	return fmt.Errorf("%s: %w", dir, err)
 }
 
 func printSurvivors(out io.Writer, survivors []cluster.Survivor, best cluster.Survivor) error {

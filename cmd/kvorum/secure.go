@@ -9,9 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 
 	"github.com/spf13/pflag"
 
@@ -60,11 +58,8 @@ func (o *secureOptions) load() (files *transport.TLSFiles, gossipKey []byte, err
 	return files, gossipKey, nil
 }
 
-// reloadOnHangup reads the files anew at each SIGHUP until ctx ends.
-func reloadOnHangup(ctx context.Context, files *transport.TLSFiles, log *slog.Logger) {
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
-	defer signal.Stop(hangups)
+// reloadOnHangup reads the files anew at each of hangups until ctx ends.
+func reloadOnHangup(ctx context.Context, hangups <-chan os.Signal, files *transport.TLSFiles, log *slog.Logger) {
 	for {
 		select {
 		case <-hangups:

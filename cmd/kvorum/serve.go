@@ -7,8 +7,11 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
+	"os/signal"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -52,8 +55,14 @@ type server struct {
 // serve runs a node until ctx is cancelled or the node stops itself. It returns
 // nil when it was told to stop, or has left its cluster as it was told to.
 func serve(ctx context.Context, o serverOptions, log *slog.Logger) error {
+	// From the very start: a signal that nobody takes ends the process.
+	hangups := make(chan os.Signal, 1)
+	if o.secure.cert != "" {
+		signal.Notify(hangups, syscall.SIGHUP)
+		defer signal.Stop(hangups)
+	}
 	return restarting(log, func() error {
-		s, err := openServer(ctx, o, log)
+		s, err := openServer(ctx, o, hangups, log)
 		if err != nil {
 			return err
 		}
@@ -75,7 +84,7 @@ func restarting(log *slog.Logger, run func() error) error {
 
 // openServer binds the HTTP and the peer address, and tries the gossip address,
 // first, so that one that is taken is reported before the data directory is touched.
-func openServer(ctx context.Context, o serverOptions, log *slog.Logger) (*server, error) {
+func openServer(ctx context.Context, o serverOptions, hangups <-chan os.Signal, log *slog.Logger) (*server, error) {
 	files, gossipKey, err := o.secure.load()
 	if err != nil {
 		return nil, err
@@ -133,7 +142,7 @@ func openServer(ctx context.Context, o serverOptions, log *slog.Logger) (*server
 		serving = overTLS(httpListener, files)
 		reload, stop := context.WithCancel(context.Background())
 		s.stopReload = stop
-		s.reload.Go(func() { reloadOnHangup(reload, files, log) })
+		s.reload.Go(func() { reloadOnHangup(reload, hangups, files, log) })
 	}
 	go func() { s.httpDone <- s.http.Serve(serving) }()
 	log.Info("node runs", "http", httpListener.Addr().String(), "peer", peerListener.Addr().String(),
