@@ -41,6 +41,11 @@ func (s *Store) openData() error {
 			return err
 		}
 	}
+	// Who made the newest snapshot may have died between its rename and the sync,
+	// and the log may be made to begin behind it before the floor is written.
+	if err := o.FS.SyncDir(filepath.Join(o.DataDir, snapshotsDir)); err != nil {
+		return fmt.Errorf("sync snapshots: %w", err)
+	}
 	held, found, err := loadFloor(o.FS, o.DataDir)
 	if err != nil {
 		return fmt.Errorf("load floor: %w", err)
@@ -52,12 +57,7 @@ func (s *Store) openData() error {
 	if found && s.floor == held {
 		return nil
 	}
-	// Who made the snapshot may have died between its rename and the sync.
-	err = o.FS.SyncDir(filepath.Join(o.DataDir, snapshotsDir))
-	if err == nil {
-		err = s.floor.save(o.FS, o.DataDir)
-	}
-	if err != nil {
+	if err := s.floor.save(o.FS, o.DataDir); err != nil {
 		return fmt.Errorf("write floor: %w", err)
 	}
 	return nil
