@@ -291,7 +291,7 @@ func (s *Store) frozen() frozen {
 // Compact shortens the log to what is needed; it is Snapshot under another name.
 func (s *Store) Compact() error { return s.Snapshot() }
 
-// save makes f durable.
+// save makes f durable, unless a snapshot as new as it is.
 func (s *Store) save(f frozen) error {
 	select {
 	case s.saving <- struct{}{}:
@@ -299,7 +299,7 @@ func (s *Store) save(f frozen) error {
 	case <-s.sealed:
 		return ErrStoreClosed
 	}
-	if f.sequence == s.saved {
+	if f.sequence <= s.saved {
 		return nil
 	}
 	began := time.Now()
