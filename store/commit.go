@@ -226,11 +226,11 @@ func (s *Store) applyRound(group []*write) {
 			changes := s.over.changes[w.plan.start.changes:w.end]
 			s.data.apply(changes)
 			s.noteGarbage(changes)
-			s.compactIfDue()
 			s.noteDeadlines(changes)
 		}
 		s.sequence++
 	}
+	s.compactIfDue()
 }
 
 // frameOf returns the record of a plan for the log: one for a single change, a

@@ -303,7 +303,7 @@ func (s *Store) save(f frozen) error {
 		return nil
 	}
 	began := time.Now()
-	s.garbage.Store(0)
+	s.garbage.Store(0) // of a snapshot for which it was not the reason
 	if err := s.writeSnapshotFile(f); err != nil {
 		return fmt.Errorf("write snapshot: %w", err)
 	}
