@@ -93,18 +93,12 @@ func (f floor) checkSnapshot(dir string, newest uint64) error {
 	return &wal.CorruptionError{File: snapshotPath(dir, f.snapshot), Reason: "snapshot is missing, and there is no newer one"}
 }
 
-// checkLog refuses a directory that has lost its log.
+// checkLog refuses a directory that has lost its log's manifest.
 func (f floor) checkLog(files wal.FS, dir string) error {
 	if !f.log {
 		return nil
 	}
-	path := filepath.Join(dir, walDir, wal.ManifestName)
-	if _, err := files.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return &wal.CorruptionError{File: path, Reason: "file is missing, and with it the log"}
-	} else if err != nil {
-		return err
-	}
-	return nil
+	return wal.MustExist(files, filepath.Join(dir, walDir, wal.ManifestName))
 }
 
 // floorMissing is the error of a directory without a floor that holds something:
