@@ -18,20 +18,6 @@ func (m *ShardedMap) NextDeadline() (int64, bool) {
 	return next, next != 0
 }
 
-// Due returns up to max Items whose deadline is at or before now, in the order
-// of deadline and key, without removing them. It costs by the number of shards
-// and of Items returned.
-func (m *ShardedMap) Due(now int64, max int) []Item {
-	var items []Item
-	for r := range m.byDeadline(now) {
-		if len(items) >= max {
-			break
-		}
-		items = append(items, r.item())
-	}
-	return items
-}
-
 // byDeadline yields the records whose deadline is at or before until, in the
 // order of deadline and key. It costs by the number of shards and of records
 // yielded. No lock is held while it yields: a record that was removed since the
