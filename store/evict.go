@@ -22,15 +22,16 @@ func evictsMany(share, all int64) bool { return share > all/4 }
 //
 // LRU and LFU are approximate: of a random sample of keys the one least
 // recently, or least often, read goes; a write counts as recent use. TTL is
-// exact: the key that expires first, and a random one where none has a deadline.
+// exact: the key that expires first, of those behind the record after where it is
+// not the zero record, and a random one where none has a deadline.
 // None has no victims.
-func (m *ShardedMap) victims(policy EvictionPolicy, many bool, taken func(key string) bool) iter.Seq[record] {
+func (m *ShardedMap) victims(policy EvictionPolicy, after record, many bool, taken func(key string) bool) iter.Seq[record] {
 	return func(yield func(record) bool) {
 		switch policy {
 		case EvictionNone:
 			return
 		case EvictionTTL:
-			for r := range m.byDeadline(math.MaxInt64) {
+			for r := range m.byDeadline(after, math.MaxInt64) {
 				if !taken(r.key()) && !yield(r) {
 					return
 				}

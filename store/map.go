@@ -18,6 +18,8 @@ const (
 type ShardedMap struct {
 	shards    []*Shard
 	shardMask uint64 // len(shards) - 1, where len(shards) is a power of two
+
+	visitForTesting func() // if it is set, called for each look at a shard's deadlines
 }
 
 // NewShardedMap returns an empty map. The number of shards is rounded up to a

@@ -93,7 +93,7 @@ func (p *plan) clearAll() error {
 		return errNextRound // what has expired is to be told of, and only data knows that
 	}
 	p.clear = true
-	for r := range p.s.due(p.now) {
+	for r := range p.s.due(record{}, p.now) {
 		p.expired = append(p.expired, r)
 	}
 	return nil
@@ -131,9 +131,13 @@ func (p *plan) makeRoom() error {
 	if p.expireDue(enough); enough() {
 		return nil
 	}
-	for r := range p.s.data.victims(p.s.opts.EvictionPolicy, p.evictsMany(), p.touches) {
+	policy := p.s.opts.EvictionPolicy
+	for r := range p.s.data.victims(policy, p.over.last, p.evictsMany(), p.touches) {
 		p.evicted = append(p.evicted, r)
 		p.remove(r.key())
+		if policy == EvictionTTL && r.deadline() != 0 {
+			p.over.last = r
+		}
 		if enough() {
 			return nil
 		}
@@ -179,10 +183,11 @@ func (p *plan) full() error {
 // expireDue plans the end of keys that are past their deadline, the oldest
 // first, until it is enough.
 func (p *plan) expireDue(enough func() bool) {
-	for r := range p.s.due(p.now) {
+	for r := range p.s.due(p.over.last, p.now) {
 		if enough() {
 			return
 		}
+		p.over.last = r
 		if !p.touches(r.key()) {
 			p.expired = append(p.expired, r)
 			p.remove(r.key())

@@ -9,7 +9,7 @@ import (
 
 // dueKeys returns the keys of up to max records whose deadline is at or before now.
 func dueKeys(m *ShardedMap, now int64, max int) (keys []string) {
-	for r := range m.byDeadline(now) {
+	for r := range m.byDeadline(record{}, now) {
 		if len(keys) == max {
 			break
 		}
@@ -54,7 +54,7 @@ func TestShardedMap_ByDeadline(t *testing.T) {
 // victimKeys returns the keys of up to n victims.
 func victimKeys(m *ShardedMap, policy EvictionPolicy, n int, spare func(string) bool) (keys []string) {
 	taken := func(key string) bool { return slices.Contains(keys, key) || spare(key) }
-	for r := range m.victims(policy, evictsMany(int64(n), int64(m.Len())), taken) {
+	for r := range m.victims(policy, record{}, evictsMany(int64(n), int64(m.Len())), taken) {
 		if keys = append(keys, r.key()); len(keys) == n {
 			break
 		}

@@ -154,7 +154,7 @@ func (s *Store) close() error {
 // removed: they end with the store.
 func (s *Store) tellDue(now int64) {
 	var p plan
-	for r := range s.due(now) {
+	for r := range s.due(record{}, now) {
 		p.expired = append(p.expired, r)
 	}
 	s.tell(&p)
