@@ -15,6 +15,7 @@ const (
 	maxRoundBytes   = 4 << 20  // of records, where a round is full
 	maxBatchBytes   = 64 << 20 // of one Batch
 	maxBatchChanges = 64 << 10
+	maxFreed        = 32 << 20 // of keys that a write removes to make room, unless it needs more
 )
 
 // write is one call that changes something, on its way through the committer.

@@ -75,7 +75,7 @@
 //   - A wall clock that is wrong when the store is opened is wrong for as long as
 //     it is open. One that was ahead stays ahead in the data directory.
 //   - A store that is opened with less room than it has keys comes down with the
-//     next write that needs room, by at most 65,536 keys each.
+//     next write that needs room, by at most 65,536 keys, or 32 MiB of keys, each.
 //
 // # Deviations from the design that this store grew from
 //

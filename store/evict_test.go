@@ -115,3 +115,34 @@ func TestStore_ReopenedSmaller(t *testing.T) {
 		}
 	}
 }
+
+// TestStore_ReopenedSmallerWithLongKeys shows the same with a log, a record of which
+// does not take all of the keys that have to go.
+func TestStore_ReopenedSmallerWithLongKeys(t *testing.T) {
+	if testing.Short() || raceEnabled {
+		t.Skip("writes 140 MiB")
+	}
+	const keys, size, room = 2200, 64 << 10, 10 // together longer than wal.MaxPayload
+	opts := []store.Option{
+		store.WithDataDir(t.TempDir()), store.WithPersistenceMode(store.PersistenceWAL), store.WithMaxKeySize(size),
+		store.WithEvictionPolicy(store.EvictionRandom), store.WithCompactionThreshold(10 * keys),
+	}
+	s := mustNew(t, opts...)
+	for i := range keys {
+		mustSet(t, s, long(fmt.Sprint(i), size), "v")
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = mustNew(t, append(opts, store.WithMaxEntries(room))...)
+	for i, left := 0, keys; s.Len() > room; i++ {
+		mustSet(t, s, fmt.Sprint("new", i), "v")
+		if s.Len() >= left {
+			t.Fatalf("write %d leaves %d keys, before it were %d", i, s.Len(), left)
+		}
+		left = s.Len()
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}

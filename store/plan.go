@@ -20,6 +20,7 @@ type plan struct {
 	start    mark     // of over, when the plan began
 	evicted  []record
 	expired  []record
+	freed    int  // bytes of the keys that make room, which are part of its record
 	clear    bool // remove everything instead
 }
 
@@ -104,6 +105,12 @@ func (p *plan) remove(key string) {
 	p.over.add(change{key: key, hash: hashOf(key)}, p.raw(key))
 }
 
+// free plans the end of a key to make room.
+func (p *plan) free(r record) {
+	p.freed += len(r.key())
+	p.remove(r.key())
+}
+
 // within says whether the store is within its limits with this plan.
 func (p *plan) within() bool {
 	o := p.s.opts
@@ -125,8 +132,9 @@ func (p *plan) makeRoom() error {
 	if !p.fitsAlone() {
 		return p.full()
 	}
-	enough := func() bool { // of more than a batch the rest is left to the next write
-		return p.within() || (len(p.expired)+len(p.evicted) >= maxBatchChanges && p.fits())
+	enough := func() bool { // of more than a record takes the rest is left to the next write
+		much := len(p.expired)+len(p.evicted) >= maxBatchChanges || p.freed >= maxFreed
+		return p.within() || (much && p.fits())
 	}
 	if p.expireDue(enough); enough() {
 		return nil
@@ -134,7 +142,7 @@ func (p *plan) makeRoom() error {
 	policy := p.s.opts.EvictionPolicy
 	for r := range p.s.data.victims(policy, p.over.last, p.evictsMany(), p.touches) {
 		p.evicted = append(p.evicted, r)
-		p.remove(r.key())
+		p.free(r)
 		if policy == EvictionTTL && r.deadline() != 0 {
 			p.over.last = r
 		}
@@ -190,7 +198,7 @@ func (p *plan) expireDue(enough func() bool) {
 		p.over.last = r
 		if !p.touches(r.key()) {
 			p.expired = append(p.expired, r)
-			p.remove(r.key())
+			p.free(r)
 		}
 	}
 }
