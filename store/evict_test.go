@@ -67,6 +67,34 @@ func TestStore_Evict(t *testing.T) {
 	}
 }
 
+// TestStore_ExpiredMakeRoom shows that a key which has expired goes before any other
+// one, also when nothing had expired the last time that room was needed, whether
+// the key was there then or came with that write.
+func TestStore_ExpiredMakeRoom(t *testing.T) {
+	for _, policy := range []store.EvictionPolicy{store.EvictionNone, store.EvictionLRU} {
+		clock, told := newFakeClock(), &expiries{}
+		s := mustNew(t, store.WithClock(clock.Now), store.WithMaxEntries(1), store.WithEvictionPolicy(policy), told.option(),
+			store.WithOnEvict(func(key string, _ []byte) {
+				if key != "first" {
+					t.Errorf("%s: %s was evicted, which has expired", policy, key)
+				}
+			}))
+		mustSet(t, s, "first", "v")
+		if policy == store.EvictionNone {
+			if err := s.Expire("first", time.Second); err != nil {
+				t.Fatal(err)
+			}
+		}
+		err := s.SetWithTTL("second", []byte("v"), time.Second)
+		if store.IsFull(err) != (policy == store.EvictionNone) {
+			t.Errorf("%s: got %v", policy, err)
+		}
+		clock.step(time.Second)
+		mustSet(t, s, "third", "v")
+		told.expectTold(t, map[store.EvictionPolicy]string{store.EvictionNone: "first", store.EvictionLRU: "second"}[policy])
+	}
+}
+
 // TestStore_FullNamesTheKey shows that ErrStoreFull says of which key.
 func TestStore_FullNamesTheKey(t *testing.T) {
 	s := mustNew(t, store.WithMaxEntries(1))
