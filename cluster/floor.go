@@ -54,10 +54,7 @@ func (f floor) save(files wal.FS, dir string) error {
 // and vote is missing below dir.
 func (f floor) checkFiles(files wal.FS, dir string) error {
 	for _, name := range []string{filepath.Join(walDir, wal.ManifestName), filepath.Join(stableDir, stableFile)} {
-		path := filepath.Join(dir, name)
-		if _, err := files.Stat(path); errors.Is(err, fs.ErrNotExist) {
-			return &wal.CorruptionError{File: path, Reason: "file is missing"}
-		} else if err != nil {
+		if err := wal.MustExist(files, filepath.Join(dir, name)); err != nil {
 			return err
 		}
 	}

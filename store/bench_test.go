@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/kvorum/kvorum/store"
 )
@@ -166,6 +167,29 @@ func BenchmarkStore_GetShared(b *testing.B) {
 			}
 		}
 	})
+}
+
+// BenchmarkStore_GetSharedChecked reads keys about which there is more to ask: those
+// that have a deadline, and those that are not there.
+func BenchmarkStore_GetSharedChecked(b *testing.B) {
+	const n = 10_000
+	s, keys := filledStore(b, n)
+	missing := make([]string, n)
+	for i, k := range keys {
+		missing[i] = "no " + k
+		if err := s.Expire(k, time.Hour); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for name, keys := range map[string][]string{"deadline": keys, "missing": missing} {
+		b.Run(name, func(b *testing.B) {
+			for i := 0; b.Loop(); i++ {
+				if _, err := s.GetShared(keys[i%n]); (err != nil) != (name == "missing") {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }
 
 // BenchmarkStore_Set writes in parallel: in memory alone, with a log that is

@@ -15,6 +15,7 @@ const (
 	maxRoundBytes   = 4 << 20  // of records, where a round is full
 	maxBatchBytes   = 64 << 20 // of one Batch
 	maxBatchChanges = 64 << 10
+	maxFreed        = 32 << 20 // of keys that a write removes to make room, unless it needs more
 )
 
 // write is one call that changes something, on its way through the committer.
@@ -226,11 +227,11 @@ func (s *Store) applyRound(group []*write) {
 			changes := s.over.changes[w.plan.start.changes:w.end]
 			s.data.apply(changes)
 			s.noteGarbage(changes)
-			s.compactIfDue()
 			s.noteDeadlines(changes)
 		}
 		s.sequence++
 	}
+	s.compactIfDue()
 }
 
 // frameOf returns the record of a plan for the log: one for a single change, a

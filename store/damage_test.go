@@ -329,7 +329,8 @@ func TestDamage_MissingDirectory(t *testing.T) {
 }
 
 // TestDamage_NewerFormat gives each file the version after the one that this
-// program knows, with a checksum that fits.
+// program knows, with a checksum that fits. Files whose checksum ends them are
+// longer in it.
 func TestDamage_NewerFormat(t *testing.T) {
 	const version = 8 // where it stands in every file, behind the magic
 	for _, e := range endings {
@@ -340,6 +341,7 @@ func TestDamage_NewerFormat(t *testing.T) {
 				known := binary.BigEndian.Uint32(b[version:])
 				head := map[bool]int{true: 36, false: 1020}[strings.Contains(name, "snapshot")] // bytes under the checksum
 				if strings.HasSuffix(name, "MANIFEST") || strings.HasSuffix(name, "FLOOR") {
+					b = append(b[:len(b)-4], "what only the newer version has, and its sum"...)
 					head = len(b) - 4
 				}
 				binary.BigEndian.PutUint32(b[version:], known+1)
@@ -358,48 +360,5 @@ func TestDamage_NewerFormat(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-// TestStore_Damaged shows that every flipped byte of a snapshot, and of the log,
-// is found when the store is opened, with the file's name.
-func TestStore_Damaged(t *testing.T) {
-	files := crashfs.New()
-	s := mustNew(t, persistent(files, true)...)
-	mustSet(t, s, "a", "1")
-	if err := s.Snapshot(); err != nil {
-		t.Fatal(err)
-	}
-	mustSet(t, s, "b", "2")
-	mustSet(t, s, "c", "3")
-	whole := files.Clone()
-	names, err := whole.ReadDir("data/snapshots")
-	if err != nil || len(names) != 1 {
-		t.Fatalf("snapshots: %v, %v", names, err)
-	}
-	path := "data/snapshots/" + names[0]
-	info, err := whole.Stat(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for off := range info.Size() {
-		flipped := whole.Clone()
-		if err := flipped.FlipBit(path, off, uint(off%8)); err != nil {
-			t.Fatal(err)
-		}
-		_, err := store.New(persistent(flipped, true)...)
-		var version *wal.VersionError
-		if !errors.Is(err, wal.ErrCorrupt) && !errors.As(err, &version) {
-			t.Errorf("bit flipped at %d of the snapshot: got %v", off, err)
-		} else if !strings.Contains(err.Error(), names[0]) {
-			t.Errorf("%v does not name %s", err, names[0])
-		}
-	}
-	missing := whole.Clone()
-	if err := missing.Remove(path); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := store.New(persistent(missing, true)...); !errors.Is(err, wal.ErrCorrupt) {
-		t.Errorf("snapshot missing: got %v", err)
 	}
 }

@@ -19,44 +19,34 @@
 // and Incr decide by the present value; Batch makes several changes as one.
 // Errors of a key are a *KeyError; ask IsNotFound and its siblings.
 //
-// # Durability
+// # Promises
 //
-// With WithSyncWrites(true) a write that returned nil survives power loss;
-// writers that wait share one sync. Without it, it survives the death of the
-// process, and power loss once SyncInterval has passed: what power loss leaves is
-// a prefix of the writes, at least up to the last sync. PersistenceSnapshot
-// keeps only what the last snapshot has. A failed write or sync is final: every
-// later write fails with ErrStoreFailed, and so does Close; reads go on. Damaged
-// and missing files are refused by New, naming file and offset; nothing is cut but
-// a torn end that was never acknowledged. One process at a time may open a data
-// directory, which holds LOCK, FLOOR (what must be there at least), snapshots and
-// the log.
-//
-// # Order
+// With WithSyncWrites(true) a write that returned nil survives power loss.
+// Without it, it survives the death of the process, and power loss once
+// SyncInterval has passed: what is left is a prefix of the writes, at least up to
+// the last sync. PersistenceSnapshot keeps only what the last snapshot has. A
+// failed write or sync is final: every later write, and Close, fail with
+// ErrStoreFailed; reads go on. New refuses damaged and missing files, naming file
+// and offset, and cuts nothing but a torn end that was never acknowledged. One
+// process at a time may open a data directory, which holds LOCK, FLOOR (what must
+// be there at least), snapshots and the log.
 //
 // Writes are decided one after the other, in rounds: what waits is decided,
 // appended to the log with one write and at most one sync, applied, and only
 // then answered. So memory is in the log's order, a condition sees every write
-// before it, and nobody is told of a change that was not made. Reads look at
-// memory alone, and take no lock. A Batch is atomic: no reader and no crash
-// shows part of it.
+// before it, and a Batch is atomic for readers and crashes. Reads look at memory
+// alone, and take no lock.
 //
-// # Time
+// A key is gone for readers the moment its deadline is reached, and is removed,
+// and reported to OnExpire once, by a worker that a read of it or CleanupInterval
+// wakes. The store's clock is the wall clock at New, or the latest time in the
+// data directory if that is later, and from then on the time that passes: setting
+// the wall clock moves no deadline of an open store, and brings no key back.
 //
-// Deadlines are absolute. A key is gone for readers the moment its deadline is
-// reached, and is removed, and reported to OnExpire once, by a worker that a
-// read of it wakes or CleanupInterval does; it costs by what expires. The
-// store's clock is the wall clock at New, or the latest time in the data directory
-// if that is later, and from then on the time that passes: setting the wall clock
-// moves no deadline of a store that is open, and brings no key back.
-//
-// # Eviction
-//
-// At MaxEntries or MaxBytes expired keys go first, then those that the policy
-// picks: LRU and LFU the best of a random sample of 16, TTL exactly the nearest
-// deadline, Random any. On Zipf traces with room for a tenth of the keys, LRU and
-// LFU hit within 0.1 points of what the exact policies do
-// (TestEviction_ZipfHitRate). With EvictionNone the write fails with ErrStoreFull.
+// At MaxEntries or MaxBytes expired keys go first, then what the policy picks: LRU
+// and LFU the best of a random sample of 16, which hits within 0.1 points of what
+// the exact policies do (TestEviction_ZipfHitRate), TTL exactly the nearest
+// deadline, Random any. With EvictionNone the write fails with ErrStoreFull.
 //
 // # Caveats
 //
@@ -64,18 +54,17 @@
 //     callbacks do not: their values must not be modified.
 //   - Callbacks run on the goroutine of the write that caused them, or the store's
 //     own; they may use the store and must not close it. A process that dies may
-//     take calls along that were due. With PersistenceSnapshot it also forgets
+//     take calls along that were due; with PersistenceSnapshot it also forgets
 //     removals since the last snapshot, so OnExpire is told of those keys again.
 //   - Len counts keys that have expired until they are removed.
 //   - A shard's hash table keeps its memory when keys are deleted.
 //   - A snapshot costs by the number of keys, so one is taken early only when as
 //     many changes are dead.
-//   - Where the operating system stops its steady clock while the machine sleeps,
-//     as Linux does, that time does not count until the store is opened again.
-//   - A wall clock that is wrong when the store is opened is wrong for as long as
-//     it is open. One that was ahead stays ahead in the data directory.
+//   - The time that a machine sleeps does not count, where its steady clock stops as
+//     Linux's does, until the store is opened again. A wall clock that is wrong at
+//     New is wrong until Close; one that was ahead stays so in the data directory.
 //   - A store that is opened with less room than it has keys comes down with the
-//     next write that needs room, by at most 65,536 keys each.
+//     next writes that need room, by at most 65,536 keys, or 32 MiB of keys, each.
 //
 // # Deviations from the design that this store grew from
 //
@@ -83,49 +72,33 @@
 //
 //   - The package is store, not kvstore.
 //   - A ShardedMap's Set takes an Item, the compact form in which shards hold a
-//     key, as the replicated state machine uses it. A Shard's Get and Set take
-//     an Entry, which is made when it is asked for; ShardedMap.Shard finds the
-//     shard of a key, which was private.
-//   - Store.Snapshot takes a snapshot; there is no SnapshotManager. Its Create, of
-//     a map that goes on changing, could not say which records of the log the
-//     snapshot has.
-//   - A segment of the log is not exported, nor its Write: only the log knows
-//     what is synced, and starts the next one. So nobody outside meets
-//     wal.ErrSegmentFull.
+//     key. A Shard's Get and Set take an Entry, which is made when it is asked for;
+//     ShardedMap.Shard, which was private, finds the shard of a key.
+//   - Store.Snapshot replaces SnapshotManager, whose Create, of a map that goes on
+//     changing, could not say which records of the log the snapshot has.
+//   - A segment of the log and its Write are not exported: only the log knows what
+//     is synced. So nobody outside meets wal.ErrSegmentFull.
 //   - wal.Options has NoSync for SyncOnWrite: the zero value must be the safe one.
-//   - Metrics are figures at one moment: read Metrics().Sets. Nobody but the store
-//     adds to them.
+//   - Metrics are figures at one moment, to which nobody but the store adds: read
+//     Metrics().Sets.
 //
 // Behaviour that is another:
 //
-//   - Errors of a key come wrapped in a *KeyError, which names it. Comparing with
-//     == therefore fails; use errors.Is or the helpers.
+//   - Errors of a key come wrapped in a *KeyError, which names it: use errors.Is or
+//     the helpers, not ==.
 //   - ErrKeyExpired is an ErrKeyNotFound too: which of the two a read meets
 //     depends on whether the key was removed yet.
-//   - An option with a bad value is an error of New that names the field, and so is
-//     WithSyncWrites without a log; they are not ignored. A negative time to live
-//     is an error, not none.
+//   - An option with a bad value, and WithSyncWrites without a log, is an error of
+//     New that names the field. A negative time to live is an error, not none.
 //   - A key has expired at its deadline, not only after it.
 //   - AccessedAt and AccessCount are kept only under LRU and LFU, which need them:
-//     to note each read takes as long again as the read (50 to 100 ns). The count
+//     to note a read takes as long again as the read (50 to 100 ns). The count
 //     ends at 65,535, its share of a record's eight bytes.
 //   - Keys are placed by the runtime's hash with a random seed: it takes a fraction
 //     of FNV's time (BenchmarkHash), and nobody can choose keys that collide.
-//   - Checksums are CRC32C; in the log they are seeded with a record's place, so
-//     that a misplaced one is found. Records also hold when they were made.
+//   - Checksums are CRC32C, in the log seeded with a record's place, so that a
+//     misplaced one is found. Records also hold when they were made.
 //   - The logger is told of failures, not of every operation: that would cost more
 //     than the operations, and put keys into logs.
 //   - ReadTimeout bounds a Walk. No other read waits for anything.
-//
-// # Map
-//
-// A ShardedMap spreads its keys over a power of two of shards by a hash of the
-// key. Each Shard has a lock for its writers, an extendible hash table that is
-// read without locks, a B-tree of the same records in byte order of their keys,
-// and one of those with a deadline. Trees are copied on write: View clones every
-// shard's in time proportional to the number of shards, whatever they hold, and from
-// then on neither side disturbs the other. A walk merges the shards and costs
-// by what it yields. A record is one allocation without pointers; a key of 16
-// bytes with a value of 100 takes about 180 bytes in all
-// (BenchmarkShardedMap_HeapPerKey).
 package store

@@ -12,30 +12,6 @@ import (
 // A larger sample comes nearer to the ideal and costs more.
 const evictionSample = 16
 
-// Victims returns up to n keys to remove, chosen by policy, without those that
-// spare names, and without removing them.
-//
-// LRU and LFU are approximate: of a random sample of keys the one least
-// recently, or least often, read goes; a write counts as recent use. Reads
-// count only where Touch is called. Of many victims at once all keys are
-// compared. TTL is exact: the key that expires first, and a random one where
-// none has a deadline. None has no victims.
-func (m *ShardedMap) Victims(policy EvictionPolicy, n int, spare func(key string) bool) []Item {
-	if n <= 0 {
-		return nil
-	}
-	var items []Item
-	chosen := make(map[string]bool)
-	taken := func(key string) bool { return chosen[key] || spare(key) }
-	for r := range m.victims(policy, evictsMany(int64(n), int64(m.Len())), taken) {
-		chosen[r.key()] = true
-		if items = append(items, r.item()); len(items) == n {
-			break
-		}
-	}
-	return items
-}
-
 // evictsMany says whether so large a share of a map has to go that sampling
 // would find ever less to choose from.
 func evictsMany(share, all int64) bool { return share > all/4 }
@@ -43,13 +19,19 @@ func evictsMany(share, all int64) bool { return share > all/4 }
 // victims yields what policy gives up, one record after the other. It asks
 // taken about each, which must name those that were yielded, too. Where many are
 // wanted it compares all records once, which costs by their number.
-func (m *ShardedMap) victims(policy EvictionPolicy, many bool, taken func(key string) bool) iter.Seq[record] {
+//
+// LRU and LFU are approximate: of a random sample of keys the one least
+// recently, or least often, read goes; a write counts as recent use. TTL is
+// exact: the key that expires first, of those behind the record after where it is
+// not the zero record, and a random one where none has a deadline.
+// None has no victims.
+func (m *ShardedMap) victims(policy EvictionPolicy, after record, many bool, taken func(key string) bool) iter.Seq[record] {
 	return func(yield func(record) bool) {
 		switch policy {
 		case EvictionNone:
 			return
 		case EvictionTTL:
-			for r := range m.byDeadline(math.MaxInt64) {
+			for r := range m.byDeadline(after, math.MaxInt64) {
 				if !taken(r.key()) && !yield(r) {
 					return
 				}
@@ -133,12 +115,4 @@ func (m *ShardedMap) ranked(policy EvictionPolicy, taken func(string) bool) []ca
 		slices.SortFunc(all, func(a, b candidate) int { return compareUse(policy, a, b) })
 	}
 	return all
-}
-
-// Touch notes a read of key at now, in nanoseconds since the Unix epoch, for
-// the eviction policies that ask for it.
-func (m *ShardedMap) Touch(key string, now int64) {
-	if r := m.get(key); r.first != nil {
-		r.touch(now)
-	}
 }

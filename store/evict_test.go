@@ -67,6 +67,34 @@ func TestStore_Evict(t *testing.T) {
 	}
 }
 
+// TestStore_ExpiredMakeRoom shows that a key which has expired goes before any other
+// one, also when nothing had expired the last time that room was needed, whether
+// the key was there then or came with that write.
+func TestStore_ExpiredMakeRoom(t *testing.T) {
+	for _, policy := range []store.EvictionPolicy{store.EvictionNone, store.EvictionLRU} {
+		clock, told := newFakeClock(), &expiries{}
+		s := mustNew(t, store.WithClock(clock.Now), store.WithMaxEntries(1), store.WithEvictionPolicy(policy), told.option(),
+			store.WithOnEvict(func(key string, _ []byte) {
+				if key != "first" {
+					t.Errorf("%s: %s was evicted, which has expired", policy, key)
+				}
+			}))
+		mustSet(t, s, "first", "v")
+		if policy == store.EvictionNone {
+			if err := s.Expire("first", time.Second); err != nil {
+				t.Fatal(err)
+			}
+		}
+		err := s.SetWithTTL("second", []byte("v"), time.Second)
+		if store.IsFull(err) != (policy == store.EvictionNone) {
+			t.Errorf("%s: got %v", policy, err)
+		}
+		clock.step(time.Second)
+		mustSet(t, s, "third", "v")
+		told.expectTold(t, map[store.EvictionPolicy]string{store.EvictionNone: "first", store.EvictionLRU: "second"}[policy])
+	}
+}
+
 // TestStore_FullNamesTheKey shows that ErrStoreFull says of which key.
 func TestStore_FullNamesTheKey(t *testing.T) {
 	s := mustNew(t, store.WithMaxEntries(1))
@@ -113,5 +141,36 @@ func TestStore_ReopenedSmaller(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestStore_ReopenedSmallerWithLongKeys shows the same with a log, a record of which
+// does not take all of the keys that have to go.
+func TestStore_ReopenedSmallerWithLongKeys(t *testing.T) {
+	if testing.Short() || raceEnabled {
+		t.Skip("writes 140 MiB")
+	}
+	const keys, size, room = 2200, 64 << 10, 10 // together longer than wal.MaxPayload
+	opts := []store.Option{
+		store.WithDataDir(t.TempDir()), store.WithPersistenceMode(store.PersistenceWAL), store.WithMaxKeySize(size),
+		store.WithEvictionPolicy(store.EvictionRandom), store.WithCompactionThreshold(10 * keys),
+	}
+	s := mustNew(t, opts...)
+	for i := range keys {
+		mustSet(t, s, long(fmt.Sprint(i), size), "v")
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = mustNew(t, append(opts, store.WithMaxEntries(room))...)
+	for i, left := 0, keys; s.Len() > room; i++ {
+		mustSet(t, s, fmt.Sprint("new", i), "v")
+		if s.Len() >= left {
+			t.Fatalf("write %d leaves %d keys, before it were %d", i, s.Len(), left)
+		}
+		left = s.Len()
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
 	}
 }

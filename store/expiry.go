@@ -18,29 +18,16 @@ func (m *ShardedMap) NextDeadline() (int64, bool) {
 	return next, next != 0
 }
 
-// Due returns up to max Items whose deadline is at or before now, in the order
-// of deadline and key, without removing them. It costs by the number of shards
-// and of Items returned.
-func (m *ShardedMap) Due(now int64, max int) []Item {
-	var items []Item
-	for r := range m.byDeadline(now) {
-		if len(items) >= max {
-			break
-		}
-		items = append(items, r.item())
-	}
-	return items
-}
-
 // byDeadline yields the records whose deadline is at or before until, in the
-// order of deadline and key. It costs by the number of shards and of records
-// yielded. No lock is held while it yields: a record that was removed since the
-// loop began may come, one that was added may not.
-func (m *ShardedMap) byDeadline(until int64) iter.Seq[record] {
+// order of deadline and key, from behind the record after, the zero record for
+// all. It costs by the number of shards and of records yielded. No lock is held
+// while it yields: a record that was removed since the loop began may come, one
+// that was added may not.
+func (m *ShardedMap) byDeadline(after record, until int64) iter.Seq[record] {
 	return func(yield func(record) bool) {
 		var due schedule
 		for _, s := range m.shards {
-			if r, ok := s.soonest(); ok && r.deadline() <= until {
+			if r, ok := m.next(s, after); ok && r.deadline() <= until {
 				due = append(due, scheduled{r, s})
 			}
 		}
@@ -51,13 +38,25 @@ func (m *ShardedMap) byDeadline(until int64) iter.Seq[record] {
 				return
 			}
 			var ok bool
-			if first.record, ok = first.shard.after(first.record); ok && first.deadline() <= until {
+			if first.record, ok = m.next(first.shard, first.record); ok && first.deadline() <= until {
 				heap.Fix(&due, 0)
 			} else {
 				heap.Pop(&due)
 			}
 		}
 	}
+}
+
+// next returns the record of a shard that expires next after r, the first one
+// after the zero record.
+func (m *ShardedMap) next(s *Shard, r record) (record, bool) {
+	if m.visitForTesting != nil {
+		m.visitForTesting()
+	}
+	if r.first == nil {
+		return s.soonest()
+	}
+	return s.after(r)
 }
 
 // scheduled is the record of a shard that expires next.
@@ -101,21 +100,21 @@ func (s *Shard) after(r record) (next record, ok bool) {
 	return next, ok
 }
 
-// due yields the records that are past their deadline at now, as byDeadline
-// does. It costs nothing before the first deadline. The committer calls it.
-func (s *Store) due(now int64) iter.Seq[record] {
+// due yields the records behind after that are past their deadline at now, as
+// byDeadline does. It costs nothing before the first deadline. The committer calls it.
+func (s *Store) due(after record, now int64) iter.Seq[record] {
 	return func(yield func(record) bool) {
 		if now < s.nextDue {
 			return
 		}
 		found := false
-		for r := range s.data.byDeadline(now) {
+		for r := range s.data.byDeadline(after, now) {
 			found = true
 			if !yield(r) {
 				return
 			}
 		}
-		if !found {
+		if !found && after.first == nil {
 			s.nextDue = math.MaxInt64
 			if next, ok := s.data.NextDeadline(); ok {
 				s.nextDue = next

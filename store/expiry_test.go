@@ -177,34 +177,6 @@ func TestOnExpire_Close(t *testing.T) {
 	}
 }
 
-// TestStore_ExpiresManyOnManyShards shows that removing what has expired costs by
-// its number, and not by that times the number of shards: 200,000 keys on 4,096
-// shards take about a second, and took half a minute.
-func TestStore_ExpiresManyOnManyShards(t *testing.T) {
-	if testing.Short() || raceEnabled {
-		t.Skip("measures time")
-	}
-	const keys = 200_000
-	clock, done, left := newFakeClock(), make(chan struct{}), keys // told by one goroutine, the worker's
-	s := mustNew(t, store.WithShardCount(store.MaxShards), store.WithClock(clock.Now), store.WithOnExpire(func(string, []byte) {
-		if left--; left == 0 {
-			close(done)
-		}
-	}))
-	for i := range keys {
-		if err := s.SetWithTTL(fmt.Sprint(i), []byte("v"), time.Second); err != nil {
-			t.Fatal(err)
-		}
-	}
-	clock.step(time.Minute)
-	_, _ = s.Get("0") // wakes the worker
-	select {
-	case <-done:
-	case <-time.After(15 * time.Second):
-		t.Errorf("%d of %d keys are not removed after 15 s", s.Len(), keys)
-	}
-}
-
 // TestStore_CleanupInterval shows that what has expired is removed, and told of,
 // at each interval if nobody reads it.
 func TestStore_CleanupInterval(t *testing.T) {

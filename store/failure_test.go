@@ -17,13 +17,7 @@ func TestStore_WriteFails(t *testing.T) {
 	told := make(chan error, 10)
 	s := mustNew(t, append(persistent(files, true), store.WithOnError(func(err error) { told <- err }))...)
 	mustSet(t, s, "k", "v")
-	broken := errors.New("disk is broken")
-	files.SetHook(func(op crashfs.Op, _ string) error {
-		if op == crashfs.OpSync {
-			return broken
-		}
-		return nil
-	})
+	broken := breakSyncs(files)
 	if err := s.Set("k", []byte("w")); !errors.Is(err, store.ErrStoreFailed) || !errors.Is(err, broken) {
 		t.Errorf("got %v", err)
 	}

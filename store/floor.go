@@ -20,6 +20,9 @@ const (
 	floorMagic   = "KVSTOREF"
 	floorVersion = 1
 	floorSize    = len(floorMagic) + 4 + 1 + 8 + 4
+	// maxFloor bounds what is read: a newer version may be longer than this one, and
+	// is told from damage by the checksum at its end.
+	maxFloor = 4 << 10
 )
 
 // floor is what a data directory holds at least. Without it a directory that has
@@ -59,7 +62,7 @@ func loadFloor(files wal.FS, dir string) (f floor, found bool, err error) {
 		return floor{}, false, err
 	}
 	defer func() { _ = file.Close() }() // only read from
-	b, err := io.ReadAll(io.LimitReader(file, int64(floorSize)+1))
+	b, err := io.ReadAll(io.LimitReader(file, maxFloor))
 	if err != nil {
 		return floor{}, false, fmt.Errorf("read %s: %w", path, err)
 	}
@@ -90,18 +93,12 @@ func (f floor) checkSnapshot(dir string, newest uint64) error {
 	return &wal.CorruptionError{File: snapshotPath(dir, f.snapshot), Reason: "snapshot is missing, and there is no newer one"}
 }
 
-// checkLog refuses a directory that has lost its log.
+// checkLog refuses a directory that has lost its log's manifest.
 func (f floor) checkLog(files wal.FS, dir string) error {
 	if !f.log {
 		return nil
 	}
-	path := filepath.Join(dir, walDir, wal.ManifestName)
-	if _, err := files.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return &wal.CorruptionError{File: path, Reason: "file is missing, and with it the log"}
-	} else if err != nil {
-		return err
-	}
-	return nil
+	return wal.MustExist(files, filepath.Join(dir, walDir, wal.ManifestName))
 }
 
 // floorMissing is the error of a directory without a floor that holds something:

@@ -14,10 +14,19 @@ const (
 	MaxShards = 4096
 )
 
-// ShardedMap is an ordered map from keys to Items, safe for concurrent use.
+// ShardedMap is an ordered map from keys to Items, safe for concurrent use. It
+// spreads its keys over a power of two of shards by a hash of the key. Each Shard
+// has a lock for its writers, an extendible hash table that is read without
+// locks, a B-tree of the same records in byte order of their keys, and one of
+// those with a deadline. Trees are copied on write: View clones every shard's in
+// time proportional to the number of shards, whatever they hold, and from then on
+// neither side disturbs the other. A walk merges the shards and costs by what it
+// yields.
 type ShardedMap struct {
 	shards    []*Shard
 	shardMask uint64 // len(shards) - 1, where len(shards) is a power of two
+
+	visitForTesting func() // if it is set, called for each look at a shard's deadlines
 }
 
 // NewShardedMap returns an empty map. The number of shards is rounded up to a

@@ -22,8 +22,8 @@ const (
 // EvictionPolicy says which keys go when the store is full.
 type EvictionPolicy int
 
-// Policies of eviction. LRU and LFU look at a sample of keys for each victim
-// and take the best of it (see ShardedMap.Victims).
+// Policies of eviction. LRU and LFU look at a random sample of keys for each victim
+// and take the best of it; a write counts as recent use.
 const (
 	EvictionNone   EvictionPolicy = iota // none: writes fail with ErrStoreFull
 	EvictionLRU                          // the least recently used

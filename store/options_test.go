@@ -119,15 +119,10 @@ func TestOptions_Logger(t *testing.T) {
 	if len(log.all) != 0 {
 		t.Errorf("without a failure: %q", log.all)
 	}
-	files.SetHook(func(op crashfs.Op, _ string) error {
-		if op == crashfs.OpSync {
-			return errors.New("disk is broken")
-		}
-		return nil
-	})
+	broken := breakSyncs(files)
 	_ = s.Set("k", []byte("w"))
 	_ = s.Close() // fails as the store did
-	if len(log.all) != 1 || !strings.HasPrefix(log.all[0], "ERROR") || !strings.Contains(log.all[0], "disk is broken") {
+	if len(log.all) != 1 || !strings.HasPrefix(log.all[0], "ERROR") || !strings.Contains(log.all[0], broken.Error()) {
 		t.Errorf("got %q, want one error of the disk", log.all)
 	}
 }

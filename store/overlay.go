@@ -15,6 +15,10 @@ type overlay struct {
 	newest map[string]int // place of each key's newest change; nil while there are few
 	older  []int          // beside changes where newest is not nil: the key's change before, -1 for none
 
+	// last is how far the round has come in the order of deadlines, the zero record at
+	// first: what is in the map up to it, and has a deadline, is changed.
+	last record
+
 	spare map[string]int // empty: what newest was in an earlier round, for another
 }
 
@@ -74,9 +78,10 @@ func (o *overlay) note(i int) {
 type mark struct {
 	changes, count int
 	bytes, weight  int64
+	last           record
 }
 
-func (o *overlay) mark() mark { return mark{len(o.changes), o.count, o.bytes, o.weight} }
+func (o *overlay) mark() mark { return mark{len(o.changes), o.count, o.bytes, o.weight, o.last} }
 
 // rollback takes back what was added since m.
 func (o *overlay) rollback(m mark) {
@@ -88,7 +93,7 @@ func (o *overlay) rollback(m mark) {
 		}
 	}
 	clear(o.changes[m.changes:])
-	o.changes, o.count, o.bytes, o.weight = o.changes[:m.changes], m.count, m.bytes, m.weight
+	o.changes, o.count, o.bytes, o.weight, o.last = o.changes[:m.changes], m.count, m.bytes, m.weight, m.last
 	if o.newest != nil {
 		o.older = o.older[:m.changes]
 	}

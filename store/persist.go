@@ -41,6 +41,11 @@ func (s *Store) openData() error {
 			return err
 		}
 	}
+	// Who made the newest snapshot may have died between its rename and the sync,
+	// and the log may be made to begin behind it before the floor is written.
+	if err := o.FS.SyncDir(filepath.Join(o.DataDir, snapshotsDir)); err != nil {
+		return fmt.Errorf("sync snapshots: %w", err)
+	}
 	held, found, err := loadFloor(o.FS, o.DataDir)
 	if err != nil {
 		return fmt.Errorf("load floor: %w", err)
@@ -52,12 +57,7 @@ func (s *Store) openData() error {
 	if found && s.floor == held {
 		return nil
 	}
-	// Who made the snapshot may have died between its rename and the sync.
-	err = o.FS.SyncDir(filepath.Join(o.DataDir, snapshotsDir))
-	if err == nil {
-		err = s.floor.save(o.FS, o.DataDir)
-	}
-	if err != nil {
+	if err := s.floor.save(o.FS, o.DataDir); err != nil {
 		return fmt.Errorf("write floor: %w", err)
 	}
 	return nil
@@ -291,7 +291,7 @@ func (s *Store) frozen() frozen {
 // Compact shortens the log to what is needed; it is Snapshot under another name.
 func (s *Store) Compact() error { return s.Snapshot() }
 
-// save makes f durable.
+// save makes f durable, unless a snapshot as new as it is.
 func (s *Store) save(f frozen) error {
 	select {
 	case s.saving <- struct{}{}:
@@ -299,11 +299,11 @@ func (s *Store) save(f frozen) error {
 	case <-s.sealed:
 		return ErrStoreClosed
 	}
-	if f.sequence == s.saved {
+	if f.sequence <= s.saved {
 		return nil
 	}
 	began := time.Now()
-	s.garbage.Store(0)
+	s.garbage.Store(0) // of a snapshot for which it was not the reason
 	if err := s.writeSnapshotFile(f); err != nil {
 		return fmt.Errorf("write snapshot: %w", err)
 	}

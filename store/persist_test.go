@@ -3,6 +3,7 @@ package store_test
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -174,4 +175,69 @@ func TestStore_Compaction(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestStore_CompactionOnce shows that one snapshot is taken, not two, when writes
+// go on between the moment at which it is due and the one at which it begins.
+func TestStore_CompactionOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		files, gate, saving := crashfs.New(), make(chan struct{}), make(chan struct{})
+		s := mustNew(t, append(persistent(files, true), store.WithPersistenceMode(store.PersistenceWAL), store.WithCompactionThreshold(10))...)
+		for range 10 {
+			mustSet(t, s, "k", "v") // the first leaves nothing behind
+		}
+		files.SetHook(func(op crashfs.Op, name string) error {
+			switch {
+			case op == crashfs.OpSync && strings.Contains(name, "wal-"):
+				<-gate
+			case op == crashfs.OpSync && strings.HasSuffix(name, ".snap.tmp"):
+				<-saving
+			}
+			return nil
+		})
+		var calls sync.WaitGroup
+		write := func() {
+			calls.Go(func() { mustSet(t, s, "k", "v") })
+			synctest.Wait()
+		}
+		write() // with it the snapshot is due
+		write() // waits for that one's sync, and the snapshot for this one's
+		gate <- struct{}{}
+		synctest.Wait()
+		gate <- struct{}{}
+		synctest.Wait()
+		write() // is not in the snapshot
+		close(gate)
+		close(saving)
+		calls.Wait()
+		synctest.Wait()
+		if got := s.Metrics().Snapshots; got != 1 {
+			t.Errorf("%d snapshots, want 1", got)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// TestStore_CompactionAfterClear shows that what a Clear leaves behind in the log
+// counts at once.
+func TestStore_CompactionAfterClear(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		files := crashfs.New()
+		s := mustNew(t, append(persistent(files, true), store.WithPersistenceMode(store.PersistenceWAL), store.WithCompactionThreshold(10))...)
+		for i := range 10 {
+			mustSet(t, s, fmt.Sprint(i), "v")
+		}
+		if err := s.Clear(); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if got := s.Metrics().Snapshots; got != 1 {
+			t.Errorf("%d snapshots after a Clear of 10 keys, want 1", got)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
 }

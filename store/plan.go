@@ -20,6 +20,7 @@ type plan struct {
 	start    mark     // of over, when the plan began
 	evicted  []record
 	expired  []record
+	freed    int  // bytes of the keys that make room, which are part of its record
 	clear    bool // remove everything instead
 }
 
@@ -93,7 +94,7 @@ func (p *plan) clearAll() error {
 		return errNextRound // what has expired is to be told of, and only data knows that
 	}
 	p.clear = true
-	for r := range p.s.due(p.now) {
+	for r := range p.s.due(record{}, p.now) {
 		p.expired = append(p.expired, r)
 	}
 	return nil
@@ -102,6 +103,12 @@ func (p *plan) clearAll() error {
 // remove plans the end of a key.
 func (p *plan) remove(key string) {
 	p.over.add(change{key: key, hash: hashOf(key)}, p.raw(key))
+}
+
+// free plans the end of a key to make room.
+func (p *plan) free(r record) {
+	p.freed += len(r.key())
+	p.remove(r.key())
 }
 
 // within says whether the store is within its limits with this plan.
@@ -125,15 +132,20 @@ func (p *plan) makeRoom() error {
 	if !p.fitsAlone() {
 		return p.full()
 	}
-	enough := func() bool { // of more than a batch the rest is left to the next write
-		return p.within() || (len(p.expired)+len(p.evicted) >= maxBatchChanges && p.fits())
+	enough := func() bool { // of more than a record takes the rest is left to the next write
+		much := len(p.expired)+len(p.evicted) >= maxBatchChanges || p.freed >= maxFreed
+		return p.within() || (much && p.fits())
 	}
 	if p.expireDue(enough); enough() {
 		return nil
 	}
-	for r := range p.s.data.victims(p.s.opts.EvictionPolicy, p.evictsMany(), p.touches) {
+	policy := p.s.opts.EvictionPolicy
+	for r := range p.s.data.victims(policy, p.over.last, p.evictsMany(), p.touches) {
 		p.evicted = append(p.evicted, r)
-		p.remove(r.key())
+		p.free(r)
+		if policy == EvictionTTL && r.deadline() != 0 {
+			p.over.last = r
+		}
 		if enough() {
 			return nil
 		}
@@ -179,13 +191,14 @@ func (p *plan) full() error {
 // expireDue plans the end of keys that are past their deadline, the oldest
 // first, until it is enough.
 func (p *plan) expireDue(enough func() bool) {
-	for r := range p.s.due(p.now) {
+	for r := range p.s.due(p.over.last, p.now) {
 		if enough() {
 			return
 		}
+		p.over.last = r
 		if !p.touches(r.key()) {
 			p.expired = append(p.expired, r)
-			p.remove(r.key())
+			p.free(r)
 		}
 	}
 }

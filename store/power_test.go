@@ -381,3 +381,84 @@ func script(files wal.FS) map[string]string {
 	}
 	return acked
 }
+
+// killedAt returns what the death of a process leaves that dies before the at-th
+// change of its filesystem, or at the end, and what was there after each write, from
+// the last one on that is durable for sure.
+func killedAt(t *testing.T, c setup, at int64) (left *crashfs.FS, history []contents, done bool) {
+	files, history := crashfs.New(), []contents{{}}
+	var killed atomic.Pointer[time.Time]
+	haltAt(files, at, &killed)
+	s, err := c.open(files)
+	if err != nil && !errors.Is(err, crashfs.ErrHalted) {
+		t.Fatal(err)
+	}
+	for i := 0; i < 4 && err == nil; i++ {
+		ch := setting(fmt.Sprintf("k%d", i), "v")
+		history = append(history, ch.after(history[len(history)-1]))
+		if err = ch.call(s); err == nil && c.synced {
+			history = history[len(history)-1:]
+		}
+		if err == nil && i < 3 && s.Snapshot() == nil {
+			history = history[len(history)-1:]
+		}
+	}
+	left, done = files.Clone(), killed.Load() == nil
+	files.Halt()
+	if s != nil {
+		_ = s.Close() // of a process that is dead
+	}
+	return left, history, done
+}
+
+// failWhileOpening has the power fail before the at-th change that opening a store
+// makes, or when it is open, and returns what is left.
+func failWhileOpening(t *testing.T, c setup, files *crashfs.FS, at int64) (left *crashfs.FS, opened bool) {
+	files = files.Clone()
+	var failed atomic.Pointer[time.Time]
+	haltAt(files, at, &failed)
+	s, err := c.open(files)
+	if err != nil && !errors.Is(err, crashfs.ErrHalted) {
+		t.Fatalf("the process was killed: %v", err)
+	}
+	opened = failed.Load() == nil
+	files.Halt()
+	if err == nil {
+		_ = s.Close() // without power
+	}
+	return files.Crash(crashfs.CrashOptions{}), opened
+}
+
+// TestStore_PowerLossInAnotherMode kills a store at every operation, opens it in
+// each mode that may follow, and has the power fail at every operation of that:
+// it can be opened, and what was durable is there.
+func TestStore_PowerLossInAnotherMode(t *testing.T) {
+	lessGC(t)
+	test := func(t *testing.T, first, then setup) {
+		for at, ended := int64(1), false; !ended; at++ {
+			var killed *crashfs.FS
+			var history []contents
+			killed, history, ended = killedAt(t, first, at)
+			for again, opened := int64(1), false; !opened; again++ {
+				var left *crashfs.FS
+				left, opened = failWhileOpening(t, then, killed, again)
+				s, err := then.open(left)
+				if err != nil {
+					t.Fatalf("killed at operation %d, power failed at %d: %v", at, again, err)
+				}
+				if got := contentsOf(s); !got.in(history) {
+					t.Fatalf("killed at operation %d, power failed at %d: got %q, want one of %q", at, again, got, history)
+				}
+				mustClose(t, s, left)
+			}
+		}
+	}
+	for _, first := range setups {
+		for _, then := range setups {
+			if first.logged() != first.synced || then.logged() != then.synced || first.logged() && !then.logged() {
+				continue // what is left out behaves as those do, or is refused
+			}
+			t.Run(fmt.Sprintf("%s/%s", first, then), func(t *testing.T) { test(t, first, then) })
+		}
+	}
+}

@@ -50,8 +50,8 @@ func (s *Store) Exists(key string) bool {
 // those of Get. It does not count as a read.
 func (s *Store) TTL(key string) (time.Duration, error) {
 	now := s.now()
-	r, err := s.peek(key, now)
-	if err != nil {
+	r := s.data.get(key)
+	if err := s.check(key, r, now); err != nil {
 		return 0, err
 	}
 	if r.deadline() == 0 {
@@ -64,8 +64,7 @@ func (s *Store) TTL(key string) (time.Duration, error) {
 func (s *Store) read(key string) (record, error) {
 	r := s.data.get(key)
 	if r.first == nil || r.deadline() != 0 || s.closed.Load() {
-		var err error
-		if r, err = s.peek(key, 0); err != nil {
+		if err := s.check(key, r, 0); err != nil {
 			if err != ErrStoreClosed {
 				s.counters.reads.miss()
 			}
@@ -79,26 +78,26 @@ func (s *Store) read(key string) (record, error) {
 	return r, nil
 }
 
-// peek returns key's record if it has not expired at now; 0 is the present,
-// which is looked up only if the key has a deadline.
-func (s *Store) peek(key string, now int64) (record, error) {
+// check returns why key, whose record is r, may not be read at now; 0 is the
+// present, which is looked up only if the key has a deadline.
+func (s *Store) check(key string, r record, now int64) error {
 	if s.closed.Load() {
-		return record{}, ErrStoreClosed
+		return ErrStoreClosed
 	}
-	r := s.data.get(key)
 	if r.first == nil {
-		return record{}, NewKeyError(key, ErrKeyNotFound)
+		return NewKeyError(key, ErrKeyNotFound)
 	}
-	if r.deadline() != 0 {
-		if now == 0 {
-			now = s.now()
-		}
-		if r.expired(now) {
-			nudge(s.expiredSeen)
-			return record{}, NewKeyError(key, ErrKeyExpired)
-		}
+	if r.deadline() == 0 {
+		return nil
 	}
-	return r, nil
+	if now == 0 {
+		now = s.now()
+	}
+	if r.expired(now) {
+		nudge(s.expiredSeen)
+		return NewKeyError(key, ErrKeyExpired)
+	}
+	return nil
 }
 
 // Keys returns the keys that begin with prefix, in byte order.

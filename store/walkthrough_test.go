@@ -238,5 +238,4 @@ func TestWalkthrough_Exercises(t *testing.T) {
 	if len(log.all) != 0 { // see TestOptions_Logger
 		t.Errorf("the logger was told of %q", log.all)
 	}
-	_ = []func(*testing.B){BenchmarkStore_GetShared, BenchmarkStore_Set} // there are benchmarks
 }

@@ -100,10 +100,11 @@ func (s *Store) noteGarbage(changes []change) {
 }
 
 // compactIfDue has a snapshot taken when there is more garbage than there are
-// keys, and more than the threshold: it costs by the number of keys. The
-// committer calls it.
+// keys, and more than the threshold: it costs by the number of keys. It counts
+// anew at once: writes go on before that snapshot begins. The committer calls it.
 func (s *Store) compactIfDue() {
 	if s.garbage.Load() >= int64(max(s.opts.CompactionThreshold, s.entries)) {
+		s.garbage.Store(0)
 		nudge(s.compaction)
 	}
 }
@@ -153,7 +154,7 @@ func (s *Store) close() error {
 // removed: they end with the store.
 func (s *Store) tellDue(now int64) {
 	var p plan
-	for r := range s.due(now) {
+	for r := range s.due(record{}, now) {
 		p.expired = append(p.expired, r)
 	}
 	s.tell(&p)

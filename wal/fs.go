@@ -73,6 +73,15 @@ func MakeDir(fsys FS, dir string) error {
 	return nil
 }
 
+// MustExist returns a *CorruptionError where there is no file at path.
+func MustExist(fsys FS, path string) error {
+	_, err := fsys.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return &CorruptionError{File: path, Reason: "file is missing"}
+	}
+	return err
+}
+
 // tempSuffix is what WriteFileAtomic appends to a path while it writes the new content.
 const tempSuffix = ".tmp"
 

@@ -64,3 +64,24 @@ func TestCheck_OpensToRead(t *testing.T) {
 		t.Errorf("Scan: %v", err)
 	}
 }
+
+// TestMustExist shows that a missing file is damage that names it, and that any
+// other error stays what it is.
+func TestMustExist(t *testing.T) {
+	files := crashfs.New()
+	f, err := files.Create("there")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(f.Close(), wal.MustExist(files, "there")); err != nil {
+		t.Error(err)
+	}
+	var corrupt *wal.CorruptionError
+	if err := wal.MustExist(files, "gone"); !errors.As(err, &corrupt) || *corrupt != (wal.CorruptionError{File: "gone", Reason: "file is missing"}) {
+		t.Errorf("of a missing file: got %v", err)
+	}
+	files.Halt()
+	if err := wal.MustExist(files, "there"); !errors.Is(err, crashfs.ErrHalted) || errors.Is(err, wal.ErrCorrupt) {
+		t.Errorf("of a file that can't be looked at: got %v", err)
+	}
+}

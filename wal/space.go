@@ -1,6 +1,9 @@
 package wal
 
-import "errors"
+import (
+	"errors"
+	"path/filepath"
+)
 
 // Space is what an FS offers besides, where it can tell how much room is left.
 type Space interface {
@@ -34,7 +37,10 @@ func Reserve(fsys FS, path string, size int64) error {
 	if err = reserve(f, size); err == nil {
 		err = f.Sync()
 	}
-	if err = errors.Join(err, f.Close()); err != nil {
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = fsys.SyncDir(filepath.Dir(path))
+	}
+	if err != nil {
 		return errors.Join(err, fsys.Remove(path))
 	}
 	return nil

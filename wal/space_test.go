@@ -49,11 +49,27 @@ func TestReserve(t *testing.T) {
 	if info, err := memory.Stat("/reserved"); err != nil || info.Size() != size {
 		t.Errorf("got %v, %v", info, err)
 	}
+	if info, err := memory.Crash(crashfs.CrashOptions{}).Stat("/reserved"); err != nil || info.Size() != size {
+		t.Errorf("after a loss of power: got %v, %v", info, err)
+	}
 	memory.SetCapacity(size + 1)
 	if err := wal.Reserve(memory, "/more", size); !errors.Is(err, crashfs.ErrNoSpace) {
 		t.Errorf("beyond the disk: got %v", err)
 	}
 	if _, err := memory.Stat("/more"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("what could not be reserved is left: %v", err)
+	}
+	memory.SetCapacity(0)
+	memory.SetHook(func(op crashfs.Op, _ string) error {
+		if op == crashfs.OpSyncDir {
+			return syscall.EIO
+		}
+		return nil
+	})
+	if err := wal.Reserve(memory, "/unsynced", 1); !errors.Is(err, syscall.EIO) {
+		t.Errorf("in a directory that can't be synced: got %v", err)
+	}
+	if _, err := memory.Stat("/unsynced"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("what is not durable is left: %v", err)
 	}
 }
