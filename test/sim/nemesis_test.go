@@ -18,7 +18,7 @@ type nemesis struct {
 
 	mu      sync.Mutex
 	want    map[*host]bool // guarded by mu; hosts that are, or are to be, members
-	leaving map[*host]bool // guarded by mu; to be removed, and not removed yet
+	leaving map[*host]bool // guarded by mu; to be removed: true until they are, and false until they are gone
 }
 
 func newNemesis(w *world) *nemesis {
@@ -65,7 +65,7 @@ func (n *nemesis) mend() {
 	n.w.trace.add("nemesis: mends")
 	n.w.net.heal()
 	n.w.hub.allSee()
-	for _, h := range n.members() {
+	for _, h := range n.configured() {
 		if _, p := h.live(); p != nil {
 			p.disk.setSlow(time.Millisecond)
 			p.disk.stop(0)
@@ -92,6 +92,20 @@ func (n *nemesis) members() []*host {
 		}
 	}
 	return members
+}
+
+// configured returns the members and the hosts that are still to be removed: a
+// majority may need those, too.
+func (n *nemesis) configured() []*host {
+	all := n.members()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, h := range n.w.hosts {
+		if n.leaving[h] {
+			all = append(all, h)
+		}
+	}
+	return all
 }
 
 // any returns one of the members.
@@ -255,6 +269,9 @@ func (n *nemesis) remove(h *host, linger time.Duration, ghost bool) {
 			return
 		}
 	}
+	n.mu.Lock()
+	n.leaving[h] = false
+	n.mu.Unlock()
 	n.w.sleep(linger)
 	h.die(killed)
 	if ghost {
