@@ -296,11 +296,7 @@ func (b *addressBook) writeLoop() {
 
 // write replaces the file. Only writeLoop calls it.
 func (b *addressBook) write() {
-	content, err := sealJSON(bookFormat, b.Snapshot())
-	if err == nil {
-		err = wal.WriteFileAtomic(b.fs, b.path, content)
-	}
-	if err != nil {
+	if err := writeSealed(b.fs, b.path, bookFormat, b.Snapshot()); err != nil {
 		b.log.Warn("address book not written", "file", b.path, "err", err)
 	}
 }

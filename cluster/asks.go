@@ -10,7 +10,8 @@ import (
 // applied. Raft forgets some of them when it is shut down: what its state machine's
 // goroutine has not taken by then is answered to nobody, and who asked would wait
 // for ever. So raft is shut down when all have been answered, and not before: with
-// a quorum they soon are, and without one the leader gives up within its lease.
+// a quorum they soon are, and a leader that is cut off from its peers, which close
+// sees to, gives up within its lease.
 type asks struct {
 	mu     sync.Mutex
 	closed bool           // guarded by mu: no question is asked any more

@@ -52,11 +52,7 @@ func loadPlan(files wal.FS, dir string) (*bootstrapPlan, error) {
 }
 
 func (p *bootstrapPlan) save(files wal.FS, dir string) error {
-	content, err := sealJSON(planFormat, p)
-	if err == nil {
-		err = wal.WriteFileAtomic(files, planPath(dir), content)
-	}
-	if err != nil {
+	if err := writeSealed(files, planPath(dir), planFormat, p); err != nil {
 		return fmt.Errorf("write bootstrap plan: %w", err)
 	}
 	return nil

@@ -48,8 +48,22 @@ func Check(dir string) (report Report, err error) {
 		return Report{}, fmt.Errorf("%w: %s", ErrNoNode, dir)
 	}
 	report = Report{Name: ident.Name, Incarnation: ident.Incarnation, Cluster: ident.Cluster}
+	least, found, err := loadFloor(files, dir)
+	if err == nil && found {
+		err = least.checkFiles(files, dir)
+	}
+	if err != nil {
+		return report, err
+	}
 	if report.Snapshots, err = checkSnapshots(files, filepath.Join(dir, snapshotsDir)); err != nil {
 		return report, fmt.Errorf("check snapshots: %w", err)
+	}
+	var newest uint64
+	for _, s := range report.Snapshots {
+		newest = max(newest, s.Index)
+	}
+	if err := least.checkSnapshot(dir, newest); err != nil {
+		return report, err
 	}
 	if report.Log, err = wal.Check(files, filepath.Join(dir, walDir)); err != nil {
 		return report, err
@@ -57,6 +71,9 @@ func Check(dir string) (report Report, err error) {
 	path := filepath.Join(dir, stableDir, stableFile)
 	err = checkBolt(path)
 	report.Stable = err == nil
+	if err == nil && !found && (report.Log.Last != 0 || newest != 0) {
+		err = &wal.CorruptionError{File: filepath.Join(dir, floorFile), Reason: "file is missing"}
+	}
 	return report, err
 }
 

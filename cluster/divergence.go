@@ -3,7 +3,6 @@ package cluster
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -147,10 +146,14 @@ func (r *replica) handleHash(payload []byte) ([]byte, error) {
 
 // sound notes that a majority has this replica's state at index.
 func (r *replica) sound(index uint64) {
-	if r.verified.Swap(index) == 0 {
-		if err := forgetDivergence(r.cfg.FS, r.cfg.DataDir); err != nil {
-			r.fatal.fail(err)
-		}
+	r.verified.Store(index)
+	noted := r.noted.Load()
+	if noted == 0 || index < noted {
+		return
+	}
+	r.noted.Store(0)
+	if err := forgetDivergence(r.cfg.FS, r.cfg.DataDir); err != nil {
+		r.fatal.fail(err)
 	}
 }
 
@@ -167,7 +170,7 @@ func (r *replica) diverged(err *DivergenceError) {
 	}
 	_, incarnation, _ := strings.Cut(string(r.id), nameOf(r.id)+".")
 	if noted := noteDivergence(r.cfg.FS, r.cfg.DataDir, incarnation, err); noted != nil {
-		r.fatal.fail(errors.Join(err, noted))
+		r.fatal.fail(fmt.Errorf("%s: %w", err, noted)) // a restart would find no note
 		return
 	}
 	r.fatal.fail(err)

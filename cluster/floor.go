@@ -40,11 +40,7 @@ func loadFloor(files wal.FS, dir string) (f floor, found bool, err error) {
 
 // save makes f the floor of a data directory, durably.
 func (f floor) save(files wal.FS, dir string) error {
-	content, err := sealJSON(floorFormat, f)
-	if err == nil {
-		err = wal.WriteFileAtomic(files, filepath.Join(dir, floorFile), content)
-	}
-	if err != nil {
+	if err := writeSealed(files, filepath.Join(dir, floorFile), floorFormat, f); err != nil {
 		return fmt.Errorf("write floor: %w", err)
 	}
 	return nil
@@ -71,13 +67,4 @@ func (f floor) checkSnapshot(dir string, index uint64) error {
 		File:   filepath.Join(dir, snapshotsDir),
 		Reason: fmt.Sprintf("the snapshot at index %d of term %d is missing", f.SnapshotIndex, f.SnapshotTerm),
 	}
-}
-
-// checkNoFloor returns a *wal.CorruptionError if stores without a floor hold
-// something: it is written before any of them is.
-func checkNoFloor(dir string, used bool) error {
-	if !used {
-		return nil
-	}
-	return &wal.CorruptionError{File: filepath.Join(dir, floorFile), Reason: "file is missing"}
 }

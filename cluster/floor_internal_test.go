@@ -50,6 +50,9 @@ func TestD11_Floor(t *testing.T) {
 			if _, err := Survey(cfg.DataDir); name != floorFile && !errors.As(err, &damage) {
 				t.Errorf("survey: got %v, want a CorruptionError", err)
 			}
+			if _, err := Check(cfg.DataDir); !errors.As(err, &damage) {
+				t.Errorf("check: got %v, want a CorruptionError", err)
+			}
 			if err := os.RemoveAll(lost); err != nil { // the store may have made it anew
 				t.Fatal(err)
 			}

@@ -16,16 +16,17 @@ type freshness struct {
 	commit  uint64    // guarded by mu; of that message
 }
 
-// heard takes in a message that has arrived now.
-func (f *freshness) heard(commit, applied uint64, now time.Time) {
+// heard takes in a message that arrived at that time: what it waited for here,
+// an append for the disk, counts as age.
+func (f *freshness) heard(commit, applied uint64, arrived time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.settleLocked(applied)
 	switch {
 	case applied >= commit:
-		f.reached, f.pending = now, time.Time{}
+		f.reached, f.pending = arrived, time.Time{}
 	case f.pending.IsZero():
-		f.pending, f.commit = now, commit
+		f.pending, f.commit = arrived, commit
 	}
 }
 

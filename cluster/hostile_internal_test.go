@@ -15,8 +15,7 @@ import (
 // TestNode_GarbageOnPeerPort has strangers open a thousand connections to the
 // nodes of a cluster that is written to, and say all kinds of things. Nothing of
 // them is left afterwards.
-func TestNode_GarbageOnPeerPort(t *testing.T) {
-	t.Parallel()
+func TestNode_GarbageOnPeerPort(t *testing.T) { // not parallel: it counts what the process has
 	nodes := openCluster(t, 3, nil)
 	mustPut(t, nodes[0], "k", "")
 	goroutines, heap := footprint()

@@ -172,11 +172,12 @@ func writeIdentity(fsys wal.FS, dir string, id identity) error {
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("write identity: %w", err)
 	}
-	content, err := sealJSON(identityFormat, id)
-	if err != nil {
-		return fmt.Errorf("write identity: %w", err)
-	}
-	if err := wal.WriteFileAtomic(fsys, path, content); err != nil {
+	return replaceIdentity(fsys, dir, id)
+}
+
+// replaceIdentity makes id the identity of dir, whichever it had.
+func replaceIdentity(fsys wal.FS, dir string, id identity) error {
+	if err := writeSealed(fsys, filepath.Join(dir, identityFile), identityFormat, id); err != nil {
 		return fmt.Errorf("write identity: %w", err)
 	}
 	return nil

@@ -201,8 +201,10 @@ func (p *proposer) deliver(ctx context.Context, batch []*proposal) {
 		}
 		batch = release(sending)
 		if errors.Is(err, ErrDiskFull) {
-			batch = refuse(batch, fillsDisk, err)
-			continue
+			before := len(batch)
+			if batch = refuse(batch, fillsDisk, err); len(batch) < before {
+				continue
+			}
 		}
 		if len(batch) == 0 {
 			return

@@ -17,9 +17,9 @@ func (n *Node) raftTerm() uint64 {
 }
 
 // heard is told by the transport of each append of the leader's.
-func (n *Node) heard(commit uint64) {
+func (n *Node) heard(commit uint64, arrived time.Time) {
 	if r, err := n.joined(); err == nil {
-		r.fresh.heard(commit, r.fsm.AppliedIndex(), time.Now())
+		r.fresh.heard(commit, r.fsm.AppliedIndex(), arrived)
 	}
 }
 

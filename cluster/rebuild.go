@@ -48,11 +48,7 @@ func noteDivergence(files wal.FS, dir, incarnation string, found *DivergenceErro
 		Own: fmt.Sprintf("%016x", found.Own), Majority: fmt.Sprintf("%016x", found.Majority),
 		Times: note.Times + 1,
 	}
-	content, err := sealJSON(divergenceFormat, note)
-	if err == nil {
-		err = wal.WriteFileAtomic(files, filepath.Join(dir, divergenceFile), content)
-	}
-	if err != nil {
+	if err := writeSealed(files, filepath.Join(dir, divergenceFile), divergenceFormat, note); err != nil {
 		return fmt.Errorf("note divergence: %w", err)
 	}
 	return nil

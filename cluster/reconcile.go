@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	"github.com/kvorum/kvorum/internal/loglimit"
 	"github.com/kvorum/kvorum/transport"
 )
 
@@ -57,6 +58,7 @@ func (n *Node) admit(peer transport.Identity) error {
 func (n *Node) reconcileLoop(ctx context.Context) {
 	tick := time.NewTicker(reconcileTick)
 	defer tick.Stop()
+	unsettled := loglimit.Limiter{Every: repeatEvery}
 	for {
 		select {
 		case <-tick.C:
@@ -75,7 +77,9 @@ func (n *Node) reconcileLoop(ctx context.Context) {
 		}
 		cancel()
 		if err != nil && ctx.Err() == nil {
-			n.log.Info("membership not settled yet", "err", err)
+			if leftOut, ok := unsettled.Allow(""); ok {
+				n.log.Info("membership not settled yet", "err", err, "left_out", leftOut)
+			}
 		}
 	}
 }

@@ -23,6 +23,9 @@ import (
 // directory; the old cluster's id follows.
 const oldLogFormat = "wal-of-%s"
 
+// newLog is the name of a recovered node's log until the old one has been renamed.
+const newLog = "wal.new"
+
 // Survivor is what the data directory of a node, which is not running, holds of
 // its cluster's history.
 type Survivor struct {
@@ -150,18 +153,18 @@ func (s *Survivor) readSnapshot(files wal.FS) error {
 }
 
 // checkFloor returns a *wal.CorruptionError where something of the node is
-// missing, but for a log that Recover has set aside before it was interrupted.
+// missing, but for the log in the midst of a recovery, see renewLog.
 func (s *Survivor) checkFloor(files wal.FS) error {
 	least, found, err := loadFloor(files, s.Dir)
 	if err != nil || !found {
 		return err
 	}
-	for _, former := range s.Former {
-		if _, err := files.Stat(filepath.Join(s.Dir, fmt.Sprintf(oldLogFormat, former))); err == nil {
-			return least.checkSnapshot(s.Dir, s.SnapshotIndex)
+	if _, err := files.Stat(filepath.Join(s.Dir, newLog)); err != nil {
+		if err := least.checkFiles(files, s.Dir); err != nil {
+			return err
 		}
 	}
-	return errors.Join(least.checkFiles(files, s.Dir), least.checkSnapshot(s.Dir, s.SnapshotIndex))
+	return least.checkSnapshot(s.Dir, s.SnapshotIndex)
 }
 
 // Recover makes the node of dir, which is not running, the only member of a new
@@ -217,7 +220,7 @@ func recoverNode(files wal.FS, dir string) (cluster string, err error) {
 	if err := snapshotAlone(files, dir, before, ident.serverID(), machine); err != nil {
 		return "", err
 	}
-	if err := removePlan(files, dir); err != nil {
+	if err := errors.Join(removePlan(files, dir), forgetDivergence(files, dir)); err != nil {
 		return "", err
 	}
 	return ident.Cluster, renewLog(files, dir, before.Cluster, wal.Owner{Node: string(ident.serverID()), Cluster: ident.Cluster})
@@ -230,18 +233,6 @@ func restoreFrom(files wal.FS, dir string, meta *raft.SnapshotMeta, machine *fsm
 		return fmt.Errorf("open snapshot %s: %w", meta.ID, err)
 	}
 	return errors.Join(machine.Restore(io.NopCloser(state)), state.Close())
-}
-
-// replaceIdentity makes id the identity of dir, in the place of another one.
-func replaceIdentity(files wal.FS, dir string, id identity) error {
-	content, err := sealJSON(identityFormat, id)
-	if err == nil {
-		err = wal.WriteFileAtomic(files, filepath.Join(dir, identityFile), content)
-	}
-	if err != nil {
-		return fmt.Errorf("write identity: %w", err)
-	}
-	return nil
 }
 
 // snapshotAlone writes a snapshot of machine at the end of the log, whose
@@ -269,20 +260,26 @@ func snapshotAlone(files wal.FS, dir string, s Survivor, self raft.ServerID, mac
 	return store.newest().save(files, dir)
 }
 
-// renewLog renames the old cluster's log, all of which is in the snapshot, and
-// makes an empty one.
+// renewLog makes an empty log, and puts it in the place of the old cluster's, all
+// of which is in the snapshot, and which it renames. Between the two there is no
+// log, but the new one under another name.
 func renewLog(files wal.FS, dir, former string, owner wal.Owner) error {
-	from := filepath.Join(dir, walDir)
-	to := filepath.Join(dir, fmt.Sprintf(oldLogFormat, former))
-	if err := files.Rename(from, to); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("set the old log aside: %w", err)
+	present, fresh := filepath.Join(dir, walDir), filepath.Join(dir, newLog)
+	if err := files.RemoveAll(fresh); err != nil {
+		return fmt.Errorf("make a new log: %w", err)
 	}
-	if err := files.SyncDir(dir); err != nil {
-		return fmt.Errorf("set the old log aside: %w", err)
+	log, err := wal.Open(fresh, wal.Options{FS: files, Owner: owner})
+	if err == nil {
+		err = log.Close()
 	}
-	log, err := wal.Open(from, wal.Options{FS: files, Owner: owner})
 	if err != nil {
 		return fmt.Errorf("make a new log: %w", err)
 	}
-	return log.Close()
+	if err := files.Rename(present, filepath.Join(dir, fmt.Sprintf(oldLogFormat, former))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("set the old log aside: %w", err)
+	}
+	if err := errors.Join(files.Rename(fresh, present), files.SyncDir(dir)); err != nil {
+		return fmt.Errorf("set the old log aside: %w", err)
+	}
+	return nil
 }

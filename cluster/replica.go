@@ -45,8 +45,8 @@ type replica struct {
 	wal    *wal.WAL
 	logs   *logStore
 	stable *stableStore
-	floor  atomic.Pointer[floor] // nil until all stores are open
-	votes  io.Closer             // the file under stable
+	opened atomic.Bool // all stores are open
+	votes  io.Closer   // the file under stable
 	snaps  *snapshotStore
 	fsm    *fsm.FSM
 	raft   *raft.Raft
@@ -61,6 +61,7 @@ type replica struct {
 	stuck    stuckTransfer
 	asks     asks
 	verified atomic.Uint64 // index of the newest checkpoint at which a majority has this state
+	noted    atomic.Uint64 // index of a checkpoint at which the state had diverged; 0 for none
 	unsound  atomic.Pointer[DivergenceError]
 	lowSpace atomic.Bool // the disk is nearly full
 
@@ -98,6 +99,11 @@ func (r *replica) open(ident identity) error {
 	if err := r.openStores(ident); err != nil {
 		return err
 	}
+	note, err := loadDivergence(r.cfg.FS, r.cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	r.noted.Store(note.Index)
 	_, last, err := r.logs.visible()
 	if err == nil && last == 0 {
 		err = r.stable.forgetBootstrap()
@@ -334,17 +340,20 @@ func (r *replica) ready() error {
 	return nil
 }
 
-// close stops raft and everything on it, then closes the files. The peers'
-// transport is closed by the node in between, since raft's own shutdown does
-// not wait for messages that are under way.
+// close stops raft and everything on it, then closes the files. Raft's part of
+// the peers' transport is closed first, so that nobody waits for a peer: a
+// snapshot on its way ends, and a leader has no majority any more. The rest of it
+// is closed by the node once raft has ended.
 func (r *replica) close(closePeers func() error) error {
 	r.cancel() // no new batches, rounds or snapshots
 	answered := r.asks.close()
 	select {
 	case <-answered:
 	case <-r.fatal.done: // it may be an entry at which the state machine has stopped
+	case <-time.After(2 * r.cfg.Timing.Lease): // a majority may be busy
 	}
-	err := r.fsm.Close() // lets its apply return
+	err := r.fsm.Close() // lets its apply, and the writing of a snapshot, return
+	err = errors.Join(err, r.peers.CloseRaft())
 	<-answered
 	err = errors.Join(err, r.raft.Shutdown().Error())
 	err = errors.Join(err, closePeers()) // no message arrives any more

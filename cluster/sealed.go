@@ -29,6 +29,16 @@ func sealJSON(format int, body any) ([]byte, error) {
 	return seal(format, raw), nil
 }
 
+// writeSealed makes what sealJSON makes of body the content of the file at path,
+// atomically and durably.
+func writeSealed(fsys wal.FS, path string, format int, body any) error {
+	content, err := sealJSON(format, body)
+	if err != nil {
+		return err
+	}
+	return wal.WriteFileAtomic(fsys, path, content)
+}
+
 func seal(format int, raw []byte) []byte {
 	return fmt.Appendf(nil, "{\"format\":%d,\"checksum\":\"%08x\",\"body\":%s}\n",
 		format, crc32.Checksum(raw, castagnoli), raw)

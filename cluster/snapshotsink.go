@@ -104,10 +104,6 @@ func (k *snapshotSink) finish() error {
 		return err
 	}
 	k.meta.Size = k.state.total
-	content, err := sealJSON(metaFormat, k.meta)
-	if err != nil {
-		return err
-	}
-	// WriteFileAtomic syncs the directory too, after both files have their names.
-	return wal.WriteFileAtomic(k.store.fs, filepath.Join(k.dir, metaFile), content)
+	// This syncs the directory too, after both files have their names.
+	return writeSealed(k.store.fs, filepath.Join(k.dir, metaFile), metaFormat, k.meta)
 }

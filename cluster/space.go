@@ -22,8 +22,9 @@ const (
 	handoverRetry = 10 * time.Second
 )
 
-// ErrDiskFull is returned for a put while the disk of the leader is nearly full,
-// and nobody else can lead. Deletes and reads go on. The put was not done.
+// ErrDiskFull is returned for a put while the disk of the leader is nearly full:
+// until another node leads, or, where no disk has room, until one has. Deletes and
+// reads go on. The put was not done.
 var ErrDiskFull = errors.New("the leader's disk is nearly full")
 
 // watchSpace keeps lowSpace true to how much room the disk has. A disk that is
@@ -83,7 +84,7 @@ func (r *replica) noteSpace(free int64) {
 // full, so that the node can start, and what is not needed be deleted.
 func (r *replica) keepBallast() {
 	path := filepath.Join(r.cfg.DataDir, ballastFile)
-	if _, err := r.cfg.FS.Stat(path); err == nil || r.cfg.BallastBytes == 0 {
+	if info, err := r.cfg.FS.Stat(path); r.cfg.BallastBytes == 0 || err == nil && info.Size() == r.cfg.BallastBytes {
 		return
 	}
 	if err := wal.Reserve(r.cfg.FS, path, r.cfg.BallastBytes); err != nil {

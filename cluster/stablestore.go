@@ -104,6 +104,7 @@ type stableStore struct {
 	failed       error // the first failure, returned by every later change
 
 	// raftRuns says that only raft's main goroutine changes the term from now on.
+	// (NewRaft sets it to what it is, which writes nothing, so can't fail.)
 	raftRuns atomic.Bool
 
 	mu      sync.Mutex

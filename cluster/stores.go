@@ -41,40 +41,32 @@ func (r *replica) openStores(ident identity) error {
 	return r.openFloor(least, found)
 }
 
-// openFloor checks the floor, or makes it where all stores are new.
+// openFloor checks the floor, or makes it where all stores are new: it is written
+// before any of them is.
 func (r *replica) openFloor(least floor, found bool) error {
 	newest := r.snaps.newest()
 	if err := least.checkSnapshot(r.cfg.DataDir, newest.SnapshotIndex); err != nil {
 		return err
 	}
-	used := r.wal.LastIndex() != 0 || newest.SnapshotIndex != 0 || r.stable.current() != ballot{}
-	if err := checkNoFloor(r.cfg.DataDir, used && !found); err != nil {
-		return err
+	if !found && (r.wal.LastIndex() != 0 || newest.SnapshotIndex != 0 || r.stable.current() != ballot{}) {
+		return &wal.CorruptionError{File: filepath.Join(r.cfg.DataDir, floorFile), Reason: "file is missing"}
 	}
-	r.floor.Store(&least)
+	r.opened.Store(true)
 	if found && newest == least {
 		return nil
 	}
-	return r.raiseFloor(newest)
+	return newest.save(r.cfg.FS, r.cfg.DataDir)
 }
 
 // snapshotDurable is told of each snapshot that has become the newest durable one.
 func (r *replica) snapshotDurable(index, term uint64) {
-	if r.floor.Load() != nil { // else the stores are being opened
-		if err := r.raiseFloor(floor{SnapshotIndex: index, SnapshotTerm: term}); err != nil {
+	if r.opened.Load() {
+		if err := (floor{SnapshotIndex: index, SnapshotTerm: term}).save(r.cfg.FS, r.cfg.DataDir); err != nil {
 			r.fatal.fail(err)
 			return
 		}
 	}
 	r.logs.setBoundary(index, term)
-}
-
-func (r *replica) raiseFloor(to floor) error {
-	if err := to.save(r.cfg.FS, r.cfg.DataDir); err != nil {
-		return err
-	}
-	r.floor.Store(&to)
-	return nil
 }
 
 // closeStores closes the files, the log last: it is what the others lean on.

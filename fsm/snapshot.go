@@ -54,6 +54,7 @@ type snapshotHeader struct {
 
 // snapshot implements raft.FSMSnapshot.
 type snapshot struct {
+	closed <-chan struct{} // the state machine is
 	header snapshotHeader
 	view   *store.View // nil once released
 }
@@ -82,7 +83,7 @@ func (f *FSM) Snapshot() (raft.FSMSnapshot, error) {
 			Hash:         s.hash,
 			Retired:      slices.Sorted(maps.Keys(s.retired)),
 		},
-		view: view,
+		view: view, closed: f.closed,
 	}, nil
 }
 
@@ -120,7 +121,11 @@ func (s *snapshot) write(w io.Writer) error {
 		}
 		// Whoever waits for a processor, or for the disk, goes first: writers must
 		// not notice that there is a snapshot.
-		time.Sleep(time.Since(began))
+		select {
+		case <-time.After(time.Since(began)):
+		case <-s.closed:
+			return ErrClosed
+		}
 		began = time.Now()
 	}
 	sw.end()

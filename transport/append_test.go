@@ -296,7 +296,7 @@ func TestAppend_Heard(t *testing.T) {
 	addrs := &book{}
 	heard := make(chan uint64, 10)
 	a := startNode(t, "a", addrs, nil)
-	b := startNode(t, "b", addrs, func(c *transport.Config) { c.Heard = func(commit uint64) { heard <- commit } })
+	b := startNode(t, "b", addrs, func(c *transport.Config) { c.Heard = func(commit uint64, _ time.Time) { heard <- commit } })
 	success := true
 	respond(t, b, func(rpc raft.RPC) (any, error) {
 		if request := rpc.Command.(*raft.AppendEntriesRequest); request.LeaderCommitIndex > 19 {

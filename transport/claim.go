@@ -69,6 +69,12 @@ func (t *Transport) rivalsLocked(peer Identity) []*conn {
 	return rivals
 }
 
+// isKnown says whether Config.Known knows of a node with that id.
+func (t *Transport) isKnown(id raft.ServerID) bool {
+	_, ok := t.known(id)
+	return ok
+}
+
 // known asks Config.Known.
 func (t *Transport) known(id raft.ServerID) (Identity, bool) {
 	if t.cfg.Known == nil {

@@ -101,7 +101,7 @@ func (t *Transport) introduce(c *conn, kind streamKind, local Identity, target r
 // this node's cluster, speaks to another process with this node's id.
 func (t *Transport) displaced(local Identity, target raft.ServerID, refused *RefusedError) {
 	displaced := refused.Reason == RefusedDuplicate || refused.Reason == RefusedSuperseded
-	wanted := refused.Peer.Cluster == local.Cluster && (target == "" || refused.Peer.ID == target)
+	wanted := refused.Peer.Cluster == local.Cluster && (refused.Peer.ID == target || target == "" && t.isKnown(refused.Peer.ID))
 	if !displaced || !wanted {
 		return
 	}

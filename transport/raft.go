@@ -49,6 +49,11 @@ func (t *Transport) Raft() raft.Transport {
 	return t.raft
 }
 
+// CloseRaft ends what goes on for raft, as raft's own Shutdown does, but before
+// it: commands and snapshots under way fail in both directions, and later ones
+// too. Calls go on. It is idempotent and always returns nil.
+func (t *Transport) CloseRaft() error { return t.raft.Close() }
+
 // SetSilent makes this node neither send nor answer appends, heartbeats, votes
 // and snapshots, so that others come to lead when this node can't; or ends that.
 // What is under way is no longer answered either. A leader can still pass its

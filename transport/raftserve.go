@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -35,6 +36,7 @@ type raftCommand struct {
 	id        uint64
 	command   any
 	committed uint64 // how far the log was committed when an append was sent
+	arrived   time.Time
 }
 
 // startRaft begins to handle a command. An error ends the connection.
@@ -56,7 +58,7 @@ func (s *server) startRaft(f frame) error {
 		}
 		s.raft = r
 	}
-	return s.raft.start(raftCommand{f.id, command, committed})
+	return s.raft.start(raftCommand{f.id, command, committed, time.Now()})
 }
 
 // checkSender makes sure that a command names as its sender who sent it, and
@@ -111,7 +113,7 @@ func (r *raftServer) appendLoop() {
 func (r *raftServer) handle(c raftCommand) {
 	response, err := r.s.t.raft.handle(raft.RPC{Command: c.command}, r.s.done)
 	if heard := r.s.t.cfg.Heard; heard != nil && err == nil && accepted(c.command, response) {
-		heard(c.committed)
+		heard(c.committed, c.arrived)
 	}
 	r.reply(c.id, response, err)
 }

@@ -115,7 +115,7 @@ type Config struct {
 	// Heard is told, of each append that raft has accepted from its leader, how far
 	// the leader's log was committed when it was sent, beyond the append's own
 	// entries too. It delays the answer; nil tells nobody.
-	Heard func(commit uint64)
+	Heard func(commit uint64, arrived time.Time)
 
 	// MaxFrameBytes bounds one RPC's request or response; 0 means 160 MiB. It must
 	// be the same on all nodes: a greater request breaks the peer's connection.
