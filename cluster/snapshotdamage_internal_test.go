@@ -117,6 +117,34 @@ func TestSnapshotStore_Crashes(t *testing.T) {
 	}
 }
 
+// TestSnapshotStore_KilledThenPowerLost ends the process at every operation, opens
+// what it left, and loses power then: what the second process was told to be
+// durable is, though the first one had not lived to see to it.
+func TestSnapshotStore_KilledThenPowerLost(t *testing.T) {
+	for at, more := 0, true; more; at++ {
+		fsys := crashfs.New()
+		s := mustOpenSnapshots(t, fsys)
+		mustTake(t, s, 10, 2, []byte("old"))
+		count := 0
+		var killed *crashfs.FS
+		fsys.SetHook(func(crashfs.Op, string) error {
+			if count++; count == at+1 {
+				killed = fsys.Clone()
+			}
+			return nil
+		})
+		mustTake(t, s, 20, 3, []byte("fresh"))
+		if more = count > at; !more {
+			killed = fsys.Clone()
+		}
+		told := mustOpenSnapshots(t, killed).durable
+		again := mustOpenSnapshots(t, killed.Crash(crashfs.CrashOptions{}))
+		if got, want := again.newest(), told[len(told)-1]; got.SnapshotIndex < want.index {
+			t.Errorf("killed at operation %d: the newest is at %d, reported was %d", at, got.SnapshotIndex, want.index)
+		}
+	}
+}
+
 // TestSnapshotStore_Damage flips a bit in every byte of both files of the
 // newest snapshot, and cuts and extends them: the store refuses to open, and
 // names the file.

@@ -77,7 +77,9 @@ func openSnapshotStore(fsys wal.FS, dir string, retain int, log *slog.Logger,
 	if err := fsys.MkdirAll(dir); err != nil {
 		return nil, err
 	}
-	if err := fsys.SyncDir(filepath.Dir(dir)); err != nil {
+	// Who made the newest snapshot may have been killed before its name was durable:
+	// the log in front of it is given up, and the floor raised, on the strength of it.
+	if err := errors.Join(fsys.SyncDir(dir), fsys.SyncDir(filepath.Dir(dir))); err != nil {
 		return nil, err
 	}
 	found, err := s.scan()
