@@ -44,6 +44,9 @@ func openBoltStable(path string) (raft.StableStore, io.Closer, error) {
 	if err := checkBolt(path); err != nil {
 		return nil, nil, err
 	}
+	if err := wal.OS().SyncDir(filepath.Dir(path)); err != nil { // who made it may have been killed before
+		return nil, nil, err
+	}
 	store, err := openBolt(path)
 	if err != nil {
 		return nil, nil, err

@@ -113,7 +113,8 @@ type stableStore struct {
 
 var _ raft.StableStore = (*stableStore)(nil)
 
-// newStableStore returns a store above inner, whose record it reads and checks.
+// newStableStore returns a store above inner, whose record it reads, checks and
+// makes durable.
 // onFatal is called at most once.
 func newStableStore(inner raft.StableStore, onFatal func(error)) (*stableStore, error) {
 	s := &stableStore{inner: inner, onFatal: onFatal, writing: make(chan struct{}, 1)}
@@ -126,6 +127,11 @@ func newStableStore(inner raft.StableStore, onFatal func(error)) (*stableStore, 
 	}
 	if s.durable, err = decodeBallot(stablePath(inner), raw); err != nil {
 		return nil, fmt.Errorf("read term and vote: %w", err)
+	}
+	// Who wrote it may have been killed before it was durable, and a vote that is
+	// found here is given again without another write.
+	if err := inner.Set([]byte(ballotKey), raw); err != nil {
+		return nil, fmt.Errorf("write term and vote: %w", err)
 	}
 	return s, nil
 }
