@@ -94,3 +94,40 @@ func TestClose_WhileWriting(t *testing.T) {
 		}
 	})
 }
+
+// zeros is an endless reader.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+// TestClose_WhileSnapshotArrives closes a follower, and then its leader, while a
+// snapshot is on its way between them that takes a quarter of an hour. Raft's main
+// goroutine reads it, and its shutdown waits for that.
+func TestClose_WhileSnapshotArrives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := openBubble(t, 3, func(c *Config) { c.SnapshotBytesPerSecond = MinSnapshotBytesPerSecond })
+		leader, follower, _ := b.leaderAndOthers(t)
+		r := mustJoined(t, leader)
+		term, size, sent := r.raft.CurrentTerm(), int64(64<<20), make(chan error, 1)
+		go func() {
+			sent <- leader.peers.Raft().InstallSnapshot(follower.id(), raft.ServerAddress(follower.id()), &raft.InstallSnapshotRequest{
+				RPCHeader: headerOf(leader.id()), SnapshotVersion: raft.SnapshotVersionMax, Term: term,
+				LastLogIndex: r.raft.LastIndex() + 1000, LastLogTerm: term, ConfigurationIndex: 1, Size: size,
+				Configuration: raft.EncodeConfiguration(raft.Configuration{Servers: r.servers()}),
+			}, new(raft.InstallSnapshotResponse), io.LimitReader(zeros{}, size))
+		}()
+		time.Sleep(5 * time.Second)
+		for _, n := range []*Node{follower, leader} {
+			began := time.Now()
+			if err := n.Close(); err != nil {
+				t.Error(err)
+			}
+			if took := time.Since(began); took > 10*time.Second {
+				t.Errorf("%s took %v to close", n.cfg.Name, took)
+			}
+		}
+		if err := <-sent; err == nil {
+			t.Error("the snapshot was installed")
+		}
+	})
+}
