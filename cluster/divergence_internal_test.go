@@ -115,6 +115,30 @@ func TestDivergence_Snapshot(t *testing.T) {
 	}
 }
 
+// TestDivergence_NoteStays keeps a note until a majority has the state at the
+// checkpoint that it is about: an earlier one, met while the log is replayed, says
+// nothing of what was wrong.
+func TestDivergence_NoteStays(t *testing.T) {
+	disk := crashfs.New()
+	if err := wal.MakeDir(disk, "/data"); err != nil {
+		t.Fatal(err)
+	}
+	if err := noteDivergence(disk, "/data", "0123456789abcdef", &DivergenceError{Index: 100}); err != nil {
+		t.Fatal(err)
+	}
+	r := &replica{cfg: Config{FS: disk, DataDir: "/data"}, fatal: newFatal(slog.New(slog.DiscardHandler))}
+	r.noted.Store(100)
+	for _, step := range []struct {
+		index uint64
+		times int
+	}{{50, 1}, {99, 1}, {100, 0}, {150, 0}} {
+		r.sound(step.index)
+		if note, err := loadDivergence(disk, "/data"); err != nil || note.Times != step.times || r.fatal.reason() != nil {
+			t.Errorf("after checkpoint %d: got %+v, %v, want %d times", step.index, note, err, step.times)
+		}
+	}
+}
+
 // TestDivergence_SetAsideInterrupted ends a start that sets files aside at each
 // of its changes to the disk: the next one finishes it, and mixes nothing.
 func TestDivergence_SetAsideInterrupted(t *testing.T) {

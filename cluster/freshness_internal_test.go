@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/kvorum/kvorum/wal"
@@ -138,5 +139,23 @@ func TestNode_MaxStaleCatchingUp(t *testing.T) {
 			t.Fatalf("a read at most 200ms stale has %q; it has been %q for a second", got.Item.Value, want)
 		}
 		return err
+	})
+}
+
+// TestFreshness_SlowDisk holds an append up in a follower's disk: that long, what
+// the follower knows has aged, however quickly the message came.
+func TestFreshness_SlowDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := openBubble(t, 3, nil)
+		leader, follower, _ := b.leaderAndOthers(t)
+		const held = 3 * time.Second // less than a transport's patience
+		release := b.disks[follower].hang()
+		mustPut(t, leader, "k", "v")
+		time.Sleep(held)
+		release()
+		synctest.Wait()
+		if age := mustJoined(t, follower).age(); age < held {
+			t.Errorf("its state is %v old, it says; an append has waited for %v", age, held)
+		}
 	})
 }

@@ -118,6 +118,11 @@ func TestRecover_HalfWay(t *testing.T) {
 	if err := node.Close(); err != nil {
 		t.Fatal(err)
 	}
+	for range 2 { // the next start would set everything aside
+		if err := noteDivergence(wal.OS(), dir, node.identity().Incarnation, &DivergenceError{Index: 9}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	cut := errors.New("cut off")
 	for changes := 0; ; changes++ {
 		files := &limitedFS{FS: wal.OS(), left: changes, err: cut}
@@ -139,6 +144,9 @@ func TestRecover_HalfWay(t *testing.T) {
 	aside, err := filepath.Glob(filepath.Join(dir, fmt.Sprintf(oldLogFormat, "*"), "*.log"))
 	if err != nil || len(aside) == 0 {
 		t.Errorf("the old log is not kept: %v, %v", aside, err)
+	}
+	if note, err := loadDivergence(wal.OS(), dir); err != nil || note.Times != 0 {
+		t.Errorf("the old note is still there: %+v, %v", note, err)
 	}
 	if report, err := Check(dir); err != nil || report.Log.Last != 0 {
 		t.Errorf("got log %+v, %v, want an empty one", report.Log, err)
