@@ -69,7 +69,7 @@ type scheduled struct {
 type schedule []scheduled
 
 func (s schedule) Len() int           { return len(s) }
-func (s schedule) Less(i, j int) bool { return lessDeadline(s[i].record, s[j].record) }
+func (s schedule) Less(i, j int) bool { return byDeadline.compare(s[i].record, s[j].record) < 0 }
 func (s schedule) Swap(i, j int)      { s[i], s[j] = s[j], s[i] }
 func (s *schedule) Push(any)          { panic("store: a schedule never grows") }
 
@@ -84,20 +84,14 @@ func (s *schedule) Pop() any {
 func (s *Shard) soonest() (record, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.expiring.Min()
+	return s.expiring.first()
 }
 
 // after returns the record that expires next after r, which need not be there any more.
-func (s *Shard) after(r record) (next record, ok bool) {
+func (s *Shard) after(r record) (record, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.expiring.AscendGreaterOrEqual(r, func(other record) bool {
-		if ok = lessDeadline(r, other); ok {
-			next = other
-		}
-		return !ok
-	})
-	return next, ok
+	return s.expiring.after(r)
 }
 
 // due yields the records behind after that are past their deadline at now, as

@@ -1,10 +1,6 @@
 package store
 
-import (
-	"math/bits"
-
-	"github.com/google/btree"
-)
+import "math/bits"
 
 // Numbers of shards.
 const (
@@ -116,13 +112,13 @@ func (m *ShardedMap) Shard(key string) *Shard { return m.shardOf(hashOf(key)) }
 // View returns the whole map as it is at one instant. It locks every shard for
 // as long as cloning all of them takes, which depends on their number alone.
 func (m *ShardedMap) View() *View {
-	v := &View{trees: make([]*btree.BTreeG[record], len(m.shards))}
+	v := &View{indexes: make([]*index, len(m.shards))}
 	// Whoever takes several of these locks does so in this order.
 	for _, s := range m.shards {
 		s.mu.Lock()
 	}
 	for i, s := range m.shards {
-		v.trees[i] = s.cloneLocked()
+		v.indexes[i] = s.index.clone()
 		v.length += s.data.count
 		v.size += s.size
 	}

@@ -38,8 +38,8 @@ func TestShard_Accounting(t *testing.T) {
 		if s.Len() == 0 {
 			t.Errorf("shard %d is empty", i)
 		}
-		if s.Len() != s.index.Len() {
-			t.Errorf("shard %d: map has %d keys, index %d", i, s.Len(), s.index.Len())
+		if s.Len() != s.index.count {
+			t.Errorf("shard %d: map has %d keys, index %d", i, s.Len(), s.index.count)
 		}
 		n += s.Len()
 		size += s.Size()

@@ -114,6 +114,12 @@ func (r record) key() string {
 	return unsafe.String(r.at(start), length)
 }
 
+// keyBytes is key as bytes, which must not be modified.
+func (r record) keyBytes() []byte {
+	start, length := r.keySpan()
+	return unsafe.Slice(r.at(start), length)
+}
+
 // hasKey says whether the record's key is key. What it looks at follows from key
 // alone, so that a reader need not wait for the record to know where.
 func (r record) hasKey(key string) bool {
@@ -165,6 +171,3 @@ func (r record) dataSize() int64 {
 	start, _ := r.keySpan()
 	return int64(r.size() - start - int(*r.at(tailAt)&trailerLength))
 }
-
-// lessRecord orders records by the bytes of their keys.
-func lessRecord(a, b record) bool { return a.key() < b.key() }

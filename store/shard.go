@@ -4,13 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/google/btree"
 )
-
-// indexDegree is the B-tree's degree: a node holds up to 63 records, so that
-// the nodes which the first write after a View copies stay at about 1 KiB each.
-const indexDegree = 32
 
 // Shard is one part of a ShardedMap, with a lock of its own. Reads of a key
 // take no lock, except while a step that changes several keys is under way.
@@ -23,9 +17,9 @@ type Shard struct {
 
 	mu sync.Mutex // guards the fields below
 
-	index *btree.BTreeG[record] // of what data holds
+	index *index // of what data holds, by key
 	// expiring holds those records that have a deadline, in the order in which they expire.
-	expiring *btree.BTreeG[record]
+	expiring *index
 	size     int64 // bytes of keys and values
 }
 
@@ -33,14 +27,6 @@ func newShard() *Shard {
 	s := &Shard{}
 	s.clearLocked()
 	return s
-}
-
-// lessDeadline orders records by their deadlines, and by their keys within one.
-func lessDeadline(a, b record) bool {
-	if da, db := a.deadline(), b.deadline(); da != db {
-		return da < db
-	}
-	return lessRecord(a, b)
 }
 
 // Len returns the number of keys in the shard.
@@ -106,10 +92,10 @@ func (s *Shard) setLocked(hash uint64, r record) (old record) {
 		r.access().Store(old.access().Load()) // not shared yet
 	}
 	s.data.set(hash, r)
-	s.index.ReplaceOrInsert(r)
+	s.index.set(r)
 	s.size += r.dataSize()
 	if r.deadline() != 0 {
-		s.expiring.ReplaceOrInsert(r)
+		s.expiring.set(r)
 	}
 	return old
 }
@@ -122,7 +108,7 @@ func (s *Shard) delete(hash uint64, key string) (old record) {
 
 func (s *Shard) deleteLocked(hash uint64, key string) (old record) {
 	if old = s.data.delete(hash, key); old.first != nil {
-		s.index.Delete(old)
+		s.index.delete(old)
 		s.size -= old.dataSize()
 		s.unscheduleLocked(old)
 	}
@@ -131,18 +117,14 @@ func (s *Shard) deleteLocked(hash uint64, key string) (old record) {
 
 func (s *Shard) unscheduleLocked(r record) {
 	if r.deadline() != 0 {
-		s.expiring.Delete(r)
+		s.expiring.delete(r)
 	}
 }
 
 // clearLocked removes everything.
 func (s *Shard) clearLocked() {
 	s.data.init(0)
-	s.index = btree.NewG(indexDegree, lessRecord)
-	s.expiring = btree.NewG(indexDegree, lessDeadline)
+	s.index = newIndex(&byKey)
+	s.expiring = newIndex(&byDeadline)
 	s.size = 0
 }
-
-// cloneLocked returns a frozen copy of the index. The caller holds mu: Clone
-// changes the tree that it copies.
-func (s *Shard) cloneLocked() *btree.BTreeG[record] { return s.index.Clone() }

@@ -1,0 +1,194 @@
+package store
+
+// index is an ordered set of records: a B-tree (Bayer and McCreight, 1972) whose
+// clones share nodes until one side writes to them. It is not safe for
+// concurrent use, except that any number may read one that nobody writes to.
+//
+// A search that looked at each key would wait for memory at each, since
+// records lie anywhere. Nodes therefore keep heads: eight bytes of each key,
+// behind what the node's keys have in common. Going by those can lead astray where
+// a key does not have that in common with a node. Whoever changes something
+// checks where it ended, and goes again by the keys alone if that is wrong.
+type index struct {
+	order *order
+	root  *node // nil if it is empty
+	owner *owner
+	count int
+}
+
+// owner is the identity of the index that may write to a node.
+type owner struct{ _ byte }
+
+func newIndex(by *order) *index { return &index{order: by, owner: new(owner)} }
+
+// clone returns a copy that must not be written to. It costs the same whatever
+// the index holds; writers of the index then copy each node before its first change.
+func (x *index) clone() *index {
+	x.owner = new(owner)
+	return &index{order: x.order, root: x.root, count: x.count}
+}
+
+// set puts r in the place of the record that is equal to it.
+func (x *index) set(r record) {
+	if x.root == nil {
+		x.root = &node{owner: x.owner}
+	}
+	x.root = x.mutable(x.root)
+	if x.root.full() {
+		x.root = x.grown()
+	}
+	if !x.insert(x.root, r, false) {
+		x.insert(x.root, r, true)
+	}
+}
+
+// grown returns a root above the present one, which is full, of its halves.
+func (x *index) grown() *node {
+	root := &node{owner: x.owner, children: new([nodeItems + 1]*node)}
+	root.children[0] = x.root
+	x.split(root, 0)
+	return root
+}
+
+// insert puts r below n, which may be written to and is not full. It returns
+// false, and has changed nothing, where heads led it astray.
+func (x *index) insert(n *node, r record, careful bool) bool {
+	for {
+		i, found := x.search(n, r, careful)
+		if found {
+			n.items[i] = r
+			return true
+		}
+		if n.children == nil {
+			if !careful && !x.between(n, i, r) {
+				return false
+			}
+			x.insertAt(n, i, r)
+			x.count++
+			return true
+		}
+		child := x.mutableChild(n, i)
+		if child.full() {
+			x.split(n, i)
+			continue // where in n is open again
+		}
+		n = child
+	}
+}
+
+// between says whether r comes between the items of a leaf that lie before and
+// at i. If so it is nowhere in the index, and belongs there.
+func (x *index) between(n *node, i int, r record) bool {
+	return i > 0 && i < n.length && x.order.compare(n.items[i-1], r) < 0 && x.order.compare(r, n.items[i]) < 0
+}
+
+// delete removes the record that is equal to r, if there is one.
+func (x *index) delete(r record) {
+	if x.root == nil {
+		return
+	}
+	x.root = x.mutable(x.root)
+	if !x.remove(x.root, r, false) && !x.remove(x.root, r, true) {
+		return
+	}
+	x.count--
+	if x.root.length == 0 {
+		if x.root.children == nil {
+			x.root = nil
+		} else {
+			x.root = x.root.children[0]
+		}
+	}
+}
+
+// remove removes what is equal to r below n, which may be written to. It returns
+// false if there is nothing, or if heads led it astray.
+func (x *index) remove(n *node, r record, careful bool) bool {
+	i, found := x.search(n, r, careful)
+	switch {
+	case n.children == nil && found:
+		n.removeAt(i)
+		return true
+	case n.children == nil:
+		return false
+	case found:
+		x.replaceAt(n, i, x.removeLast(x.mutableChild(n, i)))
+	case !x.remove(x.mutableChild(n, i), r, careful):
+		return false
+	}
+	x.refill(n, i)
+	return true
+}
+
+// removeLast removes the last record below n, which may be written to, and returns it.
+func (x *index) removeLast(n *node) record {
+	if n.children == nil {
+		last := n.items[n.length-1]
+		n.removeAt(n.length - 1)
+		return last
+	}
+	last := x.removeLast(x.mutableChild(n, n.length))
+	x.refill(n, n.length)
+	return last
+}
+
+// search returns where r is in n, or, if it is not there, which child leads to it.
+// Unless it is to be careful, the latter may be wrong.
+func (x *index) search(n *node, r record, careful bool) (i int, found bool) {
+	from, to := 0, n.length
+	if !careful || x.order.exact {
+		head := x.order.head(r, n.skip)
+		for from < to {
+			if middle := (from + to) / 2; n.heads[middle] < head {
+				from = middle + 1
+			} else {
+				to = middle
+			}
+		}
+		for to < n.length && n.heads[to] == head {
+			to++
+		}
+	}
+	for from < to {
+		middle := (from + to) / 2
+		switch c := x.order.compare(n.items[middle], r); {
+		case c == 0:
+			return middle, true
+		case c < 0:
+			from = middle + 1
+		default:
+			to = middle
+		}
+	}
+	return from, false
+}
+
+// first returns the first record.
+func (x *index) first() (record, bool) {
+	n := x.root
+	if n == nil {
+		return record{}, false
+	}
+	for n.children != nil {
+		n = n.children[0]
+	}
+	return n.items[0], true
+}
+
+// after returns the first record that comes after r.
+func (x *index) after(r record) (next record, ok bool) {
+	for n := x.root; n != nil; {
+		i, found := x.search(n, r, true)
+		if found {
+			i++
+		}
+		if i < n.length {
+			next, ok = n.items[i], true
+		}
+		if n.children == nil {
+			break
+		}
+		n = n.children[i]
+	}
+	return next, ok
+}

@@ -1,0 +1,225 @@
+package store
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// indexKey draws keys that have much in common in several ways: long prefixes,
+// prefixes of each other, zeros at the end, and none at all.
+func indexKey(t *rapid.T) string {
+	return rapid.OneOf(
+		rapid.Custom(func(t *rapid.T) string { return fmt.Sprintf("key-%012d", rapid.IntRange(0, 500).Draw(t, "n")) }),
+		rapid.Custom(func(t *rapid.T) string { return fmt.Sprintf("a/long/common/%d", rapid.IntRange(0, 300).Draw(t, "n")) }),
+		rapid.StringOfN(rapid.SampledFrom([]rune{0, 'a', 'b'}), 1, 12, -1),
+	).Draw(t, "key")
+}
+
+// recordsIn returns all records of an index, in its order.
+func recordsIn(x *index) (all []record) {
+	c, ok := x.seek(newRecord(Item{}))
+	for ; ok; ok = c.next() {
+		all = append(all, c.record())
+	}
+	return all
+}
+
+// checkIndex fails unless x holds exactly these records and is as its nodes say.
+func checkIndex(t interface{ Fatalf(string, ...any) }, x *index, want map[string]record) {
+	all := slices.SortedFunc(maps.Values(want), x.order.compare)
+	if got := recordsIn(x); !slices.Equal(got, all) || x.count != len(all) {
+		t.Fatalf("got %d records, counted %d, want %d, or others", len(got), x.count, len(all))
+	}
+	if first, ok := x.first(); ok != (len(all) > 0) || ok && first != all[0] {
+		t.Fatalf("wrong first record")
+	}
+	if x.root != nil {
+		checkNode(t, x, x.root)
+	}
+}
+
+// checkNode checks the invariants of n and what is below it, and returns its depth.
+func checkNode(t interface{ Fatalf(string, ...any) }, x *index, n *node) (depth int) {
+	if n != x.root && n.length < nodeMin || n.length == 0 {
+		t.Fatalf("node of %d records", n.length)
+	}
+	for i, r := range n.items[:n.length] {
+		if x.order.shared(n.items[0], r) < n.skip || n.heads[i] != x.order.head(r, n.skip) {
+			t.Fatalf("head %d of %q is wrong behind %d bytes", i, r.key(), n.skip)
+		}
+	}
+	if slices.ContainsFunc(n.items[n.length:], func(r record) bool { return r.first != nil }) {
+		t.Fatalf("a record is kept behind the last")
+	}
+	if n.children == nil {
+		return 1
+	}
+	for i, c := range n.children {
+		if (c != nil) != (i <= n.length) {
+			t.Fatalf("child %d of a node of %d records: %t", i, n.length, c != nil)
+		}
+		if c == nil {
+			continue
+		}
+		d := checkNode(t, x, c)
+		if depth != 0 && d != depth {
+			t.Fatalf("leaves at depths %d and %d", d, depth)
+		}
+		depth = d
+	}
+	return depth + 1
+}
+
+// TestIndex_Model does random things to an index and to a map, by key and by
+// deadline, and takes clones, which must not change.
+func TestIndex_Model(t *testing.T) {
+	for name, by := range map[string]*order{"by key": &byKey, "by deadline": &byDeadline} {
+		t.Run(name, func(t *testing.T) {
+			rapid.Check(t, func(t *rapid.T) {
+				x, model := newIndex(by), map[string]record{}
+				type frozen struct {
+					x     *index
+					model map[string]record
+				}
+				var clones []frozen
+				many := rapid.IntRange(1, 40).Draw(t, "many")
+				t.Repeat(map[string]func(*rapid.T){
+					"set": func(t *rapid.T) {
+						for range many {
+							r := newRecord(Item{Key: indexKey(t), Deadline: rapid.Int64Range(1, 5).Draw(t, "deadline")})
+							if old, ok := model[r.key()]; ok && by == &byDeadline {
+								x.delete(old)
+							}
+							x.set(r)
+							model[r.key()] = r
+						}
+					},
+					"delete": func(t *rapid.T) {
+						for range many {
+							key := indexKey(t)
+							old, ok := model[key]
+							if !ok {
+								old = newRecord(Item{Key: key})
+							}
+							x.delete(old)
+							delete(model, key)
+						}
+					},
+					"delete all from one on": func(t *rapid.T) {
+						from := indexKey(t)
+						for key, r := range model {
+							if key >= from {
+								x.delete(r)
+								delete(model, key)
+							}
+						}
+					},
+					"clone": func(t *rapid.T) {
+						if len(clones) < 3 {
+							clones = append(clones, frozen{x.clone(), maps.Clone(model)})
+						}
+					},
+					"": func(t *rapid.T) {
+						checkIndex(t, x, model)
+						for _, c := range clones {
+							checkIndex(t, c.x, c.model)
+						}
+					},
+				})
+			})
+		})
+	}
+}
+
+// TestIndex_Large grows an index to several levels, in three orders of keys, and
+// takes it apart in another.
+func TestIndex_Large(t *testing.T) {
+	const n = 50_000
+	for _, name := range []string{"ascending", "descending", "random"} {
+		t.Run(name, func(t *testing.T) {
+			x, model := newIndex(&byKey), map[string]record{}
+			r := rand.New(rand.NewPCG(1, 1))
+			for _, i := range r.Perm(n) {
+				k := i
+				switch name {
+				case "ascending":
+					k = len(model)
+				case "descending":
+					k = n - len(model)
+				}
+				rec := newRecord(Item{Key: fmt.Sprintf("key-%012d", k)})
+				x.set(rec)
+				model[rec.key()] = rec
+			}
+			checkIndex(t, x, model)
+			for _, rec := range model { // in no order
+				x.delete(rec)
+				delete(model, rec.key())
+				if len(model)%5000 == 0 {
+					checkIndex(t, x, model)
+				}
+			}
+			if x.root != nil || x.count != 0 {
+				t.Errorf("%d records are left", x.count)
+			}
+		})
+	}
+}
+
+// TestIndex_Seek finds the first record at or after any key, and the one after it.
+func TestIndex_Seek(t *testing.T) {
+	x := newIndex(&byKey)
+	for i := range 5000 {
+		x.set(newRecord(Item{Key: fmt.Sprintf("%05d", 2*i)}))
+	}
+	for i := range 10_000 {
+		c, ok := x.seek(newRecord(Item{Key: fmt.Sprintf("%05d", i)}))
+		want := fmt.Sprintf("%05d", (i+1)/2*2)
+		next, found := x.after(newRecord(Item{Key: fmt.Sprintf("%05d", i)}))
+		if behind := fmt.Sprintf("%05d", i/2*2+2); found != (i < 9998) || found && next.key() != behind {
+			t.Fatalf("after %05d: %t, want %q", i, found, behind)
+		}
+		if i == 9999 {
+			if ok {
+				t.Errorf("found %q behind the end", c.key)
+			}
+			continue
+		}
+		if !ok || c.key != want {
+			t.Fatalf("seek %05d: got %q, %t, want %q", i, c.key, ok, want)
+		}
+	}
+}
+
+// BenchmarkIndex_Set replaces records of random keys among so many, and inserts
+// and deletes others.
+func BenchmarkIndex_Set(b *testing.B) {
+	for _, n := range []int{1000, 100_000} {
+		x := newIndex(&byKey)
+		keys := rand.New(rand.NewPCG(1, 2)).Perm(2 * n)
+		records := make([]record, 2*n)
+		for i, k := range keys {
+			records[i] = newRecord(Item{Key: fmt.Sprintf("key-%012d", k), Value: make([]byte, 100)})
+		}
+		for _, r := range records[:n] {
+			x.set(r)
+		}
+		b.Run(fmt.Sprintf("replace/keys=%d", n), func(b *testing.B) {
+			for i := 0; b.Loop(); i++ {
+				x.set(records[i*7919%n])
+			}
+		})
+		b.Run(fmt.Sprintf("insert and delete/keys=%d", n), func(b *testing.B) {
+			for i := 0; b.Loop(); i++ {
+				r := records[n+i*7919%n]
+				x.set(r)
+				x.delete(r)
+			}
+		})
+	}
+}

@@ -1,0 +1,57 @@
+package store
+
+import (
+	"cmp"
+	"encoding/binary"
+	"strings"
+)
+
+// order is what an index is ordered by.
+type order struct {
+	// compare returns a number below 0 if a comes before b, 0 if they are equal.
+	compare func(a, b record) int
+	// shared returns how many leading bytes a and b, and so all records between
+	// them, have in common.
+	shared func(a, b record) int
+	// head returns a number that is in order among records whose first skip bytes are
+	// the same: of one that comes before another it is not greater.
+	head func(r record, skip int) uint64
+	// exact says that head is the same whatever is skipped, so that it never leads
+	// a search astray.
+	exact bool
+}
+
+// byKey orders records by the bytes of their keys.
+var byKey = order{
+	compare: func(a, b record) int { return strings.Compare(a.key(), b.key()) },
+	shared: func(a, b record) int {
+		ka, kb := a.key(), b.key()
+		n := min(len(ka), len(kb))
+		for i := range n {
+			if ka[i] != kb[i] {
+				return i
+			}
+		}
+		return n
+	},
+	head: func(r record, skip int) uint64 { return bytesAt(r.key(), skip) },
+}
+
+// byDeadline orders records by their deadlines, and by their keys within one.
+var byDeadline = order{
+	compare: func(a, b record) int {
+		return cmp.Or(cmp.Compare(a.deadline(), b.deadline()), strings.Compare(a.key(), b.key()))
+	},
+	shared: func(a, b record) int { return 0 },
+	head:   func(r record, _ int) uint64 { return uint64(r.deadline()) },
+	exact:  true,
+}
+
+// bytesAt returns the eight bytes of key behind skip, zeros behind its end, as a number.
+func bytesAt(key string, skip int) uint64 {
+	var b [8]byte
+	if skip < len(key) {
+		copy(b[:], key[skip:])
+	}
+	return binary.BigEndian.Uint64(b[:])
+}
