@@ -179,7 +179,8 @@ func TestStore_CallersBuffers(t *testing.T) {
 }
 
 // TestStore_GroupCommit shows that writers who wait share a sync: those that
-// come while one is under way need one more, all together.
+// come while one is under way need one more, or one and another for those that
+// were not decided when it ended.
 func TestStore_GroupCommit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		files := crashfs.New()
@@ -203,8 +204,8 @@ func TestStore_GroupCommit(t *testing.T) {
 		synctest.Wait()
 		close(gate)
 		wg.Wait()
-		if syncs := s.Metrics().WALSyncs - before; syncs != 2 {
-			t.Errorf("64 writes took %d syncs, want 2", syncs)
+		if syncs := s.Metrics().WALSyncs - before; syncs < 2 || syncs > 3 {
+			t.Errorf("64 writes took %d syncs, want 2 or 3", syncs)
 		}
 		if err := s.Close(); err != nil {
 			t.Error(err)

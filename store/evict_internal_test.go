@@ -82,9 +82,7 @@ func TestRound_RefusedGoesBack(t *testing.T) {
 	}}
 	group := append(newRound(1), refused)
 	group = append(group, &write{decide: func(p *plan) error { return p.set("b", []byte("v"), 0) }})
-	s.deciding.Lock()
-	n := s.round(group)
-	s.deciding.Unlock()
+	n := decideAll(s, group)
 	if n != 3 || refused.err != ErrKeyNotFound {
 		t.Fatalf("%d writes were decided, %v", n, refused.err)
 	}

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"errors"
 	"math"
 	"time"
 )
@@ -16,16 +15,13 @@ type plan struct {
 	s        *Store
 	now      int64    // nanoseconds since the Unix epoch
 	sequence uint64   // of the write, if it changes something
-	over     *overlay // of the round; this write's changes are its last
+	over     *overlay // this write's changes are its last
 	start    mark     // of over, when the plan began
 	evicted  []record
 	expired  []record
 	freed    int  // bytes of the keys that make room, which are part of its record
 	clear    bool // remove everything instead
 }
-
-// errNextRound is the outcome of a decision that must be the first of its round.
-var errNextRound = errors.New("write needs a round of its own")
 
 // changes returns what the plan has changed so far, as long as no later one began.
 func (p *plan) changes() []change { return p.over.changes[p.start.changes:] }
@@ -91,7 +87,7 @@ func (p *plan) delete(key string) error {
 // clearAll plans the end of all keys.
 func (p *plan) clearAll() error {
 	if p.start.changes > 0 {
-		return errNextRound // what has expired is to be told of, and only data knows that
+		return errAlone // what has expired is to be told of, and only data knows that
 	}
 	p.clear = true
 	for r := range p.s.due(record{}, p.now) {
@@ -114,12 +110,12 @@ func (p *plan) free(r record) {
 // within says whether the store is within its limits with this plan.
 func (p *plan) within() bool {
 	o := p.s.opts
-	return p.s.entries+p.over.count <= o.MaxEntries && (o.MaxBytes == 0 || p.s.bytes+p.over.bytes <= o.MaxBytes)
+	return p.s.entries+p.over.entries <= o.MaxEntries && (o.MaxBytes == 0 || p.s.bytes+p.over.bytes <= o.MaxBytes)
 }
 
 // fits is within for a plan that makes the store grow; any other one fits.
 func (p *plan) fits() bool {
-	return p.within() || (p.over.count <= p.start.count && p.over.bytes <= p.start.bytes)
+	return p.within() || (p.over.entries <= p.start.entries && p.over.bytes <= p.start.bytes)
 }
 
 // makeRoom removes keys until the store is within its limits with this plan:
@@ -174,7 +170,7 @@ func (p *plan) fitsAlone() bool {
 // evictsMany says whether a large share of the store has to go.
 func (p *plan) evictsMany() bool {
 	o := p.s.opts
-	return evictsMany(int64(p.s.entries+p.over.count-o.MaxEntries), int64(p.s.entries)) ||
+	return evictsMany(int64(p.s.entries+p.over.entries-o.MaxEntries), int64(p.s.entries)) ||
 		(o.MaxBytes > 0 && evictsMany(p.s.bytes+p.over.bytes-o.MaxBytes, p.s.bytes))
 }
 

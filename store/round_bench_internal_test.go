@@ -15,12 +15,25 @@ func newRound(n int) []*write {
 	return group
 }
 
+// decideAll decides as many writes of a group as one round takes, applies it and
+// returns their number.
+func decideAll(s *Store, group []*write) int {
+	s.deciding.Lock()
+	defer s.deciding.Unlock()
+	var r round
+	for _, w := range group {
+		if r.full() || !s.decide(&r, w, s.now()) {
+			break
+		}
+	}
+	s.apply(&r)
+	return len(r.writes)
+}
+
 // mustRound decides a group of writes as one round.
 func mustRound(t testing.TB, s *Store, group []*write) {
 	t.Helper()
-	s.deciding.Lock()
-	defer s.deciding.Unlock()
-	n := s.round(group)
+	n := decideAll(s, group)
 	for _, w := range group {
 		if w.err != nil {
 			t.Fatal(w.err)

@@ -23,7 +23,7 @@ type Store struct {
 
 	tracksAccess bool // for the eviction policy
 
-	writes    chan *write   // to the committer's goroutine; with a log
+	committer *committer    // nil without a log
 	closed    atomic.Bool   // set before stop is closed
 	stop      chan struct{} // closed when Close begins
 	committed chan struct{} // closed when the committer has ended
@@ -33,12 +33,15 @@ type Store struct {
 
 	// deciding makes its holder the committer of a store without a log.
 	deciding sync.Mutex
+	alone    round // guarded by deciding; empty between two writes
 
 	// The fields below belong to the committer.
-	sequence uint64  // of the newest write
+	sequence uint64  // of the newest write that is applied
+	decided  uint64  // of the newest one that is decided
 	entries  int     // keys in data
 	bytes    int64   // of keys and values in data
-	over     overlay // of the round under way
+	over     overlay // of what is decided and not applied
+	clearing bool    // a Clear is decided and not applied
 	nextDue  int64   // Invariant: nextDue <= every deadline in data
 
 	failed  atomic.Pointer[error] // what latched the store
@@ -81,11 +84,14 @@ func New(opts ...Option) (*Store, error) {
 	if o.Clock == nil {
 		o.Clock = steadyClock(s.clock.Load())
 	}
-	s.entries, s.bytes = s.data.Len(), s.data.Size()
+	s.decided, s.entries, s.bytes = s.sequence, s.data.Len(), s.data.Size()
 	s.compactIfDue() // of what the log held
 	if s.log != nil {
-		s.writes = make(chan *write, maxWaiting)
-		go s.commitLoop()
+		s.committer = newCommitter(s)
+		go func() {
+			defer close(s.committed)
+			s.committer.loop(s.stop)
+		}()
 	} else {
 		close(s.committed)
 	}

@@ -22,7 +22,8 @@ const keepBuffer = 4 << 20
 // ErrWALClosed after Close; all these change nothing. Any other error wraps
 // ErrFailed: then the records may or may not be there after the next Open.
 //
-// The log keeps the payloads in its cache: they must not be modified any more.
+// The log keeps the payloads in its cache: they must not be modified any more,
+// unless Options.CacheBytes is 1.
 func (w *WAL) Append(first uint64, frames []Frame) error {
 	if err := w.lock(); err != nil {
 		return err

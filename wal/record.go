@@ -23,10 +23,11 @@ type Record struct {
 
 // Encode returns the record's payload.
 func (r *Record) Encode() []byte {
-	return r.append(make([]byte, 0, recordOverhead+len(r.Key)+len(r.Value)))
+	return r.AppendTo(make([]byte, 0, recordOverhead+len(r.Key)+len(r.Value)))
 }
 
-func (r *Record) append(b []byte) []byte {
+// AppendTo appends the record's payload to b and returns the extended slice.
+func (r *Record) AppendTo(b []byte) []byte {
 	b = binary.BigEndian.AppendUint32(b, uint32(len(r.Key)))
 	b = append(b, r.Key...)
 	b = binary.BigEndian.AppendUint32(b, uint32(len(r.Value)))
@@ -68,7 +69,7 @@ func EncodeBatch(records []*Record) []byte {
 	for _, r := range records {
 		b = append(b, r.Type)
 		b = binary.BigEndian.AppendUint32(b, uint32(recordOverhead+len(r.Key)+len(r.Value)))
-		b = r.append(b)
+		b = r.AppendTo(b)
 	}
 	return b
 }

@@ -50,7 +50,7 @@ type Owner struct {
 type Options struct {
 	FS             FS            // the filesystem; nil is the operating system's
 	MaxSegmentSize int64         // bytes; a single larger batch still gets a segment of its own
-	CacheBytes     int64         // bytes of newest payloads kept in memory
+	CacheBytes     int64         // bytes of newest payloads kept in memory; 1 keeps none
 	MarkerDelay    time.Duration // idle time before the synced-tail marker
 	// NoSync makes Append return as soon as the operating system has the records:
 	// they survive the process, and a power loss only once Sync has returned or

@@ -1,0 +1,247 @@
+package store
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/kvorum/kvorum/wal"
+)
+
+// decideAhead is how many writes must wait to be decided while others are being
+// appended: for each alone to wake the committer would cost more than to decide it.
+const decideAhead = 32
+
+// committer decides the writes of a store with a log on one goroutine, appends
+// them to the log on another, and applies them on the first again: memory is in
+// the log's order, and conditions see every write before them. What is decided
+// while an append is under way shares the next one, which begins as soon as that
+// has ended; what it has made durable is applied, and more is decided, meanwhile.
+// Decisions see what is not applied yet through the store's overlay.
+type committer struct {
+	s *Store
+
+	mu       sync.Mutex // guards the fields below
+	waiting  []*write   // in the order in which they came
+	idle     bool       // the committer has nothing to do: the next write wakes it
+	closed   bool       // no write comes any more
+	decided  []*round   // to be appended
+	ended    bool       // nothing is decided any more
+	appended []*round   // to be applied
+
+	wakeCommitter chan struct{} // one slot: writes wait, or rounds were appended
+	wakeAppender  chan struct{} // one slot: rounds were decided, or the end has come
+
+	// The fields below belong to the committer's goroutine.
+	taken  []*write // that were waiting and are not decided
+	ahead  int      // rounds that are decided and not applied
+	landed []*round // of those, some that were appended
+	spare  []*round // empty, for another time
+}
+
+func newCommitter(s *Store) *committer {
+	return &committer{s: s, wakeCommitter: make(chan struct{}, 1), wakeAppender: make(chan struct{}, 1)}
+}
+
+// run hands a write to the committer and waits for its end. Nothing bounds how
+// many wait here: each of them is a goroutine that would wait in any case.
+func (c *committer) run(w *write) error {
+	w.done.Add(1)
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return ErrStoreClosed
+	}
+	c.waiting = append(c.waiting, w)
+	enough := c.idle || len(c.waiting) == decideAhead
+	c.idle = false
+	c.mu.Unlock()
+	if enough {
+		nudge(c.wakeCommitter)
+	}
+	w.done.Wait()
+	return w.err
+}
+
+// loop decides and applies until stop is closed. What is decided then comes to
+// its end, and what is not gets ErrStoreClosed.
+func (c *committer) loop(stop <-chan struct{}) {
+	var appender sync.WaitGroup
+	appender.Go(c.appendLoop)
+	for stopped := false; !stopped; {
+		for c.work() {
+		}
+		select {
+		case <-c.wakeCommitter:
+		case <-stop:
+			stopped = true
+		}
+	}
+	c.refuse()
+	for c.ahead > 0 {
+		if !c.work() {
+			<-c.wakeCommitter
+		}
+	}
+	c.mu.Lock()
+	c.ended = true
+	c.mu.Unlock()
+	nudge(c.wakeAppender)
+	appender.Wait()
+}
+
+// work decides what waits and applies one round of what was appended: if the
+// appender has nothing to do first the one, else first the other, so that those
+// who wait for it can come again. It returns false if there was nothing to do.
+func (c *committer) work() bool {
+	came, busy := c.take()
+	if !busy || len(c.landed) == 0 {
+		c.decide()
+	}
+	if len(c.landed) == 0 {
+		return came
+	}
+	c.ahead--
+	c.complete(c.landed[0])
+	c.landed = slices.Delete(c.landed, 0, 1)
+	return true
+}
+
+// take takes over what waits and what was appended. It says whether writes came
+// and whether the appender has something to do.
+func (c *committer) take() (came, busy bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	came = len(c.waiting) > 0
+	c.taken = append(c.taken, c.waiting...)
+	clear(c.waiting)
+	c.waiting = c.waiting[:0]
+	c.landed = append(c.landed, c.appended...)
+	clear(c.appended)
+	c.appended = c.appended[:0]
+	c.idle = !came && c.ahead == 0
+	return came, c.ahead > len(c.landed)
+}
+
+// decide decides what was taken and has it appended.
+func (c *committer) decide() {
+	for len(c.taken) > 0 {
+		r := c.emptyRound()
+		n, now := 0, c.s.now()
+		for n < len(c.taken) && !r.full() && c.s.decide(r, c.taken[n], now) {
+			n++
+		}
+		c.taken = slices.Delete(c.taken, 0, n)
+		switch {
+		case n == 0: // until what is ahead is applied
+			c.spare = append(c.spare, r)
+			return
+		case c.ahead == 0 && (len(r.frames) == 0 || !c.s.opts.SyncWrites):
+			r.err = c.s.appendLog(r.first, r.frames) // takes less time than to hand it over
+			c.complete(r)
+		default:
+			c.ahead++
+			c.mu.Lock()
+			c.decided = append(c.decided, r)
+			c.mu.Unlock()
+			nudge(c.wakeAppender)
+		}
+	}
+}
+
+func (c *committer) emptyRound() *round {
+	n := len(c.spare)
+	if n == 0 {
+		return &round{}
+	}
+	r := c.spare[n-1]
+	c.spare = c.spare[:n-1]
+	return r
+}
+
+// complete applies a round that was appended, and tells its callers. The error
+// of the append is the outcome of all of them: each may have been decided by
+// what those before it change.
+func (c *committer) complete(r *round) {
+	if r.err == nil {
+		c.s.apply(r)
+	} else {
+		c.s.abandon()
+	}
+	for _, w := range r.writes {
+		if r.err != nil {
+			w.err = r.err
+		}
+		w.done.Done()
+	}
+	r.reset()
+	c.spare = append(c.spare, r)
+}
+
+// refuse ends every write that is not decided, and those to come.
+func (c *committer) refuse() {
+	c.mu.Lock()
+	c.closed = true
+	rest := append(c.taken, c.waiting...)
+	c.taken, c.waiting = nil, nil
+	c.mu.Unlock()
+	for _, w := range rest {
+		w.err = ErrStoreClosed
+		w.done.Done()
+	}
+}
+
+// appendLoop appends what is decided to the log, until the end.
+func (c *committer) appendLoop() {
+	var frames []wal.Frame
+	for {
+		rounds, ended := c.toAppend()
+		if len(rounds) == 0 {
+			if ended {
+				return
+			}
+			<-c.wakeAppender
+			continue
+		}
+		frames = frames[:0]
+		for _, r := range rounds {
+			frames = append(frames, r.frames...)
+		}
+		err := c.s.appendLog(rounds[0].first, frames)
+		clear(frames)
+		for _, r := range rounds {
+			r.err = err
+		}
+		c.mu.Lock()
+		c.appended = append(c.appended, rounds...)
+		c.mu.Unlock()
+		nudge(c.wakeCommitter)
+	}
+}
+
+// toAppend takes the rounds of the next append, none if nothing is decided, and
+// says whether that is the end.
+func (c *committer) toAppend() (rounds []*round, ended bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n, bytes := 0, 0
+	for n < len(c.decided) && bytes < maxRoundBytes {
+		bytes += c.decided[n].filled
+		n++
+	}
+	rounds = slices.Clone(c.decided[:n])
+	c.decided = slices.Delete(c.decided, 0, n)
+	return rounds, c.ended
+}
+
+// appendLog appends the records of writes, whose first sequence is first, to the
+// log. Its error is the store's end.
+func (s *Store) appendLog(first uint64, frames []wal.Frame) error {
+	if len(frames) == 0 {
+		return nil
+	}
+	if err := s.log.Append(first, frames); err != nil {
+		return s.fail(fmt.Errorf("write to the log: %w", err))
+	}
+	return nil
+}

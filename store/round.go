@@ -1,0 +1,176 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/kvorum/kvorum/wal"
+)
+
+// Bounds of a round.
+const (
+	maxRoundWrites = 1024
+	maxRoundBytes  = 4 << 20 // of payloads, where a round is full
+	keepRoundBytes = 8 << 20 // the largest buffer that is kept for another round
+)
+
+// round is a run of writes that are decided, in order, and not applied yet: what
+// one append to the log makes durable.
+type round struct {
+	first  uint64 // sequence of the first of the writes that change something
+	writes []*write
+	frames []wal.Frame // of the writes that change something; none without a log
+	buf    []byte      // holds payloads of frames
+	filled int         // bytes of all payloads
+
+	// What the writes that change something make of the store.
+	steps   []int // the number of changes of each, which are the overlay's oldest
+	entries int   // keys more than before
+	bytes   int64 // of keys and values, more than before
+	clear   bool  // the only write removes everything
+
+	err error // the append's
+}
+
+// full says whether the round takes no further write.
+func (r *round) full() bool {
+	return len(r.writes) >= maxRoundWrites || r.filled >= maxRoundBytes || r.clear
+}
+
+// reset empties the round and keeps the memory of a usual one.
+func (r *round) reset() {
+	clear(r.writes)
+	clear(r.frames)
+	if cap(r.buf) > keepRoundBytes {
+		r.buf = nil
+	}
+	*r = round{writes: r.writes[:0], frames: r.frames[:0], buf: r.buf[:0], steps: r.steps[:0]}
+}
+
+// errAlone is the outcome of a decision that must be made while no other write
+// is decided and not applied.
+var errAlone = errors.New("write must be decided alone")
+
+// decide plans one write at now, as the last of the round, or, with the error
+// that is its outcome, as one that changes nothing. It returns false, and
+// leaves the write as it was, where that must wait until all that is decided is
+// applied. The committer calls it.
+func (s *Store) decide(r *round, w *write, now int64) bool {
+	if s.clearing {
+		return false // the overlay does not show that
+	}
+	w.err = s.plan(r, w, now)
+	if len(s.over.changes) > 0 && (w.err == errAlone || errors.Is(w.err, ErrStoreFull)) {
+		w.err = nil // keys that are decided and not in data yet are no victims
+		return false
+	}
+	r.writes = append(r.writes, w)
+	return true
+}
+
+// plan is decide for the round's figures, and returns the write's outcome.
+func (s *Store) plan(r *round, w *write, now int64) error {
+	if err := s.failure(); err != nil {
+		return err
+	}
+	if len(r.steps) == 0 {
+		r.first = s.decided + 1
+	}
+	start := s.over.mark()
+	w.plan = plan{s: s, now: now, sequence: s.decided + 1, over: &s.over, start: start}
+	err := w.decide(&w.plan)
+	if err == nil {
+		err = w.plan.makeRoom()
+	}
+	changes := w.plan.changes()
+	if err == nil && s.log != nil && (len(changes) > 0 || w.plan.clear) {
+		err = r.addFrame(&w.plan)
+	}
+	if err != nil {
+		s.over.rollback(start)
+		return err
+	}
+	if len(changes) > 0 || w.plan.clear {
+		s.decided++
+		r.steps = append(r.steps, len(changes))
+		r.entries += s.over.entries - start.entries
+		r.bytes += s.over.bytes - start.bytes
+		r.clear = w.plan.clear
+		s.clearing = r.clear
+	}
+	return nil
+}
+
+// addFrame adds the record of a plan for the log: one for a single change, a
+// batch for several. One that the log could not take is ErrBatchTooLarge.
+func (r *round) addFrame(p *plan) error {
+	changes := p.changes()
+	frame := wal.Frame{Type: wal.RecordTypeClear}
+	switch {
+	case p.clear:
+	case len(changes) == 1:
+		rec, began := logRecord(p, changes[0]), len(r.buf)
+		r.buf = rec.AppendTo(r.buf)
+		frame = wal.Frame{Type: rec.Type, Payload: r.buf[began:]}
+	default:
+		records := make([]*wal.Record, len(changes))
+		for i, c := range changes {
+			rec := logRecord(p, c)
+			records[i] = &rec
+		}
+		frame = wal.Frame{Type: wal.RecordTypeBatch, Payload: wal.EncodeBatch(records)}
+	}
+	if len(frame.Payload) > wal.MaxPayload {
+		return fmt.Errorf("%w: %d bytes with the keys that make room for it, the limit is %d",
+			ErrBatchTooLarge, len(frame.Payload), wal.MaxPayload)
+	}
+	r.frames = append(r.frames, frame)
+	r.filled += len(frame.Payload)
+	return nil
+}
+
+// logRecord returns one change of a plan as the log's record, which aliases the change.
+func logRecord(p *plan, c change) wal.Record {
+	if c.record.first == nil {
+		return wal.Record{Type: wal.RecordTypeDelete, Key: []byte(c.key), Timestamp: p.now}
+	}
+	return wal.Record{
+		Type: wal.RecordTypePut, Key: c.record.keyBytes(), Value: c.record.value(),
+		ExpiresAt: c.record.deadline(), Sequence: p.sequence, Timestamp: p.now,
+	}
+}
+
+// apply shows readers what the round has decided, write by write. The round must
+// be the oldest that is not applied. The committer calls it.
+func (s *Store) apply(r *round) {
+	s.entries += r.entries
+	s.bytes += r.bytes
+	applied := 0
+	for _, n := range r.steps {
+		changes := s.over.changes[applied : applied+n]
+		applied += n
+		s.data.apply(changes)
+		s.noteGarbage(changes)
+		s.noteDeadlines(changes)
+		s.sequence++
+	}
+	if r.clear {
+		s.data.Clear()
+		s.garbage.Add(int64(s.entries))
+		s.entries, s.bytes, s.clearing = 0, 0, false
+	}
+	s.over.drop(applied, r.entries, r.bytes)
+	s.compactIfDue()
+	for _, w := range r.writes {
+		if w.after != nil && w.err == nil {
+			w.after()
+		}
+	}
+}
+
+// abandon forgets what is decided, none of which will be applied. The store has
+// failed. The committer calls it.
+func (s *Store) abandon() {
+	s.over.reset()
+	s.clearing = false
+}
