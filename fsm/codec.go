@@ -228,7 +228,7 @@ func (d *decoder) commands() []Command {
 		c.Cond.Revision = d.uvarint()
 		c.Key = string(d.bytes())
 		c.Value = d.bytes()
-		if len(c.Key)+len(c.Value) > store.MaxItemSize {
+		if len(c.Key) > store.MaxKeyLength || len(c.Key)+len(c.Value) > store.MaxItemSize {
 			d.malformed("item is too large")
 		}
 		if d.err != nil {

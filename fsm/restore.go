@@ -196,7 +196,7 @@ func (l *itemList) add(payload []byte) error {
 		}
 		switch {
 		case d.err != nil:
-		case len(it.Key)+len(it.Value) > store.MaxItemSize:
+		case len(it.Key) > store.MaxKeyLength || len(it.Key)+len(it.Value) > store.MaxItemSize:
 			d.malformed("item is too large")
 		case l.count > 0 && it.Key <= l.last:
 			d.malformed("items out of order")

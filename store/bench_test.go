@@ -154,19 +154,23 @@ func heapInUse() uint64 {
 }
 
 // BenchmarkStore_GetShared reads in parallel through all that a Store adds to
-// its map.
+// its map, with and without counting.
 func BenchmarkStore_GetShared(b *testing.B) {
 	const n = 10_000
-	s, keys := filledStore(b, n)
-	b.ReportAllocs()
-	b.ResetTimer()
-	b.RunParallel(func(pb *testing.PB) {
-		for i := rand.IntN(n); pb.Next(); i++ {
-			if _, err := s.GetShared(keys[i%n]); err != nil {
-				b.Error(err)
-			}
-		}
-	})
+	for _, count := range []bool{true, false} {
+		b.Run(fmt.Sprintf("counted=%t", count), func(b *testing.B) {
+			s, keys := filledStore(b, n, store.WithCountReads(count))
+			b.ReportAllocs()
+			b.ResetTimer()
+			b.RunParallel(func(pb *testing.PB) {
+				for i := rand.IntN(n); pb.Next(); i++ {
+					if _, err := s.GetShared(keys[i%n]); err != nil {
+						b.Error(err)
+					}
+				}
+			})
+		})
+	}
 }
 
 // BenchmarkStore_GetSharedChecked reads keys about which there is more to ask: those

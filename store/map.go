@@ -64,7 +64,8 @@ func (m *ShardedMap) get(key string) record {
 }
 
 // Set puts a copy of it in the place of the Item with the same key, and returns
-// that one and whether there was one. It panics if it is larger than MaxItemSize.
+// that one and whether there was one. It panics if it is larger than MaxItemSize,
+// or its key than MaxKeyLength.
 func (m *ShardedMap) Set(it Item) (old Item, existed bool) {
 	hash := hashOf(it.Key)
 	r := m.shardOf(hash).set(hash, newRecord(it))

@@ -81,13 +81,25 @@ func TestShardedMap_Ownership(t *testing.T) {
 }
 
 func TestShardedMap_SetTooLarge(t *testing.T) {
-	defer func() {
-		if recover() == nil {
-			t.Error("Set of an item over MaxItemSize did not panic")
-		}
-	}()
-	// Untouched pages of the slice cost no memory.
-	store.NewShardedMap(1).Set(store.Item{Key: "k", Value: make([]byte, store.MaxItemSize)})
+	for name, it := range map[string]store.Item{
+		"item": {Key: "k", Value: make([]byte, store.MaxItemSize)}, // its untouched pages cost no memory
+		"key":  {Key: strings.Repeat("k", store.MaxKeyLength+1)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			defer func() {
+				if recover() == nil {
+					t.Error("Set did not panic")
+				}
+			}()
+			store.NewShardedMap(1).Set(it)
+		})
+	}
+	it := store.Item{Key: strings.Repeat("k", store.MaxKeyLength), Value: []byte("v")}
+	m := store.NewShardedMap(1)
+	m.Set(it)
+	if got, ok := m.Get(it.Key); !ok || got.Key != it.Key || string(got.Value) != "v" {
+		t.Error("the longest key is not there")
+	}
 }
 
 func TestView_All(t *testing.T) {

@@ -11,8 +11,9 @@ import (
 
 // Metrics are a store's figures at one moment. Counters count since New.
 type Metrics struct {
-	Sets, Gets, Hits, Misses, Deletes uint64
-	Evictions, Expirations            uint64
+	Sets, Deletes          uint64
+	Gets, Hits, Misses     uint64 // 0 unless reads are counted; see Options.CountReads
+	Evictions, Expirations uint64
 
 	Entries int   // keys now
 	Bytes   int64 // of keys and values now

@@ -109,6 +109,10 @@ type Options struct {
 	// Expiry
 	CleanupInterval time.Duration
 
+	// CountReads has Metrics count gets, hits and misses. Parallel reads are faster
+	// without: a processor can't look several keys up at once where it counts in between.
+	CountReads bool
+
 	// ReadTimeout bounds how long a Walk may take; 0 is no bound. Other reads
 	// don't wait for anything.
 	ReadTimeout time.Duration
@@ -141,6 +145,7 @@ func DefaultOptions() *Options {
 		CompactionThreshold: DefaultCompactionThreshold,
 		MaxSegmentSize:      wal.DefaultMaxSegmentSize,
 		CleanupInterval:     DefaultCleanupInterval,
+		CountReads:          true,
 	}
 }
 
@@ -277,6 +282,9 @@ func WithMaxSegmentSize(n int64) Option { return func(o *Options) { o.MaxSegment
 
 // WithCleanupInterval sets how often expired keys are removed.
 func WithCleanupInterval(d time.Duration) Option { return func(o *Options) { o.CleanupInterval = d } }
+
+// WithCountReads says whether Metrics count gets, hits and misses, which they do by default.
+func WithCountReads(count bool) Option { return func(o *Options) { o.CountReads = count } }
 
 // WithReadTimeout bounds how long a Walk may take; 0 is no bound.
 func WithReadTimeout(d time.Duration) Option { return func(o *Options) { o.ReadTimeout = d } }

@@ -139,7 +139,7 @@ func (p *plan) makeRoom() error {
 	for r := range p.s.data.victims(policy, p.over.last, p.evictsMany(), p.touches) {
 		p.evicted = append(p.evicted, r)
 		p.free(r)
-		if policy == EvictionTTL && r.deadline() != 0 {
+		if policy == EvictionTTL && r.expires() {
 			p.over.last = r
 		}
 		if enough() {

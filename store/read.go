@@ -43,7 +43,7 @@ func (s *Store) GetEntry(key string) (*Entry, error) {
 // Exists says whether there is such a key. It does not count as a read.
 func (s *Store) Exists(key string) bool {
 	r := s.data.get(key)
-	return r.first != nil && (r.deadline() == 0 || !r.expired(s.now())) && !s.closed.Load()
+	return r.first != nil && (!r.expires() || !r.expired(s.now())) && !s.closed.Load()
 }
 
 // TTL returns how long key still has, NoTTL if it does not expire; errors are
@@ -54,24 +54,26 @@ func (s *Store) TTL(key string) (time.Duration, error) {
 	if err := s.check(key, r, now); err != nil {
 		return 0, err
 	}
-	if r.deadline() == 0 {
+	if !r.expires() {
 		return NoTTL, nil
 	}
 	return time.Duration(r.deadline() - now), nil
 }
 
-// read returns key's record and counts the read.
+// read returns key's record and counts the read, where reads are counted.
 func (s *Store) read(key string) (record, error) {
 	r := s.data.get(key)
-	if r.first == nil || r.deadline() != 0 || s.closed.Load() {
+	if r.first == nil || r.expires() || s.closed.Load() {
 		if err := s.check(key, r, 0); err != nil {
-			if err != ErrStoreClosed {
+			if err != ErrStoreClosed && s.countsReads {
 				s.counters.reads.miss()
 			}
 			return record{}, err
 		}
 	}
-	s.counters.reads.hit()
+	if s.countsReads {
+		s.counters.reads.hit()
+	}
 	if s.tracksAccess {
 		r.touch(s.now())
 	}
@@ -87,7 +89,7 @@ func (s *Store) check(key string, r record, now int64) error {
 	if r.first == nil {
 		return NewKeyError(key, ErrKeyNotFound)
 	}
-	if r.deadline() == 0 {
+	if !r.expires() {
 		return nil
 	}
 	if now == 0 {

@@ -84,6 +84,25 @@ func TestStore_TTLIsPositive(t *testing.T) {
 	}
 }
 
+// TestStore_CountReads shows what Metrics say of reads that are counted and of
+// those that are not.
+func TestStore_CountReads(t *testing.T) {
+	for _, count := range []bool{true, false} {
+		s := mustNew(t, store.WithCountReads(count))
+		mustSet(t, s, "k", "v")
+		for _, key := range []string{"k", "k", "absent"} {
+			_, _ = s.Get(key)
+		}
+		want := map[bool][3]uint64{true: {3, 2, 1}}[count]
+		if m := s.Metrics(); [3]uint64{m.Gets, m.Hits, m.Misses} != want {
+			t.Errorf("counted=%t: got %d gets, %d hits, %d misses, want %v", count, m.Gets, m.Hits, m.Misses, want)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestStore_Range(t *testing.T) {
 	s := mustNew(t)
 	for _, key := range []string{"b/2", "a", "b/1", "c", "b/3"} {

@@ -94,7 +94,7 @@ func (s *Shard) setLocked(hash uint64, r record) (old record) {
 	s.data.set(hash, r)
 	s.index.set(r)
 	s.size += r.dataSize()
-	if r.deadline() != 0 {
+	if r.expires() {
 		s.expiring.set(r)
 	}
 	return old
@@ -116,7 +116,7 @@ func (s *Shard) deleteLocked(hash uint64, key string) (old record) {
 }
 
 func (s *Shard) unscheduleLocked(r record) {
-	if r.deadline() != 0 {
+	if r.expires() {
 		s.expiring.delete(r)
 	}
 }

@@ -21,6 +21,7 @@ type Store struct {
 	lock     *dirlock.Lock // nil without a data directory
 	counters counters
 
+	countsReads  bool
 	tracksAccess bool // for the eviction policy
 
 	committer *committer    // nil without a log
@@ -72,8 +73,8 @@ func New(opts ...Option) (*Store, error) {
 	o.fillIn()
 	s := &Store{
 		opts: o, data: NewShardedMap(o.ShardCount),
-		tracksAccess: o.EvictionPolicy == EvictionLRU || o.EvictionPolicy == EvictionLFU,
-		stop:         make(chan struct{}), committed: make(chan struct{}), sealed: make(chan struct{}), saving: make(chan struct{}, 1),
+		countsReads: o.CountReads, tracksAccess: o.EvictionPolicy == EvictionLRU || o.EvictionPolicy == EvictionLFU,
+		stop: make(chan struct{}), committed: make(chan struct{}), sealed: make(chan struct{}), saving: make(chan struct{}, 1),
 		compaction: make(chan struct{}, 1), expiredSeen: make(chan struct{}, 1),
 	}
 	if o.PersistenceMode != PersistenceNone {
@@ -242,7 +243,7 @@ func (s *Store) Persist(key string) error {
 		if r.first == nil {
 			return NewKeyError(key, ErrKeyNotFound)
 		}
-		if r.deadline() != 0 {
+		if r.expires() {
 			p.put(key, r.value(), 0)
 		}
 		return nil

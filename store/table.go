@@ -94,8 +94,7 @@ func (t *table) init(n int) {
 
 // entryOf returns where the directory has the part for hash.
 func entryOf(directory []atomic.Pointer[part], hash uint64) *atomic.Pointer[part] {
-	// A shift by 64, of a directory of one, gives 0.
-	return &directory[hash>>(64-uint(bits.Len(uint(len(directory)))-1))]
+	return &directory[hash>>1>>(uint(bits.LeadingZeros64(uint64(len(directory))))&63)]
 }
 
 // get returns key's record, the zero record if there is none.
