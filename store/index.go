@@ -53,6 +53,7 @@ func (x *index) grown() *node {
 // insert puts r below n, which may be written to and is not full. It returns
 // false, and has changed nothing, where heads led it astray.
 func (x *index) insert(n *node, r record, careful bool) bool {
+	first, last := true, true // n is the first of its level, the last
 	for {
 		i, found := x.search(n, r, careful)
 		if found {
@@ -60,7 +61,7 @@ func (x *index) insert(n *node, r record, careful bool) bool {
 			return true
 		}
 		if n.children == nil {
-			if !careful && !x.between(n, i, r) {
+			if !careful && !(x.follows(n, i, r, first) && x.precedes(n, i, r, last)) {
 				return false
 			}
 			x.insertAt(n, i, r)
@@ -72,14 +73,27 @@ func (x *index) insert(n *node, r record, careful bool) bool {
 			x.split(n, i)
 			continue // where in n is open again
 		}
+		first, last = first && i == 0, last && i == n.length
 		n = child
 	}
 }
 
-// between says whether r comes between the items of a leaf that lie before and
-// at i. If so it is nowhere in the index, and belongs there.
-func (x *index) between(n *node, i int, r record) bool {
-	return i > 0 && i < n.length && x.order.compare(n.items[i-1], r) < 0 && x.order.compare(r, n.items[i]) < 0
+// follows says whether r comes behind what is before item i of a leaf, which may be
+// the first of all.
+func (x *index) follows(n *node, i int, r record, first bool) bool {
+	if i == 0 {
+		return first
+	}
+	return x.order.compare(n.items[i-1], r) < 0
+}
+
+// precedes says whether r comes before item i of a leaf, which may be the last of
+// all, and what is behind it.
+func (x *index) precedes(n *node, i int, r record, last bool) bool {
+	if i == n.length {
+		return last
+	}
+	return x.order.compare(r, n.items[i]) < 0
 }
 
 // delete removes the record that is equal to r, if there is one.
