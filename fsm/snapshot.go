@@ -39,6 +39,11 @@ const (
 // is never split, so a block may be longer by one item.
 const blockTarget = 256 << 10
 
+// pauseBytes is after how many bytes of items a snapshot pauses for as long as
+// they took. The time that a whole block takes is that for which operating
+// systems let a thread wait for another one's processor.
+const pauseBytes = 32 << 10
+
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // snapshotHeader is what a snapshot says besides the items.
@@ -111,13 +116,13 @@ func (s *snapshot) write(w io.Writer) error {
 	sw := snapshotWriter{w: w}
 	sw.preamble()
 	sw.header(s.header)
-	began := time.Now()
+	began, paused := time.Now(), 0
 	for it := range s.view.All("", "") {
-		if !sw.item(it) {
-			continue
-		}
-		if sw.err != nil {
+		if sw.item(it); sw.err != nil {
 			return sw.err
+		}
+		if sw.bytes-paused < pauseBytes {
+			continue
 		}
 		// Whoever waits for a processor, or for the disk, goes first: writers must
 		// not notice that there is a snapshot.
@@ -126,7 +131,7 @@ func (s *snapshot) write(w io.Writer) error {
 		case <-s.closed:
 			return ErrClosed
 		}
-		began = time.Now()
+		began, paused = time.Now(), sw.bytes
 	}
 	sw.end()
 	return sw.err
@@ -139,6 +144,7 @@ type snapshotWriter struct {
 	err   error
 	block []byte // the block being filled, empty if there is none
 	items uint64
+	bytes int    // of the items
 	sum   uint32 // CRC32C of everything written
 }
 
@@ -161,22 +167,22 @@ func (sw *snapshotWriter) header(h snapshotHeader) {
 	sw.flush()
 }
 
-// item adds an item. It says whether a block was written for it.
-func (sw *snapshotWriter) item(it store.Item) bool {
+// item adds an item.
+func (sw *snapshotWriter) item(it store.Item) {
 	if len(sw.block) == 0 {
 		sw.begin(blockItems)
 	}
+	before := len(sw.block)
 	sw.block = appendBytes(sw.block, it.Key)
 	sw.block = appendBytes(sw.block, it.Value)
 	sw.block = binary.AppendUvarint(sw.block, it.CreateRevision)
 	sw.block = binary.AppendUvarint(sw.block, it.ModRevision)
 	sw.block = binary.AppendUvarint(sw.block, it.Version)
 	sw.items++
-	if len(sw.block) < blockHeadLen+blockTarget {
-		return false
+	sw.bytes += len(sw.block) - before
+	if len(sw.block) >= blockHeadLen+blockTarget {
+		sw.flush()
 	}
-	sw.flush()
-	return true
 }
 
 func (sw *snapshotWriter) end() {
