@@ -38,7 +38,7 @@ fuzz: ## run every fuzz target for FUZZTIME each
 sim: ## break simulated clusters for SECONDS, and say what was found
 	$(GO) test ./test/sim -count=1 -v -run '^TestSimulation$$' -timeout $$(($(SECONDS) + 300))s -sim.seconds $(SECONDS)
 
-bench: ## measure beside other stores: BENCH is all, embedded, state or failover
+bench: ## measure beside other stores: BENCH is all, embedded, state, served or failover
 	cd bench && $(GO) run . $(BENCH)
 
 demo: build ## run a local cluster of three nodes

@@ -4,6 +4,7 @@
 //
 //	go run . embedded     # package store: parallel reads, synced writes
 //	go run . state        # the state machine: memory, restart, snapshots, size
+//	go run . served       # what a request costs a server, by size
 //	go run . failover     # three processes, whose leader is killed
 //	go run . all
 //

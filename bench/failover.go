@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -51,11 +49,9 @@ func (f *failover) run(ctx context.Context, dir string) error {
 	if err := describe(f.out, "Failover", dir); err != nil {
 		return err
 	}
-	program := filepath.Join(dir, "kvorum")
-	build := exec.CommandContext(ctx, "go", "build", "-o", program, "./cmd/kvorum")
-	build.Dir = ".." // the program's own module
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("build: %w\n%s", err, out)
+	program, err := buildProgram(ctx, dir)
+	if err != nil {
+		return err
 	}
 	nodes, err := newProcesses(program, dir, failoverNodes)
 	if err != nil {

@@ -29,7 +29,7 @@ func newRootCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	measures := []*cobra.Command{newEmbeddedCommand(), newStateCommand(), newFailoverCommand()}
+	measures := []*cobra.Command{newEmbeddedCommand(), newStateCommand(), newServedCommand(), newFailoverCommand()}
 	root.AddCommand(measures...)
 	root.AddCommand(&cobra.Command{
 		Use:   "all",

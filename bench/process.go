@@ -28,6 +28,17 @@ type process struct {
 // processes are the nodes of one cluster.
 type processes []*process
 
+// buildProgram builds kvorum into dir and returns its path.
+func buildProgram(ctx context.Context, dir string) (string, error) {
+	program := filepath.Join(dir, "kvorum")
+	build := exec.CommandContext(ctx, "go", "build", "-o", program, "./cmd/kvorum")
+	build.Dir = ".." // the program's own module
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build: %w\n%s", err, out)
+	}
+	return program, nil
+}
+
 // newProcesses returns n nodes that will form a cluster, with their data below dir.
 func newProcesses(program, dir string, n int) (processes, error) {
 	addrs, err := freeAddrs(3 * n)

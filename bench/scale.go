@@ -35,9 +35,15 @@ func costBySize(ctx context.Context, rounds int, sizes []int, valueBytes int) (t
 	if err != nil {
 		return table{}, err
 	}
-	t := table{head: []string{"time (of it, the first row's)", "apply a put", "get", "list 100 keys", "get of Go's map"}}
-	for row := range contenders {
-		cells := []string{contenders[row].name}
+	return bySize("time (of it, the first row's)", []string{"apply a put", "get", "list 100 keys", "get of Go's map"}, columns), nil
+}
+
+// bySize returns a table of nanoseconds: a row for each size, a column for each
+// title. Behind a cost stands how many times the first row's it is.
+func bySize(corner string, titles []string, columns [][]figures) table {
+	t := table{head: append([]string{corner}, titles...)}
+	for row, size := range columns[0] {
+		cells := []string{size.name}
 		for _, column := range columns {
 			cell := time.Duration(median(column[row].values)).String()
 			if row > 0 {
@@ -47,7 +53,7 @@ func costBySize(ctx context.Context, rounds int, sizes []int, valueBytes int) (t
 		}
 		t.add(cells...)
 	}
-	return t, nil
+	return t
 }
 
 func filledMap(n, valueBytes int) map[string][]byte {

@@ -15,16 +15,31 @@ type place struct {
 // seek returns a cursor that stands at the first record at or after r, in x's
 // order, and whether there is one.
 func (x *index) seek(r record) (*cursor, bool) {
-	c := &cursor{}
-	for n := x.root; n != nil; {
-		i, found := x.search(n, r, true)
-		c.path = append(c.path, place{n, i})
-		if found || n.children == nil {
-			break
-		}
-		n = n.children[i]
+	c := &cursor{path: make([]place, 0, 4)}
+	if !c.descend(x, r, false) {
+		c.descend(x, r, true)
 	}
 	return c, c.settle()
+}
+
+// descend finds the path to r or, if it is not there, to where it would be. It
+// returns false where heads led it astray.
+func (c *cursor) descend(x *index, r record, careful bool) bool {
+	c.path = c.path[:0]
+	first, last := true, true // n is the first of its level, the last
+	for n := x.root; n != nil; {
+		i, found := x.search(n, r, careful)
+		c.path = append(c.path, place{n, i})
+		if found {
+			return true
+		}
+		if n.children == nil {
+			return careful || x.between(n, i, r, first, last)
+		}
+		first, last = first && i == 0, last && i == n.length
+		n = n.children[i]
+	}
+	return true
 }
 
 // record returns the record that the cursor stands at.

@@ -61,7 +61,7 @@ func (x *index) insert(n *node, r record, careful bool) bool {
 			return true
 		}
 		if n.children == nil {
-			if !careful && !(x.follows(n, i, r, first) && x.precedes(n, i, r, last)) {
+			if !careful && !x.between(n, i, r, first, last) {
 				return false
 			}
 			x.insertAt(n, i, r)
@@ -78,22 +78,18 @@ func (x *index) insert(n *node, r record, careful bool) bool {
 	}
 }
 
-// follows says whether r comes behind what is before item i of a leaf, which may be
-// the first of all.
-func (x *index) follows(n *node, i int, r record, first bool) bool {
-	if i == 0 {
-		return first
+// between says whether r comes between the items of a leaf that lie before and
+// at i. If so it is nowhere in the index, and belongs there. Before the first item
+// of the first leaf there is nothing, nor behind the last one of the last.
+func (x *index) between(n *node, i int, r record, first, last bool) bool {
+	follows, precedes := first, last
+	if i > 0 {
+		follows = x.order.compare(n.items[i-1], r) < 0
 	}
-	return x.order.compare(n.items[i-1], r) < 0
-}
-
-// precedes says whether r comes before item i of a leaf, which may be the last of
-// all, and what is behind it.
-func (x *index) precedes(n *node, i int, r record, last bool) bool {
-	if i == n.length {
-		return last
+	if i < n.length {
+		precedes = x.order.compare(r, n.items[i]) < 0
 	}
-	return x.order.compare(r, n.items[i]) < 0
+	return follows && precedes
 }
 
 // delete removes the record that is equal to r, if there is one.
