@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -211,4 +212,106 @@ func TestStore_GroupCommit(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestStore_UnchangedBehindFailure shows that writes which change nothing, as an
+// append makes it so that then fails, are not told of success.
+func TestStore_UnchangedBehindFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		files := crashfs.New()
+		s := mustNew(t, persistent(files, true)...)
+		mustSet(t, s, "there", "v")
+		gate := make(chan struct{})
+		files.SetHook(func(op crashfs.Op, name string) error {
+			if op == crashfs.OpSync && strings.Contains(name, "wal-") {
+				<-gate
+				return errors.New("disk is broken")
+			}
+			return nil
+		})
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			err := s.Batch(func(b *store.Batch) error {
+				b.Delete("there")
+				return b.Set("new", []byte("x"))
+			})
+			if !errors.Is(err, store.ErrStoreFailed) {
+				t.Errorf("Batch: got %v", err)
+			}
+		})
+		synctest.Wait() // its sync is under way; what follows is decided by its changes
+		for name, write := range map[string]func() error{
+			"SetNX":          func() error { _, err := s.SetNX("new", []byte("y"), 0); return err },
+			"CompareAndSwap": func() error { _, err := s.CompareAndSwap("new", []byte("y"), []byte("z")); return err },
+			"Persist":        func() error { return s.Persist("new") },
+			"Delete":         func() error { return s.Delete("there") },
+		} {
+			for range 16 { // together enough to be decided at once
+				wg.Go(func() {
+					if err := write(); !errors.Is(err, store.ErrStoreFailed) {
+						t.Errorf("%s: got %v", name, err)
+					}
+				})
+			}
+		}
+		synctest.Wait()
+		close(gate)
+		wg.Wait()
+		if !s.Exists("there") || s.Exists("new") {
+			t.Error("memory shows what failed")
+		}
+		if err := s.Close(); !errors.Is(err, store.ErrStoreFailed) {
+			t.Errorf("Close: got %v", err)
+		}
+	})
+}
+
+// TestStore_FailureAmidWrites fails a sync while many write: nobody succeeds behind
+// it, what failed is not in memory, and what was acknowledged survives a power loss.
+func TestStore_FailureAmidWrites(t *testing.T) {
+	for after := range 20 {
+		files := crashfs.New()
+		s := mustNew(t, persistent(files, true)...)
+		var syncs atomic.Int64
+		files.SetHook(func(op crashfs.Op, _ string) error {
+			if op == crashfs.OpSync && syncs.Add(1) > int64(5+after) {
+				return errors.New("disk is broken")
+			}
+			return nil
+		})
+		var wg sync.WaitGroup
+		var acknowledged sync.Map
+		for writer := range 40 {
+			wg.Go(func() {
+				for i := 0; ; i++ {
+					k := fmt.Sprintf("%d-%d", writer, i)
+					if writer == 0 && i%7 == 6 {
+						_ = s.Snapshot() // fails in its time, too
+					}
+					if err := s.Set(k, []byte("v")); err != nil {
+						if s.Exists(k) {
+							t.Errorf("key %s, whose Set failed, is there", k)
+						}
+						return
+					}
+					acknowledged.Store(k, true)
+				}
+			})
+		}
+		wg.Wait()
+		if err := s.Set("k", []byte("v")); !errors.Is(err, store.ErrStoreFailed) {
+			t.Errorf("after the failure: got %v", err)
+		}
+		_ = s.Close() // says that it failed
+		files.SetHook(nil)
+		s = mustNew(t, persistent(files.Crash(crashfs.CrashOptions{}), true)...)
+		for k := range acknowledged.Range {
+			if !s.Exists(k.(string)) {
+				t.Errorf("acknowledged key %v is lost", k)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
 }

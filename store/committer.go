@@ -12,6 +12,12 @@ import (
 // appended: for each alone to wake the committer would cost more than to decide it.
 const decideAhead = 32
 
+// Bounds of what the committer keeps.
+const (
+	maxAheadBytes = 16 << 20 // of payloads that are decided and not applied, where it decides no more
+	maxSpare      = 4        // empty rounds
+)
+
 // committer decides the writes of a store with a log on one goroutine, appends
 // them to the log on another, and applies them on the first again: memory is in
 // the log's order, and conditions see every write before them. What is decided
@@ -33,10 +39,12 @@ type committer struct {
 	wakeAppender  chan struct{} // one slot: rounds were decided, or the end has come
 
 	// The fields below belong to the committer's goroutine.
-	taken  []*write // that were waiting and are not decided
-	ahead  int      // rounds that are decided and not applied
-	landed []*round // of those, some that were appended
-	spare  []*round // empty, for another time
+	taken      []*write // that were waiting and are not decided
+	blocked    bool     // the first of them, until something is applied
+	ahead      int      // rounds that are decided and not applied
+	aheadBytes int      // of their payloads
+	landed     []*round // of those rounds, some that were appended
+	spare      []*round // empty, for another time
 }
 
 func newCommitter(s *Store) *committer {
@@ -48,7 +56,7 @@ func newCommitter(s *Store) *committer {
 func (c *committer) run(w *write) error {
 	w.done.Add(1)
 	c.mu.Lock()
-	if c.closed {
+	if c.closed || c.s.closed.Load() {
 		c.mu.Unlock()
 		return ErrStoreClosed
 	}
@@ -96,12 +104,13 @@ func (c *committer) loop(stop <-chan struct{}) {
 func (c *committer) work() bool {
 	came, busy := c.take()
 	if !busy || len(c.landed) == 0 {
-		c.decide()
+		c.decideTaken()
 	}
 	if len(c.landed) == 0 {
 		return came
 	}
 	c.ahead--
+	c.aheadBytes -= c.landed[0].filled
 	c.complete(c.landed[0])
 	c.landed = slices.Delete(c.landed, 0, 1)
 	return true
@@ -123,24 +132,27 @@ func (c *committer) take() (came, busy bool) {
 	return came, c.ahead > len(c.landed)
 }
 
-// decide decides what was taken and has it appended.
-func (c *committer) decide() {
-	for len(c.taken) > 0 {
+// decideTaken decides what was taken and has it appended.
+func (c *committer) decideTaken() {
+	for len(c.taken) > 0 && !c.blocked && c.aheadBytes < maxAheadBytes {
 		r := c.emptyRound()
 		n, now := 0, c.s.now()
-		for n < len(c.taken) && !r.full() && c.s.decide(r, c.taken[n], now) {
+		for n < len(c.taken) && !r.full() {
+			if c.blocked = !c.s.decide(r, c.taken[n], now); c.blocked {
+				break
+			}
 			n++
 		}
 		c.taken = slices.Delete(c.taken, 0, n)
 		switch {
-		case n == 0: // until what is ahead is applied
+		case n == 0:
 			c.spare = append(c.spare, r)
-			return
 		case c.ahead == 0 && (len(r.frames) == 0 || !c.s.opts.SyncWrites):
 			r.err = c.s.appendLog(r.first, r.frames) // takes less time than to hand it over
 			c.complete(r)
 		default:
 			c.ahead++
+			c.aheadBytes += r.filled
 			c.mu.Lock()
 			c.decided = append(c.decided, r)
 			c.mu.Unlock()
@@ -174,8 +186,11 @@ func (c *committer) complete(r *round) {
 		}
 		w.done.Done()
 	}
+	c.blocked = false
 	r.reset()
-	c.spare = append(c.spare, r)
+	if len(c.spare) < maxSpare {
+		c.spare = append(c.spare, r)
+	}
 }
 
 // refuse ends every write that is not decided, and those to come.
@@ -237,8 +252,8 @@ func (c *committer) toAppend() (rounds []*round, ended bool) {
 // appendLog appends the records of writes, whose first sequence is first, to the
 // log. Its error is the store's end.
 func (s *Store) appendLog(first uint64, frames []wal.Frame) error {
-	if len(frames) == 0 {
-		return nil
+	if err := s.failure(); err != nil || len(frames) == 0 {
+		return err
 	}
 	if err := s.log.Append(first, frames); err != nil {
 		return s.fail(fmt.Errorf("write to the log: %w", err))

@@ -16,7 +16,7 @@ type place struct {
 // order, and whether there is one.
 func (x *index) seek(r record) (*cursor, bool) {
 	c := &cursor{path: make([]place, 0, 4)}
-	if !c.descend(x, r, false) {
+	if !c.descend(x, r, x.order.exact) {
 		c.descend(x, r, true)
 	}
 	return c, c.settle()

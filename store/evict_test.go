@@ -3,6 +3,7 @@ package store_test
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -172,5 +173,55 @@ func TestStore_ReopenedSmallerWithLongKeys(t *testing.T) {
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestEviction_Concurrent shows, with many writers whose writes share rounds, that
+// a store is never seen above its limits, and that each key that was set is either
+// there or was reported evicted, once.
+func TestEviction_Concurrent(t *testing.T) {
+	for _, policy := range []store.EvictionPolicy{store.EvictionNone, store.EvictionLRU, store.EvictionLFU, store.EvictionRandom, store.EvictionTTL} {
+		t.Run(policy.String(), func(t *testing.T) {
+			const maxEntries, maxBytes = 100, 1500
+			var evicted, set sync.Map
+			files := crashfs.New()
+			s := mustNew(t, append(persistent(files, true), store.WithMaxEntries(maxEntries), store.WithMaxBytes(maxBytes),
+				store.WithEvictionPolicy(policy), store.WithOnEvict(func(key string, _ []byte) {
+					if _, twice := evicted.LoadOrStore(key, true); twice {
+						t.Errorf("key %s was evicted twice", key)
+					}
+				}))...)
+			var wg sync.WaitGroup
+			for writer := range 40 {
+				wg.Go(func() {
+					for i := range 50 {
+						k := fmt.Sprintf("%02d-%02d", writer, i)
+						switch err := s.SetWithTTL(k, make([]byte, 1+i%20), time.Duration(i%3)*time.Hour); {
+						case err == nil:
+							set.Store(k, true)
+						case policy != store.EvictionNone || !errors.Is(err, store.ErrStoreFull):
+							t.Error(err)
+						}
+						entries, bytes := 0, 0
+						for key, value := range s.All() {
+							entries, bytes = entries+1, bytes+len(key)+len(value)
+						}
+						if entries > maxEntries || bytes > maxBytes {
+							t.Errorf("saw %d keys of %d bytes", entries, bytes)
+						}
+					}
+				})
+			}
+			wg.Wait()
+			for k := range set.Range {
+				_, gone := evicted.Load(k)
+				if there := s.Exists(k.(string)); there == gone {
+					t.Errorf("key %v: there %t, evicted %t", k, there, gone)
+				}
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }

@@ -69,7 +69,7 @@ type scheduled struct {
 type schedule []scheduled
 
 func (s schedule) Len() int           { return len(s) }
-func (s schedule) Less(i, j int) bool { return byDeadline.compare(s[i].record, s[j].record) < 0 }
+func (s schedule) Less(i, j int) bool { return deadlineOrder.compare(s[i].record, s[j].record) < 0 }
 func (s schedule) Swap(i, j int)      { s[i], s[j] = s[j], s[i] }
 func (s *schedule) Push(any)          { panic("store: a schedule never grows") }
 

@@ -34,11 +34,13 @@ func (x *index) set(r record) {
 		x.root = &node{owner: x.owner}
 	}
 	x.root = x.mutable(x.root)
-	if x.root.full() {
-		x.root = x.grown()
-	}
-	if !x.insert(x.root, r, false) {
-		x.insert(x.root, r, true)
+	for careful := x.order.exact; ; careful = true {
+		if x.root.full() { // also by a search that was led astray
+			x.root = x.grown()
+		}
+		if x.insert(x.root, r, careful) {
+			return
+		}
 	}
 }
 
@@ -51,7 +53,11 @@ func (x *index) grown() *node {
 }
 
 // insert puts r below n, which may be written to and is not full. It returns
-// false, and has changed nothing, where heads led it astray.
+// false, and has changed no more than which nodes the records are in, where heads
+// led it astray.
+//
+// Invariant: n is not full when it is looked at, so that one of its children may be
+// split. It may be full then.
 func (x *index) insert(n *node, r record, careful bool) bool {
 	first, last := true, true // n is the first of its level, the last
 	for {
@@ -71,7 +77,15 @@ func (x *index) insert(n *node, r record, careful bool) bool {
 		child := x.mutableChild(n, i)
 		if child.full() {
 			x.split(n, i)
-			continue // where in n is open again
+			c := x.order.compare(n.items[i], r) // heads may lead to another child by now
+			if c == 0 {
+				n.items[i] = r
+				return true
+			}
+			if c < 0 {
+				i++
+			}
+			child = n.children[i]
 		}
 		first, last = first && i == 0, last && i == n.length
 		n = child
@@ -98,7 +112,7 @@ func (x *index) delete(r record) {
 		return
 	}
 	x.root = x.mutable(x.root)
-	if !x.remove(x.root, r, false) && !x.remove(x.root, r, true) {
+	if !x.remove(x.root, r, x.order.exact) && !x.remove(x.root, r, true) {
 		return
 	}
 	x.count--

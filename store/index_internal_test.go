@@ -78,7 +78,7 @@ func checkNode(t interface{ Fatalf(string, ...any) }, x *index, n *node) (depth 
 // TestIndex_Model does random things to an index and to a map, by key and by
 // deadline, and takes clones, which must not change.
 func TestIndex_Model(t *testing.T) {
-	for name, by := range map[string]*order{"by key": &byKey, "by deadline": &byDeadline} {
+	for name, by := range map[string]*order{"by key": &keyOrder, "by deadline": &deadlineOrder} {
 		t.Run(name, func(t *testing.T) {
 			rapid.Check(t, func(t *rapid.T) {
 				x, model := newIndex(by), map[string]record{}
@@ -92,7 +92,7 @@ func TestIndex_Model(t *testing.T) {
 					"set": func(t *rapid.T) {
 						for range many {
 							r := newRecord(Item{Key: indexKey(t), Deadline: rapid.Int64Range(1, 5).Draw(t, "deadline")})
-							if old, ok := model[r.key()]; ok && by == &byDeadline {
+							if old, ok := model[r.key()]; ok && by == &deadlineOrder {
 								x.delete(old)
 							}
 							x.set(r)
@@ -136,13 +136,48 @@ func TestIndex_Model(t *testing.T) {
 	}
 }
 
+// TestIndex_Prefixes does random things to an index of several levels whose keys
+// have prefixes that differ, some with zeros behind them, and checks that a clone
+// stays as it was.
+func TestIndex_Prefixes(t *testing.T) {
+	prefixes := []string{"", "a", "zz", "zz\x00", "zz\x00\x00\x00\x00\x00\x00\x00\x00\x00", "zzz/long/common/prefix/", "zzz/long/common/prefix/\x00\x00"}
+	r := rand.New(rand.NewPCG(1, 3))
+	key := func() string {
+		p := prefixes[r.IntN(len(prefixes))]
+		switch r.IntN(3) {
+		case 0:
+			return p + fmt.Sprint(r.IntN(1000))
+		case 1:
+			return p + string(make([]byte, r.IntN(20)))
+		default:
+			return p + fmt.Sprintf("%08d", r.IntN(100_000))
+		}
+	}
+	x, model := newIndex(&keyOrder), map[string]record{}
+	for phase := range 8 {
+		clone, before := x.clone(), maps.Clone(model)
+		for range 10_000 {
+			k := key()
+			if grow := phase%2 == 0; grow == (r.IntN(5) > 0) {
+				model[k] = newRecord(Item{Key: k})
+				x.set(model[k])
+			} else {
+				x.delete(newRecord(Item{Key: k}))
+				delete(model, k)
+			}
+		}
+		checkIndex(t, x, model)
+		checkIndex(t, clone, before)
+	}
+}
+
 // TestIndex_Large grows an index to several levels, in three orders of keys, and
 // takes it apart in another.
 func TestIndex_Large(t *testing.T) {
 	const n = 50_000
 	for _, name := range []string{"ascending", "descending", "random"} {
 		t.Run(name, func(t *testing.T) {
-			x, model := newIndex(&byKey), map[string]record{}
+			x, model := newIndex(&keyOrder), map[string]record{}
 			r := rand.New(rand.NewPCG(1, 1))
 			for _, i := range r.Perm(n) {
 				k := i
@@ -173,7 +208,7 @@ func TestIndex_Large(t *testing.T) {
 
 // TestIndex_Seek finds the first record at or after any key, and the one after it.
 func TestIndex_Seek(t *testing.T) {
-	x := newIndex(&byKey)
+	x := newIndex(&keyOrder)
 	for i := range 5000 {
 		x.set(newRecord(Item{Key: fmt.Sprintf("%05d", 2*i)}))
 	}
@@ -196,11 +231,49 @@ func TestIndex_Seek(t *testing.T) {
 	}
 }
 
+// TestIndex_SplitsOnce shows that no search splits two children of one node that
+// had room for one record more: not where the first split changes what heads lead
+// to, nor where a careful search follows.
+func TestIndex_SplitsOnce(t *testing.T) {
+	x, model := newIndex(&keyOrder), map[string]record{}
+	set := func(key string) {
+		model[key] = newRecord(Item{Key: key})
+		x.set(model[key])
+	}
+	almostFull := func(n *node) bool {
+		return n != nil && n.children != nil && n.length == nodeItems-1 && n.children[n.length].full()
+	}
+	for i := 0; !almostFull(x.root); i++ {
+		set(fmt.Sprintf("zz%08d", 10*i))
+	}
+	for i := range 10 { // make room for keys in the first child that have nothing in common with the rest
+		key := fmt.Sprintf("zz%08d", 10*i)
+		x.delete(model[key])
+		delete(model, key)
+	}
+	for i := 0; !x.root.children[0].full(); i++ {
+		set(string([]byte{'a', byte(i)}))
+	}
+	set("zzz") // goes by the heads to the first child, and belongs into the last
+	checkIndex(t, x, model)
+}
+
+// TestIndex_DeadlinesBelowZero shows that they come first.
+func TestIndex_DeadlinesBelowZero(t *testing.T) {
+	m := NewShardedMap(1)
+	for _, deadline := range []int64{5, -3, 7, -1} {
+		m.Set(Item{Key: fmt.Sprint(deadline), Deadline: deadline})
+	}
+	if next, ok := m.NextDeadline(); !ok || next != -3 {
+		t.Errorf("NextDeadline: got %d, %t, want -3", next, ok)
+	}
+}
+
 // BenchmarkIndex_Set replaces records of random keys among so many, and inserts
 // and deletes others.
 func BenchmarkIndex_Set(b *testing.B) {
 	for _, n := range []int{1000, 100_000} {
-		x := newIndex(&byKey)
+		x := newIndex(&keyOrder)
 		keys := rand.New(rand.NewPCG(1, 2)).Perm(2 * n)
 		records := make([]record, 2*n)
 		for i, k := range keys {

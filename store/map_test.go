@@ -102,6 +102,22 @@ func TestShardedMap_SetTooLarge(t *testing.T) {
 	}
 }
 
+// TestView_AllFromTooLong shows that a start may be longer than any key.
+func TestView_AllFromTooLong(t *testing.T) {
+	m := store.NewShardedMap(2)
+	longest := strings.Repeat("k", store.MaxKeyLength)
+	for _, key := range []string{"a", longest, "l"} {
+		m.Set(store.Item{Key: key})
+	}
+	var got []string
+	for it := range m.View().All("", longest+"k") {
+		got = append(got, it.Key)
+	}
+	if !slices.Equal(got, []string{"l"}) {
+		t.Errorf("got %d keys", len(got))
+	}
+}
+
 func TestView_All(t *testing.T) {
 	m := store.NewShardedMap(8)
 	keys := []string{"", "\x00", "a", "a\x00", "a/", "a/1", "a/10", "a/2", "a0", "b", "b\xff", "b\xff\xff", "c", "\xff", "\xff\xff"}

@@ -71,7 +71,7 @@ func (x *index) setHeads(n *node) {
 	}
 }
 
-// removeAt removes item i of a leaf.
+// removeAt removes item i of n, whose children are in place already.
 func (n *node) removeAt(i int) {
 	copy(n.items[i:], n.items[i+1:n.length])
 	copy(n.heads[i:], n.heads[i+1:n.length])

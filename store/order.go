@@ -21,8 +21,8 @@ type order struct {
 	exact bool
 }
 
-// byKey orders records by the bytes of their keys.
-var byKey = order{
+// keyOrder orders records by the bytes of their keys.
+var keyOrder = order{
 	compare: func(a, b record) int { return strings.Compare(a.key(), b.key()) },
 	shared: func(a, b record) int {
 		ka, kb := a.key(), b.key()
@@ -37,13 +37,13 @@ var byKey = order{
 	head: func(r record, skip int) uint64 { return bytesAt(r.key(), skip) },
 }
 
-// byDeadline orders records by their deadlines, and by their keys within one.
-var byDeadline = order{
+// deadlineOrder orders records by their deadlines, and by their keys within one.
+var deadlineOrder = order{
 	compare: func(a, b record) int {
 		return cmp.Or(cmp.Compare(a.deadline(), b.deadline()), strings.Compare(a.key(), b.key()))
 	},
 	shared: func(a, b record) int { return 0 },
-	head:   func(r record, _ int) uint64 { return uint64(r.deadline()) },
+	head:   func(r record, _ int) uint64 { return uint64(r.deadline()) ^ 1<<63 }, // signs in order
 	exact:  true,
 }
 

@@ -5,8 +5,7 @@ package store
 const overlaySmall = 8
 
 // overlay is what writes have decided, in order, and the map does not show yet:
-// the changes of the round that is being appended to the log, and of the one
-// behind it. The committer owns it.
+// the changes of all rounds that are not applied. The committer owns it.
 type overlay struct {
 	changes []change
 	entries int   // keys more than in the map

@@ -199,7 +199,7 @@ func (p *plan) expireDue(enough func() bool) {
 	}
 }
 
-// touches says whether this write, or one before it in the round, changes key.
+// touches says whether this write, or one before it that is not applied, changes key.
 func (p *plan) touches(key string) bool {
 	_, ok := p.over.find(key)
 	return ok

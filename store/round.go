@@ -27,7 +27,7 @@ type round struct {
 	steps   []int // the number of changes of each, which are the overlay's oldest
 	entries int   // keys more than before
 	bytes   int64 // of keys and values, more than before
-	clear   bool  // the only write removes everything
+	clear   bool  // the last write, the only one that changes something, removes everything
 
 	err error // the append's
 }
@@ -59,7 +59,7 @@ func (s *Store) decide(r *round, w *write, now int64) bool {
 	if s.clearing {
 		return false // the overlay does not show that
 	}
-	w.err = s.plan(r, w, now)
+	w.err = s.planWrite(r, w, now)
 	if len(s.over.changes) > 0 && (w.err == errAlone || errors.Is(w.err, ErrStoreFull)) {
 		w.err = nil // keys that are decided and not in data yet are no victims
 		return false
@@ -68,8 +68,9 @@ func (s *Store) decide(r *round, w *write, now int64) bool {
 	return true
 }
 
-// plan is decide for the round's figures, and returns the write's outcome.
-func (s *Store) plan(r *round, w *write, now int64) error {
+// planWrite plans one write at now, adds what it changes to the round, and returns
+// its outcome.
+func (s *Store) planWrite(r *round, w *write, now int64) error {
 	if err := s.failure(); err != nil {
 		return err
 	}

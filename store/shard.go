@@ -124,7 +124,7 @@ func (s *Shard) unscheduleLocked(r record) {
 // clearLocked removes everything.
 func (s *Shard) clearLocked() {
 	s.data.init(0)
-	s.index = newIndex(&byKey)
-	s.expiring = newIndex(&byDeadline)
+	s.index = newIndex(&keyOrder)
+	s.expiring = newIndex(&deadlineOrder)
 	s.size = 0
 }

@@ -27,14 +27,18 @@ func (v *View) All(prefix, start string) iter.Seq[Item] {
 	return func(yield func(Item) bool) {
 		// Keys with one prefix are neighbours, and the first of them is the
 		// prefix itself: from here on they end at the first key without it.
-		from := newRecord(Item{Key: max(prefix, start)})
+		from := max(prefix, start)
+		seek := newRecord(Item{Key: from[:min(len(from), MaxKeyLength)]})
 		m := make(merge, 0, len(v.indexes))
 		for _, x := range v.indexes {
-			if c, ok := x.seek(from); ok {
+			if c, ok := x.seek(seek); ok {
 				m = append(m, c)
 			}
 		}
 		m.init()
+		for len(m) > 0 && m[0].key < from {
+			m.advance()
+		}
 		for len(m) > 0 && strings.HasPrefix(m[0].key, prefix) {
 			if !yield(m[0].record().item()) {
 				return

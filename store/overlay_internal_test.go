@@ -1,0 +1,120 @@
+package store
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+)
+
+// overlayModel is an overlay beside what it should say: the map below it and the
+// changes that are not in there yet, by round.
+type overlayModel struct {
+	overlay
+	below  map[string]record
+	rounds [][]change
+}
+
+// newest returns what the newest change of key puts there, and whether there is one.
+func (m *overlayModel) newest(key string) (r record, ok bool) {
+	for _, round := range m.rounds {
+		for _, c := range round {
+			if c.key == key {
+				r, ok = c.record, true
+			}
+		}
+	}
+	return r, ok
+}
+
+// now returns what there is of key with all changes.
+func (m *overlayModel) now(key string) record {
+	if r, ok := m.newest(key); ok {
+		return r
+	}
+	return m.below[key]
+}
+
+// write makes a few changes as one write of the last round, and takes them back if
+// they are not to stay.
+func (m *overlayModel) write(r *rand.Rand, stays bool) {
+	last, start := len(m.rounds)-1, m.mark()
+	before := len(m.rounds[last])
+	for range r.IntN(6) {
+		c := change{key: fmt.Sprint(r.IntN(12))}
+		if r.IntN(3) > 0 {
+			c.record = newRecord(Item{Key: c.key, Value: make([]byte, r.IntN(9))})
+		}
+		m.add(c, m.now(c.key))
+		m.rounds[last] = append(m.rounds[last], c)
+	}
+	if !stays {
+		m.rollback(start)
+		m.rounds[last] = m.rounds[last][:before]
+	}
+}
+
+// apply makes the changes of the oldest round and drops them.
+func (m *overlayModel) apply() {
+	entries, bytes := size(m.below)
+	for _, c := range m.rounds[0] {
+		if c.record.first == nil {
+			delete(m.below, c.key)
+		} else {
+			m.below[c.key] = c.record
+		}
+	}
+	n := len(m.rounds[0])
+	m.rounds = m.rounds[1:]
+	entriesNow, bytesNow := size(m.below)
+	m.drop(n, entriesNow-entries, bytesNow-bytes)
+}
+
+// check fails unless the overlay says what the model does.
+func (m *overlayModel) check(t *testing.T) {
+	t.Helper()
+	all := map[string]record{}
+	for i := range 12 {
+		key := fmt.Sprint(i)
+		if r := m.now(key); r.first != nil {
+			all[key] = r
+		}
+		want, changed := m.newest(key)
+		if got, ok := m.find(key); got != want || ok != changed {
+			t.Fatalf("key %s: found %t, want %t, or another record", key, ok, changed)
+		}
+	}
+	below, belowBytes := size(m.below)
+	if entries, bytes := size(all); below+m.entries != entries || belowBytes+m.bytes != bytes {
+		t.Fatalf("got %d entries of %d bytes more than below, want %d of %d", m.entries, m.bytes, entries-below, bytes-belowBytes)
+	}
+}
+
+// size returns the number of keys, and the bytes of keys and values.
+func size(records map[string]record) (entries int, bytes int64) {
+	for _, r := range records {
+		bytes += r.dataSize()
+	}
+	return len(records), bytes
+}
+
+// TestOverlay_Model decides rounds of writes, some of which are taken back, and
+// applies them later, several behind.
+func TestOverlay_Model(t *testing.T) {
+	for seed := range uint64(200) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		m := overlayModel{below: map[string]record{}}
+		for range 200 {
+			if r.IntN(3) == 0 && len(m.rounds) > 0 {
+				m.apply()
+			} else {
+				m.rounds = append(m.rounds, nil)
+				for range 1 + r.IntN(4) {
+					m.write(r, r.IntN(3) > 0)
+				}
+			}
+			if m.check(t); t.Failed() {
+				t.Fatalf("seed %d", seed)
+			}
+		}
+	}
+}
