@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -60,7 +61,7 @@ var requests = []struct {
 		return http.NewRequest(http.MethodGet, base+"?prefix="+keyOf(r.IntN(keys))[:keyBytes-2], nil)
 	}},
 	{"put, synced", func(s *served, base string, keys int, r *rand.Rand) (*http.Request, error) {
-		return http.NewRequest(http.MethodPut, base+keyOf(r.IntN(keys)), strings.NewReader(strings.Repeat("v", s.valueBytes)))
+		return http.NewRequest(http.MethodPut, base+keyOf(r.IntN(keys)), bytes.NewReader(make([]byte, s.valueBytes))) // as those that it was filled with
 	}},
 }
 

@@ -57,8 +57,8 @@
 //     take calls along that were due; with PersistenceSnapshot it also forgets
 //     removals since the last snapshot, so OnExpire is told of those keys again.
 //   - Len counts keys that have expired until they are removed.
-//   - To count reads for Metrics costs parallel readers of many keys a tenth to a
-//     fifth of their rate: WithCountReads(false) saves it.
+//   - To count reads for Metrics costs parallel readers of many keys up to a fifth
+//     of their rate: WithCountReads(false) saves it.
 //   - A shard's hash table keeps its memory when keys are deleted.
 //   - A snapshot costs by the number of keys, so one is taken early only when as
 //     many changes are dead.
