@@ -174,7 +174,7 @@ func TestIndex_Prefixes(t *testing.T) {
 // TestIndex_Large grows an index to several levels, in three orders of keys, and
 // takes it apart in another.
 func TestIndex_Large(t *testing.T) {
-	const n = 50_000
+	const n = 20_000
 	for _, name := range []string{"ascending", "descending", "random"} {
 		t.Run(name, func(t *testing.T) {
 			x, model := newIndex(&keyOrder), map[string]record{}
@@ -195,7 +195,7 @@ func TestIndex_Large(t *testing.T) {
 			for _, rec := range model { // in no order
 				x.delete(rec)
 				delete(model, rec.key())
-				if len(model)%5000 == 0 {
+				if len(model)%4000 == 0 {
 					checkIndex(t, x, model)
 				}
 			}

@@ -100,10 +100,10 @@ func size(records map[string]record) (entries int, bytes int64) {
 // TestOverlay_Model decides rounds of writes, some of which are taken back, and
 // applies them later, several behind.
 func TestOverlay_Model(t *testing.T) {
-	for seed := range uint64(200) {
+	for seed := range uint64(100) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		m := overlayModel{below: map[string]record{}}
-		for range 200 {
+		for range 80 {
 			if r.IntN(3) == 0 && len(m.rounds) > 0 {
 				m.apply()
 			} else {
