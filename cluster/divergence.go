@@ -144,17 +144,17 @@ func (r *replica) handleHash(payload []byte) ([]byte, error) {
 	return nil, nil
 }
 
-// sound notes that a majority has this replica's state at index.
+// sound notes that a majority has this replica's state at index, and says so once
+// a note of divergence up to there is gone.
 func (r *replica) sound(index uint64) {
+	if noted := r.noted.Load(); noted != 0 && index >= noted {
+		r.noted.Store(0)
+		if err := forgetDivergence(r.cfg.FS, r.cfg.DataDir); err != nil {
+			r.fatal.fail(err)
+			return
+		}
+	}
 	r.verified.Store(index)
-	noted := r.noted.Load()
-	if noted == 0 || index < noted {
-		return
-	}
-	r.noted.Store(0)
-	if err := forgetDivergence(r.cfg.FS, r.cfg.DataDir); err != nil {
-		r.fatal.fail(err)
-	}
 }
 
 // diverged stops this node: it serves nothing from now on, and ends after

@@ -50,8 +50,17 @@ func testDivergence(t *testing.T, ofLeader bool) {
 		t.Errorf("a stale read of what has diverged: got %v, want ErrClosed", err)
 	}
 
+	note, err := loadDivergence(wal.OS(), bad.cfg.DataDir)
+	if err != nil || note.Times != 1 {
+		t.Fatalf("note of the divergence: got %+v, %v", note, err)
+	}
 	again := reopen(t, bad)
-	eventually(t, "the rebuilt state is compared", func() error { return verified(again) })
+	eventually(t, "the rebuilt state is compared where it had diverged", func() error {
+		if got := again.Stats().VerifiedIndex; got < note.Index {
+			return fmt.Errorf("verified at %d, the note is of %d", got, note.Index)
+		}
+		return nil
+	})
 	if got, want := again.id(), bad.id(); got != want {
 		t.Errorf("it came back as %s, and was %s", got, want)
 	}
