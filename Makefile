@@ -8,7 +8,7 @@ SECONDS     ?= 60
 COMPOSE     := $(shell command -v docker-compose 2>/dev/null || echo docker compose)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint fuzz sim bench demo cluster-up cluster-down clean
+.PHONY: help build test race lint fuzz sim trials bench demo cluster-up cluster-down clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ fuzz: ## run every fuzz target for FUZZTIME each
 
 sim: ## break simulated clusters for SECONDS, and say what was found
 	$(GO) test ./test/sim -count=1 -v -run '^TestSimulation$$' -timeout $$(($(SECONDS) + 300))s -sim.seconds $(SECONDS)
+
+trials: ## run the trials of docs/reliability.md and print their table; those under load for TRIAL_SECONDS
+	$(if $(TRIAL_SECONDS),KVORUM_TRIAL_SECONDS=$(TRIAL_SECONDS)) $(GO) run ./test/trials
 
 bench: ## measure beside other stores: BENCH is all, embedded, state, served or failover
 	cd bench && $(GO) run . $(BENCH)
