@@ -41,7 +41,7 @@ sim: ## break simulated clusters for SECONDS, and say what was found
 trials: ## run the trials of docs/reliability.md and print their table; those under load for TRIAL_SECONDS
 	$(if $(TRIAL_SECONDS),KVORUM_TRIAL_SECONDS=$(TRIAL_SECONDS)) $(GO) run ./test/trials
 
-bench: ## measure beside other stores: BENCH is all, embedded, state, served or failover
+bench: ## measure beside other stores: BENCH is all, embedded, state, served, failover or "against BINARY"
 	cd bench && $(GO) run . $(BENCH)
 
 demo: build ## run a local cluster of three nodes

@@ -6,6 +6,7 @@
 //	go run . state        # the state machine: memory, restart, snapshots, size
 //	go run . served       # what a request costs a server, by size
 //	go run . failover     # three processes, whose leader is killed
+//	go run . against OLD  # puts and restarts, beside another version's binary
 //	go run . all
 //
 // # Method
