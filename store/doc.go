@@ -60,8 +60,10 @@
 //   - To count reads for Metrics costs parallel readers of many keys up to a fifth
 //     of their rate: WithCountReads(false) saves it.
 //   - A shard's hash table keeps its memory when keys are deleted.
-//   - A snapshot costs by the number of keys, so one is taken early only when as
-//     many changes are dead.
+//   - A snapshot costs by the size of the store, so one is taken early only when as
+//     many keys were overwritten or deleted as there are, and 64 MiB were written, or
+//     as much as the store holds if that is more, and not within 10 s of the previous
+//     one; see WithCompactionThreshold. Until then the log keeps what is overwritten.
 //   - The time that a machine sleeps does not count, where its steady clock stops as
 //     Linux's does, until the store is opened again. A wall clock that is wrong at
 //     New is wrong until Close; one that was ahead stays so in the data directory.

@@ -10,13 +10,15 @@ import (
 
 // Defaults of Options.
 const (
-	DefaultMaxKeySize          = 1024            // bytes
-	DefaultMaxValueSize        = 1024 * 1024     // bytes
-	DefaultMaxEntries          = 1_000_000       // keys
-	DefaultSyncInterval        = 1 * time.Second // between syncs without SyncWrites
-	DefaultCleanupInterval     = 1 * time.Minute // between removals of expired keys
-	DefaultSnapshotInterval    = 5 * time.Minute // between snapshots
-	DefaultCompactionThreshold = 1000            // deletes and overwrites before a snapshot is taken early
+	DefaultMaxKeySize          = 1024             // bytes
+	DefaultMaxValueSize        = 1024 * 1024      // bytes
+	DefaultMaxEntries          = 1_000_000        // keys
+	DefaultSyncInterval        = 1 * time.Second  // between syncs without SyncWrites
+	DefaultCleanupInterval     = 1 * time.Minute  // between removals of expired keys
+	DefaultSnapshotInterval    = 5 * time.Minute  // between snapshots
+	DefaultCompactionThreshold = 1000             // deletes and overwrites before a snapshot is taken early
+	DefaultCompactionBytes     = 64 << 20         // bytes written before a snapshot is taken early
+	DefaultCompactionInterval  = 10 * time.Second // between a snapshot and an early one
 )
 
 // EvictionPolicy says which keys go when the store is full.
@@ -103,6 +105,8 @@ type Options struct {
 	SyncInterval        time.Duration // of the log, without SyncWrites
 	SnapshotInterval    time.Duration // with PersistenceSnapshot and PersistenceFull
 	CompactionThreshold int           // deletes and overwrites before a snapshot is taken early
+	CompactionBytes     int64         // bytes that must be written before that, too; 0 is no bound
+	CompactionInterval  time.Duration // that must pass between a snapshot and an early one, too; 0 is no bound
 	MaxSegmentSize      int64         // bytes of a segment of the log; a write that does not fit gets one of its own
 	FS                  wal.FS        // nil is the operating system's; for tests
 
@@ -143,6 +147,8 @@ func DefaultOptions() *Options {
 		SyncInterval:        DefaultSyncInterval,
 		SnapshotInterval:    DefaultSnapshotInterval,
 		CompactionThreshold: DefaultCompactionThreshold,
+		CompactionBytes:     DefaultCompactionBytes,
+		CompactionInterval:  DefaultCompactionInterval,
 		MaxSegmentSize:      wal.DefaultMaxSegmentSize,
 		CleanupInterval:     DefaultCleanupInterval,
 		CountReads:          true,
@@ -211,6 +217,8 @@ func (o *Options) Validate() error {
 		{"SyncInterval", int64(o.SyncInterval), 1, int64(time.Hour), !o.SyncWrites},
 		{"SnapshotInterval", int64(o.SnapshotInterval), 1, 1 << 62, true},
 		{"CompactionThreshold", int64(o.CompactionThreshold), 1, 1 << 40, true},
+		{"CompactionBytes", o.CompactionBytes, 0, 1 << 50, true},
+		{"CompactionInterval", int64(o.CompactionInterval), 0, 1 << 62, true},
 		{"MaxSegmentSize", o.MaxSegmentSize, 4 << 10, 1 << 30, true},
 		{"CleanupInterval", int64(o.CleanupInterval), 1, 1 << 62, true},
 		{"ReadTimeout", int64(o.ReadTimeout), 0, 1 << 62, true},
@@ -273,9 +281,24 @@ func WithSyncInterval(d time.Duration) Option { return func(o *Options) { o.Sync
 func WithSnapshotInterval(d time.Duration) Option { return func(o *Options) { o.SnapshotInterval = d } }
 
 // WithCompactionThreshold sets after how many deletes and overwrites a snapshot is
-// taken early, which shortens the log. There must be as many as there are keys,
-// too, since a snapshot costs by those: it is taken after max(n, number of keys).
+// taken early, which shortens the log. A snapshot costs by the size of the store,
+// so there must be as many as there are keys, too, and what was written must be at
+// least CompactionBytes, and at least as large as the next snapshot. The last
+// snapshot must have begun CompactionInterval ago. Where something is deleted or
+// overwritten, the log nevertheless grows to no more than four times
+// max(CompactionBytes, DefaultCompactionBytes, size of the next snapshot), and what
+// is written while that is taken.
 func WithCompactionThreshold(n int) Option { return func(o *Options) { o.CompactionThreshold = n } }
+
+// WithCompactionBytes sets how many bytes must be written before a snapshot is taken
+// early; 0 is no bound. See WithCompactionThreshold.
+func WithCompactionBytes(n int64) Option { return func(o *Options) { o.CompactionBytes = n } }
+
+// WithCompactionInterval sets how long after a snapshot has begun an early one may
+// begin; 0 is no bound. See WithCompactionThreshold.
+func WithCompactionInterval(d time.Duration) Option {
+	return func(o *Options) { o.CompactionInterval = d }
+}
 
 // WithMaxSegmentSize sets the size in bytes at which the log starts a new segment.
 func WithMaxSegmentSize(n int64) Option { return func(o *Options) { o.MaxSegmentSize = n } }

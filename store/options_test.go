@@ -27,6 +27,8 @@ func TestOptions_Invalid(t *testing.T) {
 		"CleanupInterval":     store.WithCleanupInterval(0),
 		"MaxSegmentSize":      store.WithMaxSegmentSize(1),
 		"CompactionThreshold": store.WithCompactionThreshold(0),
+		"CompactionBytes":     store.WithCompactionBytes(-1),
+		"CompactionInterval":  store.WithCompactionInterval(-1),
 		"EvictionPolicy":      store.WithEvictionPolicy(42),
 		"PersistenceMode":     store.WithPersistenceMode(42),
 		"DataDir":             store.WithPersistenceMode(store.PersistenceWAL),

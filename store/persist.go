@@ -224,7 +224,7 @@ func (s *Store) replay(log *wal.Reader, index uint64) error {
 		return err
 	}
 	if frame.Type == wal.RecordTypeClear {
-		s.garbage.Add(int64(s.data.Len()))
+		s.growth.addClear(s.data.Len())
 		s.data.Clear()
 	}
 	for _, r := range records {
@@ -236,7 +236,7 @@ func (s *Store) replay(log *wal.Reader, index uint64) error {
 			p.put(string(r.Key), r.Value, r.ExpiresAt)
 		}
 		s.data.apply(p.changes())
-		s.noteGarbage(p.changes())
+		s.growth.add(p.changes())
 		s.over.reset()
 		s.clock.Store(max(s.clock.Load(), r.Timestamp))
 	}
@@ -285,6 +285,7 @@ func (s *Store) Snapshot() error {
 
 // frozen returns the store as it is between two rounds. The committer calls it.
 func (s *Store) frozen() frozen {
+	s.growth.reset()
 	return frozen{view: s.data.View(), sequence: s.sequence, clock: s.now()}
 }
 
@@ -303,7 +304,6 @@ func (s *Store) save(f frozen) error {
 		return nil
 	}
 	began := time.Now()
-	s.garbage.Store(0) // of a snapshot for which it was not the reason
 	if err := s.writeSnapshotFile(f); err != nil {
 		return fmt.Errorf("write snapshot: %w", err)
 	}

@@ -142,7 +142,7 @@ func TestStore_Compaction(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				files := crashfs.New()
 				open := func() *store.Store {
-					s, err := c.open(files, store.WithCompactionThreshold(threshold))
+					s, err := c.open(files, store.WithCompactionThreshold(threshold), store.WithCompactionBytes(0))
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -182,7 +182,7 @@ func TestStore_Compaction(t *testing.T) {
 func TestStore_CompactionOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		files, gate, saving := crashfs.New(), make(chan struct{}), make(chan struct{})
-		s := mustNew(t, append(persistent(files, true), store.WithPersistenceMode(store.PersistenceWAL), store.WithCompactionThreshold(10))...)
+		s := mustNew(t, append(persistent(files, true), store.WithPersistenceMode(store.PersistenceWAL), store.WithCompactionThreshold(10), store.WithCompactionBytes(0))...)
 		for range 10 {
 			mustSet(t, s, "k", "v") // the first leaves nothing behind
 		}
@@ -225,7 +225,7 @@ func TestStore_CompactionOnce(t *testing.T) {
 func TestStore_CompactionAfterClear(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		files := crashfs.New()
-		s := mustNew(t, append(persistent(files, true), store.WithPersistenceMode(store.PersistenceWAL), store.WithCompactionThreshold(10))...)
+		s := mustNew(t, append(persistent(files, true), store.WithPersistenceMode(store.PersistenceWAL), store.WithCompactionThreshold(10), store.WithCompactionBytes(0))...)
 		for i := range 10 {
 			mustSet(t, s, fmt.Sprint(i), "v")
 		}

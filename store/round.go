@@ -151,13 +151,13 @@ func (s *Store) apply(r *round) {
 		changes := s.over.changes[applied : applied+n]
 		applied += n
 		s.data.apply(changes)
-		s.noteGarbage(changes)
+		s.growth.add(changes)
 		s.noteDeadlines(changes)
 		s.sequence++
 	}
 	if r.clear {
 		s.data.Clear()
-		s.garbage.Add(int64(s.entries))
+		s.growth.addClear(s.entries)
 		s.entries, s.bytes, s.clearing = 0, 0, false
 	}
 	s.over.drop(applied, r.entries, r.bytes)

@@ -45,14 +45,14 @@ type Store struct {
 	clearing bool    // a Clear is decided and not applied
 	nextDue  int64   // Invariant: nextDue <= every deadline in data
 
-	failed  atomic.Pointer[error] // what latched the store
-	clock   atomic.Int64          // the greatest time seen; never goes back
-	garbage atomic.Int64          // changes since the last snapshot
-	saving  chan struct{}         // a lock with one slot: one snapshot at a time
-	saved   uint64                // belongs to the holder of saving: sequence of the newest snapshot
-	floor   floor                 // likewise: of the data directory
+	growth growth // since the last snapshot
 
-	compaction  chan struct{} // one slot: a snapshot is due early
+	failed atomic.Pointer[error] // what latched the store
+	clock  atomic.Int64          // the greatest time seen; never goes back
+	saving chan struct{}         // a lock with one slot: one snapshot at a time
+	saved  uint64                // belongs to the holder of saving: sequence of the newest snapshot
+	floor  floor                 // likewise: of the data directory
+
 	expiredSeen chan struct{} // one slot: a read met a key past its deadline
 
 	closeOnce sync.Once
@@ -75,7 +75,7 @@ func New(opts ...Option) (*Store, error) {
 		opts: o, data: NewShardedMap(o.ShardCount),
 		countsReads: o.CountReads, tracksAccess: o.EvictionPolicy == EvictionLRU || o.EvictionPolicy == EvictionLFU,
 		stop: make(chan struct{}), committed: make(chan struct{}), sealed: make(chan struct{}), saving: make(chan struct{}, 1),
-		compaction: make(chan struct{}, 1), expiredSeen: make(chan struct{}, 1),
+		growth: growth{changed: make(chan struct{}, 1)}, expiredSeen: make(chan struct{}, 1),
 	}
 	if o.PersistenceMode != PersistenceNone {
 		if err := s.openData(); err != nil {

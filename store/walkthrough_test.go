@@ -48,7 +48,7 @@ func TestWalkthrough_2_Options(t *testing.T) {
 	o := store.DefaultOptions()
 	if o.MaxKeySize != 1024 || o.MaxValueSize != 1024*1024 || o.MaxEntries != 1_000_000 ||
 		o.SyncInterval != time.Second || o.CleanupInterval != time.Minute ||
-		o.SnapshotInterval != 5*time.Minute || o.CompactionThreshold != 1000 {
+		o.SnapshotInterval != 5*time.Minute || o.CompactionThreshold != 1000 || o.CompactionBytes != 64<<20 || o.CompactionInterval != 10*time.Second {
 		t.Errorf("defaults: got %+v", o)
 	}
 	o.Apply(store.WithMaxKeySize(512), store.WithEvictionPolicy(store.EvictionLRU))

@@ -29,11 +29,7 @@ func (s *Store) startWorkers() {
 	if !s.opts.PersistenceMode.hasSnapshots() {
 		interval = never
 	}
-	s.every(interval, s.compaction, func() {
-		if err := s.Snapshot(); err != nil && !errors.Is(err, ErrStoreClosed) && s.failure() == nil {
-			s.report(err)
-		}
-	})
+	s.workers.Go(func() { s.snapshotLoop(interval) })
 }
 
 // watchLog latches the store when the log fails by itself: it writes, too, when
@@ -85,27 +81,6 @@ func (s *Store) removeExpired() {
 		if err != nil {
 			return // closed, or failed and reported
 		}
-	}
-}
-
-// noteGarbage counts changes that left something behind in the log.
-func (s *Store) noteGarbage(changes []change) {
-	dead := 0
-	for _, c := range changes {
-		if c.record.first == nil || c.record.item().Version > 1 {
-			dead++
-		}
-	}
-	s.garbage.Add(int64(dead))
-}
-
-// compactIfDue has a snapshot taken when there is more garbage than there are
-// keys, and more than the threshold: it costs by the number of keys. It counts
-// anew at once: writes go on before that snapshot begins. The committer calls it.
-func (s *Store) compactIfDue() {
-	if s.garbage.Load() >= int64(max(s.opts.CompactionThreshold, s.entries)) {
-		s.garbage.Store(0)
-		nudge(s.compaction)
 	}
 }
 
