@@ -196,6 +196,34 @@ func BenchmarkStore_GetSharedChecked(b *testing.B) {
 	}
 }
 
+// BenchmarkStore_GetSharedClocked reads in parallel what needs the clock: keys that
+// have a deadline, and any key where a policy of eviction notes when it was read.
+func BenchmarkStore_GetSharedClocked(b *testing.B) {
+	const n = 10_000
+	for name, opts := range map[string][]store.Option{
+		"deadline": nil,
+		"LRU":      {store.WithEvictionPolicy(store.EvictionLRU)},
+	} {
+		b.Run(name, func(b *testing.B) {
+			s, keys := filledStore(b, n, append(opts, store.WithCountReads(false))...)
+			for _, k := range keys {
+				if err := s.Expire(k, time.Hour); name == "deadline" && err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportAllocs()
+			b.ResetTimer()
+			b.RunParallel(func(pb *testing.PB) {
+				for i := rand.IntN(n); pb.Next(); i++ {
+					if _, err := s.GetShared(keys[i%n]); err != nil {
+						b.Error(err)
+					}
+				}
+			})
+		})
+	}
+}
+
 // BenchmarkStore_Set writes in parallel: in memory alone, with a log that is
 // synced at intervals, and with a sync before each Set returns, which writers
 // that wait share.

@@ -43,28 +43,27 @@ func (s *Store) GetEntry(key string) (*Entry, error) {
 // Exists says whether there is such a key. It does not count as a read.
 func (s *Store) Exists(key string) bool {
 	r := s.data.get(key)
-	return r.first != nil && (!r.expires() || !r.expired(s.now())) && !s.closed.Load()
+	return r.first != nil && !s.expired(r) && !s.closed.Load()
 }
 
 // TTL returns how long key still has, NoTTL if it does not expire; errors are
 // those of Get. It does not count as a read.
 func (s *Store) TTL(key string) (time.Duration, error) {
-	now := s.now()
 	r := s.data.get(key)
-	if err := s.check(key, r, now); err != nil {
+	if err := s.check(key, r); err != nil {
 		return 0, err
 	}
 	if !r.expires() {
 		return NoTTL, nil
 	}
-	return time.Duration(r.deadline() - now), nil
+	return max(time.Nanosecond, time.Duration(r.deadline()-s.peekNow())), nil // it had not expired at the check
 }
 
 // read returns key's record and counts the read, where reads are counted.
 func (s *Store) read(key string) (record, error) {
 	r := s.data.get(key)
 	if r.first == nil || r.expires() || s.closed.Load() {
-		if err := s.check(key, r, 0); err != nil {
+		if err := s.check(key, r); err != nil {
 			if err != ErrStoreClosed && s.countsReads {
 				s.counters.reads.miss()
 			}
@@ -75,27 +74,20 @@ func (s *Store) read(key string) (record, error) {
 		s.counters.reads.hit()
 	}
 	if s.tracksAccess {
-		r.touch(s.now())
+		r.touch(s.opts.Clock().UnixNano())
 	}
 	return r, nil
 }
 
-// check returns why key, whose record is r, may not be read at now; 0 is the
-// present, which is looked up only if the key has a deadline.
-func (s *Store) check(key string, r record, now int64) error {
+// check returns why key, whose record is r, may not be read.
+func (s *Store) check(key string, r record) error {
 	if s.closed.Load() {
 		return ErrStoreClosed
 	}
 	if r.first == nil {
 		return NewKeyError(key, ErrKeyNotFound)
 	}
-	if !r.expires() {
-		return nil
-	}
-	if now == 0 {
-		now = s.now()
-	}
-	if r.expired(now) {
+	if s.expired(r) {
 		nudge(s.expiredSeen)
 		return NewKeyError(key, ErrKeyExpired)
 	}

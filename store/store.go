@@ -48,7 +48,7 @@ type Store struct {
 	growth growth // since the last snapshot
 
 	failed atomic.Pointer[error] // what latched the store
-	clock  atomic.Int64          // the greatest time seen; never goes back
+	clock  atomic.Int64          // the latest time that a decision was made by; never goes back
 	saving chan struct{}         // a lock with one slot: one snapshot at a time
 	saved  uint64                // belongs to the holder of saving: sequence of the newest snapshot
 	floor  floor                 // likewise: of the data directory
@@ -98,30 +98,6 @@ func New(opts ...Option) (*Store, error) {
 	}
 	s.startWorkers()
 	return s, nil
-}
-
-// steadyClock returns a clock that begins at the present, or at least at floor,
-// and then goes on by the time that passes: whoever sets the wall clock while it
-// runs moves no deadline.
-func steadyClock(floor int64) func() time.Time {
-	began := time.Now()
-	base := time.Unix(0, max(began.UnixNano(), floor))
-	return func() time.Time { return base.Add(time.Since(began)) }
-}
-
-// now returns the store's clock, in nanoseconds since the Unix epoch: that of
-// the options, but never less than before, so that no key comes back to life.
-func (s *Store) now() int64 {
-	now := s.opts.Clock().UnixNano()
-	for {
-		seen := s.clock.Load()
-		if now <= seen {
-			return seen
-		}
-		if s.clock.CompareAndSwap(seen, now) {
-			return now
-		}
-	}
 }
 
 // Set sets key to a copy of value, without a deadline. Errors are those of SetWithTTL.
