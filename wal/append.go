@@ -73,6 +73,7 @@ func (w *WAL) appendBatch(first uint64, frames []Frame, bytes int64) error {
 	}
 	w.publish(seg, first, frames, offsets, end, size)
 	w.idle.Reset(w.opts.MarkerDelay)
+	w.expectRecord()
 	if end > w.opts.MaxSegmentSize/2 {
 		w.prepare()
 	}

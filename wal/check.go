@@ -98,7 +98,7 @@ func (r *recovery) inspect() error {
 	if err != nil {
 		return err
 	}
-	r.man, err = readManifest(r.opts.FS, r.dir)
+	r.man, err = r.readManifest()
 	missing := errors.Is(err, fs.ErrNotExist)
 	if err != nil && !missing {
 		return err

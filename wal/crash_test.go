@@ -58,19 +58,32 @@ func stepReopen() step {
 	return step{name: "reopen", want: func(m model) model { return m }}
 }
 
+// stepRecord moves the durable end in the manifest on, as time does.
+func stepRecord() step {
+	return step{
+		name: "record the end",
+		do:   func(w *wal.WAL) error { return w.RecordEnd() },
+		want: func(m model) model { return m },
+	}
+}
+
 // crashScript appends inside segments, across them and beyond their size, and
 // truncates at every kind of place.
 var crashScript = []step{
 	stepAppend(3, 0, 20),
+	stepRecord(),
 	stepAppend(4, 0, 0, 1, 300),
 	stepReopen(),
 	stepAppend(7, 0, 700),
 	stepAppend(8, 0, 200, 200),
+	stepRecord(),
 	stepAppend(10, 0, 600, 100),
 	stepAppend(12, 0, 3000),
 	stepBack(11),
 	stepAppend(12, 1, 30),
+	stepRecord(),
 	stepAppend(13, 1, 600, 600),
+	stepRecord(),
 	stepFront(4),
 	stepFront(11),
 	stepBack(13),
@@ -79,6 +92,7 @@ var crashScript = []step{
 	stepAppend(15, 2, 10, 10),
 	stepFront(17),
 	stepAppend(17, 2, 50),
+	stepRecord(),
 	stepBack(10),
 	stepAppend(11, 3, 400),
 	stepReset(40),

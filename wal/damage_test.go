@@ -104,7 +104,7 @@ func TestDamage_EveryBit(t *testing.T) {
 	}
 	end1 := int64(headerSize + batchSize + 9 + 40 + batchSize + 9 + 60 + 9 + 30)
 	end2 := int64(headerSize + batchSize + 3*9 + 600 + batchSize + 9 + 200)
-	tail := int64(headerSize + batchSize + 9 + 500 + batchSize + 2*9 + 75)
+	tail := int64(headerSize + batchSize + 9 + 500 + batchSize + 2*9 + 75 + markerSize)
 	refused(manifestPath, 0, fileSize(t, fsys, manifestPath))
 	for id, end := range map[int]int64{1: end1, 2: end2, 3: tail} {
 		refused(segmentPath(id), 0, end)

@@ -19,10 +19,18 @@
 //
 // Every record's checksum is verified at Open and at each read from disk.
 // Damage to what was synced is refused with a *CorruptionError that names file
-// and offset; it is never repaired. Only an end that no crash-surviving byte
-// proves to have been synced is cut. One case no log can tell from a torn write:
-// damage to the last batch before anything was written behind it, which is why
-// an idle log, and one that is closed, writes a marker.
+// and offset; it is never repaired. The end of the log is cut only where nothing
+// proves that it was synced. Two things prove it. A frame in the segment says how
+// far the segment was durable when the frame was written; an idle log, and one
+// that is closed, ends with such a frame. And the manifest, another file, has the
+// log's durable end: it is found if the end of the segment is lost with all its
+// frames. The durable end is exact after Close. While the log is written it moves
+// on within 10 s of an append (Options.RecordDelay), and with each rotation and
+// truncation.
+//
+// After a clean stop every loss is found. After a crash one may stay hidden: that
+// of what was appended in the last 10 s before it, on that one disk, and only if
+// the disk loses what it had synced.
 //
 // Any write, sync or read error, and damage found by a read, latches the log as
 // failed: Err and Failed report it, every change returns it (ErrFailed), and
@@ -39,14 +47,14 @@
 //
 // # Files
 //
-//	MANIFEST                  which segments there are; replaced atomically
+//	MANIFEST                  which segments there are, and the durable end; replaced atomically
 //	wal-0000000000000001.log  segments, named by id; ids are never used again
 //
 // All numbers are big endian. All checksums are CRC-32C. A segment is a header
 // of 1,024 bytes, frames without gaps, and zeros up to the end of the file:
 //
 //	+----------+-----------+------+---------+---------+---------+----------+---------+-----+
-//	| KVORUMLG | version 4 | id 8 | first 8 | size  8 | 1 node  | 1 cluster| zeros   | crc |
+//	| KVORUMLG | version(4)| id 8 | first 8 | size  8 | 1 node  | 1 cluster| zeros   | crc |
 //	+----------+-----------+------+---------+---------+---------+----------+---------+-----+
 //	0          8           12     20        28        36                             1020
 //
@@ -70,18 +78,25 @@
 //
 // syncedTo is an offset in this segment below which everything was durable when
 // the frame was written. At Open the first bad frame of the last segment is a
-// torn write if no good frame, before or behind it, has a greater syncedTo, and
-// corruption otherwise. A segment that was cut, or whose end was truncated, is
-// sealed in the manifest and never written again. In a sealed segment every bad
-// frame is corruption.
+// torn write if it lies at or above the durable end and no good frame, before or
+// behind it, has a greater syncedTo, and corruption otherwise. A segment that was
+// cut, or whose end was truncated, is sealed in the manifest and never written
+// again. In a sealed segment every bad frame is corruption.
 //
 //	+----------+-----------+---------+----------+------+---------+---------+-----+
-//	| KVORUMMF | version 4 | first 8 | nextID 8 | 1 node | 1 cluster | count 4 | ...
+//	| KVORUMMF | version(4)| first 8 | nextID 8 | 1 node | 1 cluster | count 4 | ...
 //	+----------+-----------+---------+----------+------+---------+---------+-----+
 //	| id 8 | first 8 | sealed 1 | last 8 | end 8 |   for each segment
 //	+------+---------+----------+--------+-------+
 //	| crc 4 |                                         of all bytes before
 //	+-------+
+//
+// In a sealed segment, last and end are the index of its last record and the
+// offset behind that record's frame. In the last segment, where it is not sealed,
+// they are the durable end: everything below offset end was synced before this
+// manifest was written, and the newest record there has index last. A segment
+// without records below its durable end has first-1 as last. The version of
+// segments is 1, that of the manifest 2.
 //
 // A segment is named by a durable manifest before its first batch is written,
 // and its file is deleted only after a durable manifest stopped naming it. Files

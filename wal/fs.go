@@ -91,17 +91,23 @@ const tempSuffix = ".tmp"
 // be. Two calls for one path must not overlap.
 func WriteFileAtomic(fsys FS, path string, data []byte) error {
 	temp := path + tempSuffix
-	f, err := fsys.Create(temp)
-	if err != nil {
-		return err
-	}
-	if err := writeAndClose(f, data); err != nil {
+	if err := writeNew(fsys, temp, data); err != nil {
 		return fmt.Errorf("write %s: %w", temp, err)
 	}
 	if err := fsys.Rename(temp, path); err != nil {
 		return err
 	}
 	return fsys.SyncDir(filepath.Dir(path))
+}
+
+// writeNew makes a file at path with this content, which is durable on return;
+// its name is not.
+func writeNew(fsys FS, path string, data []byte) error {
+	f, err := fsys.Create(path)
+	if err != nil {
+		return err
+	}
+	return writeAndClose(f, data)
 }
 
 // writeAndClose writes, syncs and closes f, in this order, whatever fails.

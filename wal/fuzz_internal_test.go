@@ -33,7 +33,7 @@ func FuzzDecodeManifest(f *testing.F) {
 		nextID: 9,
 		segments: []segmentInfo{
 			{id: 3, first: 10, sealed: true, last: 19, end: 5000},
-			{id: 8, first: 20},
+			{id: 8, first: 20, last: 23, end: 1300},
 		},
 	}
 	f.Add(m.encode())

@@ -20,9 +20,10 @@ const testDir = "/data/wal"
 
 var testOwner = wal.Owner{Node: "n1.4f2a", Cluster: "c-77"}
 
-// testOptions make small segments and no markers but that of Close.
+// testOptions make small segments, and no markers or durable ends but those of
+// Close and of replaced manifests.
 func testOptions(fsys wal.FS) wal.Options {
-	return wal.Options{FS: fsys, MaxSegmentSize: 2048, MarkerDelay: time.Hour, Owner: testOwner}
+	return wal.Options{FS: fsys, MaxSegmentSize: 2048, MarkerDelay: time.Hour, RecordDelay: time.Hour, Owner: testOwner}
 }
 
 // newFS returns a filesystem in which the log's parent directory is durable.

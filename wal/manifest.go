@@ -15,7 +15,7 @@ const ManifestName = "MANIFEST"
 
 const (
 	manifestMagic   = "KVORUMMF"
-	manifestVersion = 1
+	manifestVersion = 2
 	// manifestEntry is the size in bytes of what the manifest says of one segment.
 	manifestEntry = 33
 	// maxManifest bounds in bytes what Open reads: half a million segments.
@@ -39,8 +39,11 @@ type segmentInfo struct {
 	id     segmentID
 	first  uint64 // index of its first record
 	sealed bool   // nothing is written any more; all but the last one always are
-	last   uint64 // if sealed, index of its last record
-	end    int64  // if sealed, the offset behind its last record's frame
+	// last and end are the index of the last record and the offset behind its
+	// frame. In a segment that is not sealed they are its durable end: there are
+	// more, perhaps, but never less. In one without records last is first-1.
+	last uint64
+	end  int64
 }
 
 func (m manifest) encode() []byte {
@@ -129,9 +132,9 @@ func (m manifest) check() string {
 			return fmt.Sprintf("segment %d does not follow the one before", s.id)
 		case !s.sealed && !tail:
 			return fmt.Sprintf("segment %d is neither sealed nor the last", s.id)
-		case s.sealed && (s.last < s.first || s.last == math.MaxUint64):
+		case s.last < s.first-1 || s.sealed && s.last < s.first || s.last == math.MaxUint64:
 			return fmt.Sprintf("segment %d: last index is out of range", s.id)
-		case s.sealed && (s.end < segmentHeaderSize || s.end > maxSegmentFile):
+		case s.end < segmentHeaderSize || s.end > maxSegmentFile:
 			return fmt.Sprintf("segment %d: end offset is out of range", s.id)
 		}
 	}

@@ -98,7 +98,7 @@ func (r *recovery) readDir() (fresh bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	r.man, err = readManifest(fsys, r.dir)
+	r.man, err = r.readManifest()
 	missing := errors.Is(err, fs.ErrNotExist)
 	if err != nil && !missing {
 		return false, err
@@ -113,6 +113,16 @@ func (r *recovery) readDir() (fresh bool, err error) {
 		}
 	}
 	return missing, nil
+}
+
+// readManifest reads the manifest, as Options say.
+func (r *recovery) readManifest() (manifest, error) {
+	m, err := readManifest(r.opts.FS, r.dir)
+	if n := len(m.segments); r.opts.IgnoreEnd && n > 0 && !m.segments[n-1].sealed {
+		tail := &m.segments[n-1]
+		tail.last, tail.end = tail.first-1, segmentHeaderSize
+	}
+	return m, err
 }
 
 // findStrays collects the segment files that the manifest does not name.
@@ -180,7 +190,7 @@ func (r *recovery) check() error {
 		if info.sealed {
 			err = r.scanSealed(seg, info)
 		} else {
-			err = r.scanTail(seg)
+			err = r.scanTail(seg, info)
 		}
 		if err != nil {
 			return fmt.Errorf("check segment %d: %w", info.id, err)
@@ -293,20 +303,24 @@ func (r *recovery) scanSealed(seg *segment, info segmentInfo) error {
 }
 
 // scanTail reads the segment that was written last. Only an end that nothing
-// vouches for may be bad.
-func (r *recovery) scanTail(seg *segment) error {
+// vouches for may be bad: neither the manifest nor a frame of the segment's own.
+func (r *recovery) scanTail(seg *segment, info segmentInfo) error {
 	c, err := scanSegment(seg.file, seg.first, seg.seed, seg.size, false)
 	bad, torn := errors.AsType[*badFrame](err)
 	if err != nil && !torn {
 		return fmt.Errorf("read %s: %w", seg.path, err)
 	}
 	seg.offsets, seg.end, seg.marked = c.offsets, c.end, c.marked
-	r.synced = max(c.synced, segmentHeaderSize)
+	seg.recorded, r.synced = info.end, max(c.synced, info.end)
 	if !torn {
-		return nil
+		return checkRecords(seg, info)
 	}
 	corrupt := &CorruptionError{File: seg.path, Offset: bad.off, Reason: bad.reason}
 	if !bad.torn {
+		return corrupt
+	}
+	if info.end > c.end {
+		corrupt.Reason = fmt.Sprintf("%s, below offset %d up to which the log was durable, with records to %d", bad.reason, info.end, info.last)
 		return corrupt
 	}
 	e, err := findEvidence(seg.file, seg.seed, c.end, bad.after, seg.size)
@@ -320,7 +334,21 @@ func (r *recovery) scanTail(seg *segment) error {
 	if e.end > c.end {
 		r.cut = &cutTail{reason: bad.reason, dropped: e.end - c.end}
 	}
-	return nil
+	return checkRecords(seg, info)
+}
+
+// checkRecords refuses a tail that has other records below its durable end than
+// the manifest says.
+func checkRecords(seg *segment, info segmentInfo) error {
+	last := seg.first + seg.recordsBelow(info.end) - 1
+	if last == info.last {
+		return nil
+	}
+	return &CorruptionError{
+		File:   seg.path,
+		Offset: info.end,
+		Reason: fmt.Sprintf("segment has records to %d below this offset, the manifest says %d", last, info.last),
+	}
 }
 
 // repair makes what was found durable, cuts a torn end and deletes files that
@@ -339,9 +367,11 @@ func (r *recovery) repair() error {
 			return err
 		}
 	}
-	err := r.opts.FS.Remove(filepath.Join(r.dir, ManifestName+tempSuffix))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	for _, suffix := range []string{tempSuffix, nextSuffix} {
+		err := r.opts.FS.Remove(filepath.Join(r.dir, ManifestName+suffix))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
 	return nil
 }

@@ -67,7 +67,7 @@ func writeLog(t *testing.T, m manifest, segs ...*segmentBuilder) string {
 func TestOpen_Contradictions(t *testing.T) {
 	good := func() *segmentBuilder { return newBuilder(1, 5).batch(5, 2) }
 	at := good().end()
-	tail := manifest{nextID: 9, segments: []segmentInfo{{id: 1, first: 5}}}
+	tail := manifest{nextID: 9, segments: []segmentInfo{{id: 1, first: 5, last: 4, end: segmentHeaderSize}}}
 	sealed := func(last uint64, end int64) manifest {
 		return manifest{nextID: 9, segments: []segmentInfo{{id: 1, first: 5, sealed: true, last: last, end: end}}}
 	}
@@ -136,7 +136,7 @@ func TestOpen_MarkerInRecord(t *testing.T) {
 	b.frame(RecordTypePut, marker)
 	b.frames[len(b.frames)-markerSize-HeaderSize] ^= 1 // the record's checksum
 
-	m := manifest{nextID: 2, segments: []segmentInfo{{id: 1, first: 1}}}
+	m := manifest{nextID: 2, segments: []segmentInfo{{id: 1, first: 1, end: segmentHeaderSize}}}
 	w, err := Open(writeLog(t, m, b), Options{})
 	if err != nil {
 		t.Fatal(err)

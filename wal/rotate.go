@@ -50,7 +50,8 @@ func (w *WAL) rotate(first uint64) (*segment, error) {
 		end:   segmentHeaderSize,
 		size:  w.initialSize(),
 
-		synced: segmentHeaderSize,
+		synced:   segmentHeaderSize,
+		recorded: segmentHeaderSize,
 	}
 	seg.refs.Store(1)
 	w.nextID++
@@ -126,12 +127,18 @@ func (w *WAL) segmentPath(id segmentID) string {
 
 // replaceManifest makes a new list of segments and a first index durable.
 func (w *WAL) replaceManifest(first uint64, infos []segmentInfo) error {
-	return writeManifest(w.opts.FS, w.dir, manifest{
-		owner:    w.opts.Owner,
-		first:    first,
-		nextID:   w.nextID,
-		segments: infos,
-	})
+	w.replaced++
+	if err := writeManifest(w.opts.FS, w.dir, w.manifest(first, infos)); err != nil {
+		return err
+	}
+	w.noteRecorded(w.segs, infos)
+	return nil
+}
+
+// manifest returns the manifest with a list of segments and a first index. The
+// caller holds slot.
+func (w *WAL) manifest(first uint64, infos []segmentInfo) manifest {
+	return manifest{owner: w.opts.Owner, first: first, nextID: w.nextID, segments: infos}
 }
 
 // segmentInfos returns what the manifest says of segs.

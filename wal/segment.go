@@ -2,6 +2,7 @@ package wal
 
 import (
 	"fmt"
+	"slices"
 	"sync/atomic"
 )
 
@@ -34,7 +35,10 @@ type segment struct {
 	offsets []uint32 // of each record's frame; record i of the log is at i-first
 	end     int64    // where the next frame goes
 	synced  int64    // all bytes below are durable; Invariant: synced <= end
-	size    int64    // of the file, in bytes
+	// recorded is the durable end that the manifest gives; in a sealed segment it
+	// means nothing. Invariant: recorded <= synced.
+	recorded int64
+	size     int64 // of the file, in bytes
 }
 
 // next returns the index that follows the segment's last record.
@@ -49,13 +53,20 @@ func (s *segment) offset(index uint64) int64 {
 	return s.end
 }
 
-// info returns what the manifest says of the segment.
+// info returns what the next manifest says of the segment: its end if it is
+// sealed, and otherwise how far it is durable.
 func (s *segment) info() segmentInfo {
-	i := segmentInfo{id: s.id, first: s.first}
-	if s.sealed {
-		i.sealed, i.last, i.end = true, s.next()-1, s.end
+	i := segmentInfo{id: s.id, first: s.first, sealed: s.sealed, last: s.next() - 1, end: s.end}
+	if !s.sealed {
+		i.last, i.end = s.first+s.recordsBelow(s.synced)-1, s.synced
 	}
 	return i
+}
+
+// recordsBelow returns how many of the segment's records begin below an offset.
+func (s *segment) recordsBelow(off int64) uint64 {
+	n, _ := slices.BinarySearch(s.offsets, uint32(off))
+	return uint64(n)
 }
 
 // acquire keeps the file open until release. The caller holds WAL.mu and found

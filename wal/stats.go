@@ -7,6 +7,9 @@ type Stats struct {
 	FirstIndex uint64 // 0 when empty
 	LastIndex  uint64 // 0 when empty
 	NextIndex  uint64 // where the next Append must begin; 0 is anywhere
+	// Recorded is the index of the last record below the durable end that the
+	// manifest gives: the loss of any up to there is found at Open. 0 is none.
+	Recorded uint64
 
 	Segments  int
 	DiskBytes int64 // of the segments' files, with what is filled ahead
@@ -51,6 +54,11 @@ func (w *WAL) Stats() Stats {
 	}
 	if !w.emptyLocked() {
 		s.FirstIndex, s.LastIndex = w.first, w.next-1
+	}
+	if n := len(w.segs); n > 0 && !w.segs[n-1].sealed {
+		s.Recorded = w.segs[n-1].first + w.segs[n-1].recordsBelow(w.segs[n-1].recorded) - 1
+	} else if n > 0 {
+		s.Recorded = s.LastIndex
 	}
 	for _, seg := range w.segs {
 		s.DiskBytes += seg.size

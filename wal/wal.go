@@ -18,6 +18,9 @@ const (
 	DefaultCacheBytes = 16 * 1024 * 1024
 	// DefaultMarkerDelay is how long the log must be idle before it writes a marker that says its tail is synced.
 	DefaultMarkerDelay = 100 * time.Millisecond
+	// DefaultRecordDelay is how long after an append its durable end is written
+	// into the manifest. What is promised is 10 s: a slow disk has the rest.
+	DefaultRecordDelay = 5 * time.Second
 	// HeaderSize is the length in bytes of a frame's header: checksum(4) length(4) type(1).
 	HeaderSize = 9
 	// MaxPayload is the largest payload in bytes that one record may hold: 128 MiB.
@@ -52,6 +55,12 @@ type Options struct {
 	MaxSegmentSize int64         // bytes; a single larger batch still gets a segment of its own
 	CacheBytes     int64         // bytes of newest payloads kept in memory; 1 keeps none
 	MarkerDelay    time.Duration // idle time before the synced-tail marker
+	// RecordDelay is how long after the first append that the manifest's durable
+	// end does not cover that end is moved on.
+	RecordDelay time.Duration
+	// IgnoreEnd has Open not compare the log with the durable end in its manifest.
+	// It is for tests which show what is lost then.
+	IgnoreEnd bool
 	// NoSync makes Append return as soon as the operating system has the records:
 	// they survive the process, and a power loss only once Sync has returned or
 	// the log has been idle for MarkerDelay.
@@ -77,6 +86,8 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("wal: CacheBytes %d is negative", o.CacheBytes)
 	case o.MarkerDelay < 0:
 		return o, fmt.Errorf("wal: MarkerDelay %v is negative", o.MarkerDelay)
+	case o.RecordDelay < 0:
+		return o, fmt.Errorf("wal: RecordDelay %v is negative", o.RecordDelay)
 	case len(o.Owner.Node) > maxOwnerName || len(o.Owner.Cluster) > maxOwnerName:
 		return o, fmt.Errorf("wal: an owner's name is longer than %d bytes", maxOwnerName)
 	}
@@ -89,6 +100,7 @@ func (o Options) withDefaults() (Options, error) {
 	o.MaxSegmentSize = cmp.Or(o.MaxSegmentSize, DefaultMaxSegmentSize)
 	o.CacheBytes = cmp.Or(o.CacheBytes, DefaultCacheBytes)
 	o.MarkerDelay = cmp.Or(o.MarkerDelay, DefaultMarkerDelay)
+	o.RecordDelay = cmp.Or(o.RecordDelay, DefaultRecordDelay)
 	return o, nil
 }
 
@@ -109,6 +121,10 @@ type WAL struct {
 	prepared  chan preparation // one segment file made ahead, sent by its goroutine
 	idle      *time.Timer      // fires when the log has been idle for MarkerDelay
 
+	unrecorded *time.Timer // fires when the durable end is to be recorded
+	recordDue  bool        // unrecorded will fire
+	replaced   uint64      // how often the manifest was, but for recordEnd
+
 	// mu guards the fields below. Changing segs, first or next needs slot as
 	// well, so that the holder of slot may read them without mu.
 	mu       sync.Mutex
@@ -125,14 +141,15 @@ type WAL struct {
 	closed   chan struct{} // closed when Close ends
 	closing  atomic.Bool
 	closeErr error          // written before closed is closed
-	wg       sync.WaitGroup // marker and preparation goroutines
+	wg       sync.WaitGroup // marker, record and preparation goroutines
 }
 
 // Open opens the log in dir, which it creates if needed, and checks every
 // record. One process may have one WAL open per directory; the caller sees to
 // that. It returns a *CorruptionError, *OwnerError or *VersionError when the
-// files are not to be trusted, and then has changed nothing. A torn end, which
-// no acknowledged record can be part of, is cut and logged as a warning.
+// files are not to be trusted, and then has changed nothing. A log that ends
+// before its durable end is corrupt. A torn end behind it, of which nothing says
+// that it was synced, is cut and logged as a warning.
 func Open(dir string, opts Options) (*WAL, error) {
 	opts, err := opts.withDefaults()
 	if err != nil {
@@ -156,8 +173,12 @@ func Open(dir string, opts Options) (*WAL, error) {
 		failed:   make(chan struct{}),
 		stop:     make(chan struct{}),
 		closed:   make(chan struct{}),
+		// What Open has found may reach beyond the recorded end.
+		unrecorded: time.NewTimer(opts.RecordDelay),
+		recordDue:  true,
 	}
 	w.wg.Go(w.markIdle)
+	w.wg.Go(w.recordEnds)
 	return w, nil
 }
 
@@ -232,8 +253,8 @@ func (w *WAL) unlock() {
 	<-w.slot
 }
 
-// Close waits for the write in progress, marks the end as synced, stops the
-// background goroutines and closes the files. Writers that wait get
+// Close waits for the write in progress, marks the end as synced, records it as
+// the durable end, stops the background goroutines and closes the files. Writers that wait get
 // ErrWALClosed. Calling it again waits for the first call and returns its error.
 // A log that failed closes without touching its files' content any more.
 func (w *WAL) Close() error {
@@ -245,8 +266,12 @@ func (w *WAL) Close() error {
 	w.slot <- struct{}{} // never given back
 	w.wg.Wait()
 	w.idle.Stop()
+	w.unrecorded.Stop()
 	if w.Err() == nil {
 		w.closeErr = w.mark()
+	}
+	if w.Err() == nil {
+		w.closeErr = w.recordLast()
 	}
 	if w.preparing {
 		if p := <-w.prepared; p.file != nil {

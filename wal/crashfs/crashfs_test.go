@@ -87,6 +87,36 @@ func TestCrash_LosesWhatIsNotSynced(t *testing.T) {
 	}
 }
 
+// TestLoseTail_LosesSyncedBytes loses the end of a file in both versions, and
+// gives it back from an older copy.
+func TestLoseTail_LosesSyncedBytes(t *testing.T) {
+	f := crashfs.New()
+	file := create(t, f, "/a", append(bytes.Repeat([]byte{7}, 1500), make([]byte, 500)...))
+	must(t, errors.Join(file.Sync(), file.Close(), f.SyncDir("/")))
+	whole := f.Clone()
+	if used, err := f.Used("/a"); used != 1500 || err != nil {
+		t.Fatalf("got %d used bytes, %v; want 1500", used, err)
+	}
+	for loss, size := range map[crashfs.Loss]int{crashfs.Zeroed: 2000, crashfs.Cut: 700} {
+		harmed := f.Clone()
+		must(t, harmed.LoseTail("/a", 700, loss))
+		want := make([]byte, size)
+		copy(want, bytes.Repeat([]byte{7}, 700))
+		for _, left := range []*crashfs.FS{harmed, harmed.Crash(crashfs.CrashOptions{})} {
+			if got := content(t, left, "/a"); !bytes.Equal(got, want) {
+				t.Errorf("loss %d: got %d bytes, %d of them not zero", loss, len(got), bytes.Count(got, []byte{7}))
+			}
+		}
+		must(t, harmed.Restore("/a", whole))
+		if got := content(t, harmed.Crash(crashfs.CrashOptions{}), "/a"); !bytes.Equal(got, content(t, whole, "/a")) {
+			t.Errorf("loss %d: the older copy is not back", loss)
+		}
+	}
+	if err := f.LoseTail("/a", 2001, crashfs.Zeroed); !errors.Is(err, fs.ErrInvalid) {
+		t.Errorf("an offset behind the end: got %v", err)
+	}
+}
+
 func TestCrash_RenameAndRemove(t *testing.T) {
 	f := crashfs.New()
 	for _, name := range []string{"/a", "/b", "/c"} {

@@ -20,8 +20,8 @@
 // error, with ShortWrite, at the k-th call. A sync that it fails leaves the data
 // visible but never to be made durable by another sync, which is what Linux does;
 // to stop at an operation instead, call Halt in the hook. SetCapacity makes the
-// disk full.
-// FlipBit damages a file behind the program's back.
+// disk full. FlipBit, LoseTail and Restore damage a file behind the program's
+// back, in both versions: they are a disk that loses what it has synced.
 //
 // All methods are safe for concurrent use. There are no goroutines, nothing ever
 // blocks, hooks are called without a lock, and no clock is read, so that it

@@ -1,0 +1,316 @@
+package wal_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/kvorum/kvorum/wal"
+	"github.com/kvorum/kvorum/wal/crashfs"
+)
+
+// tailLosses are the ways in which a disk loses the end of the tail segment
+// although it was synced. used is the offset behind its last frame.
+var tailLosses = map[string]func(fsys, older *crashfs.FS, name string, used int64) error{
+	"last byte zeroed":         loseFrom(crashfs.Zeroed, func(used int64) int64 { return used - 1 }),
+	"last 100 bytes zeroed":    loseFrom(crashfs.Zeroed, func(used int64) int64 { return used - 100 }),
+	"all records zeroed":       loseFrom(crashfs.Zeroed, func(int64) int64 { return headerSize }),
+	"cut before the last byte": loseFrom(crashfs.Cut, func(used int64) int64 { return used - 1 }),
+	"cut to half":              loseFrom(crashfs.Cut, func(used int64) int64 { return used / 2 }),
+	"cut to the header":        loseFrom(crashfs.Cut, func(int64) int64 { return headerSize }),
+	"older copy":               func(fsys, older *crashfs.FS, name string, _ int64) error { return fsys.Restore(name, older) },
+}
+
+func loseFrom(loss crashfs.Loss, from func(used int64) int64) func(fsys, older *crashfs.FS, name string, used int64) error {
+	return func(fsys, _ *crashfs.FS, name string, used int64) error { return fsys.LoseTail(name, from(used), loss) }
+}
+
+// mustRefuseLosses checks that every loss at the end of a log whose only segment
+// is the tail is refused, by Open and by Check, and that Open changes nothing.
+func mustRefuseLosses(t *testing.T, whole, older *crashfs.FS) {
+	t.Helper()
+	used, err := whole.Used(segmentPath(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, lose := range tailLosses {
+		fsys := whole.Clone()
+		if err := lose(fsys, older, segmentPath(1), used); err != nil {
+			t.Fatal(err)
+		}
+		before := fsys.Clone()
+		w, err := wal.Open(testDir, testOptions(fsys))
+		if err == nil {
+			last := w.LastIndex()
+			mustClose(t, w)
+			t.Fatalf("%s: opened with %d records", name, last)
+		}
+		var damage *wal.CorruptionError
+		if !errors.As(err, &damage) || damage.File != segmentPath(1) || damage.Offset == 0 {
+			t.Fatalf("%s: got %v, want a refusal that names file and offset", name, err)
+		}
+		mustSameFiles(t, fsys, before)
+		if _, err := wal.Check(fsys, testDir); !errors.Is(err, wal.ErrCorrupt) {
+			t.Fatalf("%s: Check says %v, want ErrCorrupt", name, err)
+		}
+	}
+}
+
+// TestTail_LostAfterCleanStop loses the end of a log in every way after it was closed.
+func TestTail_LostAfterCleanStop(t *testing.T) {
+	for _, noSync := range []bool{false, true} {
+		t.Run(fmt.Sprintf("NoSync=%t", noSync), func(t *testing.T) {
+			fsys := newFS(t)
+			opts := testOptions(fsys)
+			opts.NoSync = noSync
+			w := mustOpen(t, opts)
+			mustAppend(t, w, 1, batch(1, 0, 50))
+			older := fsys.Clone()
+			for first := uint64(2); first <= 10; first++ {
+				mustAppend(t, w, first, batch(first, 0, 50))
+			}
+			mustClose(t, w)
+			mustRefuseLosses(t, fsys, older)
+		})
+	}
+}
+
+// TestTail_LostAfterDelay loses the end of a log in every way after its process
+// was killed, or lost power, some time after the last append.
+func TestTail_LostAfterDelay(t *testing.T) {
+	for _, noSync := range []bool{false, true} {
+		t.Run(fmt.Sprintf("NoSync=%t", noSync), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				fsys := newFS(t)
+				opts := testOptions(fsys)
+				opts.RecordDelay, opts.MarkerDelay, opts.NoSync = 0, 0, noSync // the defaults
+				w := mustOpen(t, opts)
+				mustAppend(t, w, 1, batch(1, 0, 50))
+				older := fsys.Clone()
+				for first := uint64(2); first <= 10; first++ {
+					mustAppend(t, w, first, batch(first, 0, 50))
+				}
+				time.Sleep(10 * time.Second) // what is promised
+				synctest.Wait()
+				if got := w.Stats().Recorded; got != 10 {
+					t.Fatalf("recorded up to %d, want 10", got)
+				}
+				mustRefuseLosses(t, fsys.Clone(), older)
+				mustRefuseLosses(t, fsys.Crash(crashfs.CrashOptions{}), older)
+				mustClose(t, w)
+			})
+		})
+	}
+}
+
+// TestTail_LostWhileBusy appends all the time. Every append of ten seconds ago is
+// below the durable end, and the loss of one is refused.
+func TestTail_LostWhileBusy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fsys := newFS(t)
+		opts := testOptions(fsys)
+		opts.MaxSegmentSize, opts.RecordDelay, opts.MarkerDelay = 1<<20, 0, 0
+		w := mustOpen(t, opts)
+		appended := map[uint64]time.Time{}
+		for first := uint64(1); first <= 600; first++ {
+			mustAppend(t, w, first, batch(first, 0, 50))
+			appended[first] = time.Now()
+			time.Sleep(90 * time.Millisecond) // never idle
+			if next := w.Stats().Recorded + 1; next <= first && time.Since(appended[next]) > 10*time.Second {
+				t.Fatalf("record %d is not below the durable end %v after its append", next, time.Since(appended[next]))
+			}
+		}
+		recorded := w.Stats().Recorded
+		end := int64(headerSize + recorded*(batchSize+9+50))
+		crashed := fsys.Crash(crashfs.CrashOptions{})
+		mustClose(t, w)
+		for _, c := range []struct {
+			from    int64
+			refused bool
+		}{{end - 1, true}, {end, false}} {
+			left := crashed.Clone()
+			if err := left.LoseTail(segmentPath(1), c.from, crashfs.Zeroed); err != nil {
+				t.Fatal(err)
+			}
+			w, err := wal.Open(testDir, withFS(opts, left))
+			if err == nil {
+				if got := w.LastIndex(); got != recorded {
+					t.Errorf("opened with %d records, want %d", got, recorded)
+				}
+				mustClose(t, w)
+			}
+			if errors.Is(err, wal.ErrCorrupt) != c.refused {
+				t.Errorf("loss from offset %d on, with the durable end at %d: got %v", c.from, end, err)
+			}
+		}
+	})
+}
+
+// TestTail_IgnoreEnd shows what the durable end is for: without it, the loss
+// looks like a shorter log.
+func TestTail_IgnoreEnd(t *testing.T) {
+	fsys := newFS(t)
+	w := mustOpen(t, testOptions(fsys))
+	for first := uint64(1); first <= 10; first++ {
+		mustAppend(t, w, first, batch(first, 0, 50))
+	}
+	mustClose(t, w)
+	if err := fsys.LoseTail(segmentPath(1), headerSize+3*(batchSize+59), crashfs.Zeroed); err != nil {
+		t.Fatal(err)
+	}
+	opts := testOptions(fsys)
+	opts.IgnoreEnd = true
+	w = mustOpen(t, opts)
+	if got := w.LastIndex(); got != 3 {
+		t.Fatalf("got %d records, want the three that are left", got)
+	}
+}
+
+// TestTail_TruncateBack takes records below the durable end off: the manifest
+// that does so has a lower one, and a crash anywhere in between leaves a log.
+func TestTail_TruncateBack(t *testing.T) {
+	fsys := newFS(t)
+	w := mustOpen(t, testOptions(fsys))
+	for first := uint64(1); first <= 5; first++ {
+		mustAppend(t, w, first, batch(first, 0, 50))
+	}
+	if err := w.RecordEnd(); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.TruncateBack(2); err != nil {
+		t.Fatal(err)
+	}
+	crashed := fsys.Crash(crashfs.CrashOptions{})
+	want := model{}.append(1, batch(1, 0, 50)).append(2, batch(2, 0, 50))
+	mustEqual(t, mustOpen(t, testOptions(crashed)), want)
+	if got := w.Stats().Recorded; got != 2 {
+		t.Fatalf("recorded up to %d, want 2", got)
+	}
+}
+
+// TestRecordEnd_NewerManifestWins changes the log while the durable end is being
+// written: the manifest that the change needs is not replaced by an older one.
+func TestRecordEnd_NewerManifestWins(t *testing.T) {
+	changes := map[string]step{
+		"append":         stepAppend(4, 0, 60),
+		"rotation":       stepAppend(4, 0, 1900),
+		"truncate back":  stepBack(1),
+		"truncate front": stepFront(3),
+		"reset":          stepReset(20),
+	}
+	for name, change := range changes {
+		t.Run(name, func(t *testing.T) {
+			fsys := newFS(t)
+			w := mustOpen(t, testOptions(fsys))
+			m := model{}
+			for first := uint64(1); first <= 3; first++ {
+				mustAppend(t, w, first, batch(first, 0, 50))
+				m = m.append(first, batch(first, 0, 50))
+			}
+			var once sync.Once
+			fsys.SetHook(func(op crashfs.Op, file string) error {
+				var err error
+				if op == crashfs.OpSync && strings.HasSuffix(file, ".next") {
+					once.Do(func() { err = change.do(w) })
+				}
+				return err
+			})
+			if err := w.RecordEnd(); err != nil {
+				t.Fatal(err)
+			}
+			fsys.SetHook(nil)
+			m = change.want(m)
+			if err := m.check(fsys.Crash(crashfs.CrashOptions{})); err != nil {
+				t.Fatal(err)
+			}
+			mustEqual(t, w, m)
+			if names, err := fsys.ReadDir(testDir); err != nil || strings.Contains(strings.Join(names, " "), ".next") {
+				t.Fatalf("left behind: %v, %v", names, err)
+			}
+			mustClose(t, w)
+			if err := m.check(fsys); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// TestRecordEnd_AppendsGoOn hangs the writing of the durable end: appends do not wait.
+func TestRecordEnd_AppendsGoOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fsys := newFS(t)
+		opts := testOptions(fsys)
+		opts.RecordDelay = time.Second
+		w := mustOpen(t, opts)
+		mustAppend(t, w, 1, batch(1, 0, 50))
+		hanging, resume := make(chan struct{}), make(chan struct{})
+		fsys.SetHook(func(op crashfs.Op, file string) error {
+			if op == crashfs.OpSync && strings.HasSuffix(file, ".next") {
+				close(hanging)
+				<-resume
+			}
+			return nil
+		})
+		<-hanging
+		mustAppend(t, w, 2, batch(2, 0, 50))
+		fsys.SetHook(nil)
+		close(resume)
+		synctest.Wait()
+		if got := w.Stats().Recorded; got != 1 {
+			t.Fatalf("recorded up to %d, want 1, which was synced before", got)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if got := w.Stats().Recorded; got != 2 {
+			t.Fatalf("recorded up to %d, want 2", got)
+		}
+		mustClose(t, w)
+	})
+}
+
+// TestRecordEnd_FailureLatches fails each operation of writing the durable end.
+func TestRecordEnd_FailureLatches(t *testing.T) {
+	for _, op := range []crashfs.Op{crashfs.OpCreate, crashfs.OpWrite, crashfs.OpSync, crashfs.OpRename, crashfs.OpSyncDir} {
+		fsys := newFS(t)
+		w := mustOpen(t, testOptions(fsys))
+		mustAppend(t, w, 1, batch(1, 0, 10))
+		fsys.SetHook(func(got crashfs.Op, _ string) error {
+			if got == op {
+				return syscall.EIO
+			}
+			return nil
+		})
+		if err := w.RecordEnd(); !errors.Is(err, wal.ErrFailed) || !errors.Is(err, syscall.EIO) {
+			t.Fatalf("%v: got %v, want ErrFailed and EIO", op, err)
+		}
+		if err := w.Append(2, batch(2, 0, 1)); !errors.Is(err, wal.ErrFailed) {
+			t.Fatalf("%v: append after the failure: got %v, want ErrFailed", op, err)
+		}
+	}
+}
+
+// TestClose_RecordFails has a clean stop fail to record the end: it says so.
+func TestClose_RecordFails(t *testing.T) {
+	fsys := newFS(t)
+	w := mustOpen(t, testOptions(fsys))
+	mustAppend(t, w, 1, batch(1, 0, 10))
+	fsys.SetHook(func(op crashfs.Op, _ string) error {
+		if op == crashfs.OpRename {
+			return syscall.EIO
+		}
+		return nil
+	})
+	if err := w.Close(); !errors.Is(err, syscall.EIO) {
+		t.Fatalf("got %v, want EIO", err)
+	}
+}
+
+func withFS(opts wal.Options, fsys wal.FS) wal.Options {
+	opts.FS = fsys
+	return opts
+}
