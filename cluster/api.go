@@ -89,7 +89,7 @@ func (l *Listing) All(prefix, start string) iter.Seq[store.Item] { return l.all(
 type Status struct {
 	ID           string   `json:"id"`
 	ClusterID    string   `json:"cluster_id"`
-	Role         string   `json:"role"` // leader, follower, candidate, joining
+	Role         string   `json:"role"` // leader, follower, candidate, joining, loading
 	Leader       *Leader  `json:"leader"`
 	Term         uint64   `json:"term"`
 	CommitIndex  uint64   `json:"commit_index"`
@@ -102,6 +102,9 @@ type Status struct {
 	Queue *QueueStatus `json:"queue,omitempty"`
 	State *StateStatus `json:"state,omitempty"`
 	Peers []PeerStatus `json:"peers,omitempty"`
+
+	// Loading is absent once the node has applied what its data directory held.
+	Loading *LoadStatus `json:"loading,omitempty"`
 }
 
 // LogStatus describes a node's log.

@@ -151,6 +151,9 @@ type Config struct {
 	Timing Timing
 	// Logger receives what operators should know; nil discards it.
 	Logger *slog.Logger
+	// Loading tells others how far Open has come while it has not returned yet; nil
+	// where nobody asks.
+	Loading *Loading
 	// Seams replace the machine below the node, for tests; programs leave it zero.
 	Seams Seams
 
@@ -189,6 +192,9 @@ func (c Config) withDefaults() Config {
 	c.stuckTransferLimit = cmp.Or(c.stuckTransferLimit, defaultStuckTransferLimit)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Loading == nil {
+		c.Loading = new(Loading)
 	}
 	c.Seams = c.Seams.withDefaults()
 	return c

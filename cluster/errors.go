@@ -19,6 +19,8 @@ var (
 	ErrNotJoined = errors.New("this node is in no cluster yet")
 	// ErrClosed is returned by a node that is shutting down.
 	ErrClosed = errors.New("this node is shutting down")
+	// ErrLoading is returned by a node that has not loaded its data directory yet; see LoadingError.
+	ErrLoading = errors.New("this node is loading its data directory")
 	// ErrBehind is returned by a read whose node could not catch up in time.
 	ErrBehind = errors.New("this node is behind and did not catch up in time")
 )

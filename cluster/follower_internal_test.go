@@ -81,7 +81,7 @@ func openFollower(t *testing.T, change func(*Config), tune func(*transport.Confi
 	})
 	f := newFatal(cfg.Logger)
 	var err error
-	if r, err = openReplica(cfg, identity{Name: "n1", Incarnation: "a", Cluster: "c"}, peers, f); err != nil {
+	if r, err = openReplica(t.Context(), cfg, identity{Name: "n1", Incarnation: "a", Cluster: "c"}, peers, f); err != nil {
 		return nil, nil, errors.Join(err, peers.Close())
 	}
 	t.Cleanup(func() {

@@ -77,6 +77,9 @@ type logStore struct {
 	boundary atomic.Pointer[boundary]
 	// touched says that raft has been told where the log ends, and remembers it.
 	touched atomic.Bool
+	// watch is asked before an entry is read while raft starts; nil later. Its error
+	// ends the start.
+	watch atomic.Pointer[func(index uint64) error]
 
 	mu     sync.Mutex
 	failed error // guarded by mu; the first failure
@@ -149,6 +152,11 @@ func (s *logStore) stored() (first, last uint64, some bool) {
 // an index that is not there: raft compares it by identity. Data and Extensions
 // of the result are shared with the log's cache and must not be modified.
 func (s *logStore) GetLog(index uint64, out *raft.Log) error {
+	if watch := s.watch.Load(); watch != nil {
+		if err := (*watch)(index); err != nil {
+			return err
+		}
+	}
 	b := s.boundary.Load()
 	err := raft.ErrLogNotFound
 	if !b.masked || index > b.index { // what is masked is not looked at

@@ -53,7 +53,9 @@ type Node struct {
 // that belongs to a cluster serves it again; a new one forms or finds a cluster
 // as cfg says. The errors name what is wrong: a *ValidationError for cfg,
 // ErrDataDirInUse, a *wal.CorruptionError for damaged files, and so on; all
-// that was opened is closed again, cfg.PeerListener included.
+// that was opened is closed again, cfg.PeerListener included. Where ctx ends
+// first, Open ends within a moment, has changed nothing that matters, and the
+// error is one of ctx's. Once Open has returned, ctx is of no more use to the node.
 func Open(ctx context.Context, cfg Config) (*Node, error) {
 	cfg = cfg.withDefaults()
 	n := &Node{
@@ -62,13 +64,15 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	}
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	n.cancel = cancel
-	if err := n.open(run); err != nil {
+	cfg.Loading.begin()
+	if err := n.open(ctx, run); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
 	return n, nil
 }
 
-func (n *Node) open(ctx context.Context) error {
+// open opens everything while load lasts; what it starts ends with run.
+func (n *Node) open(load, run context.Context) error {
 	if err := n.openIdentity(); err != nil {
 		if n.cfg.PeerListener != nil {
 			err = errors.Join(err, n.cfg.PeerListener.Close())
@@ -91,11 +95,14 @@ func (n *Node) open(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("start peer transport: %w", err), n.cfg.PeerListener.Close())
 	}
 	if n.ident.Cluster != "" {
-		if err := n.startReplica(); err != nil {
+		if err := n.startReplica(load); err != nil {
 			return err
 		}
 	}
-	if err := n.discover(ctx, Announcement{
+	if err := ended(load); err != nil {
+		return err
+	}
+	if err := n.discover(run, Announcement{
 		ID: string(self.ID), Cluster: self.Cluster, PeerAddr: self.PeerAddr, HTTPAddr: self.HTTPAddr,
 		Generation: self.Generation, Expect: n.cfg.BootstrapExpect,
 	}); err != nil {
@@ -103,7 +110,7 @@ func (n *Node) open(ctx context.Context) error {
 	}
 	close(n.opened)
 	for _, loop := range []func(context.Context){n.bootstrapLoop, n.learnLoop, n.reconcileLoop} {
-		n.wg.Go(func() { loop(ctx) })
+		n.wg.Go(func() { loop(run) })
 	}
 	return nil
 }
@@ -182,7 +189,7 @@ func (n *Node) accept(cluster string) error {
 	n.ident = ident
 	n.mu.Unlock()
 	n.peers.SetCluster(cluster)
-	if err := n.startReplica(); err != nil {
+	if err := n.startReplica(context.Background()); err != nil {
 		n.fatal.fail(err)
 		return err
 	}
@@ -192,9 +199,9 @@ func (n *Node) accept(cluster string) error {
 }
 
 // startReplica opens the consensus half once the node belongs to a cluster.
-// Its caller is Open, or holds the accepting slot.
-func (n *Node) startReplica() error {
-	r, err := openReplica(n.cfg, n.identity(), n.peers, n.fatal)
+// Its caller is Open, or holds the accepting slot. It ends early with load.
+func (n *Node) startReplica(load context.Context) error {
+	r, err := openReplica(load, n.cfg, n.identity(), n.peers, n.fatal)
 	if err != nil {
 		return err
 	}

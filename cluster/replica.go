@@ -71,20 +71,24 @@ type replica struct {
 	observed chan raft.Observation
 	caughtUp atomic.Bool // the first linearizable read since the start has succeeded
 
+	loaded   uint64        // index of the snapshot that was restored; 0 for none
+	replayTo atomic.Uint64 // the last index of the log when it was opened
+
 	ctx    context.Context // ends when close begins
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 }
 
 // openReplica opens the stores below cfg.DataDir, which belong to ident, and
-// starts raft on them. An error leaves nothing open.
-func openReplica(cfg Config, ident identity, peers *transport.Transport, f *fatal) (*replica, error) {
+// starts raft on them. It ends early with load, whose error it returns then. An
+// error leaves nothing open.
+func openReplica(load context.Context, cfg Config, ident identity, peers *transport.Transport, f *fatal) (*replica, error) {
 	r := &replica{
 		id: ident.serverID(), cfg: cfg, log: cfg.Logger, fatal: f, peers: peers,
 		leaders: newLeadership(), writing: make(chan struct{}, 1), observed: make(chan raft.Observation, 16),
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
-	if err := r.open(ident); err != nil {
+	if err := r.open(load, ident); err != nil {
 		r.cancel()
 		return nil, errors.Join(err, r.closeStores())
 	}
@@ -95,8 +99,12 @@ func openReplica(cfg Config, ident identity, peers *transport.Transport, f *fata
 }
 
 // open opens what the replica stands on, the lowest first.
-func (r *replica) open(ident identity) error {
-	if err := r.openStores(ident); err != nil {
+func (r *replica) open(load context.Context, ident identity) error {
+	done := make(chan struct{})
+	defer close(done)
+	go r.cfg.Loading.watch(r.log, done)
+	r.fsm = fsm.New(fsm.Config{OnFatal: r.fatal.fail, Logger: r.log})
+	if err := r.openStores(load, ident); err != nil {
 		return err
 	}
 	note, err := loadDivergence(r.cfg.FS, r.cfg.DataDir)
@@ -111,13 +119,8 @@ func (r *replica) open(ident identity) error {
 	if err != nil {
 		return fmt.Errorf("open stable store: %w", err)
 	}
-	r.fsm = fsm.New(fsm.Config{OnFatal: r.fatal.fail, Logger: r.log})
 	r.stable.raftRuns.Store(true)
-	r.raft, err = raft.NewRaft(r.raftConfig(), r.fsm, r.logs, r.stable, r.snaps, r.peers.Raft())
-	if err != nil {
-		return fmt.Errorf("start raft: %w", err)
-	}
-	return nil
+	return r.startRaft(load)
 }
 
 func (r *replica) raftConfig() *raft.Config {
@@ -131,6 +134,7 @@ func (r *replica) raftConfig() *raft.Config {
 	c.TrailingLogs = minTrailing
 	c.SnapshotThreshold = math.MaxUint64 // snapshotByBytes decides
 	c.ShutdownOnRemove = false           // removal is reported by Fatal, see removed
+	c.NoSnapshotRestoreOnStart = true    // restoreNewest has done it
 	c.NoLegacyTelemetry = true
 	c.Logger = raftLogger(r.log)
 	return c
@@ -318,13 +322,20 @@ func spread(n int64, id raft.ServerID) int64 {
 // catchUp makes one linearizable read after the start, which shows that this
 // node has a leader and has applied all that was acknowledged before.
 func (r *replica) catchUp(ctx context.Context) {
+	next, pause := time.Now().Add(firstLoadReport), firstLoadReport
 	for ctx.Err() == nil {
 		attempt, cancel := context.WithTimeout(ctx, time.Second)
 		err := r.waitCurrent(attempt)
 		cancel()
 		if err == nil {
 			r.caughtUp.Store(true)
+			r.log.Info("serving", "after", r.cfg.Loading.took(), "keys", r.fsm.Len(), "applied", r.fsm.AppliedIndex())
 			return
+		}
+		if _, ok := r.replaying(); ok && time.Now().After(next) {
+			r.cfg.Loading.report(r.log)
+			pause = min(2*pause, maxLoadReport)
+			next = time.Now().Add(pause)
 		}
 	}
 }
@@ -334,10 +345,13 @@ func (r *replica) ready() error {
 	if state, _ := r.leaders.current(); state.leader == "" {
 		return ErrNoLeader
 	}
-	if !r.caughtUp.Load() {
-		return ErrBehind
+	if r.caughtUp.Load() {
+		return nil
 	}
-	return nil
+	if status, ok := r.replaying(); ok {
+		return &LoadingError{Status: status}
+	}
+	return ErrBehind
 }
 
 // close stops raft and everything on it, then closes the files. Raft's part of

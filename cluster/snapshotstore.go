@@ -65,9 +65,27 @@ var _ raft.SnapshotStore = (*snapshotStore)(nil)
 // openSnapshotStore opens the snapshots below dir, which it makes if it is
 // missing, and keeps the newest retain of them (at least one). onDurable is
 // told of the newest at once, and of each new one before it is reported done;
-// onFatal of what the node must not go on after. A damaged newest snapshot is a
-// *wal.CorruptionError.
+// onFatal of what the node must not continue after. A damaged newest snapshot is
+// a *wal.CorruptionError.
 func openSnapshotStore(fsys wal.FS, dir string, retain int, log *slog.Logger,
+	onDurable func(index, term uint64), onFatal func(error),
+) (*snapshotStore, error) {
+	s, err := listSnapshots(fsys, dir, retain, log, onDurable, onFatal)
+	if err != nil {
+		return nil, err
+	}
+	if newest := s.newestMeta(); newest != nil {
+		if err := s.verify(newest); err != nil {
+			return nil, fmt.Errorf("newest snapshot: %w", err)
+		}
+	}
+	s.settle()
+	return s, nil
+}
+
+// listSnapshots is openSnapshotStore without the check of the newest snapshot's
+// state. The caller makes that, and calls settle, before anything else.
+func listSnapshots(fsys wal.FS, dir string, retain int, log *slog.Logger,
 	onDurable func(index, term uint64), onFatal func(error),
 ) (*snapshotStore, error) {
 	s := &snapshotStore{
@@ -77,8 +95,9 @@ func openSnapshotStore(fsys wal.FS, dir string, retain int, log *slog.Logger,
 	if err := fsys.MkdirAll(dir); err != nil {
 		return nil, err
 	}
-	// Who made the newest snapshot may have been killed before its name was durable:
-	// the log in front of it is given up, and the floor raised, on the strength of it.
+	// The process that made the newest snapshot may have been killed before its name
+	// was durable: the log in front of it is dropped, and the floor raised, because
+	// of it.
 	if err := errors.Join(fsys.SyncDir(dir), fsys.SyncDir(filepath.Dir(dir))); err != nil {
 		return nil, err
 	}
@@ -86,10 +105,8 @@ func openSnapshotStore(fsys wal.FS, dir string, retain int, log *slog.Logger,
 	if err != nil {
 		return nil, err
 	}
-	if len(found) == 0 {
-		return s, nil
-	}
 	for i, name := range found {
+		s.lastMillis = max(s.lastMillis, name.millis)
 		meta, err := s.load(name)
 		if err != nil && i == 0 {
 			return nil, fmt.Errorf("newest snapshot: %w", err)
@@ -101,14 +118,16 @@ func openSnapshotStore(fsys wal.FS, dir string, retain int, log *slog.Logger,
 		}
 		s.snapshots = append(s.snapshots, meta)
 	}
-	s.lastMillis = slices.MaxFunc(found, func(a, b snapshotName) int { return cmp.Compare(a.millis, b.millis) }).millis
-	newest := s.snapshots[0]
-	if err := s.verify(newest); err != nil {
-		return nil, fmt.Errorf("newest snapshot: %w", err)
-	}
-	s.onDurable(newest.Index, newest.Term)
-	s.reap()
 	return s, nil
+}
+
+// settle reports the newest snapshot, which is whole, and removes those that are
+// not kept.
+func (s *snapshotStore) settle() {
+	if newest := s.newestMeta(); newest != nil {
+		s.onDurable(newest.Index, newest.Term)
+		s.reap()
+	}
 }
 
 // scan sweeps what was never finished and returns the names of snapshots, the
@@ -234,6 +253,17 @@ func (s *snapshotStore) newest() floor {
 		return floor{}
 	}
 	return floor{SnapshotIndex: s.snapshots[0].Index, SnapshotTerm: s.snapshots[0].Term}
+}
+
+// newestMeta returns the meta of the newest snapshot, nil for none. It must not be
+// modified.
+func (s *snapshotStore) newestMeta() *raft.SnapshotMeta {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.snapshots) == 0 {
+		return nil
+	}
+	return s.snapshots[0]
 }
 
 // newestSize returns the bytes of the newest snapshot's state, 0 for none.

@@ -51,6 +51,9 @@ func (s *Status) describe(r *replica) {
 		OldestAgeSeconds: r.oldestAge(log.FirstIndex).Seconds(),
 		Sync50Ms:         milliseconds(log.SyncTimes.Quantile(0.5)), Sync99Ms: milliseconds(log.SyncTimes.Quantile(0.99)),
 	}
+	if loading, ok := r.replaying(); ok {
+		s.Loading = &loading
+	}
 	queue := r.queued(s.CommitIndex, s.AppliedIndex)
 	s.Queue = &queue
 	s.State = &StateStatus{VerifiedIndex: r.verified.Load()}

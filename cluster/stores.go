@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -9,8 +10,9 @@ import (
 )
 
 // openStores opens log, snapshots, and term and vote, and checks that they are
-// what the floor says that there must be.
-func (r *replica) openStores(ident identity) error {
+// what the floor says that there must be. The newest snapshot becomes the state
+// while the log is checked.
+func (r *replica) openStores(load context.Context, ident identity) error {
 	fs, dir := r.cfg.FS, r.cfg.DataDir
 	least, found, err := loadFloor(fs, dir)
 	if err == nil && found {
@@ -19,17 +21,15 @@ func (r *replica) openStores(ident identity) error {
 	if err != nil {
 		return err
 	}
-	if r.wal, err = wal.Open(filepath.Join(dir, walDir), wal.Options{
-		FS: fs, Logger: r.log,
-		Owner: wal.Owner{Node: string(ident.serverID()), Cluster: ident.Cluster},
-	}); err != nil {
-		return fmt.Errorf("open log: %w", err)
-	}
-	r.logs = newLogStore(r.wal, r.fatal.fail)
-	if r.snaps, err = openSnapshotStore(fs, filepath.Join(dir, snapshotsDir), snapshotsRetained,
+	if r.snaps, err = listSnapshots(fs, filepath.Join(dir, snapshotsDir), snapshotsRetained,
 		r.log, r.snapshotDurable, r.fatal.fail); err != nil {
 		return fmt.Errorf("open snapshots: %w", err)
 	}
+	if err := together(load, r.restoreNewest, func(load context.Context) error { return r.openLog(load, ident) }); err != nil {
+		return err
+	}
+	r.logs = newLogStore(r.wal, r.fatal.fail)
+	r.snaps.settle()
 	inner, closer, err := r.cfg.Seams.OpenStable(filepath.Join(dir, stableDir, stableFile))
 	if err != nil {
 		return fmt.Errorf("open stable store: %w", err)

@@ -64,6 +64,7 @@ var problems = []struct {
 }{
 	{cluster.ErrUnknownOutcome, http.StatusGatewayTimeout, "unknown_outcome", "Outcome unknown", false, unknown},
 
+	{cluster.ErrLoading, http.StatusServiceUnavailable, "loading", "Loading", true, notDone},
 	{errNotReady, http.StatusServiceUnavailable, "not_ready", "Not ready", true, notDone},
 	{cluster.ErrNoLeader, http.StatusServiceUnavailable, "no_leader", "No leader", true, notDone},
 	{cluster.ErrNotLeader, http.StatusServiceUnavailable, "not_leader", "Not the leader", true, notDone},

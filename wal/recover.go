@@ -29,6 +29,8 @@ type recovery struct {
 	strays []string // paths of files that the manifest does not name
 	cut    *cutTail
 	synced int64 // of the tail: below it, its own frames prove that bytes are durable
+
+	progress progress // of the check
 }
 
 // cutTail is a torn end that recovery takes off the last segment.
@@ -181,6 +183,10 @@ func (r *recovery) check() error {
 			Want:  r.opts.Owner,
 		}
 	}
+	r.progress.tell = r.opts.Checked
+	for _, info := range r.man.segments {
+		r.progress.expect(info.end) // 0 for the last one
+	}
 	for _, info := range r.man.segments {
 		seg, err := r.openSegment(info)
 		if err != nil {
@@ -284,7 +290,7 @@ func (r *recovery) checkHeader(seg *segment, info segmentInfo) error {
 
 // scanSealed reads a segment of which every frame must be good.
 func (r *recovery) scanSealed(seg *segment, info segmentInfo) error {
-	c, err := scanSegment(seg.file, seg.first, seg.seed, info.end, true)
+	c, err := scanSegment(r.progress.watch(seg.file), seg.first, seg.seed, info.end, true)
 	if bad, ok := errors.AsType[*badFrame](err); ok {
 		return &CorruptionError{File: seg.path, Offset: bad.off, Reason: bad.reason}
 	}
@@ -305,7 +311,8 @@ func (r *recovery) scanSealed(seg *segment, info segmentInfo) error {
 // scanTail reads the segment that was written last. Only an end that nothing
 // vouches for may be bad: neither the manifest nor a frame of the segment's own.
 func (r *recovery) scanTail(seg *segment, info segmentInfo) error {
-	c, err := scanSegment(seg.file, seg.first, seg.seed, seg.size, false)
+	r.progress.expect(seg.size)
+	c, err := scanSegment(r.progress.watch(seg.file), seg.first, seg.seed, seg.size, false)
 	bad, torn := errors.AsType[*badFrame](err)
 	if err != nil && !torn {
 		return fmt.Errorf("read %s: %w", seg.path, err)

@@ -69,8 +69,12 @@ type Options struct {
 	// that begins at this index will do; 0 is a log that may begin anywhere. Its
 	// error is Open's. Nil accepts all.
 	Accept func(begins uint64) error
-	Owner  Owner
-	Logger *slog.Logger // nil discards
+	// Checked is told, several times a second, how many bytes of an existing log
+	// Open has checked, and of how many. Its error ends Open and is Open's. Nil
+	// where nobody asks.
+	Checked func(done, total int64) error
+	Owner   Owner
+	Logger  *slog.Logger // nil discards
 }
 
 // maxSegmentSizeLimit keeps every offset of a segment, one oversized batch

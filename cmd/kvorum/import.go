@@ -25,6 +25,9 @@ const (
 	budgetUnits = 1024
 	// queuedPerWorker is how many small values may wait for a slow key's worker.
 	queuedPerWorker = 4
+	// firstRetryPause and maxRetryPause bound the pauses between attempts to put a key.
+	firstRetryPause = 50 * time.Millisecond
+	maxRetryPause   = 2 * time.Second
 )
 
 var (
@@ -249,7 +252,7 @@ func (imp *importer) progress(weight int) {
 // tried again too: putting the same bytes again leaves the same value.
 func (imp *importer) putUntilDone(ctx context.Context, r record, worker uint64) error {
 	deadline := time.Now().Add(imp.retryFor)
-	wait := newBackoff()
+	wait := newBackoff(firstRetryPause, maxRetryPause)
 	for n := worker; ; n++ {
 		err := imp.client.putOnce(ctx, r.key, r.value, n)
 		if err == nil || !passing(err) {

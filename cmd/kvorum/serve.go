@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/signal"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -21,13 +20,16 @@ import (
 	"github.com/kvorum/kvorum/cluster"
 	"github.com/kvorum/kvorum/cluster/clusterprom"
 	"github.com/kvorum/kvorum/httpapi"
+	"github.com/kvorum/kvorum/transport"
 )
 
 const (
-	// drainTimeout bounds the wait for requests in flight when a node stops.
-	drainTimeout = 10 * time.Second
-	// transferTimeout bounds handing leadership over when a node stops.
-	transferTimeout = 5 * time.Second
+	// drainTimeout is the maximum wait for requests in flight when a node stops. It is
+	// more than the node takes for one whose body has come, and with transferTimeout
+	// less than the 10 s that container runtimes wait before they kill.
+	drainTimeout = 5 * time.Second
+	// transferTimeout is the maximum time for handing leadership over when a node stops.
+	transferTimeout = 4 * time.Second
 	// closeTimeout bounds closing the node.
 	closeTimeout = 30 * time.Second
 	// stdinFlag names the hidden flag that binds a node's life to its starter's.
@@ -37,14 +39,15 @@ const (
 // errStdinClosed ends a node whose starter is gone.
 var errStdinClosed = errors.New("standard input was closed")
 
-// server is a node with its HTTP side.
+// server is a node with its HTTP side, which answers from the moment that the
+// port listens, whatever the node has to load first.
 type server struct {
-	log  *slog.Logger
-	node *cluster.Node
-	http *httpapi.Server
+	log      *slog.Logger
+	gate     *gate
+	registry *prometheus.Registry
+	http     *httpapi.Server
+	node     *cluster.Node // nil until it is open
 
-	// stopping makes the node say that it is not ready.
-	stopping atomic.Bool
 	// httpDone receives what ended the HTTP server, once.
 	httpDone chan error
 
@@ -61,9 +64,13 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) error {
 		signal.Notify(hangups, syscall.SIGHUP)
 		defer signal.Stop(hangups)
 	}
-	return restarting(log, func() error {
+	return restarting(ctx, log, func() error {
 		s, err := openServer(ctx, o, hangups, log)
 		if err != nil {
+			if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+				log.Info("node stops while it loads", "cause", context.Cause(ctx).Error())
+				return nil
+			}
 			return err
 		}
 		reason := s.wait(ctx)
@@ -71,41 +78,46 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) error {
 	})
 }
 
-// restarting calls run anew for as long as that corrects what ended it.
-func restarting(log *slog.Logger, run func() error) error {
-	for {
-		err := run()
-		if !errors.Is(err, cluster.ErrRestart) {
-			return err
-		}
-		log.Warn("node is restarted")
-	}
-}
-
-// openServer binds the HTTP and the peer address, and tries the gossip address,
-// first, so that one that is taken is reported before the data directory is touched.
+// openServer binds the addresses, serves HTTP, and opens the node. It returns
+// ctx's error where that ends first. An error leaves nothing open.
 func openServer(ctx context.Context, o serverOptions, hangups <-chan os.Signal, log *slog.Logger) (*server, error) {
 	files, gossipKey, err := o.secure.load()
 	if err != nil {
 		return nil, err
 	}
-	httpListener, err := listen("HTTP", o.httpAddr)
+	bound, err := o.bind()
 	if err != nil {
 		return nil, err
 	}
-	peerListener, err := listen("peer", o.peerAddr)
-	if err != nil {
-		return nil, errors.Join(err, httpListener.Close())
+	config := o.clusterConfig(bound, files, gossipKey, log)
+	if err := config.Validate(); err != nil {
+		return nil, errors.Join(&usageError{err}, bound.close())
 	}
-	if err := tryGossip(o.gossipAddr); err != nil {
-		return nil, errors.Join(err, httpListener.Close(), peerListener.Close())
+	s := &server{
+		log: log, gate: &gate{id: o.id}, registry: prometheus.NewRegistry(),
+		httpDone: make(chan error, 1), stopReload: func() {},
 	}
+	if err := s.openHTTP(o); err != nil {
+		return nil, errors.Join(err, bound.close())
+	}
+	s.serveHTTP(bound.http, files, hangups)
+	log.Info("node opens its data directory", "http", bound.http.Addr().String(), "data-dir", o.dataDir, "version", buildVersion())
+	if err := s.openNode(ctx, config); err != nil {
+		return nil, errors.Join(err, s.closeHTTP())
+	}
+	log.Info("node runs", "http", bound.http.Addr().String(), "peer", bound.peer.Addr().String(),
+		"gossip", s.node.GossipAddr(), "version", buildVersion())
+	return s, nil
+}
+
+// clusterConfig returns the node's configuration, but for what openNode sets.
+func (o *serverOptions) clusterConfig(bound listeners, files *transport.TLSFiles, gossipKey []byte, log *slog.Logger) cluster.Config {
 	config := cluster.Config{
 		Name:            o.id,
 		DataDir:         o.dataDir,
-		PeerListener:    peerListener,
-		AdvertisePeer:   advertised(o.advertisePeer, o.peerAddr, peerListener),
-		AdvertiseHTTP:   advertised(o.advertiseHTTP, o.httpAddr, httpListener),
+		PeerListener:    bound.peer,
+		AdvertisePeer:   advertised(o.advertisePeer, o.peerAddr, bound.peer),
+		AdvertiseHTTP:   advertised(o.advertiseHTTP, o.httpAddr, bound.http),
 		GossipAddr:      o.gossipAddr,
 		AdvertiseGossip: o.advertiseGossip,
 		BootstrapExpect: o.bootstrapExpect,
@@ -125,54 +137,60 @@ func openServer(ctx context.Context, o serverOptions, hangups <-chan os.Signal, 
 	if files != nil {
 		config.TLS = files.TLS()
 	}
-	node, err := cluster.Open(ctx, config)
-	if err != nil {
-		var invalid *cluster.ValidationError
-		if errors.As(err, &invalid) {
-			err = &usageError{err}
-		}
-		return nil, errors.Join(err, httpListener.Close())
-	}
-	s := &server{log: log, node: node, httpDone: make(chan error, 1), stopReload: func() {}}
-	if err := s.openHTTP(o); err != nil {
-		return nil, errors.Join(err, httpListener.Close(), node.Close())
-	}
-	serving := httpListener
-	if files != nil {
-		serving = overTLS(httpListener, files)
-		reload, stop := context.WithCancel(context.Background())
-		s.stopReload = stop
-		s.reload.Go(func() { reloadOnHangup(reload, hangups, files, log) })
-	}
-	go func() { s.httpDone <- s.http.Serve(serving) }()
-	log.Info("node runs", "http", httpListener.Addr().String(), "peer", peerListener.Addr().String(),
-		"gossip", node.GossipAddr(), "version", buildVersion())
-	return s, nil
+	return config
 }
 
 // openHTTP makes the HTTP side, with a metrics registry of its own.
 func (s *server) openHTTP(o serverOptions) error {
-	registry := prometheus.NewRegistry()
 	for _, c := range []prometheus.Collector{
-		clusterprom.New(s.node),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	} {
-		if err := registry.Register(c); err != nil {
+		if err := s.registry.Register(c); err != nil {
 			return fmt.Errorf("register metrics: %w", err)
 		}
 	}
 	var err error
 	s.http, err = httpapi.New(httpapi.Config{
-		Node:          servedNode{s.node, &s.stopping},
+		Node:          s.gate,
 		NodeID:        o.id,
 		MaxKeyBytes:   o.maxKeyBytes,
 		MaxValueBytes: o.maxValueBytes,
-		Metrics:       promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
-		Registerer:    registry,
+		Metrics:       promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}),
+		Registerer:    s.registry,
 		Logger:        s.log,
 	})
 	return err
+}
+
+// serveHTTP serves l, over TLS where there are files, until closeHTTP.
+func (s *server) serveHTTP(l net.Listener, files *transport.TLSFiles, hangups <-chan os.Signal) {
+	if files != nil {
+		l = overTLS(l, files)
+		reload, stop := context.WithCancel(context.Background())
+		s.stopReload = stop
+		s.reload.Go(func() { reloadOnHangup(reload, hangups, files, s.log) })
+	}
+	go func() { s.httpDone <- s.http.Serve(l) }()
+}
+
+// openNode opens the node and has HTTP serve it.
+func (s *server) openNode(ctx context.Context, config cluster.Config) error {
+	config.Loading = &s.gate.loading
+	node, err := cluster.Open(ctx, config)
+	var invalid *cluster.ValidationError
+	if errors.As(err, &invalid) {
+		err = &usageError{err}
+	}
+	if err != nil {
+		return err
+	}
+	if err := s.registry.Register(clusterprom.New(node)); err != nil {
+		return errors.Join(fmt.Errorf("register metrics: %w", err), node.Close())
+	}
+	s.node = node
+	s.gate.open(node)
+	return nil
 }
 
 // wait returns nil when the node is to stop, or the reason why it can't go on.
@@ -193,25 +211,12 @@ func (s *server) wait(ctx context.Context) error {
 	}
 }
 
-// close stops what depends on others before what it depends on.
+// close stops what depends on others before what it depends on. ARCHITECTURE.md,
+// 'Shutdown', has the steps and their reasons.
 func (s *server) close(handOver bool) error {
-	// Readiness first: probes on open connections see it while requests drain.
-	s.stopping.Store(true)
+	serveErr := s.closeHTTP()
 
-	// HTTP next, while the node can still answer: no new connections, and
-	// requests in flight get their outcome rather than a broken connection.
-	drain, cancel := context.WithTimeout(context.Background(), drainTimeout)
-	defer cancel()
-	if err := s.http.Shutdown(drain); err != nil {
-		s.log.Warn("requests were broken off", "err", err)
-	}
-	serveErr := <-s.httpDone
-	s.stopReload()
-	s.reload.Wait()
-
-	// Leadership after that, as the drained requests needed it, and before the
-	// node goes, so that the others need not wait for an election's time-out.
-	// That it fails where no other node is up is no error of the stop.
+	// That leadership is not handed over where no other node is up is no error of the stop.
 	if handOver {
 		transfer, cancel := context.WithTimeout(context.Background(), transferTimeout)
 		defer cancel()
@@ -220,8 +225,7 @@ func (s *server) close(handOver bool) error {
 		}
 	}
 
-	// The node last: gossip, consensus, peers, files, and the directory's lock. A
-	// write to a disk that hangs can't be waited for; the process ends all the same.
+	// A write to a disk that hangs can't be waited for; the process ends all the same.
 	closed := make(chan error, 1)
 	go func() { closed <- s.node.Close() }()
 	select {
@@ -232,58 +236,19 @@ func (s *server) close(handOver bool) error {
 	}
 }
 
-// servedNode is a node that is not ready once it is stopping.
-type servedNode struct {
-	*cluster.Node
-	stopping *atomic.Bool
-}
-
-// Ready implements httpapi.Cluster.
-func (n servedNode) Ready() error {
-	if n.stopping.Load() {
-		return cluster.ErrClosed
+// closeHTTP makes the node say that it is not ready, ends the HTTP side, and
+// returns what else had ended that before.
+func (s *server) closeHTTP() error {
+	s.gate.stop()
+	drain, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	if err := s.http.Shutdown(drain); err != nil {
+		s.log.Warn("requests were broken off", "err", err)
 	}
-	return n.Node.Ready()
-}
-
-var _ httpapi.Node = servedNode{}
-
-// listen binds a TCP address; what names it in errors.
-func listen(what, addr string) (net.Listener, error) {
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		return nil, fmt.Errorf("listen on %s address %s: %w", what, addr, netReason(err))
-	}
-	return l, nil
-}
-
-// tryGossip binds a gossip address, TCP and UDP, for a moment: gossip itself binds
-// it once the data directory is open.
-func tryGossip(addr string) error {
-	l, err := listen("gossip", addr)
-	if err != nil {
-		return err
-	}
-	_ = l.Close() // nothing was accepted
-	u, err := net.ListenPacket("udp", addr)
-	if err != nil {
-		return fmt.Errorf("listen on gossip address %s (UDP): %w", addr, netReason(err))
-	}
-	return u.Close()
-}
-
-// advertised returns the address that others reach: the one that was given, or
-// the bound one with the host's name as it was given.
-func advertised(given, bind string, l net.Listener) string {
-	if given != "" {
-		return given
-	}
-	host, _, err := net.SplitHostPort(bind)
-	if err != nil {
-		return l.Addr().String()
-	}
-	_, port, _ := net.SplitHostPort(l.Addr().String()) // a TCP listener's address has a port
-	return net.JoinHostPort(host, port)
+	err := <-s.httpDone
+	s.stopReload()
+	s.reload.Wait()
+	return err
 }
 
 // untilEOF returns a context that is cancelled when r ends, which a pipe does

@@ -138,7 +138,7 @@ func TestServer_Restarts(t *testing.T) {
 	broken := errors.New("broken")
 	for _, want := range []error{nil, broken} {
 		runs := 0
-		got := restarting(slog.New(slog.DiscardHandler), func() error {
+		got := restarting(t.Context(), slog.New(slog.DiscardHandler), func() error {
 			if runs++; runs < 3 {
 				return fmt.Errorf("node stopped: %w", &cluster.DivergenceError{Index: 1})
 			}

@@ -1,0 +1,125 @@
+package cluster
+
+import (
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+)
+
+// loadPhase is a part of what a node does with its data directory before it
+// serves. Phases may overlap; the first one that is under way is the one shown.
+type loadPhase int
+
+// The phases, in the order in which they are shown.
+const (
+	phaseRestore loadPhase = iota // the newest snapshot is checked and becomes the state
+	phaseCheck                    // the log is checked
+	phaseRead                     // raft looks for configurations behind the snapshot
+	phaseApply                    // committed entries behind the snapshot are applied
+	loadPhases
+)
+
+// loadPhaseNames are the phases' names and units as the API shows them.
+var loadPhaseNames = [loadPhases]struct{ name, unit string }{
+	phaseRestore: {"restoring the snapshot", "bytes"},
+	phaseCheck:   {"checking the log", "bytes"},
+	phaseRead:    {"reading the log", "entries"},
+	phaseApply:   {"applying the log", "entries"},
+}
+
+// The pauses between two log lines about a load: the first one, and the longest.
+const (
+	firstLoadReport = time.Second
+	maxLoadReport   = 30 * time.Second
+)
+
+// LoadStatus is how far a node has come with loading its data directory.
+type LoadStatus struct {
+	Phase   string  `json:"phase"`   // empty before the first one
+	Done    int64   `json:"done"`    // of the phase, in Unit
+	Total   int64   `json:"total"`   // likewise
+	Unit    string  `json:"unit"`    // "bytes" or "entries"
+	Percent int     `json:"percent"` // of the phase
+	Seconds float64 `json:"seconds"` // since the load began
+}
+
+// LoadingError is returned by a node that is loading its data directory. It is
+// an ErrLoading.
+type LoadingError struct{ Status LoadStatus }
+
+// Error implements error.
+func (e *LoadingError) Error() string {
+	if e.Status.Phase == "" {
+		return ErrLoading.Error()
+	}
+	return fmt.Sprintf("%v: %s, %d of %d %s (%d %%)",
+		ErrLoading, e.Status.Phase, e.Status.Done, e.Status.Total, e.Status.Unit, e.Status.Percent)
+}
+
+// Is says that the error is an ErrLoading.
+func (e *LoadingError) Is(target error) bool { return target == ErrLoading }
+
+// Loading tells how far one call of Open has come. The zero value is ready to be
+// put in a Config. All methods are safe for concurrent use.
+type Loading struct {
+	began  atomic.Int64 // nanoseconds since the Unix epoch, 0 before Open
+	phases [loadPhases]struct{ done, total atomic.Int64 }
+}
+
+// Status returns how far the load has come.
+func (l *Loading) Status() LoadStatus {
+	var s LoadStatus
+	if began := l.began.Load(); began != 0 {
+		s.Seconds = time.Since(time.Unix(0, began)).Seconds()
+	}
+	for phase := range l.phases {
+		p := &l.phases[phase]
+		done, total := p.done.Load(), p.total.Load()
+		if done >= total {
+			continue // over, or not begun
+		}
+		s.Phase, s.Unit = loadPhaseNames[phase].name, loadPhaseNames[phase].unit
+		s.Done, s.Total, s.Percent = done, total, int(100*done/total)
+		break
+	}
+	return s
+}
+
+// begin notes when the load began.
+func (l *Loading) begin() { l.began.CompareAndSwap(0, time.Now().UnixNano()) }
+
+// took returns how long ago the load began.
+func (l *Loading) took() time.Duration {
+	return time.Since(time.Unix(0, l.began.Load())).Round(time.Millisecond)
+}
+
+// set notes how far a phase has come.
+func (l *Loading) set(phase loadPhase, done, total int64) {
+	l.phases[phase].total.Store(total)
+	l.phases[phase].done.Store(done)
+}
+
+// end notes that a phase is over.
+func (l *Loading) end(phase loadPhase) {
+	l.phases[phase].done.Store(l.phases[phase].total.Load())
+}
+
+// watch logs how far the load has come, at growing intervals, until stop is closed.
+func (l *Loading) watch(log *slog.Logger, stop <-chan struct{}) {
+	for pause := firstLoadReport; ; pause = min(2*pause, maxLoadReport) {
+		select {
+		case <-time.After(pause):
+			l.report(log)
+		case <-stop:
+			return
+		}
+	}
+}
+
+// report logs how far the load has come.
+func (l *Loading) report(log *slog.Logger) {
+	s := l.Status()
+	log.Info("loading", "phase", s.Phase, "done", s.Done, "total", s.Total, "unit", s.Unit,
+		"percent", s.Percent, "after", l.took())
+}

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"sync/atomic"
+
+	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/httpapi"
+)
+
+// gate is the node that HTTP serves from the moment its port listens. Until the
+// node is open it answers for it: with how far loading has come, and with
+// cluster.ErrLoading to every request. It is safe for concurrent use.
+//
+//	new ──open──► open        stop says from anywhere that the node is not ready
+type gate struct {
+	id       string
+	loading  cluster.Loading
+	node     atomic.Pointer[cluster.Node] // nil until open
+	stopping atomic.Bool
+}
+
+var _ httpapi.Node = (*gate)(nil)
+
+// open hands requests to node from now on.
+func (g *gate) open(node *cluster.Node) { g.node.Store(node) }
+
+// stop makes the node say that it is not ready.
+func (g *gate) stop() { g.stopping.Store(true) }
+
+// opened returns the node, or why there is none to ask.
+func (g *gate) opened() (*cluster.Node, error) {
+	if node := g.node.Load(); node != nil {
+		return node, nil
+	}
+	if g.stopping.Load() {
+		return nil, cluster.ErrClosed
+	}
+	return nil, &cluster.LoadingError{Status: g.loading.Status()}
+}
+
+// Ready implements httpapi.Cluster.
+func (g *gate) Ready() error {
+	node, err := g.opened()
+	if err != nil {
+		return err
+	}
+	if g.stopping.Load() {
+		return cluster.ErrClosed
+	}
+	return node.Ready()
+}
+
+// Status implements httpapi.Cluster.
+func (g *gate) Status() cluster.Status {
+	if node := g.node.Load(); node != nil {
+		return node.Status()
+	}
+	loading := g.loading.Status()
+	return cluster.Status{ID: g.id, Role: "loading", Members: []cluster.Member{}, Loading: &loading}
+}
+
+// Put implements httpapi.Store.
+func (g *gate) Put(ctx context.Context, key string, value []byte, cond cluster.Condition) (cluster.WriteResult, error) {
+	node, err := g.opened()
+	if err != nil {
+		return cluster.WriteResult{}, err
+	}
+	return node.Put(ctx, key, value, cond)
+}
+
+// Delete implements httpapi.Store.
+func (g *gate) Delete(ctx context.Context, key string, cond cluster.Condition) (cluster.WriteResult, error) {
+	node, err := g.opened()
+	if err != nil {
+		return cluster.WriteResult{}, err
+	}
+	return node.Delete(ctx, key, cond)
+}
+
+// Get implements httpapi.Store.
+func (g *gate) Get(ctx context.Context, key string, options cluster.ReadOptions) (cluster.ReadResult, error) {
+	node, err := g.opened()
+	if err != nil {
+		return cluster.ReadResult{}, err
+	}
+	return node.Get(ctx, key, options)
+}
+
+// List implements httpapi.Store.
+func (g *gate) List(ctx context.Context, options cluster.ReadOptions) (*cluster.Listing, error) {
+	node, err := g.opened()
+	if err != nil {
+		return nil, err
+	}
+	return node.List(ctx, options)
+}
+
+// Join implements httpapi.Cluster.
+func (g *gate) Join(ctx context.Context, req cluster.JoinRequest) (cluster.Member, error) {
+	node, err := g.opened()
+	if err != nil {
+		return cluster.Member{}, err
+	}
+	return node.Join(ctx, req)
+}
+
+// Leave implements httpapi.Cluster.
+func (g *gate) Leave(ctx context.Context, req cluster.LeaveRequest) error {
+	node, err := g.opened()
+	if err != nil {
+		return err
+	}
+	return node.Leave(ctx, req)
+}
+
+// Transfer implements httpapi.Cluster.
+func (g *gate) Transfer(ctx context.Context, name string) error {
+	node, err := g.opened()
+	if err != nil {
+		return err
+	}
+	return node.Transfer(ctx, name)
+}
