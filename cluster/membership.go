@@ -44,8 +44,9 @@ func (n *Node) Join(ctx context.Context, request JoinRequest) (Member, error) {
 }
 
 // Leave removes a member from the cluster; a leader hands leadership over
-// first. Any node may be asked. It returns ErrUnknownNode, ErrLastVoter,
-// ErrQuorum, or an error of not reaching the leader. Once this node itself has
+// first, which is tried at growing intervals until ctx ends. Any node may be asked.
+// It returns ErrUnknownNode, ErrLastVoter, ErrQuorum, ErrNoSuccessor, or an error of
+// not reaching the leader. Once this node itself has
 // left, Fatal is closed with ErrRemoved.
 func (n *Node) Leave(ctx context.Context, request LeaveRequest) error {
 	self := n.identity().Name
@@ -274,8 +275,10 @@ func (n *Node) remove(ctx context.Context, r *replica, request LeaveRequest) err
 		}
 	}
 	if request.ID == n.cfg.Name {
-		// The next leader removes this one: the caller finds it and asks again.
-		return errors.Join(ErrNotLeader, r.transfer(ctx, ""))
+		if err := r.transfer(ctx, ""); err != nil {
+			return fmt.Errorf("hand leadership over before leaving: %w", err)
+		}
+		return ErrNotLeader // the next leader removes this one: the caller finds it and asks again
 	}
 	for _, id := range ids {
 		if err := r.retire(ctx, id); err != nil {

@@ -17,6 +17,10 @@ const (
 	// leaderPatience is how long a change of the membership waits for a leader. It
 	// stays under 5 s, as a write does, while the change itself may take longer.
 	leaderPatience = 4 * time.Second
+	// handoverPause is how long a leader that is to leave waits after the first attempt
+	// to hand leadership over that has failed; after each further one twice as long.
+	// Each attempt may hold writes back for as long as a successor has to take over.
+	handoverPause = 2 * time.Second
 )
 
 // handlerContext bounds what a peer asks of this node by nine tenths of the time

@@ -256,21 +256,29 @@ func (n *Node) onLeader(ctx context.Context, kind transport.Kind, request any) (
 	}
 	patience := time.NewTimer(leaderPatience)
 	defer patience.Stop()
+	handover := handoverPause
 	for {
 		state, changed := r.leaders.current()
 		answer, err := n.callOrLead(ctx, r, state.leader, kind, payload)
-		if !errors.Is(err, ErrNotLeader) && !errors.Is(err, ErrNoLeader) {
+		pause := retryDelay
+		switch {
+		case kind == kindLeave && errors.Is(err, ErrNoSuccessor):
+			pause, handover = handover, 2*handover
+		case !errors.Is(err, ErrNotLeader) && !errors.Is(err, ErrNoLeader):
 			return answer, err
 		}
 		if state.leader != "" {
-			patience.Reset(leaderPatience)
+			patience.Reset(max(leaderPatience, 2*pause))
 		}
 		select {
 		case <-changed:
-		case <-time.After(retryDelay):
+		case <-time.After(pause):
 		case <-patience.C:
 			return nil, leaderTimeout(err)
 		case <-ctx.Done():
+			if errors.Is(err, ErrNoSuccessor) {
+				return nil, err
+			}
 			return nil, leaderTimeout(err)
 		}
 	}

@@ -14,8 +14,10 @@ import (
 
 const (
 	// handoverWait bounds how long a leader holds writes back for its successor to
-	// have all of the log.
+	// have all of the log; readyWait how long it waits before that, without holding
+	// them back, for one that answers and has what was in the log at first.
 	handoverWait = 500 * time.Millisecond
+	readyWait    = 2 * time.Second
 	// handoverPoll is how often it asks how far the others are.
 	handoverPoll = 5 * time.Millisecond
 	// electionsToWait is how many election timeouts a successor gets to be told and
@@ -60,7 +62,8 @@ func (n *Node) handleTransfer(ctx context.Context, r *replica, payload []byte) e
 
 // transfer hands leadership over in the way of Ongaro's thesis, section 3.10:
 // hold writes back, wait until a successor has all of the log, and tell it to
-// campaign at once. Reads go on. Raft's own LeadershipTransfer is not used: it can
+// campaign at once. Writes are not held back before a successor answers and is
+// close to the end of the log. Reads go on. Raft's own LeadershipTransfer is not used: it can
 // leave the leader refusing writes for ever (hashicorp/raft #696). Whatever the
 // outcome, writes go on when it returns; those that waited were not done before.
 func (r *replica) transfer(ctx context.Context, name string) error {
@@ -71,13 +74,16 @@ func (r *replica) transfer(ctx context.Context, name string) error {
 	if err != nil || len(candidates) == 0 {
 		return err
 	}
+	if _, err := r.awaitSuccessor(ctx, candidates, readyWait); err != nil {
+		return err
+	}
 	select {
 	case r.writing <- struct{}{}: // the batch under way has ended
 		defer func() { <-r.writing }()
 	case <-ctx.Done():
 		return fmt.Errorf("%w: a write is still under way", ErrNoSuccessor)
 	}
-	target, err := r.awaitSuccessor(ctx, candidates)
+	target, err := r.awaitSuccessor(ctx, candidates, handoverWait)
 	if err != nil {
 		return err
 	}
@@ -106,10 +112,11 @@ func (r *replica) successors(name string) ([]raft.ServerID, error) {
 	return ids, nil
 }
 
-// awaitSuccessor returns the first candidate whose log is committed up to the
-// end of this leader's, which does not grow meanwhile.
-func (r *replica) awaitSuccessor(ctx context.Context, candidates []raft.ServerID) (raft.ServerID, error) {
-	ctx, cancel := context.WithTimeout(ctx, handoverWait)
+// awaitSuccessor returns the first candidate whose log is committed up to what is
+// the end of this leader's now, for as long as patience. It is the end then, too,
+// where writes are held back.
+func (r *replica) awaitSuccessor(ctx context.Context, candidates []raft.ServerID, patience time.Duration) (raft.ServerID, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	var asking sync.WaitGroup
 	defer asking.Wait()
 	defer cancel()
