@@ -2,7 +2,9 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,9 +20,9 @@ const (
 	minVotersLeft = 3
 )
 
-// health is what a leader has seen of the members. It is not safe for
-// concurrent use.
+// health is what a leader has seen of the members. It is safe for concurrent use.
 type health struct {
+	mu      sync.Mutex                  // guards the fields below
 	term    uint64                      // that the rest was seen in
 	keepsUp map[raft.ServerID]time.Time // since when a member has kept up
 	silent  map[raft.ServerID]time.Time // since when a member has not answered
@@ -32,6 +34,8 @@ func newHealth() *health {
 
 // begin forgets what an earlier leadership saw: it says nothing of the time in between.
 func (h *health) begin(term uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if h.term != term {
 		h.term = term
 		clear(h.keepsUp)
@@ -40,12 +44,18 @@ func (h *health) begin(term uint64) {
 }
 
 // lost notes that a member does not answer.
-func (h *health) lost(id raft.ServerID) { delete(h.keepsUp, id) }
+func (h *health) lost(id raft.ServerID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.keepsUp, id)
+}
 
 // stable returns nil when id has kept up with what is committed for a while.
 func (h *health) stable(id raft.ServerID, info nodeInfo, committed uint64, now time.Time) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if info.AppliedIndex+maxPromoteLag < committed {
-		h.lost(id)
+		delete(h.keepsUp, id)
 		return fmt.Errorf("%w: %s has applied %d of %d", ErrBehind, id, info.AppliedIndex, committed)
 	}
 	since, ok := h.keepsUp[id]
@@ -59,9 +69,11 @@ func (h *health) stable(id raft.ServerID, info nodeInfo, committed uint64, now t
 	return nil
 }
 
-// observe takes in who of the members has answered in one round, and returns
-// those that have been silent for as long as after.
-func (h *health) observe(answered map[raft.ServerID]bool, after time.Duration, now time.Time) (dead []raft.ServerID) {
+// observe takes in which members have answered in one round, and returns those that
+// have been silent for at least limit.
+func (h *health) observe(answered map[raft.ServerID]bool, limit time.Duration, now time.Time) (dead []raft.ServerID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	for id := range h.silent {
 		if _, member := answered[id]; !member {
 			delete(h.silent, id)
@@ -75,7 +87,7 @@ func (h *health) observe(answered map[raft.ServerID]bool, after time.Duration, n
 		since, known := h.silent[id]
 		if !known {
 			h.silent[id] = now
-		} else if now.Sub(since) >= after {
+		} else if now.Sub(since) >= limit {
 			dead = append(dead, id)
 		}
 	}
@@ -85,10 +97,26 @@ func (h *health) observe(answered map[raft.ServerID]bool, after time.Duration, n
 // removeDead removes one member that has been silent for too long, if all others
 // answer and enough voters are left.
 func (n *Node) removeDead(ctx context.Context, r *replica) error {
-	after := n.cfg.DeadServerAfter
-	if after == 0 {
+	if n.cfg.DeadServerAfter == 0 {
 		return nil
 	}
+	dead, err := n.findDead(ctx, r)
+	if err != nil || dead == "" {
+		return err
+	}
+	return n.exclusively(ctx, func() error {
+		// Other changes may have been made while this one waited.
+		if still, err := n.findDead(ctx, r); err != nil || still != dead || !r.leading() {
+			return err
+		}
+		r.log.Warn("removing a dead member", "member", dead, "silent for", n.cfg.DeadServerAfter)
+		return r.retire(ctx, dead)
+	})
+}
+
+// findDead returns a member that has been silent for too long, empty if there is
+// none, or why it must stay.
+func (n *Node) findDead(ctx context.Context, r *replica) (raft.ServerID, error) {
 	var ids, voters []raft.ServerID
 	for _, s := range r.servers() {
 		ids = append(ids, s.ID)
@@ -97,25 +125,36 @@ func (n *Node) removeDead(ctx context.Context, r *replica) error {
 		}
 	}
 	answered := r.whoAnswers(ctx, ids)
-	dead := n.health.observe(answered, after, time.Now())
-	if len(dead) == 0 {
-		return nil
+	all := n.health.observe(answered, n.cfg.DeadServerAfter, time.Now())
+	slices.Sort(all) // the same one each time
+	var errs []error
+	for _, dead := range all {
+		err := mayRemove(dead, voters, answered)
+		if err == nil {
+			return dead, nil
+		}
+		errs = append(errs, err)
 	}
+	return "", errors.Join(errs...)
+}
+
+// mayRemove returns nil if a dead member may be removed by itself: all other voters
+// answer, and enough are left.
+func mayRemove(dead raft.ServerID, voters []raft.ServerID, answered map[raft.ServerID]bool) error {
 	votersLeft := 0
 	for _, id := range voters {
-		if id == dead[0] {
+		if id == dead {
 			continue
 		}
 		if !answered[id] {
-			return fmt.Errorf("%w: %s is dead, but %s does not answer either", ErrQuorum, dead[0], id)
+			return fmt.Errorf("%w: %s is dead, but %s does not answer either", ErrQuorum, dead, id)
 		}
 		votersLeft++
 	}
 	if votersLeft < len(voters) && votersLeft < minVotersLeft {
-		return fmt.Errorf("%w: %s is dead, but only %d voters would be left", ErrQuorum, dead[0], votersLeft)
+		return fmt.Errorf("%w: %s is dead, but only %d voters would be left", ErrQuorum, dead, votersLeft)
 	}
-	r.log.Warn("removing a dead member", "member", dead[0], "silent for", after)
-	return r.retire(ctx, dead[0])
+	return nil
 }
 
 // quorumOf returns nil when a majority of voters answers.

@@ -23,26 +23,6 @@ const (
 	probeTimeout = time.Second
 )
 
-// Join asks the cluster to add a running node that is in no cluster yet, and
-// waits until it votes, unless it never does, or ctx ends. Adding a member again is no error. Any
-// node may be asked. It returns a *ValidationError, ErrUnreachable,
-// ErrOtherCluster, ErrNameTaken, or an error of not reaching the leader.
-func (n *Node) Join(ctx context.Context, request JoinRequest) (Member, error) {
-	if err := errors.Join(validateName(request.ID), validateAddress("peer_addr", request.PeerAddr),
-		validateAddress("http_addr", request.HTTPAddr)); err != nil {
-		return Member{}, err
-	}
-	answer, err := n.onLeader(ctx, kindJoin, request)
-	if err != nil {
-		return Member{}, err
-	}
-	var member Member
-	if err := json.Unmarshal(answer, &member); err != nil {
-		return Member{}, fmt.Errorf("answer to join: %w", err)
-	}
-	return member, nil
-}
-
 // Leave removes a member from the cluster; a leader hands leadership over
 // first, which is tried at growing intervals until ctx ends. Any node may be asked.
 // It returns ErrUnknownNode, ErrLastVoter, ErrQuorum, ErrNoSuccessor, or an error of
@@ -62,7 +42,7 @@ func (n *Node) Leave(ctx context.Context, request LeaveRequest) error {
 	return nil
 }
 
-// lead carries out a membership change on the leader, one at a time.
+// lead carries out a membership change on the leader.
 func (n *Node) lead(ctx context.Context, r *replica, kind transport.Kind, payload []byte) ([]byte, error) {
 	if !r.leading() {
 		return nil, ErrNotLeader
@@ -75,24 +55,31 @@ func (n *Node) lead(ctx context.Context, r *replica, kind transport.Kind, payloa
 		if err := json.Unmarshal(payload, &request); err != nil {
 			return nil, &ValidationError{Field: "id", Reason: "leave request is malformed"}
 		}
-		return nil, n.exclusively(ctx, func() error { return n.remove(ctx, r, request) })
+		var removed []raft.ServerID
+		err := n.exclusively(ctx, func() (err error) {
+			removed, err = n.remove(ctx, r, request)
+			return err
+		})
+		for _, id := range removed {
+			n.tellRemoved(ctx, id)
+		}
+		return nil, err
 	}
 	var request JoinRequest
 	if err := json.Unmarshal(payload, &request); err != nil {
 		return nil, &ValidationError{Field: "id", Reason: "join request is malformed"}
 	}
-	var member Member
-	err := n.exclusively(ctx, func() (err error) {
-		member, err = n.add(ctx, r, request)
-		return err
-	})
+	member, err := n.add(ctx, r, request)
 	if err != nil {
 		return nil, err
 	}
 	return json.Marshal(member)
 }
 
-// exclusively runs change while no other membership change of this node runs.
+// exclusively runs change while no other change of the configuration, and no
+// transfer of leadership, of this node runs. Whatever takes long (a node that catches
+// up, one that does not answer) is waited for outside of it, and what was found out
+// there is checked again by change.
 func (n *Node) exclusively(ctx context.Context, change func() error) error {
 	select {
 	case n.changes <- struct{}{}:
@@ -101,130 +88,6 @@ func (n *Node) exclusively(ctx context.Context, change func() error) error {
 	case <-ctx.Done():
 		return fmt.Errorf("%w: another membership change is under way", ErrOverloaded)
 	}
-}
-
-// add makes a running node a member and waits until it is all it is to be; what
-// ctx leaves undone, the reconcile loop finishes.
-func (n *Node) add(ctx context.Context, r *replica, request JoinRequest) (Member, error) {
-	id, err := n.addNonvoter(ctx, r, request)
-	if err != nil {
-		return Member{}, err
-	}
-	for {
-		voter, err := n.promote(ctx, r, id)
-		if err != nil && (errors.Is(err, ErrNotLeader) || errors.Is(err, ErrNameTaken)) {
-			return Member{}, err
-		}
-		settled := err == nil
-		wait := time.NewTimer(retryDelay)
-		select {
-		case <-wait.C:
-		case <-ctx.Done():
-			wait.Stop()
-		}
-		if settled || ctx.Err() != nil {
-			return Member{ID: request.ID, PeerAddr: request.PeerAddr, HTTPAddr: request.HTTPAddr, Voter: voter}, nil
-		}
-	}
-}
-
-// addNonvoter adds the node at request.PeerAddr as a member that does not vote
-// yet. Whom it can't add, it does not change: the node is asked to belong to this
-// cluster, which is for good, once nothing speaks against it.
-func (n *Node) addNonvoter(ctx context.Context, r *replica, request JoinRequest) (raft.ServerID, error) {
-	peer, err := n.identify(ctx, request)
-	if err != nil {
-		return "", err
-	}
-	for _, s := range r.servers() {
-		if s.ID == peer.ID {
-			return peer.ID, nil
-		}
-		if nameOf(s.ID) == request.ID && n.alive(ctx, s.ID) {
-			return "", fmt.Errorf("%w: %s", ErrNameTaken, s.ID)
-		}
-	}
-	if peer, err = n.askAccept(ctx, request.PeerAddr, acceptRequest{Cluster: n.identity().Cluster, Name: request.ID}); err != nil {
-		return "", err
-	}
-	if err := configError(r.asks.ask(func() error {
-		return r.raft.AddNonvoter(peer.ID, raft.ServerAddress(peer.ID), 0, configTimeout).Error()
-	})); err != nil {
-		return "", fmt.Errorf("add %s: %w", peer.ID, err)
-	}
-	r.log.Info("member added", "member", peer.ID)
-	return peer.ID, nil
-}
-
-// identify returns who answers at the address of a node that is to join.
-func (n *Node) identify(ctx context.Context, request JoinRequest) (transport.Identity, error) {
-	ctx, cancel := context.WithTimeout(ctx, bootstrapCallTimeout)
-	defer cancel()
-	peer, err := n.peers.Probe(ctx, request.PeerAddr)
-	var refused *transport.RefusedError
-	if errors.As(err, &refused) && refused.Reason == transport.RefusedOwnID {
-		peer, err = n.peers.Identity(), nil // this node itself, or its copy: a member in any case
-	}
-	if err != nil {
-		return peer, acceptError(err, peer, request.ID, request.PeerAddr)
-	}
-	return peer, checkWanted(nameOf(peer.ID), request.ID)
-}
-
-// checkWanted returns what to tell who means the node wanted and has found another.
-func checkWanted(found, wanted string) error {
-	if found != wanted {
-		return &ValidationError{Field: "id", Reason: fmt.Sprintf("the node at this address is %s, not %s", found, wanted)}
-	}
-	return nil
-}
-
-// promote makes a member a voter once it has caught up, unless it never is to be
-// one, and reports whether it is. Before that it retires earlier incarnations of the same name: a wiped
-// node's old self can never answer again, and would only count against quorum.
-func (n *Node) promote(ctx context.Context, r *replica, id raft.ServerID) (bool, error) {
-	var old []raft.ServerID
-	member := false
-	for _, s := range r.servers() {
-		switch {
-		case s.ID == id && s.Suffrage == raft.Voter:
-			return true, nil
-		case s.ID == id:
-			member = true
-		case nameOf(s.ID) == nameOf(id):
-			old = append(old, s.ID)
-		}
-	}
-	if !member {
-		return false, fmt.Errorf("%w: %s", ErrUnknownNode, id)
-	}
-	info, err := r.askInfo(ctx, id)
-	if err != nil {
-		n.health.lost(id)
-		return false, err
-	}
-	if err := n.health.stable(id, info, r.raft.CommitIndex(), time.Now()); err != nil {
-		return false, err
-	}
-	for _, o := range old {
-		if n.alive(ctx, o) {
-			return false, fmt.Errorf("%w: %s", ErrNameTaken, o)
-		}
-		if err := r.retire(ctx, o); err != nil {
-			return false, err
-		}
-	}
-	if info.NonVoter {
-		return false, nil
-	}
-	if err := configError(r.asks.ask(func() error {
-		return r.raft.AddVoter(id, raft.ServerAddress(id), 0, configTimeout).Error()
-	})); err != nil {
-		return false, fmt.Errorf("promote %s: %w", id, err)
-	}
-	n.health.lost(id) // of no interest any more
-	r.log.Info("member votes", "member", id)
-	return true, nil
 }
 
 // askInfo asks a peer how far it is.
@@ -241,20 +104,9 @@ func (r *replica) askInfo(ctx context.Context, id raft.ServerID) (info nodeInfo,
 	return info, nil
 }
 
-// alive says whether the process at id's last address still answers as id.
-func (n *Node) alive(ctx context.Context, id raft.ServerID) bool {
-	addr, ok := n.book.ResolvePeer(id)
-	if !ok {
-		return false
-	}
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
-	defer cancel()
-	peer, err := n.peers.Probe(ctx, addr)
-	return err == nil && peer.ID == id
-}
-
-// remove takes a member out of the configuration, and tells it.
-func (n *Node) remove(ctx context.Context, r *replica, request LeaveRequest) error {
+// remove takes a member out of the configuration, and returns those of its
+// incarnations that are out.
+func (n *Node) remove(ctx context.Context, r *replica, request LeaveRequest) (removed []raft.ServerID, err error) {
 	var ids, left []raft.ServerID // left: the voters that stay
 	for _, s := range r.servers() {
 		if nameOf(s.ID) == request.ID {
@@ -265,28 +117,28 @@ func (n *Node) remove(ctx context.Context, r *replica, request LeaveRequest) err
 	}
 	switch {
 	case len(ids) == 0:
-		return fmt.Errorf("%w: %q", ErrUnknownNode, request.ID)
+		return nil, fmt.Errorf("%w: %q", ErrUnknownNode, request.ID)
 	case len(left) == 0:
-		return ErrLastVoter
+		return nil, ErrLastVoter
 	}
 	if !request.Force {
 		if err := r.quorumOf(ctx, left); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if request.ID == n.cfg.Name {
 		if err := r.transfer(ctx, ""); err != nil {
-			return fmt.Errorf("hand leadership over before leaving: %w", err)
+			return nil, fmt.Errorf("hand leadership over before leaving: %w", err)
 		}
-		return ErrNotLeader // the next leader removes this one: the caller finds it and asks again
+		return nil, ErrNotLeader // the next leader removes this one: the caller finds it and asks again
 	}
 	for _, id := range ids {
 		if err := r.retire(ctx, id); err != nil {
-			return err
+			return removed, err
 		}
-		n.tellRemoved(ctx, id)
+		removed = append(removed, id)
 	}
-	return nil
+	return removed, nil
 }
 
 // tellRemoved lets a removed node know, if it is there: raft itself may not.

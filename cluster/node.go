@@ -29,9 +29,11 @@ type Node struct {
 	gossip Discovery
 	plan   *bootstrapPlan // used by bootstrapLoop alone once Open has returned
 
-	// changes is a lock with one slot: one membership change at a time.
+	// changes is a lock with one slot: one change of the configuration, or transfer of
+	// leadership, at a time.
 	changes chan struct{}
-	health  *health // belongs to the holder of changes
+	joining nameLocks
+	health  *health
 	// accepting is a lock with one slot: one decision which cluster this node belongs to.
 	accepting chan struct{}
 

@@ -84,11 +84,56 @@ func (n *Node) reconcileLoop(ctx context.Context) {
 	}
 }
 
-// settle carries out one round. Who is to be added is asked first: nodes that
-// are announced and don't answer would else hold up every other change.
+// settle carries out one round: it removes retired incarnations and, where that is
+// asked for, dead members, promotes those that have caught up, and adds strangers.
+// Members and strangers that don't answer hold up no other change.
 func (n *Node) settle(ctx context.Context, r *replica) error {
+	n.forgetOthers(r)
+	n.health.begin(r.raft.CurrentTerm())
 	strangers, err := n.strangers(ctx, r)
-	return errors.Join(err, n.exclusively(ctx, func() error { return n.reconcile(ctx, r, strangers) }))
+	errs := []error{err, n.finishRetired(ctx, r), n.removeDead(ctx, r)}
+	var nonvoters []raft.ServerID
+	for _, s := range r.servers() {
+		if s.Suffrage != raft.Voter && !r.fsm.Retired(string(s.ID)) {
+			nonvoters = append(nonvoters, s.ID)
+		}
+	}
+	errs = append(errs, concurrently(nonvoters, func(id raft.ServerID) error {
+		_, err := n.promote(ctx, r, id)
+		return err
+	}), concurrently(strangers, func(request JoinRequest) error {
+		_, err := n.addNonvoter(ctx, r, request)
+		return err
+	}))
+	return errors.Join(errs...)
+}
+
+// concurrently does something with all items at once, and returns its errors.
+func concurrently[T any](items []T, do func(T) error) error {
+	errs := make([]error, len(items))
+	var doing sync.WaitGroup
+	for i, item := range items {
+		doing.Go(func() { errs[i] = do(item) })
+	}
+	doing.Wait()
+	return errors.Join(errs...)
+}
+
+// finishRetired removes from the configuration what an earlier leader has retired.
+func (n *Node) finishRetired(ctx context.Context, r *replica) error {
+	var errs []error
+	for _, s := range r.servers() {
+		if !r.fsm.Retired(string(s.ID)) {
+			continue
+		}
+		errs = append(errs, n.exclusively(ctx, func() error {
+			if _, member := r.member(s.ID); !member {
+				return nil
+			}
+			return r.retire(ctx, s.ID)
+		}))
+	}
+	return errors.Join(errs...)
 }
 
 // strangers returns the nodes that announce themselves, are in no cluster, or in
@@ -129,27 +174,6 @@ func (n *Node) strangers(ctx context.Context, r *replica) ([]JoinRequest, error)
 	}
 	asking.Wait()
 	return found, errors.Join(errs...)
-}
-
-// reconcile removes retired incarnations and, where that is asked for, dead
-// members, promotes those that have caught up, and adds strangers.
-func (n *Node) reconcile(ctx context.Context, r *replica, strangers []JoinRequest) error {
-	n.forgetOthers(r)
-	n.health.begin(r.raft.CurrentTerm())
-	errs := []error{n.removeDead(ctx, r)}
-	for _, s := range r.servers() {
-		if r.fsm.Retired(string(s.ID)) {
-			errs = append(errs, r.retire(ctx, s.ID))
-		} else if s.Suffrage != raft.Voter {
-			_, err := n.promote(ctx, r, s.ID)
-			errs = append(errs, err)
-		}
-	}
-	for _, request := range strangers {
-		_, err := n.addNonvoter(ctx, r, request)
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
 }
 
 // forgetOthers drops the connections and figures of peers that are not members.
