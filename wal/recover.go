@@ -280,7 +280,7 @@ func (r *recovery) checkHeader(seg *segment, info segmentInfo) error {
 	case size < h.size:
 		return corrupt(size, fmt.Sprintf("segment is shorter than the %d bytes it began with", h.size))
 	case size < info.end:
-		return corrupt(size, fmt.Sprintf("segment is shorter than its end at %d", info.end))
+		return corrupt(size, fmt.Sprintf("segment is shorter than its durable end at %d", info.end))
 	case size > maxSegmentFile:
 		return corrupt(maxSegmentFile, "segment is longer than any can be")
 	}

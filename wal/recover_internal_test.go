@@ -106,7 +106,7 @@ func TestOpen_Contradictions(t *testing.T) {
 		"header of another":  {tail, newBuilder(1, 6).batch(6, 1), "header says first index 6"},
 		"id of the future":   {manifest{nextID: 1, segments: tail.segments}, good(), "out of range"},
 		"sealed in its head": {sealed(6, 100), good(), "end offset is out of range"},
-		"sealed beyond file": {sealed(6, at+1), good(), "shorter than its end"},
+		"sealed beyond file": {sealed(6, at+1), good(), "shorter than its durable end"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

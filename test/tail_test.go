@@ -1,0 +1,179 @@
+package test
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/kvorum/kvorum/internal/testkit"
+	"github.com/kvorum/kvorum/store"
+)
+
+// tailSegment returns the newest log segment below a data directory.
+func tailSegment(t *testing.T, dir string) string {
+	t.Helper()
+	segments, err := filepath.Glob(filepath.Join(dir, "wal", "wal-*.log"))
+	if err != nil || len(segments) == 0 {
+		t.Fatalf("segments of %s: %v %v", dir, segments, err)
+	}
+	// One that was prepared ahead holds zeros alone.
+	for i := len(segments) - 1; i > 0; i-- {
+		if _, used := readUsed(t, segments[i]); used > 0 {
+			return segments[i]
+		}
+	}
+	return segments[0]
+}
+
+// readUsed returns a file and the offset behind its last byte that is not zero.
+func readUsed(t *testing.T, path string) (data []byte, used int) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data, len(bytes.TrimRight(data, "\x00"))
+}
+
+// zeroTail zeroes the last n used bytes of a file.
+func zeroTail(t *testing.T, path string, n int) {
+	t.Helper()
+	data, used := readUsed(t, path)
+	clear(data[max(0, used-n):])
+	replaceFile(t, path, data)
+}
+
+func replaceFile(t *testing.T, path string, data []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// putMany puts so many values of a size under keys that begin with prefix.
+func (p *proc) putMany(t *testing.T, prefix string, count, size int) {
+	t.Helper()
+	value := strings.Repeat("v", size)
+	next := make(chan int)
+	var writers sync.WaitGroup
+	for range min(count, 32) {
+		writers.Go(func() {
+			for i := range next {
+				resp, err := p.put(fmt.Sprintf("%s%d", prefix, i), value)
+				if err != nil || resp.StatusCode != http.StatusCreated {
+					t.Errorf("put %s%d: %v %v", prefix, i, resp, err)
+				}
+			}
+		})
+	}
+	for i := range count {
+		next <- i
+	}
+	close(next)
+	writers.Wait()
+	http.DefaultClient.CloseIdleConnections() // one that was never used holds a stop up for 5 s
+}
+
+// waitRecorded waits until the log's manifest is newer than the moment since.
+func (p *proc) waitRecorded(t *testing.T, since time.Time) {
+	t.Helper()
+	poll(t, 12*time.Second, "the durable end is recorded", func() error {
+		info, err := os.Stat(filepath.Join(p.dir, "wal", "MANIFEST"))
+		if err == nil && info.ModTime().Before(since) {
+			err = fmt.Errorf("last written at %v", info.ModTime())
+		}
+		return err
+	})
+}
+
+// TestTrial_B7_LostTailIsRefused takes the end of a node's log away, in several
+// ways, after a clean stop and after a kill. `kvorum check` and the next start
+// say so, naming file and offset.
+func TestTrial_B7_LostTailIsRefused(t *testing.T) {
+	t.Run("Losses", func(t *testing.T) { loseTails(t) })
+	if !t.Failed() {
+		testkit.Outcome(t, "B7", "a log with its end zeroed, cut to half or replaced by an older copy, "+
+			"after a clean stop or a kill, is refused by server and check, with file and offset")
+	}
+}
+
+// loseTails tries the losses of TestTrial_B7_LostTailIsRefused side by side.
+func loseTails(t *testing.T) {
+	for name, c := range map[string]struct {
+		puts, size int
+		kill       bool // 10 s after the last put at the latest
+		lose       func(t *testing.T, segment string, older []byte)
+	}{
+		"1200BytesZeroed": {10, 100, false, func(t *testing.T, segment string, _ []byte) { zeroTail(t, segment, 1200) }},
+		"1200BytesZeroedAfterKill": {10, 100, true, func(t *testing.T, segment string, _ []byte) {
+			zeroTail(t, segment, 1200)
+		}},
+		"CutToHalf": {3000, 15 << 10, false, func(t *testing.T, segment string, _ []byte) {
+			if _, used := readUsed(t, segment); used < 46e6 {
+				t.Fatalf("the segment has %d bytes in use, want 46 MB", used)
+			}
+			if err := os.Truncate(segment, 23e6); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		"OlderCopy": {10, 100, false, func(t *testing.T, segment string, older []byte) { replaceFile(t, segment, older) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ps := newProcs(t, 1)
+			p := ps[0]
+			p.putMany(t, "early-", 1, 10)
+			segment := tailSegment(t, p.dir)
+			older, _ := readUsed(t, segment)
+			p.putMany(t, "k-", c.puts, c.size)
+			if c.kill {
+				p.waitRecorded(t, time.Now())
+				p.kill()
+			} else if err := p.stop(t); err != nil {
+				t.Fatalf("stop: %v", err)
+			}
+			c.lose(t, segment, older)
+			refusal(t, []string{"check", p.dir}, segment, "corrupt at offset", "durable")
+			refusal(t, p.args(), segment, "corrupt at offset", "durable")
+		})
+	}
+}
+
+// TestTrial_B7_EmbeddedLostTailIsRefused does the same to the log of an embedded
+// store, which by default does not sync each write.
+func TestTrial_B7_EmbeddedLostTailIsRefused(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	s, err := store.New(store.WithDataDir(dir), store.WithPersistenceMode(store.PersistenceWAL))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 10 {
+		if err := s.Set(fmt.Sprintf("k-%d", i), bytes.Repeat([]byte("v"), 100)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	segment := tailSegment(t, dir)
+	zeroTail(t, segment, 1200)
+	refusal(t, []string{"check", dir}, segment, "corrupt at offset", "durable")
+	again, err := store.New(store.WithDataDir(dir))
+	if err == nil {
+		keys := again.Len()
+		_ = again.Close()
+		t.Fatalf("opened with %d of 10 keys", keys)
+	}
+	for _, word := range []string{segment, "corrupt at offset", "durable"} {
+		if !strings.Contains(err.Error(), word) {
+			t.Errorf("got %v, want it to name %q", err, word)
+		}
+	}
+	testkit.Outcome(t, "B7", "an embedded store whose log has lost its last 1,200 bytes is refused by New and check")
+}
