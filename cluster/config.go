@@ -159,6 +159,8 @@ type Config struct {
 
 	// stuckTransferLimit is defaultStuckTransferLimit, or less in a test.
 	stuckTransferLimit time.Duration
+	// untold has this node not tell a follower that its log has lost its end. It is for tests.
+	untold bool
 }
 
 // withDefaults returns c with every zero field that has a default set to it.

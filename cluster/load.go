@@ -86,15 +86,19 @@ func (r *replica) restoreNewest(load context.Context) error {
 
 // openLog checks the whole log.
 func (r *replica) openLog(load context.Context, ident identity) error {
-	var err error
-	r.wal, err = wal.Open(filepath.Join(r.cfg.DataDir, walDir), wal.Options{
+	opts := wal.Options{
 		FS: r.cfg.FS, Logger: r.log,
 		Owner: wal.Owner{Node: string(ident.serverID()), Cluster: ident.Cluster},
 		Checked: func(done, total int64) error {
 			r.cfg.Loading.set(phaseCheck, done, total)
 			return ended(load)
 		},
-	})
+	}
+	if change := r.cfg.Seams.OpenLog; change != nil {
+		change(&opts)
+	}
+	var err error
+	r.wal, err = wal.Open(filepath.Join(r.cfg.DataDir, walDir), opts)
 	if err != nil {
 		return fmt.Errorf("open log: %w", err)
 	}

@@ -86,13 +86,17 @@ func (n *Node) open(load, run context.Context) error {
 		PeerAddr: n.cfg.AdvertisePeer, HTTPAddr: n.cfg.AdvertiseHTTP,
 	}
 	n.book.Begin(self)
+	tell := n.tellLostTail
+	if n.cfg.untold {
+		tell = nil
+	}
 	var err error
 	if n.peers, err = transport.New(transport.Config{
 		Listener: n.cfg.PeerListener, Identity: self, Resolver: n.book,
 		Handler: n.handleRPC, Learn: n.learn, Admit: n.admit, Logger: n.log, Dial: n.cfg.Seams.Dial, TLS: n.cfg.TLS,
 		Known: n.book.Known, Unreached: n.book.Unreached, Displaced: n.displaced,
 		PipelineWindow: n.cfg.PipelineWindow, SnapshotBytesPerSecond: n.cfg.SnapshotBytesPerSecond,
-		CurrentTerm: n.raftTerm, StaleSnapshot: n.staleSnapshot, Heard: n.heard,
+		CurrentTerm: n.raftTerm, StaleSnapshot: n.staleSnapshot, Heard: n.heard, LostTail: tell,
 	}); err != nil {
 		return errors.Join(fmt.Errorf("start peer transport: %w", err), n.cfg.PeerListener.Close())
 	}

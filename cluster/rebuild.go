@@ -15,14 +15,15 @@ const (
 	divergenceFile = "diverged.json"
 	// divergenceFormat is the version of that file.
 	divergenceFormat = 1
-	// setAsidePrefix begins the names that a diverged incarnation's files are
-	// given, in the data directory; the incarnation follows, a dash, and the old name.
+	// setAsidePrefix begins the names that the files of an incarnation are given, in
+	// the data directory, whose state has diverged or whose log has lost its end; the
+	// incarnation follows, a dash, and the old name.
 	setAsidePrefix = "diverged-"
 )
 
-// ErrDivergedAgain is returned by Open where a diverged state was set aside once
-// before and its files are still there: the cause is likely the machine's.
-var ErrDivergedAgain = errors.New("this node's state has diverged again")
+// ErrDivergedAgain is returned by Open where an incarnation's files were set aside
+// once before and are still there: the cause is likely the machine's.
+var ErrDivergedAgain = errors.New("this node's state has diverged, or its log has lost its end, again")
 
 // divergenceNote is what a node writes down when it stops because its state is
 // not the majority's. The node's next start rebuilds the state from snapshot and
@@ -35,6 +36,9 @@ type divergenceNote struct {
 	Own         string `json:"own"`   // state hashes there, 16 hexadecimal digits
 	Majority    string `json:"majority"`
 	Times       int    `json:"times"` // in a row, 1 or 2
+	// LostTail says what the leader has told this node of its log; empty where the
+	// state has diverged. Nothing can be rebuilt then, and Times is 2.
+	LostTail string `json:"lost_tail,omitempty"`
 }
 
 // noteDivergence writes down that the state of this incarnation has diverged.
@@ -43,11 +47,19 @@ func noteDivergence(files wal.FS, dir, incarnation string, found *DivergenceErro
 	if err != nil {
 		return err
 	}
-	note = divergenceNote{
+	return writeNote(files, dir, divergenceNote{
 		Incarnation: incarnation, Index: found.Index,
 		Own: fmt.Sprintf("%016x", found.Own), Majority: fmt.Sprintf("%016x", found.Majority),
 		Times: note.Times + 1,
-	}
+	})
+}
+
+// noteLostTail writes down that the log of this incarnation has lost its end.
+func noteLostTail(files wal.FS, dir, incarnation string, found *LostTailError) error {
+	return writeNote(files, dir, divergenceNote{Incarnation: incarnation, Index: found.Acknowledged, Times: 2, LostTail: found.Error()})
+}
+
+func writeNote(files wal.FS, dir string, note divergenceNote) error {
 	if err := writeSealed(files, filepath.Join(dir, divergenceFile), divergenceFormat, note); err != nil {
 		return fmt.Errorf("note divergence: %w", err)
 	}
@@ -97,7 +109,11 @@ func afterDivergence(files wal.FS, dir string, log *slog.Logger) error {
 			return fmt.Errorf("set a diverged state aside: %w", err)
 		}
 	}
-	log.Warn("the rebuilt state had diverged too; this node comes back as a new incarnation",
+	reason := "the rebuilt state had diverged too"
+	if note.LostTail != "" {
+		reason = note.LostTail
+	}
+	log.Warn("this node comes back as a new incarnation", "reason", reason,
 		"old-incarnation", note.Incarnation, "set-aside", filepath.Join(dir, aside+"*"))
 	return nil
 }

@@ -28,6 +28,7 @@ const (
 	kindLeaderIndex transport.Kind = 9  // nothing → an index, 8 bytes; the leader only, unconfirmed
 	kindTransfer    transport.Kind = 10 // transferRequest → nothing; the leader only
 	kindHash        transport.Kind = 11 // an index, 8 bytes → the state hash there, 8 bytes, or nothing where it is not known
+	kindLostTail    transport.Kind = 12 // term, acknowledged index and last index, 8 bytes each → nothing; see losttail.go
 )
 
 // nodeInfo is what a node tells a peer of itself.
@@ -206,6 +207,8 @@ func (n *Node) dispatch(ctx context.Context, from transport.Identity, kind trans
 		return json.Marshal(nodeInfo{AppliedIndex: r.fsm.AppliedIndex(), CommitIndex: r.raft.CommitIndex(), NonVoter: n.cfg.NonVoter, LowSpace: r.lowSpace.Load()})
 	case kindRemoved:
 		return nil, n.handleRemoved(r, from)
+	case kindLostTail:
+		return nil, r.handleLostTail(from, payload)
 	case kindHash:
 		return r.handleHash(payload)
 	case kindJoin, kindLeave, kindTransfer:

@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/raft"
 	"github.com/kvorum/kvorum/internal/dirlock"
+	"github.com/kvorum/kvorum/wal"
 )
 
 // Seams replace what a node takes from the machine that it runs on, so that a
@@ -29,6 +30,9 @@ type Seams struct {
 	// sure that it leads. It is for tests which show that something weaker is
 	// caught. Nil is a round of probes.
 	ConfirmLeader func(*raft.Raft) error
+	// OpenLog changes how the log is opened. It is for tests which show what is lost
+	// without a measure of the log's. Nil changes nothing.
+	OpenLog func(*wal.Options)
 	// Clock is the node's wall clock. Nil is time.Now.
 	Clock func() time.Time
 }

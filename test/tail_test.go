@@ -2,6 +2,7 @@ package test
 
 import (
 	"bytes"
+	be "encoding/binary"
 	"fmt"
 	"net/http"
 	"os"
@@ -154,6 +155,53 @@ func loseTails(t *testing.T) {
 			refusal(t, []string{"check", p.dir}, segment, "corrupt at offset", "durable")
 			refusal(t, p.args(), segment, "corrupt at offset", "durable")
 		})
+	}
+}
+
+// TestTrial_B7_LeaderTellsProcess takes away what a follower has synced within the
+// seconds before a kill, which its log can't notice. Its leader does, and the node
+// comes back by itself as a new incarnation, with everything.
+func TestTrial_B7_LeaderTellsProcess(t *testing.T) {
+	t.Parallel()
+	ps := newProcs(t, 3)
+	follower := ps.followers(t)[0]
+	follower.putMany(t, "early-", 1, 100)
+	follower.waitRecorded(t, time.Now())
+	follower.putMany(t, "k-", 10, 100)
+	follower.kill()
+	manifest, err := os.ReadFile(filepath.Join(follower.dir, "wal", "MANIFEST"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The durable end stands before the checksum.
+	end := int(be.BigEndian.Uint64(manifest[len(manifest)-12:]))
+	segment := tailSegment(t, follower.dir)
+	data, used := readUsed(t, segment)
+	if used <= end {
+		t.Fatalf("all of %d bytes are below the durable end", used)
+	}
+	clear(data[end:])
+	replaceFile(t, segment, data)
+
+	follower.start(t)
+	poll(t, 60*time.Second, "the node's files are set aside", func() error {
+		kept, err := filepath.Glob(filepath.Join(follower.dir, "diverged-*-wal"))
+		if err == nil && len(kept) != 1 {
+			err = fmt.Errorf("found %v", kept)
+		}
+		return err
+	})
+	ps.waitReady(t)
+	for i := range 10 {
+		if _, body, err := follower.get(fmt.Sprintf("k-%d", i), ""); err != nil || len(body) != 100 {
+			t.Errorf("k-%d: got %d bytes, %v", i, len(body), err)
+		}
+	}
+	if text := follower.logs.String(); !strings.Contains(text, "its disk has lost what it had synced") {
+		t.Errorf("the log does not say what has happened")
+	}
+	if !t.Failed() {
+		testkit.Outcome(t, "B7", "a killed follower that lost %d unrecorded bytes is told by its leader, and is back by itself as a new incarnation", used-end)
 	}
 }
 

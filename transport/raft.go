@@ -89,21 +89,32 @@ func (r *raftTransport) SetHeartbeatHandler(func(raft.RPC)) {}
 
 // AppendEntries implements raft.Transport. A request with more than 4 MiB of
 // entries is sent as several that continue each other; the answer is that of the
-// last, or of the first that was unsuccessful.
+// last, or of the first that was unsuccessful. An answer which shows that the
+// peer's log has lost its end is reported to Config.LostTail, and is an error: raft
+// would send the entries again, as if the peer had never had them.
 func (r *raftTransport) AppendEntries(id raft.ServerID, _ raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
 	urgent := isHeartbeat(args)
+	traffic := &r.t.peerOf(id).traffic
 	for _, part := range splitAppend(args) {
 		buffers, size := part.encode()
 		*resp = raft.AppendEntriesResponse{}
+		before := traffic.match.Load()
 		if err := r.ask(id, message{buffers: buffers, size: size, urgent: urgent}, resp); err != nil {
 			return err
+		}
+		if urgent {
+			continue
+		}
+		if lost := lostTail(id, before, args, resp); lost != nil && r.t.cfg.LostTail != nil {
+			r.t.cfg.LostTail(r.ctx, lost)
+			return lost
 		}
 		if !resp.Success {
 			return nil
 		}
 	}
 	if !urgent {
-		r.t.peerOf(id).traffic.matched(args)
+		traffic.matched(args)
 	}
 	return nil
 }

@@ -20,8 +20,8 @@ type PeerStats struct {
 	RoundTrip time.Duration
 	// BytesIn and BytesOut count what went over connections in both directions.
 	BytesIn, BytesOut uint64
-	// Match is the index up to which the peer's log is this node's, by the newest
-	// append that it accepted, and MatchTerm the term in which this node led then; 0
+	// Match is the greatest index up to which the peer's log is this node's, by the
+	// appends that it accepted, and MatchTerm the term in which this node led then; 0
 	// if there is none. In a later term, the peer's log may be another one.
 	Match, MatchTerm uint64
 	// Snapshot is the snapshot being sent to the peer; nil if there is none.
@@ -59,9 +59,16 @@ type sending struct {
 // contact records that something was received.
 func (f *traffic) contact() { f.lastContact.Store(time.Now().UnixNano()) }
 
-// matched records an append that the peer has accepted.
+// matched records an append that the peer has accepted, unless more was accepted
+// in that term, or anything in a later one.
 func (f *traffic) matched(args *raft.AppendEntriesRequest) {
-	f.match.Store(&match{args.PrevLogEntry + uint64(len(args.Entries)), args.Term})
+	m := &match{args.PrevLogEntry + uint64(len(args.Entries)), args.Term}
+	for {
+		old := f.match.Load()
+		if old != nil && (old.term > m.term || old.term == m.term && old.index >= m.index) || f.match.CompareAndSwap(old, m) {
+			return
+		}
+	}
 }
 
 // Peers returns what is known of each peer that this node has dialed, in the

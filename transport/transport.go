@@ -117,6 +117,12 @@ type Config struct {
 	// entries too. It delays the answer; nil tells nobody.
 	Heard func(commit uint64, arrived time.Time)
 
+	// LostTail is told of each answer to an append which shows that the peer's log
+	// has become shorter than what the peer had acknowledged in this term. Raft does
+	// not see such an answer, and sends nothing more to the peer until LostTail has
+	// returned; it must return when ctx ends. Nil lets raft send the entries again.
+	LostTail func(ctx context.Context, lost *LostTailError)
+
 	// MaxFrameBytes bounds one RPC's request or response; 0 means 160 MiB. It must
 	// be the same on all nodes: a greater request breaks the peer's connection.
 	MaxFrameBytes int

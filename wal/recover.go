@@ -185,7 +185,9 @@ func (r *recovery) check() error {
 	}
 	r.progress.tell = r.opts.Checked
 	for _, info := range r.man.segments {
-		r.progress.expect(info.end) // 0 for the last one
+		if info.sealed {
+			r.progress.expect(info.end)
+		}
 	}
 	for _, info := range r.man.segments {
 		seg, err := r.openSegment(info)

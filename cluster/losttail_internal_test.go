@@ -1,0 +1,218 @@
+package cluster
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/kvorum/kvorum/internal/testkit"
+	"github.com/kvorum/kvorum/transport"
+	"github.com/kvorum/kvorum/wal"
+	"github.com/kvorum/kvorum/wal/crashfs"
+)
+
+// loseTail zeroes the end of the only segment of a node's log, which must hold
+// the record with this content, from there on.
+func loseTail(t *testing.T, dir, content string) {
+	t.Helper()
+	segments, err := filepath.Glob(filepath.Join(dir, walDir, "wal-*.log"))
+	if err != nil || len(segments) != 1 {
+		t.Fatalf("segments: %v, %v", segments, err)
+	}
+	data, err := os.ReadFile(segments[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.Index(data, []byte(content))
+	if at < 0 {
+		t.Fatalf("%s does not hold %q", segments[0], content)
+	}
+	clear(data[at:])
+	if err := os.WriteFile(segments[0], data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ignoreEnd is Seams.OpenLog for a node whose log does not know its durable end,
+// which is what a log is within the last seconds before a crash.
+func ignoreEnd(opts *wal.Options) { opts.IgnoreEnd = true }
+
+// openWithout opens three nodes, has all of them write entries, closes a
+// follower, and takes the end of its log away. It returns the others, the leader
+// first, and the closed one.
+func openWithout(t *testing.T, untold bool) (left []*Node, closed *Node) {
+	t.Helper()
+	nodes := openCluster(t, 3, func(cfg *Config) { cfg.Seams.OpenLog, cfg.untold = ignoreEnd, untold })
+	leader := leaderOf(t, nodes)
+	closed = otherThan(nodes, leader)
+	left = []*Node{leader}
+	for _, n := range nodes {
+		if n != leader && n != closed {
+			left = append(left, n)
+		}
+	}
+	for i := range 10 {
+		mustPut(t, leader, fmt.Sprint("k", i), fmt.Sprint("value-", i))
+	}
+	eventually(t, "the leader knows what the follower has", func() error {
+		for _, p := range leader.peers.Peers() {
+			if p.ID == closed.id() && p.MatchTerm == leader.raftTerm() && p.Match == leader.replica.wal.LastIndex() {
+				return nil
+			}
+		}
+		return errors.New("not yet")
+	})
+	if err := closed.Close(); err != nil {
+		t.Fatal(err)
+	}
+	loseTail(t, closed.cfg.DataDir, "value-4")
+	return left, closed
+}
+
+// TestTrial_B7_LeaderTellsFollower takes the end of a follower's log away where
+// the log itself can't notice. The leader, which had seen more of it acknowledged,
+// tells the follower when it is back. It stops, and comes back as a new
+// incarnation that has everything; its old files are kept.
+func TestTrial_B7_LeaderTellsFollower(t *testing.T) {
+	t.Parallel()
+	left, closed := openWithout(t, false)
+	cfg := closed.cfg
+	var logged logBuffer
+	cfg.Logger = slog.New(slog.NewTextHandler(&logged, nil))
+	again, err := Open(t.Context(), listening(t, cfg))
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the follower is told, and stops", func() error { return stopped(again) })
+	var lost *LostTailError
+	if err := again.Err(); !errors.As(err, &lost) || !errors.Is(err, ErrRestart) {
+		t.Fatalf("got %v, want a LostTailError", err)
+	}
+	if lost.Last >= lost.Acknowledged || lost.Leader != left[0].cfg.Name || lost.Term != left[0].raftTerm() {
+		t.Errorf("got %+v, told by %s", *lost, left[0].cfg.Name)
+	}
+	if got := again.Status().Log.LastIndex; got != lost.Last {
+		t.Errorf("the leader has sent entries up to %d again, want none behind %d", got, lost.Last)
+	}
+	if again.id() != closed.id() {
+		t.Errorf("it stopped as %s, want %s", again.id(), closed.id())
+	}
+	if err := again.Close(); err != nil {
+		t.Fatal(err)
+	}
+	anew, err := Open(t.Context(), listening(t, cfg))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := anew.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	eventually(t, "the new incarnation serves", anew.Ready)
+	if anew.id() == closed.id() {
+		t.Errorf("it is still %s", closed.id())
+	}
+	for i := range 10 {
+		if got, err := anew.Get(t.Context(), fmt.Sprint("k", i), ReadOptions{}); err != nil || string(got.Item.Value) != fmt.Sprint("value-", i) {
+			t.Errorf("k%d: got %q, %v", i, got.Item.Value, err)
+		}
+	}
+	aside := filepath.Join(cfg.DataDir, setAsidePrefix+closed.identity().Incarnation+"-")
+	for _, name := range []string{identityFile, walDir, stableDir, divergenceFile} {
+		if _, err := os.Stat(aside + name); err != nil {
+			t.Errorf("not kept: %v", err)
+		}
+	}
+	for _, text := range []string{"its disk has lost what it had synced", "set-aside"} {
+		if logged.count(text) == 0 {
+			t.Errorf("the log does not say %q", text)
+		}
+	}
+	testkit.Outcome(t, "B7", "a follower that comes back with entry %d of %d acknowledged is told by its leader, and returns as a new incarnation",
+		lost.Last, lost.Acknowledged)
+}
+
+// TestLostTail_WithoutMeasure is the control: where the leader tells nobody, the
+// same follower gets its entries again, and votes on as if it had had them all the
+// time.
+func TestLostTail_WithoutMeasure(t *testing.T) {
+	t.Parallel()
+	_, closed := openWithout(t, true)
+	again, err := Open(t.Context(), listening(t, closed.cfg))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = again.Close() })
+	eventually(t, "it serves again", again.Ready)
+	if again.id() != closed.id() || again.Err() != nil {
+		t.Errorf("got %s and %v, want %s to go on", again.id(), again.Err(), closed.id())
+	}
+}
+
+// TestLostTail_Refused has a node be told what its own log contradicts, or what
+// makes no sense: it goes on.
+func TestLostTail_Refused(t *testing.T) {
+	t.Parallel()
+	n := openCluster(t, 1, nil)[0]
+	mustPut(t, n, "k", "v")
+	r, err := n.joined()
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := func(acknowledged uint64) []byte {
+		b := binary.BigEndian.AppendUint64(nil, 1)
+		b = binary.BigEndian.AppendUint64(b, acknowledged)
+		return binary.BigEndian.AppendUint64(b, 0)
+	}
+	from := transport.Identity{ID: "n9.0123456789abcdef"}
+	for _, acknowledged := range []uint64{0, 1, r.wal.LastIndex()} {
+		if err := r.handleLostTail(from, request(acknowledged)); !errors.Is(err, errTailUnproven) {
+			t.Errorf("acknowledged %d of %d: got %v, want errTailUnproven", acknowledged, r.wal.LastIndex(), err)
+		}
+	}
+	if err := r.handleLostTail(from, request(9)[1:]); !errors.As(err, new(*ValidationError)) {
+		t.Errorf("got %v, want a ValidationError", err)
+	}
+	if note, err := loadDivergence(wal.OS(), n.cfg.DataDir); err != nil || note.Times != 0 || n.Err() != nil {
+		t.Fatalf("got %+v, %v, and %v", note, err, n.Err())
+	}
+	mustPut(t, n, "k", "w")
+}
+
+// TestLostTail_SetAside has a node that was told start: its files are set aside at
+// once, and where that was done before, it does not start.
+func TestLostTail_SetAside(t *testing.T) {
+	const dir = "/data"
+	disk := crashfs.New()
+	quiet := slog.New(slog.DiscardHandler)
+	for _, incarnation := range []string{"0123456789abcdef", "123456789abcdef0"} {
+		if err := wal.MakeDir(disk, filepath.Join(dir, walDir)); err != nil {
+			t.Fatal(err)
+		}
+		if err := noteLostTail(disk, dir, incarnation, &LostTailError{Leader: "n1", Term: 3, Acknowledged: 9, Last: 4}); err != nil {
+			t.Fatal(err)
+		}
+		err := afterDivergence(disk, dir, quiet)
+		if incarnation != "0123456789abcdef" {
+			if !errors.Is(err, ErrDivergedAgain) {
+				t.Fatalf("the second time: got %v, want ErrDivergedAgain", err)
+			}
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := disk.Stat(filepath.Join(dir, walDir)); err == nil {
+			t.Error("the log is still there")
+		}
+		if _, err := disk.Stat(filepath.Join(dir, setAsidePrefix+incarnation+"-"+walDir)); err != nil {
+			t.Errorf("the log is not kept: %v", err)
+		}
+	}
+}
