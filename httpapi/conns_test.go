@@ -3,8 +3,10 @@ package httpapi_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -142,5 +144,34 @@ func TestServe_ListenerError(t *testing.T) {
 	l.Close()
 	if err := a.server.Serve(l); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("got %v, want %v", err, net.ErrClosed)
+	}
+}
+
+// A list that its client would take for ever does not keep the server from
+// stopping, and does not end as a whole one does.
+func TestShutdown_BreaksOffLists(t *testing.T) {
+	a := mustServe(t, nil)
+	done := make(chan struct{})
+	a.node.list = func() *cluster.Listing { return endless(strings.Repeat("v", 10_000), done) }
+	c := a.dial()
+	c.send("GET /kv/ HTTP/1.1\r\nHost: x\r\n\r\n")
+	resp, err := http.ReadResponse(c.r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	drained := make(chan error, 1)
+	go func() {
+		_, err := io.Copy(io.Discard, resp.Body)
+		drained <- err
+	}()
+	down := make(chan error, 1)
+	go func() { down <- a.server.Shutdown(context.Background()) }()
+	if err := await(t, "Shutdown", down); err != nil {
+		t.Errorf("Shutdown: %v", err)
+	}
+	await(t, "the stream given up", done)
+	if err := await(t, "the client's end", drained); err == nil {
+		t.Error("the client took a broken stream for a whole one")
 	}
 }

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -13,13 +14,19 @@ const dropTimeout = 500 * time.Millisecond
 
 // response is the http.ResponseWriter of a request: it knows the route and the
 // status for metrics, and gives every piece of an answer a deadline, so that a
-// client that takes nothing is cut off. It is used by one goroutine.
+// client that takes nothing is cut off. It is used by one goroutine, but for stop.
 type response struct {
 	http.ResponseWriter
 	deadlines *http.ResponseController
 	stall     time.Duration
 	route     string // the route's template; "none" until one matched
 	status    int    // 0 until the answer has begun
+
+	// mu guards the fields below, and that no deadline is set against them.
+	mu       sync.Mutex
+	begun    bool      // the answer has
+	stopping bool      // the server stops
+	limit    time.Time // no write's deadline is later, where both are true
 }
 
 // newResponse returns a response that writes to w.
@@ -62,8 +69,33 @@ func (w *response) Write(p []byte) (int, error) {
 
 // extendWrite gives the client the stall timeout to take what is written next.
 func (w *response) extendWrite() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := time.Now()
+	deadline := now.Add(w.stall)
+	if w.stopping && !w.begun {
+		w.limit = now.Add(stopGrace)
+	}
+	w.begun = true
+	if w.stopping && deadline.After(w.limit) {
+		deadline = w.limit
+	}
 	// Only a writer without a connection, as in a test, has no deadlines.
-	_ = w.deadlines.SetWriteDeadline(time.Now().Add(w.stall))
+	_ = w.deadlines.SetWriteDeadline(deadline)
+}
+
+// stop gives the client stopGrace for the whole rest of the answer. It may be
+// called from any goroutine while the request lasts.
+func (w *response) stop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.stopping {
+		return
+	}
+	w.stopping, w.limit = true, time.Now().Add(stopGrace)
+	if w.begun {
+		_ = w.deadlines.SetWriteDeadline(w.limit) // see extendWrite
+	}
 }
 
 // extendRead gives the client the stall timeout to send more of its body. It

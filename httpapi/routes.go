@@ -107,6 +107,9 @@ func (s *Server) middleware(next http.Handler) http.Handler {
 		start := time.Now()
 		w := newResponse(rw, s.cfg.StallTimeout)
 		defer func() { s.finish(w, r, start, recover()) }()
+		if !isMutation(r) {
+			defer s.answers.add(w)()
+		}
 
 		if r.ContentLength != 0 {
 			w.dropRest() // until a handler wants the body

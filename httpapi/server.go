@@ -56,6 +56,7 @@ type Server struct {
 	budget  *budget
 	metrics *metrics
 	origins *http.CrossOriginProtection
+	answers answers
 
 	// ctx is the root of every request's context. cancel ends it, and with it
 	// the requests in flight, when draining takes too long.
@@ -115,11 +116,13 @@ func (s *Server) Serve(l net.Listener) error {
 	return fmt.Errorf("serve http: %w", err)
 }
 
-// Shutdown stops accepting connections, and waits for the requests in flight.
-// When ctx ends first it cancels them, closes their connections, and returns
+// Shutdown stops accepting connections, and waits for the requests in flight. A
+// read's answer that has begun, such as a list, is broken off after a second, so
+// that no client takes it for a whole one. When ctx ends first it cancels them, closes their connections, and returns
 // ctx's error. It returns when every connection's goroutine has ended.
 func (s *Server) Shutdown(ctx context.Context) error {
 	defer s.cancel()
+	s.answers.stop()
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		s.cancel()

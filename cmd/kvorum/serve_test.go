@@ -3,10 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -14,8 +11,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/kvorum/kvorum/cluster"
 )
 
 // node is a server that runs in this process.
@@ -130,23 +125,6 @@ func TestServer_LifeCycle(t *testing.T) {
 	again.awaitReady(t)
 	if got := mustRun(t, "", "get", "a/../b", "--endpoints", again.http); got != "kept" {
 		t.Errorf("after a restart: got %q, want kept", got)
-	}
-}
-
-// TestServer_Restarts has a node end for a reason that a restart corrects.
-func TestServer_Restarts(t *testing.T) {
-	broken := errors.New("broken")
-	for _, want := range []error{nil, broken} {
-		runs := 0
-		got := restarting(t.Context(), slog.New(slog.DiscardHandler), func() error {
-			if runs++; runs < 3 {
-				return fmt.Errorf("node stopped: %w", &cluster.DivergenceError{Index: 1})
-			}
-			return want
-		})
-		if runs != 3 || !errors.Is(got, want) {
-			t.Errorf("got %v after %d runs, want %v after 3", got, runs, want)
-		}
 	}
 }
 
