@@ -6,11 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"time"
 )
 
-// Waits after a failed accept, for want of file descriptors say.
+// Waits after a failed accept, which a lack of file descriptors causes, for example.
 const (
 	minAcceptWait = 5 * time.Millisecond
 	maxAcceptWait = time.Second
@@ -43,7 +44,7 @@ func (t *Transport) acceptLoop() {
 				return
 			}
 			wait = min(max(2*wait, minAcceptWait), maxAcceptWait)
-			t.warn("accept peer connection", "err", err)
+			t.warn("accept", "accept peer connection", "err", err)
 			if !sleep(t.root, wait) {
 				return
 			}
@@ -89,7 +90,7 @@ func (t *Transport) receive(nc net.Conn, slots chan struct{}) {
 func (t *Transport) tooMany(remote net.Addr, err error) {
 	if errors.Is(err, errTooManyConns) {
 		t.counts.refused[RefusedLimit].Add(1)
-		t.warn("close peer connection", "remote", remote.String(), "err", err)
+		t.warn("limit", "close peer connection", "remote", remote.String(), "err", err)
 	}
 }
 
@@ -103,7 +104,7 @@ func (t *Transport) greet(c *conn, release func()) {
 	if err != nil {
 		err = t.refuse(err)
 		if t.root.Err() == nil {
-			t.warn("refuse peer connection", "remote", c.RemoteAddr().String(), "err", err)
+			t.warn("refuse "+hostOf(c.RemoteAddr())+" "+causeOf(err), "refuse peer connection", "remote", c.RemoteAddr().String(), "err", err)
 		}
 		c.Close()
 		return
@@ -208,9 +209,26 @@ func readStreamKind(c *conn) (streamKind, error) {
 	return 0, &RefusedError{Reason: RefusedMalformed, Message: fmt.Sprintf("not a peer: it sent %q", b[:n])}
 }
 
-// warn logs what strangers can cause, at a limited rate.
-func (t *Transport) warn(message string, attrs ...any) {
-	if leftOut, ok := t.noise.Allow(""); ok {
-		t.cfg.Logger.Warn(message, append(attrs, "left_out", leftOut)...)
+// warn logs what strangers can cause: at once, and repetitions about the same
+// subject at growing intervals.
+func (t *Transport) warn(about, message string, attrs ...any) {
+	t.lines.Log(slog.LevelWarn, about, message, attrs...)
+}
+
+// hostOf returns the host of an address: each connection has another port.
+func hostOf(addr net.Addr) string {
+	host, _, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return addr.String()
 	}
+	return host
+}
+
+// causeOf tells the kinds of refusal apart.
+func causeOf(err error) string {
+	var refused *RefusedError
+	if errors.As(err, &refused) {
+		return refused.Reason.String()
+	}
+	return ""
 }

@@ -56,7 +56,7 @@ func (t *Transport) shakeHands(ctx context.Context, addr string, kind streamKind
 		if ctx.Err() != nil && errors.Is(err, net.ErrClosed) {
 			err = ctx.Err() // it closed the connection
 		}
-		return nil, Identity{}, Identity{}, t.dialError(fmt.Errorf("handshake with %s: %w", addr, err))
+		return nil, Identity{}, Identity{}, t.dialError(&HandshakeError{Addr: addr, Err: err})
 	}
 	c.aimed = target != ""
 	return c, local, peer, nil

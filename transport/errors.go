@@ -41,6 +41,19 @@ func (e *UnreachableError) Unwrap() error { return e.Err }
 // Is reports true for ErrNotSent.
 func (e *UnreachableError) Is(target error) bool { return target == ErrNotSent }
 
+// HandshakeError tells that a connection to an address was made, and that the two
+// sides did not introduce themselves.
+type HandshakeError struct {
+	Addr string // host:port that was dialed
+	Err  error  // why; a *RefusedError if one of the two sides refused
+}
+
+// Error returns the failure in words.
+func (e *HandshakeError) Error() string { return fmt.Sprintf("handshake with %s: %v", e.Addr, e.Err) }
+
+// Unwrap returns the cause.
+func (e *HandshakeError) Unwrap() error { return e.Err }
+
 // ErrSilent is returned for messages of raft's while SetSilent(true) holds.
 var ErrSilent = errors.New("node is silent")
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -25,7 +26,6 @@ type peer struct {
 	backoff time.Duration
 	retryAt time.Time // no dial to failure.addr before
 	failure dialing   // the newest failed dial, if retryAt is set
-	lost    bool      // an unsuccessful dial was logged, and no success since
 }
 
 // dialing is one attempt to reach a peer, shared by all calls that wait for it.
@@ -262,19 +262,18 @@ func (p *peer) settleLocked(d *dialing) (before *link) {
 	return nil
 }
 
-// report logs when a peer can no longer be reached, and when it can again: once
-// each, however often it is dialed in between.
+// report logs that a peer can't be reached, at growing intervals, and once when it
+// can again.
 func (p *peer) report(d *dialing) {
+	if d.err == nil {
+		p.t.lines.Over("peer "+string(p.id), "peer can be reached again", "peer", string(p.id), "addr", d.addr)
+		return
+	}
 	p.mu.Lock()
-	before := p.lost
-	p.lost = d.err != nil && (p.link == nil || !p.link.usable())
-	lost := p.lost
+	lost := p.link == nil || !p.link.usable()
 	p.mu.Unlock()
-	switch {
-	case lost && !before && p.t.root.Err() == nil:
-		p.t.warn("peer can't be reached", "peer", string(p.id), "err", d.err)
-	case d.err == nil && before:
-		p.t.cfg.Logger.Info("peer can be reached again", "peer", string(p.id))
+	if lost && p.t.root.Err() == nil {
+		p.t.lines.Log(slog.LevelWarn, "peer "+string(p.id), "peer can't be reached", "peer", string(p.id), "addr", d.addr, "err", d.err)
 	}
 }
 

@@ -35,7 +35,7 @@ func serveSnapshot(c *conn, local, peer Identity) {
 		err = checkSender(command, peer)
 	}
 	if err != nil {
-		c.t.warn("close snapshot connection", "peer", string(peer.ID), "err", err)
+		c.t.warn("snapshot "+string(peer.ID), "close snapshot connection", "peer", string(peer.ID), "err", err)
 		return
 	}
 	gone, done := make(chan struct{}), make(chan struct{})

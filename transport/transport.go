@@ -17,6 +17,9 @@ import (
 // Version is the peer protocol's version; a peer of another one is refused.
 const Version = 3
 
+// repeatEvery is the shortest interval between two log lines about the same peer or stranger.
+const repeatEvery = 10 * time.Second
+
 // Defaults of Config.
 const (
 	defaultDialTimeout   = 2 * time.Second
@@ -181,7 +184,7 @@ type Transport struct {
 	wg     sync.WaitGroup // every goroutine the transport starts
 	raft   *raftTransport
 	counts counters
-	noise  loglimit.Limiter // for log lines that strangers can cause
+	lines  *loglimit.Lines // what strangers and unreachable peers can repeat
 
 	// mu guards the fields below. It is not held across I/O or callbacks.
 	mu       sync.Mutex
@@ -207,6 +210,7 @@ func newWithLimits(cfg Config, l limits) (*Transport, error) {
 	t := &Transport{
 		cfg:      cfg,
 		limits:   l,
+		lines:    loglimit.NewLines(cfg.Logger, &loglimit.Limiter{Every: repeatEvery}),
 		root:     root,
 		cancel:   cancel,
 		identity: cfg.Identity,

@@ -18,8 +18,8 @@ import (
 )
 
 // TestUnreachable checks what raft gets for a peer that can't be reached: a typed
-// error, at once when the peer was dialed in vain a moment ago, and two lines in
-// the log however long it lasts.
+// error, at once when a dial of the peer has just failed, and in the log a line at
+// growing intervals for as long as it lasts, and one when it is over.
 func TestUnreachable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var network memNet
@@ -75,8 +75,12 @@ func TestUnreachable(t *testing.T) {
 		}
 		synctest.Wait()
 		lines := strings.Split(strings.TrimSpace(log.String()), "\n")
-		if len(lines) != 2 || !strings.Contains(lines[0], "can't be reached") || !strings.Contains(lines[1], "can be reached again") {
+		last := len(lines) - 1
+		if strings.Count(log.String(), "can't be reached") != last || last != 5 { // after 0, 10, 30, 70 and 150 s
 			t.Errorf("log:\n%s", strings.Join(lines, "\n"))
+		}
+		if !strings.Contains(lines[last], "can be reached again") || !strings.Contains(lines[last], "after=") {
+			t.Errorf("last line: %s", lines[last])
 		}
 	})
 }

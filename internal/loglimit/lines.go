@@ -1,0 +1,47 @@
+package loglimit
+
+import (
+	"context"
+	"log/slog"
+)
+
+// leftOutKey is the attribute that says how many equal lines were left out since
+// the last one.
+const leftOutKey = "left_out"
+
+// Lines logs what a background loop may say again and again, by the rules of its
+// Limiter. It is safe for concurrent use.
+type Lines struct {
+	log   *slog.Logger
+	limit *Limiter
+}
+
+// NewLines returns Lines that write to log.
+func NewLines(log *slog.Logger, limit *Limiter) *Lines { return &Lines{log, limit} }
+
+// Log writes a line about a subject, or counts it as left out.
+func (l *Lines) Log(level slog.Level, about, message string, attrs ...any) {
+	leftOut, ok := l.limit.Allow(about)
+	if !ok {
+		return
+	}
+	if leftOut > 0 {
+		attrs = append(attrs, leftOutKey, leftOut)
+	}
+	l.log.Log(context.Background(), level, message, attrs...)
+}
+
+// Over writes a line, at level INFO, that a subject is well again, how long it was
+// not, and how many lines were left out. It writes nothing if there was no line
+// about the subject since it was well.
+func (l *Lines) Over(about, message string, attrs ...any) {
+	after, leftOut, ok := l.limit.Over(about)
+	if !ok {
+		return
+	}
+	attrs = append(attrs, "after", after)
+	if leftOut > 0 {
+		attrs = append(attrs, leftOutKey, leftOut)
+	}
+	l.log.Info(message, attrs...)
+}
