@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	"github.com/kvorum/kvorum/internal/loglimit"
 	"github.com/kvorum/kvorum/transport"
 	"github.com/kvorum/kvorum/wal"
 )
@@ -48,9 +49,9 @@ type hint struct {
 //
 // All methods are safe for concurrent use.
 type addressBook struct {
-	fs   wal.FS
-	path string
-	log  *slog.Logger
+	fs    wal.FS
+	path  string
+	lines *loglimit.Lines
 
 	dirty chan struct{}      // one slot: entries have changed since the last write
 	flush chan chan struct{} // each is closed when the file has been written
@@ -71,7 +72,7 @@ var _ transport.Resolver = (*addressBook)(nil)
 // An error means that the file could not be read at all.
 func openAddressBook(fsys wal.FS, path string, log *slog.Logger) (*addressBook, error) {
 	b := &addressBook{
-		fs: fsys, path: path, log: log,
+		fs: fsys, path: path, lines: newLines(log),
 		dirty: make(chan struct{}, 1), flush: make(chan chan struct{}), stop: make(chan struct{}),
 		entries: map[raft.ServerID]peerAddress{}, hints: map[raft.ServerID]hint{}, seen: map[raft.ServerID]uint64{},
 	}
@@ -297,6 +298,8 @@ func (b *addressBook) writeLoop() {
 // write replaces the file. Only writeLoop calls it.
 func (b *addressBook) write() {
 	if err := writeSealed(b.fs, b.path, bookFormat, b.Snapshot()); err != nil {
-		b.log.Warn("address book not written", "file", b.path, "err", err)
+		b.lines.Log(slog.LevelWarn, "", "address book not written", "file", b.path, "err", err)
+	} else {
+		b.lines.Over("", "address book written again", "file", b.path)
 	}
 }

@@ -96,6 +96,8 @@ type Status struct {
 	AppliedIndex uint64   `json:"applied_index"`
 	Revision     uint64   `json:"revision"`
 	Members      []Member `json:"members"`
+	// Waiting is what the node waits for; absent while it serves.
+	Waiting *Waiting `json:"waiting,omitempty"`
 
 	// The following are absent while the node is in no cluster.
 	Log   *LogStatus   `json:"log,omitempty"`

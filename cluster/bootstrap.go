@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,7 +19,7 @@ import (
 )
 
 const (
-	// bootstrapTick is how often a node that is in no cluster looks whom it sees.
+	// bootstrapTick is how often a node that is in no cluster looks at the nodes that it sees.
 	bootstrapTick = 250 * time.Millisecond
 	// bootstrapCallTimeout bounds asking one node to accept the new cluster.
 	bootstrapCallTimeout = 3 * time.Second
@@ -26,11 +28,11 @@ const (
 )
 
 // bootstrapPlan is a new cluster that is being agreed on. The node with the
-// lowest name makes it, writes it down before anybody is asked, and bootstraps
+// lowest name makes it, writes it down before it asks the others, and bootstraps
 // only when every member has durably accepted its cluster id. A member accepts
-// one for good, so two plans can never both succeed; a crash in between goes on
-// with the same plan. Who a member is, is known when it has accepted: until then
-// a restart gives it another incarnation.
+// one for good, so two plans can never both succeed; after a crash the same plan
+// is continued. The incarnation of a member is known once it has accepted: until
+// then a restart gives it another one.
 type bootstrapPlan struct {
 	Cluster string         `json:"cluster"`
 	Members []Announcement `json:"members"`
@@ -76,6 +78,7 @@ func (n *Node) bootstrapLoop(ctx context.Context) {
 	tick := time.NewTicker(bootstrapTick)
 	defer tick.Stop()
 	var before []raft.ServerID
+	lines := newLines(n.log)
 	for {
 		if n.plan == nil {
 			if n.identity().Cluster != "" {
@@ -86,7 +89,7 @@ func (n *Node) bootstrapLoop(ctx context.Context) {
 		if n.plan != nil {
 			done, err := n.carryOut(ctx, n.plan)
 			if err != nil {
-				n.log.Info("cluster not formed yet", "cluster", n.plan.Cluster, "err", err)
+				lines.Log(slog.LevelInfo, err.Error(), "cluster not formed yet", "cluster", n.plan.Cluster, "err", err)
 			}
 			if done {
 				return
@@ -105,7 +108,6 @@ func (n *Node) bootstrapLoop(ctx context.Context) {
 func (n *Node) considerPlan(before []raft.ServerID) []raft.ServerID {
 	members, err := candidates(n.gossip.Members(), n.id(), n.cfg.BootstrapExpect)
 	if err != nil {
-		n.log.Debug("not bootstrapping", "err", err)
 		return nil
 	}
 	seen := make([]raft.ServerID, len(members))
@@ -135,34 +137,38 @@ func (n *Node) adopt(plan *bootstrapPlan) error {
 }
 
 // candidates returns the expect nodes with the lowest names that would form a
-// cluster, or why there is none to form: too few, a name twice, or a cluster
-// that exists already.
+// cluster, or an *obstacle: too few, a name twice, another number that is expected,
+// or a cluster that exists already.
 func candidates(seen map[raft.ServerID]Announcement, self raft.ServerID, expect int) ([]Announcement, error) {
-	names := make(map[string]bool)
+	if cluster, in := clusterOf(seen); cluster != "" {
+		return nil, &obstacle{fmt.Sprintf("%s belongs to cluster %s already", in, cluster), "its leader adds this node"}
+	}
+	byExpect := make(map[int][]string)
+	at := make(map[string]string)
 	var found []Announcement
-	for _, a := range seen {
-		if a.Cluster != "" {
-			return nil, fmt.Errorf("%s belongs to cluster %s already", nameOf(a.serverID()), a.Cluster)
-		}
+	for _, a := range byName(seen) {
+		name := nameOf(a.serverID())
+		byExpect[a.Expect] = append(byExpect[a.Expect], name)
 		if a.Expect != expect {
-			if a.Expect != 0 {
-				return nil, fmt.Errorf("%s expects %d nodes, this one %d", nameOf(a.serverID()), a.Expect, expect)
-			}
 			continue
 		}
-		name := nameOf(a.serverID())
-		if names[name] {
-			return nil, fmt.Errorf("two nodes are named %s", name)
+		if first, ok := at[name]; ok {
+			return nil, &obstacle{fmt.Sprintf("another name for one of two nodes that are both named %s, at %s and at %s", name, first, a.PeerAddr),
+				"give each node an --id of its own; one that was started twice needs only one of its processes"}
 		}
-		names[name] = true
+		at[name] = a.PeerAddr
 		found = append(found, a)
 	}
-	if _, ok := seen[self]; !ok || len(found) < expect {
-		return nil, fmt.Errorf("%d of %d nodes found", len(found), expect)
+	for _, number := range slices.Sorted(maps.Keys(byExpect)) {
+		if number != 0 && number != expect {
+			return nil, &obstacle{fmt.Sprintf("all nodes to expect the same number: %s %d, %s %d", strings.Join(byExpect[expect], " and "), expect,
+				strings.Join(byExpect[number], " and "), number), "start all nodes with the same --bootstrap-expect"}
+		}
 	}
-	slices.SortFunc(found, func(a, b Announcement) int {
-		return strings.Compare(nameOf(a.serverID()), nameOf(b.serverID()))
-	})
+	if _, ok := seen[self]; !ok || len(found) < expect {
+		return nil, &obstacle{fmt.Sprintf("%d nodes to form a cluster: %d of %d found", expect, len(found), expect),
+			"start the others with the same --bootstrap-expect; compare --join with their --gossip-addr and --gossip-key-file with theirs; gossip needs TCP and UDP"}
+	}
 	return found[:expect], nil
 }
 
@@ -177,14 +183,25 @@ func (n *Node) carryOut(ctx context.Context, plan *bootstrapPlan) (bool, error) 
 		return true, removePlan(n.cfg.FS, n.cfg.DataDir) // done before a crash
 	}
 	var servers []raft.Server
+	var asked []AskedAddress
+	var errs []error
 	for _, m := range plan.Members {
 		id := m.serverID()
 		if id != r.id {
-			if id, err = n.invite(ctx, m, plan.Cluster); err != nil {
-				return false, err
+			var addr string
+			id, addr, err = n.invite(ctx, m, plan.Cluster)
+			answer := AskedAddress{Addr: addr, Node: nameOf(m.serverID()), Reached: err == nil, Answer: "accepts"}
+			if err != nil {
+				answer.Answer = peerReason(err)
+				errs = append(errs, err)
 			}
+			asked = append(asked, answer)
 		}
 		servers = append(servers, raft.Server{ID: id, Address: raft.ServerAddress(id), Suffrage: raft.Voter})
+	}
+	n.waits.setInvited(asked)
+	if err := errors.Join(errs...); err != nil {
+		return false, err
 	}
 	if err := r.raft.BootstrapCluster(raft.Configuration{Servers: servers}).Error(); err != nil {
 		return false, fmt.Errorf("bootstrap: %w", err)
@@ -194,10 +211,10 @@ func (n *Node) carryOut(ctx context.Context, plan *bootstrapPlan) (bool, error) 
 }
 
 // invite asks the node with a's name to accept a cluster id, and returns its
-// server id. That may be another than the plan's: a node that stopped before it
-// accepted has no id on its disk, and comes back as a new incarnation. Whoever
-// accepted is as good, since no configuration exists yet.
-func (n *Node) invite(ctx context.Context, a Announcement, cluster string) (raft.ServerID, error) {
+// server id, and the address that it was asked at. The id may be another than the
+// plan's: a node that stopped before it accepted has no id on its disk, and comes
+// back as a new incarnation. That one is as good, since no configuration exists yet.
+func (n *Node) invite(ctx context.Context, a Announcement, cluster string) (raft.ServerID, string, error) {
 	name := nameOf(a.serverID())
 	// The newest announcement has the address; the plan may be of an earlier run.
 	for id, now := range n.gossip.Members() {
@@ -206,7 +223,7 @@ func (n *Node) invite(ctx context.Context, a Announcement, cluster string) (raft
 		}
 	}
 	peer, err := n.askAccept(ctx, a.PeerAddr, acceptRequest{Cluster: cluster, Name: name})
-	return peer.ID, err
+	return peer.ID, a.PeerAddr, err
 }
 
 // askAccept asks whoever answers at addr to belong to a cluster for good.
@@ -243,7 +260,7 @@ func acceptError(err error, peer transport.Identity, name, addr string) error {
 	case errors.As(err, &refused) && refused.Reason == transport.RefusedOtherCluster:
 		return fmt.Errorf("%w: %s at %s", ErrOtherCluster, name, addr)
 	case errors.As(err, &refused) && refused.Reason == transport.RefusedNotAdmitted && !refused.Remote:
-		return fmt.Errorf("%w: %s was removed; empty its data directory to join anew", ErrNameTaken, peer.ID)
+		return fmt.Errorf("%w: %s was removed; empty its data directory to join again", ErrNameTaken, peer.ID)
 	}
 	return fmt.Errorf("%w: %s at %s: %w", ErrUnreachable, name, addr, err)
 }

@@ -8,8 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"strconv"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -20,13 +19,6 @@ import (
 )
 
 const (
-	// gossipRetry is how often a node that knows no other tries its seeds.
-	gossipRetry = time.Second
-	// gossipRejoin is how often a node that knows others still asks its seeds, so
-	// that two halves of a divided gossip find each other again.
-	gossipRejoin = 30 * time.Second
-	// maxStrangers is after how many attempts that met only another cluster a node gives up.
-	maxStrangers = 3
 	// gossipUpdateTimeout bounds telling the others that this node's announcement has changed.
 	gossipUpdateTimeout = 5 * time.Second
 	// gossipGoodbye bounds telling the others that this process goes.
@@ -64,121 +56,81 @@ func (a Announcement) identity() transport.Identity {
 // process has a name of its own, so a node that restarts at another address is
 // not taken for an impostor while its old self is not yet known to be dead.
 type gossip struct {
+	cfg   Config
 	log   *slog.Logger
-	list  *memberlist.Memberlist
-	seeds []string
+	lines *loglimit.Lines
+	net   *gossipNet
 	kick  chan struct{} // one slot; filled whenever members have changed
 
 	// foreign is told when, since the start, only nodes of another cluster have answered.
 	foreign func(error)
 
 	mu      sync.Mutex
-	self    Announcement        // guarded by mu
-	live    map[string]liveNode // guarded by mu; by memberlist's name of the process
-	refused error               // guarded by mu; why a merge of the last attempt to join was refused
+	list    *memberlist.Memberlist // guarded by mu; replaced when the advertised address changes
+	run     int                    // guarded by mu; the number of the newest list
+	self    Announcement           // guarded by mu
+	live    map[string]liveNode    // guarded by mu; by memberlist's name of the process
+	refused error                  // guarded by mu; why a merge was refused last
+	met     bool                   // guarded by mu; a node of no other cluster has answered
+	asked   map[string]seedAnswer  // guarded by mu; by Config.Join
 
-	wg sync.WaitGroup
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
 }
 
-// openGossip binds addr and begins to look for the others at seeds.
+// openGossip binds Config.GossipAddr and begins to look for the others.
 func openGossip(ctx context.Context, cfg Config, self Announcement, foreign func(error)) (*gossip, error) {
-	g := &gossip{log: cfg.Logger, seeds: cfg.Join, kick: make(chan struct{}, 1), self: self, live: map[string]liveNode{}, foreign: foreign}
-	conf, err := g.memberlistConfig(cfg)
-	if err != nil {
-		return nil, err
+	ctx, cancel := context.WithCancel(ctx)
+	g := &gossip{
+		cfg: cfg, log: cfg.Logger, lines: newLines(cfg.Logger), kick: make(chan struct{}, 1), self: self,
+		live: map[string]liveNode{}, asked: map[string]seedAnswer{}, foreign: foreign, cancel: cancel,
 	}
-	if g.list, err = memberlist.Create(conf); err != nil {
+	var err error
+	if g.net, err = listenGossip(ctx, cfg.GossipAddr, gossipLogger(cfg.Logger)); err != nil {
+		cancel()
 		return nil, fmt.Errorf("listen on gossip address %s: %w", cfg.GossipAddr, err)
 	}
-	g.wg.Go(func() { g.joinLoop(ctx) })
+	advertised, err := g.advertised(ctx)
+	if err == nil {
+		g.list, err = g.newList(advertised)
+	}
+	if err != nil {
+		cancel()
+		return nil, errors.Join(fmt.Errorf("start gossip: %w", err), g.net.NetTransport.Shutdown())
+	}
+	for _, seed := range cfg.Join {
+		g.wg.Go(func() { g.seedLoop(ctx, seed) })
+	}
+	g.wg.Go(func() { g.advertiseLoop(ctx, advertised) })
 	return g, nil
 }
 
-func (g *gossip) memberlistConfig(cfg Config) (*memberlist.Config, error) {
-	bindHost, bindPort, err := resolveHostPort(cfg.GossipAddr)
-	if err != nil {
-		return nil, fmt.Errorf("gossip address: %w", err)
-	}
-	advHost, advPort, err := resolveHostPort(cfg.AdvertiseGossip)
-	if err != nil {
-		return nil, fmt.Errorf("advertised gossip address: %w", err)
-	}
+// newList starts memberlist under a new name for this process.
+func (g *gossip) newList(advertised netip.AddrPort) (*memberlist.Memberlist, error) {
 	suffix := make([]byte, 4)
-	if _, err := rand.Read(suffix); err != nil {
-		return nil, fmt.Errorf("name this process: %w", err)
-	}
-	conf := memberlist.DefaultLANConfig()
-	conf.Name = g.self.ID + "/" + hex.EncodeToString(suffix)
-	conf.BindAddr, conf.BindPort = bindHost, bindPort
-	conf.AdvertiseAddr, conf.AdvertisePort = advHost, advPort
-	conf.Label = "kvorum"
-	conf.SecretKey = cfg.GossipKey
-	conf.Logger = gossipLogger(cfg.Logger)
-	conf.Delegate = gossipDelegate{g}
-	conf.Events = gossipEvents{g}
-	conf.Alive = gossipEvents{g}
-	conf.Merge = gossipEvents{g}
-	return conf, nil
-}
-
-// resolveHostPort splits addr and looks its host up: memberlist wants IPs.
-func resolveHostPort(addr string) (ip string, port int, err error) {
-	host, service, err := net.SplitHostPort(addr)
-	if err != nil {
-		return "", 0, fmt.Errorf("%q is not host:port", addr)
-	}
-	if port, err = strconv.Atoi(service); err != nil {
-		return "", 0, fmt.Errorf("port of %q is not a number", addr)
-	}
-	if host == "" {
-		host = "0.0.0.0"
-	}
-	resolved, err := net.ResolveIPAddr("ip", host)
-	if err != nil {
-		return "", 0, fmt.Errorf("look up %q: %w", host, err)
-	}
-	return resolved.IP.String(), port, nil
-}
-
-// joinLoop asks the seeds until others are known, and now and then after that.
-// A node that meets only strangers from the start was started with the wrong
-// seeds or on the wrong data directory; one that has met its own goes on.
-func (g *gossip) joinLoop(ctx context.Context) {
-	if len(g.seeds) == 0 {
-		return
-	}
-	met, strangers := false, 0
-	lonely := loglimit.Limiter{Every: repeatEvery}
-	for {
-		err := g.Join(g.seeds)
-		wait := gossipRejoin
-		if g.list.NumMembers() > 1 {
-			met = true
-		} else if wait = gossipRetry; err != nil {
-			if leftOut, ok := lonely.Allow(""); ok {
-				g.log.Info("no other node found yet", "join", g.seeds, "err", err, "left_out", leftOut)
-			}
-		}
-		if refused := g.lastRefused(); refused == nil || met {
-			strangers = 0
-		} else if strangers++; strangers == maxStrangers {
-			g.foreign(refused)
-		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// Join asks the gossip of other nodes, of which one that answers is enough.
-func (g *gossip) Join(addrs []string) error {
+	rand.Read(suffix) // never fails
 	g.mu.Lock()
-	g.refused = nil
+	g.run++
+	events := gossipEvents{g, g.run}
+	name := g.self.ID + "/" + hex.EncodeToString(suffix)
 	g.mu.Unlock()
-	_, err := g.list.Join(addrs)
-	return err
+	conf := memberlist.DefaultLANConfig()
+	conf.Name = name
+	conf.Transport = g.net
+	conf.BindPort = g.net.GetAutoBindPort()
+	conf.AdvertiseAddr, conf.AdvertisePort = advertised.Addr().String(), int(advertised.Port())
+	conf.Label = "kvorum"
+	conf.SecretKey = g.cfg.GossipKey
+	conf.Logger = gossipLogger(g.log)
+	conf.Delegate = gossipDelegate{g}
+	conf.Events, conf.Alive, conf.Merge = events, events, events
+	list, err := memberlist.Create(conf)
+	if err != nil {
+		g.mu.Lock()
+		g.run--
+		g.mu.Unlock()
+	}
+	return list, err
 }
 
 // Changed implements Discovery.
@@ -199,8 +151,9 @@ func (g *gossip) Addrs() []string {
 func (g *gossip) SetCluster(cluster string) {
 	g.mu.Lock()
 	g.self.Cluster = cluster
+	list := g.list
 	g.mu.Unlock()
-	if err := g.list.UpdateNode(gossipUpdateTimeout); err != nil {
+	if err := list.UpdateNode(gossipUpdateTimeout); err != nil {
 		g.log.Warn("gossip not updated", "err", err)
 	}
 }
@@ -209,12 +162,6 @@ func (g *gossip) announced() Announcement {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.self
-}
-
-func (g *gossip) lastRefused() error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.refused
 }
 
 // Members returns what live nodes announce, this one included; of several
@@ -232,23 +179,29 @@ func (g *gossip) Members() map[raft.ServerID]Announcement {
 	return newest
 }
 
-// Close tells the others that this process goes, and ends gossip. The loop's
-// context must have ended.
+// Close tells the others that this process goes, and ends gossip.
 func (g *gossip) Close() error { return g.close(gossipGoodbye) }
 
 // close is Close with as much time to tell the others. That they have not all
 // been told is no error: they find out.
 func (g *gossip) close(goodbye time.Duration) error {
-	if err := g.list.Leave(goodbye); err != nil {
+	g.cancel()
+	g.wg.Wait() // nobody replaces the list any more
+	list := g.current()
+	if err := list.Leave(goodbye); err != nil {
 		g.log.Debug("gossip's goodbye was not heard", "err", err)
 	}
-	err := g.list.Shutdown()
-	g.wg.Wait()
-	return err
+	return list.Shutdown()
 }
 
-// Addr returns the address that gossip is bound to.
-func (g *gossip) Addr() string { return g.list.LocalNode().Address() }
+// Addr returns the address that others reach this node's gossip at.
+func (g *gossip) Addr() string { return g.current().LocalNode().Address() }
+
+func (g *gossip) current() *memberlist.Memberlist {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.list
+}
 
 func decodeAnnouncement(meta []byte) (Announcement, error) {
 	var a Announcement
@@ -259,91 +212,4 @@ func decodeAnnouncement(meta []byte) (Announcement, error) {
 		return a, errors.New("announcement: names no node or too long an address")
 	}
 	return a, nil
-}
-
-// gossipDelegate hands memberlist this node's announcement.
-type gossipDelegate struct{ g *gossip }
-
-// NodeMeta implements memberlist.Delegate. Config.Validate keeps an
-// announcement below limit.
-func (d gossipDelegate) NodeMeta(limit int) []byte {
-	meta, err := json.Marshal(d.g.announced())
-	if err != nil || len(meta) > limit {
-		panic(fmt.Sprintf("cluster: announcement of %d bytes, limit %d: %v", len(meta), limit, err))
-	}
-	return meta
-}
-
-// NotifyMsg implements memberlist.Delegate.
-func (gossipDelegate) NotifyMsg([]byte) {}
-
-// GetBroadcasts implements memberlist.Delegate.
-func (gossipDelegate) GetBroadcasts(int, int) [][]byte { return nil }
-
-// LocalState implements memberlist.Delegate.
-func (gossipDelegate) LocalState(bool) []byte { return nil }
-
-// MergeRemoteState implements memberlist.Delegate.
-func (gossipDelegate) MergeRemoteState([]byte, bool) {}
-
-// gossipEvents keeps who is alive and keeps nodes of other clusters out.
-// Its methods run under memberlist's locks and must not block.
-type gossipEvents struct{ g *gossip }
-
-// NotifyJoin implements memberlist.EventDelegate.
-func (e gossipEvents) NotifyJoin(node *memberlist.Node) { e.saw(node, true) }
-
-// NotifyLeave implements memberlist.EventDelegate.
-func (e gossipEvents) NotifyLeave(node *memberlist.Node) { e.saw(node, false) }
-
-// NotifyUpdate implements memberlist.EventDelegate.
-func (e gossipEvents) NotifyUpdate(node *memberlist.Node) { e.saw(node, true) }
-
-// saw keeps what a node announces. Memberlist goes on to change its Node, so
-// what it says must be read here, under memberlist's lock.
-func (e gossipEvents) saw(node *memberlist.Node, alive bool) {
-	a, err := decodeAnnouncement(node.Meta)
-	e.g.mu.Lock()
-	delete(e.g.live, node.Name)
-	if alive && err == nil {
-		e.g.live[node.Name] = liveNode{a, node.Address()}
-	}
-	e.g.mu.Unlock()
-	select {
-	case e.g.kick <- struct{}{}:
-	default:
-	}
-}
-
-// NotifyAlive implements memberlist.AliveDelegate.
-func (e gossipEvents) NotifyAlive(peer *memberlist.Node) error { return e.check(peer) }
-
-// NotifyMerge implements memberlist.MergeDelegate.
-func (e gossipEvents) NotifyMerge(peers []*memberlist.Node) error {
-	var err error
-	for _, peer := range peers {
-		if err = e.check(peer); err != nil {
-			break
-		}
-	}
-	if err != nil {
-		e.g.mu.Lock()
-		e.g.refused = err
-		e.g.mu.Unlock()
-	}
-	return err
-}
-
-// check refuses a node that belongs to another cluster than this one.
-func (e gossipEvents) check(peer *memberlist.Node) error {
-	a, err := decodeAnnouncement(peer.Meta)
-	if err != nil {
-		return err
-	}
-	self := e.g.announced()
-	if self.Cluster != "" && a.Cluster != "" && a.Cluster != self.Cluster {
-		return fmt.Errorf("%w: %s at %s is of cluster %s, this node of %s",
-			ErrOtherCluster, nameOf(a.serverID()), a.PeerAddr, a.Cluster, self.Cluster)
-	}
-	return nil
 }

@@ -82,8 +82,8 @@ func TestNode_GossipKey(t *testing.T) {
 	if got := log.count(dropped); got > most {
 		t.Errorf("%d lines of what is dropped, want at most %d", got, most)
 	}
-	if got := plainLog.count("no other node found yet"); got < 1 || got > most {
-		t.Errorf("%d lines of finding nobody, want 1 to %d", got, most)
+	if got := plainLog.count("another gossip key, or none"); got < 1 || got > most {
+		t.Errorf("%d lines of why n3 waits, want 1 to %d", got, most)
 	}
 	for _, n := range []*Node{first, other, plain} {
 		if seen := n.gossip.Members(); len(seen) != 1 {

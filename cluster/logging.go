@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"log"
@@ -15,8 +14,9 @@ import (
 	"github.com/kvorum/kvorum/internal/loglimit"
 )
 
-// repeatEvery is the least time between two lines that say the same: while a peer
-// is down, raft says so at every attempt to reach it.
+// repeatEvery is the shortest interval between two lines that say the same; it
+// doubles for as long as they repeat. While a peer is down, raft says so at every
+// attempt to reach it.
 const repeatEvery = 10 * time.Second
 
 // raftPeerKeys are the attributes by which raft names the peer that a line is about.
@@ -26,14 +26,14 @@ var raftPeerKeys = []string{"peer", "server-id", "target", "from", "candidate"}
 // a group of their own.
 func raftLogger(l *slog.Logger) hclog.Logger {
 	out := hclog.NewInterceptLogger(&hclog.LoggerOptions{Output: io.Discard, Level: hclog.Debug})
-	out.RegisterSink(&slogSink{log: l.WithGroup("raft"), limit: loglimit.Limiter{Every: repeatEvery}})
+	out.RegisterSink(&slogSink{newLines(l.WithGroup("raft")), l.WithGroup("raft")})
 	return out
 }
 
 // slogSink passes what hclog is told on to slog.
 type slogSink struct {
-	log   *slog.Logger
-	limit loglimit.Limiter // of warnings
+	lines *loglimit.Lines
+	debug *slog.Logger
 }
 
 // Accept implements hclog.SinkAdapter. What raft calls an error is about a peer
@@ -51,16 +51,17 @@ func (s *slogSink) Accept(_ string, level hclog.Level, msg string, args ...any) 
 	for i, arg := range args {
 		readable[i] = readableAttr(arg)
 	}
-	if to == slog.LevelWarn {
-		leftOut, ok := s.limit.Allow(msg + peerOf(readable))
-		if !ok {
-			return
-		}
-		if leftOut > 0 {
-			readable = append(readable, "left_out", leftOut)
-		}
+	if to == slog.LevelDebug {
+		s.debug.Debug(msg, readable...)
+		return
 	}
-	s.log.Log(context.Background(), to, msg, readable...)
+	s.lines.Log(to, msg+peerOf(readable), msg, readable...)
+}
+
+// newLines returns what a background loop logs to: what repeats is there at once,
+// and then at growing intervals.
+func newLines(l *slog.Logger) *loglimit.Lines {
+	return loglimit.NewLines(l, &loglimit.Limiter{Every: repeatEvery})
 }
 
 // peerOf returns the peer that a line's attributes name, "" if they name none.
@@ -98,27 +99,27 @@ func readableAttr(arg any) any {
 // with another key, or not at all, is a warning: a node with the wrong key is not
 // seen, and that would be all.
 func gossipLogger(l *slog.Logger) *log.Logger {
-	return log.New(&gossipLines{log: l, limit: loglimit.Limiter{Every: repeatEvery}}, "", 0)
+	return log.New(&gossipLines{newLines(l), l}, "", 0)
 }
 
 // gossipLines is an io.Writer for memberlist's lines.
 type gossipLines struct {
-	log   *slog.Logger
-	limit loglimit.Limiter
+	lines *loglimit.Lines
+	debug *slog.Logger
 }
 
 func (g *gossipLines) Write(line []byte) (int, error) {
 	text := strings.TrimSpace(string(line))
 	if !wrongKey(text) {
-		g.log.Debug(text)
-	} else if leftOut, ok := g.limit.Allow(""); ok {
-		g.log.Warn("gossip is dropped: it was not encrypted with this node's key", "memberlist", text, "left_out", leftOut)
+		g.debug.Debug(text)
+	} else {
+		g.lines.Log(slog.LevelWarn, "", "gossip is dropped: it was not encrypted with this node's key", "memberlist", text)
 	}
 	return len(line), nil
 }
 
 // wrongKey reports whether memberlist says that it could not read what it got, or
-// would not, for want of the right key.
+// would not read, because it does not have the right key.
 func wrongKey(line string) bool {
 	for _, part := range []string{"could decrypt", "Decrypt packet failed", "state is encrypted", "state is not encrypted"} {
 		if strings.Contains(line, part) {

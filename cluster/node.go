@@ -34,6 +34,7 @@ type Node struct {
 	changes chan struct{}
 	joining nameLocks
 	health  *health
+	waits   *waits
 	// accepting is a lock with one slot: one decision which cluster this node belongs to.
 	accepting chan struct{}
 
@@ -62,7 +63,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	cfg = cfg.withDefaults()
 	n := &Node{
 		cfg: cfg, log: cfg.Logger, fatal: newFatal(cfg.Logger),
-		changes: make(chan struct{}, 1), health: newHealth(), accepting: make(chan struct{}, 1), opened: make(chan struct{}),
+		changes: make(chan struct{}, 1), health: newHealth(), waits: newWaits(cfg.Logger), accepting: make(chan struct{}, 1), opened: make(chan struct{}),
 	}
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	n.cancel = cancel
@@ -115,7 +116,7 @@ func (n *Node) open(load, run context.Context) error {
 		return err
 	}
 	close(n.opened)
-	for _, loop := range []func(context.Context){n.bootstrapLoop, n.learnLoop, n.reconcileLoop} {
+	for _, loop := range []func(context.Context){n.bootstrapLoop, n.learnLoop, n.reconcileLoop, n.waitingLoop} {
 		n.wg.Go(func() { loop(run) })
 	}
 	return nil
@@ -265,8 +266,20 @@ func (n *Node) Fatal() <-chan struct{} { return n.fatal.done }
 // is that the node has left its cluster as it was told to.
 func (n *Node) Err() error { return n.fatal.reason() }
 
-// Ready returns nil when the node can serve linearizable requests, else why not.
+// Ready returns nil when the node can serve linearizable requests, else why not
+// and what it waits for.
 func (n *Node) Ready() error {
+	err := n.ready()
+	if err == nil {
+		return nil
+	}
+	if w := n.Waiting(); w != nil {
+		return fmt.Errorf("%w: %s", err, w)
+	}
+	return err
+}
+
+func (n *Node) ready() error {
 	if err := n.fatal.reason(); err != nil {
 		return err
 	}

@@ -3,11 +3,11 @@ package cluster
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
-	"github.com/kvorum/kvorum/internal/loglimit"
 	"github.com/kvorum/kvorum/transport"
 )
 
@@ -58,7 +58,7 @@ func (n *Node) admit(peer transport.Identity) error {
 func (n *Node) reconcileLoop(ctx context.Context) {
 	tick := time.NewTicker(reconcileTick)
 	defer tick.Stop()
-	unsettled := loglimit.Limiter{Every: repeatEvery}
+	lines := newLines(n.log)
 	for {
 		select {
 		case <-tick.C:
@@ -76,10 +76,11 @@ func (n *Node) reconcileLoop(ctx context.Context) {
 			err = n.checkMembership(round, r)
 		}
 		cancel()
-		if err != nil && ctx.Err() == nil {
-			if leftOut, ok := unsettled.Allow(""); ok {
-				n.log.Info("membership not settled yet", "err", err, "left_out", leftOut)
-			}
+		switch {
+		case err == nil:
+			lines.Over("", "membership settled")
+		case ctx.Err() == nil:
+			lines.Log(slog.LevelInfo, "", "membership not settled yet", "err", err)
 		}
 	}
 }
@@ -202,19 +203,47 @@ func (n *Node) checkMembership(ctx context.Context, r *replica) error {
 	if state, _ := r.leaders.current(); state.leader != "" {
 		return nil
 	}
+	var asking sync.WaitGroup
 	for _, s := range r.servers() {
-		addr, ok := n.book.ResolvePeer(s.ID)
-		if s.ID == r.id || !ok {
-			continue
-		}
-		probe, cancel := context.WithTimeout(ctx, probeTimeout)
-		_, err := n.peers.Probe(probe, addr)
-		cancel()
-		var refused *transport.RefusedError
-		if errors.As(err, &refused) && refused.Remote && refused.Reason == transport.RefusedNotAdmitted && refused.Peer.ID == s.ID {
-			n.fatal.fail(&RemovedError{Name: n.cfg.Name, DataDir: n.cfg.DataDir})
-			return nil
+		if s.ID != r.id {
+			asking.Go(func() { n.askMember(ctx, s.ID) })
 		}
 	}
+	asking.Wait()
 	return nil
+}
+
+// askMember notes whether a member is reached, and stops this node if the member
+// does not admit it any more.
+func (n *Node) askMember(ctx context.Context, id raft.ServerID) {
+	answer := AskedAddress{Node: nameOf(id), Answer: "its address is not known"}
+	if addr, ok := n.book.ResolvePeer(id); ok {
+		probe, cancel := context.WithTimeout(ctx, probeTimeout)
+		defer cancel()
+		_, err := n.peers.Probe(probe, addr)
+		answer.Addr, answer.Reached, answer.Answer = addr, err == nil, "answers"
+		if err != nil {
+			answer.Answer = peerReason(err)
+		}
+		var refused *transport.RefusedError
+		if errors.As(err, &refused) && refused.Remote && refused.Reason == transport.RefusedNotAdmitted && refused.Peer.ID == id {
+			n.fatal.fail(&RemovedError{Name: n.cfg.Name, DataDir: n.cfg.DataDir})
+		}
+	}
+	if ctx.Err() == nil {
+		n.waits.setMember(string(id), answer)
+	}
+}
+
+// peerReason says why a peer was not reached, in fewer words than err.
+func peerReason(err error) string {
+	var shaking *transport.HandshakeError
+	var refused *transport.RefusedError
+	switch {
+	case errors.As(err, &refused):
+		return refused.Error()
+	case errors.As(err, &shaking) && errors.Is(err, context.DeadlineExceeded):
+		return "connected, but no answer: something else listens there, or it hangs"
+	}
+	return dialReason(err)
 }

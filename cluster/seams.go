@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -20,6 +21,8 @@ type Seams struct {
 	// Discover starts to announce self and to look for other nodes; the node
 	// closes what it returns. Nil is gossip on Config.GossipAddr.
 	Discover func(self Announcement) (Discovery, error)
+	// LookupIP returns the addresses of a host name for gossip. Nil is the machine's resolver.
+	LookupIP func(ctx context.Context, host string) ([]netip.Addr, error)
 	// OpenStable opens, or makes, the store below term and vote at path. Its
 	// writes must be atomic and durable on return. Nil is a bolt file.
 	OpenStable func(path string) (raft.StableStore, io.Closer, error)
@@ -66,6 +69,11 @@ func (s Seams) withDefaults() Seams {
 	}
 	if s.LockDir == nil {
 		s.LockDir = lockDir
+	}
+	if s.LookupIP == nil {
+		s.LookupIP = func(ctx context.Context, host string) ([]netip.Addr, error) {
+			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+		}
 	}
 	if s.Clock == nil {
 		s.Clock = time.Now

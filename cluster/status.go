@@ -16,7 +16,7 @@ import (
 // Status returns what this node knows of itself and its cluster, at once.
 func (n *Node) Status() Status {
 	ident := n.identity()
-	s := Status{ID: ident.Name, ClusterID: ident.Cluster, Role: "joining", Members: []Member{}}
+	s := Status{ID: ident.Name, ClusterID: ident.Cluster, Role: "joining", Members: []Member{}, Waiting: n.Waiting()}
 	r, err := n.joined()
 	if err != nil {
 		return s
@@ -135,7 +135,7 @@ type Stats struct {
 
 // Stats returns the node's figures as of now; all zero but Transport while the node is in no cluster.
 func (n *Node) Stats() Stats {
-	s := Stats{Ready: n.Ready() == nil, Transport: n.peers.Stats()}
+	s := Stats{Ready: n.ready() == nil, Transport: n.peers.Stats()}
 	r, err := n.joined()
 	if err != nil {
 		return s

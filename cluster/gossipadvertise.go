@@ -1,0 +1,117 @@
+package cluster
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+const (
+	// advertiseLookup is the maximum time that the start of a node waits for its
+	// own advertised name.
+	advertiseLookup = time.Second
+	// advertiseEvery is how often the advertised name is looked up again, and
+	// advertiseRetry how soon after a failure.
+	advertiseEvery = 10 * time.Second
+	advertiseRetry = time.Second
+)
+
+// advertised returns what this node's gossip is to be reached at now. Where the
+// name does not resolve, that is the bound address until it does.
+func (g *gossip) advertised(ctx context.Context) (netip.AddrPort, error) {
+	bound, err := netip.ParseAddrPort(g.net.bound())
+	if err != nil {
+		return bound, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, advertiseLookup)
+	defer cancel()
+	now, err := g.lookup(ctx, g.cfg.AdvertiseGossip)
+	if err != nil {
+		fallback := netip.AddrPortFrom(hostAddr(bound.Addr()), bound.Port())
+		g.unresolved(err, fallback)
+		return fallback, nil
+	}
+	if now[0].Port() == 0 {
+		return netip.AddrPortFrom(now[0].Addr(), bound.Port()), nil
+	}
+	return now[0], nil
+}
+
+func (g *gossip) unresolved(err error, instead netip.AddrPort) {
+	g.lines.Log(slog.LevelWarn, g.cfg.AdvertiseGossip, "advertised gossip address not found", "addr", g.cfg.AdvertiseGossip,
+		"err", err, "advertised", instead.String())
+}
+
+// advertiseLoop follows the advertised name when its address changes.
+func (g *gossip) advertiseLoop(ctx context.Context, present netip.AddrPort) {
+	host, _, _ := net.SplitHostPort(g.cfg.AdvertiseGossip) // it was looked up before
+	if _, err := netip.ParseAddr(host); err == nil {
+		return
+	}
+	wait := advertiseRetry
+	for {
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return
+		}
+		now, err := g.lookup(ctx, g.cfg.AdvertiseGossip)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			g.unresolved(err, present)
+			wait = min(2*wait, advertiseEvery)
+			continue
+		}
+		wait = advertiseEvery
+		g.lines.Over(g.cfg.AdvertiseGossip, "advertised gossip address found", "addr", g.cfg.AdvertiseGossip)
+		if slices.Contains(now, present) {
+			continue
+		}
+		if err := g.readvertise(now[0]); err != nil {
+			g.lines.Log(slog.LevelWarn, "change", "advertised gossip address not changed", "from", present.String(), "to", now[0].String(), "err", err)
+			continue
+		}
+		g.log.Info("advertised gossip address changed", "addr", g.cfg.AdvertiseGossip, "from", present.String(), "to", now[0].String())
+		present = now[0]
+	}
+}
+
+// readvertise announces this process at another address. Memberlist refuses a
+// known name at another address, so the process gets another name, on the same
+// sockets: the new list is there before the old one says goodbye.
+func (g *gossip) readvertise(to netip.AddrPort) error {
+	list, err := g.newList(to)
+	if err != nil {
+		return err
+	}
+	addrs := g.Addrs()
+	g.mu.Lock()
+	before := g.list
+	g.list = list
+	g.mu.Unlock()
+	if _, err := list.Join(addrs); err != nil {
+		g.log.Debug("others not told of the new gossip address yet", "err", err) // the seeds are asked too
+	}
+	alive := make(map[string]bool)
+	for _, m := range list.Members() {
+		alive[m.Name] = true
+	}
+	g.mu.Lock()
+	for name := range g.live {
+		if !alive[name] {
+			delete(g.live, name)
+		}
+	}
+	g.mu.Unlock()
+	if err := before.Leave(gossipGoodbye); err != nil {
+		g.log.Debug("gossip's goodbye was not heard", "err", err)
+	}
+	g.net.kept.Store(true)
+	defer g.net.kept.Store(false)
+	return before.Shutdown()
+}

@@ -1,0 +1,100 @@
+package cluster
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/hashicorp/memberlist"
+)
+
+// gossipDelegate hands memberlist this node's announcement.
+type gossipDelegate struct{ g *gossip }
+
+// NodeMeta implements memberlist.Delegate. Config.Validate keeps an
+// announcement below limit.
+func (d gossipDelegate) NodeMeta(limit int) []byte {
+	meta, err := json.Marshal(d.g.announced())
+	if err != nil || len(meta) > limit {
+		panic(fmt.Sprintf("cluster: announcement of %d bytes, limit %d: %v", len(meta), limit, err))
+	}
+	return meta
+}
+
+// NotifyMsg implements memberlist.Delegate.
+func (gossipDelegate) NotifyMsg([]byte) {}
+
+// GetBroadcasts implements memberlist.Delegate.
+func (gossipDelegate) GetBroadcasts(int, int) [][]byte { return nil }
+
+// LocalState implements memberlist.Delegate.
+func (gossipDelegate) LocalState(bool) []byte { return nil }
+
+// MergeRemoteState implements memberlist.Delegate.
+func (gossipDelegate) MergeRemoteState([]byte, bool) {}
+
+// gossipEvents keeps who is alive and keeps nodes of other clusters out.
+// Its methods run under memberlist's locks and must not block.
+type gossipEvents struct {
+	g   *gossip
+	run int // of the list; what an earlier one says does not count
+}
+
+// NotifyJoin implements memberlist.EventDelegate.
+func (e gossipEvents) NotifyJoin(node *memberlist.Node) { e.saw(node, true) }
+
+// NotifyLeave implements memberlist.EventDelegate.
+func (e gossipEvents) NotifyLeave(node *memberlist.Node) { e.saw(node, false) }
+
+// NotifyUpdate implements memberlist.EventDelegate.
+func (e gossipEvents) NotifyUpdate(node *memberlist.Node) { e.saw(node, true) }
+
+// saw keeps what a node announces. Memberlist changes its Node later, so this
+// reads it at once, under memberlist's lock.
+func (e gossipEvents) saw(node *memberlist.Node, alive bool) {
+	a, err := decodeAnnouncement(node.Meta)
+	e.g.mu.Lock()
+	if e.run == e.g.run {
+		delete(e.g.live, node.Name)
+		if alive && err == nil {
+			e.g.live[node.Name] = liveNode{a, node.Address()}
+		}
+	}
+	e.g.mu.Unlock()
+	select {
+	case e.g.kick <- struct{}{}:
+	default:
+	}
+}
+
+// NotifyAlive implements memberlist.AliveDelegate.
+func (e gossipEvents) NotifyAlive(peer *memberlist.Node) error { return e.check(peer) }
+
+// NotifyMerge implements memberlist.MergeDelegate.
+func (e gossipEvents) NotifyMerge(peers []*memberlist.Node) error {
+	var err error
+	for _, peer := range peers {
+		if err = e.check(peer); err != nil {
+			break
+		}
+	}
+	if err != nil {
+		e.g.mu.Lock()
+		e.g.refused = err
+		e.g.mu.Unlock()
+	}
+	return err
+}
+
+// check refuses a node that belongs to another cluster than this one.
+func (e gossipEvents) check(peer *memberlist.Node) error {
+	a, err := decodeAnnouncement(peer.Meta)
+	if err != nil {
+		return err
+	}
+	self := e.g.announced()
+	if self.Cluster != "" && a.Cluster != "" && a.Cluster != self.Cluster {
+		return fmt.Errorf("%w: %s at %s is of cluster %s, this node of %s",
+			ErrOtherCluster, nameOf(a.serverID()), a.PeerAddr, a.Cluster, self.Cluster)
+	}
+	return nil
+}

@@ -1,0 +1,188 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/raft"
+)
+
+// asker is a Discovery that knows what the seeds answer.
+type asker interface {
+	// Asked returns what each of Config.Join answered last.
+	Asked() []seedAnswer
+}
+
+// obstacle is why no cluster can be formed, and what to check.
+type obstacle struct{ text, check string }
+
+// Error implements error.
+func (o *obstacle) Error() string { return o.text }
+
+// situation returns what the node waits for, without times, nil for nothing.
+func (n *Node) situation() *Waiting {
+	select {
+	case <-n.opened:
+	default:
+		return nil // it is not open yet
+	}
+	if n.fatal.reason() != nil {
+		return nil
+	}
+	r, err := n.joined()
+	switch {
+	case errors.Is(err, ErrNotJoined):
+		return n.outside()
+	case err != nil || r.ready() == nil:
+		return nil
+	}
+	return n.inside(r)
+}
+
+// outside is the situation of a node that is in no cluster.
+func (n *Node) outside() *Waiting {
+	members := n.gossip.Members()
+	w := &Waiting{Found: namesOf(members), Asked: n.seeds()}
+	expect := n.cfg.BootstrapExpect
+	if cluster, in := clusterOf(members); cluster != "" {
+		w.For = fmt.Sprintf("the leader of cluster %s, which %s belongs to, to add this node", cluster, in)
+		w.Check = fmt.Sprintf("that cluster needs a leader, and its members must reach this node at %s; the leader's log says why it adds nobody", n.cfg.AdvertisePeer)
+		return w
+	}
+	if expect == 0 {
+		w.For = "a cluster that adds this node"
+		w.Check = "run 'kvorum join' for this node on a member, or start this node with --join; with --bootstrap-expect it forms a new cluster"
+		if len(n.cfg.Join) > 0 {
+			w.For = "a cluster that adds this node: none was found through --join"
+			w.Check = "start the members; compare --join with their --gossip-addr, and --gossip-key-file with theirs; with --bootstrap-expect this node forms a new cluster"
+		}
+		return w
+	}
+	chosen, err := candidates(members, n.id(), expect)
+	var o *obstacle
+	if errors.As(err, &o) {
+		w.For, w.Check = o.text, o.check
+		return w
+	}
+	w.For = fmt.Sprintf("%s, which has the lowest name, to form the cluster", nameOf(chosen[0].serverID()))
+	w.Check = fmt.Sprintf("%s must reach the others at their --advertise-peer-addr; its log says whom it does not", nameOf(chosen[0].serverID()))
+	return w
+}
+
+// inside is the situation of a node that belongs to a cluster and can't serve.
+func (n *Node) inside(r *replica) *Waiting {
+	state, _ := r.leaders.current()
+	servers := r.servers()
+	switch {
+	case state.leader == r.id:
+		return &Waiting{For: "a majority to answer this node, which was elected", Check: "the log and /status of the other members"}
+	case state.leader != "":
+		return &Waiting{
+			For:   fmt.Sprintf("what the leader %s has that this node lacks", nameOf(state.leader)),
+			Check: "applied_index in /status, which must grow, and whether the leader reaches this node's peer address",
+		}
+	case len(servers) == 0:
+		return n.forming()
+	}
+	return n.leaderless(r, servers)
+}
+
+// forming is the situation of a node that has accepted a cluster which is not
+// formed yet.
+func (n *Node) forming() *Waiting {
+	w := &Waiting{
+		For:   "the new cluster to be formed: its members have not all accepted it",
+		Found: namesOf(n.gossip.Members()), Asked: n.waits.plan(),
+		Check: "all members must run, and be reached at their --advertise-peer-addr by the one with the lowest name, which asks them",
+	}
+	if len(w.Asked) == 0 { // this node does not ask
+		w.Asked = n.seeds()
+	}
+	return w
+}
+
+// leaderless is the situation of a member that knows no leader.
+func (n *Node) leaderless(r *replica, servers []raft.Server) *Waiting {
+	w := &Waiting{}
+	voters, reached := 0, 0
+	for _, s := range servers {
+		asked, known := n.waits.member(string(s.ID))
+		if s.Suffrage == raft.Voter {
+			voters++
+			if s.ID == r.id || asked.Reached {
+				reached++
+			}
+		}
+		if s.ID == r.id {
+			continue
+		}
+		if !known {
+			asked.Addr, _ = n.book.ResolvePeer(s.ID)
+			asked.Node, asked.Answer = nameOf(s.ID), "not asked yet"
+		}
+		w.Asked = append(w.Asked, asked)
+	}
+	slices.SortFunc(w.Asked, func(a, b AskedAddress) int { return strings.Compare(a.Node, b.Node) })
+	need := voters/2 + 1
+	w.For = fmt.Sprintf("a leader: %d of %d voters reached, %d are needed", reached, voters, need)
+	if w.Check = "the logs of the others: a majority is reached, and elects nobody"; reached < need {
+		w.Check = "start the members that are not reached, or mend the network to their peer addresses; if a majority is lost for good, see 'kvorum recover --help'"
+	}
+	return w
+}
+
+// seeds returns what the addresses of Config.Join answer.
+func (n *Node) seeds() []AskedAddress {
+	a, ok := n.gossip.(asker)
+	if !ok {
+		return nil
+	}
+	var all []AskedAddress
+	for _, s := range a.Asked() {
+		if s.Answer == "" {
+			s.Answer = "no answer yet"
+		}
+		if !s.Self {
+			all = append(all, AskedAddress{Addr: s.Addr, Reached: s.Reached, Answer: s.Answer})
+		}
+	}
+	return all
+}
+
+// namesOf returns the names of the nodes in seen, sorted.
+func namesOf(seen map[raft.ServerID]Announcement) []string {
+	var names []string
+	for id := range seen {
+		names = append(names, nameOf(id))
+	}
+	slices.Sort(names)
+	return names
+}
+
+// clusterOf returns a cluster that one of the nodes in seen belongs to, and that
+// node's name; empty if there is none.
+func clusterOf(seen map[raft.ServerID]Announcement) (cluster, name string) {
+	for _, a := range byName(seen) {
+		if a.Cluster != "" {
+			return a.Cluster, nameOf(a.serverID())
+		}
+	}
+	return "", ""
+}
+
+// byName returns the nodes in seen in the order of their names, and ids.
+func byName(seen map[raft.ServerID]Announcement) []Announcement {
+	var all []Announcement
+	for _, a := range seen {
+		all = append(all, a)
+	}
+	slices.SortFunc(all, func(a, b Announcement) int {
+		if c := strings.Compare(nameOf(a.serverID()), nameOf(b.serverID())); c != 0 {
+			return c
+		}
+		return strings.Compare(a.ID, b.ID)
+	})
+	return all
+}
