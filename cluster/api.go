@@ -100,6 +100,7 @@ type Status struct {
 	Waiting *Waiting `json:"waiting,omitempty"`
 
 	// The following are absent while the node is in no cluster.
+	Disk  *DiskStatus  `json:"disk,omitempty"`
 	Log   *LogStatus   `json:"log,omitempty"`
 	Queue *QueueStatus `json:"queue,omitempty"`
 	State *StateStatus `json:"state,omitempty"`
@@ -121,6 +122,27 @@ type LogStatus struct {
 	// since the start have taken, in milliseconds.
 	Sync50Ms float64 `json:"sync_p50_ms"`
 	Sync99Ms float64 `json:"sync_p99_ms"`
+}
+
+// DiskStatus describes the room on a node's disk, in bytes, as of at most a second
+// ago. Where the filesystem does not tell, total, free and room are 0, and nothing is
+// refused. Puts are taken while free is above needed.
+type DiskStatus struct {
+	TotalBytes int64 `json:"total_bytes"` // of the filesystem
+	FreeBytes  int64 `json:"free_bytes"`  // on it
+	// NeededBytes is what must be free for puts to be taken: reserved and next snapshot.
+	NeededBytes int64 `json:"needed_bytes"`
+	// RoomBytes is what puts may take yet; each takes its size twice, in the log and in
+	// the next snapshot.
+	RoomBytes         int64 `json:"room_bytes"`
+	ReservedBytes     int64 `json:"reserved_bytes"`      // for deletes, the log's end and small files
+	LogBytes          int64 `json:"log_bytes"`           // of the log's files
+	LogMaxBytes       int64 `json:"log_max_bytes"`       // that they may grow to
+	SnapshotBytes     int64 `json:"snapshot_bytes"`      // of the newest snapshot, 0 for none
+	SnapshotsBytes    int64 `json:"snapshots_bytes"`     // of all that are kept
+	NextSnapshotBytes int64 `json:"next_snapshot_bytes"` // what the next one takes at most
+	BallastBytes      int64 `json:"ballast_bytes"`       // of the file that is there to be removed, 0 for none
+	Low               bool  `json:"low"`                 // puts are refused because of this disk
 }
 
 // QueueStatus describes what waits at a node.

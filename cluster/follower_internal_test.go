@@ -77,6 +77,7 @@ func openFollower(t *testing.T, change func(*Config), tune func(*transport.Confi
 	peers := mustTransport(t, trio[0], network, func(c *transport.Config) {
 		c.CurrentTerm = func() uint64 { return r.raft.CurrentTerm() }
 		c.StaleSnapshot = func(request *raft.InstallSnapshotRequest) (bool, error) { return r.staleSnapshot(request), nil }
+		c.Room = func(command any) (func(), error) { return r.admitCommand(command) }
 		tune(c)
 	})
 	f := newFatal(cfg.Logger)

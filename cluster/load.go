@@ -88,7 +88,7 @@ func (r *replica) restoreNewest(load context.Context) error {
 func (r *replica) openLog(load context.Context, ident identity) error {
 	opts := wal.Options{
 		FS: r.cfg.FS, Logger: r.log,
-		Owner: wal.Owner{Node: string(ident.serverID()), Cluster: ident.Cluster},
+		MaxSegmentSize: r.segmentBytes, Owner: wal.Owner{Node: string(ident.serverID()), Cluster: ident.Cluster},
 		Checked: func(done, total int64) error {
 			r.cfg.Loading.set(phaseCheck, done, total)
 			return ended(load)

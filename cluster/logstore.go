@@ -3,6 +3,7 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"sort"
 	"sync"
 	"sync/atomic"
 
@@ -10,11 +11,6 @@ import (
 	"github.com/kvorum/kvorum/internal/entry"
 	"github.com/kvorum/kvorum/wal"
 )
-
-// minTrailing is how many of the newest entries stay in the log whatever raft
-// trims. A follower whose log parted from the leader's a little way back is then
-// repaired entry by entry, and needs no snapshot.
-const minTrailing = 1024
 
 // Errors of requests that would leave the log without an entry it must hold.
 var (
@@ -80,6 +76,15 @@ type logStore struct {
 	// watch is asked before an entry is read while raft starts; nil later. Its error
 	// ends the start.
 	watch atomic.Pointer[func(index uint64) error]
+	// trailing is how many bytes of the newest entries stay when raft trims the head:
+	// a follower that is no further behind needs no snapshot.
+	trailing atomic.Int64
+	ages     logAges
+	// compact is woken whenever another wakeBytes were appended, at least, and by
+	// wakeCompaction. It has one slot.
+	compact   chan struct{}
+	wakeBytes int64
+	grown     int64 // since compact was woken; belongs to the holder of changing
 
 	mu     sync.Mutex
 	failed error // guarded by mu; the first failure
@@ -91,9 +96,14 @@ var (
 )
 
 // newLogStore returns the store above w, which the caller closes after it. It
-// must be told of the newest snapshot, if there is one, before raft uses it.
-func newLogStore(w *wal.WAL, onFatal func(error)) *logStore {
-	s := &logStore{wal: w, onFatal: onFatal, changing: make(chan struct{}, 1)}
+// must be told of the newest snapshot, if there is one, before raft uses it. So many
+// bytes of it are written between two snapshots.
+func newLogStore(w *wal.WAL, snapshotBytes int64, onFatal func(error)) *logStore {
+	s := &logStore{
+		wal: w, onFatal: onFatal, changing: make(chan struct{}, 1),
+		compact: make(chan struct{}, 1), wakeBytes: snapshotBytes / 16,
+	}
+	s.trailing.Store(snapshotBytes)
 	s.boundary.Store(&boundary{})
 	return s
 }
@@ -163,7 +173,7 @@ func (s *logStore) GetLog(index uint64, out *raft.Log) error {
 		err = s.read(index, out)
 	}
 	if errors.Is(err, raft.ErrLogNotFound) && index == b.index && b.answers() {
-		// A no-op, for want of the entry's own type: it is never applied or sent.
+		// A no-op, because the entry's own type is not known: it is never applied or sent.
 		*out = raft.Log{Index: b.index, Term: b.term, Type: raft.LogNoop}
 		return nil
 	}
@@ -218,7 +228,23 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 		return s.fail(fmt.Errorf("append entries %d to %d: %w", first, last, err))
 	}
 	s.touched.Store(true)
+	s.ages.note(logs[0])
+	for i := range frames {
+		s.grown += int64(len(frames[i].Payload))
+	}
+	if s.grown >= s.wakeBytes {
+		s.grown = 0
+		s.wakeCompaction()
+	}
 	return nil
+}
+
+// wakeCompaction has the log's length be looked at.
+func (s *logStore) wakeCompaction() {
+	select {
+	case s.compact <- struct{}{}:
+	default:
+	}
 }
 
 // append checks where frames go and writes them. Its caller holds the slot.
@@ -280,7 +306,7 @@ func encodeEntries(logs []*raft.Log) ([]wal.Frame, error) {
 // DeleteRange implements raft.LogStore for the two things raft does: trimming
 // the head behind a snapshot, and cutting the end off before a conflicting
 // entry. Both are durable on return; what lies outside of the log is ignored.
-// Trimming keeps the newest minTrailing entries, and all behind the newest
+// Trimming keeps trailing bytes of the newest entries, and all behind the newest
 // snapshot: raft copes with a FirstIndex below what it asked for. Cutting
 // never reaches into the snapshot.
 func (s *logStore) DeleteRange(min, max uint64) error {
@@ -303,10 +329,7 @@ func (s *logStore) trimHead(from, upTo, first, last uint64) error {
 	if from > first && (!b.masked || from > b.index) {
 		return s.fail(fmt.Errorf("delete entries %d to %d of %d to %d: %w", from, upTo, first, last, errLogDelete))
 	}
-	if last < minTrailing {
-		return nil
-	}
-	upTo = min(upTo, b.index, last-minTrailing)
+	upTo = min(upTo, b.index, s.keepFrom(s.trailing.Load(), first, last)-1)
 	if upTo < first {
 		return nil
 	}
@@ -314,6 +337,36 @@ func (s *logStore) trimHead(from, upTo, first, last uint64) error {
 		return s.fail(fmt.Errorf("trim entries up to %d: %w", upTo, err))
 	}
 	return nil
+}
+
+// trim removes what the newest snapshot covers, but for trailing bytes of the newest
+// entries. With 0 nothing of it stays: the snapshot's own index is answered for.
+func (s *logStore) trim(trailing int64) error {
+	if err := s.failure(); err != nil {
+		return err
+	}
+	s.trailing.Store(trailing)
+	b := s.boundary.Load()
+	if first, last, some := s.stored(); some && b.answers() && first <= b.index {
+		return s.trimHead(first, min(b.index, last), first, last)
+	}
+	return nil
+}
+
+// keepFrom returns the index from which on entries stay, where trailing bytes of
+// first to last are to. It is the beginning of a segment where the segments from there
+// on have a quarter of that at least: the one before takes its room as a whole.
+func (s *logStore) keepFrom(trailing int64, first, last uint64) uint64 {
+	if trailing <= 0 {
+		return last + 1
+	}
+	n := sort.Search(int(last-first+1), func(i int) bool { return s.wal.BytesFrom(first+uint64(i)) <= trailing })
+	from := first + uint64(n)
+	start, next := s.wal.SegmentEnds(min(from, last))
+	if from != start && s.wal.BytesFrom(next) >= max(trailing/4, 1) {
+		return next
+	}
+	return from
 }
 
 // cutEnd removes all entries from index on.

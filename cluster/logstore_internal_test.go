@@ -37,7 +37,7 @@ func (l *testLog) open(t failer) {
 		t.Fatal(err)
 	}
 	l.fatals = &fatals{}
-	l.logStore = newLogStore(w, l.fatals.fail)
+	l.logStore = newLogStore(w, 64<<20, l.fatals.fail)
 }
 
 // reopen opens what a power failure leaves: all that was promised to be durable.
@@ -143,7 +143,7 @@ func TestLogStore_EveryField(t *testing.T) {
 }
 
 func TestLogStore_NotMonotonic(t *testing.T) {
-	if newLogStore(nil, nil).IsMonotonic() {
+	if newLogStore(nil, 0, nil).IsMonotonic() {
 		t.Fatal("raft would delete the whole log when a snapshot is installed")
 	}
 }
@@ -327,7 +327,7 @@ func TestLogStore_Hole(t *testing.T) {
 }
 
 func TestLogStore_DeleteRange(t *testing.T) {
-	const last = 3 * minTrailing
+	const last, stay = 3072, 1024
 	for _, test := range []struct {
 		name      string
 		min, max  uint64
@@ -338,7 +338,7 @@ func TestLogStore_DeleteRange(t *testing.T) {
 	}{
 		{"head", 1, 100, 2000, 101, last, false},
 		{"head, from below", 0, 100, 2000, 101, last, false},
-		{"head keeps the newest", 1, last - 1, last, last - minTrailing + 1, last, false},
+		{"head keeps the newest", 1, last - 1, last, last - stay + 1, last, false},
 		{"head keeps what no snapshot holds", 1, 1000, 500, 500, last, false},
 		{"head without a snapshot", 1, 1000, 0, 1, last, false},
 		{"end", 2500, last, 2000, 1, 2499, false},
@@ -354,6 +354,7 @@ func TestLogStore_DeleteRange(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			l := openTestLog(t)
 			mustStore(t, l, entries(1, last, 1))
+			l.trailing.Store(l.wal.BytesFrom(last - stay + 1))
 			if test.snapshot > 0 {
 				l.setBoundary(test.snapshot, 1)
 			}

@@ -98,6 +98,7 @@ func (n *Node) open(load, run context.Context) error {
 		Known: n.book.Known, Unreached: n.book.Unreached, Displaced: n.displaced,
 		PipelineWindow: n.cfg.PipelineWindow, SnapshotBytesPerSecond: n.cfg.SnapshotBytesPerSecond,
 		CurrentTerm: n.raftTerm, StaleSnapshot: n.staleSnapshot, Heard: n.heard, LostTail: tell,
+		Room: n.roomFor,
 	}); err != nil {
 		return errors.Join(fmt.Errorf("start peer transport: %w", err), n.cfg.PeerListener.Close())
 	}

@@ -23,6 +23,16 @@ func (n *Node) heard(commit uint64, arrived time.Time) {
 	}
 }
 
+// roomFor tells the transport whether this node's disk has room for a command of
+// the leader's. Its error, while raft only starts, makes the leader try again.
+func (n *Node) roomFor(command any) (done func(), err error) {
+	r, err := n.joined()
+	if err != nil {
+		return nil, err
+	}
+	return r.admitCommand(command)
+}
+
 // staleSnapshot tells the transport whether raft must not install a snapshot.
 // Its error, while raft only starts, makes the leader try again.
 func (n *Node) staleSnapshot(request *raft.InstallSnapshotRequest) (bool, error) {

@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"math"
-	"sort"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,10 +18,8 @@ import (
 )
 
 const (
-	// snapshotsRetained is how many snapshots are kept on disk.
+	// snapshotsRetained is how many snapshots are kept on disk while there is room.
 	snapshotsRetained = 2
-	// snapshotCheck is how often the log's growth is looked at.
-	snapshotCheck = 2 * time.Second
 	// maxAppendEntries bounds the entries of one AppendEntries message. An entry is
 	// a batch of up to maxBatchBytes, and raft bounds a message by nothing else.
 	maxAppendEntries = 16
@@ -63,7 +60,13 @@ type replica struct {
 	verified atomic.Uint64 // index of the newest checkpoint at which a majority has this state
 	noted    atomic.Uint64 // index of a checkpoint at which the state had diverged; 0 for none
 	unsound  atomic.Pointer[DivergenceError]
-	lowSpace atomic.Bool // the disk is nearly full
+
+	space        *space
+	quorum       *quorumRoom
+	total        int64         // bytes of the disk, 0 where it does not tell
+	segmentBytes int64         // of a segment of the log
+	snapshotting chan struct{} // a lock with one slot, held while a snapshot is taken
+	refusals     growing       // lines about what this disk has no room for
 
 	fresh freshness
 
@@ -86,7 +89,9 @@ func openReplica(load context.Context, cfg Config, ident identity, peers *transp
 	r := &replica{
 		id: ident.serverID(), cfg: cfg, log: cfg.Logger, fatal: f, peers: peers,
 		leaders: newLeadership(), writing: make(chan struct{}, 1), observed: make(chan raft.Observation, 16),
+		quorum: newQuorumRoom(), snapshotting: make(chan struct{}, 1),
 	}
+	r.space = newSpace(r.measureSpace)
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	if err := r.open(load, ident); err != nil {
 		r.cancel()
@@ -94,7 +99,7 @@ func openReplica(load context.Context, cfg Config, ident identity, peers *transp
 	}
 	r.proposer = newProposer(cfg.MaxPendingBytes, r.leaders, r)
 	r.reader = newReader(r.ctx, r.readIndex)
-	r.start(r.watchLeadership, r.beginTerms, r.snapshotByBytes, r.watchLog, r.watchSpace, r.catchUp, r.compareStates, r.proposer.run)
+	r.start(r.watchLeadership, r.beginTerms, r.compactLoop, r.watchLog, r.watchSpace, r.catchUp, r.compareStates, r.proposer.run)
 	return r, nil
 }
 
@@ -131,8 +136,8 @@ func (r *replica) raftConfig() *raft.Config {
 	c.LeaderLeaseTimeout = r.cfg.Timing.Lease
 	c.CommitTimeout = r.cfg.Timing.Commit
 	c.MaxAppendEntries = maxAppendEntries
-	c.TrailingLogs = minTrailing
-	c.SnapshotThreshold = math.MaxUint64 // snapshotByBytes decides
+	c.TrailingLogs = 1                   // the log store decides, by bytes
+	c.SnapshotThreshold = math.MaxUint64 // compactLoop decides
 	c.ShutdownOnRemove = false           // removal is reported by Fatal, see removed
 	c.NoSnapshotRestoreOnStart = true    // restoreNewest has done it
 	c.NoLegacyTelemetry = true
@@ -194,6 +199,7 @@ func (r *replica) beginTerms(ctx context.Context) {
 
 func (r *replica) beginTerm(ctx context.Context) error {
 	term := r.raft.CurrentTerm()
+	r.quorum.forget()
 	clocks, err := r.probe(ctx, term, clockSettle)
 	if err != nil {
 		return err
@@ -227,14 +233,17 @@ func (r *replica) apply(cmds []fsm.Command) ([]fsm.Result, error) {
 	if err := r.serving(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNotLeader, err)
 	}
-	if err := r.admitSpace(cmds); err != nil {
-		return nil, err
-	}
 	state, _ := r.leaders.current()
 	if state.term == nil {
 		return nil, ErrNotLeader
 	}
-	return r.commit(fsm.EncodeBatch(nil, fsm.Batch{Clock: state.term.stamp(), Commands: cmds}))
+	entry := fsm.EncodeBatch(nil, fsm.Batch{Clock: state.term.stamp(), Commands: cmds})
+	cost, err := r.admitBatch(r.ctx, cmds, entry)
+	if err != nil {
+		return nil, err
+	}
+	defer r.space.release(cost)
+	return r.commit(entry)
 }
 
 // commit puts one encoded batch into the log and waits for its results. It is
@@ -263,60 +272,6 @@ func (r *replica) commit(entry []byte) ([]fsm.Result, error) {
 		return nil, fmt.Errorf("%w: the state machine answered with %T", ErrUnknownOutcome, future.Response())
 	}
 	return results, nil
-}
-
-// snapshotByBytes takes a snapshot whenever the log behind the last one has
-// Config.SnapshotBytes, give or take a fifth. Nodes differ in that fifth, so
-// that they don't all write at the same moment.
-func (r *replica) snapshotByBytes(ctx context.Context) {
-	tick := time.NewTicker(snapshotCheck)
-	defer tick.Stop()
-	threshold := spread(r.cfg.SnapshotBytes, r.id)
-	for {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-		if r.wal.BytesFrom(r.logs.boundary.Load().index+1) < threshold {
-			continue
-		}
-		if err := r.keepTrailing(); err != nil {
-			r.log.Warn("entries to keep not set", "err", err)
-		}
-		if err := r.raft.Snapshot().Error(); err != nil {
-			r.log.Warn("snapshot not taken", "err", err)
-		}
-	}
-}
-
-// keepTrailing has raft keep as many entries behind its next snapshot as have
-// Config.SnapshotBytes: a follower that misses no more than that needs no snapshot.
-func (r *replica) keepTrailing() error {
-	config := r.raft.ReloadableConfig()
-	config.TrailingLogs = trailing(r.wal, r.cfg.SnapshotBytes)
-	return r.raft.ReloadConfig(config)
-}
-
-// trailing returns how many of the log's newest entries have up to bytes
-// together, and minTrailing at least.
-func trailing(log interface {
-	FirstIndex() uint64
-	LastIndex() uint64
-	BytesFrom(index uint64) int64
-}, bytes int64) uint64 {
-	first, last := log.FirstIndex(), log.LastIndex()
-	skip := sort.Search(int(last-first+1), func(i int) bool { return log.BytesFrom(first+uint64(i)) <= bytes })
-	return max(minTrailing, last-first+1-uint64(skip))
-}
-
-// spread moves n by up to a fifth up or down, depending on id.
-func spread(n int64, id raft.ServerID) int64 {
-	var sum int64
-	for _, b := range []byte(id) {
-		sum = (sum*31 + int64(b)) % 401
-	}
-	return n + n*(sum-200)/1000
 }
 
 // catchUp makes one linearizable read after the start, which shows that this

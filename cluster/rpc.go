@@ -29,6 +29,7 @@ const (
 	kindTransfer    transport.Kind = 10 // transferRequest → nothing; the leader only
 	kindHash        transport.Kind = 11 // an index, 8 bytes → the state hash there, 8 bytes, or nothing where it is not known
 	kindLostTail    transport.Kind = 12 // term, acknowledged index and last index, 8 bytes each → nothing; see losttail.go
+	kindSnapshot    transport.Kind = 13 // nothing → SnapshotResult: takes a snapshot of the node
 )
 
 // nodeInfo is what a node tells a peer of itself.
@@ -37,6 +38,17 @@ type nodeInfo struct {
 	CommitIndex  uint64 `json:"commit_index"`
 	NonVoter     bool   `json:"non_voter"` // it must never vote
 	LowSpace     bool   `json:"low_space"` // its disk is nearly full
+
+	// Disk says how much room it has; nil where its disk, or an older node, does not tell.
+	Disk *diskRoom `json:"disk,omitempty"`
+}
+
+// info returns what this node tells a peer of itself.
+func (r *replica) info() nodeInfo {
+	return nodeInfo{
+		AppliedIndex: r.fsm.AppliedIndex(), CommitIndex: r.raft.CommitIndex(), NonVoter: r.cfg.NonVoter,
+		LowSpace: r.space.low.Load(), Disk: r.room(),
+	}
 }
 
 // acceptRequest asks a node that is in no cluster to belong to one, for good.
@@ -61,6 +73,8 @@ var wireErrors = []struct {
 	{"not_joined", ErrNotJoined},
 	{"closed", ErrClosed},
 	{"disk_full", ErrDiskFull},
+	{"nothing_new", ErrNothingToSnapshot},
+	{"snapshot_running", ErrSnapshotRunning},
 	{"behind", ErrBehind},
 	{"unknown_node", ErrUnknownNode},
 	{"name_taken", ErrNameTaken},
@@ -204,7 +218,9 @@ func (n *Node) dispatch(ctx context.Context, from transport.Identity, kind trans
 	case kindProbe:
 		return r.selfProbe().encode(), nil
 	case kindInfo:
-		return json.Marshal(nodeInfo{AppliedIndex: r.fsm.AppliedIndex(), CommitIndex: r.raft.CommitIndex(), NonVoter: n.cfg.NonVoter, LowSpace: r.lowSpace.Load()})
+		return json.Marshal(r.info())
+	case kindSnapshot:
+		return r.handleSnapshot(ctx)
 	case kindRemoved:
 		return nil, n.handleRemoved(r, from)
 	case kindLostTail:

@@ -59,7 +59,9 @@ func (k *snapshotSink) Write(p []byte) (int, error) {
 	if k.done {
 		return 0, errors.New("write to a finished snapshot")
 	}
-	return k.state.Write(p)
+	n, err := k.state.Write(p)
+	k.store.wrote(n)
+	return n, err
 }
 
 // Close makes the snapshot durable and the store's newest. It fails if any

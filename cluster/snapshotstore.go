@@ -46,16 +46,17 @@ var errSnapshotSuperseded = errors.New("a newer snapshot is durable already")
 type snapshotStore struct {
 	fs        wal.FS
 	dir       string
-	retain    int
 	log       *slog.Logger
 	onDurable func(index, term uint64)
 	onFatal   func(error)
+	wrote     func(n int) // told of the bytes of a snapshot that were written; set before use
 
 	// publishing is a lock with one slot: a snapshot gets its name, becomes the
 	// newest and is reported without another in between.
 	publishing chan struct{}
 
 	mu         sync.Mutex
+	retain     int                  // guarded by mu; how many are kept
 	snapshots  []*raft.SnapshotMeta // guarded by mu; the newest first
 	lastMillis int64                // guarded by mu; greatest that is part of a name
 }
@@ -90,7 +91,7 @@ func listSnapshots(fsys wal.FS, dir string, retain int, log *slog.Logger,
 ) (*snapshotStore, error) {
 	s := &snapshotStore{
 		fs: fsys, dir: dir, retain: max(retain, 1), log: log, onDurable: onDurable, onFatal: onFatal,
-		publishing: make(chan struct{}, 1),
+		wrote: func(int) {}, publishing: make(chan struct{}, 1),
 	}
 	if err := fsys.MkdirAll(dir); err != nil {
 		return nil, err
@@ -266,14 +267,33 @@ func (s *snapshotStore) newestMeta() *raft.SnapshotMeta {
 	return s.snapshots[0]
 }
 
-// newestSize returns the bytes of the newest snapshot's state, 0 for none.
-func (s *snapshotStore) newestSize() int64 {
+// sizes returns the bytes of the newest snapshot's state, 0 for none, and those of
+// all snapshots together.
+func (s *snapshotStore) sizes() (newest, all int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.snapshots) == 0 {
-		return 0
+	for i, meta := range s.snapshots {
+		if i == 0 {
+			newest = meta.Size
+		}
+		all += meta.Size
 	}
-	return s.snapshots[0].Size
+	return newest, all
+}
+
+// keep makes retain the number of snapshots that are kept, and removes the oldest
+// beyond it.
+func (s *snapshotStore) keep(retain int) {
+	s.mu.Lock()
+	s.retain = retain
+	enough := len(s.snapshots) <= retain
+	s.mu.Unlock()
+	if enough {
+		return
+	}
+	s.publishing <- struct{}{}
+	defer func() { <-s.publishing }()
+	s.reap()
 }
 
 // List implements raft.SnapshotStore. It returns the newest snapshot alone:

@@ -1,128 +1,259 @@
 package cluster
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
-	"slices"
-	"time"
+	"math"
+	"sync/atomic"
 
-	"github.com/hashicorp/raft"
-
-	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/wal"
 )
 
 const (
-	ballastFile = "ballast"
-	// spaceTick is how often a node looks how much room its disk has.
-	spaceTick = time.Second
-	// handoverRetry is how often a leader whose disk is nearly full looks for another node to lead.
-	handoverRetry = 10 * time.Second
+	// leastBytes is what must be free for anything to be written at all.
+	leastBytes = 1 << 20
+	// floorBytes is what stays free for what a node writes without asking: zeros and
+	// segment files ahead of the log's end, the manifest, term and vote, the address book.
+	floorBytes = wal.AheadBytes + 4<<20
+	// reserveBytes is what puts leave free above that, for deletes and the entries that
+	// raft and the node itself write.
+	reserveBytes = 16 << 20
+	// entryOverhead is what a log entry takes on disk beside its commands, at most.
+	entryOverhead = 256
+	// itemOverhead is what a key takes in a snapshot beside key and value, at most.
+	itemOverhead = 40
+	// snapshotOverhead is what any snapshot takes beside its items, at most.
+	snapshotOverhead = 256 << 10
 )
 
-// ErrDiskFull is returned for a put while the disk of the leader is nearly full:
-// until another node leads, or, where no disk has room, until one has. Deletes and
-// reads go on. The put was not done.
-var ErrDiskFull = errors.New("the leader's disk is nearly full")
+// ErrDiskFull is returned for a put for which the disks have no room: that of the
+// leader, until another node leads, or those of so many followers that no majority
+// could store it. Deletes and reads continue. The put was not done.
+var ErrDiskFull = errors.New("the disk is nearly full")
 
-// watchSpace keeps lowSpace true to how much room the disk has. A disk that is
-// full stops the node for good, whatever is done then: the log can't be written.
-// So puts end before, while there is room for deletes and a snapshot.
-func (r *replica) watchSpace(ctx context.Context) {
-	tick := time.NewTicker(spaceTick)
-	defer tick.Stop()
-	var asked time.Time // when another node was looked for
-	for {
-		free, err := wal.FreeSpace(r.cfg.FS, r.cfg.DataDir)
-		if errors.Is(err, errors.ErrUnsupported) {
-			return
-		}
-		if err != nil {
-			r.log.Warn("room on the disk not known", "err", err)
-		} else {
-			r.noteSpace(free)
-		}
-		if r.lowSpace.Load() && r.leading() && time.Since(asked) >= handoverRetry {
-			asked = time.Now()
-			if err := r.leaveLead(ctx); err != nil {
-				r.log.Warn("disk is nearly full, and nobody else can lead", "err", err)
-			}
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-	}
+// space is the model of a node's disk: it says what may be written before it is
+// written, so that no write that a client may send meets a full disk.
+//
+// What a put needs is there, and stays, while
+//
+//	free ≥ floor + reserve + next snapshot + outstanding
+//
+// where
+//
+//	free           is what the filesystem has left, whoever takes the rest: the log
+//	               with its segments made ahead, snapshots, the ballast, others;
+//	floor          is what the node writes without asking (floorBytes);
+//	reserve        is for deletes and the entries of raft (reserveBytes);
+//	next snapshot  is the state as it is now, with what the log holds and the state
+//	               machine has not applied, written out; less what is written of it
+//	               already, while it is;
+//	outstanding    is what was admitted and is not known to be written.
+//
+// Whatever else is appended, deletes and a leader's entries on a follower, needs
+//
+//	free ≥ floor + what is left to write of a snapshot that is being written + outstanding
+//
+// and so does a snapshot before it is begun. What the log's last file has room for
+// counts as free, and what fits there altogether is taken on a full disk too. A put is charged twice: it makes the
+// log longer, and the next snapshot. An older snapshot and the log that a snapshot
+// covers are in no term: they are given up to make room, and free grows by them.
+//
+// The filesystem is asked once a second, and whenever what it said last is used up.
+// Between two looks each admission is subtracted from what the last one found: an
+// admission costs a few atomic operations. Others on the disk may take more than
+// the reserve between two looks; nothing can protect from that.
+type space struct {
+	measure func() (diskFacts, error)
+	looking chan struct{} // a lock with one slot, held while the disk is looked at
+
+	// admitted only grows, by what was admitted since the start. The limits are what
+	// it may grow to by what the last look found.
+	admitted  atomic.Int64
+	putLimit  atomic.Int64
+	restLimit atomic.Int64
+	// outstanding is increased before admitted, and decreased once the bytes are
+	// written, so that a look misses none.
+	outstanding atomic.Int64
+
+	planned atomic.Int64 // bytes of the snapshots that are being written
+	written atomic.Int64 // of them, on disk
+
+	facts atomic.Pointer[diskFacts] // of the last look; nil before the first
+	low   atomic.Bool               // puts are refused because of this disk
 }
 
-// spaceNeeded is how much room there must be: two segments and a snapshot.
-func (r *replica) spaceNeeded() int64 { return 2*wal.DefaultMaxSegmentSize + r.snaps.newestSize() }
+// diskFacts is what one look at a disk found, in bytes.
+type diskFacts struct {
+	known     bool  // whether the filesystem tells how much room it has
+	free      int64 // on the filesystem
+	total     int64 // of the filesystem; 0 where it does not tell
+	next      int64 // of the next snapshot, unapplied included
+	unapplied int64 // of the log that the state machine has not applied
+	newest    int64 // of the newest snapshot, 0 for none
+	snapshots int64 // of all snapshots
+	log       int64 // of the log's files
+	ahead     int64 // of the log's files, what is filled next
+	drops     int64 // of the log's files that a snapshot made now would give back
+	ballast   int64 // of the file that an operator may remove, 0 for none
+	put       int64 // that puts may take; negative where they may take none
+	rest      int64 // that all else may take
+}
 
-// noteSpace takes in how much room there is. What was too little is enough again
-// only with a quarter more, so that a node does not go to and fro.
-func (r *replica) noteSpace(free int64) {
-	need := r.spaceNeeded()
-	low := r.lowSpace.Load()
+// needed returns how much must be free for puts to be taken.
+func (f *diskFacts) needed() int64 { return floorBytes + reserveBytes + f.next }
+
+// gain returns how much more room puts would have after a snapshot made now.
+func (f *diskFacts) gain() int64 { return f.snapshots + f.drops - f.next }
+
+// newSpace returns the model of the disk that measure looks at. It is asked for all
+// but put and rest.
+func newSpace(measure func() (diskFacts, error)) *space {
+	return &space{measure: measure, looking: make(chan struct{}, 1)}
+}
+
+// look asks the filesystem, and sets the limits by its answer. An error leaves them
+// as they are.
+func (s *space) look() (*diskFacts, error) {
+	s.looking <- struct{}{}
+	defer func() { <-s.looking }()
+	// In this order: what is admitted behind the first line counts against the limits.
+	admitted := s.admitted.Load()
+	outstanding := s.outstanding.Load()
+	planned, written := s.planned.Load(), s.written.Load()
+	f, err := s.measure()
+	if err != nil {
+		return nil, err
+	}
+	if !f.known {
+		f.put, f.rest = math.MaxInt64, math.MaxInt64
+		s.putLimit.Store(math.MaxInt64)
+		s.restLimit.Store(math.MaxInt64)
+		s.facts.Store(&f)
+		return &f, nil
+	}
+	written = min(written, planned)
+	f.rest = f.free + f.ahead - floorBytes - (planned - written) - outstanding
+	if f.free >= leastBytes {
+		f.rest = max(f.rest, f.ahead-outstanding)
+	}
+	f.put = f.free + f.ahead - floorBytes - reserveBytes - (max(f.next, planned) - written) - outstanding
+	s.putLimit.Store(admitted + f.put)
+	s.restLimit.Store(admitted + f.rest)
+	s.facts.Store(&f)
+	s.judge(&f)
+	return &f, nil
+}
+
+// judge sets low. What was too little is enough again only with a reserve more, so
+// that a node does not change its mind with every write. What a node that starts has
+// not applied is in its last snapshot or its log already.
+func (s *space) judge(f *diskFacts) {
 	switch {
-	case !low && free < need:
-		r.lowSpace.Store(true)
-		r.log.Warn("disk is nearly full: puts are refused while this node leads", "free", free, "needs", need,
-			"ballast", filepath.Join(r.cfg.DataDir, ballastFile))
-	case low && free >= need+need/4:
-		r.lowSpace.Store(false)
-		r.log.Info("disk has room again", "free", free)
-	}
-	if !r.lowSpace.Load() && free >= need+need/4+2*r.cfg.BallastBytes {
-		r.keepBallast()
+	case f.put+f.unapplied < 0:
+		s.low.Store(true)
+	case f.put >= max(reserveBytes/2, f.needed()/8):
+		s.low.Store(false)
 	}
 }
 
-// keepBallast makes the file that an operator removes when the disk has become
-// full, so that the node can start, and what is not needed be deleted.
-func (r *replica) keepBallast() {
-	path := filepath.Join(r.cfg.DataDir, ballastFile)
-	if info, err := r.cfg.FS.Stat(path); r.cfg.BallastBytes == 0 || err == nil && info.Size() == r.cfg.BallastBytes {
-		return
+// admit reserves n bytes, of a put or of anything else. The caller releases them
+// once they are written, or known never to be. The error matches ErrDiskFull.
+func (s *space) admit(n int64, put bool) error {
+	limit := &s.restLimit
+	if put {
+		limit = &s.putLimit
 	}
-	if err := wal.Reserve(r.cfg.FS, path, r.cfg.BallastBytes); err != nil {
-		r.log.Warn("ballast not made", "file", path, "err", err)
+	if put && s.low.Load() {
+		return s.full(n, put)
 	}
+	if s.take(n, limit) {
+		return nil
+	}
+	if _, err := s.look(); err != nil {
+		return fmt.Errorf("%w: how much room it has is not known: %w", ErrDiskFull, err)
+	}
+	if s.take(n, limit) {
+		return nil
+	}
+	return s.full(n, put)
 }
 
-// leaveLead hands leadership to a voter whose disk has room.
-func (r *replica) leaveLead(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, handlerTimeout)
-	defer cancel()
-	var errs []error
-	for _, s := range r.servers() {
-		if s.Suffrage != raft.Voter || s.ID == r.id {
-			continue
+// take admits n bytes if they stay below limit.
+func (s *space) take(n int64, limit *atomic.Int64) bool {
+	s.outstanding.Add(n)
+	for a := s.admitted.Load(); a <= limit.Load()-n; a = s.admitted.Load() {
+		if s.admitted.CompareAndSwap(a, a+n) {
+			return true
 		}
-		info, err := r.askInfo(ctx, s.ID)
-		if err == nil && info.LowSpace {
-			err = fmt.Errorf("%s: %w", nameOf(s.ID), ErrDiskFull)
-		}
-		if err == nil {
-			err = r.transfer(ctx, nameOf(s.ID))
-		}
-		if err == nil {
-			return nil
-		}
-		errs = append(errs, err)
 	}
-	return errors.Join(errs...)
+	s.outstanding.Add(-n)
+	return false
 }
 
-// admitSpace returns ErrDiskFull for commands that would fill a disk that is
-// nearly full.
-func (r *replica) admitSpace(cmds []fsm.Command) error {
-	if r.lowSpace.Load() && slices.ContainsFunc(cmds, fillsDisk) {
-		return ErrDiskFull
+// release ends the reservation of n bytes that were admitted.
+func (s *space) release(n int64) { s.outstanding.Add(-n) }
+
+// plan reserves n bytes for a snapshot. The caller calls done once it is written, or
+// given up. The error matches ErrDiskFull.
+func (s *space) plan(n int64) (done func(), err error) {
+	s.planned.Add(n)
+	done = func() {
+		if s.planned.Add(-n) == 0 {
+			s.written.Store(0)
+		}
 	}
-	return nil
+	f, err := s.look()
+	if err == nil && f.rest < 0 {
+		err = fmt.Errorf("%w: a snapshot of %s does not fit: %s are free, of which %s stay for the log",
+			ErrDiskFull, inBytes(n), inBytes(f.free), inBytes(floorBytes))
+	}
+	if err != nil {
+		done()
+		return nil, err
+	}
+	return done, nil
 }
 
-func fillsDisk(c fsm.Command) bool { return c.Op == fsm.OpPut }
+// wrote is told of the bytes of a snapshot that were written.
+func (s *space) wrote(n int) { s.written.Add(int64(n)) }
+
+// full returns the error for n bytes that there is no room for, with the figures.
+func (s *space) full(n int64, put bool) error {
+	f := s.facts.Load()
+	if put {
+		return fmt.Errorf("%w: %s are free, %s are needed and %s for this write; puts continue once there is room: %s",
+			ErrDiskFull, inBytes(f.free), inBytes(f.needed()), inBytes(n), wayOut)
+	}
+	return fmt.Errorf("%w: %s are free, and %s stay for what the node itself writes; make room on the disk, or remove the ballast; see docs/disk.md",
+		ErrDiskFull, inBytes(f.free), inBytes(floorBytes))
+}
+
+// wayOut is what an operator can do, in the order to try it in.
+const wayOut = "delete keys, run kvorum snapshot, make room on the disk, or remove the file ballast in the data directory; see docs/disk.md"
+
+// inBytes returns n in words.
+func inBytes(n int64) string {
+	if n < 1<<20 {
+		return fmt.Sprintf("%d bytes", n)
+	}
+	return fmt.Sprintf("%d MiB", n>>20)
+}
+
+// snapshotSize returns the most bytes that a snapshot takes on disk of so many keys,
+// which have size bytes with their values.
+func snapshotSize(keys int, size int64) int64 {
+	n := size + int64(keys)*itemOverhead
+	return n + n/1024 + snapshotOverhead
+}
+
+// segmentSize returns how large the log's segments are on a disk of total bytes, 0
+// for one that does not tell: whole segments are what gives room back, so that a
+// small disk has small ones.
+func segmentSize(total int64) int64 {
+	const least, share = 4 << 20, 32
+	size := int64(wal.DefaultMaxSegmentSize)
+	for total > 0 && size > least && size > total/share {
+		size /= 2
+	}
+	return size
+}

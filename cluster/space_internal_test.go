@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/kvorum/kvorum/internal/testkit"
 	"github.com/kvorum/kvorum/wal"
 )
 
@@ -20,9 +22,9 @@ type spacedFS struct {
 
 func (s spacedFS) Free(string) (int64, error) { return s.free.Load(), nil }
 
-// TestNode_DiskNearlyFull lets one disk after the other run out of room. A
+// TestNode_DiskNearlyFull lets the leader's disk run out of room, then all. A
 // leader hands over to a node that has some; where none has, puts are refused as
-// not done, on every node, while deletes and reads go on, until there is room.
+// not done, on every node, while deletes and reads continue, until there is room.
 func TestNode_DiskNearlyFull(t *testing.T) {
 	t.Parallel()
 	const ample, little = 1 << 40, 1 << 20
@@ -44,21 +46,19 @@ func TestNode_DiskNearlyFull(t *testing.T) {
 		})
 	}
 
-	for range 2 {
-		full := leaderOf(t, nodes)
-		for i, n := range nodes {
-			if n == full {
-				free[i].Store(little)
-			}
+	full := leaderOf(t, nodes)
+	for i, n := range nodes {
+		if n == full {
+			free[i].Store(little)
 		}
-		eventually(t, "another node leads", func() error {
-			if leaderOf(t, nodes) == full {
-				return errors.New("not yet")
-			}
-			return nil
-		})
-		mustPut(t, full, "k", "w")
 	}
+	eventually(t, "another node leads", func() error {
+		if leaderOf(t, nodes) == full {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	mustPut(t, full, "k", "w")
 
 	for i := range free {
 		free[i].Store(little)
@@ -90,4 +90,50 @@ func TestNode_DiskNearlyFull(t *testing.T) {
 			return err
 		})
 	}
+}
+
+// TestTrial_B4_MajorityWithoutRoom lets the disks of both followers run out of room.
+// The leader's has enough, but no put could be committed: it is refused, as not done,
+// at once and not after a wait. A follower that is out of room loses nothing and does
+// not stop.
+func TestTrial_B4_MajorityWithoutRoom(t *testing.T) {
+	t.Parallel()
+	const ample, little = 1 << 40, 20 << 20
+	var free [3]atomic.Int64
+	made := 0
+	nodes := openCluster(t, 3, func(cfg *Config) {
+		free[made].Store(ample)
+		cfg.FS = spacedFS{wal.OS(), &free[made]}
+		made++
+	})
+	mustPut(t, nodes[0], "k", "v")
+	leader := leaderOf(t, nodes)
+	for i, n := range nodes {
+		if n != leader {
+			free[i].Store(little)
+		}
+	}
+	eventually(t, "the leader knows", func() error {
+		if _, err := leader.Put(t.Context(), "k2", nil, Condition{}); !errors.Is(err, ErrDiskFull) {
+			return fmt.Errorf("got %v, want ErrDiskFull", err)
+		}
+		return nil
+	})
+	for _, n := range nodes {
+		_, err := n.Put(t.Context(), "k2", make([]byte, 1<<20), Condition{})
+		if !errors.Is(err, ErrDiskFull) || errors.Is(err, ErrUnknownOutcome) || !strings.Contains(err.Error(), "has room for 0 bytes") {
+			t.Errorf("%s: got %v, want ErrDiskFull with the others' room", n.cfg.Name, err)
+		}
+		if _, err := n.Delete(t.Context(), "other", Condition{}); err != nil {
+			t.Errorf("%s: delete: %v", n.cfg.Name, err)
+		}
+	}
+	for i := range free {
+		free[i].Store(ample)
+	}
+	eventually(t, "puts are taken again", func() error {
+		_, err := nodes[0].Put(t.Context(), "k2", make([]byte, 1<<20), Condition{})
+		return err
+	})
+	testkit.Outcome(t, "B4", "two followers without room: puts refused at once as not done, deletes taken, puts taken again with room")
 }

@@ -54,6 +54,7 @@ func (s *Status) describe(r *replica) {
 	if loading, ok := r.replaying(); ok {
 		s.Loading = &loading
 	}
+	s.Disk = r.disk()
 	queue := r.queued(s.CommitIndex, s.AppliedIndex)
 	s.Queue = &queue
 	s.State = &StateStatus{VerifiedIndex: r.verified.Load()}
@@ -95,20 +96,32 @@ func peerStatus(p transport.PeerStats, leading bool, term, last uint64) PeerStat
 	return s
 }
 
-// oldestAge returns how long ago the oldest entry of the log was made. The very
-// first one, the configuration that a cluster begins with, does not say when; nor
-// may others, so that only a few are looked at.
+// oldestAge returns how long ago the log's oldest entry was made, 0 where that is
+// not known. It does not look at the disk: a status page must not be what finds it
+// broken.
 func (r *replica) oldestAge(first uint64) time.Duration {
-	for index := first; first != 0 && index < first+8; index++ {
-		var log raft.Log
-		if r.logs.read(index, &log) != nil {
-			return 0
-		}
-		if !log.AppendedAt.IsZero() {
-			return max(time.Since(log.AppendedAt), 0)
-		}
+	at := r.logs.ages.oldest(first)
+	if at.IsZero() {
+		return 0
 	}
-	return 0
+	return max(time.Since(at), 0)
+}
+
+// disk describes this node's disk as the last look found it, nil before the first.
+func (r *replica) disk() *DiskStatus {
+	f := r.space.facts.Load()
+	if f == nil {
+		return nil
+	}
+	s := &DiskStatus{
+		TotalBytes: f.total, FreeBytes: f.free, NeededBytes: f.needed(), ReservedBytes: floorBytes + reserveBytes,
+		LogBytes: f.log, LogMaxBytes: r.logMayHave(f.next), SnapshotBytes: f.newest, SnapshotsBytes: f.snapshots,
+		NextSnapshotBytes: f.next, BallastBytes: f.ballast, Low: r.space.low.Load(),
+	}
+	if f.known {
+		s.RoomBytes = max(0, f.put)
+	}
+	return s
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
@@ -129,6 +142,7 @@ type Stats struct {
 	VerifiedIndex uint64         // of the newest checkpoint at which a majority of voters has this node's state
 	Log           wal.Stats
 	OldestAge     time.Duration // of the log's oldest entry; see LogStatus
+	Disk          *DiskStatus   // nil where nothing is known of it yet
 	Transport     transport.Stats
 	Peers         []PeerStatus
 }
@@ -152,6 +166,7 @@ func (n *Node) Stats() Stats {
 	s.VerifiedIndex = r.verified.Load()
 	s.Log = r.wal.Stats()
 	s.OldestAge = r.oldestAge(s.Log.FirstIndex)
+	s.Disk = r.disk()
 	for _, p := range r.peers.Peers() {
 		s.Peers = append(s.Peers, peerStatus(p, s.Leader, s.Term, s.Log.LastIndex))
 	}

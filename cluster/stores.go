@@ -21,6 +21,10 @@ func (r *replica) openStores(load context.Context, ident identity) error {
 	if err != nil {
 		return err
 	}
+	if r.total, err = wal.TotalSpace(fs, dir); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		return fmt.Errorf("size of the disk: %w", err)
+	}
+	r.segmentBytes = segmentSize(r.total)
 	if r.snaps, err = listSnapshots(fs, filepath.Join(dir, snapshotsDir), snapshotsRetained,
 		r.log, r.snapshotDurable, r.fatal.fail); err != nil {
 		return fmt.Errorf("open snapshots: %w", err)
@@ -28,8 +32,12 @@ func (r *replica) openStores(load context.Context, ident identity) error {
 	if err := together(load, r.restoreNewest, func(load context.Context) error { return r.openLog(load, ident) }); err != nil {
 		return err
 	}
-	r.logs = newLogStore(r.wal, r.fatal.fail)
+	r.logs = newLogStore(r.wal, r.cfg.SnapshotBytes, r.fatal.fail)
 	r.snaps.settle()
+	if err := r.logs.ages.load(r.wal); err != nil {
+		return fmt.Errorf("open log: %w", err)
+	}
+	r.snaps.wrote = r.space.wrote
 	inner, closer, err := r.cfg.Seams.OpenStable(filepath.Join(dir, stableDir, stableFile))
 	if err != nil {
 		return fmt.Errorf("open stable store: %w", err)

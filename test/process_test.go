@@ -92,10 +92,16 @@ type procs []*proc
 // newProcs starts n servers that form one cluster, and ends them with the test.
 func newProcs(t testing.TB, n int, extra ...string) procs {
 	t.Helper()
+	return newProcsIn(t, n, func() string { return t.TempDir() }, extra...)
+}
+
+// newProcsIn is newProcs with a place of the test's choice for each server's data.
+func newProcsIn(t testing.TB, n int, place func() string, extra ...string) procs {
+	t.Helper()
 	var ps procs
 	var seeds []string
 	for i := range n {
-		p := &proc{name: fmt.Sprintf("n%d", i+1), ip: loopback(), dir: filepath.Join(t.TempDir(), "data"), logs: new(syncBuffer)}
+		p := &proc{name: fmt.Sprintf("n%d", i+1), ip: loopback(), dir: filepath.Join(place(), "data"), logs: new(syncBuffer)}
 		ps = append(ps, p)
 		seeds = append(seeds, net.JoinHostPort(p.ip, "6001"))
 	}

@@ -20,6 +20,7 @@ type intake struct {
 	out   chan raft.RPC // raft's Consumer
 	term  func() uint64 // raft's current term
 	stale func(*raft.InstallSnapshotRequest) (bool, error)
+	room  func(command any) (done func(), err error)
 	local raft.RPCHeader
 	wait  time.Duration // how long a command may wait for raft
 	stop  chan struct{} // closed by close
@@ -42,7 +43,7 @@ type leaderTerm struct {
 func newIntake(cfg Config) *intake {
 	id := []byte(cfg.Identity.ID)
 	return &intake{
-		out: make(chan raft.RPC), term: cfg.CurrentTerm, stale: cfg.StaleSnapshot,
+		out: make(chan raft.RPC), term: cfg.CurrentTerm, stale: cfg.StaleSnapshot, room: cfg.Room,
 		local: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: id, Addr: id},
 		wait:  cfg.RaftTimeout, stop: make(chan struct{}),
 		slot: make(chan struct{}, 1), changed: make(chan struct{}),
@@ -105,6 +106,13 @@ func (i *intake) hand(rpc raft.RPC, gone <-chan struct{}, expired <-chan time.Ti
 		if stale {
 			return &raft.InstallSnapshotResponse{RPCHeader: i.local, Term: request.Term, Success: true}, nil
 		}
+	}
+	if workOf(rpc.Command) != (leaderTerm{}) && i.room != nil {
+		done, err := i.room(rpc.Command)
+		if err != nil {
+			return nil, err
+		}
+		defer done()
 	}
 	answered := make(chan raft.RPCResponse, 1)
 	rpc.RespChan = answered

@@ -111,6 +111,12 @@ type Config struct {
 	// nil means never.
 	StaleSnapshot func(*raft.InstallSnapshotRequest) (bool, error)
 
+	// Room is asked before raft gets an append or a snapshot, whether the disk has room
+	// for it. An error refuses the command for now: raft does not see it, and its
+	// sender tries again. done is called once raft has handled the command. It is called
+	// while raft has no other command; nil means that there always is room.
+	Room func(command any) (done func(), err error)
+
 	// Unreached is told of each address that a peer was dialed at in vain, so that the
 	// Resolver can name another one, if it knows one; nil tells nobody.
 	Unreached func(id raft.ServerID, addr string)

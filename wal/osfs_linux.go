@@ -38,6 +38,15 @@ func (osFS) Free(dir string) (int64, error) {
 	return int64(s.Bavail) * s.Bsize, nil
 }
 
+// Total implements Sized.
+func (osFS) Total(dir string) (int64, error) {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(dir, &s); err != nil {
+		return 0, &fs.PathError{Op: "statfs", Path: dir, Err: err}
+	}
+	return int64(s.Blocks) * s.Bsize, nil
+}
+
 // reserve is fallocate.
 func (f osFile) reserve(size int64) error {
 	conn, err := f.SyscallConn()

@@ -30,6 +30,33 @@ func (w *WAL) prepare() {
 	})
 }
 
+// Seal has the log begin a new segment soon: with an append that follows once the
+// new file is made, so that no append waits for it. What TruncateFront can give
+// back are whole segments, so its caller seals where it is going to cut. A segment
+// that holds little is not worth it and stays as it is.
+func (w *WAL) Seal() error {
+	if err := w.lock(); err != nil {
+		return err
+	}
+	defer w.unlock()
+	n := len(w.segs)
+	if n == 0 || w.segs[n-1].sealed || w.segs[n-1].end < sealWorth {
+		return nil
+	}
+	w.prepare()
+	w.sealing = w.segs[n-1].id
+	return nil
+}
+
+// sealWorth is the least size in bytes of a segment that Seal ends.
+const sealWorth = 2 * growBytes
+
+// sealsNow reports whether tail is to be ended now, as Seal has asked for. The
+// caller holds slot.
+func (w *WAL) sealsNow(tail *segment) bool {
+	return w.sealing == tail.id && len(w.prepared) > 0
+}
+
 // rotate starts a new segment whose first record will be first. The manifest
 // seals the one before and names the new one before that is used.
 func (w *WAL) rotate(first uint64) (*segment, error) {

@@ -22,6 +22,28 @@ func FreeSpace(fsys FS, dir string) (int64, error) {
 	return space.Free(dir)
 }
 
+// Sized is what an FS offers besides, where it can tell how large the disk is.
+type Sized interface {
+	// Total returns how many bytes the filesystem of an existing directory has. The
+	// error is errors.ErrUnsupported where nobody can tell.
+	Total(dir string) (int64, error)
+}
+
+// TotalSpace returns how many bytes the filesystem of an existing directory of
+// fsys has. The error is errors.ErrUnsupported where that is not known.
+func TotalSpace(fsys FS, dir string) (int64, error) {
+	sized, ok := fsys.(Sized)
+	if !ok {
+		return 0, errors.ErrUnsupported
+	}
+	return sized.Total(dir)
+}
+
+// AheadBytes is the most that a log's files take beyond what was appended, in
+// bytes: the zeros behind the last record, and a segment that is made ahead with
+// what a batch that did not fit leaves unused.
+const AheadBytes = 3 * growBytes
+
 // reserver is a File that can take space without being written.
 type reserver interface {
 	reserve(size int64) error

@@ -13,6 +13,7 @@ type Stats struct {
 
 	Segments  int
 	DiskBytes int64 // of the segments' files, with what is filled ahead
+	AheadLeft int64 // of DiskBytes, what the next records may fill: they take no more of the disk
 	LiveBytes int64 // from the first record to the end, with batch headers and markers
 
 	Appends    uint64 // batches since Open
@@ -62,6 +63,9 @@ func (w *WAL) Stats() Stats {
 	}
 	for _, seg := range w.segs {
 		s.DiskBytes += seg.size
+		if !seg.sealed {
+			s.AheadLeft = max(0, seg.size-seg.end-markerSize)
+		}
 		s.LiveBytes += seg.end - seg.offset(max(w.first, seg.first))
 	}
 	return s
@@ -98,4 +102,33 @@ func (w *WAL) BytesFrom(index uint64) int64 {
 		}
 	}
 	return n
+}
+
+// FrontBytes returns how many bytes of disk TruncateFront(first) would give back:
+// those of the segments that end before first.
+func (w *WAL) FrontBytes(first uint64) int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var n int64
+	for _, seg := range w.segs {
+		if w.emptyLocked() || seg.next() > first {
+			break
+		}
+		n += seg.size
+	}
+	return n
+}
+
+// SegmentEnds returns the index of the first record of the segment that holds the
+// record at index, and the index that follows its last one; 0, 0 where there is no
+// such record.
+func (w *WAL) SegmentEnds(index uint64) (first, next uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, seg := range w.segs {
+		if seg.first <= index && index < seg.next() {
+			return max(seg.first, w.first), seg.next()
+		}
+	}
+	return 0, 0
 }

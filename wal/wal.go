@@ -121,6 +121,7 @@ type WAL struct {
 	// The fields below belong to the holder of slot.
 	nextID    segmentID        // of the next segment to be made
 	preparing bool             // a segment is under way to prepared
+	sealing   segmentID        // the segment that ends as soon as its successor's file is made; see Seal
 	buf       []byte           // encodes batches
 	prepared  chan preparation // one segment file made ahead, sent by its goroutine
 	idle      *time.Timer      // fires when the log has been idle for MarkerDelay

@@ -1,0 +1,248 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/kvorum/kvorum/transport"
+)
+
+const (
+	// compactTick is how often the log's growth is looked at, at least.
+	compactTick = 2 * time.Second
+	// snapshotRetry is the least time between two lines about snapshots that fail.
+	snapshotRetry = 10 * time.Second
+)
+
+// Errors of a snapshot by hand.
+var (
+	// ErrNothingToSnapshot is returned where the newest snapshot has all that was
+	// applied, and no log that it covers is left.
+	ErrNothingToSnapshot = errors.New("there is nothing new to snapshot")
+	// ErrSnapshotRunning is returned while another snapshot is being written.
+	ErrSnapshotRunning = errors.New("a snapshot is being written already")
+)
+
+// compactLoop keeps the log short: it takes a snapshot, and gives up the log that
+// the snapshot covers, when the log behind the last one has the threshold in bytes,
+// or as soon as the disk is short of room and a snapshot gives some back.
+func (r *replica) compactLoop(ctx context.Context) {
+	tick := time.NewTicker(compactTick)
+	defer tick.Stop()
+	threshold := spread(r.cfg.SnapshotBytes, r.id)
+	var logged time.Time // when a failure was logged last
+	for {
+		select {
+		case <-r.logs.compact:
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		if err := r.compactIfDue(threshold); err != nil && time.Since(logged) >= snapshotRetry {
+			logged = time.Now()
+			r.log.Warn("snapshot not taken", "err", err)
+		}
+	}
+}
+
+// compactIfDue takes a snapshot if it is time for one.
+func (r *replica) compactIfDue(threshold int64) error {
+	boundary, applied := r.logs.boundary.Load().index, r.fsm.AppliedIndex()
+	since := r.wal.BytesFrom(boundary + 1)
+	if since >= threshold*3/4 {
+		// The next segment begins with what stays behind the snapshot.
+		if err := r.wal.Seal(); err != nil {
+			return err
+		}
+	}
+	low := r.space.low.Load()
+	switch {
+	case applied > boundary && since >= threshold:
+	case applied > boundary && r.gainsRoom(low):
+	case low:
+		return r.logs.trim(0)
+	default:
+		return nil
+	}
+	select {
+	case r.snapshotting <- struct{}{}:
+		defer func() { <-r.snapshotting }()
+	default:
+		return nil // one is taken by hand
+	}
+	return r.snapshot(r.trailing(low))
+}
+
+// gainsRoom reports whether the disk is short of room and a snapshot is worth it.
+// It begins early, so that writers find room when it ends.
+func (r *replica) gainsRoom(low bool) bool {
+	f := r.space.facts.Load()
+	if f == nil || !f.known {
+		return false
+	}
+	if low {
+		return f.gain() >= max(reserveBytes/4, f.next/16)
+	}
+	return f.put < f.next+r.cfg.SnapshotBytes/2 && f.gain() >= max(reserveBytes, f.next/4)
+}
+
+// trailing returns how many bytes of the newest entries stay in the log behind a
+// snapshot, for followers that are that far behind at most: about as much as the
+// snapshot that they would need instead, and nothing on a disk that is nearly full.
+func (r *replica) trailing(low bool) int64 {
+	if low {
+		return 0
+	}
+	newest, _ := r.snaps.sizes()
+	return min(max(newest, r.cfg.SnapshotBytes/4), r.cfg.SnapshotBytes)
+}
+
+// logMayHave returns the most bytes that the log's files have while writers do not
+// outrun a snapshot by more than its own size.
+func (r *replica) logMayHave(next int64) int64 {
+	return r.trailing(false) + r.cfg.SnapshotBytes + next + r.segmentBytes + floorBytes
+}
+
+// snapshot takes a snapshot and drops the log that it covers but for trailing bytes.
+// Its caller holds the snapshotting slot.
+func (r *replica) snapshot(trailing int64) error {
+	if f := r.space.facts.Load(); f != nil && f.known && f.put < f.next {
+		r.snaps.keep(1) // an older one makes room for it
+	}
+	unapplied := r.wal.BytesFrom(r.fsm.AppliedIndex() + 1)
+	done, err := r.space.plan(snapshotSize(r.fsm.Len(), r.fsm.Size()) + unapplied)
+	if err != nil {
+		return err
+	}
+	r.logs.trailing.Store(trailing)
+	err = r.raft.Snapshot().Error()
+	done()
+	if err == nil {
+		err = r.logs.trim(trailing)
+	}
+	if _, looked := r.space.look(); err == nil && looked != nil {
+		r.log.Warn("room on the disk not known", "err", looked)
+	}
+	return err
+}
+
+// SnapshotResult is what a snapshot by hand did.
+type SnapshotResult struct {
+	ID             string `json:"id"`               // the name of the node that it is of
+	Index          uint64 `json:"index"`            // of the last entry that it covers
+	Bytes          int64  `json:"bytes"`            // of the snapshot
+	LogBytesBefore int64  `json:"log_bytes_before"` // that the log's files had
+	LogBytesAfter  int64  `json:"log_bytes_after"`
+}
+
+// Snapshot has the member of that name, this node where it is empty, take a snapshot
+// now, and drop the log that it covers. A follower that lacks some of that log gets
+// the snapshot instead. It returns ErrNothingToSnapshot, ErrSnapshotRunning,
+// ErrDiskFull where the snapshot does not fit, ErrUnknownNode, or an error of not
+// reaching the member. A snapshot that takes longer than ctx is still finished.
+func (n *Node) Snapshot(ctx context.Context, name string) (SnapshotResult, error) {
+	r, err := n.joined()
+	if err != nil {
+		return SnapshotResult{}, err
+	}
+	if name == "" || name == n.cfg.Name {
+		return r.snapshotByHand(ctx)
+	}
+	for _, s := range r.servers() {
+		if nameOf(s.ID) == name {
+			return r.askSnapshot(ctx, s.ID)
+		}
+	}
+	return SnapshotResult{}, fmt.Errorf("%w: %q", ErrUnknownNode, name)
+}
+
+// snapshotByHand takes a snapshot of this node.
+func (r *replica) snapshotByHand(ctx context.Context) (SnapshotResult, error) {
+	select {
+	case r.snapshotting <- struct{}{}:
+	default:
+		return SnapshotResult{}, ErrSnapshotRunning
+	}
+	type outcome struct {
+		result SnapshotResult
+		err    error
+	}
+	ended := make(chan outcome, 1)
+	r.wg.Go(func() {
+		defer func() { <-r.snapshotting }()
+		result, err := r.snapshotNow()
+		ended <- outcome{result, err}
+	})
+	select {
+	case o := <-ended:
+		return o.result, o.err
+	case <-ctx.Done():
+		return SnapshotResult{}, fmt.Errorf("the snapshot is still being written: %w", ctx.Err())
+	}
+}
+
+// snapshotNow takes a snapshot, or only drops log where the newest one is of the
+// present state. Its caller holds the snapshotting slot.
+func (r *replica) snapshotNow() (SnapshotResult, error) {
+	before := r.wal.Stats().DiskBytes
+	var err error
+	fresh := r.fsm.AppliedIndex() > r.logs.boundary.Load().index
+	if fresh {
+		err = r.snapshot(0)
+	} else {
+		err = r.logs.trim(0)
+	}
+	after := r.wal.Stats().DiskBytes
+	switch {
+	case errors.Is(err, raft.ErrNothingNewToSnapshot), err == nil && !fresh && after == before:
+		return SnapshotResult{}, ErrNothingToSnapshot
+	case err != nil:
+		return SnapshotResult{}, err
+	}
+	newest, _ := r.snaps.sizes()
+	r.log.Info("snapshot taken by hand", "index", r.logs.boundary.Load().index, "bytes", newest, "log before", before, "log after", after)
+	return SnapshotResult{
+		ID: nameOf(r.id), Index: r.logs.boundary.Load().index, Bytes: newest, LogBytesBefore: before, LogBytesAfter: after,
+	}, nil
+}
+
+// spread takes up to a third off n, depending on id.
+func spread(n int64, id raft.ServerID) int64 {
+	var sum int64
+	for _, b := range []byte(id) {
+		sum = (sum*31 + int64(b)) % 401
+	}
+	return n - n*sum/1200
+}
+
+// handleSnapshot takes a snapshot for a peer.
+func (r *replica) handleSnapshot(ctx context.Context) ([]byte, error) {
+	result, err := r.snapshotByHand(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(result)
+}
+
+// askSnapshot has another member take a snapshot.
+func (r *replica) askSnapshot(ctx context.Context, id raft.ServerID) (SnapshotResult, error) {
+	var result SnapshotResult
+	answer, err := r.peers.Call(ctx, id, kindSnapshot, nil)
+	switch {
+	case errors.Is(err, transport.ErrNotSent):
+		return result, fmt.Errorf("%w: %w", ErrUnreachable, err)
+	case errors.Is(err, transport.ErrNoAnswer):
+		return result, fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
+	case err != nil:
+		return result, fromWire(err)
+	}
+	if err := json.Unmarshal(answer, &result); err != nil {
+		return result, fmt.Errorf("%w: answer of %s: %w", ErrUnknownOutcome, nameOf(id), err)
+	}
+	return result, nil
+}

@@ -1,0 +1,225 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/wal"
+)
+
+const (
+	ballastFile = "ballast"
+	// spaceTick is how often a node looks how much room its disk has, at least.
+	spaceTick = time.Second
+	// handoverRetry is how often a leader whose disk is nearly full looks for another node to lead.
+	handoverRetry = 10 * time.Second
+)
+
+// measureSpace is what the model of the disk looks at.
+func (r *replica) measureSpace() (diskFacts, error) {
+	// In this order: what is applied meanwhile counts twice rather than not at all.
+	unapplied := r.wal.BytesFrom(r.fsm.AppliedIndex() + 1)
+	log := r.wal.Stats()
+	f := diskFacts{
+		unapplied: unapplied, next: snapshotSize(r.fsm.Len(), r.fsm.Size()) + unapplied,
+		log: log.DiskBytes, ahead: log.AheadLeft, drops: r.wal.FrontBytes(r.fsm.AppliedIndex() + 1),
+	}
+	f.newest, f.snapshots = r.snaps.sizes()
+	if info, err := r.cfg.FS.Stat(filepath.Join(r.cfg.DataDir, ballastFile)); err == nil {
+		f.ballast = info.Size()
+	}
+	free, err := wal.FreeSpace(r.cfg.FS, r.cfg.DataDir)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return f, nil
+	}
+	if err != nil {
+		return diskFacts{}, err
+	}
+	f.known, f.free, f.total = true, free, r.total
+	return f, nil
+}
+
+// watchSpace keeps the model of the disk true, makes room where it can, and hands
+// leadership over where that is needed.
+func (r *replica) watchSpace(ctx context.Context) {
+	tick := time.NewTicker(spaceTick)
+	defer tick.Stop()
+	var asked time.Time // when another node was looked for
+	low := false        // what was logged last
+	for {
+		f, err := r.space.look()
+		switch {
+		case err != nil:
+			r.log.Warn("room on the disk not known", "err", err)
+		case !f.known:
+			return
+		default:
+			low = r.noteSpace(f, low)
+		}
+		if low && r.leading() && time.Since(asked) >= handoverRetry {
+			asked = time.Now()
+			if err := r.leaveLead(ctx); err != nil {
+				r.log.Warn("disk is nearly full, and nobody else can lead", "err", err)
+			}
+		}
+		if r.leading() {
+			r.askRoom(ctx)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// noteSpace acts on what a look found, and returns whether room is low. wasLow is
+// what it returned last.
+func (r *replica) noteSpace(f *diskFacts, wasLow bool) bool {
+	low := r.space.low.Load()
+	if low != wasLow {
+		figures := []any{"free", f.free, "needs", f.needed(), "log", f.log, "snapshots", f.snapshots}
+		if low {
+			r.log.Warn("disk is nearly full: puts are refused while this node leads", append(figures,
+				"ballast", filepath.Join(r.cfg.DataDir, ballastFile), "what to do", "docs/disk.md")...)
+		} else {
+			r.log.Info("disk has room again", figures...)
+		}
+	}
+	if f.put < f.next {
+		r.snaps.keep(1)
+	} else {
+		r.snaps.keep(snapshotsRetained)
+	}
+	if low || f.put < f.next+r.cfg.SnapshotBytes/2 {
+		r.logs.wakeCompaction()
+	}
+	if !low && f.put >= f.needed()/4+2*r.cfg.BallastBytes {
+		r.keepBallast()
+	}
+	return low
+}
+
+// keepBallast makes the file that an operator removes when the disk has become
+// full, so that the node can start, and what is not needed be deleted.
+func (r *replica) keepBallast() {
+	path := filepath.Join(r.cfg.DataDir, ballastFile)
+	if info, err := r.cfg.FS.Stat(path); r.cfg.BallastBytes == 0 || err == nil && info.Size() == r.cfg.BallastBytes {
+		return
+	}
+	err := r.space.admit(r.cfg.BallastBytes, true)
+	if err == nil {
+		err = wal.Reserve(r.cfg.FS, path, r.cfg.BallastBytes)
+		r.space.release(r.cfg.BallastBytes)
+	}
+	if err != nil {
+		r.log.Warn("ballast not made", "file", path, "err", err)
+	}
+}
+
+// leaveLead hands leadership to a voter whose disk has room.
+func (r *replica) leaveLead(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, handlerTimeout)
+	defer cancel()
+	var errs []error
+	for _, s := range r.servers() {
+		if s.Suffrage != raft.Voter || s.ID == r.id {
+			continue
+		}
+		info, err := r.askInfo(ctx, s.ID)
+		if err == nil && info.LowSpace {
+			err = fmt.Errorf("%s: %w", nameOf(s.ID), ErrDiskFull)
+		}
+		if err == nil {
+			err = r.transfer(ctx, nameOf(s.ID))
+		}
+		if err == nil {
+			return nil
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// admitBatch reserves room for a batch, whose encoding is entry, here and on a
+// majority. The caller releases cost once the entry is written. The error matches
+// ErrDiskFull, and the batch was not done.
+func (r *replica) admitBatch(ctx context.Context, cmds []fsm.Command, entry []byte) (cost int64, err error) {
+	cost = int64(len(entry)) + entryOverhead
+	put := false
+	for _, c := range cmds {
+		if fillsDisk(c) {
+			put = true
+			cost += int64(len(c.Key)+len(c.Value)) + itemOverhead
+		}
+	}
+	if err := r.space.admit(cost, put); err != nil {
+		return 0, err
+	}
+	if err := r.quorum.admit(ctx, r, put); err != nil {
+		r.space.release(cost)
+		return 0, err
+	}
+	return cost, nil
+}
+
+func fillsDisk(c fsm.Command) bool { return c.Op == fsm.OpPut }
+
+// admitCommand is asked by the transport before raft gets entries or a snapshot of
+// the leader's. Its error, where this disk has no room, makes the leader try again
+// later: nothing was written, and raft knows of nothing. done is called once raft has
+// handled the command.
+func (r *replica) admitCommand(command any) (done func(), err error) {
+	switch c := command.(type) {
+	case *raft.AppendEntriesRequest:
+		n := int64(0)
+		for _, e := range c.Entries {
+			n += int64(len(e.Data)) + int64(len(e.Extensions)) + entryOverhead
+		}
+		if n == 0 {
+			return func() {}, nil
+		}
+		if err = r.space.admit(n, false); err == nil {
+			return func() { r.space.release(n) }, nil
+		}
+	case *raft.InstallSnapshotRequest:
+		r.snaps.keep(1) // the older ones go first
+		if done, err = r.space.plan(c.Size + c.Size/1024 + snapshotOverhead); err == nil {
+			return done, nil
+		}
+	default:
+		return func() {}, nil
+	}
+	if again, ok := r.refusals.next(time.Now()); ok {
+		r.log.Warn("no room for what the leader sends: it tries again until there is", "err", err, "logged again after", again)
+	}
+	return nil, err
+}
+
+// growing spaces the lines about something that lasts: each wait is twice the one
+// before, up to a limit, and begins short again after a quiet time. It is for one
+// goroutine.
+type growing struct {
+	wait time.Duration
+	last time.Time // of the last line
+}
+
+// next reports whether a line may be logged now, and when the next one may.
+func (g *growing) next(now time.Time) (again time.Duration, ok bool) {
+	const least, most = time.Second, 10 * time.Minute
+	since := now.Sub(g.last)
+	if !g.last.IsZero() && since < g.wait {
+		return 0, false
+	}
+	if g.last.IsZero() || since > 2*most {
+		g.wait = 0
+	}
+	g.wait, g.last = min(max(least, 2*g.wait), most), now
+	return g.wait, true
+}
