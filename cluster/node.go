@@ -161,6 +161,9 @@ func (n *Node) openIdentity() error {
 		return &ValidationError{Field: "id", Reason: fmt.Sprintf("data directory %s belongs to node %s, not %s", n.cfg.DataDir, ident.Name, n.cfg.Name)}
 	}
 	if !found {
+		if err := checkDisk(n.cfg); err != nil {
+			return err
+		}
 		ident = identity{Name: n.cfg.Name, Incarnation: newIncarnation(), Format: identityFormat}
 	}
 	n.ident = ident

@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashicorp/raft"
 	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/internal/loglimit"
 	"github.com/kvorum/kvorum/transport"
 	"github.com/kvorum/kvorum/wal"
 )
@@ -63,10 +64,10 @@ type replica struct {
 
 	space        *space
 	quorum       *quorumRoom
-	total        int64         // bytes of the disk, 0 where it does not tell
-	segmentBytes int64         // of a segment of the log
-	snapshotting chan struct{} // a lock with one slot, held while a snapshot is taken
-	refusals     growing       // lines about what this disk has no room for
+	total        int64            // bytes of the disk, 0 where it does not tell
+	segmentBytes int64            // of a segment of the log
+	snapshotting chan struct{}    // a lock with one slot, held while a snapshot is taken
+	refusals     loglimit.Limiter // lines about what this disk has no room for
 
 	fresh freshness
 

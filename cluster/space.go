@@ -246,6 +246,12 @@ func snapshotSize(keys int, size int64) int64 {
 	return n + n/1024 + snapshotOverhead
 }
 
+// leastDisk returns the least size of a disk for a node whose newest and next
+// snapshot have so many bytes: both of them, what is reserved, and two segments.
+func leastDisk(total, newest, next int64) int64 {
+	return floorBytes + reserveBytes + newest + next + 2*segmentSize(total)
+}
+
 // segmentSize returns how large the log's segments are on a disk of total bytes, 0
 // for one that does not tell: whole segments are what gives room back, so that a
 // small disk has small ones.

@@ -45,6 +45,24 @@ func (r *replica) measureSpace() (diskFacts, error) {
 	return f, nil
 }
 
+// checkDisk returns a *ValidationError for a disk on which not even an empty node
+// has room. It is for new nodes: one that has data starts on any disk, to be deleted
+// from.
+func checkDisk(cfg Config) error {
+	total, err := wal.TotalSpace(cfg.FS, cfg.DataDir)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("size of the disk of %s: %w", cfg.DataDir, err)
+	}
+	if least := leastDisk(total, 0, snapshotSize(0, 0)); total < least {
+		return &ValidationError{Field: "data-dir", Reason: fmt.Sprintf(
+			"the disk of %s has %s, and a node needs %s, even without data", cfg.DataDir, inBytes(total), inBytes(least+1<<20))}
+	}
+	return nil
+}
+
 // watchSpace keeps the model of the disk true, makes room where it can, and hands
 // leadership over where that is needed.
 func (r *replica) watchSpace(ctx context.Context) {
@@ -52,6 +70,10 @@ func (r *replica) watchSpace(ctx context.Context) {
 	defer tick.Stop()
 	var asked time.Time // when another node was looked for
 	low := false        // what was logged last
+	if f, err := r.space.look(); err == nil && f.total > 0 && f.total < leastDisk(f.total, f.newest, f.next) {
+		r.log.Warn("disk is too small for this node's data: puts are refused, deletes are taken", "bytes", f.total,
+			"needs", leastDisk(f.total, f.newest, f.next), "what to do", "docs/disk.md")
+	}
 	for {
 		f, err := r.space.look()
 		switch {
@@ -196,30 +218,8 @@ func (r *replica) admitCommand(command any) (done func(), err error) {
 	default:
 		return func() {}, nil
 	}
-	if again, ok := r.refusals.next(time.Now()); ok {
-		r.log.Warn("no room for what the leader sends: it tries again until there is", "err", err, "logged again after", again)
+	if leftOut, ok := r.refusals.Allow("no room"); ok {
+		r.log.Warn("no room for what the leader sends: it tries again until there is", "err", err, "refused since the last line", leftOut)
 	}
 	return nil, err
-}
-
-// growing spaces the lines about something that lasts: each wait is twice the one
-// before, up to a limit, and begins short again after a quiet time. It is for one
-// goroutine.
-type growing struct {
-	wait time.Duration
-	last time.Time // of the last line
-}
-
-// next reports whether a line may be logged now, and when the next one may.
-func (g *growing) next(now time.Time) (again time.Duration, ok bool) {
-	const least, most = time.Second, 10 * time.Minute
-	since := now.Sub(g.last)
-	if !g.last.IsZero() && since < g.wait {
-		return 0, false
-	}
-	if g.last.IsZero() || since > 2*most {
-		g.wait = 0
-	}
-	g.wait, g.last = min(max(least, 2*g.wait), most), now
-	return g.wait, true
 }

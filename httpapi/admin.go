@@ -58,17 +58,30 @@ func (s *Server) transfer(w *response, r *http.Request) error {
 	})
 }
 
-// admin does something to the member that the body may name, with a flag that it
-// may set. An empty id is refused: it is more likely a script's unset variable
-// than meant.
-func (s *Server) admin(w *response, r *http.Request, advice string, act func(ctx context.Context, id string, flag bool) error, flags ...string) error {
-	fields, err := s.takeFields(w, r, []string{"id"}, flags...)
+// snapshot answers POST /admin/snapshot with what was done: the member that "id"
+// names, or this node where no id is given, takes a snapshot and drops the log that it
+// covers.
+func (s *Server) snapshot(w *response, r *http.Request) error {
+	name, _, err := s.takeName(w, r, "leave it out for this node")
 	if err != nil {
 		return err
 	}
-	name, given := fields["id"]
-	if given && name == "" {
-		return invalidField("id", "must not be empty; "+advice)
+	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.AdminTimeout)
+	defer cancel()
+	result, err := s.node.Snapshot(ctx, name)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, "application/json", result)
+	return nil
+}
+
+// admin does something to the member that the body may name, with a flag that it
+// may set.
+func (s *Server) admin(w *response, r *http.Request, advice string, act func(ctx context.Context, id string, flag bool) error, flags ...string) error {
+	name, fields, err := s.takeName(w, r, advice, flags...)
+	if err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.AdminTimeout)
 	defer cancel()
@@ -78,6 +91,20 @@ func (s *Server) admin(w *response, r *http.Request, advice string, act func(ctx
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
+}
+
+// takeName reads a body that may name a member. An empty id is refused: it is more
+// likely a script's unset variable than meant.
+func (s *Server) takeName(w *response, r *http.Request, advice string, flags ...string) (name string, fields map[string]string, err error) {
+	fields, err = s.takeFields(w, r, []string{"id"}, flags...)
+	if err != nil {
+		return "", nil, err
+	}
+	name, given := fields["id"]
+	if given && name == "" {
+		return "", nil, invalidField("id", "must not be empty; "+advice)
+	}
+	return name, fields, nil
 }
 
 // takeFields reads a body that is empty or a JSON object of strings, and of flags

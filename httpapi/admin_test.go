@@ -52,6 +52,36 @@ func TestAdmin_LeaveAndTransfer(t *testing.T) {
 	}
 }
 
+func TestAdmin_Snapshot(t *testing.T) {
+	for body, name := range map[string]string{"": "", "{}": "", `{"id":"n2"}`: "n2"} {
+		a := mustAPI(t, nil)
+		w := a.do("POST", "/admin/snapshot", body)
+		want := `{"id":"n1","index":7,"bytes":100,"log_bytes_before":9,"log_bytes_after":5}` + "\n"
+		if w.Code != http.StatusOK || w.Body.String() != want {
+			t.Errorf("%q: got %d %s, want 200 %s", body, w.Code, w.Body, want)
+		}
+		if got := a.node.called(); !slices.Equal(got, []string{"snapshot " + name}) {
+			t.Errorf("%q: got %q", body, got)
+		}
+	}
+	for err, status := range map[error]int{
+		cluster.ErrNothingToSnapshot: http.StatusConflict,
+		cluster.ErrSnapshotRunning:   http.StatusConflict,
+		cluster.ErrDiskFull:          http.StatusInsufficientStorage,
+		cluster.ErrUnknownNode:       http.StatusNotFound,
+	} {
+		a := mustAPI(t, nil)
+		a.node.hook = func(context.Context, string, string) error { return fmt.Errorf("%w: because", err) }
+		w := a.do("POST", "/admin/snapshot", "")
+		if w.Code != status || !strings.Contains(w.Body.String(), "because") || !strings.Contains(w.Body.String(), `"outcome":"not_done"`) {
+			t.Errorf("%v: got %d %s, want %d", err, w.Code, w.Body, status)
+		}
+	}
+	if w := mustAPI(t, nil).do("POST", "/admin/snapshot", `{"id":""}`); w.Code != http.StatusBadRequest {
+		t.Errorf("an empty id: got %d, want 400", w.Code)
+	}
+}
+
 func TestAdmin_LeaveByForce(t *testing.T) {
 	for body, want := range map[string]string{`{"id":"n2","force":true}`: "leave n2 by force", `{"force":false,"id":"n2"}`: "leave n2"} {
 		a := mustAPI(t, nil)

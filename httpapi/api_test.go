@@ -176,6 +176,13 @@ func (n *fakeNode) Transfer(ctx context.Context, name string) error {
 	return n.begin(ctx, "transfer", name)
 }
 
+func (n *fakeNode) Snapshot(ctx context.Context, name string) (cluster.SnapshotResult, error) {
+	if err := n.begin(ctx, "snapshot", name); err != nil {
+		return cluster.SnapshotResult{}, err
+	}
+	return cluster.SnapshotResult{ID: "n1", Index: 7, Bytes: 100, LogBytesBefore: 9, LogBytesAfter: 5}, nil
+}
+
 func (n *fakeNode) Leave(ctx context.Context, req cluster.LeaveRequest) error {
 	name := req.ID
 	if req.Force {

@@ -81,6 +81,8 @@ var problems = []struct {
 	{cluster.ErrQuorum, http.StatusConflict, "quorum", "Too few live voters would be left", false, notDone},
 	{cluster.ErrNoSuccessor, http.StatusConflict, "no_successor", "Leadership not handed over", true, notDone},
 	{cluster.ErrLastVoter, http.StatusConflict, "last_voter", "The only voter", false, notDone},
+	{cluster.ErrNothingToSnapshot, http.StatusConflict, "nothing_new", "Nothing new to snapshot", false, notDone},
+	{cluster.ErrSnapshotRunning, http.StatusConflict, "snapshot_running", "Snapshot under way", true, notDone},
 	{cluster.ErrUnreachable, http.StatusBadGateway, "unreachable", "Node unreachable", true, notDone},
 
 	{errKeyNotFound, http.StatusNotFound, "key_not_found", "Key not found", false, notDone},

@@ -37,6 +37,7 @@ func (s *Server) routes() http.Handler {
 	}
 	path("/admin/join", methods{"POST": s.guard(s.join)})
 	path("/admin/leave", methods{"POST": s.guard(s.leave)})
+	path("/admin/snapshot", methods{"POST": s.guard(s.snapshot)})
 	path("/admin/transfer", methods{"POST": s.guard(s.transfer)})
 	path("/kv/", methods{
 		"GET": s.guard(s.list), "HEAD": s.guard(s.list),

@@ -38,6 +38,9 @@ type Cluster interface {
 	Leave(ctx context.Context, req cluster.LeaveRequest) error
 	// Transfer hands leadership to the named voter; "" is whoever is ready.
 	Transfer(ctx context.Context, name string) error
+	// Snapshot has the named member take a snapshot and drop the log that it covers; ""
+	// is this node.
+	Snapshot(ctx context.Context, name string) (cluster.SnapshotResult, error)
 }
 
 // Node is what a Server serves.

@@ -50,6 +50,7 @@ func New(source Source) *Collector {
 	c.addQueue(gauge)
 	c.addState(gauge)
 	c.addLog(gauge, counter)
+	c.addDisk(gauge)
 	c.addTransport(gauge, counter)
 	c.addPeers()
 	return c
@@ -107,8 +108,31 @@ func (c *Collector) addTransport(gauge, counter prometheus.ValueType) {
 	c.add("transport_calls_not_sent_total", "Calls of peers that could not be sent.", counter, func(s *cluster.Stats) float64 { return float64(s.Transport.NotSent) })
 	c.add("transport_calls_unanswered_total", "Calls of peers that were sent and got no answer.", counter, func(s *cluster.Stats) float64 { return float64(s.Transport.NoAnswer) })
 	c.add("transport_handled_total", "Requests of peers that were answered.", counter, func(s *cluster.Stats) float64 { return float64(s.Transport.Handled) })
-	c.add("transport_overloaded_total", "Requests of peers that were refused for want of room.", counter, func(s *cluster.Stats) float64 { return float64(s.Transport.Overloaded) })
+	c.add("transport_overloaded_total", "Requests of peers that were refused because too many were in progress.", counter, func(s *cluster.Stats) float64 { return float64(s.Transport.Overloaded) })
 	c.refused = prometheus.NewDesc("kvorum_transport_refused_total", "Handshakes that this node has refused.", []string{"reason"}, nil)
+}
+
+// addDisk adds the figures of the node's disk. All are 0 where nothing is known yet.
+func (c *Collector) addDisk(gauge prometheus.ValueType) {
+	add := func(name, help string, read func(*cluster.DiskStatus) float64) {
+		c.add("disk_"+name, help, gauge, func(s *cluster.Stats) float64 {
+			if s.Disk == nil {
+				return 0
+			}
+			return read(s.Disk)
+		})
+	}
+	add("total_bytes", "Bytes of the filesystem of the data directory.", func(d *cluster.DiskStatus) float64 { return float64(d.TotalBytes) })
+	add("free_bytes", "Bytes that are free on it.", func(d *cluster.DiskStatus) float64 { return float64(d.FreeBytes) })
+	add("needed_bytes", "Bytes that must be free for puts to be taken.", func(d *cluster.DiskStatus) float64 { return float64(d.NeededBytes) })
+	add("room_bytes", "Bytes that puts may take yet; each takes its size twice.", func(d *cluster.DiskStatus) float64 { return float64(d.RoomBytes) })
+	add("reserved_bytes", "Bytes that puts leave for deletes, the log's end and small files.", func(d *cluster.DiskStatus) float64 { return float64(d.ReservedBytes) })
+	add("log_max_bytes", "Bytes that the log's files may grow to.", func(d *cluster.DiskStatus) float64 { return float64(d.LogMaxBytes) })
+	add("snapshot_bytes", "Bytes of the newest snapshot.", func(d *cluster.DiskStatus) float64 { return float64(d.SnapshotBytes) })
+	add("snapshots_bytes", "Bytes of all snapshots that are kept.", func(d *cluster.DiskStatus) float64 { return float64(d.SnapshotsBytes) })
+	add("next_snapshot_bytes", "Bytes that the next snapshot takes at most.", func(d *cluster.DiskStatus) float64 { return float64(d.NextSnapshotBytes) })
+	add("ballast_bytes", "Bytes of the file that an operator may remove.", func(d *cluster.DiskStatus) float64 { return float64(d.BallastBytes) })
+	add("low", "Whether puts are refused because of this disk.", func(d *cluster.DiskStatus) float64 { return truth(d.Low) })
 }
 
 // addLog adds the figures of the write-ahead log.

@@ -27,6 +27,10 @@ var figures = cluster.Stats{
 	Queue:      cluster.QueueStatus{PendingBytes: 11, Proposals: 12, Forwarded: 13, Unapplied: 2},
 	Checkpoint: fsm.Checkpoint{Index: 37, Hash: 0xfedcba9876543210}, VerifiedIndex: 36,
 	Log: wal.Stats{FirstIndex: 5, LastIndex: 41, Segments: 4, DiskBytes: 4096, Appends: 21, Records: 22}, OldestAge: 90 * time.Second,
+	Disk: &cluster.DiskStatus{
+		TotalBytes: 81, FreeBytes: 82, NeededBytes: 83, RoomBytes: 84, ReservedBytes: 85, LogBytes: 4096, LogMaxBytes: 86, SnapshotBytes: 87,
+		SnapshotsBytes: 88, NextSnapshotBytes: 89, BallastBytes: 90, Low: true,
+	},
 	Transport: transport.Stats{
 		Connections: 51, SnapshotStreams: 52, Handshaking: 53, BytesIn: 54, BytesOut: 55, Calls: 56, NotSent: 57, NoAnswer: 58,
 		Handled: 59, Overloaded: 60, Refused: map[transport.Reason]uint64{transport.RefusedTLS: 61, transport.RefusedVersion: 0},
@@ -82,6 +86,17 @@ func scrape(t *testing.T, source clusterprom.Source) []string {
 const wanted = `
 kvorum_applied_index 40
 kvorum_commit_index 42
+kvorum_disk_ballast_bytes 90
+kvorum_disk_free_bytes 82
+kvorum_disk_log_max_bytes 86
+kvorum_disk_low 1
+kvorum_disk_needed_bytes 83
+kvorum_disk_next_snapshot_bytes 89
+kvorum_disk_reserved_bytes 85
+kvorum_disk_room_bytes 84
+kvorum_disk_snapshot_bytes 87
+kvorum_disk_snapshots_bytes 88
+kvorum_disk_total_bytes 81
 kvorum_has_leader 1
 kvorum_keys 3
 kvorum_leader 1

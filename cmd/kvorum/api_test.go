@@ -307,7 +307,13 @@ func TestJoinLeaveTransfer(t *testing.T) {
 	if got, want := f.snapshot()["/admin/transfer"], `{"id":"n2"}`; got != want {
 		t.Errorf("transfer: got body %s, want %s", got, want)
 	}
-	if want := []string{"POST /admin/join", "POST /admin/leave", "POST /admin/leave", "POST /admin/leave", "POST /admin/transfer"}; !slices.Equal(f.seen(), want) {
+	if got, want := mustRun(t, "", "snapshot", "n2", endpoints(f)), "n2: snapshot of 1000 bytes at index 7; the log has 5000 bytes, 9000 before\n"; got != want {
+		t.Errorf("snapshot: got %q, want %q", got, want)
+	}
+	if got, want := f.snapshot()["/admin/snapshot"], `{"id":"n2"}`; got != want {
+		t.Errorf("snapshot: got body %s, want %s", got, want)
+	}
+	if want := []string{"POST /admin/join", "POST /admin/leave", "POST /admin/leave", "POST /admin/leave", "POST /admin/transfer", "POST /admin/snapshot"}; !slices.Equal(f.seen(), want) {
 		t.Errorf("got requests %v, want %v", f.seen(), want)
 	}
 }

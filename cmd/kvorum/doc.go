@@ -4,7 +4,7 @@
 //	kvorum server --id n1 …            # one node
 //	kvorum put K V | get K | del K | ls [PREFIX]
 //	kvorum import DIR|FILE | export FILE|DIR/
-//	kvorum status | members | join | leave | transfer | version
+//	kvorum status | members | join | leave | transfer | snapshot | version
 //	kvorum check DIR | recover DIR…    # files of nodes that don't run
 //
 // This package holds flags, environment, configuration file, wiring and the

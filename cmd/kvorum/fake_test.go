@@ -124,6 +124,12 @@ func (f *fakeNode) serveOther(w http.ResponseWriter, r *http.Request) {
 		f.kv[r.URL.Path] = string(body)
 		f.mu.Unlock()
 		w.WriteHeader(http.StatusNoContent)
+	case "POST /admin/snapshot":
+		body, _ := io.ReadAll(r.Body)
+		f.mu.Lock()
+		f.kv[r.URL.Path] = string(body)
+		f.mu.Unlock()
+		fmt.Fprint(w, `{"id":"n2","index":7,"bytes":1000,"log_bytes_before":9000,"log_bytes_after":5000}`)
 	default:
 		http.NotFound(w, r)
 	}

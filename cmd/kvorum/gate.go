@@ -122,3 +122,12 @@ func (g *gate) Transfer(ctx context.Context, name string) error {
 	}
 	return node.Transfer(ctx, name)
 }
+
+// Snapshot implements httpapi.Cluster.
+func (g *gate) Snapshot(ctx context.Context, name string) (cluster.SnapshotResult, error) {
+	node, err := g.opened()
+	if err != nil {
+		return cluster.SnapshotResult{}, err
+	}
+	return node.Snapshot(ctx, name)
+}

@@ -96,7 +96,7 @@ Run "kvorum demo" for a cluster to try, "kvorum server" for one node.`,
 	root.AddCommand(
 		newServerCommand(), newDemoCommand(),
 		newPutCommand(), newGetCommand(), newDelCommand(), newListCommand(), newCheckCommand(),
-		newStatusCommand(), newMembersCommand(), newJoinCommand(), newLeaveCommand(), newTransferCommand(), newRecoverCommand(),
+		newStatusCommand(), newMembersCommand(), newJoinCommand(), newLeaveCommand(), newTransferCommand(), newSnapshotCommand(), newRecoverCommand(),
 		newImportCommand(), newExportCommand(), newVersionCommand(),
 	)
 	return root
