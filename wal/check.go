@@ -25,6 +25,9 @@ type SegmentReport struct {
 	First   uint64 // index of its first record
 	Records int
 	Bytes   int64 // of header and frames
+	// Durable is how many of these bytes were synced when the manifest was written:
+	// that one of them is lost is always found.
+	Durable int64
 	Sealed  bool
 }
 
@@ -120,8 +123,12 @@ func (r *recovery) inspect() error {
 func (r *recovery) report() Report {
 	report := Report{Owner: r.man.owner, Begin: r.begin()}
 	for _, s := range r.segs {
+		durable := s.end
+		if !s.sealed {
+			durable = s.recorded
+		}
 		report.Segments = append(report.Segments, SegmentReport{
-			File: s.path, First: s.first, Records: len(s.offsets), Bytes: s.end, Sealed: s.sealed,
+			File: s.path, First: s.first, Records: len(s.offsets), Bytes: s.end, Durable: durable, Sealed: s.sealed,
 		})
 		if len(s.offsets) > 0 {
 			report.First, report.Last = r.begin(), s.next()-1

@@ -53,6 +53,10 @@ var (
 		{"transfer", func(n *nemesis) { n.transfer() }},
 		{"transfer, slow towards the old leader", func(n *nemesis) { n.slowTowards(n.leader(), 20, 300); n.transfer() }},
 	}
+	tailLosses = []harm{
+		{"a log's end is lost", func(n *nemesis) { n.loseTail() }},
+		{"a log's end is lost, and who has it is away", func(n *nemesis) { n.loseTailAlone() }},
+	}
 	memberships = []harm{
 		{"wipe", func(n *nemesis) { n.wipe() }},
 		{"grow", func(n *nemesis) { n.grow() }},

@@ -45,6 +45,9 @@ type host struct {
 	proc    *proc       // guarded by mu; nil while none lives
 	leaving bool        // guarded by mu; it may find itself removed
 	replica bool        // guarded by mu; it never votes
+	loss    tailLoss    // guarded by mu; what its disk has lost of the log
+	aside   bool        // guarded by mu; an incarnation's files were set aside
+	discard bool        // guarded by mu; its disk is wiped when its process is dead
 }
 
 // proc is one run of a node.
@@ -54,15 +57,18 @@ type proc struct {
 	net   *endpoint
 	disk  *disk
 	dead  chan struct{} // closed by die
+	stop  chan struct{} // closed by shut
 	ended chan struct{} // closed when nothing of it is left
 	ctx   context.Context
-	stop  context.CancelFunc
+	end   context.CancelFunc // of ctx
 
 	confirming sync.WaitGroup // calls of plan.confirm
 
 	mu     sync.Mutex
 	node   *cluster.Node // guarded by mu; nil until it is open
 	over   bool          // guarded by mu; plan.confirm is not called any more
+	shut   bool          // guarded by mu; stop is closed
+	clean  bool          // guarded by mu; it has closed its node without an error
 	faulty bool          // guarded by mu; its disk has been told to fail
 }
 
@@ -77,9 +83,9 @@ func (h *host) start() {
 	if h.w.plan.moves {
 		h.port++
 	}
-	p := &proc{host: h, peer: fmt.Sprintf("%s:%d", h.name, h.port), dead: dead, ended: make(chan struct{}), net: h.w.net.attach(h.name)}
+	p := &proc{host: h, peer: fmt.Sprintf("%s:%d", h.name, h.port), dead: dead, stop: make(chan struct{}), ended: make(chan struct{}), net: h.w.net.attach(h.name)}
 	p.disk = newDisk(h.files, rand.New(rand.NewPCG(h.rng.Uint64(), 0)), dead)
-	p.ctx, p.stop = context.WithCancel(context.Background())
+	p.ctx, p.end = context.WithCancel(context.Background())
 	h.proc = p
 	h.w.net.power(h.name, true)
 	h.w.running.Add(1)
@@ -137,9 +143,13 @@ func (h *host) live() (*cluster.Node, *proc) {
 // isDead says whether the process has died: then nobody hears what it answers.
 func (p *proc) isDead() bool { return p.disk.isDead() }
 
+// opened returns the node once it is open, and nil again when it is shut down.
 func (p *proc) opened() *cluster.Node {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.shut {
+		return nil
+	}
 	return p.node
 }
 
@@ -166,7 +176,7 @@ func (p *proc) die(how death) bool {
 	h.proc = nil
 	// In this order: nobody may be told of what the disk turns out not to have.
 	close(p.dead)
-	p.stop()
+	p.end()
 	p.net.kill(how == powerLost)
 	if how == killed {
 		h.files = p.disk.fs.Clone()
@@ -177,6 +187,10 @@ func (p *proc) die(how death) bool {
 		}
 		h.files = p.disk.fs.Crash(crashfs.CrashOptions{Keep: keep, Rand: h.rng})
 	}
+	if h.discard {
+		h.files, h.loss, h.discard = crashfs.New(), nothingLost, false
+		h.w.count.wipes.Add(1)
+	}
 	h.w.trace.add("%s ends (%v)", h.name, map[death]string{killed: "killed", powerLost: "power lost"}[how])
 	return true
 }
@@ -185,7 +199,7 @@ func (p *proc) die(how death) bool {
 func (h *host) wipe() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.files = crashfs.New()
+	h.files, h.loss = crashfs.New(), nothingLost
 }
 
 // fail has the process's disk fail at its nth change from now.
@@ -223,10 +237,17 @@ func (p *proc) run() {
 	p.node = node
 	p.mu.Unlock()
 	p.host.w.trace.add("%s is open", p.host.name)
+	p.host.openedAfterLoss()
 	select {
 	case <-node.Fatal():
 		p.stopped(node.Err())
 	case <-p.dead:
+	case <-p.stop:
+		err := p.close(node)
+		p.mu.Lock()
+		p.clean = err == nil
+		p.mu.Unlock()
+		return
 	case <-p.host.w.closing:
 		if err := p.close(node); err != nil && !p.mayFail() {
 			p.host.w.violate("close %s: %v", p.host.name, err)
@@ -273,9 +294,10 @@ func (p *proc) stopped(err error) {
 	h.mu.Unlock()
 	switch {
 	case errors.Is(err, cluster.ErrRemoved) && leaving:
+	case h.noticedLoss(err):
 	case p.mayFail():
 	case errors.Is(err, cluster.ErrDuplicate) && h.copy:
-	case errors.Is(err, cluster.ErrRestart) && !errors.As(err, new(*cluster.DivergenceError)):
+	case errors.Is(err, cluster.ErrRestart) && !errors.As(err, new(*cluster.DivergenceError)) && !errors.As(err, new(*cluster.LostTailError)):
 		h.w.count.restarts.Add(1)
 	default:
 		h.w.violate("%s stops without a reason: %v", h.name, err)
@@ -319,6 +341,7 @@ func (p *proc) config() cluster.Config {
 			},
 			LockDir:       func(string) (io.Closer, error) { return io.NopCloser(nil), nil },
 			ConfirmLeader: confirm,
+			OpenLog:       func(opts *wal.Options) { opts.IgnoreEnd = h.w.plan.ignoreEnd },
 		},
 	}
 }

@@ -16,6 +16,7 @@ func TestScenario(t *testing.T) {
 		"GrowReplaceShrink":     growReplaceShrink,
 		"AllAddressesChange":    allAddressesChange,
 		"DataDirsCopied":        dataDirsCopied,
+		"TailLostBehindMark":    tailLostBehindMark,
 	} {
 		t.Run(name, func(t *testing.T) {
 			total, began := totals{}, time.Now()

@@ -76,7 +76,7 @@ func randomPlan(seed uint64) plan {
 		p.nodes = 5
 	}
 	// Not every run does everything: what is rare among many is common among few.
-	for _, kind := range [][]harm{crashes, partitions, slowness, diskFaults, transfers, memberships} {
+	for _, kind := range [][]harm{crashes, partitions, slowness, diskFaults, transfers, memberships, tailLosses} {
 		if rng.IntN(2) == 0 {
 			p.faults = append(p.faults, kind...)
 		}
@@ -107,10 +107,10 @@ type totals struct {
 func (s *totals) String(took time.Duration) string {
 	c := &s.counts
 	return fmt.Sprintf("%d simulations: %.2f cluster-hours in %.1f s; %d operations (%d unknown, %d not done), "+
-		"%d faults, %d elections, %d transfers, %d snapshots installed, %d wiped disks, %d changes of 2 members, "+
+		"%d faults, %d elections, %d transfers, %d snapshots installed, %d wiped disks, %d lost tails, %d changes of 2 members, "+
 		"slowest recovery %.1f s, %d histories undecided",
 		s.runs, s.simulated.Hours(), took.Seconds(), c.ops.Load(), c.unknown.Load(), c.notDone.Load(),
-		c.faults.Load(), c.elections.Load(), c.transfers.Load(), c.snapshots.Load(), c.wipes.Load(), c.members.Load(),
+		c.faults.Load(), c.elections.Load(), c.transfers.Load(), c.snapshots.Load(), c.wipes.Load(), c.tails.Load(), c.members.Load(),
 		time.Duration(c.recovery.Load()).Seconds(), s.undecided)
 }
 
@@ -160,8 +160,9 @@ func TestControl(t *testing.T) {
 		t.Skip("takes up to a minute for each control")
 	}
 	for name, change := range map[string]func(*plan){
-		"StoreWithoutSync": func(p *plan) { p.forgetful, p.faults = true, powerLoss },
-		"LeaderLocalReads": func(p *plan) { p.leaderReads, p.faults = true, slices.Concat(crashes, transfers) },
+		"StoreWithoutSync":    func(p *plan) { p.forgetful, p.faults = true, powerLoss },
+		"TailLostWithoutMark": func(p *plan) { p.ignoreEnd, p.faults, p.pace = true, tailLosses[1:], 0.2 },
+		"LeaderLocalReads":    func(p *plan) { p.leaderReads, p.faults = true, slices.Concat(crashes, transfers) },
 		"VerifyLeader": func(p *plan) {
 			p.confirm = func(r *raft.Raft) error { return r.VerifyLeader().Error() }
 			p.faults, p.pace, p.pause = lateAcks, 0.2, 5*time.Millisecond

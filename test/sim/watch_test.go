@@ -59,8 +59,11 @@ func (w *world) watch(stop <-chan struct{}) {
 			if node == nil {
 				continue
 			}
-			w.watchNode(h, node, last[p], leaders)
+			w.watchNode(h, p, node, last[p], leaders)
 			now := node.Status()
+			if p.opened() == nil {
+				continue // it is being shut down
+			}
 			unchanged := now.AppliedIndex == last[p].AppliedIndex
 			if last[p] = now; unchanged {
 				continue
@@ -85,8 +88,11 @@ func (w *world) watch(stop <-chan struct{}) {
 }
 
 // watchNode checks what a node says of itself against what it said before.
-func (w *world) watchNode(h *host, node *cluster.Node, before cluster.Status, leaders map[uint64]string) {
+func (w *world) watchNode(h *host, p *proc, node *cluster.Node, before cluster.Status, leaders map[uint64]string) {
 	one, two := node.Status(), node.Status()
+	if p.opened() == nil {
+		return // it is being shut down
+	}
 	if one.Term < before.Term || one.AppliedIndex < before.AppliedIndex ||
 		one.CommitIndex < before.CommitIndex || one.Revision < before.Revision {
 		w.violate("%s goes back: from term %d, commit %d, applied %d, revision %d to %d, %d, %d, %d", h.name,

@@ -44,13 +44,14 @@ type plan struct {
 	// What a positive control breaks.
 	forgetful   bool
 	leaderReads bool
+	ignoreEnd   bool // logs are not compared with their durable ends
 	confirm     func(*raft.Raft) error
 }
 
 // counts are what a simulation reports. Safe for concurrent use.
 type counts struct {
-	ops, unknown, notDone, faults, restarts, wipes, members, transfers, elections, snapshots atomic.Int64
-	recovery                                                                                 atomic.Int64 // nanoseconds; the longest time from the end of all faults until all is well
+	ops, unknown, notDone, faults, restarts, wipes, tails, told, members, transfers, elections, snapshots atomic.Int64
+	recovery                                                                                              atomic.Int64 // nanoseconds; the longest time from the end of all faults until all is well
 }
 
 func (c *counts) recovered(took time.Duration) {

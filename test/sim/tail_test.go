@@ -1,0 +1,201 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"time"
+
+	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/wal"
+	"github.com/kvorum/kvorum/wal/crashfs"
+)
+
+// tailLoss is what a host's disk has lost of its log's end although it had synced it.
+type tailLoss int
+
+const (
+	nothingLost tailLoss = iota
+	lostBelow            // some of what lies below the durable end: its node must not start
+	lostBehind           // what lies behind it: its leader tells its node
+)
+
+// shutdown has the host's process end as an operator has it end, and reports
+// whether it did so without an error.
+func (h *host) shutdown() bool {
+	_, p := h.live()
+	if p == nil || p.opened() == nil {
+		return false
+	}
+	p.mu.Lock()
+	first := !p.shut
+	p.shut = true
+	p.mu.Unlock()
+	if first {
+		close(p.stop)
+	}
+	timer := time.NewTimer(healLimit)
+	defer timer.Stop()
+	select {
+	case <-p.ended:
+	case <-timer.C:
+		h.w.violate("%s: shut down "+tooLate+" %v", h.name, healLimit)
+	case <-h.w.broken:
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.clean
+}
+
+// logEnd describes the segment that the host, which must be down, has written last.
+func (h *host) logEnd() (wal.SegmentReport, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	report, err := wal.Check(h.files.Clone(), path.Join(dataDir, "wal"))
+	if err != nil || len(report.Segments) == 0 {
+		return wal.SegmentReport{}, false
+	}
+	return report.Segments[len(report.Segments)-1], true
+}
+
+// lose has the disk of the host, which must be down, lose everything in a file
+// from an offset on.
+func (h *host) lose(file string, from int64, how crashfs.Loss, what tailLoss) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.files.LoseTail(file, from, how); err != nil {
+		h.w.violate("%s: lose the log's end: %v", h.name, err)
+		return
+	}
+	h.loss = what
+	h.w.count.tails.Add(1)
+	h.w.trace.add("%s: log lost from offset %d on (%d)", h.name, from, how)
+}
+
+// openedAfterLoss is told that the host's node has started.
+func (h *host) openedAfterLoss() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.loss == lostBelow && !h.w.plan.ignoreEnd {
+		h.w.violate("%s starts though the end of its log is lost", h.name)
+	}
+}
+
+// noticedLoss reports whether a node's reason to stop is that it has lost the
+// end of its log, as its disk did. One that can't start counts as lost: its disk
+// is wiped. One that was told comes back as another incarnation; the second time
+// it does not start, and gets another disk.
+func (h *host) noticedLoss(err error) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case h.loss == lostBelow && errors.Is(err, wal.ErrCorrupt):
+		h.discard = true
+		return true
+	case h.loss == lostBehind && errors.As(err, new(*cluster.LostTailError)):
+		h.loss, h.aside = nothingLost, true
+		h.w.count.told.Add(1)
+		return true
+	case h.aside && errors.Is(err, cluster.ErrDivergedAgain):
+		h.aside, h.discard = false, true
+		return true
+	}
+	return false
+}
+
+// loseTail has a member stop as it should, and its disk lose the end of its log.
+func (n *nemesis) loseTail() {
+	if n.mayChange() != nil {
+		return
+	}
+	h := n.victim()
+	if h.votes() && n.voters() < 3 {
+		return // its disk will be lost
+	}
+	clean := h.shutdown()
+	n.w.sleep(n.between(100, 1000))
+	if clean {
+		n.loseEnd(h)
+	}
+	n.w.sleep(n.between(100, 1000))
+	h.start()
+}
+
+// loseTailAlone has one member lose the end of its log while those that also have
+// what it had acknowledged are away, and those that do not have it are there. Were
+// the loss not noticed, these would be a majority that knows nothing of it.
+func (n *nemesis) loseTailAlone() {
+	members := n.members()
+	if n.mayChange() != nil || n.voters() != len(members) || len(members) < 3 {
+		return
+	}
+	n.rng.Shuffle(len(members), func(i, j int) { members[i], members[j] = members[j], members[i] })
+	victim, behind := members[0], members[1:1+len(members)/2]
+	for _, h := range behind {
+		n.isolate(h, true, true)
+	}
+	n.w.sleep(n.between(1000, 3000))
+	clean := victim.shutdown()
+	n.all(killed)
+	n.w.net.heal()
+	if clean {
+		n.loseEnd(victim)
+	}
+	victim.start()
+	for _, h := range behind {
+		h.start()
+	}
+	n.w.sleep(n.between(3000, 6000))
+	for _, h := range members {
+		h.start()
+	}
+}
+
+// loseEnd takes a part of the log of a host away that has stopped as it should.
+func (n *nemesis) loseEnd(h *host) {
+	segment, ok := h.logEnd()
+	if !ok {
+		return
+	}
+	if segment.Durable != segment.Bytes {
+		n.w.violate("%s has stopped, and its log is durable up to %d of %d", h.name, segment.Durable, segment.Bytes)
+	}
+	from := []int64{segment.Bytes - 1 - n.rng.Int64N(min(1000, segment.Bytes/2)), segment.Bytes / 2, 1024}[n.rng.IntN(3)]
+	h.lose(segment.File, from, crashfs.Loss(n.rng.IntN(2)), lostBelow)
+}
+
+// tailLostBehindMark has the disk of a follower that is killed lose what lies
+// behind the durable end of its log, while the leader goes on: it tells the
+// follower, which comes back as a new incarnation.
+func tailLostBehindMark(n *nemesis) {
+	for round := int64(1); round <= 3; round++ {
+		n.w.sleep(n.between(2000, 9000))
+		if !n.w.poll(healLimit, "settle", n.mayChange) {
+			return
+		}
+		leader := n.leader()
+		h := n.members()[n.rng.IntN(len(n.members()))]
+		if h == leader {
+			round--
+			continue
+		}
+		h.die(killed)
+		segment, ok := h.logEnd()
+		if !ok || segment.Durable == segment.Bytes {
+			round--
+			h.start()
+			continue
+		}
+		h.lose(segment.File, segment.Durable, crashfs.Zeroed, lostBehind)
+		h.start()
+		before := n.w.count.told.Load()
+		if !n.w.poll(healLimit, "the follower is told", func() error {
+			if n.w.count.told.Load() == before {
+				return fmt.Errorf("%s goes on", h.name)
+			}
+			return nil
+		}) {
+			return
+		}
+	}
+}
