@@ -243,12 +243,12 @@ func (r *recovery) openSegment(info segmentInfo) (*segment, error) {
 		first:  info.first,
 		path:   path,
 		seed:   segmentSeed(info.id, r.opts.Owner),
-		file:   f,
+		file:   r.opts.open.add(path, f, info.sealed),
 		sealed: info.sealed,
 	}
 	seg.refs.Store(1)
 	if err := r.checkHeader(seg, info); err != nil {
-		return nil, errors.Join(err, f.Close())
+		return nil, errors.Join(err, seg.file.Close())
 	}
 	return seg, nil
 }
@@ -402,6 +402,7 @@ func (r *recovery) repairTail() error {
 		return nil
 	}
 	tail.sealed = true
+	tail.file.seal()
 	if empty {
 		r.segs = r.segs[:n-1]
 		r.strays = append(r.strays, tail.path)

@@ -73,7 +73,7 @@ func (w *WAL) rotate(first uint64) (*segment, error) {
 		first: first,
 		path:  w.segmentPath(id),
 		seed:  segmentSeed(id, w.opts.Owner),
-		file:  file,
+		file:  w.opts.open.add(w.segmentPath(id), file, false),
 		end:   segmentHeaderSize,
 		size:  w.initialSize(),
 
@@ -84,7 +84,7 @@ func (w *WAL) rotate(first uint64) (*segment, error) {
 	w.nextID++
 	header := segmentHeader{id: id, first: first, size: seg.size, owner: w.opts.Owner}
 	if err := writeHeader(file, header); err != nil {
-		return nil, errors.Join(fmt.Errorf("write header of segment %d: %w", id, err), file.Close())
+		return nil, errors.Join(fmt.Errorf("write header of segment %d: %w", id, err), seg.file.Close())
 	}
 	infos := segmentInfos(w.segs)
 	if n := len(infos); n > 0 {
@@ -92,7 +92,10 @@ func (w *WAL) rotate(first uint64) (*segment, error) {
 		infos[n-1] = segmentInfo{id: tail.id, first: tail.first, sealed: true, last: tail.next() - 1, end: tail.end}
 	}
 	if err := w.replaceManifest(w.first, append(infos, seg.info())); err != nil {
-		return nil, errors.Join(err, file.Close())
+		return nil, errors.Join(err, seg.file.Close())
+	}
+	if n := len(w.segs); n > 0 {
+		w.segs[n-1].file.seal()
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -2,6 +2,7 @@ package wal
 
 import (
 	"fmt"
+	"io"
 	"slices"
 	"sync/atomic"
 )
@@ -22,7 +23,7 @@ type segment struct {
 	first uint64 // index of the first record
 	path  string
 	seed  uint32 // of its frames' checksums
-	file  File
+	file  *segmentFile
 
 	// refs counts the log's own reference and one for every read in progress.
 	// The file is closed when it drops to zero, and so never under a reader.
@@ -122,7 +123,7 @@ func (s *segment) grow(dataEnd, maxSize int64) (int64, error) {
 }
 
 // fillZeros writes zeros to f from one offset up to another.
-func fillZeros(f File, from, to int64) error {
+func fillZeros(f io.WriterAt, from, to int64) error {
 	for from < to {
 		n, err := f.WriteAt(zeros[:min(int64(len(zeros)), to-from)], from)
 		if err != nil {

@@ -12,6 +12,7 @@ type Stats struct {
 	Recorded uint64
 
 	Segments  int
+	OpenFiles int   // of segments
 	DiskBytes int64 // of the segments' files, with what is filled ahead
 	AheadLeft int64 // of DiskBytes, what the next records may fill: they take no more of the disk
 	LiveBytes int64 // from the first record to the end, with batch headers and markers
@@ -45,6 +46,7 @@ func (w *WAL) Stats() Stats {
 	s := Stats{
 		NextIndex:  w.next,
 		Segments:   len(w.segs),
+		OpenFiles:  w.opts.open.count(),
 		Appends:    w.counters.appends,
 		Records:    w.counters.records,
 		Syncs:      w.counters.syncs,

@@ -100,6 +100,9 @@ func (w *WAL) replaceSegments(what string, first, next uint64, keep, drop []*seg
 	w.cache.keepNewest(next - first)
 	w.first, w.next = first, next
 	w.mu.Unlock()
+	if cut != nil {
+		keep[len(keep)-1].file.seal()
+	}
 	var errs []error
 	for _, s := range drop {
 		errs = append(errs, w.discard(s))
@@ -113,5 +116,10 @@ func (w *WAL) replaceSegments(what string, first, next uint64, keep, drop []*seg
 // discard deletes a segment's file and lets go of it. Readers that still hold
 // the segment go on reading the deleted file.
 func (w *WAL) discard(s *segment) error {
+	if s.refs.Load() > 1 { // no reader comes any more: it is not in segs
+		if err := s.file.keep(); err != nil {
+			return errors.Join(err, s.release())
+		}
+	}
 	return errors.Join(w.opts.FS.Remove(s.path), s.release())
 }

@@ -16,6 +16,8 @@ const (
 	DefaultMaxSegmentSize = 64 * 1024 * 1024
 	// DefaultCacheBytes bounds the payload bytes of the newest records that are kept in memory: 16 MiB.
 	DefaultCacheBytes = 16 * 1024 * 1024
+	// DefaultMaxOpenSegments is how many segments' files are kept open: 16.
+	DefaultMaxOpenSegments = 16
 	// DefaultMarkerDelay is how long the log must be idle before it writes a marker that says its tail is synced.
 	DefaultMarkerDelay = 100 * time.Millisecond
 	// DefaultRecordDelay is how long after an append its durable end is written
@@ -61,6 +63,9 @@ type Options struct {
 	// IgnoreEnd has Open not compare the log with the durable end in its manifest.
 	// It is for tests which show what is lost then.
 	IgnoreEnd bool
+	// MaxOpenSegments is how many segments' files are kept open, reads in progress
+	// excepted; files of older segments are opened when they are read. Default 16.
+	MaxOpenSegments int
 	// NoSync makes Append return as soon as the operating system has the records:
 	// they survive the process, and a power loss only once Sync has returned or
 	// the log has been idle for MarkerDelay.
@@ -75,6 +80,8 @@ type Options struct {
 	Checked func(done, total int64) error
 	Owner   Owner
 	Logger  *slog.Logger // nil discards
+
+	open *openFiles // made by withDefaults
 }
 
 // maxSegmentSizeLimit keeps every offset of a segment, one oversized batch
@@ -88,6 +95,8 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("wal: MaxSegmentSize %d is not within 0 and %d", o.MaxSegmentSize, maxSegmentSizeLimit)
 	case o.CacheBytes < 0:
 		return o, fmt.Errorf("wal: CacheBytes %d is negative", o.CacheBytes)
+	case o.MaxOpenSegments < 0:
+		return o, fmt.Errorf("wal: MaxOpenSegments %d is negative", o.MaxOpenSegments)
 	case o.MarkerDelay < 0:
 		return o, fmt.Errorf("wal: MarkerDelay %v is negative", o.MarkerDelay)
 	case o.RecordDelay < 0:
@@ -105,6 +114,8 @@ func (o Options) withDefaults() (Options, error) {
 	o.CacheBytes = cmp.Or(o.CacheBytes, DefaultCacheBytes)
 	o.MarkerDelay = cmp.Or(o.MarkerDelay, DefaultMarkerDelay)
 	o.RecordDelay = cmp.Or(o.RecordDelay, DefaultRecordDelay)
+	o.MaxOpenSegments = cmp.Or(o.MaxOpenSegments, DefaultMaxOpenSegments)
+	o.open = newOpenFiles(o.FS, o.MaxOpenSegments)
 	return o, nil
 }
 

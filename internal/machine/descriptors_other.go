@@ -1,0 +1,6 @@
+//go:build !unix
+
+package machine
+
+// RaiseDescriptors returns ErrUnknown.
+func RaiseDescriptors() (Descriptors, error) { return Descriptors{}, ErrUnknown }

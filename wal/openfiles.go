@@ -1,0 +1,229 @@
+package wal
+
+import (
+	"container/list"
+	"errors"
+	"fmt"
+	"sync"
+)
+
+// openFiles bounds how many files of sealed segments are open at a time: a log
+// that grows, because no snapshot succeeds say, must not take the descriptors that
+// its next segment needs. A file over the bound is closed, the one not read for
+// longest first, and opened again when it is read. Files that are written to, or
+// being read, or deleted while somebody reads them stay open.
+type openFiles struct {
+	fs  FS
+	max int
+
+	// mu is not held over file calls. It guards the fields below, and those of the
+	// segmentFiles that say so.
+	mu   sync.Mutex
+	open int
+	idle *list.List // *segmentFile that may be closed, the one not read for longest first
+}
+
+func newOpenFiles(fs FS, most int) *openFiles {
+	return &openFiles{fs: fs, max: most, idle: list.New()}
+}
+
+// count returns how many files are open.
+func (o *openFiles) count() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.open
+}
+
+// add takes over a segment's open file. One of a sealed segment may be closed and
+// opened again.
+func (o *openFiles) add(path string, f File, sealed bool) *segmentFile {
+	s := &segmentFile{pool: o, path: path, file: f, kept: !sealed}
+	o.mu.Lock()
+	o.open++
+	surplus := s.settleLocked()
+	o.mu.Unlock()
+	closeRead(surplus)
+	return s
+}
+
+// takeSurplusLocked takes away files that are over the bound, for the caller to
+// close once it has given mu back.
+func (o *openFiles) takeSurplusLocked() []File {
+	var surplus []File
+	for o.open > o.max && o.idle.Len() > 0 {
+		s := o.idle.Remove(o.idle.Front()).(*segmentFile)
+		surplus = append(surplus, s.file)
+		s.place, s.file = nil, nil
+		o.open--
+	}
+	return surplus
+}
+
+// closeRead closes files of which all that was written is durable: an error of it
+// says nothing.
+func closeRead(files []File) {
+	for _, f := range files {
+		_ = f.Close()
+	}
+}
+
+// segmentFile is a segment's file, which may be closed while nobody uses it.
+type segmentFile struct {
+	pool *openFiles
+	path string
+
+	// The fields below are guarded by pool.mu.
+	file   File          // nil while it is closed
+	users  int           // calls in progress
+	kept   bool          // never closed but by Close
+	closed bool          // by Close
+	place  *list.Element // in pool.idle; nil if it is not in there
+}
+
+// settleLocked puts the file where it may be closed, if nobody uses it, and returns
+// what is to be closed now.
+func (s *segmentFile) settleLocked() []File {
+	may := s.file != nil && s.users == 0 && !s.kept && !s.closed
+	if may && s.place == nil {
+		s.place = s.pool.idle.PushBack(s)
+	}
+	if !may && s.place != nil {
+		s.pool.idle.Remove(s.place)
+		s.place = nil
+	}
+	return s.pool.takeSurplusLocked()
+}
+
+// seal says that nothing is written to the file any more: it may be closed now.
+func (s *segmentFile) seal() {
+	s.pool.mu.Lock()
+	s.kept = false
+	surplus := s.settleLocked()
+	s.pool.mu.Unlock()
+	closeRead(surplus)
+}
+
+// keep opens the file, where it is closed, and keeps it open until Close.
+func (s *segmentFile) keep() error {
+	if _, err := s.use(); err != nil {
+		return err
+	}
+	s.pool.mu.Lock()
+	s.kept = true
+	s.pool.mu.Unlock()
+	s.unuse()
+	return nil
+}
+
+// use returns the file, open until unuse is called.
+func (s *segmentFile) use() (File, error) {
+	if f := s.take(nil); f != nil {
+		return f, nil
+	}
+	opened, err := s.pool.fs.OpenRead(s.path)
+	if err != nil {
+		opened = nil
+	}
+	f := s.take(opened)
+	if f != opened && opened != nil {
+		closeRead([]File{opened}) // somebody else was faster
+	}
+	if f == nil {
+		return nil, errors.Join(err, s.closedError())
+	}
+	return f, nil
+}
+
+// take returns the file to one user more, or nil where it is closed. Then opened
+// becomes the file, unless that is nil.
+func (s *segmentFile) take(opened File) File {
+	s.pool.mu.Lock()
+	if s.file == nil && opened != nil && !s.closed {
+		s.file = opened
+		s.pool.open++
+	}
+	f := s.file
+	var surplus []File
+	if f != nil {
+		s.users++
+		surplus = s.settleLocked()
+	}
+	s.pool.mu.Unlock()
+	closeRead(surplus)
+	return f
+}
+
+// unuse ends a use.
+func (s *segmentFile) unuse() {
+	s.pool.mu.Lock()
+	s.users--
+	surplus := s.settleLocked()
+	s.pool.mu.Unlock()
+	closeRead(surplus)
+}
+
+func (s *segmentFile) closedError() error {
+	s.pool.mu.Lock()
+	defer s.pool.mu.Unlock()
+	if s.closed {
+		return fmt.Errorf("%s: file is closed", s.path)
+	}
+	return nil
+}
+
+// ReadAt implements io.ReaderAt.
+func (s *segmentFile) ReadAt(b []byte, off int64) (int, error) {
+	f, err := s.use()
+	if err != nil {
+		return 0, err
+	}
+	defer s.unuse()
+	return f.ReadAt(b, off)
+}
+
+// WriteAt implements io.WriterAt.
+func (s *segmentFile) WriteAt(b []byte, off int64) (int, error) {
+	f, err := s.use()
+	if err != nil {
+		return 0, err
+	}
+	defer s.unuse()
+	return f.WriteAt(b, off)
+}
+
+// Sync is File.Sync.
+func (s *segmentFile) Sync() error {
+	f, err := s.use()
+	if err != nil {
+		return err
+	}
+	defer s.unuse()
+	return f.Sync()
+}
+
+// Size is File.Size.
+func (s *segmentFile) Size() (int64, error) {
+	f, err := s.use()
+	if err != nil {
+		return 0, err
+	}
+	defer s.unuse()
+	return f.Size()
+}
+
+// Close closes the file for good. Nobody may be using it.
+func (s *segmentFile) Close() error {
+	s.pool.mu.Lock()
+	f := s.file
+	s.file, s.closed = nil, true
+	if f != nil {
+		s.pool.open--
+	}
+	surplus := s.settleLocked()
+	s.pool.mu.Unlock()
+	closeRead(surplus)
+	if f == nil {
+		return nil
+	}
+	return f.Close()
+}
