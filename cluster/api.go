@@ -99,6 +99,9 @@ type Status struct {
 	// Waiting is what the node waits for; absent while it serves.
 	Waiting *Waiting `json:"waiting,omitempty"`
 
+	// Descriptors is absent where nobody has divided them.
+	Descriptors *DescriptorStatus `json:"descriptors,omitempty"`
+
 	// The following are absent while the node is in no cluster.
 	Disk  *DiskStatus  `json:"disk,omitempty"`
 	Log   *LogStatus   `json:"log,omitempty"`

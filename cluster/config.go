@@ -132,6 +132,9 @@ type Config struct {
 	MaxKeyBytes, MaxValueBytes int
 	// MaxPendingBytes bounds the bytes of writes that wait or are under way at this node; 0 means 256 MiB.
 	MaxPendingBytes int64
+	// Descriptors divides the file descriptors that the process may have open. The
+	// zero value leaves each part its default.
+	Descriptors DescriptorPlan
 	// SnapshotBytes is how many bytes of log are written between two snapshots.
 	SnapshotBytes int64
 	// BallastBytes is the size of a file that is kept on the disk while there is

@@ -97,6 +97,7 @@ func (n *Node) open(load, run context.Context) error {
 		Handler: n.handleRPC, Learn: n.learn, Admit: n.admit, Logger: n.log, Dial: n.cfg.Seams.Dial, TLS: n.cfg.TLS,
 		Known: n.book.Known, Unreached: n.book.Unreached, Displaced: n.displaced,
 		PipelineWindow: n.cfg.PipelineWindow, SnapshotBytesPerSecond: n.cfg.SnapshotBytesPerSecond,
+		MaxConns:    n.cfg.Descriptors.Peers,
 		CurrentTerm: n.raftTerm, StaleSnapshot: n.staleSnapshot, Heard: n.heard, LostTail: tell,
 		Room: n.roomFor,
 	}); err != nil {

@@ -46,6 +46,7 @@ func newSnapshotSink(s *snapshotStore, meta *raft.SnapshotMeta) (*snapshotSink, 
 		return nil, errors.Join(fmt.Errorf("create snapshot: %w", err), s.fs.RemoveAll(k.dir))
 	}
 	k.file, k.state = file, newStateWriter(file, meta.Term, meta.Index)
+	s.opened.Add(1)
 	return k, nil
 }
 
@@ -74,6 +75,7 @@ func (k *snapshotSink) Close() error {
 		return k.err
 	}
 	k.done = true
+	defer k.store.opened.Add(-1)
 	err := k.finish()
 	if err == nil {
 		err = k.store.publish(k.meta)
@@ -93,6 +95,7 @@ func (k *snapshotSink) Cancel() error {
 		return nil
 	}
 	k.done, k.err = true, errSnapshotCancelled
+	defer k.store.opened.Add(-1)
 	return errors.Join(k.file.Close(), k.store.fs.RemoveAll(k.dir))
 }
 

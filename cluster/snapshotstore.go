@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -50,6 +51,7 @@ type snapshotStore struct {
 	onDurable func(index, term uint64)
 	onFatal   func(error)
 	wrote     func(n int) // told of the bytes of a snapshot that were written; set before use
+	opened    atomic.Int64 // files of snapshots that are open
 
 	// publishing is a lock with one slot: a snapshot gets its name, becomes the
 	// newest and is reported without another in between.
@@ -330,7 +332,8 @@ func (s *snapshotStore) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, erro
 		}
 		return nil, nil, err
 	}
-	return meta, &watchedState{state, s.onFatal}, nil
+	s.opened.Add(1)
+	return meta, &watchedState{stateReader: state, onFatal: s.onFatal, closed: sync.OnceFunc(func() { s.opened.Add(-1) })}, nil
 }
 
 // watchedState reports damage that is met while the node runs: the only leader
@@ -338,6 +341,13 @@ func (s *snapshotStore) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, erro
 type watchedState struct {
 	*stateReader
 	onFatal func(error)
+	closed  func()
+}
+
+// Close implements io.Closer.
+func (w *watchedState) Close() error {
+	w.closed()
+	return w.stateReader.Close()
 }
 
 // Read implements io.Reader.

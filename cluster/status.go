@@ -16,7 +16,7 @@ import (
 // Status returns what this node knows of itself and its cluster, at once.
 func (n *Node) Status() Status {
 	ident := n.identity()
-	s := Status{ID: ident.Name, ClusterID: ident.Cluster, Role: "joining", Members: []Member{}, Waiting: n.Waiting()}
+	s := Status{ID: ident.Name, ClusterID: ident.Cluster, Role: "joining", Members: []Member{}, Waiting: n.Waiting(), Descriptors: n.descriptors()}
 	r, err := n.joined()
 	if err != nil {
 		return s
@@ -145,11 +145,12 @@ type Stats struct {
 	Disk          *DiskStatus   // nil where nothing is known of it yet
 	Transport     transport.Stats
 	Peers         []PeerStatus
+	Descriptors   *DescriptorStatus // nil where nobody has divided them
 }
 
 // Stats returns the node's figures as of now; all zero but Transport while the node is in no cluster.
 func (n *Node) Stats() Stats {
-	s := Stats{Ready: n.ready() == nil, Transport: n.peers.Stats()}
+	s := Stats{Ready: n.ready() == nil, Transport: n.peers.Stats(), Descriptors: n.descriptors()}
 	r, err := n.joined()
 	if err != nil {
 		return s

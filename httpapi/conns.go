@@ -10,7 +10,11 @@ import (
 // connLimit bounds the number of connections that are served. A connection over
 // the limit takes the place of the one idle for longest; while none is idle it
 // waits, and the others in the kernel's queue behind it. So any number of idle
-// connections can't keep an active client out.
+// connections can't keep an active client out. A connection that has not sent a
+// request yet is idle too.
+//
+// No handler can hijack a connection: response offers none. So each one ends with
+// StateClosed, which is when it gives its slot back.
 type connLimit struct {
 	// slots holds a token per connection, until its goroutine has ended.
 	slots chan struct{}
@@ -19,8 +23,8 @@ type connLimit struct {
 	mu sync.Mutex
 	// wanted is how many connections wait for one to become idle.
 	wanted int
-	// idle holds the net.Conns that wait for their next request, the one idle
-	// for longest first; elements finds them.
+	// idle holds the net.Conns that wait for their first or next request, the one
+	// idle for longest first; elements finds them.
 	idle     *list.List
 	elements map[net.Conn]*list.Element
 }
@@ -100,7 +104,7 @@ func (c *connLimit) stateChanged(conn net.Conn, state http.ConnState) {
 	switch {
 	case evict:
 		c.wanted--
-	case state == http.StateIdle:
+	case state == http.StateIdle, state == http.StateNew:
 		c.elements[conn] = c.idle.PushBack(conn)
 	}
 	c.mu.Unlock()
@@ -113,8 +117,14 @@ func (c *connLimit) stateChanged(conn net.Conn, state http.ConnState) {
 }
 
 // closeQuietly closes a connection of no further use: its client sees the end
-// of it, and there is nobody to tell an error.
-func closeQuietly(conn net.Conn) { _ = conn.Close() }
+// of it, and there is nobody to tell an error. TLS says no goodbye: that could
+// wait for a client that takes nothing.
+func closeQuietly(conn net.Conn) {
+	if secure, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		conn = secure.NetConn()
+	}
+	_ = conn.Close()
+}
 
 // listen returns l with c's limit on it.
 func (c *connLimit) listen(l net.Listener) net.Listener {

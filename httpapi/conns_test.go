@@ -12,6 +12,7 @@ import (
 
 	"github.com/kvorum/kvorum/cluster"
 	"github.com/kvorum/kvorum/httpapi"
+	"github.com/kvorum/kvorum/internal/testkit"
 )
 
 func TestConns_IdleIsClosed(t *testing.T) {
@@ -173,5 +174,60 @@ func TestShutdown_BreaksOffLists(t *testing.T) {
 	await(t, "the stream given up", done)
 	if err := await(t, "the client's end", drained); err == nil {
 		t.Error("the client took a broken stream for a whole one")
+	}
+}
+
+// TestTrial_B1_SilentConnectionsGiveWay shows that connections which never send a
+// request, however many, keep no client out, and that a client on a kept connection
+// is served while they come.
+func TestTrial_B1_SilentConnectionsGiveWay(t *testing.T) {
+	const limit, silent = 4, 40
+	a := mustServe(t, func(c *httpapi.Config) {
+		c.MaxConns = limit
+		c.ReadHeaderTimeout, c.IdleTimeout = time.Hour, time.Hour
+	})
+	kept := a.dial()
+	for range silent {
+		kept.send("PUT /kv/k HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nv")
+		if resp, body := kept.answer("PUT"); resp.StatusCode >= 300 {
+			t.Fatalf("kept connection: got %d %s", resp.StatusCode, body)
+		}
+		a.dial()
+	}
+	poll(t, "all connections accepted", func() bool { return a.listener.accepted.Load() == silent+1 })
+	fresh := a.dial()
+	fresh.send("GET /kv/k HTTP/1.1\r\nHost: x\r\n\r\n")
+	if resp, _ := fresh.answer("GET"); resp.StatusCode != http.StatusOK {
+		t.Errorf("a new connection: got %d, want 200", resp.StatusCode)
+	}
+	if got := a.gauge("kvorum_http_connections"); got > limit {
+		t.Errorf("connections: got %v, want at most %d", got, limit)
+	}
+	testkit.Outcome(t, "B1", "with a limit of %d connections, %d silent ones keep no client out", limit, silent)
+}
+
+// TestConns_NoHijack shows that no handler, such as the one for metrics, can take a
+// connection over: its slot would never be given back.
+func TestConns_NoHijack(t *testing.T) {
+	var hijacked error
+	a := mustServe(t, func(c *httpapi.Config) {
+		c.MaxConns = 1
+		c.Metrics = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if hijacked = err; err == nil {
+				conn.Close()
+			}
+		})
+	})
+	c := a.dial()
+	c.send("GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+	c.answer("GET")
+	if !errors.Is(hijacked, http.ErrNotSupported) {
+		t.Errorf("hijack: got %v, want %v", hijacked, http.ErrNotSupported)
+	}
+	next := a.dial()
+	next.send("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+	if resp, _ := next.answer("GET"); resp.StatusCode != http.StatusOK {
+		t.Errorf("next connection: got %d, want 200", resp.StatusCode)
 	}
 }

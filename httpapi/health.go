@@ -54,6 +54,10 @@ func (s *Server) readyz(w *response, _ *http.Request) error {
 // status answers GET /status.
 func (s *Server) status(w *response, _ *http.Request) error {
 	status := s.node.Status()
+	if d := status.Descriptors; d != nil {
+		open := s.conns.open()
+		d.Clients.Open = &open
+	}
 	if status.Members == nil {
 		status.Members = []cluster.Member{} // [] rather than null
 	}

@@ -14,7 +14,9 @@ const dropTimeout = 500 * time.Millisecond
 
 // response is the http.ResponseWriter of a request: it knows the route and the
 // status for metrics, and gives every piece of an answer a deadline, so that a
-// client that takes nothing is cut off. It is used by one goroutine, but for stop.
+// client that takes nothing is cut off. It has neither Unwrap nor Hijack: a
+// connection that a handler took over would keep its slot for ever. It is used by
+// one goroutine, but for stop.
 type response struct {
 	http.ResponseWriter
 	deadlines *http.ResponseController
@@ -38,9 +40,6 @@ func newResponse(w http.ResponseWriter, stall time.Duration) *response {
 		route:          "none",
 	}
 }
-
-// Unwrap lets an http.ResponseController reach the connection.
-func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // WriteHeader begins the answer.
 func (w *response) WriteHeader(status int) {

@@ -30,6 +30,7 @@ var allowed = map[string][]string{
 	"internal/dirlock":  {},
 	"internal/entry":    {"github.com/hashicorp/raft"},
 	"internal/loglimit": {},
+	"internal/machine":  {},
 	"internal/testkit":  {},
 	"fsm":               {"store", "github.com/hashicorp/raft"},
 	"transport":         {"internal/entry", "internal/loglimit", "github.com/hashicorp/raft"},

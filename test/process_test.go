@@ -78,6 +78,7 @@ type proc struct {
 	name, ip, dir string
 	extra         []string
 	logs          *syncBuffer
+	prepare       func(*exec.Cmd) // changes the command before it is started; may be nil
 
 	cmd    *exec.Cmd
 	exited chan struct{} // closed when cmd has ended
@@ -92,16 +93,29 @@ type procs []*proc
 // newProcs starts n servers that form one cluster, and ends them with the test.
 func newProcs(t testing.TB, n int, extra ...string) procs {
 	t.Helper()
-	return newProcsIn(t, n, func() string { return t.TempDir() }, extra...)
+	return newProcsWith(t, n, nil, extra...)
 }
 
 // newProcsIn is newProcs with a place of the test's choice for each server's data.
 func newProcsIn(t testing.TB, n int, place func() string, extra ...string) procs {
 	t.Helper()
+	return startProcs(t, n, place, nil, extra...)
+}
+
+// newProcsWith is newProcs, and has prepare change each server's command before it
+// is started.
+func newProcsWith(t testing.TB, n int, prepare func(*exec.Cmd), extra ...string) procs {
+	t.Helper()
+	return startProcs(t, n, t.TempDir, prepare, extra...)
+}
+
+// startProcs is newProcs with both a place and a change of the commands.
+func startProcs(t testing.TB, n int, place func() string, prepare func(*exec.Cmd), extra ...string) procs {
+	t.Helper()
 	var ps procs
 	var seeds []string
 	for i := range n {
-		p := &proc{name: fmt.Sprintf("n%d", i+1), ip: loopback(), dir: filepath.Join(place(), "data"), logs: new(syncBuffer)}
+		p := &proc{name: fmt.Sprintf("n%d", i+1), ip: loopback(), dir: filepath.Join(place(), "data"), logs: new(syncBuffer), prepare: prepare}
 		ps = append(ps, p)
 		seeds = append(seeds, net.JoinHostPort(p.ip, "6001"))
 	}
@@ -133,6 +147,9 @@ func (p *proc) start(t testing.TB) {
 	t.Helper()
 	p.cmd = exec.Command(mustBinary(t), p.args()...)
 	p.cmd.Stdout, p.cmd.Stderr = p.logs, p.logs
+	if p.prepare != nil {
+		p.prepare(p.cmd)
+	}
 	p.exited = make(chan struct{})
 	if err := p.cmd.Start(); err != nil {
 		t.Fatalf("start %s: %v", p.name, err)

@@ -38,6 +38,15 @@ type limits struct {
 	maxBackoff  time.Duration
 }
 
+// within returns l with at most conns connections; 0 leaves it as it is.
+func (l limits) within(conns int) limits {
+	if conns > 0 && conns < l.conns {
+		l.conns = conns
+		l.handshakes = max(1, min(l.handshakes, conns/4))
+	}
+	return l
+}
+
 func defaultLimits() limits {
 	return limits{
 		handshakes:  maxHandshakes,

@@ -135,6 +135,9 @@ type Config struct {
 	// MaxFrameBytes bounds one RPC's request or response; 0 means 160 MiB. It must
 	// be the same on all nodes: a greater request breaks the peer's connection.
 	MaxFrameBytes int
+	// MaxConns bounds the connections that are open, accepted and dialed ones
+	// together; 0 means 1024. A quarter of them may be in a handshake, at most 256.
+	MaxConns int
 	// Logger gets what the transport has to say; nil discards it.
 	Logger *slog.Logger
 }
@@ -149,7 +152,7 @@ func (c Config) withDefaults() (Config, error) {
 		return c, errors.New("transport needs a resolver")
 	case c.Handler == nil:
 		return c, errors.New("transport needs a handler")
-	case c.DialTimeout < 0 || c.RaftTimeout < 0 || c.MaxFrameBytes < 0 || c.SnapshotBytesPerSecond < 0:
+	case c.DialTimeout < 0 || c.RaftTimeout < 0 || c.MaxFrameBytes < 0 || c.MaxConns < 0 || c.SnapshotBytesPerSecond < 0:
 		return c, errors.New("transport timeouts and limits must not be negative")
 	case c.PipelineWindow != 0 && (c.PipelineWindow < MinPipelineWindow || c.PipelineWindow > MaxPipelineWindow):
 		return c, fmt.Errorf("transport pipeline window of %d is neither 0 nor %d to %d", c.PipelineWindow, MinPipelineWindow, MaxPipelineWindow)
@@ -204,7 +207,7 @@ type Transport struct {
 // New starts to accept peers on cfg.Listener. The caller must Close the
 // transport; after an error the listener is still the caller's.
 func New(cfg Config) (*Transport, error) {
-	return newWithLimits(cfg, defaultLimits())
+	return newWithLimits(cfg, defaultLimits().within(cfg.MaxConns))
 }
 
 func newWithLimits(cfg Config, l limits) (*Transport, error) {

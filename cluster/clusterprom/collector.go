@@ -32,6 +32,8 @@ type Collector struct {
 	peers   []peerFigure
 	syncs   *prometheus.Desc
 	refused *prometheus.Desc
+
+	descriptors descriptorFigures
 }
 
 // New returns a Collector of source's figures.
@@ -53,6 +55,7 @@ func New(source Source) *Collector {
 	c.addDisk(gauge)
 	c.addTransport(gauge, counter)
 	c.addPeers()
+	c.descriptors = newDescriptorFigures()
 	return c
 }
 
@@ -161,6 +164,7 @@ func (c *Collector) Describe(out chan<- *prometheus.Desc) {
 	}
 	out <- c.syncs
 	out <- c.refused
+	c.descriptors.describe(out)
 }
 
 // Collect implements prometheus.Collector.
@@ -178,6 +182,7 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 		out <- prometheus.MustNewConstMetric(c.refused, prometheus.CounterValue, float64(count), reason.String())
 	}
 	out <- histogram(c.syncs, stats.Log.SyncTimes)
+	c.descriptors.collect(out, stats.Descriptors)
 }
 
 // histogram shows h in seconds.

@@ -54,7 +54,9 @@ func (g *gate) Ready() error {
 // Status implements httpapi.Cluster.
 func (g *gate) Status() cluster.Status {
 	if node := g.node.Load(); node != nil {
-		return node.Status()
+		s := node.Status()
+		countOpen(s.Descriptors)
+		return s
 	}
 	loading := g.loading.Status()
 	return cluster.Status{ID: g.id, Role: "loading", Members: []cluster.Member{}, Loading: &loading}

@@ -64,6 +64,10 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) error {
 		signal.Notify(hangups, syscall.SIGHUP)
 		defer signal.Stop(hangups)
 	}
+	var err error
+	if o.descriptors, err = planDescriptors(log); err != nil {
+		return err
+	}
 	return restarting(ctx, log, func() error {
 		s, err := openServer(ctx, o, hangups, log)
 		if err != nil {
@@ -129,6 +133,7 @@ func (o *serverOptions) clusterConfig(bound listeners, files *transport.TLSFiles
 		MaxValueBytes:   o.maxValueBytes,
 		GossipKey:       gossipKey,
 		BallastBytes:    o.ballastBytes,
+		Descriptors:     o.descriptors,
 		Logger:          log,
 		PipelineWindow:  o.pipelineWindow,
 
@@ -156,6 +161,7 @@ func (s *server) openHTTP(o serverOptions) error {
 		NodeID:        o.id,
 		MaxKeyBytes:   o.maxKeyBytes,
 		MaxValueBytes: o.maxValueBytes,
+		MaxConns:      o.descriptors.Clients,
 		Metrics:       promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}),
 		Registerer:    s.registry,
 		Logger:        s.log,

@@ -43,6 +43,8 @@ type serverOptions struct {
 	logFormat, logLevel                           string
 	exitOnStdinEOF                                bool
 	secure                                        secureOptions
+
+	descriptors cluster.DescriptorPlan // set by serve
 }
 
 func newServerCommand() *cobra.Command {

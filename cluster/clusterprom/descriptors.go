@@ -1,0 +1,44 @@
+package clusterprom
+
+import (
+	"github.com/kvorum/kvorum/cluster"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// descriptorFigures are the metrics of file descriptors. How many the process has
+// open, and its limit, are process_open_fds and process_max_fds.
+type descriptorFigures struct {
+	limit, share, open *prometheus.Desc
+}
+
+func newDescriptorFigures() descriptorFigures {
+	part := []string{"part"}
+	return descriptorFigures{
+		limit: prometheus.NewDesc("kvorum_descriptors_limit", "File descriptors that the process may have open.", nil, nil),
+		share: prometheus.NewDesc("kvorum_descriptors_share", "File descriptors that are kept for each part of the node.", part, nil),
+		open:  prometheus.NewDesc("kvorum_descriptors_open", "File descriptors that a part of the node has open, of those parts that count.", part, nil),
+	}
+}
+
+func (f descriptorFigures) describe(out chan<- *prometheus.Desc) {
+	out <- f.limit
+	out <- f.share
+	out <- f.open
+}
+
+// collect shows s, nothing where it is nil.
+func (f descriptorFigures) collect(out chan<- prometheus.Metric, s *cluster.DescriptorStatus) {
+	if s == nil {
+		return
+	}
+	gauge := func(desc *prometheus.Desc, value int, labels ...string) {
+		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(value), labels...)
+	}
+	gauge(f.limit, s.Limit)
+	for name, part := range s.Parts() {
+		gauge(f.share, part.Share, name)
+		if part.Open != nil {
+			gauge(f.open, *part.Open, name)
+		}
+	}
+}
