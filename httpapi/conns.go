@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"time"
 )
 
 // connLimit bounds the number of connections that are served. A connection over
@@ -23,17 +24,29 @@ type connLimit struct {
 	mu sync.Mutex
 	// wanted is how many connections wait for one to become idle.
 	wanted int
-	// idle holds the net.Conns that wait for their first or next request, the one
-	// idle for longest first; elements finds them.
-	idle     *list.List
-	elements map[net.Conn]*list.Element
+	// idle holds what waits for its next request, fresh what waits for its first
+	// one, each an idleConn, the one that waits for longest first; elements finds them.
+	idle, fresh *list.List
+	elements    map[net.Conn]*list.Element
 }
+
+// idleConn is a connection that waits for a request.
+type idleConn struct {
+	net.Conn
+	since time.Time
+	list  *list.List // that it is in
+}
+
+// activeGap is how long a connection may wait for a request and still be taken for
+// an active client's: a second.
+const activeGap = time.Second
 
 // newConnLimit returns a connLimit of n connections.
 func newConnLimit(n int) *connLimit {
 	return &connLimit{
 		slots:    make(chan struct{}, n),
 		idle:     list.New(),
+		fresh:    list.New(),
 		elements: make(map[net.Conn]*list.Element),
 	}
 }
@@ -74,16 +87,53 @@ func (c *connLimit) acquire(done <-chan struct{}) bool {
 // becomes idle closed. Its slot is free when its goroutine has noticed.
 func (c *connLimit) requestSlot() {
 	c.mu.Lock()
-	front := c.idle.Front()
-	if front == nil {
+	victim := c.longestIdleLocked()
+	if victim == nil {
 		c.wanted++
 		c.mu.Unlock()
 		return
 	}
-	conn := c.idle.Remove(front).(net.Conn)
-	delete(c.elements, conn)
+	c.forgetLocked(victim.Conn)
 	c.mu.Unlock()
-	closeQuietly(conn)
+	closeQuietly(victim.Conn)
+}
+
+// longestIdleLocked returns the connection whose place a new one takes, nil if none
+// is idle. It is the one that waits for longest. Where all have waited for less
+// than activeGap, it is one that never sent a request: a burst of new connections
+// must not close those of active clients.
+func (c *connLimit) longestIdleLocked() *idleConn {
+	idle, fresh := front(c.idle), front(c.fresh)
+	switch {
+	case idle == nil:
+		return fresh
+	case fresh == nil:
+		return idle
+	case idle.since.Before(fresh.since) && time.Since(idle.since) >= activeGap:
+		return idle
+	}
+	return fresh
+}
+
+// front returns the first of a list of idleConns, nil if it is empty.
+func front(l *list.List) *idleConn {
+	if e := l.Front(); e != nil {
+		return e.Value.(*idleConn)
+	}
+	return nil
+}
+
+// forgetLocked takes a connection off the list that it is in, if any.
+func (c *connLimit) forgetLocked(conn net.Conn) {
+	if e, ok := c.elements[conn]; ok {
+		e.Value.(*idleConn).list.Remove(e)
+		delete(c.elements, conn)
+	}
+}
+
+// waitsLocked puts a connection that waits for a request behind those on l.
+func (c *connLimit) waitsLocked(conn net.Conn, l *list.List) {
+	c.elements[conn] = l.PushBack(&idleConn{conn, time.Now(), l})
 }
 
 // withdrawRequest forgets a request that was met by a connection's own end.
@@ -96,16 +146,15 @@ func (c *connLimit) withdrawRequest() {
 // stateChanged follows a connection's life; it is an http.Server's ConnState hook.
 func (c *connLimit) stateChanged(conn net.Conn, state http.ConnState) {
 	c.mu.Lock()
-	if e, ok := c.elements[conn]; ok {
-		c.idle.Remove(e)
-		delete(c.elements, conn)
-	}
+	c.forgetLocked(conn)
 	evict := state == http.StateIdle && c.wanted > 0
 	switch {
 	case evict:
 		c.wanted--
-	case state == http.StateIdle, state == http.StateNew:
-		c.elements[conn] = c.idle.PushBack(conn)
+	case state == http.StateIdle:
+		c.waitsLocked(conn, c.idle)
+	case state == http.StateNew:
+		c.waitsLocked(conn, c.fresh)
 	}
 	c.mu.Unlock()
 	if evict {

@@ -65,7 +65,7 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) error {
 		defer signal.Stop(hangups)
 	}
 	var err error
-	if o.descriptors, err = planDescriptors(log); err != nil {
+	if o.descriptors, err = planDescriptors(); err != nil {
 		return err
 	}
 	return restarting(ctx, log, func() error {
@@ -105,6 +105,7 @@ func openServer(ctx context.Context, o serverOptions, hangups <-chan os.Signal, 
 		return nil, errors.Join(err, bound.close())
 	}
 	s.serveHTTP(bound.http, files, hangups)
+	o.logLimits(log)
 	log.Info("node opens its data directory", "http", bound.http.Addr().String(), "data-dir", o.dataDir, "version", buildVersion())
 	if err := s.openNode(ctx, config); err != nil {
 		return nil, errors.Join(err, s.closeHTTP())

@@ -10,9 +10,9 @@ import (
 )
 
 // planDescriptors raises the limit on file descriptors as far as it may be raised,
-// divides it among the parts of a node, and says so in the log. It is called
-// before anything is opened, and fails where the limit is too low to run.
-func planDescriptors(log *slog.Logger) (cluster.DescriptorPlan, error) {
+// and divides it among the parts of a node. It is called before anything is opened,
+// and fails where the limit is too low to run.
+func planDescriptors() (cluster.DescriptorPlan, error) {
 	limit, err := machine.RaiseDescriptors()
 	source := "RLIMIT_NOFILE"
 	if errors.Is(err, machine.ErrUnknown) {
@@ -21,12 +21,13 @@ func planDescriptors(log *slog.Logger) (cluster.DescriptorPlan, error) {
 	if err != nil {
 		return cluster.DescriptorPlan{}, err
 	}
-	plan, err := cluster.PlanDescriptors(limit.Limit, source)
-	if err != nil {
-		return cluster.DescriptorPlan{}, err
-	}
-	log.Info("file descriptors", "limit", plan.Limit, "source", plan.Source, "clients", plan.Clients, "peers", plan.Peers)
-	return plan, nil
+	return cluster.PlanDescriptors(limit.Limit, source)
+}
+
+// logLimits says in the log what the node may take of the machine, and why.
+func (o *serverOptions) logLimits(log *slog.Logger) {
+	d := o.descriptors
+	log.Info("file descriptors", "limit", d.Limit, "source", d.Source, "clients", d.Clients, "peers", d.Peers)
 }
 
 // countOpen completes s, which may be nil, with what the whole process has open.
