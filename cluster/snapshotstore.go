@@ -50,7 +50,7 @@ type snapshotStore struct {
 	log       *slog.Logger
 	onDurable func(index, term uint64)
 	onFatal   func(error)
-	wrote     func(n int) // told of the bytes of a snapshot that were written; set before use
+	wrote     func(n int)  // told of the bytes of a snapshot that were written; set before use
 	opened    atomic.Int64 // files of snapshots that are open
 
 	// publishing is a lock with one slot: a snapshot gets its name, becomes the
