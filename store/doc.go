@@ -27,8 +27,9 @@
 // the last sync. PersistenceSnapshot keeps only what the last snapshot has. A
 // failed write or sync is final: every later write, and Close, fail with
 // ErrStoreFailed; reads go on. New refuses damaged and missing files, naming file
-// and offset, and cuts nothing but a torn end that was never acknowledged. One
-// process at a time may open a data directory, which holds LOCK, FLOOR (what must
+// and offset, and a log that has lost its end; package wal says what may stay
+// hidden after a crash. It cuts nothing but a torn end of which nothing says that
+// it was synced. One process at a time may open a data directory, which holds LOCK, FLOOR (what must
 // be there at least), snapshots and the log.
 //
 // Writes are decided one after the other, appended to the log in that order, and

@@ -237,3 +237,20 @@ func TestTrial_B7_EmbeddedLostTailIsRefused(t *testing.T) {
 	}
 	testkit.Outcome(t, "B7", "an embedded store whose log has lost its last 1,200 bytes is refused by New and check")
 }
+
+// TestDocs_HiddenLoss checks that what a crash may hide is said in the same words
+// wherever it is said.
+func TestDocs_HiddenLoss(t *testing.T) {
+	const said = "After a clean stop every loss is found. After a crash one may stay hidden: that of what was appended " +
+		"in the last 10 s before it, on that one disk, and only if the disk loses what it had synced."
+	for _, name := range []string{"README.md", "ARCHITECTURE.md", "docs/reliability.md", "wal/doc.go"} {
+		text, err := os.ReadFile(filepath.Join("..", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		words := strings.Join(strings.Fields(strings.ReplaceAll(string(text), "\n//", "\n")), " ")
+		if n := strings.Count(words, said); n != 1 {
+			t.Errorf("%s says %d times what a crash may hide, want once", name, n)
+		}
+	}
+}
