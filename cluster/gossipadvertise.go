@@ -13,10 +13,11 @@ const (
 	// advertiseLookup is the maximum time that the start of a node waits for its
 	// own advertised name.
 	advertiseLookup = time.Second
-	// advertiseEvery is how often the advertised name is looked up again, and
-	// advertiseRetry how soon after a failure.
+	// advertiseEvery is how often the advertised name is looked up again.
 	advertiseEvery = 10 * time.Second
-	advertiseRetry = time.Second
+	// advertiseRetry is how soon it is after a failure, twice as late after each
+	// further one up to advertiseRetryMost.
+	advertiseRetry, advertiseRetryMost = time.Second, 4 * time.Second
 )
 
 // advertised returns what this node's gossip is to be reached at now. Where the
@@ -28,16 +29,25 @@ func (g *gossip) advertised(ctx context.Context) (netip.AddrPort, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, advertiseLookup)
 	defer cancel()
-	now, err := g.lookup(ctx, g.cfg.AdvertiseGossip)
+	now, err := g.lookupAdvertised(ctx)
 	if err != nil {
 		fallback := netip.AddrPortFrom(hostAddr(bound.Addr()), bound.Port())
 		g.unresolved(err, fallback)
 		return fallback, nil
 	}
-	if now[0].Port() == 0 {
-		return netip.AddrPortFrom(now[0].Addr(), bound.Port()), nil
-	}
 	return now[0], nil
+}
+
+// lookupAdvertised returns the present addresses of the advertised name. Port 0
+// means the bound one.
+func (g *gossip) lookupAdvertised(ctx context.Context) ([]netip.AddrPort, error) {
+	now, err := g.lookup(ctx, g.cfg.AdvertiseGossip)
+	for i, addr := range now {
+		if addr.Port() == 0 {
+			now[i] = netip.AddrPortFrom(addr.Addr(), uint16(g.net.GetAutoBindPort()))
+		}
+	}
+	return now, err
 }
 
 func (g *gossip) unresolved(err error, instead netip.AddrPort) {
@@ -58,13 +68,13 @@ func (g *gossip) advertiseLoop(ctx context.Context, present netip.AddrPort) {
 		case <-ctx.Done():
 			return
 		}
-		now, err := g.lookup(ctx, g.cfg.AdvertiseGossip)
+		now, err := g.lookupAdvertised(ctx)
 		if ctx.Err() != nil {
 			return
 		}
 		if err != nil {
 			g.unresolved(err, present)
-			wait = min(2*wait, advertiseEvery)
+			wait = min(2*wait, advertiseRetryMost)
 			continue
 		}
 		wait = advertiseEvery

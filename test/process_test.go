@@ -77,6 +77,7 @@ func loopback() string {
 type proc struct {
 	name, ip, dir string
 	extra         []string
+	under         []string // the program that runs the server, and its arguments; empty for none
 	logs          *syncBuffer
 	prepare       func(*exec.Cmd) // changes the command before it is started; may be nil
 
@@ -145,7 +146,8 @@ func (p *proc) args() []string {
 // start runs the server; it must not be running.
 func (p *proc) start(t testing.TB) {
 	t.Helper()
-	p.cmd = exec.Command(mustBinary(t), p.args()...)
+	argv := append(append(slices.Clone(p.under), mustBinary(t)), p.args()...)
+	p.cmd = exec.Command(argv[0], argv[1:]...)
 	p.cmd.Stdout, p.cmd.Stderr = p.logs, p.logs
 	if p.prepare != nil {
 		p.prepare(p.cmd)
