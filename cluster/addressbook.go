@@ -68,8 +68,9 @@ type addressBook struct {
 
 var _ transport.Resolver = (*addressBook)(nil)
 
-// openAddressBook reads the book at path; a missing or a damaged one is empty.
-// An error means that the file could not be read at all.
+// openAddressBook reads the book at path; a missing or a damaged one is empty. An
+// error means that the file could not be read at all, or is a *wal.VersionError:
+// a newer program's book must not be overwritten.
 func openAddressBook(fsys wal.FS, path string, log *slog.Logger) (*addressBook, error) {
 	b := &addressBook{
 		fs: fsys, path: path, lines: newLines(log),
@@ -77,13 +78,12 @@ func openAddressBook(fsys wal.FS, path string, log *slog.Logger) (*addressBook, 
 		entries: map[raft.ServerID]peerAddress{}, hints: map[raft.ServerID]hint{}, seen: map[raft.ServerID]uint64{},
 	}
 	entries := map[raft.ServerID]peerAddress{}
-	var version *wal.VersionError
 	switch err := readSealed(fsys, path, bookFormat, &entries); {
 	case err == nil && entries != nil && len(entries) <= maxBookEntries:
 		b.entries = entries
 	case err == nil, errors.Is(err, fs.ErrNotExist):
-	case errors.Is(err, wal.ErrCorrupt), errors.As(err, &version):
-		log.Warn("address book is unreadable and starts anew", "file", path, "err", err)
+	case errors.Is(err, wal.ErrCorrupt):
+		log.Warn("address book is damaged: starting with an empty one", "file", path, "err", err)
 	default:
 		return nil, fmt.Errorf("open address book: %w", err)
 	}

@@ -54,7 +54,6 @@ type identity struct {
 	Cluster     string `json:"cluster"` // empty until the node belongs to one
 	// Former are the clusters that the node was recovered from, the oldest first.
 	Former []string `json:"former_clusters,omitempty"`
-	Format int      `json:"-"` // version of the file; part of its envelope
 }
 
 // serverID returns the name by which raft knows this node.
@@ -112,7 +111,7 @@ func randomHex(n int) string {
 // *wal.CorruptionError, one of a newer program a *wal.VersionError.
 func loadIdentity(fsys wal.FS, dir string) (identity, bool, error) {
 	path := filepath.Join(dir, identityFile)
-	id := identity{Format: identityFormat}
+	var id identity
 	err := readSealed(fsys, path, identityFormat, &id)
 	if errors.Is(err, fs.ErrNotExist) {
 		return identity{}, false, checkUnused(fsys, dir)

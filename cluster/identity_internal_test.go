@@ -24,7 +24,7 @@ func newDataDir(t testing.TB) *crashfs.FS {
 }
 
 func testIdentity() identity {
-	return identity{Name: "n1", Incarnation: newIncarnation(), Cluster: newClusterID(), Format: identityFormat}
+	return identity{Name: "n1", Incarnation: newIncarnation(), Cluster: newClusterID()}
 }
 
 func TestIdentity_WrittenOnce(t *testing.T) {
@@ -130,18 +130,6 @@ func TestIdentity_Damage(t *testing.T) {
 	damaged := fsys.Clone()
 	mustTruncate(t, damaged, "data/node.json", maxSealedBytes+1)
 	refused(damaged, maxSealedBytes)
-}
-
-func TestIdentity_NewerFormat(t *testing.T) {
-	fsys := newDataDir(t)
-	content, err := sealJSON(identityFormat+1, map[string]string{"name": "n1", "zone": "a"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	mustWrite(t, fsys, "data/node.json", content)
-	if _, _, err := loadIdentity(fsys, "data"); !errors.Is(err, wal.ErrVersion) {
-		t.Fatalf("got %v, want %v", err, wal.ErrVersion)
-	}
 }
 
 // TestIdentity_Crash loses power at each operation of the writing: afterwards

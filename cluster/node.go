@@ -165,7 +165,7 @@ func (n *Node) openIdentity() error {
 		if err := checkDisk(n.cfg); err != nil {
 			return err
 		}
-		ident = identity{Name: n.cfg.Name, Incarnation: newIncarnation(), Format: identityFormat}
+		ident = identity{Name: n.cfg.Name, Incarnation: newIncarnation()}
 	}
 	n.ident = ident
 	if n.plan, err = loadPlan(n.cfg.FS, n.cfg.DataDir); err != nil {
