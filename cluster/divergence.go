@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -86,6 +87,9 @@ func (r *replica) compare(ctx context.Context, own fsm.Checkpoint) {
 	for _, hash := range hashes {
 		if counts[hash]++; counts[hash] <= voters/2 {
 			continue
+		}
+		if !slices.Contains(r.fsm.Checkpoints(), own) {
+			return // a snapshot was restored meanwhile: the state is another one
 		}
 		if hash == own.Hash {
 			r.sound(own.Index)

@@ -292,3 +292,25 @@ func reopen(t *testing.T, n *Node) *Node {
 	})
 	return again
 }
+
+// TestDivergence_StaleCheckpoint shows that a checkpoint which is compared while a
+// snapshot puts another state in the place of the one that it is of says nothing: the
+// replica neither stops, nor takes its new state for verified.
+func TestDivergence_StaleCheckpoint(t *testing.T) {
+	t.Parallel()
+	nodes := openComparing(t)
+	n := otherThan(nodes, leaderOf(t, nodes))
+	mustPut(t, nodes[0], "k", "v")
+	eventually(t, "a checkpoint is verified", func() error { return verified(n) })
+	r := mustJoined(t, n)
+	all := r.fsm.Checkpoints()
+	stale := all[len(all)-1]
+	stale.Hash++ // of the state before
+	r.compare(t.Context(), stale)
+	if err := n.Err(); err != nil {
+		t.Errorf("the node stopped: %v", err)
+	}
+	if err := r.serving(); err != nil {
+		t.Errorf("the node does not serve: %v", err)
+	}
+}

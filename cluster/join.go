@@ -76,6 +76,9 @@ func (n *Node) addNonvoter(ctx context.Context, r *replica, request JoinRequest)
 	if err != nil {
 		return "", err
 	}
+	if err := n.checkForgotten(ctx, r, peer, request.PeerAddr); err != nil {
+		return "", err
+	}
 	if peer, err = n.askAccept(ctx, request.PeerAddr, acceptRequest{Cluster: n.identity().Cluster, Name: request.ID}); err != nil {
 		return "", err
 	}
@@ -105,6 +108,34 @@ func (r *replica) addNonvoter(id raft.ServerID, gone map[raft.ServerID]bool) err
 		return fmt.Errorf("add %s: %w", id, err)
 	}
 	r.log.Info("member added", "member", id)
+	return nil
+}
+
+// checkForgotten refuses a node at addr that may be a removed incarnation which the state
+// machine has forgotten, since it remembers only fsm.MaxRetired of them.
+//
+// Invariant: an incarnation that was removed is never added again once it holds
+// something of the cluster. It is either among the retired ones, or, once some may have
+// been forgotten, it is told by its log from a node that has accepted the cluster and
+// whose addition did not come about: nobody sends entries to a node that is no member.
+func (n *Node) checkForgotten(ctx context.Context, r *replica, peer transport.Identity, addr string) error {
+	if !r.fsm.RetiredFull() || peer.Cluster == "" {
+		return nil // it is in no cluster: a new incarnation
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	var info nodeInfo
+	_, answer, err := n.peers.CallAddr(ctx, addr, kindInfo, nil)
+	if err == nil {
+		err = json.Unmarshal(answer, &info)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: ask %s what it holds: %w", ErrUnreachable, peer.ID, fromWire(err))
+	}
+	if !info.Empty {
+		return fmt.Errorf("%w: %s holds entries of this cluster and is no member: it was removed; empty its data directory to have it join again",
+			ErrNameTaken, peer.ID)
+	}
 	return nil
 }
 

@@ -4,11 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"path/filepath"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/hashicorp/raft"
+
+	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/wal/crashfs"
 )
 
@@ -226,6 +231,70 @@ func TestJoin_TwoAtOnce(t *testing.T) {
 		}
 		if got := membersOf(leader, true); refused != 1 || got != "[n1 n2 n3 n4 n5 n6]" {
 			t.Errorf("%d refused, voters %s", refused, got)
+		}
+	})
+}
+
+// TestJoin_RetiredAndForgotten shows that a removed incarnation stays out when so many
+// were removed since that the state machine has forgotten it; one that has accepted
+// the cluster and was never added is not taken for it.
+func TestJoin_RetiredAndForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := openBubble(t, 3, func(cfg *Config) { cfg.Timing.Commit = 10 * time.Millisecond })
+		leader, _, _ := b.leaderAndOthers(t)
+		disk, stable := crashfs.New(), raft.NewInmemStore()
+		open := func() *Node {
+			return b.openJoiner(t, "n4", func(cfg *Config) {
+				cfg.FS = disk
+				cfg.Seams.OpenStable = func(path string) (raft.StableStore, io.Closer, error) {
+					mustMkdir(t, disk, filepath.Dir(path)) // term and vote are in memory, but looked for
+					mustWrite(t, disk, path, nil)
+					return stable, io.NopCloser(nil), nil
+				}
+			})
+		}
+		removed := open()
+		join := goJoin(soon(t), leader, removed)
+		<-join.done
+		if join.err != nil || !join.member.Voter {
+			t.Fatalf("join: got %+v, %v", join.member, join.err)
+		}
+		if err := leader.Leave(soon(t), LeaveRequest{ID: "n4"}); err != nil {
+			t.Fatal(err)
+		}
+		if err := removed.Close(); err != nil {
+			t.Fatal(err)
+		}
+		r := mustJoined(t, leader)
+		for i := 0; i < fsm.MaxRetired; i += 500 {
+			var commands []fsm.Command
+			for j := range 500 {
+				commands = append(commands, fsm.Command{Op: fsm.OpRetire, Key: fmt.Sprintf("pod-%d.%016x", i+j, i+j)})
+			}
+			if _, err := r.proposer.propose(soon(t), commands, true); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if r.fsm.Retired(string(removed.id())) || !r.fsm.RetiredFull() {
+			t.Fatalf("%s is still known to be retired", removed.id())
+		}
+
+		again := goJoin(soon(t), leader, open())
+		<-again.done
+		if !errors.Is(again.err, ErrNameTaken) {
+			t.Errorf("the removed incarnation joins: got %+v, %v, want ErrNameTaken", again.member, again.err)
+		}
+		accepted := b.openJoiner(t, "n5", nil)
+		if _, err := leader.askAccept(soon(t), accepted.cfg.AdvertisePeer, acceptRequest{Cluster: leader.identity().Cluster, Name: "n5"}); err != nil {
+			t.Fatal(err)
+		}
+		join = goJoin(soon(t), leader, accepted)
+		<-join.done
+		if join.err != nil || !join.member.Voter {
+			t.Errorf("one that was not added yet joins: got %+v, %v", join.member, join.err)
+		}
+		if got := membersOf(leader, false); got != "[n1 n2 n3 n5]" {
+			t.Errorf("got members %s", got)
 		}
 	})
 }

@@ -36,6 +36,7 @@ const (
 type nodeInfo struct {
 	AppliedIndex uint64 `json:"applied_index"`
 	CommitIndex  uint64 `json:"commit_index"`
+	Empty        bool   `json:"empty"`     // its log holds nothing, and it has no snapshot
 	NonVoter     bool   `json:"non_voter"` // it must never vote
 	LowSpace     bool   `json:"low_space"` // its disk is nearly full
 
@@ -47,7 +48,7 @@ type nodeInfo struct {
 func (r *replica) info() nodeInfo {
 	return nodeInfo{
 		AppliedIndex: r.fsm.AppliedIndex(), CommitIndex: r.raft.CommitIndex(), NonVoter: r.cfg.NonVoter,
-		LowSpace: r.space.low.Load(), Disk: r.room(),
+		Empty: r.raft.LastIndex() == 0, LowSpace: r.space.low.Load(), Disk: r.room(),
 	}
 }
 

@@ -137,6 +137,7 @@ type Stats struct {
 	Revision      uint64
 	Keys          int   // in the state machine
 	Bytes         int64 // of keys and values in the state machine
+	Retired       int   // removed incarnations that the state machine remembers; see fsm.MaxRetired
 	Queue         QueueStatus
 	Checkpoint    fsm.Checkpoint // the newest state hash that this node has noted
 	VerifiedIndex uint64         // of the newest checkpoint at which a majority of voters has this node's state
@@ -159,7 +160,7 @@ func (n *Node) Stats() Stats {
 	s.Leader, s.HasLeader = r.leading(), state.leader != ""
 	s.Term, s.CommitIndex = r.raft.CurrentTerm(), r.raft.CommitIndex()
 	s.AppliedIndex, s.Revision = r.fsm.AppliedIndex(), r.fsm.Revision()
-	s.Keys, s.Bytes = r.fsm.Len(), r.fsm.Size()
+	s.Keys, s.Bytes, s.Retired = r.fsm.Len(), r.fsm.Size(), r.fsm.RetiredCount()
 	s.Queue = r.queued(s.CommitIndex, s.AppliedIndex)
 	if all := r.fsm.Checkpoints(); len(all) > 0 {
 		s.Checkpoint = all[len(all)-1]

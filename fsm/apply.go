@@ -71,7 +71,6 @@ func (f *FSM) applyCommands(l *raft.Log, batch Batch) []Result {
 	for i := range batch.Commands {
 		results[i] = t.apply(&batch.Commands[i])
 	}
-	f.state.Store(t.state)
 	f.publishLocked(l, t.revision, max(f.clock.Load(), batch.Clock))
 	if t.checkpoint {
 		f.checkpointLocked(l.Index)
@@ -106,7 +105,7 @@ func (t *tx) apply(c *Command) Result {
 	case OpClock:
 		return Result{Status: StatusOK, Revision: t.revision}
 	case OpRetire:
-		t.state = t.state.retire(c.Key)
+		t.state.retire(c.Key)
 		return Result{Status: StatusOK, Revision: t.revision}
 	case OpCheckpoint:
 		t.checkpoint = true

@@ -48,7 +48,8 @@
 //	end     = kind 3: items(8) crc32c(4)             the sum covers the stream before the end block
 //
 // Fixed lengths are in bytes and big endian, the other numbers uvarints. Items
-// ascend by key, retired ids too. Nothing follows the end.
+// ascend by key; retired ids come in the order in which they were retired, and the
+// oldest of more than MaxRetired is forgotten. Nothing follows the end.
 //
 // # State hash
 //

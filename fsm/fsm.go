@@ -4,7 +4,6 @@ import (
 	"context"
 	"iter"
 	"log/slog"
-	"maps"
 	"sync"
 	"sync/atomic"
 
@@ -33,8 +32,8 @@ type FSM struct {
 	logger  *slog.Logger
 	shards  int
 
-	// state is what readers see. Its items change in place; Restore, and what
-	// changes the rest, puts another one in its place.
+	// state is what readers see. It changes in place; Restore puts another one in its
+	// place.
 	state atomic.Pointer[state]
 
 	// mu is held for the whole of an entry and of the swap in a restore, so that
@@ -62,8 +61,8 @@ var _ raft.BatchingFSM = (*FSM)(nil)
 // state is what a restore replaces as a whole.
 type state struct {
 	items   *store.ShardedMap
-	retired map[string]struct{} // never modified
-	hash    uint64              // of items and retired; guarded by FSM.mu once the state is an FSM's
+	retired *retiredIDs
+	hash    uint64 // of items and retired; guarded by FSM.mu once the state is an FSM's
 }
 
 // New returns an empty state machine.
@@ -80,7 +79,7 @@ func New(cfg Config) *FSM {
 	if f.onFatal == nil {
 		f.onFatal = func(err error) { f.logger.Error("state machine stopped", "err", err) }
 	}
-	f.state.Store(&state{items: store.NewShardedMap(f.shards)})
+	f.state.Store(&state{items: store.NewShardedMap(f.shards), retired: newRetiredIDs(nil)})
 	return f
 }
 
@@ -116,12 +115,6 @@ func (f *FSM) Len() int { return f.state.Load().items.Len() }
 
 // Size returns the number of bytes that all keys and values have.
 func (f *FSM) Size() int64 { return f.state.Load().items.Size() }
-
-// Retired reports whether an applied OpRetire named id.
-func (f *FSM) Retired(id string) bool {
-	_, ok := f.state.Load().retired[id]
-	return ok
-}
 
 // View returns the keys as they are between two log entries.
 func (f *FSM) View() View {
@@ -188,15 +181,4 @@ func (v View) Len() int {
 		return 0
 	}
 	return v.items.Len()
-}
-
-// retire returns the state with id among the retired ones.
-func (s *state) retire(id string) *state {
-	if _, ok := s.retired[id]; ok {
-		return s
-	}
-	retired := make(map[string]struct{}, len(s.retired)+1)
-	maps.Copy(retired, s.retired)
-	retired[id] = struct{}{}
-	return &state{items: s.items, retired: retired, hash: s.hash + retiredHash(id)}
 }

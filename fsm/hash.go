@@ -60,8 +60,8 @@ func checkpointHash(sum, revision uint64, clock int64) uint64 {
 	return xxhash.Sum64(b[:])
 }
 
-// Checkpoints returns the newest checkpoints that were applied since the start,
-// in ascending order of their indexes.
+// Checkpoints returns the newest checkpoints that were applied since the start or
+// the last Restore, in ascending order of their indexes.
 func (f *FSM) Checkpoints() []Checkpoint {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -28,6 +28,7 @@ func (f *FSM) Restore(r io.ReadCloser) error {
 	f.clock.Store(header.Clock)
 	f.appliedTerm.Store(header.AppliedTerm)
 	f.appliedIndex.Store(header.AppliedIndex)
+	f.checkpoints = nil // of the state before: this one never had those hashes
 	f.mu.Unlock()
 	f.revisionWaiters.release(header.Revision)
 	f.waiters.release(header.AppliedIndex)
@@ -46,9 +47,8 @@ func readSnapshot(r io.Reader, shards int) (*state, snapshotHeader, error) {
 	if err != nil {
 		return nil, snapshotHeader{}, err
 	}
-	s := &state{items: store.NewShardedMap(shards), retired: make(map[string]struct{}, len(header.Retired))}
-	for _, id := range header.Retired {
-		s.retired[id] = struct{}{}
+	s := &state{items: store.NewShardedMap(shards), retired: newRetiredIDs(header.Retired)}
+	for id := range s.retired.known {
 		s.hash += retiredHash(id)
 	}
 	s.items.Reserve(int(min(header.Items, maxReserve)))

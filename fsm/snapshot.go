@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -55,7 +53,7 @@ type snapshotHeader struct {
 	Clock        int64
 	Items        uint64
 	Hash         uint64
-	Retired      []string // in byte order
+	Retired      []string // in the order in which they were retired
 }
 
 // snapshot implements raft.FSMSnapshot.
@@ -87,7 +85,7 @@ func (f *FSM) Snapshot() (raft.FSMSnapshot, error) {
 			Clock:        f.clock.Load(),
 			Items:        uint64(view.Len()),
 			Hash:         s.hash,
-			Retired:      slices.Sorted(maps.Keys(s.retired)),
+			Retired:      s.retired.all(),
 		},
 		view: view, closed: f.closed,
 	}, nil

@@ -20,7 +20,7 @@ import (
 
 func TestSnapshot_Golden(t *testing.T) {
 	f := newFSM(t)
-	f.Apply(entry(1, 1, 1_700_000_000_000_000_000, putCmd("a", "1"), putCmd("b", "two"), putCmd("gone", ""), retireCmd("n2.y"), retireCmd("n1.x")))
+	f.Apply(entry(1, 1, 1_700_000_000_000_000_000, putCmd("a", "1"), putCmd("b", "two"), putCmd("gone", ""), retireCmd("n1.x"), retireCmd("n2.y")))
 	f.Apply(entry(300, 2, 1_600_000_000_000_000_000, putCmd("a", "1'"), putCmd("\x00\xff", ""), delCmd("gone")))
 	checkGolden(t, "snapshot-v1.golden", snapshotOf(t, f))
 

@@ -71,6 +71,7 @@ func (c *Collector) addQueue(gauge prometheus.ValueType) {
 // shown in two halves rather than as a label, which would begin a series anew with
 // every checkpoint.
 func (c *Collector) addState(gauge prometheus.ValueType) {
+	c.add("retired_ids", "Removed incarnations of nodes that the state machine remembers; the newest 10,000 at most.", gauge, func(s *cluster.Stats) float64 { return float64(s.Retired) })
 	c.add("verified_index", "Log index of the newest checkpoint at which a majority of voters has this node's state.", gauge, func(s *cluster.Stats) float64 { return float64(s.VerifiedIndex) })
 	c.add("state_checkpoint_index", "Log index of the newest checkpoint that the node has noted; 0 for none.", gauge, func(s *cluster.Stats) float64 { return float64(s.Checkpoint.Index) })
 	c.add("state_hash_high", "Upper 32 bits of the hash of the state at that checkpoint; nodes at one checkpoint have the same.", gauge, func(s *cluster.Stats) float64 { return float64(s.Checkpoint.Hash >> 32) })

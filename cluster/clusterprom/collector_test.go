@@ -23,7 +23,7 @@ func (f fixed) Stats() cluster.Stats { return cluster.Stats(f) }
 
 // figures has another value in each field.
 var figures = cluster.Stats{
-	Leader: true, HasLeader: true, Ready: true, Term: 7, CommitIndex: 42, AppliedIndex: 40, Revision: 39, Keys: 3, Bytes: 30,
+	Leader: true, HasLeader: true, Ready: true, Term: 7, CommitIndex: 42, AppliedIndex: 40, Revision: 39, Keys: 3, Bytes: 30, Retired: 4,
 	Queue:      cluster.QueueStatus{PendingBytes: 11, Proposals: 12, Forwarded: 13, Unapplied: 2},
 	Checkpoint: fsm.Checkpoint{Index: 37, Hash: 0xfedcba9876543210}, VerifiedIndex: 36,
 	Log: wal.Stats{FirstIndex: 5, LastIndex: 41, Segments: 4, DiskBytes: 4096, Appends: 21, Records: 22}, OldestAge: 90 * time.Second,
@@ -127,6 +127,7 @@ kvorum_pending_write_bytes 11
 kvorum_queued_forwarded_batches 13
 kvorum_queued_writes 12
 kvorum_ready 1
+kvorum_retired_ids 4
 kvorum_revision 39
 kvorum_state_bytes 30
 kvorum_state_checkpoint_index 37
