@@ -114,6 +114,9 @@ func (s *Server) takeFields(w *response, r *http.Request, known []string, flags 
 	if _, err := parseQuery(r.URL.RawQuery); err != nil {
 		return nil, err
 	}
+	if err := w.checkLength(r, false); err != nil {
+		return nil, err
+	}
 	body, release, err := s.takeBody(w, r, "body", maxAdminBody)
 	if err != nil {
 		return nil, err

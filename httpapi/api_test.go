@@ -239,6 +239,13 @@ func mustServe(t testing.TB, change func(*httpapi.Config)) *api {
 	if err != nil {
 		t.Fatalf("listen: %v", err)
 	}
+	a.serve(l)
+	return a
+}
+
+// serve serves l until the test's end.
+func (a *api) serve(l net.Listener) {
+	t := a.t
 	a.addr, a.served = l.Addr().String(), make(chan struct{})
 	a.listener = &countingListener{Listener: l}
 	go func() {
@@ -255,7 +262,6 @@ func mustServe(t testing.TB, change func(*httpapi.Config)) *api {
 		}
 		<-a.served
 	})
-	return a
 }
 
 // do has the handler answer a request without a network; headers are pairs.
@@ -264,6 +270,7 @@ func (a *api) do(method, target, body string, headers ...string) *httptest.Respo
 	r := httptest.NewRequest(method, target, strings.NewReader(body))
 	if body == "" {
 		r.Body, r.ContentLength = http.NoBody, 0
+		r.Header.Set("Content-Length", "0")
 	}
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Add(headers[i], headers[i+1])

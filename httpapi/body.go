@@ -11,61 +11,85 @@ import (
 	"github.com/kvorum/kvorum/cluster"
 )
 
+// firstReserve is how much of a body has memory before a byte of it has come;
+// what it has is doubled each time that it is full.
+const firstReserve = 16 << 10
+
 // takeBody reads the whole body of r, at most limit bytes. The memory for it is
-// reserved before: the caller calls release once it has answered. field names
-// the body in errors: *cluster.ValidationError when it is too large,
+// reserved as it comes: the caller calls release once it has answered. field
+// names the body in errors: *cluster.ValidationError when it is too large,
 // cluster.ErrOverloaded when there is no room for it now.
 func (s *Server) takeBody(w *response, r *http.Request, field string, limit int64) (body []byte, release func(), err error) {
 	if err := checkEncoding(r.Header); err != nil {
 		return nil, nil, err
 	}
-	reserve := r.ContentLength // -1 when it is chunked: then it may be anything up to the limit
-	if reserve < 0 {
-		reserve = limit
+	if r.ContentLength > limit {
+		return nil, nil, tooLarge(field, "has", r.ContentLength, limit)
 	}
-	if reserve > limit {
-		w.closeAfter()
-		return nil, nil, tooLarge(field, "has", reserve, limit)
-	}
-	if !s.budget.takeBytes(reserve) {
-		return nil, nil, fmt.Errorf("%w: the bodies in flight take all the memory they may", cluster.ErrOverloaded)
-	}
+	room := s.budget.receive(w.stopRead)
 	// Reading may panic in a writer or body that is not net/http's; nothing may leak then.
 	taken := false
 	defer func() {
 		if !taken {
-			s.budget.putBytes(reserve)
+			room.release()
 		}
 	}()
-	body, err = readBody(w, r, field, limit)
-	if err != nil {
-		w.closeAfter()
-		return nil, nil, err
-	}
-	taken = true
-	return body, func() { s.budget.putBytes(reserve) }, nil
-}
-
-// readBody reads the body of r, whose Content-Length is at most limit.
-func readBody(w *response, r *http.Request, field string, limit int64) ([]byte, error) {
-	src := &bodyReader{w: w, body: r.Body}
-	var body []byte
-	var n int // that came
-	var err error
-	if r.ContentLength >= 0 {
-		body = make([]byte, r.ContentLength)
-		n, err = io.ReadFull(src, body)
-	} else {
-		body, err = io.ReadAll(io.LimitReader(src, limit+1))
-		n = len(body)
+	body, err = readBody(w.bodyReader(r.Body, room), room, r.ContentLength, limit)
+	if room.arrived() {
+		w.closeAfter() // its read deadline has passed, whether or not all of it came
+		return nil, nil, errBodyCut
 	}
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, errBodyTimeout
+		return nil, nil, errBodyTimeout
+	case errors.Is(err, errTooMany):
+		return nil, nil, tooLarge(field, "has at least", limit+1, limit)
 	case err != nil:
-		return nil, shortBody(n, r.ContentLength, err)
-	case int64(len(body)) > limit:
-		return nil, tooLarge(field, "has at least", int64(len(body)), limit)
+		return nil, nil, err
+	}
+	taken = true
+	return body, room.release, nil
+}
+
+// errTooMany is returned by readBody for a body above its limit.
+var errTooMany = errors.New("the body is above its limit")
+
+// errBodyCut is returned for a body that was cut off to make room for others.
+var errBodyCut = fmt.Errorf("%w: the bodies in flight take all the memory they may, and this one came slowly", cluster.ErrOverloaded)
+
+// readBody reads a body of want bytes, or, where want is -1, of at most limit. It
+// reserves the room for it step by step.
+func readBody(src io.Reader, room *receipt, want, limit int64) ([]byte, error) {
+	most := want
+	if want < 0 {
+		most = limit + 1 // one more shows that it is too large
+	}
+	body := []byte{}
+	for want < 0 || int64(len(body)) < want {
+		if int64(len(body)) > limit {
+			return nil, errTooMany
+		}
+		if len(body) == cap(body) {
+			size := min(most, max(firstReserve, 2*int64(cap(body))))
+			if !room.reserve(size - int64(cap(body))) {
+				return nil, fmt.Errorf("%w: the bodies in flight take all the memory they may", cluster.ErrOverloaded)
+			}
+			body = append(make([]byte, 0, size), body...)
+		}
+		n, err := src.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		switch whole := int64(len(body)) == want; {
+		case err == nil, errors.Is(err, io.EOF) && whole:
+		case errors.Is(err, io.EOF) && want < 0:
+			if int64(len(body)) > limit {
+				return nil, errTooMany
+			}
+			return body, nil
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return nil, err
+		default:
+			return nil, shortBody(len(body), want, err)
+		}
 	}
 	return body, nil
 }
@@ -83,23 +107,41 @@ func shortBody(n int, want int64, err error) error {
 	return fmt.Errorf("%w: after %d bytes: %w", errBadBody, n, err)
 }
 
-// bodyReader reads a body that must make progress: each progressUnit has the
-// stall timeout to come.
-type bodyReader struct {
-	w    *response
-	body io.Reader
-	left int // bytes that may come before the deadline moves on
+// checkNoBody refuses a body where there must be none. An empty chunked one,
+// which some proxies send, is none.
+func (w *response) checkNoBody(r *http.Request) error {
+	switch {
+	case r.ContentLength == 0:
+		return nil
+	case r.ContentLength > 0:
+		return errUnexpectedBody
+	}
+	body := w.bodyReader(r.Body, nil)
+	var first [1]byte
+	switch n, err := body.Read(first[:]); {
+	case n > 0:
+		return errUnexpectedBody
+	case errors.Is(err, io.EOF):
+		return nil
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return errBodyTimeout
+	default:
+		return shortBody(0, -1, err)
+	}
 }
 
-// Read implements io.Reader.
-func (b *bodyReader) Read(p []byte) (int, error) {
-	if b.left <= 0 {
-		b.left = progressUnit
-		b.w.extendRead()
+// checkLength refuses a request whose body has no end that could be known: what
+// came of it would be taken for an empty one. By HTTP/1.1 a request without a
+// length has no body, but a value that is to be empty must be meant so: required
+// says that the request can't do without a body.
+func (w *response) checkLength(r *http.Request, required bool) error {
+	_, given := r.Header["Content-Length"]
+	if given || r.ContentLength != 0 || (r.ProtoAtLeast(1, 1) && !required) {
+		return nil
 	}
-	n, err := b.body.Read(p[:min(len(p), b.left)])
-	b.left -= n
-	return n, err
+	w.unframed = true
+	w.closeAfter()
+	return errLength
 }
 
 // checkEncoding refuses encoded bodies: what is stored is what is sent.

@@ -62,6 +62,7 @@ func TestBody_TooLarge(t *testing.T) {
 		"many bytes": {"Transfer-Encoding: chunked\r\n\r\nffffffff\r\n" + strings.Repeat("v", 150), "value: has at least 101 bytes, the limit is 100"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // each waits for what its client still sends: nothing
 			a := mustServe(t, smallValues)
 			c := a.dial()
 			c.send("PUT /kv/k HTTP/1.1\r\nHost: x\r\n%s", test.request)
@@ -182,14 +183,16 @@ func (l *pipeListener) Close() error {
 
 func (l *pipeListener) Addr() net.Addr { return &net.TCPAddr{} }
 
-// TestBody_Progress sends a body that takes longer than the stall timeout in
-// all, in simulated time: every 64 KiB have that long.
+// TestBody_Progress sends bodies that take longer than the stall timeout in
+// all, in simulated time: every 64 KiB have that long, the whole of it as long as
+// it takes at the least rate, and the stall timeout once.
 func TestBody_Progress(t *testing.T) {
-	const pieces = 5
 	for pause, want := range map[time.Duration]int{
-		9 * time.Second:  http.StatusCreated,
-		11 * time.Second: http.StatusRequestTimeout,
+		1900 * time.Millisecond: http.StatusCreated,        // 34 KiB a second
+		3 * time.Second:         http.StatusRequestTimeout, // 21 KiB a second
+		11 * time.Second:        http.StatusRequestTimeout,
 	} {
+		const pieces = 16
 		synctest.Test(t, func(t *testing.T) {
 			a := mustAPI(t, func(c *httpapi.Config) { c.StallTimeout = 10 * time.Second })
 			client, server := net.Pipe()
@@ -262,7 +265,7 @@ func TestBody_ExpectContinue(t *testing.T) {
 func TestBody_RefusedWhereThereIsNone(t *testing.T) {
 	a := mustServe(t, nil)
 	for _, method := range []string{"GET", "HEAD", "DELETE"} {
-		for _, rest := range []string{"Content-Length: 1\r\n\r\nx", "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"} {
+		for _, rest := range []string{"Content-Length: 1\r\n\r\nx", "Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"} {
 			c := a.dial()
 			c.send("%s /kv/k HTTP/1.1\r\nHost: x\r\n%s", method, rest)
 			if resp, _ := c.answer(method); resp.StatusCode != http.StatusBadRequest {
@@ -273,14 +276,14 @@ func TestBody_RefusedWhereThereIsNone(t *testing.T) {
 	expectNotCalled(t, a)
 }
 
-// TestBody_Budget fills the budget with a body that has not come yet.
+// TestBody_Budget fills the budget with a body that lacks its last byte.
 func TestBody_Budget(t *testing.T) {
 	a := mustServe(t, func(c *httpapi.Config) {
 		c.MaxValueBytes = 64 << 10
 		c.MaxInflightBytes = 64<<10 + 5
 	})
 	first := a.dial()
-	first.send("PUT /kv/first HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", 64<<10)
+	first.send("PUT /kv/first HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", 64<<10, strings.Repeat("v", 64<<10-1))
 	poll(t, "the first body's reservation", func() bool {
 		return a.gauge("kvorum_http_inflight_bytes") == 64<<10
 	})
@@ -297,7 +300,7 @@ func TestBody_Budget(t *testing.T) {
 	if resp, _ := second.answer("PUT"); resp.StatusCode != http.StatusCreated {
 		t.Errorf("what there is room for: got %d, want 201", resp.StatusCode)
 	}
-	first.send("%s", strings.Repeat("v", 64<<10))
+	first.send("v")
 	if resp, _ := first.answer("PUT"); resp.StatusCode != http.StatusCreated {
 		t.Errorf("first: got %d, want 201", resp.StatusCode)
 	}

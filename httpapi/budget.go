@@ -1,9 +1,25 @@
 package httpapi
 
-import "sync"
+import (
+	"container/list"
+	"sync"
+	"time"
+)
 
-// budget bounds the requests in flight and the bytes of their bodies. It never
-// waits: what finds no room is refused, so that a queue can't hide an overload.
+const (
+	// roomTimeout is how long a request waits for room that is certain to come
+	// back: that of bodies which have just been cut off.
+	roomTimeout = 250 * time.Millisecond
+	// pressedGrace and pressedRate say which bodies are slow when there is no room:
+	// those that have been coming for longer than pressedGrace, and a second for
+	// each pressedRate bytes that they have reserved.
+	pressedGrace = time.Second
+	pressedRate  = 1 << 20
+)
+
+// budget bounds the requests in flight and the bytes of their bodies. A request
+// that finds no room is refused, so that a queue can't hide an overload; but
+// before that, bodies that come slowly are cut off for it, the oldest first.
 // Its methods may be called concurrently.
 type budget struct {
 	maxRequests int
@@ -11,54 +27,99 @@ type budget struct {
 
 	// mu guards the fields below.
 	mu       sync.Mutex
-	requests int   // Invariant: 0 <= requests <= maxRequests
-	bytes    int64 // Invariant: 0 <= bytes <= maxBytes
+	requests int        // Invariant: 0 <= requests <= maxRequests
+	bytes    int64      // Invariant: 0 <= bytes <= maxBytes
+	coming   *list.List // of *receipt: the bodies that are still being read, the oldest first
+	// returned is closed when room is given back next; nil while nobody waits.
+	returned chan struct{}
 }
 
 // newBudget returns a budget of that many requests and bytes.
 func newBudget(requests int, bytes int64) *budget {
-	return &budget{maxRequests: requests, maxBytes: bytes}
+	return &budget{maxRequests: requests, maxBytes: bytes, coming: list.New()}
 }
 
 // takeRequest reserves room for one request; putRequest must follow if it returns true.
-func (b *budget) takeRequest() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.requests >= b.maxRequests {
-		return false
-	}
-	b.requests++
-	return true
-}
+func (b *budget) takeRequest() bool { return b.take(1, 0, nil) }
 
 // putRequest gives back what takeRequest reserved.
-func (b *budget) putRequest() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.requests--
-	if b.requests < 0 {
-		panic("httpapi: more requests given back than taken")
+func (b *budget) putRequest() { b.put(1, 0) }
+
+// take reserves room for requests and bytes, those of owner unless that is nil.
+// Where there is none, it cuts off slow bodies and waits for their room.
+func (b *budget) take(requests int, bytes int64, owner *receipt) bool {
+	var timeout <-chan time.Time
+	for {
+		taken, returned := b.tryTake(requests, bytes, owner)
+		if taken || returned == nil {
+			return taken
+		}
+		if timeout == nil {
+			timer := time.NewTimer(roomTimeout)
+			defer timer.Stop()
+			timeout = timer.C
+		}
+		select {
+		case <-returned:
+		case <-timeout:
+			return false
+		}
 	}
 }
 
-// takeBytes reserves room for n >= 0 bytes; putBytes(n) must follow if it returns true.
-func (b *budget) takeBytes(n int64) bool {
+// tryTake reserves room if there is some. Otherwise it returns a channel that is
+// closed when room comes back, nil if not enough of it is certain to.
+func (b *budget) tryTake(requests int, bytes int64, owner *receipt) (taken bool, returned <-chan struct{}) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if n > b.maxBytes-b.bytes {
-		return false
+	if b.requests+requests <= b.maxRequests && bytes <= b.maxBytes-b.bytes {
+		b.requests += requests
+		b.bytes += bytes
+		if owner != nil {
+			owner.bytes += bytes
+		}
+		return true, nil
 	}
-	b.bytes += n
-	return true
+	if !b.cutSlow(b.requests+requests-b.maxRequests, bytes-(b.maxBytes-b.bytes), owner) {
+		return false, nil
+	}
+	if b.returned == nil {
+		b.returned = make(chan struct{})
+	}
+	return false, b.returned
 }
 
-// putBytes gives back what takeBytes(n) reserved.
-func (b *budget) putBytes(n int64) {
+// cutSlow cuts off slow bodies other than owner's until so many requests and
+// bytes are on their way back, and returns whether they are. The caller holds mu.
+func (b *budget) cutSlow(requests int, bytes int64, owner *receipt) bool {
+	now := time.Now()
+	for e := b.coming.Front(); e != nil && (requests > 0 || bytes > 0); e = e.Next() {
+		r := e.Value.(*receipt)
+		if r == owner || (!r.cut && !r.slow(now)) {
+			continue
+		}
+		if !r.cut {
+			r.cut = true
+			r.stop()
+		}
+		requests--
+		bytes -= r.bytes
+	}
+	return requests <= 0 && bytes <= 0
+}
+
+// put gives room back, and wakes those that wait for it.
+func (b *budget) put(requests int, bytes int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.bytes -= n
-	if b.bytes < 0 {
-		panic("httpapi: more bytes given back than taken")
+	b.requests -= requests
+	b.bytes -= bytes
+	if b.requests < 0 || b.bytes < 0 {
+		panic("httpapi: more requests or bytes given back than taken")
+	}
+	if b.returned != nil {
+		close(b.returned)
+		b.returned = nil
 	}
 }
 
@@ -67,4 +128,65 @@ func (b *budget) inFlight() (requests int, bytes int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.requests, b.bytes
+}
+
+// receipt is one body: the room that it has, and, while it is still being read,
+// the way to cut it off.
+type receipt struct {
+	budget  *budget
+	began   time.Time
+	stop    func()        // ends a read of the body that waits; called once, with mu held
+	element *list.Element // in coming until the body has come
+
+	// The fields below are guarded by the budget's mu.
+	bytes int64
+	cut   bool // stop was called: the body is given up
+}
+
+// receive returns the receipt of a body that is to be read now. Its release must
+// follow. A budget without room for others may call stop, which must not block.
+func (b *budget) receive(stop func()) *receipt {
+	r := &receipt{budget: b, began: time.Now(), stop: stop}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r.element = b.coming.PushBack(r)
+	return r
+}
+
+// reserve reserves room for n more bytes, and returns whether there is some.
+func (r *receipt) reserve(n int64) bool { return r.budget.take(0, n, r) }
+
+// slow says whether the body has taken longer than it may when there is no room.
+func (r *receipt) slow(now time.Time) bool {
+	return now.Sub(r.began) > pressedGrace+timeFor(r.bytes, pressedRate)
+}
+
+// isCut says whether the body was cut off.
+func (r *receipt) isCut() bool {
+	r.budget.mu.Lock()
+	defer r.budget.mu.Unlock()
+	return r.cut
+}
+
+// arrived says that the body is not read any more, and returns whether it was
+// cut off; it can't be from now on.
+func (r *receipt) arrived() (cut bool) {
+	r.budget.mu.Lock()
+	defer r.budget.mu.Unlock()
+	if r.element != nil {
+		r.budget.coming.Remove(r.element)
+		r.element = nil
+	}
+	return r.cut
+}
+
+// release gives back the body's room.
+func (r *receipt) release() {
+	r.arrived()
+	r.budget.put(0, r.bytes)
+}
+
+// timeFor returns how long n bytes take at rate bytes a second.
+func timeFor(n, rate int64) time.Duration {
+	return time.Duration(n/rate)*time.Second + time.Duration(n%rate)*time.Second/time.Duration(rate)
 }

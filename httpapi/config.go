@@ -22,6 +22,7 @@ const (
 	DefaultRequestTimeout      = 4500 * time.Millisecond
 	DefaultAdminTimeout        = 30 * time.Second
 	DefaultStallTimeout        = 10 * time.Second
+	DefaultListTimeout         = 30 * time.Minute
 	DefaultReadHeaderTimeout   = 5 * time.Second
 	DefaultIdleTimeout         = 2 * time.Minute
 )
@@ -62,8 +63,12 @@ type Config struct {
 	// AdminTimeout is RequestTimeout for membership changes. Default 30 s.
 	AdminTimeout time.Duration
 	// StallTimeout is what a client is given to send or take 64 KiB, or what is
-	// left of a body. Default 10 s.
+	// left of a body. On average, a whole body or answer must also pass at 32 KiB a
+	// second, after a first StallTimeout. Default 10 s.
 	StallTimeout time.Duration
+	// ListTimeout is the longest that a list may take: until its end, its view keeps
+	// every value that is replaced in memory. Default 30 min.
+	ListTimeout time.Duration
 	// ReadHeaderTimeout is what a client is given to send a request's headers. Default 5 s.
 	ReadHeaderTimeout time.Duration
 	// IdleTimeout is how long a connection may wait for its next request. Default 2 min.
@@ -87,6 +92,7 @@ func (c Config) withDefaults() Config {
 	c.RequestTimeout = cmp.Or(c.RequestTimeout, DefaultRequestTimeout)
 	c.AdminTimeout = cmp.Or(c.AdminTimeout, DefaultAdminTimeout)
 	c.StallTimeout = cmp.Or(c.StallTimeout, DefaultStallTimeout)
+	c.ListTimeout = cmp.Or(c.ListTimeout, DefaultListTimeout)
 	c.ReadHeaderTimeout = cmp.Or(c.ReadHeaderTimeout, DefaultReadHeaderTimeout)
 	c.IdleTimeout = cmp.Or(c.IdleTimeout, DefaultIdleTimeout)
 	if c.Logger == nil {
@@ -117,6 +123,7 @@ func (c Config) Validate() error {
 	require(c.RequestTimeout > 0, "RequestTimeout", "must be positive")
 	require(c.AdminTimeout > 0, "AdminTimeout", "must be positive")
 	require(c.StallTimeout > 0, "StallTimeout", "must be positive")
+	require(c.ListTimeout > 0, "ListTimeout", "must be positive")
 	require(c.ReadHeaderTimeout > 0, "ReadHeaderTimeout", "must be positive")
 	require(c.IdleTimeout > 0, "IdleTimeout", "must be positive")
 	return errors.Join(errs...)

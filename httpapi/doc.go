@@ -6,13 +6,14 @@
 // package cluster. It terminates no TLS and authenticates nobody.
 //
 // A [Server] is made with [New] from a [Config], serves listeners with
-// [Server.Serve], and ends with [Server.Shutdown]. What stands before it must not
+// [Server.Serve], and ends with [Server.Shutdown]. A handler in front of it must not
 // clean paths, as http.ServeMux does.
 //
 // # Keys and values
 //
 // A key is everything after "/kv/" in the path, percent-decoded once, so it may
-// hold any byte: /kv/a/b//c%2Fd is the key "a/b//c/d". Values are raw bodies.
+// hold any byte: /kv/a/b//c%2Fd is the key "a/b//c/d". Values are raw bodies, whose
+// length must be known: 411 answers a PUT without Content-Length that is not chunked.
 // GET /kv/ streams keys and values as JSON lines (see list.go).
 //
 // # Answers
@@ -29,10 +30,18 @@
 //
 // # Limits
 //
-// Whatever comes from outside has a limit: connections, requests in flight,
-// header bytes, key and value bytes, and the memory that bodies in flight may
-// take together, which is reserved before a body is read. Bodies and answers
-// must make progress: each piece of 64 KiB has StallTimeout to pass.
+// Everything that comes from outside has a limit: connections, requests in
+// flight, header bytes, key and value bytes, and the memory that bodies in flight
+// may take together. A body's memory is reserved as it comes, in steps that
+// double. Where there is no room, bodies that come slowly are cut off for others.
+//
+// Bodies and answers must make progress: each piece of 64 KiB has StallTimeout to
+// pass, and a whole one passes at 32 KiB a second or more on average. A list ends
+// after ListTimeout.
+//
+// An error may be known before the body has come. What follows is then read and
+// dropped, within bounds, before the connection closes (rest.go): a client that
+// sends all of its request before it reads sees the answer too.
 //
 // # Concurrency
 //

@@ -23,6 +23,7 @@ var (
 	errIdempotencyKey = errors.New("idempotency keys are not supported")
 	errEncoding       = errors.New("the body must be sent as it is, without Content-Encoding")
 	errUnexpectedBody = errors.New("this request takes no body")
+	errLength         = errors.New("the request does not say how long its body is: send Content-Length, 0 for an empty value, or a chunked body (curl: --data-binary '' for an empty value)")
 	errBadBody        = errors.New("the body could not be read whole")
 	errBodyTimeout    = errors.New("the body came too slowly")
 	errNotReady       = errors.New("this node can't serve")
@@ -93,6 +94,7 @@ var problems = []struct {
 	{errIdempotencyKey, http.StatusNotImplemented, "idempotency_key", "Idempotency-Key not supported", false, notDone},
 	{errEncoding, http.StatusUnsupportedMediaType, "content_encoding", "Encoded body", false, notDone},
 	{errUnexpectedBody, http.StatusBadRequest, "unexpected_body", "Unexpected body", false, notDone},
+	{errLength, http.StatusLengthRequired, "length_required", "Length required", false, notDone},
 	{errBadBody, http.StatusBadRequest, "bad_body", "Incomplete body", true, notDone},
 	{errBodyTimeout, http.StatusRequestTimeout, "body_timeout", "Slow body", true, notDone},
 }

@@ -16,7 +16,8 @@ const helpText = `Kvorum: a replicated, strongly consistent key-value store.
 PUT    /kv/{key}        set a key to the request's body; 201 created, 204 replaced
 GET    /kv/{key}        read it (HEAD: without the value); ?consistency=linearizable|leader|stale &max_stale= &min_revision=
 DELETE /kv/{key}        remove it; 204, or 404 where there is none
-GET    /kv/             list as JSON lines; ?prefix= &start= &limit= &keys_only=true, and as above
+GET    /kv/             list as JSON lines; ?prefix= &start= &limit= &keys_only=true, and as above;
+                        the last line, {"end":true,...}, says that it is whole and where the next page starts
 POST   /admin/join      add a node: {"id":"n4","peer_addr":"host:port","http_addr":"host:port"}
 POST   /admin/leave     remove a node: {"id":"n4"}, "force":true if need be; without a body, this node
 POST   /admin/transfer  hand leadership over: {"id":"n2"}; without a body, to whoever is ready

@@ -33,6 +33,9 @@ func (s *Server) put(w *response, r *http.Request) error {
 		// Taking a part for the whole would destroy the rest (RFC 9110, section 14.5).
 		return &cluster.ValidationError{Field: "Content-Range", Reason: "values can only be put whole"}
 	}
+	if err := w.checkLength(r, true); err != nil {
+		return err
+	}
 	value, release, err := s.takeBody(w, r, "value", int64(s.cfg.MaxValueBytes))
 	if err != nil {
 		return err

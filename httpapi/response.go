@@ -1,28 +1,42 @@
 package httpapi
 
 import (
+	"errors"
+	"io"
 	"net/http"
+	"os"
 	"sync"
 	"time"
 )
 
-// progressUnit is what a client must send or take within StallTimeout.
-const progressUnit = 64 << 10
+// restState says what is known of the part of a request's body that was not read.
+type restState int
 
-// dropTimeout is the longest that a body which nobody wants is read.
-const dropTimeout = 500 * time.Millisecond
+const (
+	restNone   restState = iota // there is none
+	restUnread                  // it may still be read
+	restSlow                    // it may still be read, but the answer does not wait for it
+	restBroken                  // its end can't be found any more
+)
 
 // response is the http.ResponseWriter of a request: it knows the route and the
 // status for metrics, and gives every piece of an answer a deadline, so that a
-// client that takes nothing is cut off. It has neither Unwrap nor Hijack: a
-// connection that a handler took over would keep its slot for ever. It is used by
-// one goroutine, but for stop.
+// client that takes nothing, or too little, is cut off. It has neither Unwrap nor
+// Hijack: a connection that a handler took over would keep its slot for ever. It
+// is used by one goroutine, but for stop and stopRead.
 type response struct {
 	http.ResponseWriter
 	deadlines *http.ResponseController
-	stall     time.Duration
 	route     string // the route's template; "none" until one matched
 	status    int    // 0 until the answer has begun
+	progress  progress
+	latest    time.Time // when the answer must have been taken; zero is no bound of its own
+
+	body            io.Reader // the request's
+	length          int64     // its length as declared, -1 if that is not known
+	expectsContinue bool      // the client waits for consent before it sends the body
+	restState       restState
+	unframed        bool // bytes may follow the request that are no request
 
 	// mu guards the fields below, and that no deadline is set against them.
 	mu       sync.Mutex
@@ -31,53 +45,67 @@ type response struct {
 	limit    time.Time // no write's deadline is later, where both are true
 }
 
-// newResponse returns a response that writes to w.
-func newResponse(w http.ResponseWriter, stall time.Duration) *response {
-	return &response{
-		ResponseWriter: w,
-		deadlines:      http.NewResponseController(w),
-		stall:          stall,
-		route:          "none",
+// newResponse returns a response to r that writes to w.
+func newResponse(w http.ResponseWriter, r *http.Request, stall time.Duration) *response {
+	res := &response{
+		ResponseWriter:  w,
+		deadlines:       http.NewResponseController(w),
+		route:           "none",
+		progress:        progress{stall: stall},
+		body:            r.Body,
+		length:          r.ContentLength,
+		expectsContinue: r.Header.Get("Expect") != "",
 	}
+	if r.ContentLength != 0 {
+		res.restState = restUnread
+	}
+	return res
 }
 
 // WriteHeader begins the answer.
 func (w *response) WriteHeader(status int) {
-	if w.status == 0 {
-		w.status = status
-	}
-	w.extendWrite()
+	w.begin(status)
+	w.extendWrite(0)
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// Write writes p piece by piece; each must be taken within the stall timeout.
+// Write writes p piece by piece; each must be taken in time.
 func (w *response) Write(p []byte) (int, error) {
-	if w.status == 0 {
-		w.status = http.StatusOK
-	}
+	w.begin(http.StatusOK)
 	for written := 0; ; {
 		piece := p[written:min(len(p), written+progressUnit)]
-		w.extendWrite()
+		w.extendWrite(len(piece))
 		n, err := w.ResponseWriter.Write(piece)
 		written += n
+		w.progress.done += int64(n)
 		if err != nil || written == len(p) {
 			return written, err
 		}
 	}
 }
 
-// extendWrite gives the client the stall timeout to take what is written next.
-func (w *response) extendWrite() {
+// begin does once what comes before an answer.
+func (w *response) begin(status int) {
+	if w.status == 0 {
+		w.status = status
+		w.settleRest()
+	}
+}
+
+// extendWrite gives the client its time to take the next n bytes.
+func (w *response) extendWrite(n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	now := time.Now()
-	deadline := now.Add(w.stall)
+	deadline := w.progress.deadline(n)
 	if w.stopping && !w.begun {
-		w.limit = now.Add(stopGrace)
+		w.limit = time.Now().Add(stopGrace)
 	}
 	w.begun = true
 	if w.stopping && deadline.After(w.limit) {
 		deadline = w.limit
+	}
+	if !w.latest.IsZero() && deadline.After(w.latest) {
+		deadline = w.latest
 	}
 	// Only a writer without a connection, as in a test, has no deadlines.
 	_ = w.deadlines.SetWriteDeadline(deadline)
@@ -97,29 +125,34 @@ func (w *response) stop() {
 	}
 }
 
-// extendRead gives the client the stall timeout to send more of its body. It
-// must not be called once the body has come: net/http takes the deadline away
-// then, and reads on to notice a client that hangs up, for which it would take a
-// deadline that passes.
-func (w *response) extendRead() {
-	_ = w.deadlines.SetReadDeadline(time.Now().Add(w.stall)) // see extendWrite
+// setReadDeadline sets when the next part of the body must have come. It must not
+// be called once the body has come: net/http takes the deadline away then, and
+// reads on to notice a client that hangs up, for which it would take a deadline
+// that passes.
+func (w *response) setReadDeadline(t time.Time) {
+	_ = w.deadlines.SetReadDeadline(t) // see extendWrite
 }
 
-// dropRest bounds how long net/http reads and drops a body, or what is left of
-// it, that its handler does not want. It does so before it sends an answer that
-// keeps the connection, so this must end well before the answer's own deadline.
-func (w *response) dropRest() {
-	_ = w.deadlines.SetReadDeadline(time.Now().Add(min(w.stall/2, dropTimeout))) // see extendWrite
+// stopRead ends a read of the body that waits. It may be called by any goroutine
+// while the body is read.
+func (w *response) stopRead() { w.setReadDeadline(time.Now()) }
+
+// bodyRead notes how a read of the body ended.
+func (w *response) bodyRead(err error) {
+	switch {
+	case err == nil:
+	case errors.Is(err, os.ErrDeadlineExceeded) && w.length >= 0:
+		w.restState = restSlow
+	case errors.Is(err, io.EOF):
+		w.restState = restNone
+	default: // a chunked body can't be read any more after any error
+		w.restState = restBroken
+	}
 }
 
-// closeAfter ends the connection with the answer, which then does not wait for
-// the rest of the body: that is not worth reading, or can't be told from the
-// next request. It still is read for a moment, lest the client be reset by what
-// it sends before it has seen the answer.
-func (w *response) closeAfter() {
-	w.Header().Set("Connection", "close")
-	w.dropRest()
-}
+// closeAfter ends the connection with the answer: the rest of the body is not
+// worth reading, or can't be told from the next request.
+func (w *response) closeAfter() { w.Header().Set("Connection", "close") }
 
 // routeOf returns the template of the route that answers, for logs and metrics.
 func routeOf(w http.ResponseWriter) string {

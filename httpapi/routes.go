@@ -79,9 +79,10 @@ func (s *Server) dispatch(w *response, r *http.Request, m methods, allow string)
 		w.Header().Set("Allow", allow)
 		return fmt.Errorf("%w; it has %s", errMethod, allow)
 	}
-	takesBody := r.Method == http.MethodPut || r.Method == http.MethodPost
-	if !takesBody && r.ContentLength != 0 {
-		return errUnexpectedBody
+	if takesBody := r.Method == http.MethodPut || r.Method == http.MethodPost; !takesBody {
+		if err := w.checkNoBody(r); err != nil {
+			return err
+		}
 	}
 	return handle(w, r)
 }
@@ -106,15 +107,12 @@ func (s *Server) guard(next handler) handler {
 func (s *Server) middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		w := newResponse(rw, s.cfg.StallTimeout)
+		w := newResponse(rw, r, s.cfg.StallTimeout)
 		defer func() { s.finish(w, r, start, recover()) }()
 		if !isMutation(r) {
 			defer s.answers.add(w)()
 		}
 
-		if r.ContentLength != 0 {
-			w.dropRest() // until a handler wants the body
-		}
 		h := w.Header()
 		h.Set("Kvorum-Node", s.cfg.NodeID)
 		h.Set("Cache-Control", "no-store")
@@ -145,4 +143,5 @@ func (s *Server) finish(w *response, r *http.Request, start time.Time, panicked 
 	if panicked != nil {
 		panic(http.ErrAbortHandler)
 	}
+	s.lingering.linger(w, r)
 }

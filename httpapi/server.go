@@ -58,8 +58,10 @@ type Server struct {
 	conns   *connLimit
 	budget  *budget
 	metrics *metrics
-	origins *http.CrossOriginProtection
-	answers answers
+	// lingering bounds the connections that are read from after their answers.
+	lingering *lingering
+	origins   *http.CrossOriginProtection
+	answers   answers
 
 	// ctx is the root of every request's context. cancel ends it, and with it
 	// the requests in flight, when draining takes too long.
@@ -82,6 +84,7 @@ func New(cfg Config) (*Server, error) {
 		budget:  newBudget(cfg.MaxInflightRequests, cfg.MaxInflightBytes),
 		origins: http.NewCrossOriginProtection(),
 	}
+	s.lingering = newLingering(cfg.MaxConns, cfg.MaxValueBytes)
 	m, err := newMetrics(cfg.Registerer, s.budget, s.conns)
 	if err != nil {
 		return nil, fmt.Errorf("http metrics: %w", err)
@@ -102,6 +105,7 @@ func New(cfg Config) (*Server, error) {
 		IdleTimeout:                  cfg.IdleTimeout,
 		MaxHeaderBytes:               maxHeaderBytes,
 		BaseContext:                  func(net.Listener) context.Context { return s.ctx },
+		ConnContext:                  withConn,
 		ConnState:                    s.conns.stateChanged,
 		ErrorLog:                     slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelWarn),
 	}

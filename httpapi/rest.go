@@ -1,0 +1,137 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+)
+
+// An answer may be known before the request's body has come: it is too large,
+// say. Many clients send everything before they read anything, and a connection
+// that is closed under what they send is reset: they never see the answer. So
+// the rest of a body is read and dropped, within bounds:
+//
+//   - a small rest before the answer, which then keeps the connection;
+//   - otherwise after the answer, which says that the connection closes.
+
+const (
+	// dropBytes is the largest rest that is read before the answer.
+	dropBytes = 256 << 10
+	// dropTimeout is the longest that the answer waits for it.
+	dropTimeout = 500 * time.Millisecond
+
+	// lingerTimeout is the longest that a rest is read after the answer, and
+	// lingerIdle the longest that its next byte is waited for.
+	lingerTimeout = 3 * time.Second
+	lingerIdle    = time.Second
+	// minLingerBytes is the number of bytes that are read after an answer at most,
+	// or twice the largest value.
+	minLingerBytes = 8 << 20
+	// maxLingering is the number of connections on which a rest may be read after
+	// the answer, or a quarter of all connections; others are closed at once.
+	maxLingering = 256
+)
+
+// connKey is the key of a request's net.Conn in its context.
+type connKey struct{}
+
+// withConn returns ctx with the connection in it, for linger; it is an
+// http.Server's ConnContext hook.
+func withConn(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, c)
+}
+
+// settleRest does with the rest of the body what must be done before an answer.
+func (w *response) settleRest() {
+	if w.restState == restNone || (w.restState == restUnread && w.dropSmallRest()) {
+		return
+	}
+	w.closeAfter()
+}
+
+// dropSmallRest reads a small rest of the body, and returns whether that was all of it.
+func (w *response) dropSmallRest() bool {
+	if w.expectsContinue || w.length > dropBytes {
+		return false
+	}
+	w.setReadDeadline(time.Now().Add(min(w.progress.stall/2, dropTimeout)))
+	_, err := io.CopyN(io.Discard, w.body, dropBytes+1)
+	if err == nil {
+		return false // there is more
+	}
+	w.bodyRead(err)
+	return w.restState == restNone
+}
+
+// lingering bounds the connections on which a rest is read after the answer.
+type lingering struct {
+	now   atomic.Int64
+	most  int64
+	bytes int64 // of each rest
+}
+
+// newLingering returns the bounds for so many connections and so large values.
+func newLingering(conns, valueBytes int) *lingering {
+	return &lingering{
+		most:  int64(max(1, min(maxLingering, conns/4))),
+		bytes: max(minLingerBytes, 2*int64(valueBytes)),
+	}
+}
+
+// linger sends the answer, and then reads and drops what still comes of the
+// request, so that a client that sends all of it before it reads gets to see the
+// answer.
+func (l *lingering) linger(w *response, r *http.Request) {
+	if w.restState == restNone && !w.unframed {
+		return
+	}
+	defer l.now.Add(-1)
+	if l.now.Add(1) > l.most || w.deadlines.Flush() != nil {
+		return
+	}
+	rest := &restReader{
+		src: w.body, setDeadline: w.setReadDeadline,
+		end: time.Now().Add(lingerTimeout), idle: min(lingerIdle, w.progress.stall),
+	}
+	conn, _ := r.Context().Value(connKey{}).(net.Conn)
+	if w.unframed || w.restState == restBroken {
+		// Nobody knows where the body ends: the client must see an end of the answer.
+		half, ok := conn.(interface{ CloseWrite() error })
+		if !ok || half.CloseWrite() != nil {
+			return
+		}
+		rest.src = conn
+	}
+	// However it ends, the connection is closed now.
+	_, _ = io.CopyN(io.Discard, rest, l.bytes)
+}
+
+// restReader reads what still comes of a request until it ends, pauses or has
+// taken too long.
+type restReader struct {
+	src         io.Reader
+	end         time.Time
+	idle        time.Duration // the longest pause
+	setDeadline func(time.Time)
+}
+
+// Read implements io.Reader.
+func (r *restReader) Read(p []byte) (int, error) {
+	now := time.Now()
+	if now.After(r.end) {
+		return 0, errRestTimeout
+	}
+	next := now.Add(r.idle)
+	if r.end.Before(next) {
+		next = r.end
+	}
+	r.setDeadline(next)
+	return r.src.Read(p)
+}
+
+// errRestTimeout ends the reading of a rest.
+var errRestTimeout = errors.New("the rest of the request takes too long")
