@@ -34,6 +34,19 @@ func (l *lineWriter) write(item store.Item) error {
 	return err
 }
 
+// end writes the last line: that count lines came before it, and the first key of
+// the rest unless that is "".
+func (l *lineWriter) end(count int, next string) error {
+	l.number(`{"end":true,"count":`, uint64(count))
+	if next != "" {
+		l.raw(",")
+		l.scratch = append(l.scratch[:0], next...)
+		l.text("next", l.scratch)
+	}
+	_, err := l.out.WriteString("}\n")
+	return err
+}
+
 // raw writes s as it is. Like its siblings it leaves errors to the bufio.Writer,
 // which keeps the first, and writes nothing after it.
 func (l *lineWriter) raw(s string) { _, _ = l.out.WriteString(s) }

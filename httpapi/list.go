@@ -8,21 +8,28 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/kvorum/kvorum/cluster"
 )
 
 // A list is a stream of JSON lines, one per key in byte order, all of the view
-// that Kvorum-Revision names:
+// that Kvorum-Revision names, and a last line that says that it is complete and
+// how many keys came before it:
 //
 //	{"key":"a","value":"x","create_revision":1,"mod_revision":4,"version":2}
 //	{"key_b64":"/w==","value_b64":"AP8=","create_revision":5,"mod_revision":5,"version":1}
+//	{"end":true,"count":2}
 //
 // A key or value that is not valid UTF-8 comes as base64 in a member of its
-// own. A list that limit cuts ends with the trailer Kvorum-Next: what start
-// must be for the rest, percent-encoded as a query takes it. Each page is a
-// view of its own. A stream that fails is broken off, without the last chunk,
-// so that a client can tell it from a whole one.
+// own. The last line of a list that limit cuts also has "next" (or "next_b64"),
+// the first key of the rest, which is what start must be; so has the trailer
+// Kvorum-Next, percent-encoded as a query takes it. Each page is a view of its own.
+//
+// A stream that fails is broken off, without the last line and, over HTTP/1.1,
+// without the last chunk: so every client can tell it from a whole one. It fails
+// when its client takes too little (see minRate), or after ListTimeout: a view
+// keeps every value that is replaced meanwhile in memory.
 
 // nextTrailer is the trailer that names the first key of the next page.
 const nextTrailer = "Kvorum-Next"
@@ -74,6 +81,7 @@ func (s *Server) list(w *response, r *http.Request) error {
 		return nil
 	}
 	h.Set("Trailer", nextTrailer)
+	w.latest = time.Now().Add(s.cfg.ListTimeout)
 	w.WriteHeader(http.StatusOK)
 	if err := streamList(r.Context(), w, listing, p); err != nil {
 		// The client hung up or stalled, or the server closes: nobody needs to
@@ -90,13 +98,14 @@ func (s *Server) listing(r *http.Request, options cluster.ReadOptions) (*cluster
 	return s.node.List(ctx, options)
 }
 
-// streamList writes the lines, and the trailer if limit cut them.
+// streamList writes the lines, and says where the next page starts if limit cut them.
 func streamList(ctx context.Context, w *response, listing *cluster.Listing, p listParams) error {
 	lines := lineWriter{out: bufio.NewWriterSize(w, listBuffer), keysOnly: p.keysOnly}
-	sent := 0
+	sent, next := 0, ""
 	for item := range listing.All(p.prefix, p.start) {
 		if p.limit > 0 && sent == p.limit {
-			w.Header().Set(nextTrailer, escapeQuery(item.Key))
+			next = item.Key
+			w.Header().Set(nextTrailer, escapeQuery(next))
 			break
 		}
 		if err := ctx.Err(); err != nil {
@@ -106,6 +115,9 @@ func streamList(ctx context.Context, w *response, listing *cluster.Listing, p li
 			return fmt.Errorf("write list: %w", err)
 		}
 		sent++
+	}
+	if err := lines.end(sent, next); err != nil {
+		return fmt.Errorf("write the end of a list: %w", err)
 	}
 	return lines.out.Flush()
 }

@@ -51,7 +51,46 @@ func (l line) value() string {
 	return string(l.ValueB64)
 }
 
+// end is the last line of a list as a client sees it.
+type end struct {
+	End     bool    `json:"end"`
+	Count   int     `json:"count"`
+	Next    *string `json:"next"`
+	NextB64 []byte  `json:"next_b64"`
+}
+
+func (e end) next() string {
+	if e.Next != nil {
+		return *e.Next
+	}
+	return string(e.NextB64)
+}
+
+// parseList parses a list, whose last line must be there and be right.
+func parseList(t rapid.TB, body string) ([]line, end) {
+	t.Helper()
+	i := strings.LastIndex(strings.TrimSuffix(body, "\n"), "\n") + 1
+	decoder := json.NewDecoder(strings.NewReader(body[i:]))
+	decoder.DisallowUnknownFields()
+	var e end
+	if err := decoder.Decode(&e); err != nil || !e.End {
+		t.Fatalf("last line %q is no end: %v", body[i:], err)
+	}
+	lines := parseItems(t, body[:i])
+	if len(lines) != e.Count {
+		t.Fatalf("%d lines, the end says %d", len(lines), e.Count)
+	}
+	return lines, e
+}
+
+// parseLines returns the lines of a complete list but the last.
 func parseLines(t rapid.TB, body string) []line {
+	t.Helper()
+	lines, _ := parseList(t, body)
+	return lines
+}
+
+func parseItems(t rapid.TB, body string) []line {
 	t.Helper()
 	var lines []line
 	for s := range strings.Lines(body) {
@@ -83,7 +122,8 @@ func TestList_Format(t *testing.T) {
 	w := a.do("GET", "/kv/", "")
 	want := `{"key":"a\"\\\n\u2028\u0085<é","value":"x\u0001\u2029","create_revision":1,"mod_revision":4,"version":2}` + "\n" +
 		`{"key":"b","value":"","create_revision":6,"mod_revision":6,"version":1}` + "\n" +
-		`{"key_b64":"/w==","value_b64":"AP8=","create_revision":5,"mod_revision":5,"version":1}` + "\n"
+		`{"key_b64":"/w==","value_b64":"AP8=","create_revision":5,"mod_revision":5,"version":1}` + "\n" +
+		`{"end":true,"count":3}` + "\n"
 	if got := w.Body.String(); w.Code != http.StatusOK || got != want {
 		t.Errorf("got %d\n%s\nwant 200\n%s", w.Code, got, want)
 	}
@@ -91,7 +131,7 @@ func TestList_Format(t *testing.T) {
 		"Kvorum-Consistency", "linearizable", "Kvorum-Node", "n1", "ETag", "", "Cache-Control", "no-store")
 
 	w = a.do("GET", "/kv/?keys_only=true&prefix=b", "")
-	want = `{"key":"b","create_revision":6,"mod_revision":6,"version":1}` + "\n"
+	want = `{"key":"b","create_revision":6,"mod_revision":6,"version":1}` + "\n" + `{"end":true,"count":1}` + "\n"
 	if got := w.Body.String(); got != want {
 		t.Errorf("keys only: got %s, want %s", got, want)
 	}
@@ -133,8 +173,12 @@ func TestList_Pages(t *testing.T) {
 		for {
 			c.send("GET /kv/?limit=%s&start=%s HTTP/1.1\r\nHost: x\r\n\r\n", limit, start)
 			resp, body := c.answer("GET")
-			got = append(got, keysOf(parseLines(t, body))...)
+			lines, last := parseList(t, body)
+			got = append(got, keysOf(lines)...)
 			count++
+			if next, _ := url.PathUnescape(resp.Trailer.Get("Kvorum-Next")); next != last.next() {
+				t.Fatalf("the trailer says %q, the last line %q", next, last.next())
+			}
 			if start = resp.Trailer.Get("Kvorum-Next"); start == "" {
 				break
 			}

@@ -13,7 +13,6 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -361,6 +360,7 @@ type listing struct {
 	timeout  time.Duration
 	body     io.ReadCloser
 	lines    *lineReader
+	count    int // of the records that came
 }
 
 // list begins a listing. The caller closes it.
@@ -382,29 +382,55 @@ func (c *client) list(ctx context.Context, q listQuery) (*listing, error) {
 		return nil, err
 	}
 	l.body, l.lines = resp.Body, newLineReader(resp.Body)
-	if resp.ContentLength < 0 && !slices.Contains(resp.TransferEncoding, "chunked") {
-		l.close()
-		return nil, errors.New("the answer does not say where it ends, so that a cut one would look whole")
-	}
 	return l, nil
 }
 
 // next returns the next record, io.EOF after the last one. Any other error
-// means that the listing is not whole.
+// means that the listing is not whole: its last line did not come, or says that
+// other lines are missing.
 func (l *listing) next() (record, error) {
-	l.stall.Reset(l.timeout)
-	line, err := l.lines.next()
-	if errors.Is(err, io.EOF) {
-		return record{}, io.EOF
-	}
+	line, err := l.line()
 	if err != nil {
-		return record{}, fmt.Errorf("listing broke off: %w", transportReason(l.ctx, err, l.timeout))
+		return record{}, fmt.Errorf("listing broke off: %w", err)
 	}
 	r, err := parseRecord(line, l.keysOnly)
-	if err != nil {
+	var end *endError
+	switch {
+	case errors.As(err, &end):
+		return record{}, l.checkEnd(end)
+	case err != nil:
 		return record{}, fmt.Errorf("listing holds a bad line: %w", err)
 	}
+	l.count++
 	return r, nil
+}
+
+// line returns the next line, or why there is none.
+func (l *listing) line() ([]byte, error) {
+	l.stall.Reset(l.timeout)
+	line, err := l.lines.next()
+	switch {
+	case errors.Is(err, io.EOF):
+		return nil, fmt.Errorf("its last line is missing after %d keys", l.count)
+	case err != nil:
+		return nil, transportReason(l.ctx, err, l.timeout)
+	}
+	return line, nil
+}
+
+// checkEnd returns io.EOF if the last line agrees with what came, and nothing follows it.
+func (l *listing) checkEnd(end *endError) error {
+	switch {
+	case end.count == nil:
+		return errors.New("listing's last line does not say how many keys it has")
+	case *end.count != l.count:
+		return fmt.Errorf("listing is not whole: %d keys came, its last line says %d", l.count, *end.count)
+	}
+	l.stall.Reset(l.timeout)
+	if _, err := l.lines.next(); !errors.Is(err, io.EOF) {
+		return errors.New("listing goes on after its last line")
+	}
+	return io.EOF
 }
 
 // close ends the request if it has not ended.

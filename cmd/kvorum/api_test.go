@@ -228,6 +228,10 @@ func TestList_CutStreamIsAnError(t *testing.T) {
 			panic(http.ErrAbortHandler)
 		},
 		"in a line, then a proper end": func(w http.ResponseWriter) { fmt.Fprint(w, `{"key":"b","value":"2"}`) },
+		"no last line":                 func(http.ResponseWriter) {},
+		"a last line that counts more": func(w http.ResponseWriter) { fmt.Fprintln(w, `{"end":true,"count":2}`) },
+		"a last line without a count":  func(w http.ResponseWriter) { fmt.Fprintln(w, `{"end":true}`) },
+		"a line after the last":        func(w http.ResponseWriter) { fmt.Fprintln(w, `{"end":true,"count":1}`+"\n"+`{"key":"b","value":"2"}`) },
 		"a bad line":                   func(w http.ResponseWriter) { fmt.Fprintln(w, `{"key":"b"}`) },
 		"no end to be seen": func(w http.ResponseWriter) {
 			conn, _, err := http.NewResponseController(w).Hijack()
@@ -248,6 +252,29 @@ func TestList_CutStreamIsAnError(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestList_WithoutChunks checks that a list without chunks and a length, as over
+// HTTP/1.0, is whole when its last line says so, and that import takes it as it is.
+func TestList_WithoutChunks(t *testing.T) {
+	const lines = `{"key":"a","value":"1"}` + "\n" + `{"end":true,"count":1,"next":"b"}` + "\n"
+	f := newFake(t, func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path != "/kv/" {
+			return false
+		}
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err == nil {
+			fmt.Fprintf(conn, "HTTP/1.0 200 OK\r\n\r\n%s", lines)
+			conn.Close()
+		}
+		return true
+	})
+	if got, want := mustRun(t, "", "ls", "--values", endpoints(f)), "a\t1\n"; got != want {
+		t.Errorf("ls: got %q, want %q", got, want)
+	}
+	if out := mustRun(t, lines, "import", "-", endpoints(f)); !strings.HasPrefix(out, "stored 1, failed 0") {
+		t.Errorf("import of a list: got %q", out)
 	}
 }
 

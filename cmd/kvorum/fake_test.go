@@ -95,6 +95,8 @@ func (f *fakeNode) list(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	limit, _ := strconv.Atoi(q.Get("limit"))
 	all := f.snapshot()
+	count := 0
+	defer func() { fmt.Fprintf(w, `{"end":true,"count":%d}`+"\n", count) }()
 	for i, key := range slices.Sorted(maps.Keys(all)) {
 		if !strings.HasPrefix(key, q.Get("prefix")) {
 			continue
@@ -102,6 +104,7 @@ func (f *fakeNode) list(w http.ResponseWriter, r *http.Request) {
 		if limit > 0 && i == limit {
 			return
 		}
+		count++
 		if q.Get("keys_only") == "true" {
 			line, _ := json.Marshal(map[string][]byte{"key_b64": []byte(key)})
 			fmt.Fprintf(w, "%s\n", line)

@@ -55,6 +55,8 @@ DIR with slashes, or the lines of a file (or of standard input, "-"):
   {"key":"greeting","value":"hello"}
   {"key_b64":"/w==","value_b64":"AAEC"}
 
+A listing's last line, {"end":true,...}, is skipped.
+
 Only regular files are stored; symbolic links and others are skipped and
 counted. Lines with the same key are stored in their order.
 

@@ -11,8 +11,10 @@ import (
 )
 
 // JSON lines are what a listing streams, export writes and import reads: one
-// object a line, {"key": …, "value": …}. Bytes that are not UTF-8 stand as
-// base64 in "key_b64" and "value_b64" instead. Other members are ignored.
+// object a line, {"key": …, "value": …}. Bytes that are not UTF-8 are base64 in
+// "key_b64" and "value_b64" instead. Other members are ignored. A line without a
+// key that has "end": true is the last one of a listing, and says how many came
+// before it; in a file it is skipped.
 
 // maxLineBytes bounds a line: the longest key and value with every byte
 // escaped as \u00XX, and room for other members. Memory is taken as bytes come.
@@ -33,11 +35,20 @@ type jsonRecord struct {
 	KeyB64   *[]byte `json:"key_b64,omitempty"`
 	Value    *string `json:"value,omitempty"`
 	ValueB64 *[]byte `json:"value_b64,omitempty"`
+	// End and Count are those of a listing's last line.
+	End   bool `json:"end,omitempty"`
+	Count *int `json:"count,omitempty"`
 }
+
+// endError is returned by parseRecord for the last line of a listing.
+type endError struct{ count *int } // the lines before it; nil where it does not say
+
+// Error implements error.
+func (*endError) Error() string { return "is the end of a listing, not a record" }
 
 // parseRecord reads a line. A record without a key, or with two, is an error,
 // and so is one without a value unless keysOnly, or with two; so is text that
-// is not UTF-8, which JSON would replace.
+// is not UTF-8, which JSON would replace. The end of a listing is an *endError.
 func parseRecord(line []byte, keysOnly bool) (record, error) {
 	if !utf8.Valid(line) {
 		return record{}, errors.New("is not UTF-8; use key_b64 and value_b64 for bytes")
@@ -48,6 +59,8 @@ func parseRecord(line []byte, keysOnly bool) (record, error) {
 	}
 	var r record
 	switch {
+	case j.End && j.Key == nil && j.KeyB64 == nil:
+		return r, &endError{j.Count}
 	case (j.Key == nil) == (j.KeyB64 == nil):
 		return r, errors.New("needs exactly one of key and key_b64")
 	case j.Value != nil && j.ValueB64 != nil, j.Value == nil && j.ValueB64 == nil && !keysOnly:

@@ -213,7 +213,8 @@ func (s *lineSource) produce(ctx context.Context, imp *importer) {
 	}
 }
 
-// sendLine sends the record that a line holds; a blank line holds none.
+// sendLine sends the record that a line holds; a blank line holds none, and
+// neither does the last one of a listing.
 func (s *lineSource) sendLine(ctx context.Context, imp *importer, name string, line []byte) {
 	weight := 1
 	if s.total >= 0 {
@@ -231,7 +232,9 @@ func (s *lineSource) sendLine(ctx context.Context, imp *importer, name string, l
 	r, err := parseRecord(line, false)
 	if err != nil {
 		imp.release(units)
-		imp.tally.fail(name, err)
+		if end := new(endError); !errors.As(err, &end) {
+			imp.tally.fail(name, err)
+		}
 		imp.progress(weight)
 		return
 	}
