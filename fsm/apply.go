@@ -34,7 +34,7 @@ func (f *FSM) applyEntry(l *raft.Log) any {
 	if applied := f.appliedIndex.Load(); l.Index <= applied {
 		// Raft doesn't do this. If it did, applying twice would part this replica
 		// from the others; and as nobody can say that this is the entry applied
-		// then, whoever waits for it must not be told that it was done.
+		// then, nobody who waits for it may be told that it was done.
 		f.logger.Warn("ignored an entry that is applied already", "index", l.Index, "term", l.Term, "applied", applied)
 		return ErrStaleEntry
 	}
@@ -55,7 +55,7 @@ func (f *FSM) applyEntry(l *raft.Log) any {
 	return results
 }
 
-// stop reports err and waits for Close. To go on would part this replica from
+// stop reports err and waits for Close. Continuing would part this replica from
 // those that understand the entry.
 func (f *FSM) stop(err *EntryError) error {
 	f.onFatal(err)

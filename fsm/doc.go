@@ -54,7 +54,7 @@
 // # State hash
 //
 // Each change keeps a hash of the whole state up to date, which does not depend
-// on how the state came to be. A snapshot carries it, and restoring computes it
-// anew. An entry with OpCheckpoint makes each replica note it: replicas at one
+// on how the state came to be. A snapshot carries it, and a restore computes it
+// again. An entry with OpCheckpoint makes each replica note it: replicas at one
 // index that differ have diverged.
 package fsm

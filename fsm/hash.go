@@ -8,10 +8,10 @@ import (
 	"github.com/kvorum/kvorum/store"
 )
 
-// The state hash is the sum, modulo 2^64, of a hash of each item and of each
-// retired id. A sum does not depend on the order in which things came to be, and
-// a change costs by the item that changes. It finds replicas that differ by
-// accident; nobody is kept from making two states of one hash.
+// The state hash is the sum, modulo 2^64, of the hashes of all items and retired ids.
+// A sum does not depend on the order of the changes, and updating it costs no more than
+// hashing the item that changes. It detects replicas that differ by accident. It is not
+// collision-resistant: somebody who wants two states with one hash can make them.
 
 // Checkpoint is the state hash after an entry that asked for it (OpCheckpoint).
 type Checkpoint struct {

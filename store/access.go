@@ -9,7 +9,7 @@ import (
 
 // A record's access field holds when it was last read, in milliseconds since
 // accessEpoch, in its upper 48 bits, and how often, up to 65,535, in the lower
-// 16. It goes on when the key's value is replaced.
+// 16. It is kept when the key's value is replaced.
 const accessCountBits = 16
 
 // accessEpoch is what the milliseconds count from: 2020-01-01.

@@ -17,7 +17,7 @@ const (
 type write struct {
 	decide decision
 	after  func()         // called by the committer once the write's round is applied; may be nil
-	done   sync.WaitGroup // for whoever waits: the fields below are final
+	done   sync.WaitGroup // done when the fields below are final
 	err    error
 	plan   plan
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/kvorum/kvorum/wal"
 )
 
-// decideAhead is how many writes must wait to be decided while others are being
-// appended: for each alone to wake the committer would cost more than to decide it.
+// decideAhead is the number of waiting writes that wakes the committer while others are
+// being appended. Waking it for each one would cost more than the decision itself.
 const decideAhead = 32
 
 // Bounds of what the committer keeps.
@@ -71,8 +71,8 @@ func (c *committer) run(w *write) error {
 	return w.err
 }
 
-// loop decides and applies until stop is closed. What is decided then comes to
-// its end, and what is not gets ErrStoreClosed.
+// loop decides and applies until stop is closed. Writes that are decided by then
+// are appended and applied, and what is not gets ErrStoreClosed.
 func (c *committer) loop(stop <-chan struct{}) {
 	var appender sync.WaitGroup
 	appender.Go(c.appendLoop)
@@ -98,9 +98,10 @@ func (c *committer) loop(stop <-chan struct{}) {
 	appender.Wait()
 }
 
-// work decides what waits and applies one round of what was appended: if the
-// appender has nothing to do first the one, else first the other, so that those
-// who wait for it can come again. It returns false if there was nothing to do.
+// work decides the waiting writes and applies one appended round, and reports whether
+// there was anything to do. If the appender is idle, it decides first, so that the next
+// append begins. Otherwise it applies the round first, so that its callers return and
+// their next writes are decided with the others.
 func (c *committer) work() bool {
 	came, busy := c.take()
 	if !busy || len(c.landed) == 0 {

@@ -54,56 +54,24 @@
 //   - Values given to Set are copied; Get returns a copy. GetShared, Range and the
 //     callbacks do not: their values must not be modified.
 //   - Callbacks run on the goroutine of the write that caused them, or the store's
-//     own; they may use the store and must not close it. A process that dies may
-//     take calls along that were due; with PersistenceSnapshot it also forgets
-//     removals since the last snapshot, so OnExpire is told of those keys again.
+//     own; they may use the store and must not close it. When a process dies,
+//     calls that were due may be lost. With PersistenceSnapshot it also forgets
+//     removals since the last snapshot, so that OnExpire is called for those keys again.
 //   - Len counts keys that have expired until they are removed.
-//   - To count reads for Metrics costs parallel readers of many keys up to a fifth
-//     of their rate: WithCountReads(false) saves it.
+//   - Counting reads for Metrics costs parallel readers of many keys up to a fifth of
+//     their rate; WithCountReads(false) turns it off.
 //   - A shard's hash table keeps its memory when keys are deleted.
 //   - A snapshot costs by the size of the store, so one is taken early only when as
 //     many keys were overwritten or deleted as there are, and 64 MiB were written, or
 //     as much as the store holds if that is more, and not within 10 s of the previous
 //     one; see WithCompactionThreshold. Until then the log keeps what is overwritten.
-//   - The time that a machine sleeps does not count, where its steady clock stops as
-//     Linux's does, until the store is opened again. A wall clock that is wrong at
-//     New is wrong until Close; one that was ahead stays so in the data directory.
-//   - A store that is opened with less room than it has keys comes down with the
-//     next writes that need room, by at most 65,536 keys, or 32 MiB of keys, each.
+//   - Time that a machine spends asleep does not count until the store is opened again:
+//     the monotonic clock of Linux stands still meanwhile. If the wall clock is wrong at
+//     New, the store's clock is wrong by as much until Close. If it was ahead, it stays
+//     ahead in the data directory.
+//   - A store that is opened with limits below what it holds evicts the difference with
+//     the next writes that need room: at most 65,536 keys, or 32 MiB of keys, by each.
 //
-// # Deviations from the design that this store grew from
-//
-// Names that are others:
-//
-//   - The package is store, not kvstore.
-//   - A ShardedMap's Set takes an Item, the compact form in which shards hold a
-//     key. A Shard's Get and Set take an Entry, which is made when it is asked for;
-//     ShardedMap.Shard, which was private, finds the shard of a key.
-//   - Store.Snapshot replaces SnapshotManager, whose Create, of a map that goes on
-//     changing, could not say which records of the log the snapshot has.
-//   - A segment of the log and its Write are not exported: only the log knows what
-//     is synced. So nobody outside meets wal.ErrSegmentFull.
-//   - wal.Options has NoSync for SyncOnWrite: the zero value must be the safe one.
-//   - Metrics are figures at one moment, to which nobody but the store adds: read
-//     Metrics().Sets.
-//
-// Behaviour that is another:
-//
-//   - Errors of a key come wrapped in a *KeyError, which names it: use errors.Is or
-//     the helpers, not ==.
-//   - ErrKeyExpired is an ErrKeyNotFound too: which of the two a read meets
-//     depends on whether the key was removed yet.
-//   - An option with a bad value, and WithSyncWrites without a log, is an error of
-//     New that names the field. A negative time to live is an error, not none.
-//   - A key has expired at its deadline, not only after it.
-//   - AccessedAt and AccessCount are kept only under LRU and LFU, which need them:
-//     to note a read takes as long again as the read (50 to 100 ns). The count
-//     ends at 65,535, its share of a record's eight bytes.
-//   - Keys are placed by the runtime's hash with a random seed: it takes a fraction
-//     of FNV's time (BenchmarkHash), and nobody can choose keys that collide.
-//   - Checksums are CRC32C, in the log seeded with a record's place, so that a
-//     misplaced one is found. Records also hold when they were made.
-//   - The logger is told of failures, not of every operation: that would cost more
-//     than the operations, and put keys into logs.
-//   - ReadTimeout bounds a Walk. No other read waits for anything.
+// The names and defaults are those of a published walkthrough of such a store;
+// docs/store.md in the repository lists where this package differs from it.
 package store

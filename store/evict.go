@@ -8,23 +8,23 @@ import (
 	"slices"
 )
 
-// evictionSample is how many keys are looked at for each victim of LRU and LFU.
-// A larger sample comes nearer to the ideal and costs more.
+// evictionSample is the number of keys in the random sample from which LRU and LFU
+// take a victim. A larger sample is closer to the exact policy and costs more.
 const evictionSample = 16
 
-// evictsMany says whether so large a share of a map has to go that sampling
-// would find ever less to choose from.
+// evictsMany reports whether more than a quarter of a map's keys have to go. Samples
+// would then mostly hit keys that were chosen already.
 func evictsMany(share, all int64) bool { return share > all/4 }
 
-// victims yields what policy gives up, one record after the other. It asks
-// taken about each, which must name those that were yielded, too. Where many are
-// wanted it compares all records once, which costs by their number.
+// victims yields the records that the policy evicts, the best victim first. It skips
+// every record for which taken returns true; taken must also return true for the
+// records that were yielded. If many is set, victims compares all records once, in
+// time proportional to their number; otherwise it takes samples.
 //
-// LRU and LFU are approximate: of a random sample of keys the one least
-// recently, or least often, read goes; a write counts as recent use. TTL is
-// exact: the key that expires first, of those behind the record after where it is
-// not the zero record, and a random one where none has a deadline.
-// None has no victims.
+// LRU and LFU are approximate: of a random sample of keys they evict the one that was
+// read least recently, or least often. A write counts as recent use. TTL is exact: it
+// yields keys in the order of their deadlines, beginning behind the record after (the
+// zero record for all), and then random ones. None has no victims.
 func (m *ShardedMap) victims(policy EvictionPolicy, after record, many bool, taken func(key string) bool) iter.Seq[record] {
 	return func(yield func(record) bool) {
 		switch policy {

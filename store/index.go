@@ -4,11 +4,11 @@ package store
 // clones share nodes until one side writes to them. It is not safe for
 // concurrent use, except that any number may read one that nobody writes to.
 //
-// A search that looked at each key would wait for memory at each, since
-// records lie anywhere. Nodes therefore keep heads: eight bytes of each key,
-// behind what the node's keys have in common. Going by those can lead astray where
-// a key does not have that in common with a node. Whoever changes something
-// checks where it ended, and goes again by the keys alone if that is wrong.
+// A search that compared whole keys would miss the cache at each one, because the
+// records are anywhere in memory. Nodes therefore keep heads: eight bytes of each key,
+// behind the prefix that the node's keys have in common. A search by heads can end in
+// the wrong place for a key that does not have that prefix. A change checks the place
+// where its search ended, and searches again by whole keys if it is wrong.
 type index struct {
 	order *order
 	root  *node // nil if it is empty
@@ -35,7 +35,7 @@ func (x *index) set(r record) {
 	}
 	x.root = x.mutable(x.root)
 	for careful := x.order.exact; ; careful = true {
-		if x.root.full() { // also by a search that was led astray
+		if x.root.full() { // perhaps since the search that ended in the wrong place
 			x.root = x.grown()
 		}
 		if x.insert(x.root, r, careful) {
@@ -52,12 +52,13 @@ func (x *index) grown() *node {
 	return root
 }
 
-// insert puts r below n, which may be written to and is not full. It returns
-// false, and has changed no more than which nodes the records are in, where heads
-// led it astray.
+// insert puts r into the subtree of n, which may be written to and is not full. It
+// returns false if the search by heads ended in the wrong place: it may have split
+// nodes by then, but the records and their order are the same. A careful search
+// compares whole keys and never ends in the wrong place.
 //
-// Invariant: n is not full when it is looked at, so that one of its children may be
-// split. It may be full then.
+// Invariant: n is not full when the loop reaches it, so that there is room for the
+// record that a split of one of its children moves up. That split may make n full.
 func (x *index) insert(n *node, r record, careful bool) bool {
 	first, last := true, true // n is the first of its level, the last
 	for {

@@ -114,7 +114,7 @@ func (m *ShardedMap) Shard(key string) *Shard { return m.shardOf(hashOf(key)) }
 // as long as cloning all of them takes, which depends on their number alone.
 func (m *ShardedMap) View() *View {
 	v := &View{indexes: make([]*index, len(m.shards))}
-	// Whoever takes several of these locks does so in this order.
+	// Several of these locks are taken in this order.
 	for _, s := range m.shards {
 		s.mu.Lock()
 	}

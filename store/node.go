@@ -60,7 +60,7 @@ func (x *index) replaceAt(n *node, i int, r record) {
 	n.heads[i] = x.order.head(r, n.skip)
 }
 
-// setHeads finds all heads of n anew.
+// setHeads computes the common prefix and all heads of n.
 func (x *index) setHeads(n *node) {
 	if n.length == 0 {
 		return
@@ -79,8 +79,8 @@ func (n *node) removeAt(i int) {
 	n.items[n.length] = record{}
 }
 
-// split makes two of child i of n, which is full and may be written to, as n may,
-// which is not full.
+// split splits child i of n into two and moves its middle record up into n. Both nodes
+// may be written to; the child is full, and n is not.
 func (x *index) split(n *node, i int) {
 	const middle = nodeItems / 2
 	left := n.children[i]

@@ -201,8 +201,8 @@ func (s *Store) openLog(hasFloor bool) error {
 	return nil
 }
 
-// checkGap refuses a log that begins, or, where it is empty, goes on, behind what
-// the newest snapshot ends at.
+// checkGap refuses a log whose first record, or next one if it is empty, is not the
+// newest snapshot's last record or the one behind it: records in between are missing.
 func checkGap(dir string, begins, snapshot uint64) error {
 	if begins <= snapshot+1 {
 		return nil
@@ -269,7 +269,7 @@ func (s *Store) closeData() error {
 }
 
 // Snapshot writes the store as it is now to the data directory and then drops
-// the part of the log that it covers. Writers go on meanwhile. An error leaves
+// the part of the log that it covers. Writes continue meanwhile. An error leaves
 // what was there before; it is no failure of the store.
 func (s *Store) Snapshot() error {
 	if s.opts.PersistenceMode == PersistenceNone {

@@ -43,7 +43,7 @@ func (p *plan) get(key string) record {
 	return record{}
 }
 
-// put plans a new value. A key that has expired ends here and starts anew.
+// put plans a new value. A key that has expired is removed by it and made again.
 func (p *plan) put(key string, value []byte, deadline int64) {
 	next := Item{
 		Key: key, Value: value, Deadline: deadline, Created: p.now, Updated: p.now,
@@ -128,7 +128,9 @@ func (p *plan) makeRoom() error {
 	if !p.fitsAlone() {
 		return p.full()
 	}
-	enough := func() bool { // of more than a record takes the rest is left to the next write
+	// enough bounds what one write removes: its record must fit into the log. What is
+	// above the limits then is removed by the next writes.
+	enough := func() bool {
 		much := len(p.expired)+len(p.evicted) >= maxBatchChanges || p.freed >= maxFreed
 		return p.within() || (much && p.fits())
 	}

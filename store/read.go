@@ -124,7 +124,7 @@ func (s *Store) Range(prefix, start string) iter.Seq2[string, []byte] {
 	}
 }
 
-// walkCheck is after how many keys a Walk looks whether it may go on.
+// walkCheck is the number of keys after which a Walk checks whether it has to end.
 const walkCheck = 256
 
 // Walk calls visit for what Range yields until it returns false. It ends early

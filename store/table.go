@@ -145,7 +145,7 @@ func (t *table) delete(hash uint64, key string) (old record) {
 	}
 	old = record{g.slots[slot].Load()}
 	state := uint64(slotDeleted)
-	if match(g.control.Load(), slotEmpty) != 0 { // no search goes on from here
+	if match(g.control.Load(), slotEmpty) != 0 { // every search ends here
 		state = slotEmpty
 		p.used--
 	}

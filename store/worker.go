@@ -101,7 +101,7 @@ func (s *Store) close() error {
 	s.closed.Store(true)
 	close(s.stop)
 	<-s.committed
-	s.deciding.Lock() // whoever is the committer now is the last
+	s.deciding.Lock() // waits for the last committer
 	last := s.frozen()
 	s.deciding.Unlock()
 	s.workers.Wait()
