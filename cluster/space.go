@@ -97,6 +97,7 @@ type diskFacts struct {
 	ballast   int64 // of the file that an operator may remove, 0 for none
 	put       int64 // that puts may take; negative where they may take none
 	rest      int64 // that all else may take
+	spare     int64 // that a snapshot may take which is begun now
 }
 
 // needed returns how much must be free for puts to be taken.
@@ -106,7 +107,7 @@ func (f *diskFacts) needed() int64 { return floorBytes + reserveBytes + f.next }
 func (f *diskFacts) gain() int64 { return f.snapshots + f.drops - f.next }
 
 // newSpace returns the model of the disk that measure looks at. It is asked for all
-// but put and rest.
+// but put, rest and spare.
 func newSpace(measure func() (diskFacts, error)) *space {
 	return &space{measure: measure, looking: make(chan struct{}, 1)}
 }
@@ -125,14 +126,15 @@ func (s *space) look() (*diskFacts, error) {
 		return nil, err
 	}
 	if !f.known {
-		f.put, f.rest = math.MaxInt64, math.MaxInt64
+		f.put, f.rest, f.spare = math.MaxInt64, math.MaxInt64, math.MaxInt64
 		s.putLimit.Store(math.MaxInt64)
 		s.restLimit.Store(math.MaxInt64)
 		s.facts.Store(&f)
 		return &f, nil
 	}
 	written = min(written, planned)
-	f.rest = f.free + f.ahead - floorBytes - (planned - written) - outstanding
+	f.spare = f.free + f.ahead - floorBytes - (planned - written) - outstanding
+	f.rest = f.spare
 	if f.free >= leastBytes {
 		f.rest = max(f.rest, f.ahead-outstanding)
 	}
@@ -203,7 +205,7 @@ func (s *space) plan(n int64) (done func(), err error) {
 		}
 	}
 	f, err := s.look()
-	if err == nil && f.rest < 0 {
+	if err == nil && f.spare < 0 {
 		err = fmt.Errorf("%w: a snapshot of %s does not fit: %s are free, of which %s stay for the log",
 			ErrDiskFull, inBytes(n), inBytes(f.free), inBytes(floorBytes))
 	}

@@ -1,0 +1,241 @@
+package cluster
+
+import (
+	"bytes"
+	"errors"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/internal/testkit"
+	"github.com/kvorum/kvorum/wal/crashfs"
+)
+
+// TestSpace_ReservedBeforeUse has many writers take room from one disk, each only
+// what was admitted, while it is looked at all the time, and others take some too.
+// The floor stays free, and of what puts may take the reserve and the next snapshot.
+func TestSpace_ReservedBeforeUse(t *testing.T) {
+	t.Parallel()
+	const start, next = int64(200 << 20), int64(20 << 20)
+	var free, state atomic.Int64
+	free.Store(start)
+	state.Store(next)
+	s := newSpace(func() (diskFacts, error) {
+		return diskFacts{known: true, next: state.Load(), free: free.Load()}, nil
+	})
+	var writers sync.WaitGroup
+	for i := range 8 {
+		random := rand.New(rand.NewPCG(1, uint64(i)))
+		writers.Go(func() {
+			for range 2000 {
+				n := random.Int64N(1 << 20)
+				if i == 0 {
+					if _, err := s.look(); err != nil {
+						t.Error(err)
+					}
+					continue
+				}
+				if err := s.admit(2*n, true); err != nil {
+					if !errors.Is(err, ErrDiskFull) {
+						t.Errorf("got %v, want ErrDiskFull", err)
+					}
+					continue
+				}
+				state.Add(n) // first: the next snapshot has it before the log does
+				free.Add(-n)
+				s.release(2 * n)
+			}
+		})
+	}
+	writers.Wait()
+	if least := floorBytes + reserveBytes + state.Load(); free.Load() < least {
+		t.Errorf("%d are free after puts, not %d", free.Load(), least)
+	}
+	if room := free.Load() - floorBytes - reserveBytes - state.Load(); room > 4<<20 {
+		t.Errorf("puts were refused with room for %d more", room)
+	}
+	for s.admit(1<<20, false) == nil {
+		free.Add(-1 << 20)
+		s.release(1 << 20)
+	}
+	if free.Load() < floorBytes || free.Load() > floorBytes+2<<20 {
+		t.Errorf("%d are free after deletes, want about the floor", free.Load())
+	}
+}
+
+// TestSpace_Snapshot: what is left to write of a snapshot is kept for it.
+func TestSpace_Snapshot(t *testing.T) {
+	t.Parallel()
+	const next = 20 << 20
+	free := int64(floorBytes + next + 10<<20)
+	s := newSpace(func() (diskFacts, error) { return diskFacts{known: true, next: next, free: free}, nil })
+	done, err := s.plan(next)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.admit(11<<20, false); !errors.Is(err, ErrDiskFull) {
+		t.Errorf("room of the snapshot was given away: %v", err)
+	}
+	if err := s.admit(9<<20, false); err != nil {
+		t.Errorf("room beside the snapshot: %v", err)
+	}
+	s.release(9 << 20)
+	s.wrote(next / 2)
+	free -= next / 2
+	if err := s.admit(9<<20, false); err != nil {
+		t.Errorf("room beside half of the snapshot: %v", err)
+	}
+	s.release(9 << 20)
+	if _, err := s.plan(next); !errors.Is(err, ErrDiskFull) || !strings.Contains(err.Error(), "does not fit") {
+		t.Errorf("a second snapshot: got %v", err)
+	}
+	done()
+	if left := s.planned.Load() + s.written.Load() + s.outstanding.Load(); left != 0 {
+		t.Errorf("%d are still reserved", left)
+	}
+}
+
+func TestSegmentSize(t *testing.T) {
+	for total, want := range map[int64]int64{0: 64 << 20, 1 << 40: 64 << 20, 2 << 30: 64 << 20, 600 << 20: 16 << 20, 320 << 20: 8 << 20, 1 << 20: 4 << 20} {
+		if got := segmentSize(total); got != want {
+			t.Errorf("a disk of %d: got %d, want %d", total, got, want)
+		}
+	}
+}
+
+// large returns one entry with a value of so many bytes.
+func large(index, term uint64, bytes int) []*raft.Log {
+	logs := entries(index, index, term)
+	logs[0].Data = fsm.EncodeBatch(nil, fsm.Batch{Commands: []fsm.Command{{Op: fsm.OpPut, Key: "large", Value: make([]byte, bytes)}}})
+	return logs
+}
+
+// TestTrial_B4_FollowerWithoutRoom sends a follower whose disk is full an append and
+// a snapshot. It refuses both before it has written anything, does not stop, and
+// takes them once there is room.
+func TestTrial_B4_FollowerWithoutRoom(t *testing.T) {
+	inBubble(t, "Append", func(t *testing.T) {
+		var free atomic.Int64
+		free.Store(1 << 40)
+		f := startReplica(t, func(c *Config) { c.FS = spacedFS{crashfs.New(), &free} }, unchanged)
+		f.mustAppend(t, 2, point{1, 1}, commands(2, 9, 2), 9)
+		free.Store(floorBytes / 2)
+		if _, err := f.replica.space.look(); err != nil {
+			t.Fatal(err)
+		}
+		f.mustAppend(t, 2, point{9, 2}, commands(10, 10, 2), 10) // the log's file has room for it
+		for range 3 {
+			if response, err := f.append(2, point{10, 2}, large(11, 2, 6<<20), 11); err == nil || !strings.Contains(err.Error(), ErrDiskFull.Error()) {
+				t.Fatalf("append without room: got %+v, %v", response, err)
+			}
+		}
+		if last, err := f.logs.LastIndex(); err != nil || last != 10 {
+			t.Errorf("the log ends at %d, %v", last, err)
+		}
+		if err := f.replica.fatal.reason(); err != nil {
+			t.Fatalf("the node stops: %v", err)
+		}
+		free.Store(1 << 40)
+		f.mustAppend(t, 2, point{10, 2}, large(11, 2, 6<<20), 11)
+	})
+	inBubble(t, "Snapshot", func(t *testing.T) {
+		var free atomic.Int64
+		free.Store(floorBytes + 4<<20)
+		f := startReplica(t, func(c *Config) { c.FS = spacedFS{crashfs.New(), &free} }, unchanged)
+		state := stateAt(t, large(50, 2, 8<<20))
+		request := &raft.InstallSnapshotRequest{
+			RPCHeader: headerOf(trio[1]), SnapshotVersion: raft.SnapshotVersionMax, Term: 2,
+			LastLogIndex: 50, LastLogTerm: 2, Size: int64(len(state)),
+			Configuration: raft.EncodeConfiguration(configuration()), ConfigurationIndex: 1,
+		}
+		var response raft.InstallSnapshotResponse
+		err := f.from[trio[1]].InstallSnapshot(trio[0], raft.ServerAddress(trio[0]), request, &response, bytes.NewReader(state))
+		if err == nil || !strings.Contains(err.Error(), "does not fit") {
+			t.Fatalf("snapshot without room: got %+v, %v", response, err)
+		}
+		if names, err := f.replica.cfg.FS.ReadDir(f.replica.snaps.dir); err != nil || len(names) != 0 {
+			t.Errorf("it was begun: %v, %v", names, err)
+		}
+		if err := f.replica.fatal.reason(); err != nil {
+			t.Fatalf("the node stops: %v", err)
+		}
+		free.Store(1 << 40)
+		f.mustInstall(t, 2, point{50, 2}, state)
+	})
+	if !t.Failed() {
+		testkit.Outcome(t, "B4", "a follower without room refuses appends and snapshots before it writes, goes on, and takes them with room")
+	}
+}
+
+// TestTrial_B3_BoundaryAnswers has a follower drop all of the log that its snapshot
+// covers. A later leader, which overrules what is behind it, finds the snapshot's index
+// and term, and need not send a snapshot; so does one that finds no log at all.
+func TestTrial_B3_BoundaryAnswers(t *testing.T) {
+	for name, behind := range map[string]uint64{"EntriesBehind": 100, "NothingBehind": 40} {
+		inBubble(t, name, func(t *testing.T) {
+			f := startReplica(t, unchanged, unchanged)
+			f.mustAppend(t, 2, point{1, 1}, commands(2, behind, 2), 40)
+			if err := f.fsm.WaitApplied(t.Context(), 40); err != nil {
+				t.Fatal(err)
+			}
+			if err := f.replica.snapshot(0); err != nil {
+				t.Fatal(err)
+			}
+			wantEnds(t, f.replica.logs, 40, behind)
+			if first, _, some := f.replica.logs.stored(); some && first != 41 {
+				t.Errorf("the log begins at %d, not behind the snapshot", first)
+			}
+			later := leaderLog{term: 3, snapshot: point{40, 2}, entries: commands(41, 60, 3)}
+			if sent, done := later.catchUp(t, f, 3); !done || sent != 0 {
+				t.Fatalf("caught up: %t, after %d snapshots", done, sent)
+			}
+			if err := f.fsm.WaitApplied(t.Context(), 60); err != nil {
+				t.Fatal(err)
+			}
+			for index, want := range map[uint64]string{40: "2", 41: "3", 60: "3", 61: ""} {
+				if got := f.holds(index); got != want {
+					t.Errorf("key %d is of term %q, want %q", index, got, want)
+				}
+			}
+			if err := f.replica.fatal.reason(); err != nil {
+				t.Errorf("the node stops: %v", err)
+			}
+		})
+	}
+	if !t.Failed() {
+		testkit.Outcome(t, "B3", "with no entry left behind a snapshot its index and term are still answered for: no snapshot is sent")
+	}
+}
+
+// TestStatus_NeedsNoDisk has the disk fail every read: a status page shows the age of
+// the oldest entry all the same, and stops nothing (SB14).
+func TestStatus_NeedsNoDisk(t *testing.T) {
+	inBubble(t, "", func(t *testing.T) {
+		disk := crashfs.New()
+		f := startReplica(t, func(c *Config) { c.FS = disk }, unchanged)
+		prev := point{1, 1}
+		for index := uint64(2); index <= 7; index++ { // more than the log's cache holds
+			f.mustAppend(t, 2, prev, large(index, 2, 4<<20), index)
+			prev = point{index, 2}
+		}
+		disk.SetHook(func(op crashfs.Op, name string) error {
+			if (op == crashfs.OpRead || op == crashfs.OpOpenRead) && strings.HasSuffix(name, ".log") {
+				return errFault
+			}
+			return nil
+		})
+		var s Status
+		s.describe(f.replica)
+		if s.Log == nil || s.Log.FirstIndex != 1 || s.Disk == nil {
+			t.Fatalf("got %+v, %+v", s.Log, s.Disk)
+		}
+		if err := f.replica.fatal.reason(); err != nil {
+			t.Errorf("a status page stopped the node: %v", err)
+		}
+	})
+}
