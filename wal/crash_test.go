@@ -67,6 +67,15 @@ func stepRecord() step {
 	}
 }
 
+// stepSeal has a segment end early.
+func stepSeal() step {
+	return step{
+		name: "seal",
+		do:   func(w *wal.WAL) error { return w.Seal() },
+		want: func(m model) model { return m },
+	}
+}
+
 // crashScript appends inside segments, across them and beyond their size, and
 // truncates at every kind of place.
 var crashScript = []step{
@@ -75,6 +84,7 @@ var crashScript = []step{
 	stepAppend(4, 0, 0, 1, 300),
 	stepReopen(),
 	stepAppend(7, 0, 700),
+	stepSeal(),
 	stepAppend(8, 0, 200, 200),
 	stepRecord(),
 	stepAppend(10, 0, 600, 100),

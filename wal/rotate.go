@@ -40,7 +40,7 @@ func (w *WAL) Seal() error {
 	}
 	defer w.unlock()
 	n := len(w.segs)
-	if n == 0 || w.segs[n-1].sealed || w.segs[n-1].end < sealWorth {
+	if n == 0 || w.segs[n-1].sealed || w.segs[n-1].end < w.sealWorth() {
 		return nil
 	}
 	w.prepare()
@@ -49,7 +49,7 @@ func (w *WAL) Seal() error {
 }
 
 // sealWorth is the least size in bytes of a segment that Seal ends.
-const sealWorth = 2 * growBytes
+func (w *WAL) sealWorth() int64 { return min(2*growBytes, w.opts.MaxSegmentSize/4) }
 
 // sealsNow reports whether tail is to be ended now, as Seal has asked for. The
 // caller holds slot.

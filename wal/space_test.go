@@ -4,8 +4,10 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/kvorum/kvorum/wal"
 	"github.com/kvorum/kvorum/wal/crashfs"
@@ -25,6 +27,67 @@ func TestFreeSpace(t *testing.T) {
 	}
 	if _, err := wal.FreeSpace(crashfs.New(), "/"); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("of a filesystem that can't tell: got %v", err)
+	}
+}
+
+func TestTotalSpace(t *testing.T) {
+	dir := t.TempDir()
+	total, err := wal.TotalSpace(wal.OS(), dir)
+	if errors.Is(err, errors.ErrUnsupported) {
+		t.Skip("this system does not tell how large a disk is")
+	}
+	if free, freeErr := wal.FreeSpace(wal.OS(), dir); err != nil || freeErr != nil || total < free {
+		t.Errorf("got %d bytes of which %d are free, %v, %v", total, free, err, freeErr)
+	}
+	if _, err := wal.TotalSpace(crashfs.New(), "/"); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("of a filesystem that can't tell: got %v", err)
+	}
+}
+
+// TestSeal ends a segment early: what a truncation gives back then ends there too.
+func TestSeal(t *testing.T) {
+	opts := testOptions(newFS(t))
+	opts.MaxSegmentSize = 1 << 20
+	w := mustOpen(t, opts)
+	if err := w.Seal(); err != nil { // of an empty log: nothing
+		t.Fatal(err)
+	}
+	mustAppend(t, w, 1, batch(1, 0, 10_000))
+	if err := w.Seal(); err != nil { // of a segment with little in it: nothing
+		t.Fatal(err)
+	}
+	index := uint64(2)
+	for ; index < 32; index++ {
+		mustAppend(t, w, index, batch(index, 0, 10_000))
+	}
+	if first, next := w.SegmentEnds(1); first != 1 || next != 32 || w.FrontBytes(32) != w.Stats().DiskBytes || w.FrontBytes(31) != 0 {
+		t.Fatalf("one segment: got %d to %d, %d and %d of %d bytes at its front", first, next, w.FrontBytes(31), w.FrontBytes(32), w.Stats().DiskBytes)
+	}
+	for deadline := time.Now().Add(10 * time.Second); w.Stats().Segments == 1; index++ {
+		if err := w.Seal(); err != nil { // as often as its caller likes
+			t.Fatal(err)
+		}
+		if index == 8000 || time.Now().After(deadline) { // far below what a segment holds
+			t.Fatalf("no new segment after %d records", index)
+		}
+		mustAppend(t, w, index, batch(index, 0, 1))
+		runtime.Gosched() // the file is made meanwhile
+	}
+	_, next := w.SegmentEnds(1)
+	before := w.Stats()
+	if err := w.TruncateFront(next); err != nil {
+		t.Fatal(err)
+	}
+	if after := w.Stats(); after.Segments != 1 || after.DiskBytes >= before.DiskBytes || after.FirstIndex != next {
+		t.Errorf("got %d segments of %d bytes from %d, want one from %d", after.Segments, after.DiskBytes, after.FirstIndex, next)
+	}
+	if first, next := w.SegmentEnds(1); first != 0 || next != 0 {
+		t.Errorf("of a record that is gone: got %d to %d", first, next)
+	}
+	mustClose(t, w)
+	w = mustOpen(t, opts)
+	if w.FirstIndex() != next || w.LastIndex() != index-1 {
+		t.Errorf("opened again: got %d to %d", w.FirstIndex(), w.LastIndex())
 	}
 }
 
