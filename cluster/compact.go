@@ -117,7 +117,7 @@ func (r *replica) snapshot(trailing int64) error {
 	unapplied := r.wal.BytesFrom(r.fsm.AppliedIndex() + 1)
 	done, err := r.space.plan(snapshotSize(r.fsm.Len(), r.fsm.Size()) + unapplied)
 	if err != nil {
-		return err
+		return errors.Join(err, r.logs.trim(trailing)) // what the last one covers can go all the same
 	}
 	r.logs.trailing.Store(trailing)
 	err = r.raft.Snapshot().Error()
@@ -173,11 +173,17 @@ func (r *replica) snapshotByHand(ctx context.Context) (SnapshotResult, error) {
 		err    error
 	}
 	ended := make(chan outcome, 1)
-	r.wg.Go(func() {
-		defer func() { <-r.snapshotting }()
-		result, err := r.snapshotNow()
-		ended <- outcome{result, err}
-	})
+	go func() {
+		var o outcome
+		if closed := r.asks.ask(func() error { // close waits for it
+			o.result, o.err = r.snapshotNow()
+			return nil
+		}); closed != nil {
+			o.err = ErrClosed
+		}
+		<-r.snapshotting
+		ended <- o
+	}()
 	select {
 	case o := <-ended:
 		return o.result, o.err

@@ -177,6 +177,9 @@ func (s *space) admit(n int64, put bool) error {
 	if s.take(n, limit) {
 		return nil
 	}
+	if put && n <= reserveBytes/2 { // not only the large ones are refused
+		s.low.Store(true)
+	}
 	return s.full(n, put)
 }
 

@@ -211,8 +211,12 @@ func (r *replica) admitCommand(command any) (done func(), err error) {
 			return func() { r.space.release(n) }, nil
 		}
 	case *raft.InstallSnapshotRequest:
-		r.snaps.keep(1) // the older ones go first
-		if done, err = r.space.plan(c.Size + c.Size/1024 + snapshotOverhead); err == nil {
+		n := c.Size + c.Size/1024 + snapshotOverhead
+		if done, err = r.space.plan(n); err != nil {
+			r.snaps.keep(1) // an older one makes room for it
+			done, err = r.space.plan(n)
+		}
+		if err == nil {
 			return done, nil
 		}
 	default:

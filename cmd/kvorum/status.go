@@ -83,11 +83,26 @@ func printStatus(out io.Writer, s cluster.Status, ready bool) error {
 	} {
 		fmt.Fprintf(w, "%s\t%s\n", row[0], row[1])
 	}
+	if text := diskText(s.Disk); text != "" {
+		fmt.Fprintf(w, "disk\t%s\n", text)
+	}
 	if err := w.Flush(); err != nil || len(s.Members) == 0 {
 		return err
 	}
 	fmt.Fprintln(out)
 	return printMembers(out, s)
+}
+
+// diskText returns a node's room in words, and nothing where it is not known.
+func diskText(d *cluster.DiskStatus) string {
+	if d == nil || d.TotalBytes == 0 {
+		return ""
+	}
+	text := fmt.Sprintf("%d MiB free of %d, room for %d MiB of puts", d.FreeBytes>>20, d.TotalBytes>>20, d.RoomBytes>>21)
+	if d.Low {
+		text += "; nearly full: puts are refused (docs/disk.md)"
+	}
+	return text
 }
 
 // yesNo returns b in words.
