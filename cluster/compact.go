@@ -62,7 +62,7 @@ func (r *replica) compactIfDue(threshold int64) error {
 	}
 	low := r.space.low.Load()
 	switch {
-	case applied > boundary && since >= threshold:
+	case applied > boundary && since >= threshold && r.replayed():
 	case applied > boundary && r.gainsRoom(low):
 	case low:
 		return r.logs.trim(0)

@@ -136,6 +136,12 @@ func (r *replica) startRaft(load context.Context) (err error) {
 	return nil
 }
 
+// replayed reports whether the node has applied what its log held when it was
+// opened. Until then a snapshot would only hold that up.
+func (r *replica) replayed() bool {
+	return r.caughtUp.Load() || r.fsm.AppliedIndex() >= r.replayTo.Load()
+}
+
 // replaying returns how far the node has come with applying what its log held
 // when it was opened, and whether that is known not to be over.
 func (r *replica) replaying() (LoadStatus, bool) {

@@ -109,7 +109,7 @@ func (r *replica) open(load context.Context, ident identity) error {
 	done := make(chan struct{})
 	defer close(done)
 	go r.cfg.Loading.watch(r.log, done)
-	r.fsm = fsm.New(fsm.Config{OnFatal: r.fatal.fail, Logger: r.log})
+	r.fsm = fsm.New(fsm.Config{OnFatal: r.fatal.fail, Logger: r.log, Loading: true})
 	if err := r.openStores(load, ident); err != nil {
 		return err
 	}
@@ -284,6 +284,7 @@ func (r *replica) catchUp(ctx context.Context) {
 		err := r.waitCurrent(attempt)
 		cancel()
 		if err == nil {
+			r.fsm.Loaded()
 			r.caughtUp.Store(true)
 			r.log.Info("serving", "after", r.cfg.Loading.took(), "keys", r.fsm.Len(), "applied", r.fsm.AppliedIndex())
 			return

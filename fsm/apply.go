@@ -26,6 +26,7 @@ func (f *FSM) ApplyBatch(logs []*raft.Log) []any {
 
 // applyEntry applies the whole of one entry, or nothing of it.
 func (f *FSM) applyEntry(l *raft.Log) any {
+	f.use()
 	select {
 	case <-f.closed:
 		return ErrClosed

@@ -23,6 +23,9 @@ type Config struct {
 	OnFatal func(error)
 	// Logger defaults to one that discards.
 	Logger *slog.Logger
+	// Loading makes entries and snapshots cost less until Loaded is called: the order
+	// of the keys is made then, or for the first view of them.
+	Loading bool
 }
 
 // FSM is the replicated state machine. Raft calls Apply, ApplyBatch, Snapshot
@@ -48,6 +51,8 @@ type FSM struct {
 	appliedIndex atomic.Uint64
 
 	checkpoints []Checkpoint // guarded by mu
+	loading     atomic.Bool  // see Config.Loading
+	used        atomic.Bool  // somebody has read or written since a snapshot last looked
 
 	waiters         waiters // for appliedIndex
 	revisionWaiters waiters // for revision
@@ -79,7 +84,12 @@ func New(cfg Config) *FSM {
 	if f.onFatal == nil {
 		f.onFatal = func(err error) { f.logger.Error("state machine stopped", "err", err) }
 	}
-	f.state.Store(&state{items: store.NewShardedMap(f.shards), retired: newRetiredIDs(nil)})
+	items := store.NewShardedMap(f.shards)
+	if cfg.Loading {
+		f.loading.Store(true)
+		items.DeferOrder()
+	}
+	f.state.Store(&state{items: items, retired: newRetiredIDs(nil)})
 	return f
 }
 
@@ -108,7 +118,18 @@ func (f *FSM) Clock() int64 { return f.clock.Load() }
 
 // Get returns the Item of key and whether there is one. Its Value must not be
 // modified.
-func (f *FSM) Get(key string) (store.Item, bool) { return f.state.Load().items.Get(key) }
+func (f *FSM) Get(key string) (store.Item, bool) {
+	f.use()
+	return f.state.Load().items.Get(key)
+}
+
+// use notes that somebody reads or writes. It writes only where that is news:
+// readers must not wait for each other.
+func (f *FSM) use() {
+	if !f.used.Load() {
+		f.used.Store(true)
+	}
+}
 
 // Len returns the number of keys.
 func (f *FSM) Len() int { return f.state.Load().items.Len() }
@@ -118,6 +139,7 @@ func (f *FSM) Size() int64 { return f.state.Load().items.Size() }
 
 // View returns the keys as they are between two log entries.
 func (f *FSM) View() View {
+	f.use()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return View{

@@ -1,13 +1,12 @@
 package fsm
 
 import (
-	"bufio"
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
+	"slices"
 
 	"github.com/kvorum/kvorum/store"
 )
@@ -22,6 +21,9 @@ func (f *FSM) Restore(r io.ReadCloser) error {
 	if err != nil {
 		return fmt.Errorf("restore snapshot: %w", err)
 	}
+	if !f.loading.Load() {
+		restored.items.Order()
+	}
 	f.mu.Lock()
 	f.state.Store(restored)
 	f.revision.Store(header.Revision)
@@ -30,6 +32,9 @@ func (f *FSM) Restore(r io.ReadCloser) error {
 	f.appliedIndex.Store(header.AppliedIndex)
 	f.checkpoints = nil // of the state before: this one never had those hashes
 	f.mu.Unlock()
+	if !f.loading.Load() {
+		restored.items.Order() // Loaded may have come too early to see it
+	}
 	f.revisionWaiters.release(header.Revision)
 	f.waiters.release(header.AppliedIndex)
 	f.logger.Info("restored snapshot", "index", header.AppliedIndex, "term", header.AppliedTerm,
@@ -37,12 +42,19 @@ func (f *FSM) Restore(r io.ReadCloser) error {
 	return nil
 }
 
+// Loaded ends what Config.Loading began.
+func (f *FSM) Loaded() {
+	f.loading.Store(false)
+	f.state.Load().items.Order()
+}
+
 // maxReserve bounds the items for which memory is taken on a header's word.
 const maxReserve = 4 << 20
 
-// readSnapshot reads and verifies a whole snapshot.
+// readSnapshot reads and verifies a whole snapshot. The order of the state's
+// items is deferred.
 func readSnapshot(r io.Reader, shards int) (*state, snapshotHeader, error) {
-	sr := snapshotReader{r: bufio.NewReaderSize(r, blockTarget)}
+	sr := snapshotReader{r: r}
 	header, err := sr.header()
 	if err != nil {
 		return nil, snapshotHeader{}, err
@@ -52,6 +64,7 @@ func readSnapshot(r io.Reader, shards int) (*state, snapshotHeader, error) {
 		s.hash += retiredHash(id)
 	}
 	s.items.Reserve(int(min(header.Items, maxReserve)))
+	s.items.DeferOrder()
 	if err := sr.items(s, header); err != nil {
 		return nil, snapshotHeader{}, err
 	}
@@ -63,9 +76,9 @@ func readSnapshot(r io.Reader, shards int) (*state, snapshotHeader, error) {
 
 // snapshotReader reads a snapshot's parts in order.
 type snapshotReader struct {
-	r     *bufio.Reader
-	block bytes.Buffer // the current block
-	sum   uint32       // CRC32C of everything before the current block
+	r     io.Reader
+	block []byte // the current block
+	sum   uint32 // CRC32C of everything before the current block
 }
 
 func (sr *snapshotReader) header() (snapshotHeader, error) {
@@ -110,9 +123,24 @@ func decodeHeader(payload []byte) (snapshotHeader, error) {
 	return h, nil
 }
 
-// items reads the rest of the snapshot into s.
+// items reads the rest of the snapshot into s. Blocks are read and checked here,
+// and decoded by others.
 func (sr *snapshotReader) items(s *state, header snapshotHeader) error {
-	list := itemList{into: s, maxRevision: header.Revision}
+	team := newDecoders(s.items, header.Revision)
+	err := sr.blocks(team, header)
+	list, decodeErr := team.wait()
+	if decodeErr != nil {
+		return decodeErr // it made the reader stop, or came before what that met
+	}
+	if err == nil && list.count != header.Items {
+		err = fmt.Errorf("%w: %d items, header and end say %d", ErrMalformed, list.count, header.Items)
+	}
+	s.hash += list.hash
+	return err
+}
+
+// blocks hands the blocks of items to team, up to the snapshot's end.
+func (sr *snapshotReader) blocks(team *decoders, header snapshotHeader) error {
 	for {
 		before := sr.sum
 		kind, payload, err := sr.next()
@@ -121,8 +149,8 @@ func (sr *snapshotReader) items(s *state, header snapshotHeader) error {
 		}
 		switch kind {
 		case blockItems:
-			if err := list.add(payload); err != nil {
-				return err
+			if sr.block = team.decode(sr.block, payload); sr.block == nil {
+				return nil // team knows why
 			}
 		case blockEnd:
 			d := decoder{data: payload}
@@ -130,8 +158,8 @@ func (sr *snapshotReader) items(s *state, header snapshotHeader) error {
 			if err := d.finish(); err != nil {
 				return fmt.Errorf("snapshot end: %w", err)
 			}
-			if count != list.count || count != header.Items {
-				return fmt.Errorf("%w: %d items, header says %d, end says %d", ErrMalformed, list.count, header.Items, count)
+			if count != header.Items {
+				return fmt.Errorf("%w: the header says %d items, the end %d", ErrMalformed, header.Items, count)
 			}
 			if sum != before {
 				return fmt.Errorf("%w: checksum of the whole snapshot is %08x, want %08x", ErrMalformed, before, sum)
@@ -143,29 +171,47 @@ func (sr *snapshotReader) items(s *state, header snapshotHeader) error {
 	}
 }
 
-// next reads and verifies one block. The payload is valid until the next call.
-// It takes memory as bytes arrive, whatever the length says.
+// next reads and verifies one block. The payload is in sr.block, and valid until
+// that is given away or the next call. It takes memory as bytes arrive, whatever
+// the length says.
 func (sr *snapshotReader) next() (kind byte, payload []byte, err error) {
-	sr.block.Reset()
-	if _, err := io.CopyN(&sr.block, sr.r, blockHeadLen); err != nil {
-		return 0, nil, truncated(err)
+	sr.block = sr.block[:0]
+	if err := sr.fill(blockHeadLen); err != nil {
+		return 0, nil, err
 	}
-	length := int64(binary.BigEndian.Uint32(sr.block.Bytes()[1:]))
-	if _, err := io.CopyN(&sr.block, sr.r, length+blockSumLen); err != nil {
-		return 0, nil, truncated(err)
+	length := int(binary.BigEndian.Uint32(sr.block[1:]))
+	if err := sr.fill(length + blockSumLen); err != nil {
+		return 0, nil, err
 	}
-	block := sr.block.Bytes()
-	body, want := block[:blockHeadLen+length], binary.BigEndian.Uint32(block[blockHeadLen+length:])
+	body, want := sr.block[:blockHeadLen+length], binary.BigEndian.Uint32(sr.block[blockHeadLen+length:])
 	if got := crc32.Checksum(body, castagnoli); got != want {
 		return 0, nil, fmt.Errorf("%w: checksum of a snapshot block is %08x, want %08x", ErrMalformed, got, want)
 	}
-	sr.sum = crc32.Update(sr.sum, castagnoli, block)
+	sr.sum = crc32.Update(sr.sum, castagnoli, sr.block)
 	return body[0], body[blockHeadLen:], nil
+}
+
+// fill appends n bytes to the block.
+func (sr *snapshotReader) fill(n int) error {
+	for n > 0 {
+		if len(sr.block) == cap(sr.block) {
+			sr.block = slices.Grow(sr.block, min(n, max(blockTarget+blockHeadLen+blockSumLen, len(sr.block))))
+		}
+		begin := len(sr.block)
+		sr.block = sr.block[:min(cap(sr.block), begin+n)]
+		read, err := io.ReadFull(sr.r, sr.block[begin:])
+		if err != nil {
+			return truncated(err)
+		}
+		n -= read
+	}
+	return nil
 }
 
 // eof makes sure that nothing follows the end.
 func (sr *snapshotReader) eof() error {
-	switch _, err := sr.r.ReadByte(); {
+	var one [1]byte
+	switch _, err := io.ReadFull(sr.r, one[:]); {
 	case err == nil:
 		return fmt.Errorf("%w: bytes after the snapshot's end", ErrMalformed)
 	case errors.Is(err, io.EOF):
@@ -173,46 +219,6 @@ func (sr *snapshotReader) eof() error {
 	default:
 		return err
 	}
-}
-
-// itemList takes items in, which come in ascending order of their keys.
-type itemList struct {
-	into        *state
-	maxRevision uint64
-	count       uint64
-	last        string
-}
-
-// add takes in one block's items.
-func (l *itemList) add(payload []byte) error {
-	d := decoder{data: payload}
-	for len(d.data) > 0 {
-		it := store.Item{
-			Key:            string(d.bytes()),
-			Value:          d.bytes(),
-			CreateRevision: d.uvarint(),
-			ModRevision:    d.uvarint(),
-			Version:        d.uvarint(),
-		}
-		switch {
-		case d.err != nil:
-		case len(it.Key) > store.MaxKeyLength || len(it.Key)+len(it.Value) > store.MaxItemSize:
-			d.malformed("item is too large")
-		case l.count > 0 && it.Key <= l.last:
-			d.malformed("items out of order")
-		case it.CreateRevision > it.ModRevision || it.ModRevision > l.maxRevision:
-			d.malformed("revision out of range")
-		default:
-			l.into.items.Set(it)
-			l.into.hash += itemHash(it)
-			l.last = it.Key
-			l.count++
-		}
-	}
-	if d.err != nil {
-		return fmt.Errorf("snapshot items: %w", d.err)
-	}
-	return nil
 }
 
 // truncated says what an early end of the stream means.

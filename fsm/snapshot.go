@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -37,11 +38,15 @@ const (
 // is never split, so a block may be longer by one item.
 const blockTarget = 256 << 10
 
-// pauseBytes is after how many bytes of items a snapshot pauses, for as long as
-// they took or, where nothing else happens, until the runtime's timers fire, which
-// is a millisecond. Without a pause Linux may let a thread that comes back from a
-// system call wait for the snapshot's processor for 0.7 ms.
+// pauseBytes is the number of bytes of items after which a snapshot pauses while
+// others use the state machine: for as long as the bytes took or, where nothing
+// else happens, until the runtime's timers fire, which is a millisecond. Without a
+// pause Linux may let a thread that comes back from a system call wait for the
+// snapshot's processor for 0.7 ms.
 const pauseBytes = 64 << 10
+
+// idleAfter is how long after the last read or write a snapshot no longer pauses.
+const idleAfter = 100 * time.Millisecond
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -59,6 +64,7 @@ type snapshotHeader struct {
 // snapshot implements raft.FSMSnapshot.
 type snapshot struct {
 	closed <-chan struct{} // the state machine is
+	used   *atomic.Bool    // the state machine's
 	header snapshotHeader
 	view   *store.View // nil once released
 }
@@ -87,7 +93,7 @@ func (f *FSM) Snapshot() (raft.FSMSnapshot, error) {
 			Hash:         s.hash,
 			Retired:      s.retired.all(),
 		},
-		view: view, closed: f.closed,
+		view: view, closed: f.closed, used: &f.used,
 	}, nil
 }
 
@@ -115,25 +121,51 @@ func (s *snapshot) write(w io.Writer) error {
 	sw := snapshotWriter{w: w}
 	sw.preamble()
 	sw.header(s.header)
-	began, paused := time.Now(), 0
+	pace, paced := pacer{used: s.used, began: time.Now()}, 0
+	s.used.Store(false) // what was before does not count
 	for it := range s.view.All("", "") {
 		if sw.item(it); sw.err != nil {
 			return sw.err
 		}
-		if sw.bytes-paused < pauseBytes {
+		if sw.bytes-paced < pauseBytes {
 			continue
 		}
-		// Whoever waits for a processor, or for the disk, goes first: writers must
-		// not notice that there is a snapshot.
 		select {
-		case <-time.After(time.Since(began)):
+		case <-pace.pause():
 		case <-s.closed:
 			return ErrClosed
 		}
-		began, paused = time.Now(), sw.bytes
+		pace.began, paced = time.Now(), sw.bytes
 	}
 	sw.end()
 	return sw.err
+}
+
+// pacer spaces the pieces of a snapshot while others use the state machine: they
+// must not notice that there is a snapshot. It belongs to one goroutine.
+type pacer struct {
+	used  *atomic.Bool // set at each use
+	began time.Time    // of the piece
+	last  time.Time    // use that was noticed
+}
+
+// noPause is a pause that is over.
+var noPause = func() <-chan time.Time {
+	over := make(chan time.Time)
+	close(over)
+	return over
+}()
+
+// pause returns a channel that receives when the next piece may begin.
+func (p *pacer) pause() <-chan time.Time {
+	now := time.Now()
+	if p.used.Swap(false) {
+		p.last = now
+	}
+	if now.Sub(p.last) >= idleAfter {
+		return noPause
+	}
+	return time.After(now.Sub(p.began))
 }
 
 // snapshotWriter writes a snapshot's parts in order, a block with each call of

@@ -1,6 +1,9 @@
 package store
 
-import "math/bits"
+import (
+	"math/bits"
+	"sync/atomic"
+)
 
 // Numbers of shards.
 const (
@@ -20,7 +23,8 @@ const (
 // yields.
 type ShardedMap struct {
 	shards    []*Shard
-	shardMask uint64 // len(shards) - 1, where len(shards) is a power of two
+	shardMask uint64      // len(shards) - 1, where len(shards) is a power of two
+	deferred  atomic.Bool // a shard may have no index; see DeferOrder
 
 	visitForTesting func() // if it is set, called for each look at a shard's deadlines
 }
@@ -111,8 +115,10 @@ func (m *ShardedMap) Shards() []*Shard { return m.shards }
 func (m *ShardedMap) Shard(key string) *Shard { return m.shardOf(hashOf(key)) }
 
 // View returns the whole map as it is at one instant. It locks every shard for
-// as long as cloning all of them takes, which depends on their number alone.
+// as long as cloning all of them takes, which depends on their number alone; but
+// where the map's order was deferred, it is made first.
 func (m *ShardedMap) View() *View {
+	m.Order()
 	v := &View{indexes: make([]*index, len(m.shards))}
 	// Several of these locks are taken in this order.
 	for _, s := range m.shards {

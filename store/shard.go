@@ -17,14 +17,14 @@ type Shard struct {
 
 	mu sync.Mutex // guards the fields below
 
-	index *index // of what data holds, by key
+	index *index // of what data holds, by key; nil while the order is deferred
 	// expiring holds those records that have a deadline, in the order in which they expire.
 	expiring *index
 	size     int64 // bytes of keys and values
 }
 
 func newShard() *Shard {
-	s := &Shard{}
+	s := &Shard{index: newIndex(&keyOrder)}
 	s.clearLocked()
 	return s
 }
@@ -92,7 +92,9 @@ func (s *Shard) setLocked(hash uint64, r record) (old record) {
 		r.access().Store(old.access().Load()) // not shared yet
 	}
 	s.data.set(hash, r)
-	s.index.set(r)
+	if s.index != nil {
+		s.index.set(r)
+	}
 	s.size += r.dataSize()
 	if r.expires() {
 		s.expiring.set(r)
@@ -108,7 +110,9 @@ func (s *Shard) delete(hash uint64, key string) (old record) {
 
 func (s *Shard) deleteLocked(hash uint64, key string) (old record) {
 	if old = s.data.delete(hash, key); old.first != nil {
-		s.index.delete(old)
+		if s.index != nil {
+			s.index.delete(old)
+		}
 		s.size -= old.dataSize()
 		s.unscheduleLocked(old)
 	}
@@ -124,7 +128,9 @@ func (s *Shard) unscheduleLocked(r record) {
 // clearLocked removes everything.
 func (s *Shard) clearLocked() {
 	s.data.init(0)
-	s.index = newIndex(&keyOrder)
+	if s.index != nil {
+		s.index = newIndex(&keyOrder)
+	}
 	s.expiring = newIndex(&deadlineOrder)
 	s.size = 0
 }

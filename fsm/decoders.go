@@ -1,0 +1,180 @@
+package fsm
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/kvorum/kvorum/store"
+)
+
+// decoders decode a snapshot's blocks of items on all processors, and put them
+// into a map. One goroutine gives them blocks, in order, and then waits.
+type decoders struct {
+	into        *store.ShardedMap
+	maxRevision uint64
+
+	blocks chan itemBlock
+	free   chan []byte // memory of blocks that are decoded
+	given  int         // blocks
+	failed atomic.Bool // a block is bad
+	wg     sync.WaitGroup
+
+	mu   sync.Mutex
+	done []decoded // guarded by mu
+}
+
+// itemBlock is a block's place among those of items, and its contents.
+type itemBlock struct {
+	number  int
+	memory  []byte // which holds payload
+	payload []byte
+}
+
+// decoded is what is known of one block, or, in the end, of all.
+type decoded struct {
+	number      int
+	count, hash uint64 // of its items
+	first, last string // keys
+	err         error
+}
+
+func newDecoders(into *store.ShardedMap, maxRevision uint64) *decoders {
+	workers := runtime.GOMAXPROCS(0)
+	t := &decoders{
+		into: into, maxRevision: maxRevision,
+		blocks: make(chan itemBlock, workers), free: make(chan []byte, 2*workers+1),
+	}
+	for range workers {
+		t.wg.Go(t.work)
+	}
+	return t
+}
+
+// largeBlock is the length of a block that is decoded before the next one is read,
+// so that several with one large item each are not in memory together.
+const largeBlock = 4 * blockTarget
+
+// decode takes over a block's memory and returns memory for the next one, nil if
+// no more are wanted.
+func (t *decoders) decode(memory, payload []byte) []byte {
+	if t.failed.Load() {
+		return nil
+	}
+	b := itemBlock{number: t.given, memory: memory, payload: payload}
+	t.given++
+	if len(payload) >= largeBlock {
+		loader := t.into.NewLoader()
+		t.add(t.decodeBlock(b, loader))
+		loader.Flush()
+		return memory[:0]
+	}
+	t.blocks <- b
+	select {
+	case memory = <-t.free:
+		return memory
+	default:
+		return make([]byte, 0, blockTarget+2*pauseBytes)
+	}
+}
+
+// wait returns when all blocks are in the map, with what they hold, or the first
+// block's error.
+func (t *decoders) wait() (all decoded, err error) {
+	close(t.blocks)
+	t.wg.Wait()
+	slices.SortFunc(t.done, func(a, b decoded) int { return a.number - b.number })
+	for i, d := range t.done {
+		if d.err != nil {
+			return decoded{}, d.err
+		}
+		if i > 0 && d.count > 0 && d.first <= all.last {
+			return decoded{}, fmt.Errorf("snapshot items: %w: items out of order", ErrMalformed)
+		}
+		all.count += d.count
+		all.hash += d.hash
+		if d.count > 0 {
+			all.last = d.last
+		}
+	}
+	return all, nil
+}
+
+// work decodes blocks until there are no more.
+func (t *decoders) work() {
+	loader := t.into.NewLoader()
+	var mine []decoded
+	for b := range t.blocks {
+		mine = append(mine, t.decodeBlock(b, loader))
+		select {
+		case t.free <- b.memory[:0]:
+		default:
+		}
+	}
+	loader.Flush()
+	t.add(mine...)
+}
+
+// add notes what is known of some blocks.
+func (t *decoders) add(some ...decoded) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.done = append(t.done, some...)
+}
+
+// decodeBlock adds one block's items to loader.
+func (t *decoders) decodeBlock(b itemBlock, loader *store.Loader) decoded {
+	d := decodeItems(b.payload, t.maxRevision, loader)
+	d.number = b.number
+	if d.err != nil {
+		t.failed.Store(true)
+	}
+	return d
+}
+
+// decodeItems adds one block's items to loader. They must be in ascending order of
+// their keys.
+func decodeItems(payload []byte, maxRevision uint64, loader *store.Loader) decoded {
+	var out decoded
+	var last string // lies in payload
+	d := decoder{data: payload}
+	for len(d.data) > 0 {
+		it := store.Item{
+			Key:            alias(d.bytes()),
+			Value:          d.bytes(),
+			CreateRevision: d.uvarint(),
+			ModRevision:    d.uvarint(),
+			Version:        d.uvarint(),
+		}
+		switch {
+		case d.err != nil:
+		case len(it.Key) > store.MaxKeyLength || len(it.Key)+len(it.Value) > store.MaxItemSize:
+			d.malformed("item is too large")
+		case out.count > 0 && it.Key <= last:
+			d.malformed("items out of order")
+		case it.CreateRevision > it.ModRevision || it.ModRevision > maxRevision:
+			d.malformed("revision out of range")
+		default:
+			if out.count == 0 {
+				out.first = strings.Clone(it.Key)
+			}
+			loader.Add(it)
+			out.hash += itemHash(it)
+			out.count++
+			last = it.Key
+		}
+	}
+	out.last = strings.Clone(last)
+	if d.err != nil {
+		out.err = fmt.Errorf("snapshot items: %w", d.err)
+	}
+	return out
+}
+
+// alias returns b as a string that is good for as long as b is not changed: a copy
+// of each key would be garbage as soon as the item is in the map.
+func alias(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

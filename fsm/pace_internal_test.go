@@ -1,0 +1,60 @@
+package fsm
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/kvorum/kvorum/store"
+)
+
+// slowSink takes a millisecond for each write, and calls use for each.
+type slowSink struct{ use func() }
+
+func (s slowSink) Write(p []byte) (int, error) {
+	time.Sleep(time.Millisecond)
+	s.use()
+	return len(p), nil
+}
+
+func (slowSink) Close() error  { return nil }
+func (slowSink) ID() string    { return "slow" }
+func (slowSink) Cancel() error { return nil }
+
+// A snapshot pauses for readers and writers, and only for them: on an idle node,
+// and offline, nothing is there to wait for (suspected bug 15).
+func TestSnapshot_PausesOnlyForOthers(t *testing.T) {
+	for _, use := range []struct {
+		name   string
+		of     func(*FSM)
+		pauses bool
+	}{
+		{"idle", func(*FSM) {}, false},
+		{"read", func(f *FSM) { f.Get("absent") }, true},
+		{"listed", func(f *FSM) { f.View() }, true},
+	} {
+		t.Run(use.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := New(Config{})
+				for i := range 100 {
+					f.state.Load().items.Set(store.Item{Key: fmt.Sprint(i), Value: make([]byte, 128<<10), CreateRevision: 1, ModRevision: 1})
+				}
+				f.revision.Store(1)
+				f.Get("") // long ago
+				s, err := f.Snapshot()
+				if err != nil {
+					t.Fatal(err)
+				}
+				began, writes := time.Now(), 0
+				if err := s.Persist(slowSink{func() { writes++; use.of(f) }}); err != nil {
+					t.Fatal(err)
+				}
+				writing, took := time.Duration(writes)*time.Millisecond, time.Since(began)
+				if paused := took > writing+writing/4; paused != use.pauses {
+					t.Errorf("a snapshot of %d ms took %v", writing.Milliseconds(), took)
+				}
+			})
+		})
+	}
+}
