@@ -98,6 +98,9 @@ type Status struct {
 	Members      []Member `json:"members"`
 	// Waiting is what the node waits for; absent while it serves.
 	Waiting *Waiting `json:"waiting,omitempty"`
+	// Certificate describes the certificate of the peer port and of HTTPS; absent
+	// without TLS.
+	Certificate *CertificateStatus `json:"certificate,omitempty"`
 
 	// Descriptors is absent where nobody has divided them.
 	Descriptors *DescriptorStatus `json:"descriptors,omitempty"`

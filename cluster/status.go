@@ -17,6 +17,7 @@ import (
 func (n *Node) Status() Status {
 	ident := n.identity()
 	s := Status{ID: ident.Name, ClusterID: ident.Cluster, Role: "joining", Members: []Member{}, Waiting: n.Waiting(), Descriptors: n.descriptors()}
+	s.Certificate = n.certificate()
 	r, err := n.joined()
 	if err != nil {
 		return s
@@ -147,11 +148,14 @@ type Stats struct {
 	Transport     transport.Stats
 	Peers         []PeerStatus
 	Descriptors   *DescriptorStatus // nil where nobody has divided them
+	// CertificateEnds is when the node's certificate, or one that it depends on, ends;
+	// zero is none.
+	CertificateEnds time.Time
 }
 
 // Stats returns the node's figures as of now; all zero but Transport while the node is in no cluster.
 func (n *Node) Stats() Stats {
-	s := Stats{Ready: n.ready() == nil, Transport: n.peers.Stats(), Descriptors: n.descriptors()}
+	s := Stats{Ready: n.ready() == nil, Transport: n.peers.Stats(), Descriptors: n.descriptors(), CertificateEnds: n.certificateEnds()}
 	r, err := n.joined()
 	if err != nil {
 		return s

@@ -129,7 +129,7 @@ func (t *Transport) admit(peer Identity) *RefusedError {
 // refuse counts a refusal of ours and returns it.
 func (t *Transport) refuse(err error) error {
 	var refused *RefusedError
-	if errors.As(err, &refused) {
+	if errors.As(err, &refused) && !refused.Remote {
 		t.counts.refused[refused.Reason].Add(1)
 	}
 	return err
@@ -144,6 +144,8 @@ func asRefusal(err error) error {
 		return &RefusedError{Reason: RefusedVersion, Message: err.Error()}
 	case errors.Is(err, errMalformed):
 		return &RefusedError{Reason: RefusedMalformed, Message: err.Error()}
+	case isAlert(err): // TLS 1.3 has the client's certificate checked after the client is done
+		return refusedTLS(err)
 	}
 	return err
 }

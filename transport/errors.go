@@ -115,8 +115,8 @@ const (
 	// RefusedLimit: the acceptor has too many connections. It is counted in Stats
 	// and never sent: such a connection is closed without an answer.
 	RefusedLimit
-	// RefusedTLS: no encrypted connection came about, for want of a certificate
-	// that both sides accept, say. It is never sent either.
+	// RefusedTLS: no encrypted connection was made, because one side does not accept
+	// the other's certificate, for example. It is never sent either.
 	RefusedTLS
 	// RefusedReplayed: the dialer did not send back what this node had made up for
 	// the connection. It is never sent either.
@@ -171,7 +171,10 @@ func (e *RefusedError) Error() string {
 	if e.Remote {
 		by = "refused by peer"
 	}
-	return fmt.Sprintf("%s %q: %s: %s", by, e.Peer.ID, e.Reason, e.Message)
+	if e.Peer.ID != "" {
+		by = fmt.Sprintf("%s %q", by, e.Peer.ID)
+	}
+	return fmt.Sprintf("%s: %s: %s", by, e.Reason, e.Message)
 }
 
 // Is reports true for ErrNotSent: nothing is sent before a handshake succeeded.

@@ -2,16 +2,14 @@ package transport
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"sync/atomic"
+	"time"
 )
 
 // TLS makes all connections between nodes encrypted and mutually authenticated,
-// by TLS 1.3. Each function is asked anew for each connection, so that
+// by TLS 1.3. Server and Client are asked again for each connection, so that
 // certificates can be replaced while the node runs; connections that are open
 // stay. The transport changes only copies of what it is given.
 type TLS struct {
@@ -22,6 +20,9 @@ type TLS struct {
 	// peers. The peer's must be valid for ServerName, or if that is empty, for the
 	// host that is dialed.
 	Client func() (*tls.Config, error)
+	// Ends returns when the node's certificate, or one that it depends on, ends; zero
+	// is unknown. Nil is never asked.
+	Ends func() time.Time
 }
 
 func (s *TLS) validate() error {
@@ -71,8 +72,25 @@ func (t *Transport) secureClient(c *conn, addr string) error {
 	return c.secure(tls.Client(c.Conn, cfg))
 }
 
+// refusedTLS says which side refused, why, and what the certificate is that was
+// not accepted. The peer's id is not known yet.
 func refusedTLS(err error) error {
+	var theirs *tls.CertificateVerificationError
+	switch {
+	case isAlert(err):
+		return &RefusedError{Reason: RefusedTLS, Remote: true,
+			Message: fmt.Sprintf("it accepts no certificate or connection of this node: %v; its log says more", err)}
+	case errors.As(err, &theirs) && len(theirs.UnverifiedCertificates) > 0:
+		return &RefusedError{Reason: RefusedTLS,
+			Message: fmt.Sprintf("its certificate %s is not accepted: %v", describe(theirs.UnverifiedCertificates[0]), theirs.Err)}
+	}
 	return &RefusedError{Reason: RefusedTLS, Message: err.Error()}
+}
+
+// isAlert reports whether err is a TLS alert that the peer sent.
+func isAlert(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "remote error"
 }
 
 // secure replaces what the connection reads from and writes to. Nobody else uses
@@ -86,44 +104,4 @@ func (c *conn) secure(to *tls.Conn) error {
 	}
 	c.Conn = to
 	return nil
-}
-
-// TLSFiles are a certificate, its key, and the authorities that sign the
-// certificates of all nodes, in PEM files. It is safe for concurrent use.
-type TLSFiles struct {
-	cert, key, ca string
-	loaded        atomic.Pointer[tls.Config]
-}
-
-// LoadTLSFiles reads the three files.
-func LoadTLSFiles(cert, key, ca string) (*TLSFiles, error) {
-	f := &TLSFiles{cert: cert, key: key, ca: ca}
-	return f, f.Reload()
-}
-
-// Reload reads the files anew. After an error, what was read before stays in
-// use.
-func (f *TLSFiles) Reload() error {
-	pair, err := tls.LoadX509KeyPair(f.cert, f.key)
-	if err != nil {
-		return fmt.Errorf("load certificate %s and key %s: %w", f.cert, f.key, err)
-	}
-	pem, err := os.ReadFile(f.ca)
-	if err != nil {
-		return fmt.Errorf("load certificate authorities: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return fmt.Errorf("load certificate authorities: %s holds no certificate", f.ca)
-	}
-	f.loaded.Store(&tls.Config{
-		Certificates: []tls.Certificate{pair}, ClientCAs: pool, RootCAs: pool, MinVersion: tls.VersionTLS13,
-	})
-	return nil
-}
-
-// TLS returns the configuration for a Transport, which follows Reload.
-func (f *TLSFiles) TLS() *TLS {
-	get := func() (*tls.Config, error) { return f.loaded.Load(), nil }
-	return &TLS{Server: get, Client: get}
 }

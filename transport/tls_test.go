@@ -173,8 +173,13 @@ func TestTLS_Refused(t *testing.T) {
 				return startTLS(t, id, addrs, files(t))
 			}
 			nodes := map[string]*node{"a": start("a", c.a), "b": start("b", c.b)}
-			if _, err := nodes["a"].Call(ctxFor(t), "b", kindEcho, nil); !errors.Is(err, transport.ErrNotSent) {
+			_, err := nodes["a"].Call(ctxFor(t), "b", kindEcho, nil)
+			if !errors.Is(err, transport.ErrNotSent) {
 				t.Errorf("Call: got %v, want ErrNotSent", err)
+			}
+			var refused *transport.RefusedError
+			if name == "DialerOfOtherAuthority" && (!errors.As(err, &refused) || !refused.Remote || refused.Reason != transport.RefusedTLS) {
+				t.Errorf("Call: got %v, want to be told that b refuses the certificate", err)
 			}
 			if got := await(t, "a snapshot", install(nodes["a"], 1, strings.NewReader("x"))); !errors.Is(got.err, transport.ErrNotSent) {
 				t.Errorf("InstallSnapshot: got %v, want ErrNotSent", got.err)

@@ -32,6 +32,7 @@ type Collector struct {
 	peers   []peerFigure
 	syncs   *prometheus.Desc
 	refused *prometheus.Desc
+	expiry  *prometheus.Desc
 
 	descriptors descriptorFigures
 }
@@ -55,6 +56,8 @@ func New(source Source) *Collector {
 	c.addDisk(gauge)
 	c.addTransport(gauge, counter)
 	c.addPeers()
+	c.expiry = prometheus.NewDesc("kvorum_tls_certificate_expiry_timestamp_seconds",
+		"When the node's certificate, or an authority's that it depends on, ends, in seconds since 1970; absent without TLS.", nil, nil)
 	c.descriptors = newDescriptorFigures()
 	return c
 }
@@ -165,6 +168,7 @@ func (c *Collector) Describe(out chan<- *prometheus.Desc) {
 	}
 	out <- c.syncs
 	out <- c.refused
+	out <- c.expiry
 	c.descriptors.describe(out)
 }
 
@@ -181,6 +185,9 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 	}
 	for reason, count := range stats.Transport.Refused {
 		out <- prometheus.MustNewConstMetric(c.refused, prometheus.CounterValue, float64(count), reason.String())
+	}
+	if !stats.CertificateEnds.IsZero() {
+		out <- prometheus.MustNewConstMetric(c.expiry, prometheus.GaugeValue, float64(stats.CertificateEnds.Unix()))
 	}
 	out <- histogram(c.syncs, stats.Log.SyncTimes)
 	c.descriptors.collect(out, stats.Descriptors)

@@ -35,6 +35,7 @@ var figures = cluster.Stats{
 		Connections: 51, SnapshotStreams: 52, Handshaking: 53, BytesIn: 54, BytesOut: 55, Calls: 56, NotSent: 57, NoAnswer: 58,
 		Handled: 59, Overloaded: 60, Refused: map[transport.Reason]uint64{transport.RefusedTLS: 61, transport.RefusedVersion: 0},
 	},
+	CertificateEnds: time.Unix(1800000000, 0),
 	Peers: []cluster.PeerStatus{
 		{ID: "n2", ServerID: "n2.old", LastContactSeconds: -1},
 		{ID: "n2", ServerID: "n2.new", Connected: true, LastContactSeconds: 0.5, RoundTripMs: 2, MatchIndex: 32, Lag: 9,
@@ -134,6 +135,7 @@ kvorum_state_checkpoint_index 37
 kvorum_state_hash_high 4.275878552e+09
 kvorum_state_hash_low 1.985229328e+09
 kvorum_term 7
+kvorum_tls_certificate_expiry_timestamp_seconds 1.8e+09
 kvorum_transport_calls_not_sent_total 57
 kvorum_transport_calls_total 56
 kvorum_transport_calls_unanswered_total 58

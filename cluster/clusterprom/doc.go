@@ -19,6 +19,7 @@
 //	kvorum_has_leader == 0                             # no quorum, or cut off from it
 //	kvorum_disk_low == 1                               # refuses puts; docs/disk.md
 //	kvorum_disk_room_bytes < 0.1 * kvorum_disk_total_bytes
+//	kvorum_tls_certificate_expiry_timestamp_seconds - time() < 7*86400
 //	kvorum_unapplied_entries > 10000                   # applies more slowly than is written
 //	kvorum_peer_lag_entries > 10000                    # on the leader: a peer falls behind
 //	histogram_quantile(0.99, rate(kvorum_log_sync_seconds_bucket[5m])) > 0.1

@@ -1,11 +1,10 @@
 package main
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
-	"log/slog"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -23,7 +22,7 @@ type secureOptions struct {
 }
 
 func (o *secureOptions) addFlags(f *pflag.FlagSet) {
-	f.StringVar(&o.cert, "tls-cert", "", "PEM file of this node's certificate, for peers and HTTPS; SIGHUP reads it anew")
+	f.StringVar(&o.cert, "tls-cert", "", "PEM file of this node's certificate, for peers and HTTPS; read again when it changes, and at SIGHUP")
 	f.StringVar(&o.key, "tls-key", "", "PEM file of its key")
 	f.StringVar(&o.ca, "tls-ca", "", "PEM file of the authorities that sign the certificates of all nodes")
 	f.StringVar(&o.gossipKey, "gossip-key-file", "", "file with a key of 16, 24 or 32 bytes in base64, the same on all nodes, that encrypts gossip")
@@ -43,6 +42,9 @@ func (o *secureOptions) load() (files *transport.TLSFiles, gossipKey []byte, err
 		if files, err = transport.LoadTLSFiles(o.cert, o.key, o.ca); err != nil {
 			return nil, nil, &usageError{err}
 		}
+		if err := files.Check(); err != nil {
+			return nil, nil, &usageError{fmt.Errorf("peers would refuse this node: %w", err)}
+		}
 	}
 	if o.gossipKey == "" {
 		return files, nil, nil
@@ -56,22 +58,6 @@ func (o *secureOptions) load() (files *transport.TLSFiles, gossipKey []byte, err
 		return nil, nil, usagef("--gossip-key-file %s does not hold 16, 24 or 32 bytes in base64", o.gossipKey)
 	}
 	return files, gossipKey, nil
-}
-
-// reloadOnHangup reads the files anew at each of hangups until ctx ends.
-func reloadOnHangup(ctx context.Context, hangups <-chan os.Signal, files *transport.TLSFiles, log *slog.Logger) {
-	for {
-		select {
-		case <-hangups:
-		case <-ctx.Done():
-			return
-		}
-		if err := files.Reload(); err != nil {
-			log.Error("certificates not read anew; those from before stay in use", "err", err)
-		} else {
-			log.Info("certificates read anew")
-		}
-	}
 }
 
 // overTLS serves l with the newest certificate of files, to anybody.

@@ -69,7 +69,7 @@ func TestServer_TLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	poll(t, "the new certificate", func() bool {
-		return strings.Contains(n.log.String(), "certificates read anew")
+		return strings.Contains(n.log.String(), "certificates replaced")
 	})
 	if r := runKvorum(t, "", "get", "k", https, "--ca", cert); r.code != exitOK || r.stdout != "v" {
 		t.Errorf("get with the new certificate: got %+v", r)

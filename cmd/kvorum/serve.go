@@ -104,7 +104,9 @@ func openServer(ctx context.Context, o serverOptions, hangups <-chan os.Signal, 
 	if err := s.openHTTP(o); err != nil {
 		return nil, errors.Join(err, bound.close())
 	}
-	s.serveHTTP(bound.http, files, hangups)
+	s.serveHTTP(bound.http, files, hangups, map[string]string{
+		"advertise-peer-addr": config.AdvertisePeer, "advertise-http-addr": config.AdvertiseHTTP,
+	})
 	o.logLimits(log)
 	log.Info("node opens its data directory", "http", bound.http.Addr().String(), "data-dir", o.dataDir, "version", buildVersion())
 	if err := s.openNode(ctx, config); err != nil {
@@ -170,13 +172,16 @@ func (s *server) openHTTP(o serverOptions) error {
 	return err
 }
 
-// serveHTTP serves l, over TLS where there are files, until closeHTTP.
-func (s *server) serveHTTP(l net.Listener, files *transport.TLSFiles, hangups <-chan os.Signal) {
+// serveHTTP serves l, over TLS where there are files, until closeHTTP. The
+// certificate should be for the hosts that are advertised, by flag.
+func (s *server) serveHTTP(l net.Listener, files *transport.TLSFiles, hangups <-chan os.Signal, advertised map[string]string) {
 	if files != nil {
 		l = overTLS(l, files)
 		reload, stop := context.WithCancel(context.Background())
 		s.stopReload = stop
-		s.reload.Go(func() { reloadOnHangup(reload, hangups, files, s.log) })
+		own := newCertificates(files, s.log)
+		own.checkNames(advertised)
+		s.reload.Go(func() { own.run(reload, hangups) })
 	}
 	go func() { s.httpDone <- s.http.Serve(l) }()
 }
