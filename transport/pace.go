@@ -2,39 +2,30 @@ package transport
 
 import (
 	"context"
-	"sync"
-	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // pace bounds how fast snapshots are sent, all together.
-type pace struct {
-	rate int64 // bytes per second; 0 is unlimited
+type pace struct{ limiter *rate.Limiter }
 
-	mu   sync.Mutex
-	next time.Time // guarded by mu; when the bytes handed out so far have had their time
+// newPace returns a pace of so many bytes per second, of none at all for 0. Pieces are
+// so small that something is sent ten times a second.
+func newPace(bytesPerSecond int64) pace {
+	if bytesPerSecond == 0 {
+		return pace{rate.NewLimiter(rate.Inf, 0)}
+	}
+	piece := min(snapshotPiece, max(bytesPerSecond/10, 1))
+	return pace{rate.NewLimiter(rate.Limit(bytesPerSecond), int(piece))}
 }
 
-// piece returns how many bytes to send at once, at most limit, so that something
-// is sent ten times a second.
-func (p *pace) piece(limit int) int {
-	if p.rate == 0 {
+// piece returns how many bytes to send at once, at most limit.
+func (p pace) piece(limit int) int {
+	if p.limiter.Limit() == rate.Inf {
 		return limit
 	}
-	return int(min(int64(limit), max(p.rate/10, 1)))
+	return min(limit, p.limiter.Burst())
 }
 
-// wait returns when n more bytes may be sent, or false when ctx ends.
-func (p *pace) wait(ctx context.Context, n int) bool {
-	if p.rate == 0 {
-		return ctx.Err() == nil
-	}
-	p.mu.Lock()
-	now := time.Now()
-	if p.next.Before(now) {
-		p.next = now
-	}
-	wait := p.next.Sub(now)
-	p.next = p.next.Add(time.Duration(float64(n) / float64(p.rate) * float64(time.Second)))
-	p.mu.Unlock()
-	return sleep(ctx, wait)
-}
+// wait returns when n more bytes, at most a piece, may be sent, or false when ctx ends.
+func (p pace) wait(ctx context.Context, n int) bool { return p.limiter.WaitN(ctx, n) == nil }

@@ -63,7 +63,7 @@ func (t *Transport) SetSilent(silent bool) {
 }
 
 func newRaftTransport(t *Transport) *raftTransport {
-	r := &raftTransport{t: t, intake: newIntake(t.cfg), pace: pace{rate: t.cfg.SnapshotBytesPerSecond}}
+	r := &raftTransport{t: t, intake: newIntake(t.cfg), pace: newPace(t.cfg.SnapshotBytesPerSecond)}
 	r.ctx, r.cancel = context.WithCancel(t.root)
 	return r
 }
