@@ -17,12 +17,12 @@ import (
 // present term, and now finds that the node's log ends before it. It tells the
 // node, and the node takes no part in anything any more under its present id: its
 // files are set aside, and it comes back as a new incarnation, which is what
-// becomes of a node whose disk is lost. A majority of what it acknowledged is
-// then counted without it.
+// becomes of a node whose disk is lost.
 //
-// transport.LostTailError says why no correct follower is ever told so. The node
-// looks at its own log once more: one that has reached the acknowledged entry
-// again, from a later leader, has nothing left to be protected from.
+// The comment at lostTail, in package transport, says why no correct follower is
+// ever told so. The node looks at its own log once more: one that has reached the
+// acknowledged entry again, from a later leader or with a snapshot, has all that
+// it acknowledged, and goes on.
 
 // LostTailError is the reason a node stops with when the leader says that the
 // node's log has lost entries that the node had acknowledged. Open on the same

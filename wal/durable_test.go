@@ -151,6 +151,51 @@ func TestTail_LostWhileBusy(t *testing.T) {
 	})
 }
 
+// TestTail_LostAfterAnyCrash crashes at every operation of a script, and then has
+// the disk lose what it had synced. A loss below the durable end is refused,
+// wherever the crash was; one behind it leaves all records below it.
+func TestTail_LostAfterAnyCrash(t *testing.T) {
+	refused, kept := 0, 0
+	for k := 0; ; k++ {
+		fsys := newFS(t)
+		c := &opCounter{k: k, count: crashfs.Op.Mutates, act: func() error { fsys.Halt(); return nil }}
+		fsys.SetHook(c.hook)
+		o := runScript(fsys, crashScript)
+		if o.err == nil && c.n <= k {
+			break
+		}
+		crashed := fsys.Crash(crashfs.CrashOptions{})
+		report, err := wal.Check(crashed, testDir)
+		if err != nil || len(report.Segments) == 0 {
+			continue // it ended before there was a log
+		}
+		tail := report.Segments[len(report.Segments)-1]
+		lose := func(from int64, how crashfs.Loss) *crashfs.FS {
+			left := crashed.Clone()
+			if err := left.LoseTail(tail.File, from, how); err != nil {
+				t.Fatal(err)
+			}
+			return left
+		}
+		if used, err := crashed.Used(tail.File); err != nil || used > tail.Durable-markerSize && tail.Durable > headerSize {
+			left := lose(tail.Durable-markerSize, crashfs.Loss(k%2))
+			if _, err := wal.Open(testDir, testOptions(left)); !errors.Is(err, wal.ErrCorrupt) {
+				t.Fatalf("crash before operation %d in %q, loss of the last bytes below %d: got %v, want ErrCorrupt", k, o.at, tail.Durable, err)
+			}
+			refused++
+		}
+		left := lose(tail.Durable, crashfs.Zeroed)
+		after, err := wal.Check(left, testDir)
+		if err != nil || after.Segments[len(after.Segments)-1].Bytes != tail.Durable {
+			t.Fatalf("crash before operation %d in %q, loss behind %d: got %+v, %v", k, o.at, tail.Durable, after, err)
+		}
+		kept++
+	}
+	if refused < 100 || kept < 150 {
+		t.Fatalf("%d losses were refused, and %d kept what is below; want most crashes to have both", refused, kept)
+	}
+}
+
 // TestTail_IgnoreEnd shows what the durable end is for: without it, the loss
 // looks like a shorter log.
 func TestTail_IgnoreEnd(t *testing.T) {
