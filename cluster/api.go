@@ -104,6 +104,9 @@ type Status struct {
 
 	// Descriptors is absent where nobody has divided them.
 	Descriptors *DescriptorStatus `json:"descriptors,omitempty"`
+	// Memory is absent while the node is in no cluster, and where there is neither a
+	// plan nor a quota.
+	Memory *MemoryStatus `json:"memory,omitempty"`
 
 	// The following are absent while the node is in no cluster.
 	Disk  *DiskStatus  `json:"disk,omitempty"`

@@ -130,11 +130,18 @@ type Config struct {
 
 	// MaxKeyBytes and MaxValueBytes bound what a write may carry.
 	MaxKeyBytes, MaxValueBytes int
-	// MaxPendingBytes bounds the bytes of writes that wait or are under way at this node; 0 means 256 MiB.
+	// MaxPendingBytes bounds the bytes of writes that wait or are under way at this node; 0 means
+	// what Memory says, or 256 MiB.
 	MaxPendingBytes int64
 	// Descriptors divides the file descriptors that the process may have open. The
 	// zero value leaves each part its default.
 	Descriptors DescriptorPlan
+	// Memory divides the memory that the process may take. The zero value leaves each
+	// part its default, and refuses nothing.
+	Memory MemoryPlan
+	// MaxDataBytes bounds keys and values together: puts beyond it are refused where this
+	// node leads. 0 is no bound.
+	MaxDataBytes int64
 	// SnapshotBytes is how many bytes of log are written between two snapshots.
 	SnapshotBytes int64
 	// BallastBytes is the size of a file that is kept on the disk while there is
@@ -181,7 +188,7 @@ func (c Config) withDefaults() Config {
 		c.MaxValueBytes = DefaultMaxValueBytes
 	}
 	if c.MaxPendingBytes == 0 {
-		c.MaxPendingBytes = 256 << 20
+		c.MaxPendingBytes = cmp.Or(c.Memory.Proposals, 256<<20)
 	}
 	if c.SnapshotBytes == 0 {
 		c.SnapshotBytes = DefaultSnapshotBytes
@@ -248,6 +255,9 @@ func (c Config) Validate() error {
 	}
 	if c.BootstrapExpect > 1 && len(c.Join) == 0 {
 		bad("bootstrap-expect", "%d needs --join: without it this node never meets the other %d", c.BootstrapExpect, c.BootstrapExpect-1)
+	}
+	if c.MaxDataBytes < 0 {
+		bad("max-data-bytes", "%d is negative", c.MaxDataBytes)
 	}
 	if c.BallastBytes < 0 {
 		bad("ballast-bytes", "%d is negative", c.BallastBytes)

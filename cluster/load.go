@@ -87,7 +87,7 @@ func (r *replica) restoreNewest(load context.Context) error {
 // openLog checks the whole log.
 func (r *replica) openLog(load context.Context, ident identity) error {
 	opts := wal.Options{
-		FS: r.cfg.FS, Logger: r.log, MaxOpenSegments: openSegments,
+		FS: r.cfg.FS, Logger: r.log, MaxOpenSegments: openSegments, CacheBytes: r.cfg.Memory.LogCache,
 		MaxSegmentSize: r.segmentBytes, Owner: wal.Owner{Node: string(ident.serverID()), Cluster: ident.Cluster},
 		Checked: func(done, total int64) error {
 			r.cfg.Loading.set(phaseCheck, done, total)

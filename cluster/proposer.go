@@ -67,7 +67,9 @@ const (
 type proposal struct {
 	cmds      []fsm.Command
 	bytes     int64
-	forwarded bool // came from another node: never sent on to a third
+	held      *atomic.Int64 // the proposer's pending bytes, of which bytes are this one's
+	left      atomic.Bool   // they have been given back
+	forwarded bool          // came from another node: never sent on to a third
 	state     atomic.Int32
 	done      chan proposalResult // one slot
 }
@@ -89,7 +91,7 @@ func newProposer(maxBytes int64, leaders *leadership, route batchRoute) *propose
 // forwarded says that they came from another node; then they are refused with
 // ErrNotLeader where this node does not lead.
 func (p *proposer) propose(ctx context.Context, cmds []fsm.Command, forwarded bool) ([]fsm.Result, error) {
-	pr := &proposal{cmds: cmds, forwarded: forwarded, done: make(chan proposalResult, 1)}
+	pr := &proposal{cmds: cmds, forwarded: forwarded, held: &p.pending, done: make(chan proposalResult, 1)}
 	for _, c := range cmds {
 		pr.bytes += int64(len(c.Key)+len(c.Value)) + commandOverhead
 	}
@@ -97,7 +99,6 @@ func (p *proposer) propose(ctx context.Context, cmds []fsm.Command, forwarded bo
 		p.pending.Add(-pr.bytes)
 		return nil, fmt.Errorf("%w: over %d bytes of writes are under way", ErrOverloaded, p.maxBytes)
 	}
-	defer p.pending.Add(-pr.bytes)
 	queue := p.queue
 	if forwarded {
 		queue = p.forwards
@@ -105,6 +106,7 @@ func (p *proposer) propose(ctx context.Context, cmds []fsm.Command, forwarded bo
 	select {
 	case queue <- pr:
 	default:
+		pr.leave()
 		return nil, fmt.Errorf("%w: %d writes are waiting", ErrOverloaded, maxPendingProposals)
 	}
 	select {
@@ -113,6 +115,7 @@ func (p *proposer) propose(ctx context.Context, cmds []fsm.Command, forwarded bo
 	case <-ctx.Done():
 		return pr.abandon()
 	case <-p.ended: // what is queued now stays there
+		pr.leave()
 	}
 	select {
 	case r := <-pr.done:
@@ -200,9 +203,9 @@ func (p *proposer) deliver(ctx context.Context, batch []*proposal) {
 			return
 		}
 		batch = release(sending)
-		if errors.Is(err, ErrDiskFull) {
+		if refused := refusedBy(err); refused != nil {
 			before := len(batch)
-			if batch = refuse(batch, fillsDisk, err); len(batch) < before {
+			if batch = refuse(batch, refused, err); len(batch) < before {
 				continue
 			}
 		}
@@ -276,9 +279,11 @@ func claim(batch []*proposal, leading bool) []*proposal {
 			pr.finish(nil, ErrNotLeader)
 			continue
 		}
-		if pr.state.CompareAndSwap(proposalWaiting, proposalSent) {
-			sending = append(sending, pr)
+		if !pr.state.CompareAndSwap(proposalWaiting, proposalSent) {
+			pr.leave()
+			continue
 		}
+		sending = append(sending, pr)
 	}
 	return sending
 }
@@ -288,11 +293,27 @@ func claim(batch []*proposal, leading bool) []*proposal {
 func release(batch []*proposal) []*proposal {
 	var waiting []*proposal
 	for _, pr := range batch {
-		if pr.state.CompareAndSwap(proposalSent, proposalWaiting) {
-			waiting = append(waiting, pr)
+		if !pr.state.CompareAndSwap(proposalSent, proposalWaiting) {
+			pr.leave()
+			continue
 		}
+		waiting = append(waiting, pr)
 	}
 	return waiting
+}
+
+// refusedBy returns which commands an error refuses because there is no room, nil for an
+// error that is about none of them.
+func refusedBy(err error) func(fsm.Command) bool {
+	if memory := new(memoryRefusal); errors.As(err, &memory) {
+		return memory.grows
+	}
+	for _, full := range []error{ErrDiskFull, ErrMemoryFull, ErrDataLimit} {
+		if errors.Is(err, full) {
+			return fillsDisk
+		}
+	}
+	return nil
 }
 
 // refuse ends those proposals of a batch that was not done which hold what is
@@ -322,6 +343,15 @@ func finishAll(batch []*proposal, err error) {
 	}
 }
 
+// leave gives the proposal's bytes back, once: the proposer does not hold it any more.
+// That may be long after its caller has gone.
+func (pr *proposal) leave() {
+	if pr.left.CompareAndSwap(false, true) {
+		pr.held.Add(-pr.bytes)
+	}
+}
+
 func (pr *proposal) finish(results []fsm.Result, err error) {
+	pr.leave()
 	pr.done <- proposalResult{results, err}
 }

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,6 +41,7 @@ type replica struct {
 	fatal *fatal
 	peers *transport.Transport
 
+	memory *memoryGuard
 	wal    *wal.WAL
 	logs   *logStore
 	stable *stableStore
@@ -100,7 +102,7 @@ func openReplica(load context.Context, cfg Config, ident identity, peers *transp
 	}
 	r.proposer = newProposer(cfg.MaxPendingBytes, r.leaders, r)
 	r.reader = newReader(r.ctx, r.readIndex)
-	r.start(r.watchLeadership, r.beginTerms, r.compactLoop, r.watchLog, r.watchSpace, r.catchUp, r.compareStates, r.proposer.run)
+	r.start(r.watchLeadership, r.beginTerms, r.compactLoop, r.watchLog, r.watchSpace, r.watchMemory, r.catchUp, r.compareStates, r.proposer.run)
 	return r, nil
 }
 
@@ -110,6 +112,7 @@ func (r *replica) open(load context.Context, ident identity) error {
 	defer close(done)
 	go r.cfg.Loading.watch(r.log, done)
 	r.fsm = fsm.New(fsm.Config{OnFatal: r.fatal.fail, Logger: r.log, Loading: true})
+	r.memory = newMemoryGuard(r.cfg.Memory, r.cfg.MaxDataBytes, r.fsm)
 	if err := r.openStores(load, ident); err != nil {
 		return err
 	}
@@ -136,7 +139,7 @@ func (r *replica) raftConfig() *raft.Config {
 	c.ElectionTimeout = r.cfg.Timing.Election
 	c.LeaderLeaseTimeout = r.cfg.Timing.Lease
 	c.CommitTimeout = r.cfg.Timing.Commit
-	c.MaxAppendEntries = maxAppendEntries
+	c.MaxAppendEntries = cmp.Or(r.cfg.Memory.appendEntries, maxAppendEntries)
 	c.TrailingLogs = 1                   // the log store decides, by bytes
 	c.SnapshotThreshold = math.MaxUint64 // compactLoop decides
 	c.ShutdownOnRemove = false           // removal is reported by Fatal, see removed

@@ -42,13 +42,15 @@ type nodeInfo struct {
 
 	// Disk says how much room it has; nil where its disk, or an older node, does not tell.
 	Disk *diskRoom `json:"disk,omitempty"`
+	// Memory says how much data it has memory for; nil where it has no plan.
+	Memory *memoryRoom `json:"memory,omitempty"`
 }
 
 // info returns what this node tells a peer of itself.
 func (r *replica) info() nodeInfo {
 	return nodeInfo{
 		AppliedIndex: r.fsm.AppliedIndex(), CommitIndex: r.raft.CommitIndex(), NonVoter: r.cfg.NonVoter,
-		Empty: r.raft.LastIndex() == 0, LowSpace: r.space.low.Load(), Disk: r.room(),
+		Empty: r.raft.LastIndex() == 0, LowSpace: r.space.low.Load(), Disk: r.room(), Memory: r.memory.told(),
 	}
 }
 
@@ -74,6 +76,8 @@ var wireErrors = []struct {
 	{"not_joined", ErrNotJoined},
 	{"closed", ErrClosed},
 	{"disk_full", ErrDiskFull},
+	{"memory_full", ErrMemoryFull},
+	{"data_limit", ErrDataLimit},
 	{"nothing_new", ErrNothingToSnapshot},
 	{"snapshot_running", ErrSnapshotRunning},
 	{"behind", ErrBehind},
@@ -169,7 +173,7 @@ func forwardOutcome(err error) error {
 	if invalid := new(ValidationError); errors.As(err, &invalid) {
 		return err
 	}
-	for _, refused := range []error{ErrNotLeader, ErrNoLeader, ErrOverloaded, ErrNotJoined, ErrClosed, ErrDiskFull} {
+	for _, refused := range []error{ErrNotLeader, ErrNoLeader, ErrOverloaded, ErrNotJoined, ErrClosed, ErrDiskFull, ErrMemoryFull, ErrDataLimit} {
 		if errors.Is(err, refused) {
 			return err
 		}

@@ -83,6 +83,7 @@ func (r *replica) askRoom(ctx context.Context) {
 	others, self := r.otherVoters()
 	need := (len(others)+self)/2 + 1 - self
 	rooms := r.roomOf(ctx, others)
+	r.memory.keep(others)
 	put, rest := int64(math.MaxInt64), int64(math.MaxInt64)
 	if need > 0 && len(rooms) >= need {
 		put = leastOf(rooms, need, func(v voterRoom) int64 { return v.put })
@@ -140,6 +141,7 @@ func (r *replica) roomOf(ctx context.Context, ids []raft.ServerID) []voterRoom {
 			if err != nil {
 				return
 			}
+			r.memory.heard(id, info.Memory)
 			v := r.limitsOf(id, info)
 			mu.Lock()
 			defer mu.Unlock()

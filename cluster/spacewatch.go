@@ -170,9 +170,12 @@ func (r *replica) leaveLead(ctx context.Context) error {
 }
 
 // admitBatch reserves room for a batch, whose encoding is entry, here and on a
-// majority. The caller releases cost once the entry is written. The error matches
-// ErrDiskFull, and the batch was not done.
+// majority. The caller releases cost once the entry is written. The error is a
+// *memoryRefusal or matches ErrDiskFull, and the batch was not done.
 func (r *replica) admitBatch(ctx context.Context, cmds []fsm.Command, entry []byte) (cost int64, err error) {
+	if err := r.memory.admit(cmds); err != nil {
+		return 0, err
+	}
 	cost = int64(len(entry)) + entryOverhead
 	put := false
 	for _, c := range cmds {

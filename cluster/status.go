@@ -30,6 +30,7 @@ func (n *Node) Status() Status {
 	if state, _ := r.leaders.current(); state.leader != "" {
 		s.Leader = &Leader{ID: nameOf(state.leader), HTTPAddr: n.book.HTTPAddr(state.leader)}
 	}
+	s.Memory = r.memory.status()
 	s.describe(r)
 	for _, server := range r.servers() {
 		peer, _ := n.book.ResolvePeer(server.ID)
@@ -148,6 +149,7 @@ type Stats struct {
 	Transport     transport.Stats
 	Peers         []PeerStatus
 	Descriptors   *DescriptorStatus // nil where nobody has divided them
+	Memory        *MemoryStatus     // nil where there is neither a plan nor a quota
 	// CertificateEnds is when the node's certificate, or one that it depends on, ends;
 	// zero is none.
 	CertificateEnds time.Time
@@ -170,6 +172,7 @@ func (n *Node) Stats() Stats {
 		s.Checkpoint = all[len(all)-1]
 	}
 	s.VerifiedIndex = r.verified.Load()
+	s.Memory = r.memory.status()
 	s.Log = r.wal.Stats()
 	s.OldestAge = r.oldestAge(s.Log.FirstIndex)
 	s.Disk = r.disk()

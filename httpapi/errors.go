@@ -72,6 +72,8 @@ var problems = []struct {
 	{cluster.ErrNotJoined, http.StatusServiceUnavailable, "not_joined", "Not in a cluster", true, notDone},
 	{cluster.ErrRemoved, http.StatusServiceUnavailable, "removed", "Removed from its cluster", true, notDone},
 	{cluster.ErrClosed, http.StatusServiceUnavailable, "shutting_down", "Shutting down", true, notDone},
+	{cluster.ErrMemoryFull, http.StatusInsufficientStorage, "memory_full", "Memory nearly full", true, notDone},
+	{cluster.ErrDataLimit, http.StatusInsufficientStorage, "data_limit", "Data at its limit", true, notDone},
 	{cluster.ErrDiskFull, http.StatusInsufficientStorage, "disk_full", "Disk nearly full", true, notDone},
 	{cluster.ErrBehind, http.StatusServiceUnavailable, "behind", "Behind", true, notDone},
 	{cluster.ErrOverloaded, http.StatusTooManyRequests, "overloaded", "Too many requests in flight", true, notDone},

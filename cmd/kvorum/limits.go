@@ -28,6 +28,7 @@ func planDescriptors() (cluster.DescriptorPlan, error) {
 func (o *serverOptions) logLimits(log *slog.Logger) {
 	d := o.descriptors
 	log.Info("file descriptors", "limit", d.Limit, "source", d.Source, "clients", d.Clients, "peers", d.Peers)
+	o.logMemory(log)
 }
 
 // countOpen completes s, which may be nil, with what the whole process has open.

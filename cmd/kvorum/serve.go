@@ -64,8 +64,7 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) error {
 		signal.Notify(hangups, syscall.SIGHUP)
 		defer signal.Stop(hangups)
 	}
-	var err error
-	if o.descriptors, err = planDescriptors(); err != nil {
+	if err := o.planLimits(); err != nil {
 		return err
 	}
 	return restarting(ctx, log, func() error {
@@ -137,6 +136,8 @@ func (o *serverOptions) clusterConfig(bound listeners, files *transport.TLSFiles
 		GossipKey:       gossipKey,
 		BallastBytes:    o.ballastBytes,
 		Descriptors:     o.descriptors,
+		Memory:          o.memory,
+		MaxDataBytes:    o.maxDataBytes,
 		Logger:          log,
 		PipelineWindow:  o.pipelineWindow,
 
@@ -164,10 +165,12 @@ func (s *server) openHTTP(o serverOptions) error {
 		NodeID:        o.id,
 		MaxKeyBytes:   o.maxKeyBytes,
 		MaxValueBytes: o.maxValueBytes,
-		MaxConns:      o.descriptors.Clients,
-		Metrics:       promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}),
-		Registerer:    s.registry,
-		Logger:        s.log,
+		MaxConns:      o.maxConns(),
+
+		MaxInflightBytes: o.memory.Bodies,
+		Metrics:          promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}),
+		Registerer:       s.registry,
+		Logger:           s.log,
 	})
 	return err
 }

@@ -44,7 +44,11 @@ type serverOptions struct {
 	exitOnStdinEOF                                bool
 	secure                                        secureOptions
 
-	descriptors cluster.DescriptorPlan // set by serve
+	memoryLimitBytes, maxDataBytes int64
+
+	// set by planLimits
+	descriptors cluster.DescriptorPlan
+	memory      cluster.MemoryPlan
 }
 
 func newServerCommand() *cobra.Command {
@@ -113,6 +117,8 @@ func (o *serverOptions) addFlags(cmd *cobra.Command) {
 	f.Int64Var(&o.ballastBytes, "ballast-bytes", 64<<20, "size of the file ballast in the data directory, to be removed when the disk is full; 0 is none")
 	f.Int64Var(&o.snapshotBytesPerSecond, "snapshot-bytes-per-second", 0, "how fast this node, as the leader, sends snapshots, all together; 0 is no bound")
 	f.IntVar(&o.pipelineWindow, "pipeline-window", 0, "messages with log entries on their way to one follower, 2 to 8; 0 waits for the answer to each")
+	f.Int64Var(&o.memoryLimitBytes, "memory-limit-bytes", 0, "memory that the node may take; 0 is what GOMEMLIMIT, the control group or the machine says; the least of them holds")
+	f.Int64Var(&o.maxDataBytes, "max-data-bytes", 0, "refuse puts that would make all keys and values longer than this, where this node leads; 0 is no bound")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json, on standard error")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	o.secure.addFlags(f)
@@ -148,6 +154,10 @@ func (o *serverOptions) validate() error {
 		return usagef("--snapshot-bytes-per-second %d is neither 0 nor at least %d", o.snapshotBytesPerSecond, cluster.MinSnapshotBytesPerSecond)
 	case o.pipelineWindow != 0 && (o.pipelineWindow < 2 || o.pipelineWindow > 8):
 		return usagef("--pipeline-window %d is neither 0 nor between 2 and 8", o.pipelineWindow)
+	case o.memoryLimitBytes < 0:
+		return usagef("--memory-limit-bytes %d is negative", o.memoryLimitBytes)
+	case o.maxDataBytes < 0:
+		return usagef("--max-data-bytes %d is negative", o.maxDataBytes)
 	case o.logFormat != "text" && o.logFormat != "json":
 		return usagef("--log-format %q is neither text nor json", o.logFormat)
 	case o.nonVoter && o.bootstrapExpect > 0:

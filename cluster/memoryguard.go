@@ -1,0 +1,340 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"runtime"
+	"runtime/metrics"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/kvorum/kvorum/fsm"
+)
+
+// Errors of puts that need memory which is not there. The put was not done; deletes,
+// reads, and puts that make nothing longer continue.
+var (
+	// ErrMemoryFull is returned for a put that the memory of the leader, or of another
+	// voter, has no room for.
+	ErrMemoryFull = errors.New("the memory is nearly full")
+	// ErrDataLimit is returned for a put that would make the data longer than
+	// Config.MaxDataBytes.
+	ErrDataLimit = errors.New("the data is at its limit")
+)
+
+// collectPause is the least time between two collections that a guard asks for.
+const collectPause = 500 * time.Millisecond
+
+// memoryGuard says whether a put fits into memory before it enters the log. A node
+// that takes too much is ended by the kernel, and comes back to the same data.
+//
+// Two things are bounded. The data, as the state machine counts it, must fit into the
+// plan of each voter: that is exact, and the same whenever it is looked at. And what is
+// live in this process must leave the collector room: views of lists and snapshots
+// keep replaced values, which the data does not show. What is live is known after each
+// collection; all that was admitted since is added to it.
+//
+//	Between two looks an admission costs one comparison with limit, which a look sets.
+//
+// admit is called by one goroutine at a time, all else by any.
+type memoryGuard struct {
+	plan  MemoryPlan
+	quota int64 // of keys and values; 0 is none
+	fsm   *fsm.FSM
+
+	admitted atomic.Int64 // bytes of puts that were admitted since the start
+	limit    atomic.Int64 // up to where admitted may grow without a look
+	live     atomic.Int64 // what the newest collection found
+	low      atomic.Bool  // too much is live
+
+	mu        sync.Mutex                    // guards the fields below
+	cycles    uint64                        // collections that were seen
+	base      int64                         // what was admitted by the newest collection at least
+	seen      int64                         // admitted at the look before
+	collected time.Time                     // when the guard asked for a collection last
+	voters    map[raft.ServerID]memoryRoom  // what the others said
+	why       atomic.Pointer[memoryRefusal] // the newest refusal; nil if there is none
+}
+
+// memoryRoom is what a voter tells its leader of its memory.
+type memoryRoom struct {
+	Data int64 `json:"data"` // that it has room for, with keyMemory for each key
+	Low  bool  `json:"low"`  // too much is live
+}
+
+// memoryRefusal is the error for a batch of which the puts that make data longer are
+// refused.
+type memoryRefusal struct {
+	error
+	grows func(fsm.Command) bool
+}
+
+func (e *memoryRefusal) Unwrap() error { return e.error }
+
+func newMemoryGuard(plan MemoryPlan, quota int64, state *fsm.FSM) *memoryGuard {
+	return &memoryGuard{plan: plan, quota: quota, fsm: state, voters: make(map[raft.ServerID]memoryRoom)}
+}
+
+// admit returns a *memoryRefusal for commands that do not fit. The batch was not done.
+func (g *memoryGuard) admit(cmds []fsm.Command) error {
+	if g.plan.Limit == 0 && g.quota == 0 {
+		return nil
+	}
+	var n int64
+	for i := range cmds {
+		if fillsDisk(cmds[i]) {
+			n += stateMemory(1, int64(len(cmds[i].Key)+len(cmds[i].Value)))
+		}
+	}
+	if n == 0 || !g.low.Load() && g.admitted.Load()+n <= g.limit.Load() {
+		g.admitted.Add(n)
+		return nil
+	}
+	if err := g.look(n, cmds); err != nil {
+		g.why.Store(err)
+		return err
+	}
+	g.why.Store(nil)
+	g.admitted.Add(n)
+	return nil
+}
+
+// look decides on a batch whose puts have n bytes, and sets limit.
+func (g *memoryGuard) look(n int64, cmds []fsm.Command) *memoryRefusal {
+	if g.plan.Limit != 0 {
+		if err := g.liveRoom(n); err != nil {
+			return &memoryRefusal{err, fillsDisk}
+		}
+	}
+	keys, size := g.fsm.Len(), g.fsm.Size()
+	room, err := g.room(keys, size)
+	growth := g.growth(cmds)
+	if growth > 0 && growth > room {
+		return &memoryRefusal{fmt.Errorf("%w; this write needs %s more: delete keys, or raise the limit; see docs/limits.md", err, inBytes(growth)), g.grows}
+	}
+	left := max(0, room-max(0, growth))
+	if g.plan.Limit != 0 {
+		g.mu.Lock()
+		left = min(left, g.highLocked()-g.admitted.Load()-n)
+		g.mu.Unlock()
+	}
+	g.limit.Store(g.admitted.Load() + n + left)
+	return nil
+}
+
+// room returns how many bytes more the data may take, and the error for what does not
+// fit.
+func (g *memoryGuard) room(keys int, size int64) (int64, error) {
+	room, err := int64(1)<<62, error(nil)
+	if g.plan.Limit != 0 {
+		most, who := g.dataLimit()
+		used := stateMemory(keys, size)
+		room = most - used
+		err = fmt.Errorf("%w: %d keys take %s of the %s that %s has for data", ErrMemoryFull, keys, inBytes(used), inBytes(most), who)
+	}
+	if g.quota != 0 && g.quota-size < room {
+		room = g.quota - size
+		err = fmt.Errorf("%w: %d keys have %d of %d bytes (--max-data-bytes)", ErrDataLimit, keys, size, g.quota)
+	}
+	return room, err
+}
+
+// dataLimit returns the least room for data that a voter has, and whose it is.
+func (g *memoryGuard) dataLimit() (int64, string) {
+	most, who := g.plan.Data, "this node"
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for id, room := range g.voters {
+		if room.Data < most {
+			most, who = room.Data, nameOf(id)
+		}
+	}
+	return most, who
+}
+
+// growth returns by how much the commands make the data longer. A key that occurs
+// twice counts twice.
+func (g *memoryGuard) growth(cmds []fsm.Command) int64 {
+	var n int64
+	for _, c := range cmds {
+		n += g.growthOf(c)
+	}
+	return n
+}
+
+func (g *memoryGuard) growthOf(c fsm.Command) int64 {
+	if !fillsDisk(c) {
+		return 0
+	}
+	if old, found := g.fsm.Get(c.Key); found {
+		return int64(len(c.Value)) - int64(len(old.Value))
+	}
+	return stateMemory(1, int64(len(c.Key)+len(c.Value)))
+}
+
+func (g *memoryGuard) grows(c fsm.Command) bool { return g.growthOf(c) > 0 }
+
+// highLocked returns up to where admitted may grow before too much may be live.
+func (g *memoryGuard) highLocked() int64 {
+	return g.base + g.plan.Heap*livePercent/100 - g.live.Load()
+}
+
+// liveRoom returns an error where n bytes more may be too much to be live, here or on
+// another voter. It asks for a collection where only that can tell.
+func (g *memoryGuard) liveRoom(n int64) error {
+	g.mu.Lock()
+	for _, id := range slices.Sorted(maps.Keys(g.voters)) {
+		if g.voters[id].Low {
+			g.mu.Unlock()
+			return fmt.Errorf("%w: %s has too much in use; see docs/limits.md", ErrMemoryFull, nameOf(id))
+		}
+	}
+	g.mu.Unlock()
+	if g.fits(n) || g.collect() && g.fits(n) {
+		return nil
+	}
+	g.low.Store(true)
+	return fmt.Errorf("%w: %s are in use and %s may be: lists and snapshots keep replaced values until they end; see docs/limits.md",
+		ErrMemoryFull, inBytes(g.live.Load()), inBytes(g.plan.Heap*livePercent/100))
+}
+
+func (g *memoryGuard) fits(n int64) bool {
+	g.observe()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return !g.low.Load() && g.admitted.Load()+n <= g.highLocked()
+}
+
+// Names of the runtime's figures.
+const (
+	liveMetric   = "/gc/heap/live:bytes"
+	cyclesMetric = "/gc/cycles/total:gc-cycles"
+)
+
+// observe takes in what a collection since the last look has found, and ends low where
+// enough is free again: five percent more than it takes to begin it.
+func (g *memoryGuard) observe() {
+	samples := []metrics.Sample{{Name: liveMetric}, {Name: cyclesMetric}}
+	metrics.Read(samples)
+	live, cycles := samples[0].Value.Uint64(), samples[1].Value.Uint64()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if cycles != g.cycles {
+		g.cycles, g.base = cycles, g.seen
+		g.live.Store(int64(live))
+		g.low.Store(int64(live) > g.plan.Heap*livePercent/100 || g.low.Load() && int64(live) > g.plan.Heap*(livePercent-5)/100)
+	}
+	g.seen = g.admitted.Load()
+}
+
+// collect runs a collection unless one was asked for a moment ago, and reports whether
+// it did.
+func (g *memoryGuard) collect() bool {
+	g.mu.Lock()
+	if time.Since(g.collected) < collectPause {
+		g.mu.Unlock()
+		return false
+	}
+	g.collected = time.Now()
+	g.seen = g.admitted.Load()
+	g.mu.Unlock()
+	runtime.GC()
+	g.observe()
+	return true
+}
+
+// heard takes in what a voter says of its memory, nil for one that says nothing.
+func (g *memoryGuard) heard(id raft.ServerID, room *memoryRoom) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.voters, id)
+	if room != nil {
+		g.voters[id] = *room
+	}
+	g.limit.Store(0) // the next put looks
+}
+
+// keep forgets what others said than these.
+func (g *memoryGuard) keep(ids []raft.ServerID) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	maps.DeleteFunc(g.voters, func(id raft.ServerID, _ memoryRoom) bool { return !slices.Contains(ids, id) })
+}
+
+// told returns what this node tells its leader, nil without a plan.
+func (g *memoryGuard) told() *memoryRoom {
+	if g.plan.Limit == 0 {
+		return nil
+	}
+	return &memoryRoom{Data: g.plan.Data, Low: g.low.Load()}
+}
+
+// secondStateFits says whether a state of so many bytes fits beside the present one.
+func (g *memoryGuard) secondStateFits(keys int, size int64) bool {
+	used := stateMemory(g.fsm.Len(), g.fsm.Size())
+	return g.plan.Limit == 0 || used+stateMemory(keys, size)+memoryBase+g.plan.LogCache+g.plan.Peers <= g.plan.Heap*livePercent/100
+}
+
+// watch keeps the guard true while nothing is put, and logs when it changes its mind.
+func (r *replica) watchMemory(ctx context.Context) {
+	g := r.memory
+	if g.plan.Limit == 0 {
+		return
+	}
+	tick := time.NewTicker(memoryTick)
+	defer tick.Stop()
+	if used := stateMemory(r.fsm.Len(), r.fsm.Size()); used > g.plan.Data {
+		r.log.Warn("memory is too small for this node's data: puts are refused, deletes are taken", "data", used, "room", g.plan.Data,
+			"limit", g.plan.Limit, "needs", memoryFor(used, r.cfg.MaxValueBytes), "source", g.plan.Source, "what to do", "docs/limits.md")
+	}
+	wasLow := false
+	for {
+		g.observe()
+		if g.low.Load() {
+			g.collect()
+		}
+		if low := g.low.Load(); low != wasLow {
+			wasLow = low
+			figures := []any{"live", g.live.Load(), "heap limit", g.plan.Heap, "data", stateMemory(r.fsm.Len(), r.fsm.Size())}
+			if low {
+				r.log.Warn("memory is nearly full: puts are refused", append(figures, "what to do", "docs/limits.md")...)
+			} else {
+				r.log.Info("memory has room again", figures...)
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// status describes the memory, nil where there is neither a plan nor a quota.
+func (g *memoryGuard) status() *MemoryStatus {
+	p := g.plan
+	if p.Limit == 0 && g.quota == 0 {
+		return nil
+	}
+	keys, size := g.fsm.Len(), g.fsm.Size()
+	s := &MemoryStatus{
+		Limit: p.Limit, Source: p.Source, HeapLimit: p.Heap, HeapLive: g.live.Load(),
+		Data: stateMemory(keys, size), Quota: g.quota, Full: g.low.Load(),
+		Bodies: p.Bodies, Proposals: p.Proposals, LogCache: p.LogCache, Peers: p.Peers, Connections: p.Connections,
+		SecondState: g.secondStateFits(keys, size),
+	}
+	s.DataLimit, _ = g.dataLimit()
+	if room, err := g.room(keys, size); room <= 0 {
+		s.Full, s.Reason = true, err.Error()
+	}
+	if why := g.why.Load(); why != nil {
+		s.Full, s.Reason = true, why.Error()
+	}
+	return s
+}

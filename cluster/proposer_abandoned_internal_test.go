@@ -1,0 +1,47 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+
+	"github.com/kvorum/kvorum/fsm"
+)
+
+// TestProposer_AbandonedStayInBudget shows that a proposal whose caller has given up
+// counts until the proposer lets go of it (suspected bug 17): it is in memory for as
+// long, waiting and under way.
+func TestProposer_AbandonedStayInBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := make(chan struct{})
+		route := &fakeRoute{leads: true, answer: func([]fsm.Command) error { <-gate; return nil }}
+		p := runProposer(t, 2*(commandOverhead+1), route)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 2)
+		for _, key := range []string{"a", "b"} { // one is under way, one waits
+			go func() {
+				_, err := p.propose(ctx, put(key), false)
+				ended <- err
+			}()
+			synctest.Wait()
+		}
+		cancel()
+		<-ended
+		<-ended
+		if got := p.pending.Load(); got != 2*(commandOverhead+1) {
+			t.Errorf("after the callers have gone: got %d bytes pending, want those of both", got)
+		}
+		if _, err := p.propose(t.Context(), put("c"), false); !errors.Is(err, ErrOverloaded) {
+			t.Errorf("a third proposal: got %v, want %v", err, ErrOverloaded)
+		}
+		close(gate)
+		synctest.Wait()
+		if got := p.pending.Load(); got != 0 {
+			t.Errorf("after the batch: got %d bytes pending, want 0", got)
+		}
+		if _, err := p.propose(t.Context(), put("d"), false); err != nil {
+			t.Errorf("a proposal behind them: %v", err)
+		}
+	})
+}
