@@ -61,8 +61,12 @@ func (n *Node) Get(ctx context.Context, key string, options ReadOptions) (ReadRe
 	if err != nil {
 		return ReadResult{}, err
 	}
+	version := r.gone.Load()
 	revision := r.fsm.Revision() // before the read, so that the answer is at least as new
 	item, found := r.fsm.Get(key)
+	if err := r.present(version); err != nil {
+		return ReadResult{}, err
+	}
 	return ReadResult{Item: item, Found: found, Revision: revision}, nil
 }
 
@@ -72,7 +76,11 @@ func (n *Node) List(ctx context.Context, options ReadOptions) (*Listing, error) 
 	if err != nil {
 		return nil, err
 	}
+	version := r.gone.Load()
 	view := r.fsm.View()
+	if err := r.present(version); err != nil {
+		return nil, err
+	}
 	return NewListing(view.Revision, view.All), nil
 }
 

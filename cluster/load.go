@@ -67,6 +67,9 @@ func (r *replica) restoreNewest(load context.Context) error {
 	if meta == nil {
 		return nil
 	}
+	if err := r.checkMemory(meta); err != nil {
+		return err
+	}
 	state, err := r.snaps.open(meta)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = &wal.CorruptionError{File: filepath.Join(r.snaps.dir, meta.ID, stateFile), Reason: "file is missing"}
@@ -127,7 +130,7 @@ func (r *replica) startRaft(load context.Context) (err error) {
 			err = fmt.Errorf("start raft: %w", cause)
 		}
 	}()
-	r.raft, err = raft.NewRaft(r.raftConfig(), r.fsm, r.logs, r.stable, r.snaps, r.peers.Raft())
+	r.raft, err = raft.NewRaft(r.raftConfig(), machine{r.fsm, r}, r.logs, r.stable, r.snaps, r.peers.Raft())
 	if err != nil {
 		return fmt.Errorf("start raft: %w", err)
 	}

@@ -42,6 +42,7 @@ type replica struct {
 	peers *transport.Transport
 
 	memory *memoryGuard
+	gone   atomic.Uint64 // odd while the state is let go of for a snapshot; see machine
 	wal    *wal.WAL
 	logs   *logStore
 	stable *stableStore

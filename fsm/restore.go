@@ -228,3 +228,27 @@ func truncated(err error) error {
 	}
 	return err
 }
+
+// SnapshotItems returns how many keys the snapshot that r begins with holds, by its
+// header. Errors are those of Restore.
+func SnapshotItems(r io.Reader) (uint64, error) {
+	sr := snapshotReader{r: bufio.NewReader(r)}
+	header, err := sr.header()
+	if err != nil {
+		return 0, fmt.Errorf("read snapshot's header: %w", err)
+	}
+	return header.Items, nil
+}
+
+// LetGo removes all keys from memory, for a Restore that must follow: where two states
+// do not fit. Nothing else changes. Until then the state machine must not be read or
+// applied to.
+func (f *FSM) LetGo() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := &state{items: store.NewShardedMap(f.shards), retired: f.state.Load().retired}
+	for id := range s.retired {
+		s.hash += retiredHash(id)
+	}
+	f.state.Store(s)
+}

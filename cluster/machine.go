@@ -1,0 +1,83 @@
+package cluster
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/kvorum/kvorum/fsm"
+)
+
+// machine is the state machine as raft has it: a snapshot of the leader's replaces
+// the state only after what memory there is was asked.
+//
+// A restore builds the new state beside the present one, so that reads continue and a
+// failed one changes nothing. Where the two do not fit into memory, the present state
+// is let go of before: reads are refused as behind until the new one is complete, and a
+// failed restore is final for the node. Its disk has the snapshot, so that the next
+// start loads it.
+type machine struct {
+	*fsm.FSM
+	r *replica
+}
+
+var _ raft.BatchingFSM = machine{}
+
+// Restore implements raft.FSM.
+func (m machine) Restore(source io.ReadCloser) error {
+	r := m.r
+	meta := r.snaps.newestMeta()
+	keys := m.FSM.Len()
+	if meta == nil || keys == 0 || r.memory.secondStateFits(keys, meta.Size) {
+		return m.FSM.Restore(source)
+	}
+	r.log.Info("memory has no room for two states: the present one is let go of before the leader's snapshot is loaded",
+		"keys", keys, "snapshot", meta.Size, "limit", r.memory.plan.Limit)
+	r.gone.Add(1)
+	m.FSM.LetGo()
+	if err := m.FSM.Restore(source); err != nil {
+		err = fmt.Errorf("the state was let go of for a snapshot, which can't be loaded; %w: %w", ErrRestart, err)
+		r.fatal.fail(err)
+		return err
+	}
+	r.gone.Add(1)
+	return nil
+}
+
+// present returns nil if the state was whole from when version was read of gone until
+// now; otherwise what was read of it since means nothing.
+func (r *replica) present(version uint64) error {
+	if version%2 == 1 || r.gone.Load() != version {
+		return fmt.Errorf("%w: it loads a snapshot of the leader's", ErrBehind)
+	}
+	return nil
+}
+
+// loadPercent is how much of Go's memory a state may take that is loaded at start.
+const loadPercent = 95
+
+// checkMemory fails where the newest snapshot can't be loaded into the memory that
+// there is, with an error that names how much is needed: the kernel would end the node
+// in the middle of the load, again and again. Nothing on disk is changed.
+func (r *replica) checkMemory(meta *raft.SnapshotMeta) error {
+	p := r.cfg.Memory
+	if p.Limit == 0 {
+		return nil
+	}
+	state, err := r.snaps.open(meta)
+	if err != nil {
+		return nil // whoever loads it reports it
+	}
+	defer state.Close() // only read
+	items, err := fsm.SnapshotItems(state)
+	if err != nil {
+		return nil // likewise
+	}
+	need := stateMemory(int(items), meta.Size)
+	if need+memoryBase <= p.Heap*loadPercent/100 {
+		return nil
+	}
+	return fmt.Errorf("the newest snapshot has %d keys with %d bytes, which take %d bytes of memory; %d may be taken (%s), and %d are needed: raise that limit; nothing was changed",
+		items, meta.Size, need, p.Limit, p.Source, memoryFor(need, r.cfg.MaxValueBytes))
+}

@@ -1,0 +1,207 @@
+package cluster
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/raft"
+	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/internal/testkit"
+)
+
+// TestPlanMemory shows that data and full budgets together leave the collector room,
+// that small machines have small budgets and large ones the defaults, and that too
+// little is refused with the number needed.
+func TestPlanMemory(t *testing.T) {
+	for _, mib := range []int64{64, 96, 128, 200, 512, 1024, 4096, 24 << 10, 1 << 20} {
+		p, err := PlanMemory(mib<<20, "test", 1<<20)
+		if err != nil {
+			t.Fatalf("%d MiB: %v", mib, err)
+		}
+		if p.Data < 1<<20 || p.Data+p.budgets() > p.Heap*livePercent/100 || p.Heap >= p.Limit {
+			t.Errorf("%d MiB: got %+v, budgets of %d", mib, p, p.budgets())
+		}
+		if mib <= 128 && p.budgets() > p.Limit/3 && mib == 128 {
+			t.Errorf("%d MiB: budgets take %d", mib, p.budgets())
+		}
+		if mib >= 4096 && (p.Bodies != 256<<20 || p.Proposals != 256<<20 || p.LogCache != 16<<20 || p.appendEntries != maxAppendEntries) {
+			t.Errorf("%d MiB: got %+v, want the defaults", mib, p)
+		}
+		if got := memoryFor(p.Data, 1<<20); got < p.Limit*9/10 || got > p.Limit*11/10 {
+			t.Errorf("%d MiB: memory for its data is %d MiB", mib, got>>20)
+		}
+	}
+	for value, limit := range map[int]int64{1 << 20: 64<<20 - 1, 64 << 20: 128 << 20} {
+		_, err := PlanMemory(limit, "cgroup /x", value)
+		if err == nil || !strings.Contains(err.Error(), fmt.Sprint(MinMemory(value))) || !strings.Contains(err.Error(), "cgroup /x") {
+			t.Errorf("%d bytes for values of %d: got %v", limit, value, err)
+		}
+	}
+}
+
+// smallPlan is a plan with room for so many bytes of data, on a heap that is no concern.
+func smallPlan(data int64) MemoryPlan {
+	return MemoryPlan{Limit: 1 << 40, Source: "test", Heap: 1 << 39, Data: data}
+}
+
+// TestTrial_F9_FollowerWithLessMemory shows that a leader refuses what a follower has no
+// memory for, on every node, with figures; that deletes, reads and puts that make
+// nothing longer continue; and that puts come back by themselves after deletes.
+func TestTrial_F9_FollowerWithLessMemory(t *testing.T) {
+	t.Parallel()
+	const value = 1000
+	made := 0
+	nodes := openCluster(t, 3, func(c *Config) {
+		c.Memory = smallPlan(1 << 30)
+		if made == 1 {
+			c.Memory = smallPlan(100_000)
+		}
+		made++
+	})
+	leader := leaderOf(t, nodes)
+	if leader.cfg.Memory.Data < 1<<20 { // the one with little memory must follow
+		if err := leader.TransferLeadership(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		leader = leaderOf(t, nodes)
+	}
+	stored := 0
+	var refused error
+	put := func(n *Node, key string) error {
+		_, err := n.Put(t.Context(), key, bytes.Repeat([]byte{'v'}, value), Condition{})
+		return err
+	}
+	for ; stored < 1000; stored++ {
+		if refused = put(leader, fmt.Sprintf("k%d", stored)); refused != nil {
+			break
+		}
+	}
+	small := nodes[1].cfg.Name
+	if !errors.Is(refused, ErrMemoryFull) || !strings.Contains(refused.Error(), small) {
+		t.Fatalf("after %d puts: got %v, want %v that names %s", stored, refused, ErrMemoryFull, small)
+	}
+	if used := stateMemory(stored, int64(stored)*(value+3)); used > 100_000 || used < 90_000 {
+		t.Errorf("%d puts, %d bytes, were taken", stored, used)
+	}
+	for _, n := range nodes {
+		if err := put(n, "another"); !errors.Is(err, ErrMemoryFull) {
+			t.Errorf("put at %s: got %v, want %v", n.cfg.Name, err, ErrMemoryFull)
+		}
+		if err := put(n, "k1"); err != nil {
+			t.Errorf("a put of the same length at %s: %v", n.cfg.Name, err)
+		}
+		if _, err := n.Get(t.Context(), "k1", ReadOptions{}); err != nil {
+			t.Errorf("read at %s: %v", n.cfg.Name, err)
+		}
+	}
+	if m := leader.Status().Memory; m == nil || m.DataLimit != 100_000 {
+		t.Errorf("the leader's status: got %+v, want the follower's limit", m)
+	}
+	for i := range 3 {
+		if _, err := nodes[2].Delete(t.Context(), fmt.Sprintf("k%d", i), Condition{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := put(nodes[1], "again"); err != nil {
+		t.Errorf("put after deletes: %v", err)
+	}
+	testkit.Outcome(t, "F9", "a leader refuses what a follower has no memory for: %d of 1,000 puts taken, back after 3 deletes", stored)
+}
+
+// TestNode_MaxDataBytes shows the quota: exact, and with an error of its own.
+func TestNode_MaxDataBytes(t *testing.T) {
+	t.Parallel()
+	n := openCluster(t, 1, func(c *Config) { c.MaxDataBytes = 1000 })[0]
+	put := func(key string, size int) error {
+		_, err := n.Put(t.Context(), key, bytes.Repeat([]byte{'v'}, size), Condition{})
+		return err
+	}
+	if err := put("a", 600); err != nil {
+		t.Fatal(err)
+	}
+	if err := put("b", 600); !errors.Is(err, ErrDataLimit) {
+		t.Errorf("got %v, want %v", err, ErrDataLimit)
+	}
+	if err := put("b", 1); !errors.Is(err, ErrDataLimit) { // with what a key takes
+		t.Logf("a short put: %v", err)
+	}
+	if err := put("a", 500); err != nil {
+		t.Errorf("a shorter value: %v", err)
+	}
+	if m := n.Status().Memory; m == nil || m.Quota != 1000 {
+		t.Errorf("status: got %+v", m)
+	}
+	if _, err := n.Delete(t.Context(), "a", Condition{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := put("b", 600); err != nil {
+		t.Errorf("after a delete: %v", err)
+	}
+}
+
+// TestMemoryGuard_Live shows that puts are refused while too much is live though the
+// data is small, that a collection is asked for before, and that it comes back.
+func TestMemoryGuard_Live(t *testing.T) {
+	state := fsm.New(fsm.Config{})
+	plan := smallPlan(1 << 40)
+	g := newMemoryGuard(plan, 0, state)
+	g.observe()
+	put := []fsm.Command{{Op: fsm.OpPut, Key: "k", Value: make([]byte, 1000)}}
+	if err := g.admit(put); err != nil {
+		t.Fatalf("with room: %v", err)
+	}
+	g.plan.Heap = 1 << 10 // whatever is live is too much
+	g.limit.Store(0)
+	err := g.admit(put)
+	if !errors.Is(err, ErrMemoryFull) || refusedBy(err) == nil || !refusedBy(err)(put[0]) {
+		t.Errorf("with too much live: got %v", err)
+	}
+	if err := g.admit([]fsm.Command{{Op: fsm.OpDelete, Key: "k"}}); err != nil {
+		t.Errorf("a delete: %v", err)
+	}
+	if !g.told().Low {
+		t.Error("the leader is not told")
+	}
+	g.plan.Heap = plan.Heap
+	eventually(t, "puts are taken again", func() error { return g.admit(put) })
+
+	g.heard("n2.x", &memoryRoom{Data: 1 << 40, Low: true})
+	if err := g.admit(put); !errors.Is(err, ErrMemoryFull) || !strings.Contains(err.Error(), "n2") {
+		t.Errorf("with a voter whose memory is full: got %v", err)
+	}
+	g.keep([]raft.ServerID{"n3.x"})
+	if err := g.admit(put); err != nil {
+		t.Errorf("once that is no voter: %v", err)
+	}
+}
+
+// TestNode_DataAboveMemory shows that a node whose snapshot does not fit into its memory
+// is refused at start with the number needed, changes nothing, and starts with enough.
+func TestNode_DataAboveMemory(t *testing.T) {
+	t.Parallel()
+
+	n := openCluster(t, 1, nil)[0]
+	for i := range 30 {
+		mustPut(t, n, fmt.Sprintf("k%d", i), strings.Repeat("v", 1<<20))
+	}
+	r, err := n.joined()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.raft.Snapshot().Error(); err != nil {
+		t.Fatal(err)
+	}
+	snaps := r.snaps
+	r.cfg.Memory = MemoryPlan{Limit: 40 << 20, Source: "test", Heap: 30 << 20}
+	err = r.checkMemory(snaps.newestMeta())
+	if err == nil || !strings.Contains(err.Error(), "30 keys") || !strings.Contains(err.Error(), fmt.Sprint(memoryFor(stateMemory(30, snaps.newestMeta().Size), r.cfg.MaxValueBytes))) {
+		t.Errorf("got %v, want a refusal with the number needed", err)
+	}
+	r.cfg.Memory = MemoryPlan{Limit: 400 << 20, Source: "test", Heap: 300 << 20}
+	if err := r.checkMemory(snaps.newestMeta()); err != nil {
+		t.Errorf("with enough memory: %v", err)
+	}
+}
