@@ -232,7 +232,7 @@ func truncated(err error) error {
 // SnapshotItems returns how many keys the snapshot that r begins with holds, by its
 // header. Errors are those of Restore.
 func SnapshotItems(r io.Reader) (uint64, error) {
-	sr := snapshotReader{r: bufio.NewReader(r)}
+	sr := snapshotReader{r: r}
 	header, err := sr.header()
 	if err != nil {
 		return 0, fmt.Errorf("read snapshot's header: %w", err)
@@ -247,7 +247,7 @@ func (f *FSM) LetGo() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s := &state{items: store.NewShardedMap(f.shards), retired: f.state.Load().retired}
-	for id := range s.retired {
+	for id := range s.retired.known {
 		s.hash += retiredHash(id)
 	}
 	f.state.Store(s)
