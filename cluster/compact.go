@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -15,8 +16,6 @@ import (
 const (
 	// compactTick is how often the log's growth is looked at, at least.
 	compactTick = 2 * time.Second
-	// snapshotRetry is the least time between two lines about snapshots that fail.
-	snapshotRetry = 10 * time.Second
 )
 
 // Errors of a snapshot by hand.
@@ -35,7 +34,6 @@ func (r *replica) compactLoop(ctx context.Context) {
 	tick := time.NewTicker(compactTick)
 	defer tick.Stop()
 	threshold := spread(r.cfg.SnapshotBytes, r.id)
-	var logged time.Time // when a failure was logged last
 	for {
 		select {
 		case <-r.logs.compact:
@@ -43,9 +41,8 @@ func (r *replica) compactLoop(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if err := r.compactIfDue(threshold); err != nil && time.Since(logged) >= snapshotRetry {
-			logged = time.Now()
-			r.log.Warn("snapshot not taken", "err", err)
+		if err := r.compactIfDue(threshold); err != nil {
+			r.lines.Log(slog.LevelWarn, "snapshot", "snapshot not taken", "err", err)
 		}
 	}
 }
@@ -126,7 +123,7 @@ func (r *replica) snapshot(trailing int64) error {
 		err = r.logs.trim(trailing)
 	}
 	if _, looked := r.space.look(); err == nil && looked != nil {
-		r.log.Warn("room on the disk not known", "err", looked)
+		r.lines.Log(slog.LevelWarn, "room", "room on the disk not known", "err", looked)
 	}
 	return err
 }

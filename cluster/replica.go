@@ -38,6 +38,7 @@ type replica struct {
 	id    raft.ServerID
 	cfg   Config
 	log   *slog.Logger
+	lines *loglimit.Lines // what may repeat
 	fatal *fatal
 	peers *transport.Transport
 
@@ -67,10 +68,9 @@ type replica struct {
 
 	space        *space
 	quorum       *quorumRoom
-	total        int64            // bytes of the disk, 0 where it does not tell
-	segmentBytes int64            // of a segment of the log
-	snapshotting chan struct{}    // a lock with one slot, held while a snapshot is taken
-	refusals     loglimit.Limiter // lines about what this disk has no room for
+	total        int64         // bytes of the disk, 0 where it does not tell
+	segmentBytes int64         // of a segment of the log
+	snapshotting chan struct{} // a lock with one slot, held while a snapshot is taken
 
 	fresh freshness
 
@@ -91,7 +91,7 @@ type replica struct {
 // error leaves nothing open.
 func openReplica(load context.Context, cfg Config, ident identity, peers *transport.Transport, f *fatal) (*replica, error) {
 	r := &replica{
-		id: ident.serverID(), cfg: cfg, log: cfg.Logger, fatal: f, peers: peers,
+		id: ident.serverID(), cfg: cfg, log: cfg.Logger, lines: newLines(cfg.Logger), fatal: f, peers: peers,
 		leaders: newLeadership(), writing: make(chan struct{}, 1), observed: make(chan raft.Observation, 16),
 		quorum: newQuorumRoom(), snapshotting: make(chan struct{}, 1),
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"time"
 
@@ -78,16 +79,17 @@ func (r *replica) watchSpace(ctx context.Context) {
 		f, err := r.space.look()
 		switch {
 		case err != nil:
-			r.log.Warn("room on the disk not known", "err", err)
+			r.lines.Log(slog.LevelWarn, "room", "room on the disk not known", "err", err)
 		case !f.known:
 			return
 		default:
+			r.lines.Over("room", "room on the disk known again")
 			low = r.noteSpace(f, low)
 		}
 		if low && r.leading() && time.Since(asked) >= handoverRetry {
 			asked = time.Now()
 			if err := r.leaveLead(ctx); err != nil {
-				r.log.Warn("disk is nearly full, and nobody else can lead", "err", err)
+				r.lines.Log(slog.LevelWarn, "lead", "disk is nearly full, and nobody else can lead", "err", err)
 			}
 		}
 		if r.leading() {
@@ -225,8 +227,6 @@ func (r *replica) admitCommand(command any) (done func(), err error) {
 	default:
 		return func() {}, nil
 	}
-	if leftOut, ok := r.refusals.Allow("no room"); ok {
-		r.log.Warn("no room for what the leader sends: it tries again until there is", "err", err, "refused since the last line", leftOut)
-	}
+	r.lines.Log(slog.LevelWarn, "no room", "no room for what the leader sends: it tries again until there is", "err", err)
 	return nil, err
 }

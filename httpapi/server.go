@@ -107,7 +107,7 @@ func New(cfg Config) (*Server, error) {
 		BaseContext:                  func(net.Listener) context.Context { return s.ctx },
 		ConnContext:                  withConn,
 		ConnState:                    s.conns.stateChanged,
-		ErrorLog:                     slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelWarn),
+		ErrorLog:                     errorLog(cfg.Logger),
 	}
 	return s, nil
 }

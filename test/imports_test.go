@@ -38,7 +38,7 @@ var allowed = map[string][]string{
 		"fsm", "store", "wal", "transport", "internal/entry", "internal/dirlock", "internal/loglimit",
 		"github.com/hashicorp/raft", "github.com/hashicorp/raft-boltdb", "github.com/hashicorp/memberlist",
 	},
-	"httpapi": {"store", "cluster", "github.com/gorilla/mux"},
+	"httpapi": {"store", "cluster", "internal/loglimit", "github.com/gorilla/mux"},
 }
 
 // unbounded may import everything.
