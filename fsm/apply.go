@@ -88,8 +88,8 @@ func (f *FSM) publishLocked(l *raft.Log, revision uint64, clock int64) {
 	f.appliedIndex.Store(l.Index)
 }
 
-// tx applies the commands of one entry, in order. What it does depends on the
-// state and the commands only: no clock, no randomness, no order of a Go map.
+// tx applies the commands of one entry, in order. The outcome depends on the state and
+// the commands only: no clock, no randomness, no order of a Go map.
 type tx struct {
 	state    *state
 	revision uint64 // of the last change, counted on without gaps

@@ -4,8 +4,8 @@
 //
 // An FSM is handed committed entries by raft. Each holds a Batch: a stamp of the
 // cluster clock and Commands, applied in order, each answered by a Result of its
-// own. Whatever changes a key takes the next revision of one gap-free counter;
-// what changes nothing takes none. Replicas at the same applied index are equal,
+// own. A command that changes a key takes the next revision of one gap-free counter;
+// a command that changes nothing takes none. Replicas at the same applied index are equal,
 // byte for byte of their snapshots: applying looks at the state and the entry
 // only. The package checks no limits and no permissions: what must not happen is
 // refused before it enters the log.

@@ -20,8 +20,8 @@ type waiter struct {
 }
 
 // add returns a waiter for index, which its caller removes unless it was
-// reached; or false if applied is there already. Who advances applied calls
-// release afterwards, so either add sees the advance or release the waiter.
+// reached; or false if applied is there already. The goroutine that advances
+// applied calls release afterwards, so either add sees the advance or release the waiter.
 func (ws *waiters) add(index uint64, applied *atomic.Uint64) (*waiter, bool) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()

@@ -35,8 +35,8 @@ func (s *Store) clockAtLeast(now int64) int64 {
 	}
 }
 
-// peekNow returns the store's clock and lets it go back. What must stay true at all
-// later times is decided by now or expired.
+// peekNow returns the store's clock, which may be less at the next call. A decision
+// that must stay true at all later times is made by now or expired instead.
 func (s *Store) peekNow() int64 { return max(s.opts.Clock().UnixNano(), s.clock.Load()) }
 
 // expired says whether r's deadline has been reached. Once it has, it always has.

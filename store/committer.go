@@ -20,10 +20,10 @@ const (
 
 // committer decides the writes of a store with a log on one goroutine, appends
 // them to the log on another, and applies them on the first again: memory is in
-// the log's order, and conditions see every write before them. What is decided
-// while an append is under way shares the next one, which begins as soon as that
-// has ended; what it has made durable is applied, and more is decided, meanwhile.
-// Decisions see what is not applied yet through the store's overlay.
+// the log's order, and conditions see every write before them. Writes that are decided
+// during an append share the next one, which begins as soon as that has ended.
+// Meanwhile the committer applies the rounds that are durable, and decides more.
+// Decisions see writes that are not applied yet through the store's overlay.
 type committer struct {
 	s *Store
 

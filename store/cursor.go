@@ -6,7 +6,7 @@ type cursor struct {
 	key  string  // of that record
 }
 
-// place is a record in a node. What lies below the node's child before it has been walked over.
+// place is a record in a node. The subtree left of it has been visited.
 type place struct {
 	node *node
 	item int

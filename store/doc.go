@@ -33,10 +33,10 @@
 // be there at least), snapshots and the log.
 //
 // Writes are decided one after the other, appended to the log in that order, and
-// applied, and answered, once they are there. What was decided during a sync
-// shares the next one, and a condition sees every write that was decided before
-// it. So memory is in the log's order, and a Batch is atomic for readers and
-// crashes. Reads look at memory alone, and take no lock.
+// applied, and answered, once they are there. Writes that are decided during a sync
+// share the next one. A condition sees every write that was decided before it. So
+// memory is in the log's order, and a Batch is atomic for readers and crashes. Reads
+// look at memory alone, and take no lock.
 //
 // A key is gone for readers the moment its deadline is reached, and is removed,
 // and reported to OnExpire once, by a worker that a read of it or CleanupInterval

@@ -284,10 +284,10 @@ func WithSnapshotInterval(d time.Duration) Option { return func(o *Options) { o.
 // taken early, which shortens the log. A snapshot costs by the size of the store,
 // so there must be as many as there are keys, too, and what was written must be at
 // least CompactionBytes, and at least as large as the next snapshot. The last
-// snapshot must have begun CompactionInterval ago. Where something is deleted or
-// overwritten, the log nevertheless grows to no more than four times
-// max(CompactionBytes, DefaultCompactionBytes, size of the next snapshot), and what
-// is written while that is taken.
+// snapshot must have begun CompactionInterval ago. If keys are deleted or overwritten,
+// the log nevertheless grows to no more than four times max(CompactionBytes,
+// DefaultCompactionBytes, size of the next snapshot) and what is written while that
+// snapshot is taken.
 func WithCompactionThreshold(n int) Option { return func(o *Options) { o.CompactionThreshold = n } }
 
 // WithCompactionBytes sets how many bytes must be written before a snapshot is taken

@@ -41,7 +41,7 @@ func (s *Store) openData() error {
 			return err
 		}
 	}
-	// Who made the newest snapshot may have died between its rename and the sync,
+	// The process that made the newest snapshot may have died before it synced the rename,
 	// and the log may be made to begin behind it before the floor is written.
 	if err := o.FS.SyncDir(filepath.Join(o.DataDir, snapshotsDir)); err != nil {
 		return fmt.Errorf("sync snapshots: %w", err)

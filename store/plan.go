@@ -128,8 +128,8 @@ func (p *plan) makeRoom() error {
 	if !p.fitsAlone() {
 		return p.full()
 	}
-	// enough bounds what one write removes: its record must fit into the log. What is
-	// above the limits then is removed by the next writes.
+	// enough bounds how much one write removes, as its record must fit into the log. The
+	// next writes remove the rest.
 	enough := func() bool {
 		much := len(p.expired)+len(p.evicted) >= maxBatchChanges || p.freed >= maxFreed
 		return p.within() || (much && p.fits())

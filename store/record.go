@@ -49,8 +49,8 @@ const deadlineLen = 8
 //
 // Lengths and deadline are as the processor has them, the other numbers uvarints,
 // modRevision and updated as what they are more than createRevision and created.
-// What reads and the index need is at once to be found: the key, the value, the
-// deadline.
+// Key, value and deadline, which reads and the index need, are found without decoding
+// anything else.
 // Access alone changes, atomically: it says when and how often the record was
 // read (see access.go), and is never part of a snapshot or a view.
 //
@@ -108,7 +108,7 @@ func (r record) key() string { return unsafe.String(r.at(keyAt), r.lengths().key
 // keyBytes is key as bytes, which must not be modified.
 func (r record) keyBytes() []byte { return unsafe.Slice(r.at(keyAt), r.lengths().key()) }
 
-// hasKey says whether the record's key is key. What it looks at follows from key
+// hasKey says whether the record's key is key. The bytes that it compares follow from key
 // alone: a reader need not wait for the record to know how far to compare.
 func (r record) hasKey(key string) bool {
 	return r.lengths().key() == len(key) && unsafe.String(r.at(keyAt), len(key)) == key

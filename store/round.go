@@ -23,7 +23,7 @@ type round struct {
 	buf    []byte      // holds payloads of frames
 	filled int         // bytes of all payloads
 
-	// What the writes that change something make of the store.
+	// The effects of the writes that change something.
 	steps   []int // the number of changes of each, which are the overlay's oldest
 	entries int   // keys more than before
 	bytes   int64 // of keys and values, more than before

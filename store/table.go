@@ -20,7 +20,7 @@ const (
 	groupShift = tagShift + 7
 )
 
-// What a group's control word holds for a slot: empty, deleted, or a tag.
+// Values of a slot in a group's control word: empty, deleted, or a tag.
 const (
 	slotEmpty   = 0x00
 	slotDeleted = 0x01
