@@ -44,7 +44,7 @@ func (b boundary) answers() bool { return b.index > 1 }
 // 697). In the last two cases the entries up to the snapshot belong to a history
 // that was overruled, and are hidden. Entries behind the snapshot stay visible:
 // raft remembers them as the end of its log, finds the conflict and deletes
-// them. The entry that follows the snapshot then begins the log anew. Where the
+// them. The log then begins again with the entry that follows the snapshot. Where the
 // stored entry has the snapshot's term, everything is kept: it may be data that
 // this server has acknowledged.
 //
@@ -274,7 +274,7 @@ func (s *logStore) append(first uint64, frames []wal.Frame) error {
 	return err
 }
 
-// restart empties the log so that it goes on right behind b. Its caller holds the slot.
+// restart empties the log so that it continues right behind b. Its caller holds the slot.
 func (s *logStore) restart(b *boundary) error {
 	if err := s.wal.Reset(b.index + 1); err != nil {
 		return err
@@ -419,7 +419,7 @@ func (s *logStore) setBoundary(index, term uint64) {
 		if conflict && last == index && s.touched.Load() {
 			// Raft remembers the term of its last entry and compares that, not
 			// ours, with the leader's: it would refuse what follows until it
-			// reads the log anew.
+			// reads the log again.
 			_ = s.fail(fmt.Errorf("snapshot %d of term %d: %w", index, term, errLogRestart))
 		}
 	}

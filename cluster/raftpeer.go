@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -23,10 +24,17 @@ func (n *Node) heard(commit uint64, arrived time.Time) {
 	}
 }
 
+// startWait bounds how long a command waits for raft to start. A leader that is told
+// no waits longer and longer before it asks again.
+const startWait = 4 * time.Second
+
 // roomFor tells the transport whether this node's disk has room for a command of
-// the leader's. Its error, while raft only starts, makes the leader try again.
+// the leader's, once raft has started.
 func (n *Node) roomFor(command any) (done func(), err error) {
 	r, err := n.joined()
+	for began := time.Now(); errors.Is(err, ErrNotJoined) && time.Since(began) < startWait; r, err = n.joined() {
+		time.Sleep(retryDelay)
+	}
 	if err != nil {
 		return nil, err
 	}

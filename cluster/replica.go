@@ -167,7 +167,7 @@ func (r *replica) start(loops ...func(context.Context)) {
 
 // watchLeadership keeps leaders true to what raft says. Observations may be
 // dropped when they come too fast, never the last one: the channel then holds
-// others that have not been read yet, and each makes it look anew.
+// others that have not been read yet, and each makes it look again.
 func (r *replica) watchLeadership(ctx context.Context) {
 	for {
 		_, leader := r.raft.LeaderWithID()
@@ -181,7 +181,7 @@ func (r *replica) watchLeadership(ctx context.Context) {
 }
 
 // beginTerms does a new leader's first act: a clock command. Once it is
-// applied, every entry of earlier terms is too, and the cluster clock goes on
+// applied, every entry of earlier terms is too, and the cluster clock continues
 // from the later of the voters' median wall clock and the clock those entries left.
 func (r *replica) beginTerms(ctx context.Context) {
 	for {

@@ -55,8 +55,8 @@ func (r *replica) info() nodeInfo {
 }
 
 // acceptRequest asks a node that is in no cluster to belong to one, for good.
-// Who it is asked by tells it where the others are: a node that was added by a
-// command may know nobody else.
+// The asker tells it where the others are: a node that was added by a command may
+// know nobody else.
 type acceptRequest struct {
 	Cluster string         `json:"cluster"`
 	Name    string         `json:"name"`   // whom the asker means

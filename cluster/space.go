@@ -40,7 +40,7 @@ var ErrDiskFull = errors.New("the disk is nearly full")
 //
 // where
 //
-//	free           is what the filesystem has left, whoever takes the rest: the log
+//	free           is what the filesystem has left, whatever takes the rest: the log
 //	               with its segments made ahead, snapshots, the ballast, others;
 //	floor          is what the node writes without asking (floorBytes);
 //	reserve        is for deletes and the entries of raft (reserveBytes);

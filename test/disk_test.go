@@ -206,7 +206,7 @@ func (w *fastWriters) run(t *testing.T, id int) {
 		for i := 0; !w.ended(); i++ {
 			key := fmt.Sprintf("w%d-%d", id, i)
 			head := fmt.Sprintf("%d.%d.%d:", id, round, i)
-			code, _, err := w.ps[(id+i)%len(w.ps)].putStatus(key, head+pad)
+			code, detail, err := w.ps[(id+i)%len(w.ps)].putStatus(key, head+pad)
 			keys = append(keys, key)
 			switch {
 			case err == nil && code < 300:
@@ -223,7 +223,9 @@ func (w *fastWriters) run(t *testing.T, id int) {
 			case err == nil && code == http.StatusServiceUnavailable:
 				continue // not done: there was no leader for a moment
 			default:
-				w.unknown.Add(1)
+				if w.unknown.Add(1) <= 5 {
+					t.Logf("put %s: %d %s %v", key, code, detail, err)
+				}
 				w.may(key, map[string]bool{"": true, head: true})
 			}
 			break

@@ -85,7 +85,7 @@ type Config struct {
 	// good: it has no connections any more. It must not block; nil tells nobody.
 	Displaced func(*RefusedError)
 	// Dial opens a connection to a host:port address; nil means TCP, the host
-	// name being resolved anew each time.
+	// name being resolved each time.
 	Dial func(ctx context.Context, addr string) (net.Conn, error)
 	// DialTimeout bounds a dial and its handshake; 0 means 2 s.
 	DialTimeout time.Duration
