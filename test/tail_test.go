@@ -67,7 +67,7 @@ func (p *proc) putMany(t *testing.T, prefix string, count, size int) {
 	var writers sync.WaitGroup
 	for range min(count, 16) {
 		writers.Go(func() {
-			transport := &http.Transport{}
+			transport := &http.Transport{MaxConnsPerHost: 1}
 			defer transport.CloseIdleConnections()
 			for i := range next {
 				key := fmt.Sprintf("%s%d", prefix, i)
