@@ -35,6 +35,7 @@ type Collector struct {
 	expiry  *prometheus.Desc
 
 	descriptors descriptorFigures
+	memory      []figure
 }
 
 // New returns a Collector of source's figures.
@@ -55,6 +56,7 @@ func New(source Source) *Collector {
 	c.addLog(gauge, counter)
 	c.addDisk(gauge)
 	c.addTransport(gauge, counter)
+	c.addMemory(gauge)
 	c.addPeers()
 	c.expiry = prometheus.NewDesc("kvorum_tls_certificate_expiry_timestamp_seconds",
 		"When the node's certificate, or an authority's that it depends on, ends, in seconds since 1970; absent without TLS.", nil, nil)
@@ -170,6 +172,9 @@ func (c *Collector) Describe(out chan<- *prometheus.Desc) {
 	out <- c.refused
 	out <- c.expiry
 	c.descriptors.describe(out)
+	for _, f := range c.memory {
+		out <- f.desc
+	}
 }
 
 // Collect implements prometheus.Collector.
@@ -191,6 +196,11 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 	}
 	out <- histogram(c.syncs, stats.Log.SyncTimes)
 	c.descriptors.collect(out, stats.Descriptors)
+	for _, f := range c.memory {
+		if stats.Memory != nil {
+			out <- prometheus.MustNewConstMetric(f.desc, f.kind, f.read(&stats))
+		}
+	}
 }
 
 // histogram shows h in seconds.
