@@ -3,10 +3,12 @@ package store_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/kvorum/kvorum/internal/testkit"
 	"github.com/kvorum/kvorum/store"
 	"github.com/kvorum/kvorum/wal/crashfs"
 )
@@ -108,6 +110,26 @@ func TestStore_FullNamesTheKey(t *testing.T) {
 			t.Errorf("%s: got %v, want ErrStoreFull of b", call, err)
 		}
 	}
+}
+
+// TestTrial_F11_LimitNamesItsOption shows that an error of a limit says which
+// option raises it.
+func TestTrial_F11_LimitNamesItsOption(t *testing.T) {
+	for option, call := range map[string]func(s *store.Store) error{
+		"WithMaxEntries":   func(s *store.Store) error { return s.Set("fourth", []byte("v")) },
+		"WithMaxBytes":     func(s *store.Store) error { return s.Set("k1", []byte(strings.Repeat("v", 30))) },
+		"WithMaxKeySize":   func(s *store.Store) error { return s.Set(strings.Repeat("k", 9), []byte("v")) },
+		"WithMaxValueSize": func(s *store.Store) error { return s.Set("k1", []byte(strings.Repeat("v", 41))) },
+	} {
+		s := mustNew(t, store.WithMaxEntries(3), store.WithMaxBytes(30), store.WithMaxKeySize(8), store.WithMaxValueSize(40))
+		for _, key := range []string{"k1", "k2", "k3"} {
+			mustSet(t, s, key, "v")
+		}
+		if err := call(s); err == nil || !strings.Contains(err.Error(), option) {
+			t.Errorf("got %v, want it to name %s", err, option)
+		}
+	}
+	testkit.Outcome(t, "F11", "the embedded store's errors of keys, bytes, key and value size name WithMaxEntries, WithMaxBytes, WithMaxKeySize and WithMaxValueSize")
 }
 
 // TestStore_ReopenedSmaller shows that a store which has room for only a few of

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"fmt"
 	"math"
 	"time"
 )
@@ -176,14 +177,20 @@ func (p *plan) evictsMany() bool {
 		(o.MaxBytes > 0 && evictsMany(p.s.bytes+p.over.bytes-o.MaxBytes, p.s.bytes))
 }
 
-// full returns ErrStoreFull of the first key that the plan puts.
+// full returns ErrStoreFull of the first key that the plan puts, with the limit
+// and the options that change it.
 func (p *plan) full() error {
+	o := p.s.opts
+	err := fmt.Errorf("%w: the limit is %d keys; WithMaxEntries raises it, WithEvictionPolicy makes room", ErrStoreFull, o.MaxEntries)
+	if p.s.entries+p.over.entries <= o.MaxEntries {
+		err = fmt.Errorf("%w: the limit is %d bytes; WithMaxBytes raises it, WithEvictionPolicy makes room", ErrStoreFull, o.MaxBytes)
+	}
 	for _, c := range p.changes() {
 		if c.record.first != nil {
-			return NewKeyError(c.key, ErrStoreFull)
+			return NewKeyError(c.key, err)
 		}
 	}
-	return ErrStoreFull
+	return err
 }
 
 // expireDue plans the end of keys that are past their deadline, the oldest

@@ -249,7 +249,7 @@ func (s *Store) validateValue(key string, value []byte) error {
 	case value == nil:
 		return NewKeyError(key, ErrNilValue)
 	case len(value) > s.opts.MaxValueSize:
-		return NewKeyError(key, fmt.Errorf("%w: %d bytes, the limit is %d", ErrValueTooLarge, len(value), s.opts.MaxValueSize))
+		return NewKeyError(key, fmt.Errorf("%w: %d bytes, the limit is %d; WithMaxValueSize raises it", ErrValueTooLarge, len(value), s.opts.MaxValueSize))
 	}
 	return nil
 }
@@ -261,7 +261,7 @@ func (s *Store) validateKey(key string) error {
 	case key == "":
 		return NewKeyError(key, ErrEmptyKey)
 	case len(key) > s.opts.MaxKeySize:
-		return NewKeyError(key, fmt.Errorf("%w: %d bytes, the limit is %d", ErrKeyTooLarge, len(key), s.opts.MaxKeySize))
+		return NewKeyError(key, fmt.Errorf("%w: %d bytes, the limit is %d; WithMaxKeySize raises it", ErrKeyTooLarge, len(key), s.opts.MaxKeySize))
 	}
 	return nil
 }
