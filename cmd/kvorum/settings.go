@@ -1,10 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -50,34 +50,49 @@ func applyVariable(flags *pflag.FlagSet, f *pflag.Flag) error {
 
 // applyFile sets every flag that neither the command line nor the environment
 // does from the YAML file at path, whose keys are flag names. An unknown key
-// and a value of the wrong type are errors that name file and key.
+// and a value of the wrong type are errors that name file, line and key, and say
+// what is wanted.
 func applyFile(flags *pflag.FlagSet, path string) error {
-	values, err := readConfig(path)
+	entries, err := readConfig(path)
 	if err != nil {
 		return usagef("config file %s: %w", path, err)
 	}
-	for _, name := range slices.Sorted(maps.Keys(values)) {
-		f := flags.Lookup(name)
+	for _, e := range entries {
+		f := flags.Lookup(e.key)
 		if f == nil || f.Name == configFlag || f.Name == "help" {
-			return usagef("config file %s: unknown key %q", path, name)
+			return usagef("config file %s: line %d: unknown key %q%s", path, e.line, e.key, nearFlag(flags, e.key))
 		}
-		node := values[name]
-		value, err := flagText(f, &node)
+		value, err := flagText(f, &e.value)
+		if err == nil && !f.Changed {
+			if flags.Set(f.Name, value) != nil {
+				err = fmt.Errorf("line %d: %w", e.value.Line, valueError(f, value))
+			}
+		}
 		if err != nil {
-			return usagef("config file %s: key %q: %w", path, name, err)
-		}
-		if f.Changed {
-			continue
-		}
-		if err := flags.Set(name, value); err != nil {
-			return usagef("config file %s: key %q: %w", path, name, valueError(f, value))
+			return usagef("config file %s: key %q: %w", path, e.key, err)
 		}
 	}
 	return nil
 }
 
+// nearFlag suggests the flag that a key is spelled like.
+func nearFlag(flags *pflag.FlagSet, key string) string {
+	name := strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(key, "KVORUM_"), "_", "-"))
+	if f := flags.Lookup(name); f != nil {
+		return fmt.Sprintf("; did you mean %q?", name)
+	}
+	return "; keys are the names of flags, see \"kvorum server --help\""
+}
+
+// configEntry is one line of a configuration file.
+type configEntry struct {
+	key   string
+	line  int // of the key
+	value yaml.Node
+}
+
 // readConfig reads a YAML file that is one mapping, or empty.
-func readConfig(path string) (map[string]yaml.Node, error) {
+func readConfig(path string) ([]configEntry, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, reason(err)
@@ -90,30 +105,63 @@ func readConfig(path string) (map[string]yaml.Node, error) {
 	if len(data) > maxConfigBytes {
 		return nil, fmt.Errorf("is larger than %d bytes", maxConfigBytes)
 	}
-	var values map[string]yaml.Node
+	var values map[string]yaml.Node // refuses keys given twice, and what is no mapping
 	if err := yaml.Unmarshal(data, &values); err != nil {
 		return nil, err
 	}
-	return values, nil
+	var document yaml.Node // knows the lines of keys
+	if err := yaml.Unmarshal(data, &document); err != nil {
+		return nil, err
+	}
+	lines := make(map[string]int)
+	if len(document.Content) == 1 {
+		for i := 0; i+1 < len(document.Content[0].Content); i += 2 {
+			key := document.Content[0].Content[i]
+			lines[key.Value] = key.Line
+		}
+	}
+	var entries []configEntry
+	for key, value := range values {
+		entries = append(entries, configEntry{key, lines[key], value})
+	}
+	slices.SortFunc(entries, func(a, b configEntry) int { return cmp.Or(a.line-b.line, strings.Compare(a.key, b.key)) })
+	return entries, nil
+}
+
+// wanted returns what a flag of the given type wants, in words, and the tags of
+// the YAML scalars that may be that. A type that is not known here takes any
+// scalar: its own Set decides.
+func wanted(flagType string) (words string, tags []string) {
+	switch {
+	case flagType == "string":
+		return "a string", []string{"!!str"}
+	case flagType == "bool":
+		return "true or false", []string{"!!bool"}
+	case flagType == "duration":
+		return "a duration such as 10s", []string{"!!str", "!!int"} // 0 needs no unit
+	case strings.HasSuffix(flagType, "Slice"), strings.HasSuffix(flagType, "Array"):
+		return "a list of strings", []string{"!!str"}
+	case strings.HasPrefix(flagType, "int"), strings.HasPrefix(flagType, "uint"):
+		return "a whole number", []string{"!!int"}
+	case strings.HasPrefix(flagType, "float"):
+		return "a number", []string{"!!int", "!!float"}
+	}
+	return "a " + flagType, []string{"!!str", "!!int", "!!float", "!!bool"}
 }
 
 // flagText returns a configuration value as the flag's text, if it is of the flag's type.
 func flagText(f *pflag.Flag, node *yaml.Node) (string, error) {
-	want, tags := "a string", []string{"!!str"}
-	switch f.Value.Type() {
-	case "int":
-		want, tags = "a whole number", []string{"!!int"}
-	case "bool":
-		want, tags = "true or false", []string{"!!bool"}
-	case "duration":
-		want = "a duration such as 10s"
-	case "stringSlice":
-		want = "a list of strings"
-		if node.Kind == yaml.SequenceNode {
-			return joinStrings(node, want)
-		}
+	want, tags := wanted(f.Value.Type())
+	if node.Kind == yaml.AliasNode {
+		node = node.Alias
+	}
+	if _, isList := f.Value.(pflag.SliceValue); isList && node.Kind == yaml.SequenceNode {
+		return joinStrings(node, want)
 	}
 	if node.Kind != yaml.ScalarNode || !slices.Contains(tags, node.ShortTag()) {
+		if node.Kind == yaml.ScalarNode && f.Value.Type() == "string" && node.ShortTag() != "!!null" {
+			want += ": put it in quotes"
+		}
 		return "", fmt.Errorf("line %d: want %s", node.Line, want)
 	}
 	return node.Value, nil
@@ -133,7 +181,8 @@ func joinStrings(node *yaml.Node, want string) (string, error) {
 
 // valueError says what a flag's value must be.
 func valueError(f *pflag.Flag, value string) error {
-	return fmt.Errorf("%q is not a valid %s", value, f.Value.Type())
+	want, _ := wanted(f.Value.Type())
+	return fmt.Errorf("%q is not a valid %s: want %s", value, f.Value.Type(), want)
 }
 
 // reason returns an error of a file call without its operation and path, for

@@ -1,12 +1,17 @@
 package main
 
 import (
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/kvorum/kvorum/internal/testkit"
 )
 
 // settle lays command line, variables and file over each other as server does.
@@ -84,6 +89,98 @@ join:
 	}
 }
 
+// sample returns a value for a flag that is not its default, as text and as YAML.
+func sample(t *testing.T, f *pflag.Flag) (text, inFile string) {
+	t.Helper()
+	switch f.Value.Type() {
+	case "string":
+		return "text of " + f.Name, `"text of ` + f.Name + `"`
+	case "bool":
+		text = map[string]string{"true": "false", "false": "true"}[f.DefValue]
+		return text, text
+	case "int", "int64", "uint", "uint64":
+		return "7654321", "7654321"
+	case "float64":
+		return "0.125", "0.125"
+	case "duration":
+		return "1h30m0s", "90m"
+	case "stringSlice":
+		return "a:1,b:2", "[a:1, b:2]"
+	}
+	t.Fatalf("--%s is a %s: this test needs a value of that type", f.Name, f.Value.Type())
+	return "", ""
+}
+
+// TestTrial_X1_EveryFlagEveryWay sets each flag of server on the command line, by
+// its variable and by its key in the file.
+func TestTrial_X1_EveryFlagEveryWay(t *testing.T) {
+	count, types := 0, make(map[string]bool)
+	names := newServerCommand()
+	names.Flags().VisitAll(func(f *pflag.Flag) {
+		if f.Name == configFlag || f.Name == "help" {
+			return
+		}
+		count++
+		types[f.Value.Type()] = true
+		text, inFile := sample(t, f)
+		ways := map[string]func(flags *pflag.FlagSet) error{
+			"flag": func(flags *pflag.FlagSet) error { return flags.Parse([]string{"--" + f.Name + "=" + text}) },
+			"variable": func(flags *pflag.FlagSet) error {
+				t.Setenv(envName(f.Name), text)
+				defer os.Unsetenv(envName(f.Name))
+				return applyVariables(flags)
+			},
+			"key": func(flags *pflag.FlagSet) error {
+				path := filepath.Join(t.TempDir(), "kvorum.yaml")
+				writeFile(t, path, f.Name+": "+inFile+"\n")
+				return applyFile(flags, path)
+			},
+		}
+		var want string
+		for _, way := range []string{"flag", "variable", "key"} {
+			flags := newServerCommand().Flags()
+			if err := ways[way](flags); err != nil {
+				t.Errorf("--%s (%s) as a %s: %v", f.Name, f.Value.Type(), way, err)
+				continue
+			}
+			got := flags.Lookup(f.Name).Value.String()
+			if way == "flag" {
+				want = got
+			}
+			if got != want || got == f.DefValue {
+				t.Errorf("--%s as a %s: got %q, want %q", f.Name, way, got, want)
+			}
+		}
+	})
+	if o, err := settle(t, "id: n1\ndata-dir: d\nballast-bytes: 0"); err != nil || o.ballastBytes != 0 {
+		t.Errorf("ballast-bytes: 0: got %d, %v", o.ballastBytes, err)
+	}
+	testkit.Outcome(t, "X1", "each of %d flags of %d types works as flag, KVORUM_ variable and YAML key", count, len(types))
+}
+
+// TestSettings_ClientVariables checks that each client command takes the variables
+// that its help names.
+func TestSettings_ClientVariables(t *testing.T) {
+	t.Setenv("KVORUM_ENDPOINTS", "a:1,b:2")
+	t.Setenv("KVORUM_TIMEOUT", "17s")
+	for _, cmd := range newRootCommand().Commands() {
+		if cmd.Flags().Lookup("endpoints") == nil || cmd.Name() == "server" {
+			continue
+		}
+		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+			_, named, ok := strings.Cut(f.Usage, "(or KVORUM_")
+			if ok && "KVORUM_"+strings.TrimSuffix(named, ")") != envName(f.Name) {
+				t.Errorf("%s --%s names KVORUM_%s", cmd.Name(), f.Name, named)
+			}
+		})
+	}
+	probe := &cobra.Command{Use: "probe"}
+	c, err := addClientFlags(probe, time.Second).open(probe, 1)
+	if err != nil || c.timeout != 17*time.Second || !slices.Equal(c.endpoints, []string{"http://a:1", "http://b:2"}) {
+		t.Errorf("got %+v, %v", c, err)
+	}
+}
+
 // TestSettings_ConfigFromVariable checks that the file itself can be named by a variable.
 func TestSettings_ConfigFromVariable(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "c.yaml")
@@ -98,7 +195,10 @@ func TestSettings_BadFile(t *testing.T) {
 	for _, tc := range []struct{ name, config, part string }{
 		{"unknown key", "id: n1\nbootstrap: 3", `unknown key "bootstrap"`},
 		{"config in config", "config: other.yaml", `unknown key "config"`},
-		{"number for a string", "id: 1", `key "id": line 1: want a string`},
+		{"misspelled key", "id: n1\n\ndata_dir: d", `line 3: unknown key "data_dir"; did you mean "data-dir"?`},
+		{"number for a string", "id: 1", `key "id": line 1: want a string: put it in quotes`},
+		{"no duration", "id: n1\ndead-server-after: 5", `key "dead-server-after": line 2: "5" is not a valid duration: want a duration such as 10s`},
+		{"text for a large number", "ballast-bytes: 64MiB", `key "ballast-bytes": line 1: want a whole number`},
 		{"string for a number", "bootstrap-expect: three", `key "bootstrap-expect": line 1: want a whole number`},
 		{"fraction", "bootstrap-expect: 1.5", "want a whole number"},
 		{"huge number", "bootstrap-expect: 99999999999999999999", "bootstrap-expect"},
@@ -168,5 +268,5 @@ func TestServer_BadSettings(t *testing.T) {
 		})
 	}
 	t.Setenv("KVORUM_MAX_VALUE_BYTES", "1MB")
-	wantFailure(t, runKvorum(t, "", "server", "--id", "n1", "--data-dir", "d"), exitUsage, "KVORUM_MAX_VALUE_BYTES: \"1MB\" is not a valid int")
+	wantFailure(t, runKvorum(t, "", "server", "--id", "n1", "--data-dir", "d"), exitUsage, "KVORUM_MAX_VALUE_BYTES: \"1MB\" is not a valid int: want a whole number")
 }
