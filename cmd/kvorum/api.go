@@ -215,7 +215,7 @@ func (c *client) try(ctx context.Context, r request, n uint64) (*http.Response, 
 	if err != nil {
 		return nil, &requestError{
 			endpoint: endpoint, write: r.write, notDone: !connected.Load(), retryable: true,
-			err: transportReason(ctx, err, c.timeout),
+			err: withHint(transportReason(ctx, err, c.timeout), err),
 		}
 	}
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
@@ -263,7 +263,7 @@ func answerError(resp *http.Response, endpoint string, write bool) *requestError
 		e.retryable = e.problem.Retryable
 		e.notDone = e.problem.Outcome != "unknown"
 	} else {
-		e.problem = problem{Title: fmt.Sprintf("%s answered %s", endpoint, resp.Status)}
+		e.problem = problem{Title: fmt.Sprintf("%s answered %s", endpoint, resp.Status), Detail: foreignText(body)}
 		e.retryable = resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode > 501
 		e.notDone = resp.StatusCode < 500
 	}

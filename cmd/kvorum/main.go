@@ -36,7 +36,11 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	root.InitDefaultCompletionCmd() // keeps the output that is set now
+	err := checkCommand(root, args)
+	if err == nil {
+		err = root.ExecuteContext(ctx)
+	}
 	if err == nil {
 		return exitOK
 	}
@@ -81,17 +85,13 @@ Run "kvorum demo" for a cluster to try, "kvorum server" for one node.`,
 			if len(args) == 0 {
 				return cmd.Help()
 			}
-			hint := `see "kvorum --help"`
-			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-				hint = fmt.Sprintf("did you mean %q?", near[0])
-			}
-			return usagef("unknown command %q; %s", args[0], hint)
+			return unknownCommand(cmd, args[0])
 		},
 	}
 	root.SuggestionsMinimumDistance = 2
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usagef(`%w; see "%s --help"`, err, cmd.CommandPath())
+		return usagef(`%w; see "%s --help"%s`, err, cmd.CommandPath(), dashHint(cmd))
 	})
 	root.AddCommand(
 		newServerCommand(), newDemoCommand(),
@@ -99,7 +99,81 @@ Run "kvorum demo" for a cluster to try, "kvorum server" for one node.`,
 		newStatusCommand(), newMembersCommand(), newJoinCommand(), newLeaveCommand(), newTransferCommand(), newSnapshotCommand(), newRecoverCommand(),
 		newImportCommand(), newExportCommand(), newVersionCommand(),
 	)
+	for _, cmd := range root.Commands() {
+		if arguments(cmd) != "" {
+			cmd.Long += "\n\nArguments that begin with \"-\" follow \"--\", after all flags:\n  " + dashUse(cmd)
+		}
+	}
+	root.SetHelpCommand(newHelpCommand())
+	root.InitDefaultHelpCmd() // now, for checkCommand to know it
 	return root
+}
+
+// checkCommand refuses a command that does not exist, whatever flags go with it:
+// for cobra, --help alone would be an answer.
+func checkCommand(root *cobra.Command, args []string) error {
+	cmd, rest, err := root.Find(args)
+	if err != nil || !cmd.HasSubCommands() {
+		return nil // if that is an error, Execute says so
+	}
+	for _, arg := range rest {
+		if arg == "--" || strings.HasPrefix(arg, "__") { // cobra's own, for completion
+			return nil
+		}
+		if !strings.HasPrefix(arg, "-") {
+			return unknownCommand(cmd, arg)
+		}
+	}
+	return nil
+}
+
+// unknownCommand returns the error for a command that parent does not have.
+func unknownCommand(parent *cobra.Command, name string) error {
+	hint := fmt.Sprintf(`see "%s --help"`, parent.CommandPath())
+	if near := parent.SuggestionsFor(name); len(near) > 0 {
+		hint = fmt.Sprintf("did you mean %q?", near[0])
+	}
+	return usagef("unknown command %q; %s", name, hint)
+}
+
+// newHelpCommand returns cobra's help command, but for a command that does not exist.
+func newHelpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "help [COMMAND]",
+		Short:   "Show the help of a command",
+		Example: "  kvorum help put",
+		RunE: func(help *cobra.Command, args []string) error {
+			if err := checkCommand(help.Root(), args); err != nil {
+				return err
+			}
+			cmd, _, err := help.Root().Find(args)
+			if err != nil {
+				return usagef("%w", err)
+			}
+			cmd.InitDefaultHelpFlag()
+			return cmd.Help()
+		},
+	}
+}
+
+// arguments returns what of a command's use is arguments, "" if it takes none.
+func arguments(cmd *cobra.Command) string {
+	_, use, _ := strings.Cut(strings.TrimSuffix(cmd.Use, " [flags]"), " ")
+	if strings.HasPrefix(use, "-") { // flags that are required
+		return ""
+	}
+	return use
+}
+
+// dashUse returns how to give a command arguments that begin with "-".
+func dashUse(cmd *cobra.Command) string { return cmd.CommandPath() + " -- " + arguments(cmd) }
+
+// dashHint says the same to one who may have tried to.
+func dashHint(cmd *cobra.Command) string {
+	if arguments(cmd) == "" {
+		return ""
+	}
+	return fmt.Sprintf(`; arguments that begin with "-" follow "--": %s`, dashUse(cmd))
 }
 
 // exactArgs is cobra.ExactArgs with a usageError that shows the use.

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/kvorum/kvorum/internal/testkit"
 )
 
 // mainEnv makes the test binary behave as the program itself, for tests of
@@ -134,6 +136,46 @@ func TestRun_Usage(t *testing.T) {
 			wantFailure(t, runKvorum(t, "", tc.args...), exitUsage, tc.part)
 		})
 	}
+}
+
+// TestTrial_F8_DashAndUnknown gives arguments that begin with a dash, and
+// commands that don't exist together with --help.
+func TestTrial_F8_DashAndUnknown(t *testing.T) {
+	f := newFake(t, nil)
+	count := 0
+	for _, cmd := range newRootCommand().Commands() {
+		if arguments(cmd) == "" || cmd.Name() == "help" || cmd.Name() == "completion" {
+			continue
+		}
+		count++
+		wantFailure(t, runKvorum(t, "", cmd.Name(), "-5"), exitUsage, `follow "--": kvorum `+cmd.Name()+" -- ")
+		if out := mustRun(t, "", cmd.Name(), "--help"); !strings.Contains(out, "kvorum "+cmd.Name()+" -- ") {
+			t.Errorf("help of %s does not name --: %s", cmd.Name(), out)
+		}
+	}
+	if count < 8 {
+		t.Errorf("only %d commands take arguments", count)
+	}
+	wantFailure(t, runKvorum(t, "", "put", "t", "-5"), exitUsage, "kvorum put -- KEY VALUE|-")
+	mustRun(t, "", "put", endpoints(f), "--", "t", "-5")
+	if got := mustRun(t, "", "get", endpoints(f), "t"); got != "-5" {
+		t.Errorf("got %q, want -5", got)
+	}
+	for _, args := range [][]string{
+		{"nosuch"}, {"nosuch", "--help"}, {"--help", "nosuch"}, {"nosuch", "-h"}, {"help", "nosuch"},
+		{"help", "nosuch", "--help"}, {"nosuch", "put", "--help"}, {"completion", "nosuch"}, {"completion", "nosuch", "--help"},
+	} {
+		if args[0] == "help" && len(args) == 3 {
+			continue // the help of help
+		}
+		wantFailure(t, runKvorum(t, "", args...), exitUsage, `unknown command "nosuch"`)
+	}
+	for _, args := range [][]string{{"--help"}, {"help"}, {"help", "put"}, {"put", "--help"}, {"completion", "bash"}, {"__complete", "g"}} {
+		if out := mustRun(t, "", args...); out == "" {
+			t.Errorf("%v: no output", args)
+		}
+	}
+	testkit.Outcome(t, "F8", "the error and the help of %d commands name --; an unknown command is an error with exit code 2, also with --help", count)
 }
 
 func TestRun_HelpShowsExamples(t *testing.T) {
