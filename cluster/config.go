@@ -86,6 +86,8 @@ func (t Timing) validate() error {
 		return &ValidationError{Field: "timing", Reason: fmt.Sprintf("heartbeat %v, election %v, commit %v: each has a least value, and elections take no less than heartbeats", t.Heartbeat, t.Election, t.Commit)}
 	case t.Lease < least || t.Lease > t.Heartbeat:
 		return &ValidationError{Field: "timing", Reason: fmt.Sprintf("lease %v is not between %v and the heartbeat timeout %v", t.Lease, least, t.Heartbeat)}
+	case t.Stall < 0 || t.StallFatal < t.Stall:
+		return &ValidationError{Field: "timing", Reason: fmt.Sprintf("stall %v must not be negative, nor stall-fatal %v less", t.Stall, t.StallFatal)}
 	}
 	return nil
 }
@@ -169,6 +171,8 @@ type Config struct {
 
 	// stuckTransferLimit is defaultStuckTransferLimit, or less in a test.
 	stuckTransferLimit time.Duration
+	// minDeadServerAfter is MinDeadServerAfter, or less in a test.
+	minDeadServerAfter time.Duration
 	// untold has this node not tell a follower that its log has lost its end. It is for tests.
 	untold bool
 }
@@ -201,6 +205,7 @@ func (c Config) withDefaults() Config {
 	}
 	c.Timing.Stall = cmp.Or(c.Timing.Stall, defaultStall)
 	c.Timing.StallFatal = cmp.Or(c.Timing.StallFatal, defaultStallFatal)
+	c.minDeadServerAfter = cmp.Or(c.minDeadServerAfter, MinDeadServerAfter)
 	c.stuckTransferLimit = cmp.Or(c.stuckTransferLimit, defaultStuckTransferLimit)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -241,6 +246,19 @@ func (c Config) Validate() error {
 			errs = append(errs, err)
 		}
 	}
+	errs = append(errs, c.ValidateLimits())
+	return errors.Join(errs...)
+}
+
+// ValidateLimits is the part of Validate that is about numbers, durations and what
+// goes together, not about names, addresses and files: a program may call it
+// before it opens anything. A zero field is its default.
+func (c Config) ValidateLimits() error {
+	c = c.withDefaults()
+	var errs []error
+	bad := func(field, format string, args ...any) {
+		errs = append(errs, &ValidationError{Field: field, Reason: fmt.Sprintf(format, args...)})
+	}
 	if c.BootstrapExpect < 0 || c.BootstrapExpect > maxBootstrapExpect {
 		bad("bootstrap-expect", "%d is not between 0 and %d", c.BootstrapExpect, maxBootstrapExpect)
 	}
@@ -258,6 +276,19 @@ func (c Config) Validate() error {
 	}
 	if c.MaxDataBytes < 0 {
 		bad("max-data-bytes", "%d is negative", c.MaxDataBytes)
+	}
+	if c.DeadServerAfter != 0 && c.DeadServerAfter < c.minDeadServerAfter {
+		bad("dead-server-after", "%v is less than %v, and not 0", c.DeadServerAfter, c.minDeadServerAfter)
+	}
+	for _, f := range []struct {
+		field string
+		value int64
+	}{
+		{"max-pending-bytes", c.MaxPendingBytes}, {"snapshot-bytes", c.SnapshotBytes}, {"checkpoint-interval", int64(c.CheckpointInterval)},
+	} {
+		if f.value < 0 {
+			bad(f.field, "%d is negative", f.value)
+		}
 	}
 	if c.BallastBytes < 0 {
 		bad("ballast-bytes", "%d is negative", c.BallastBytes)

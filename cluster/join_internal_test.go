@@ -123,7 +123,7 @@ func TestJoin_NeverCatchesUp(t *testing.T) {
 	})
 	t.Run("DeadServer", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			b, joiner, join, _ := openStuckJoin(t, 4, func(cfg *Config) { cfg.DeadServerAfter = 5 * time.Second })
+			b, joiner, join, _ := openStuckJoin(t, 4, func(cfg *Config) { cfg.DeadServerAfter, cfg.minDeadServerAfter = 5*time.Second, time.Millisecond })
 			leader, dead, _ := b.leaderAndOthers(t)
 			if err := dead.Close(); err != nil {
 				t.Fatal(err)

@@ -93,7 +93,9 @@ func waitMembers(t *testing.T, n *Node, voters bool, want string) {
 // a time, and none when fewer than three voters would be left.
 func TestNode_RemoveDead(t *testing.T) {
 	t.Parallel()
-	nodes := openCluster(t, 4, func(cfg *Config) { cfg.DeadServerAfter = 300 * time.Millisecond })
+	nodes := openCluster(t, 4, func(cfg *Config) {
+		cfg.DeadServerAfter, cfg.minDeadServerAfter = 300*time.Millisecond, time.Millisecond
+	})
 	leader := leaderOf(t, nodes)
 	others := slices.DeleteFunc(slices.Clone(nodes), func(n *Node) bool { return n == leader })
 	if err := others[0].Close(); err != nil {

@@ -126,23 +126,14 @@ func (o *serverOptions) clusterConfig(bound listeners, files *transport.TLSFiles
 		AdvertiseHTTP:   advertised(o.advertiseHTTP, o.httpAddr, bound.http),
 		GossipAddr:      o.gossipAddr,
 		AdvertiseGossip: o.advertiseGossip,
-		BootstrapExpect: o.bootstrapExpect,
-		Join:            o.join,
-		NonVoter:        o.nonVoter,
-		DeadServerAfter: o.deadServerAfter,
 		Timing:          timings[o.timing],
-		MaxKeyBytes:     o.maxKeyBytes,
-		MaxValueBytes:   o.maxValueBytes,
 		GossipKey:       gossipKey,
-		BallastBytes:    o.ballastBytes,
 		Descriptors:     o.descriptors,
 		Memory:          o.memory,
 		MaxDataBytes:    o.maxDataBytes,
 		Logger:          log,
-		PipelineWindow:  o.pipelineWindow,
-
-		SnapshotBytesPerSecond: o.snapshotBytesPerSecond,
 	}
+	o.setLimits(&config)
 	if files != nil {
 		config.TLS = files.TLS()
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -146,28 +147,12 @@ func (o *serverOptions) validate() error {
 		return usagef("--id is required")
 	case o.dataDir == "":
 		return usagef("--data-dir is required")
-	case o.maxKeyBytes < 1 || o.maxKeyBytes > 4<<10:
-		return usagef("--max-key-bytes %d is not between 1 and %d", o.maxKeyBytes, 4<<10)
-	case o.maxValueBytes < 1 || o.maxValueBytes > cluster.LimitMaxValueBytes:
-		return usagef("--max-value-bytes %d is not between 1 and %d", o.maxValueBytes, cluster.LimitMaxValueBytes)
-	case o.snapshotBytesPerSecond != 0 && o.snapshotBytesPerSecond < cluster.MinSnapshotBytesPerSecond:
-		return usagef("--snapshot-bytes-per-second %d is neither 0 nor at least %d", o.snapshotBytesPerSecond, cluster.MinSnapshotBytesPerSecond)
-	case o.pipelineWindow != 0 && (o.pipelineWindow < 2 || o.pipelineWindow > 8):
-		return usagef("--pipeline-window %d is neither 0 nor between 2 and 8", o.pipelineWindow)
+	case o.maxKeyBytes == 0 || o.maxValueBytes == 0: // the library takes 0 for its default
+		return usagef("--max-key-bytes %d and --max-value-bytes %d must both be at least 1", o.maxKeyBytes, o.maxValueBytes)
 	case o.memoryLimitBytes < 0:
 		return usagef("--memory-limit-bytes %d is negative", o.memoryLimitBytes)
-	case o.maxDataBytes < 0:
-		return usagef("--max-data-bytes %d is negative", o.maxDataBytes)
 	case o.logFormat != "text" && o.logFormat != "json":
 		return usagef("--log-format %q is neither text nor json", o.logFormat)
-	case o.nonVoter && o.bootstrapExpect > 0:
-		return usagef("--non-voter and --bootstrap-expect don't go together: voters form a cluster")
-	case o.deadServerAfter != 0 && o.deadServerAfter < cluster.MinDeadServerAfter:
-		return usagef("--dead-server-after %v is less than %v", o.deadServerAfter, cluster.MinDeadServerAfter)
-	case o.bootstrapExpect < 0:
-		return usagef("--bootstrap-expect %d is negative", o.bootstrapExpect)
-	case o.bootstrapExpect > 1 && len(o.join) == 0:
-		return usagef("--bootstrap-expect %d needs --join with the gossip addresses of the others", o.bootstrapExpect)
 	}
 	if _, ok := timings[o.timing]; !ok {
 		return usagef("--timing %q is neither local nor wan", o.timing)
@@ -178,7 +163,35 @@ func (o *serverOptions) validate() error {
 	if err := o.secure.validate(); err != nil {
 		return err
 	}
-	return o.validateAddresses()
+	if err := o.validateAddresses(); err != nil {
+		return err
+	}
+	return o.validateLimits()
+}
+
+// validateLimits has the library check what is its own, and names the flags.
+func (o *serverOptions) validateLimits() error {
+	config := cluster.Config{Timing: timings[o.timing]}
+	o.setLimits(&config)
+	err := config.ValidateLimits()
+	if invalid := new(cluster.ValidationError); errors.As(err, &invalid) {
+		return usagef("--%s %s", invalid.Field, invalid.Reason)
+	}
+	return err
+}
+
+// setLimits sets the fields of a node's configuration that are flags by another name.
+func (o *serverOptions) setLimits(config *cluster.Config) {
+	config.BootstrapExpect = o.bootstrapExpect
+	config.Join = o.join
+	config.NonVoter = o.nonVoter
+	config.DeadServerAfter = o.deadServerAfter
+	config.MaxKeyBytes = o.maxKeyBytes
+	config.MaxValueBytes = o.maxValueBytes
+	config.BallastBytes = o.ballastBytes
+	config.MaxDataBytes = o.maxDataBytes
+	config.SnapshotBytesPerSecond = o.snapshotBytesPerSecond
+	config.PipelineWindow = o.pipelineWindow
 }
 
 // validateAddresses checks each address by itself, and that no two binds meet.

@@ -231,9 +231,9 @@ func TestServer_BadSettings(t *testing.T) {
 		part string
 	}{
 		{"expect without join", []string{"--bootstrap-expect", "3"}, "--bootstrap-expect 3 needs --join"},
-		{"negative expect", []string{"--bootstrap-expect=-1"}, "negative"},
+		{"negative expect", []string{"--bootstrap-expect=-1"}, "--bootstrap-expect -1 is not between 0 and 15"},
 		{"value limit", []string{"--max-value-bytes", "67108865"}, "--max-value-bytes 67108865"},
-		{"no value limit", []string{"--max-value-bytes", "0"}, "--max-value-bytes 0"},
+		{"no value limit", []string{"--max-value-bytes", "0"}, "--max-value-bytes 0 must"},
 		{"key limit", []string{"--max-key-bytes", "4097"}, "--max-key-bytes 4097"},
 		{"snapshot rate", []string{"--snapshot-bytes-per-second", "1000"}, "--snapshot-bytes-per-second 1000"},
 		{"window of one", []string{"--pipeline-window", "1"}, "--pipeline-window 1"},
@@ -243,7 +243,7 @@ func TestServer_BadSettings(t *testing.T) {
 		{"timing", []string{"--timing", "fast"}, "--timing"},
 		{"dead servers too soon", []string{"--dead-server-after", "59s"}, "--dead-server-after 59s is less than 1m0s"},
 		{"negative dead servers", []string{"--dead-server-after=-1h"}, "--dead-server-after"},
-		{"non-voter that bootstraps", []string{"--non-voter", "--bootstrap-expect", "1"}, "--non-voter and --bootstrap-expect"},
+		{"non-voter that bootstraps", []string{"--non-voter", "--bootstrap-expect", "1"}, "--non-voter does not go together with bootstrap-expect"},
 		{"no port", []string{"--http-addr", "127.0.0.1"}, `--http-addr "127.0.0.1" is not host:port`},
 		{"named port", []string{"--peer-addr", "127.0.0.1:http"}, "--peer-addr"},
 		{"port too large", []string{"--gossip-addr", "127.0.0.1:65536"}, "--gossip-addr"},
