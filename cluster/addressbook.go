@@ -43,7 +43,7 @@ type hint struct {
 //
 // What a peer says of itself when a connection opens goes before what gossip says
 // of it, which may be late or a lie: such a hint is kept in memory only, and tried
-// where it is newer, in turn with what is known. A damaged file is started anew,
+// where it is newer, in turn with what is known. A damaged file is replaced by an empty book,
 // and a failed write is only logged. The file is written by a goroutine of the
 // book's own; no method but Begin and Close waits for it.
 //

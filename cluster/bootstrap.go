@@ -226,7 +226,7 @@ func (n *Node) invite(ctx context.Context, a Announcement, cluster string) (raft
 	return peer.ID, a.PeerAddr, err
 }
 
-// askAccept asks whoever answers at addr to belong to a cluster for good.
+// askAccept asks the node that answers at addr to belong to a cluster for good.
 func (n *Node) askAccept(ctx context.Context, addr string, request acceptRequest) (transport.Identity, error) {
 	request.Gossip = n.gossip.Addrs()
 	for id, known := range n.book.Snapshot() {

@@ -44,13 +44,13 @@ type Timing struct {
 	Heartbeat time.Duration
 	// Election is how long a candidate waits for votes; at least Heartbeat.
 	Election time.Duration
-	// Lease is how long a leader goes on without hearing of a majority; at most Heartbeat.
+	// Lease is how long a leader continues to lead without an answer from a majority; at most Heartbeat.
 	Lease time.Duration
 	// Commit is how often an idle leader tells its followers how far the log is committed.
 	Commit time.Duration
-	// Stall is after how long a write to the log that does not return makes the node
-	// silent, so that others come to lead; 0 means 10 s. StallFatal is after how long
-	// the node stops for it; 0 means 60 s.
+	// Stall is the time after which a write to the log that does not return makes the
+	// node silent, so that another one is elected; 0 means 10 s. StallFatal is the time
+	// after which it makes the node stop; 0 means 60 s.
 	Stall, StallFatal time.Duration
 }
 
@@ -116,16 +116,16 @@ type Config struct {
 	// BootstrapExpect is how many nodes form a new cluster together; 0 means this node waits to be added to one.
 	BootstrapExpect int
 	// TLS encrypts and authenticates what peers say to each other; nil leaves the
-	// peer port open to whoever reaches it.
+	// peer port open to everybody who reaches it.
 	TLS *transport.TLS
 	// GossipKey, of 16, 24 or 32 bytes, encrypts gossip; nil leaves it open.
 	GossipKey []byte
-	// NonVoter keeps this node from ever voting: it has all data, serves every
-	// request, and counts for no majority.
+	// NonVoter makes this node a read replica, which never votes: it has all data,
+	// serves every request, and counts for no majority.
 	NonVoter bool
-	// DeadServerAfter is after how long without an answer this node, as the leader,
-	// removes a member, as long as three voters are left and all others are
-	// reached; 0 means never.
+	// DeadServerAfter is the time without an answer after which this node, as the
+	// leader, removes a member, if three voters are left and all others are reached;
+	// 0 means never.
 	DeadServerAfter time.Duration
 	// Join lists gossip addresses of other nodes; any one that answers is enough.
 	Join []string

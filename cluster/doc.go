@@ -1,12 +1,13 @@
-// Package cluster is one node of a Kvorum cluster: its identity on disk, raft
-// and the stores under it, the way of a write and of a read, finding the other
-// nodes and becoming a member.
+// Package cluster implements one node of a Kvorum cluster: its identity on disk,
+// raft and the stores below it, the write path and the read path, discovery of
+// other nodes, and membership.
 //
-// It knows nothing of HTTP, flags or the environment. Open starts a Node on a
-// data directory; Put, Delete, Get and List are the data, Join and Leave the
-// membership, Status and Stats what to look at, Close the end. A Node that must
-// stop by itself, because a write failed, a file is damaged, it was removed or
-// another process has its id, closes Fatal and tells why by Err; it never ends the process.
+// The package knows nothing of HTTP, flags or the environment. Open starts a Node
+// on a data directory. Put, Delete, Get and List work on the data, Join and Leave
+// on the membership; Status, Stats and Waiting describe the node; Close stops it.
+// A Node stops by itself when a write fails, a file is damaged, it was removed, or
+// another process has its id. It then closes Fatal, and Err returns the reason; it
+// never ends the process.
 //
 //	listener, err := net.Listen("tcp", "127.0.0.1:7001")
 //	…
@@ -18,7 +19,7 @@
 //	…
 //	result, err := node.Put(ctx, "key", []byte("value"), cluster.Condition{})
 //
-// The package's example is the whole of it.
+// The package's example is complete.
 //
 // # Parts
 //
@@ -43,7 +44,7 @@
 //
 // A node's name is its owner's choice; raft knows it as name + "." +
 // incarnation, the incarnation being random and made with the data directory,
-// so that a node whose disk was lost can't vote or acknowledge under its old
-// self. Of two processes on copies of one data directory, one stops with
+// so that a node whose disk was lost can't vote or acknowledge under its previous
+// identity. Of two processes on copies of one data directory, one stops with
 // ErrDuplicate. Raft's addresses are these ids too; the transport looks addresses up.
 package cluster

@@ -84,7 +84,7 @@ type RemovedError struct {
 
 // Error implements error.
 func (e *RemovedError) Error() string {
-	return fmt.Sprintf("node %s was removed from its cluster; to have it join anew, empty its data directory %s", e.Name, e.DataDir)
+	return fmt.Sprintf("node %s was removed from its cluster; to have it join again, empty its data directory %s", e.Name, e.DataDir)
 }
 
 // Is says that the error is an ErrRemoved.

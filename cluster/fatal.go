@@ -8,7 +8,7 @@ import (
 )
 
 // fatal latches the first reason why a node must stop. Libraries never end
-// the process: whoever opened the node watches done and decides.
+// the process: the owner of the node watches done and decides.
 type fatal struct {
 	log  *slog.Logger
 	done chan struct{} // closed once err is set

@@ -86,10 +86,10 @@ func newProposer(maxBytes int64, leaders *leadership, route batchRoute) *propose
 	}
 }
 
-// propose has cmds committed and returns one result for each, in order. They
-// stand in one log entry, next to each other, but are not a transaction.
-// forwarded says that they came from another node; then they are refused with
-// ErrNotLeader where this node does not lead.
+// propose waits until cmds are committed and returns one result for each, in
+// order. They are stored next to each other in one log entry, but are not a
+// transaction. With forwarded, another node has sent them: they are refused with
+// ErrNotLeader unless this node leads.
 func (p *proposer) propose(ctx context.Context, cmds []fsm.Command, forwarded bool) ([]fsm.Result, error) {
 	pr := &proposal{cmds: cmds, forwarded: forwarded, held: &p.pending, done: make(chan proposalResult, 1)}
 	for _, c := range cmds {

@@ -104,8 +104,8 @@ func (r *replica) askIndex(ctx context.Context, leader raft.ServerID, kind trans
 	return binary.BigEndian.Uint64(answer), nil
 }
 
-// age returns how old this replica's state is. A leader's own is of no known age:
-// that it still leads is what it would have to find out.
+// age returns how old this replica's state is at most. A leader does not know
+// whether it still leads, so the age of its state is unknown: the greatest Duration.
 func (r *replica) age() time.Duration {
 	if state, _ := r.leaders.current(); state.leader == r.id {
 		return math.MaxInt64
@@ -113,13 +113,13 @@ func (r *replica) age() time.Duration {
 	return r.fresh.age(r.fsm.AppliedIndex(), time.Now())
 }
 
-// supersededGrace is how long a call to a leader may go on once another one is
-// known: usually the answer is on its way.
+// supersededGrace is the time that a call to a leader may still take once another
+// leader is known: usually the answer is on its way.
 const supersededGrace = 300 * time.Millisecond
 
-// callLeader calls the leader and gives up soon after another one is known, or
-// when too much time has passed: an old leader that hangs would else hold up
-// everything.
+// callLeader calls the leader. It gives up soon after another leader is known, or
+// after leaderCallTimeout, so that an old leader that hangs does not block other
+// calls.
 func (r *replica) callLeader(ctx context.Context, leader raft.ServerID, kind transport.Kind, payload []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, leaderCallTimeout)
 	defer cancel()

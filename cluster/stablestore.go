@@ -83,13 +83,13 @@ func decodeBallot(file string, in []byte) (ballot, error) {
 // a look at its log (raft issue 661). Here LastVoteTerm is only kept in memory
 // until LastVoteCand comes, and then both become durable in one write.
 //
-// It also is the last fence in front of a second vote in one term: a term that
-// falls and a vote that changes within its term are refused, whatever raft
-// thinks. A refusal, like a failed write, is final: onFatal is told, and every
-// later change fails with the same error. Raft itself would panic when a term
-// can't be written, and end the program that the node is part of; instead its
-// goroutine ends (runtime.Goexit), with all that it has deferred: the command
-// under way is answered with no, and Shutdown finds nothing left of it.
+// It is also the last protection against a second vote in one term: it refuses a
+// lower term, and another vote in the same term, even if raft asks for it. A
+// refusal is final, like a failed write: onFatal is called, and every later change
+// fails with the same error. Raft panics when it can't write a term, which would
+// end the program that the node is part of. So raft's goroutine ends before that
+// (runtime.Goexit). Its deferred calls answer the request under way with no, and
+// Shutdown finds nothing to wait for.
 //
 // Reads return only what is durable. All methods are safe for concurrent use.
 type stableStore struct {

@@ -7,22 +7,25 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// A data directory that is copied makes two processes with one id: both would
-// vote, and each get some of what is meant for the other. They differ in their
-// generation, which grows with every start. Who knows one of them refuses the
-// other while that one is alive. That it is alive only an answer shows to what was
-// sent after the other had come: what is left of connections to a process that was
-// killed, or whose host lost its power, keeps no successor out. And a process that
-// has given way keeps out nobody, so that one of the two stays.
+// Two processes have one id when a data directory is copied. Both would vote, and
+// each would get some of the messages for the other. They differ in their
+// generation, which grows with every start.
+//
+//  1. A peer that knows one of the two refuses the other while the first is alive.
+//  2. The first is alive only if it answers a message that was sent after the other
+//     one had connected. An old connection alone proves nothing: its process may
+//     have been killed, or its host may have lost power.
+//  3. A process that was refused closes its connections and answers nothing more.
+//     So one of the two always remains.
 
 // sameProcess reports whether two identities are of one process.
 func sameProcess(a, b Identity) bool {
 	return a.ID == b.ID && a.Generation == b.Generation && a.PeerAddr == b.PeerAddr
 }
 
-// claim decides whether peer may speak for its id, and closes what is left of
-// connections to the processes before it. It is called after the handshake's
-// messages were read, and before anything follows from them.
+// claim decides whether peer may use its id, and closes the connections that are
+// left of earlier processes with it. It is called when the messages of the handshake
+// have been read, and before they have any effect.
 func (t *Transport) claim(ctx context.Context, peer Identity) *RefusedError {
 	rivals := t.rivals(peer)
 	var asks []func(context.Context) (Identity, bool)

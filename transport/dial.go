@@ -9,8 +9,8 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// dial connects to addr and introduces this node to target, or to whoever
-// answers if target is empty. It returns the connection, what this node told of
+// dial connects to addr and introduces this node to target, or to any node
+// that answers if target is empty. It returns the connection, what this node told of
 // itself, and who the peer is. The caller must open and close the connection.
 func (t *Transport) dial(ctx context.Context, addr string, kind streamKind, target raft.ServerID) (*conn, Identity, Identity, error) {
 	c, local, peer, err := t.shakeHands(ctx, addr, kind, target)
@@ -109,7 +109,7 @@ func (t *Transport) displaced(local Identity, target raft.ServerID, refused *Ref
 	first := !t.retired
 	t.retired = true
 	t.mu.Unlock()
-	t.closeConns() // whoever asks after this process now finds that it is gone
+	t.closeConns() // a later question for this process finds that it is gone
 	if first && t.cfg.Displaced != nil {
 		t.cfg.Displaced(refused)
 	}

@@ -7,7 +7,7 @@
 //
 // A Transport owns a listener and all connections. Raft gives raft its
 // transport, in which a ServerAddress is a ServerID. Call asks a peer by id,
-// CallAddr and Probe ask whoever answers at an address; a Handler answers.
+// CallAddr and Probe ask the node that answers at an address; a Handler answers.
 // Connections are encrypted, and both ends authenticated, where Config.TLS says
 // so; otherwise the network must keep strangers out.
 //

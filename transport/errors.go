@@ -23,7 +23,7 @@ var (
 	ErrNoAnswer = errors.New("no answer to the request")
 )
 
-// UnreachableError tells that a message of raft's was not sent, for want of a
+// UnreachableError tells that a message of raft's was not sent, because there is no
 // connection to the peer. errors.Is(err, ErrNotSent) holds for it.
 type UnreachableError struct {
 	Peer raft.ServerID

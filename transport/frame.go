@@ -45,7 +45,7 @@ type frame struct {
 	id      uint64        // of the request that it is, answers or cancels
 	kind    Kind          // of a request
 	timeout time.Duration // of a request: time left to the caller, 0 is unlimited
-	payload []byte        // owned by whoever gets the frame
+	payload []byte        // owned by its receiver
 }
 
 // appendFrame appends a frame up to its payload, which has n bytes and is

@@ -28,7 +28,7 @@ const (
 // hello is what the dialer sends after the stream kind.
 type hello struct {
 	from   Identity
-	target raft.ServerID // whom the dialer wants, or empty: whoever answers
+	target raft.ServerID // the node that the dialer wants; empty: any that answers
 }
 
 // welcome is the acceptor's answer.

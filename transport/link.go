@@ -43,7 +43,7 @@ type sentPing struct {
 	at     time.Time
 }
 
-// openLink dials addr, and introduces this node to target, or to whoever answers
+// openLink dials addr, and introduces this node to target, or to any node that answers
 // if target is empty. The caller must end the link.
 func (t *Transport) openLink(ctx context.Context, addr string, target raft.ServerID) (*link, error) {
 	c, local, peer, err := t.dial(ctx, addr, streamRPC, target)

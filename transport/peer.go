@@ -48,8 +48,8 @@ func (t *Transport) peerOf(id raft.ServerID) *peer {
 	return p
 }
 
-// Forget drops what is known of a peer, and closes all connections with it. Who
-// calls it anew, or is called by it, begins with nothing.
+// Forget drops what is known of a peer, and closes all connections with it. The
+// next call in either direction begins with nothing.
 func (t *Transport) Forget(id raft.ServerID) {
 	t.mu.Lock()
 	delete(t.peers, id)
@@ -108,7 +108,7 @@ func (t *Transport) call(ctx context.Context, to raft.ServerID, kind Kind, paylo
 	return nil, notSent(errStale)
 }
 
-// CallAddr asks whoever answers at addr, a host:port, over a connection of its
+// CallAddr asks the node that answers at addr, a host:port, over a connection of its
 // own, and returns who that was; otherwise it is like Call. It is for finding
 // out about nodes, before their ids are known.
 func (t *Transport) CallAddr(ctx context.Context, addr string, kind Kind, payload []byte) (Identity, []byte, error) {
@@ -221,7 +221,7 @@ func (p *peer) dialLocked(addr string) (*dialing, error) {
 	return d, nil
 }
 
-// run dials, for as long as the transport allows and whoever may wait.
+// run dials, for as long as the transport allows, even if no caller waits any more.
 func (p *peer) run(d *dialing) {
 	d.link, d.err = p.t.openLink(p.t.root, d.addr, p.id)
 	if d.err != nil && p.t.cfg.Unreached != nil {

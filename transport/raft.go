@@ -43,7 +43,7 @@ var (
 // what goes on for raft and leaves the rest of t as it is.
 //
 // A message to a peer without a connection fails with an *UnreachableError, at
-// once if the peer was dialed in vain a moment ago. Other errors are as those of
+// once if a dial of the peer has just failed. Other errors are as those of
 // Call, and ErrSilent and ErrClosed.
 func (t *Transport) Raft() raft.Transport {
 	return t.raft
@@ -158,7 +158,7 @@ type message struct {
 	buffers [][]byte // the first begins with room for a frame's head
 	size    int      // bytes without that room
 	urgent  bool
-	// again says that the command may be sent anew when the connection breaks. Raft
+	// again says that the command may be sent again when the connection breaks. Raft
 	// asks for a vote once per election, and a connection that a restart of the peer
 	// left dead can cost a whole election timeout. A node grants its vote to the
 	// same candidate as often as it is asked.

@@ -134,10 +134,10 @@ func (s *server) requestContext(timeout time.Duration) (context.Context, context
 	return context.WithCancel(s.ctx)
 }
 
-// handle runs the handler and answers. If the handler failed when its context
-// had ended, nobody waits: the caller gave up, by the same deadline if not
-// otherwise. The request counts as in progress until its answer is queued, so a
-// peer that reads slowly cannot pile up answers.
+// handle runs the handler and answers. No answer is sent if the handler failed
+// after its context had ended: the caller has given up, at the latest by the same
+// deadline. The request counts as in progress until its answer is queued, so a
+// peer that reads slowly can't accumulate answers.
 func (s *server) handle(ctx context.Context, cancel context.CancelFunc, f frame) {
 	defer cancel()
 	answer, err := s.t.cfg.Handler(ctx, s.from, f.kind, f.payload)

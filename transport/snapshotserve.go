@@ -115,7 +115,7 @@ func (s *snapshotServer) answer(response any, err error) {
 // It is raft's main goroutine that reads, so that while it waits for a sender
 // whose host has vanished, this node does not vote either. A sender that lives
 // sends something at least once a second, at the least rate that it may be told. One
-// that can't, as its own disk hangs, begins anew.
+// that can't, as its own disk hangs, begins again.
 type snapshotReader struct {
 	s     *snapshotServer
 	asked bool

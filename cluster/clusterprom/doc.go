@@ -1,7 +1,7 @@
 // Package clusterprom shows a node's figures to Prometheus.
 //
 // It is apart from package cluster so that embedding a node needs no metrics
-// library. A Collector takes a node's figures anew at every scrape and keeps
+// library. A Collector reads a node's figures at every scrape and keeps
 // nothing; it registers nothing by itself:
 //
 //	registry := prometheus.NewRegistry()

@@ -192,7 +192,7 @@ func TestServer_Leave(t *testing.T) {
 	r := runKvorum(t, "", "server", "--id", "n2", "--data-dir", dir2, "--log-format", "json", "--join", n1.gossip,
 		"--http-addr", "127.0.0.1:0", "--peer-addr", "127.0.0.1:0", "--gossip-addr", "127.0.0.1:0")
 	lines := strings.Split(strings.TrimSpace(r.stderr), "\n")
-	want := "kvorum: node stopped: node n2 was removed from its cluster; to have it join anew, empty its data directory " + dir2
+	want := "kvorum: node stopped: node n2 was removed from its cluster; to have it join again, empty its data directory " + dir2
 	if got := lines[len(lines)-1]; r.code != exitError || got != want {
 		t.Errorf("started again: got exit code %d and %q, want %d and %q; log:\n%s", r.code, got, exitError, want, r.stderr)
 	}
