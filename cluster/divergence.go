@@ -174,7 +174,7 @@ func (r *replica) diverged(err *DivergenceError) {
 	}
 	_, incarnation, _ := strings.Cut(string(r.id), nameOf(r.id)+".")
 	if noted := noteDivergence(r.cfg.FS, r.cfg.DataDir, incarnation, err); noted != nil {
-		r.fatal.fail(fmt.Errorf("%s: %w", err, noted)) // a restart would find no note
+		r.fatal.fail(fmt.Errorf("%s: %w", err.Error(), noted)) // a restart would find no note
 		return
 	}
 	r.fatal.fail(err)

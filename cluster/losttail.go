@@ -90,7 +90,7 @@ func (r *replica) handleLostTail(from transport.Identity, payload []byte) error 
 		err = noteLostTail(r.cfg.FS, r.cfg.DataDir, incarnation, lost)
 	}
 	if err != nil {
-		err = fmt.Errorf("%s: %w", lost, err) // a restart would find no note
+		err = fmt.Errorf("%s: %w", lost.Error(), err) // a restart would find no note
 		r.fatal.fail(err)
 		return err
 	}

@@ -28,14 +28,14 @@ var _ raft.BatchingFSM = machine{}
 func (m machine) Restore(source io.ReadCloser) error {
 	r := m.r
 	meta := r.snaps.newestMeta()
-	keys := m.FSM.Len()
+	keys := m.Len()
 	if meta == nil || keys == 0 || r.memory.secondStateFits(keys, meta.Size) {
 		return m.FSM.Restore(source)
 	}
 	r.log.Info("memory has no room for two states: the present one is let go of before the leader's snapshot is loaded",
 		"keys", keys, "snapshot", meta.Size, "limit", r.memory.plan.Limit)
 	r.gone.Add(1)
-	m.FSM.LetGo()
+	m.LetGo()
 	if err := m.FSM.Restore(source); err != nil {
 		err = fmt.Errorf("the state was let go of for a snapshot, which can't be loaded; %w: %w", ErrRestart, err)
 		r.fatal.fail(err)
@@ -69,7 +69,7 @@ func (r *replica) checkMemory(meta *raft.SnapshotMeta) error {
 	if err != nil {
 		return nil // whoever loads it reports it
 	}
-	defer state.Close() // only read
+	defer func() { _ = state.Close() }() // only read from
 	items, err := fsm.SnapshotItems(state)
 	if err != nil {
 		return nil // likewise

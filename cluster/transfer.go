@@ -144,7 +144,7 @@ func (r *replica) awaitSuccessor(ctx context.Context, candidates []raft.ServerID
 		}
 	}
 	// Why they did not answer is no reason of this node's: not to be taken for one.
-	return "", fmt.Errorf("%w: %v", ErrNoSuccessor, errors.Join(errs...))
+	return "", fmt.Errorf("%w: %s", ErrNoSuccessor, errors.Join(errs...).Error())
 }
 
 // awaitCommitted returns nil once id's log is committed up to index.

@@ -64,7 +64,7 @@ func (s *Store) read(key string) (record, error) {
 	r := s.data.get(key)
 	if r.first == nil || r.expires() || s.closed.Load() {
 		if err := s.check(key, r); err != nil {
-			if err != ErrStoreClosed && s.countsReads {
+			if s.countsReads && !s.closed.Load() {
 				s.counters.reads.miss()
 			}
 			return record{}, err

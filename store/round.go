@@ -60,7 +60,7 @@ func (s *Store) decide(r *round, w *write, now int64) bool {
 		return false // the overlay does not show that
 	}
 	w.err = s.planWrite(r, w, now)
-	if len(s.over.changes) > 0 && (w.err == errAlone || errors.Is(w.err, ErrStoreFull)) {
+	if len(s.over.changes) > 0 && (errors.Is(w.err, errAlone) || errors.Is(w.err, ErrStoreFull)) {
 		w.err = nil // keys that are decided and not in data yet are no victims
 		return false
 	}
