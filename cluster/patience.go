@@ -38,7 +38,7 @@ func handlerContext(ctx context.Context) (context.Context, context.CancelFunc) {
 // last is how the last attempt ended, nil if there was none.
 func leaderTimeout(last error) error {
 	switch {
-	case last == nil, last.Error() == ErrNoLeader.Error():
+	case last == nil, last.Error() == ErrNoLeader.Error(), errors.Is(last, ErrTimeout):
 		return fmt.Errorf("%w within the request's time", ErrNoLeader)
 	case errors.Is(last, ErrNoLeader):
 		return last // says more

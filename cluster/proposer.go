@@ -36,7 +36,9 @@ const (
 type proposer struct {
 	queue    chan *proposal // of this node's own callers
 	forwards chan *proposal // of other nodes; refused at once while this node does not lead
-	pending  atomic.Int64   // bytes of proposals queued or under way
+	// refused is how the last attempt failed to have a batch taken; nil when it did not.
+	refused  atomic.Pointer[error]
+	pending  atomic.Int64 // bytes of proposals queued or under way
 	maxBytes int64
 	leaders  *leadership
 	route    batchRoute
@@ -113,7 +115,7 @@ func (p *proposer) propose(ctx context.Context, cmds []fsm.Command, forwarded bo
 	case r := <-pr.done:
 		return r.results, r.err
 	case <-ctx.Done():
-		return pr.abandon()
+		return p.abandon(pr)
 	case <-p.ended: // what is queued now stays there
 		pr.leave()
 	}
@@ -126,9 +128,9 @@ func (p *proposer) propose(ctx context.Context, cmds []fsm.Command, forwarded bo
 }
 
 // abandon ends a proposal whose caller waits no longer.
-func (pr *proposal) abandon() ([]fsm.Result, error) {
+func (p *proposer) abandon(pr *proposal) ([]fsm.Result, error) {
 	if pr.state.Swap(proposalAbandoned) == proposalWaiting {
-		return nil, leaderTimeout(nil)
+		return nil, p.queueTimeout()
 	}
 	select {
 	case r := <-pr.done: // it ended at the same moment
@@ -136,6 +138,19 @@ func (pr *proposal) abandon() ([]fsm.Result, error) {
 	default:
 		return nil, fmt.Errorf("%w: no answer came within the request's time", ErrUnknownOutcome)
 	}
+}
+
+// queueTimeout returns why a proposal was not sent in its time: no leader could be
+// reached, or others were before it.
+func (p *proposer) queueTimeout() error {
+	last := p.refused.Load()
+	if state, _ := p.leaders.current(); state.leader == "" || last != nil {
+		if last == nil {
+			return leaderTimeout(nil)
+		}
+		return leaderTimeout(*last)
+	}
+	return fmt.Errorf("%w: it waited behind other writes", ErrTimeout)
 }
 
 // run hands on batches until ctx ends; what then still waits ends with ErrClosed.
@@ -194,6 +209,7 @@ func (p *proposer) deliver(ctx context.Context, batch []*proposal) {
 			return
 		}
 		results, err := p.send(ctx, sending, leading)
+		p.refused.Store(nil)
 		if err == nil {
 			complete(sending, results)
 			return

@@ -138,6 +138,7 @@ func TestProposer_Deadline(t *testing.T) {
 		gate := make(chan error)
 		route := &fakeRoute{leads: true, answer: func([]fsm.Command) error { return <-gate }}
 		p := runProposer(t, 1<<20, route)
+		p.leaders.setLeader("n1", "n1", 1)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		errs := make(map[string]error)
@@ -158,8 +159,8 @@ func TestProposer_Deadline(t *testing.T) {
 		if !errors.Is(errs["sent"], ErrUnknownOutcome) {
 			t.Errorf("sent: got %v, want ErrUnknownOutcome", errs["sent"])
 		}
-		if !errors.Is(errs["waiting"], ErrNoLeader) || errors.Is(errs["waiting"], ErrUnknownOutcome) {
-			t.Errorf("waiting: got %v, want ErrNoLeader", errs["waiting"])
+		if err := errs["waiting"]; !errors.Is(err, ErrTimeout) || errors.Is(err, ErrUnknownOutcome) || errors.Is(err, ErrNoLeader) {
+			t.Errorf("waiting behind others: got %v, want ErrTimeout", err)
 		}
 		gate <- ErrNotLeader // the first batch turns out not done: its caller has been told 'unknown'
 		synctest.Wait()

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"fmt"
 	"sync"
 )
 
@@ -43,7 +44,7 @@ func (r *reader) index(ctx context.Context) (uint64, error) {
 	case <-round.done:
 		return round.index, round.err
 	case <-ctx.Done():
-		return 0, leaderTimeout(nil)
+		return 0, fmt.Errorf("%w: the leader has not said what to read at", ErrTimeout)
 	}
 }
 

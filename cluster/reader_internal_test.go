@@ -56,8 +56,8 @@ func TestReader_Deadline(t *testing.T) {
 		r := newReader(ctx, func(ctx context.Context) (uint64, error) { <-ctx.Done(); return 0, ctx.Err() })
 		one, stop := context.WithTimeout(t.Context(), time.Second)
 		defer stop()
-		if _, err := r.index(one); !errors.Is(err, ErrNoLeader) {
-			t.Errorf("got %v, want ErrNoLeader", err)
+		if _, err := r.index(one); !errors.Is(err, ErrTimeout) {
+			t.Errorf("got %v, want ErrTimeout", err)
 		}
 		cancel()
 		r.close()

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -32,6 +33,9 @@ func (r *replica) waitIndex(ctx context.Context, find func(context.Context) (uin
 		case <-changed:
 		case <-time.After(retryDelay):
 		case <-ctx.Done():
+			if state, _ := r.leaders.current(); state.leader != "" && errors.Is(err, ErrTimeout) {
+				return err
+			}
 			return leaderTimeout(err)
 		}
 	}

@@ -72,6 +72,7 @@ var wireErrors = []struct {
 	{"unknown_outcome", ErrUnknownOutcome}, // first: it wins over any other in the same chain
 	{"not_leader", ErrNotLeader},
 	{"no_leader", ErrNoLeader},
+	{"timeout", ErrTimeout},
 	{"overloaded", ErrOverloaded},
 	{"not_joined", ErrNotJoined},
 	{"closed", ErrClosed},
@@ -173,7 +174,7 @@ func forwardOutcome(err error) error {
 	if invalid := new(ValidationError); errors.As(err, &invalid) {
 		return err
 	}
-	for _, refused := range []error{ErrNotLeader, ErrNoLeader, ErrOverloaded, ErrNotJoined, ErrClosed, ErrDiskFull, ErrMemoryFull, ErrDataLimit} {
+	for _, refused := range []error{ErrNotLeader, ErrNoLeader, ErrTimeout, ErrOverloaded, ErrNotJoined, ErrClosed, ErrDiskFull, ErrMemoryFull, ErrDataLimit} {
 		if errors.Is(err, refused) {
 			return err
 		}

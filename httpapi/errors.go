@@ -68,6 +68,7 @@ var problems = []struct {
 	{cluster.ErrLoading, http.StatusServiceUnavailable, "loading", "Loading", true, notDone},
 	{errNotReady, http.StatusServiceUnavailable, "not_ready", "Not ready", true, notDone},
 	{cluster.ErrNoLeader, http.StatusServiceUnavailable, "no_leader", "No leader", true, notDone},
+	{cluster.ErrTimeout, http.StatusServiceUnavailable, "timeout", "No answer in time", true, notDone},
 	{cluster.ErrNotLeader, http.StatusServiceUnavailable, "not_leader", "Not the leader", true, notDone},
 	{cluster.ErrNotJoined, http.StatusServiceUnavailable, "not_joined", "Not in a cluster", true, notDone},
 	{cluster.ErrRemoved, http.StatusServiceUnavailable, "removed", "Removed from its cluster", true, notDone},
