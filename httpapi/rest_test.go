@@ -348,12 +348,12 @@ func TestBody_SlowOnesMakeRoom(t *testing.T) {
 			t.Parallel()
 			a := mustServe(t, change)
 			var slow []*conn
-			for range 4 {
+			for i := range 4 { // one after the other: the first one is the oldest
 				c := a.dial()
 				c.send("PUT /kv/slow HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", 1<<20, strings.Repeat("v", 1<<20-1))
 				slow = append(slow, c)
+				poll(t, "its room", func() bool { return a.gauge("kvorum_http_inflight_bytes") == float64(i+1)*(1<<20) })
 			}
-			poll(t, "the budget's end", func() bool { return a.gauge("kvorum_http_inflight_bytes") == 4<<20 })
 			refused := 0
 			poll(t, "room", func() bool {
 				c := a.dial()
