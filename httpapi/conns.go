@@ -131,6 +131,20 @@ func (c *connLimit) forgetLocked(conn net.Conn) {
 	}
 }
 
+// closeFresh closes the connections that have sent no request yet.
+func (c *connLimit) closeFresh() {
+	c.mu.Lock()
+	var conns []net.Conn
+	for conn := front(c.fresh); conn != nil; conn = front(c.fresh) {
+		c.forgetLocked(conn.Conn)
+		conns = append(conns, conn.Conn)
+	}
+	c.mu.Unlock()
+	for _, conn := range conns {
+		closeQuietly(conn)
+	}
+}
+
 // waitsLocked puts a connection that waits for a request behind those on l.
 func (c *connLimit) waitsLocked(conn net.Conn, l *list.List) {
 	c.elements[conn] = l.PushBack(&idleConn{conn, time.Now(), l})

@@ -112,6 +112,20 @@ func TestShutdown_Drains(t *testing.T) {
 	}
 }
 
+// TestShutdown_SilentConnections checks that a connection which has sent nothing
+// holds no shutdown up: net/http by itself waits for its request for 5 s.
+func TestShutdown_SilentConnections(t *testing.T) {
+	a := mustServe(t, nil)
+	silent := a.dial()
+	poll(t, "the connection counted", func() bool { return a.gauge("kvorum_http_connections") >= 1 })
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	if err := a.server.Shutdown(ctx); err != nil {
+		t.Error(err)
+	}
+	silent.expectClosed()
+}
+
 func TestShutdown_Forced(t *testing.T) {
 	a := mustServe(t, func(c *httpapi.Config) { c.RequestTimeout = time.Hour })
 	entered, ended := make(chan struct{}), make(chan struct{})

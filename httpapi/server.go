@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"time"
 
 	"github.com/kvorum/kvorum/cluster"
 )
@@ -123,13 +124,21 @@ func (s *Server) Serve(l net.Listener) error {
 	return fmt.Errorf("serve http: %w", err)
 }
 
+// firstRequestGrace is how long Shutdown waits for the first request of a
+// connection. net/http would wait for 5 s.
+const firstRequestGrace = 500 * time.Millisecond
+
 // Shutdown stops accepting connections, and waits for the requests in flight. A
 // read's answer that has begun, such as a list, is broken off after a second, so
-// that no client takes it for a whole one. When ctx ends first it cancels them, closes their connections, and returns
-// ctx's error. It returns when every connection's goroutine has ended.
+// that no client takes it for a whole one. A connection that has sent no request
+// is closed after half a second. When ctx ends first it cancels the requests, closes
+// their connections, and returns ctx's error. It returns when every connection's
+// goroutine has ended.
 func (s *Server) Shutdown(ctx context.Context) error {
 	defer s.cancel()
 	s.answers.stop()
+	closeFresh := time.AfterFunc(firstRequestGrace, s.conns.closeFresh)
+	defer closeFresh.Stop()
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		s.cancel()
