@@ -41,7 +41,7 @@ type hint struct {
 // addressBook remembers where the nodes of the cluster are, across restarts.
 // Raft knows servers by id alone, so a changed address needs no log entry.
 //
-// What a peer says of itself when a connection opens goes before what gossip says
+// What a peer says of itself when a connection opens overrides what gossip says
 // of it, which may be late or a lie: such a hint is kept in memory only, and tried
 // where it is newer, in turn with what is known. A damaged file is replaced by an empty book,
 // and a failed write is only logged. The file is written by a goroutine of the

@@ -91,7 +91,7 @@ func (s *DescriptorStatus) Parts() map[string]DescriptorShare {
 }
 
 // descriptors describes the descriptors of the node, nil where there is no plan.
-// Clients are counted by whoever serves them, the whole process by who planned.
+// Clients are counted by the HTTP server, the whole process by the plan's maker.
 func (n *Node) descriptors() *DescriptorStatus {
 	p := n.cfg.Descriptors
 	if p.Limit == 0 {

@@ -92,34 +92,34 @@ func TestDivergence_Snapshot(t *testing.T) {
 	again := reopen(t, bad)
 	awaitDivergence(t, again, good)
 
-	anew := reopen(t, again)
+	rejoined := reopen(t, again)
 	eventually(t, "the new incarnation has the others' state", func() error {
 		mustPut(t, good, "k", "y")
-		return verified(anew)
+		return verified(rejoined)
 	})
-	if anew.id() == bad.id() {
+	if rejoined.id() == bad.id() {
 		t.Errorf("it is still %s", bad.id())
 	}
-	if result, err := anew.Get(t.Context(), "rogue", ReadOptions{}); err != nil || result.Found {
+	if result, err := rejoined.Get(t.Context(), "rogue", ReadOptions{}); err != nil || result.Found {
 		t.Errorf("rogue is there (%v), error %v", result.Found, err)
 	}
-	aside := filepath.Join(anew.cfg.DataDir, setAsidePrefix+bad.identity().Incarnation+"-")
+	aside := filepath.Join(rejoined.cfg.DataDir, setAsidePrefix+bad.identity().Incarnation+"-")
 	for _, name := range []string{identityFile, walDir, stableDir, snapshotsDir, divergenceFile} {
 		if _, err := wal.OS().Stat(aside + name); err != nil {
 			t.Errorf("not kept: %v", err)
 		}
 	}
 
-	diverge(t, anew, good)
+	diverge(t, rejoined, good)
 	for range 2 {
-		if err := noteDivergence(wal.OS(), anew.cfg.DataDir, anew.identity().Incarnation, &DivergenceError{}); err != nil {
+		if err := noteDivergence(wal.OS(), rejoined.cfg.DataDir, rejoined.identity().Incarnation, &DivergenceError{}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := anew.Close(); err != nil {
+	if err := rejoined.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(t.Context(), listening(t, anew.cfg)); !errors.Is(err, ErrDivergedAgain) {
+	if _, err := Open(t.Context(), listening(t, rejoined.cfg)); !errors.Is(err, ErrDivergedAgain) {
 		t.Errorf("opening it a third time: got %v, want ErrDivergedAgain", err)
 	}
 }

@@ -53,7 +53,7 @@ func TestD11_Floor(t *testing.T) {
 			if _, err := Check(cfg.DataDir); !errors.As(err, &damage) {
 				t.Errorf("check: got %v, want a CorruptionError", err)
 			}
-			if err := os.RemoveAll(lost); err != nil { // the store may have made it anew
+			if err := os.RemoveAll(lost); err != nil { // the store may have made it again
 				t.Fatal(err)
 			}
 			if err := os.Rename(aside, lost); err != nil {

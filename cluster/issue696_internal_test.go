@@ -205,7 +205,7 @@ func TestIssue696_D9_StuckTransfer(t *testing.T) {
 }
 
 // TestStuckTransfer shows that the fence counts from the first refusal, and starts
-// anew when a write is taken.
+// again when a write is taken.
 func TestStuckTransfer(t *testing.T) {
 	var s stuckTransfer
 	at := time.Unix(100, 0)

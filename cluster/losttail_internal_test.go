@@ -105,21 +105,21 @@ func TestTrial_B7_LeaderTellsFollower(t *testing.T) {
 	if err := again.Close(); err != nil {
 		t.Fatal(err)
 	}
-	anew, err := Open(t.Context(), listening(t, cfg))
+	rejoined, err := Open(t.Context(), listening(t, cfg))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := anew.Close(); err != nil {
+		if err := rejoined.Close(); err != nil {
 			t.Errorf("close: %v", err)
 		}
 	})
-	eventually(t, "the new incarnation serves", anew.Ready)
-	if anew.id() == closed.id() {
+	eventually(t, "the new incarnation serves", rejoined.Ready)
+	if rejoined.id() == closed.id() {
 		t.Errorf("it is still %s", closed.id())
 	}
 	for i := range 10 {
-		if got, err := anew.Get(t.Context(), fmt.Sprint("k", i), ReadOptions{}); err != nil || string(got.Item.Value) != fmt.Sprint("value-", i) {
+		if got, err := rejoined.Get(t.Context(), fmt.Sprint("k", i), ReadOptions{}); err != nil || string(got.Item.Value) != fmt.Sprint("value-", i) {
 			t.Errorf("k%d: got %q, %v", i, got.Item.Value, err)
 		}
 	}

@@ -14,7 +14,7 @@ import (
 //
 // A restore builds the new state beside the present one, so that reads continue and a
 // failed one changes nothing. Where the two do not fit into memory, the present state
-// is let go of before: reads are refused as behind until the new one is complete, and a
+// is dropped first: reads are refused as behind until the new one is complete, and a
 // failed restore is final for the node. Its disk has the snapshot, so that the next
 // start loads it.
 type machine struct {
@@ -32,7 +32,7 @@ func (m machine) Restore(source io.ReadCloser) error {
 	if meta == nil || keys == 0 || r.memory.secondStateFits(keys, meta.Size) {
 		return m.FSM.Restore(source)
 	}
-	r.log.Info("memory has no room for two states: the present one is let go of before the leader's snapshot is loaded",
+	r.log.Info("memory has no room for two states: the present one is dropped before the leader's snapshot is loaded",
 		"keys", keys, "snapshot", meta.Size, "limit", r.memory.plan.Limit)
 	r.gone.Add(1)
 	m.LetGo()
@@ -67,7 +67,7 @@ func (r *replica) checkMemory(meta *raft.SnapshotMeta) error {
 	}
 	state, err := r.snaps.open(meta)
 	if err != nil {
-		return nil // whoever loads it reports it
+		return nil // loading it reports the error
 	}
 	defer func() { _ = state.Close() }() // only read from
 	items, err := fsm.SnapshotItems(state)

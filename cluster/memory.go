@@ -116,7 +116,7 @@ type MemoryStatus struct {
 	Peers       int64 `json:"peers_limit"`     // messages with log entries
 	Connections int   `json:"connections_limit"`
 	// SecondState says whether a snapshot from the leader fits beside the present data.
-	// Where it does not, the present data is let go of before, and reads wait.
+	// Where it does not, the present data is dropped first, and reads wait.
 	SecondState bool `json:"second_state_fits"`
 }
 

@@ -14,11 +14,11 @@ import (
 
 // waitCurrent returns once this replica's state machine holds every write that
 // was acknowledged anywhere before waitCurrent was called: what it then reads
-// locally is linearizable. It tries again, through whoever leads, until ctx ends.
+// locally is linearizable. It tries again, through the leader of the moment, until ctx ends.
 func (r *replica) waitCurrent(ctx context.Context) error { return r.waitIndex(ctx, r.reader.index) }
 
 // waitIndex returns once this replica's state machine has applied the index that
-// find finds. It tries again, through whoever leads, until ctx ends.
+// find finds. It tries again, through the leader of the moment, until ctx ends.
 func (r *replica) waitIndex(ctx context.Context, find func(context.Context) (uint64, error)) error {
 	for {
 		_, changed := r.leaders.current()
@@ -41,7 +41,7 @@ func (r *replica) waitIndex(ctx context.Context, find func(context.Context) (uin
 	}
 }
 
-// leaderIndex finds the index that whoever leads has applied, as far as it knows
+// leaderIndex finds the index that the leader has applied, as far as it knows
 // that it leads. It is no proof that nobody else does.
 func (r *replica) leaderIndex(ctx context.Context) (uint64, error) {
 	state, _ := r.leaders.current()

@@ -229,7 +229,7 @@ func (s *stableStore) Get(key []byte) ([]byte, error) {
 // entry of a new cluster's log. Its caller has found that log empty: the process
 // ended in between, and raft would take the term for a cluster that exists. It
 // is the only term that may be forgotten, for it never has a leader or a vote,
-// and whoever has more than that in its ballot keeps it.
+// and a server that has more than that in its ballot keeps it.
 func (s *stableStore) forgetBootstrap() error {
 	s.writing <- struct{}{}
 	defer func() { <-s.writing }()

@@ -51,7 +51,7 @@ func (s *Server) leave(w *response, r *http.Request) error {
 }
 
 // transfer answers POST /admin/transfer: it hands leadership to the voter that
-// "id" names, or to whoever is ready where no id is given.
+// "id" names, or to one that is ready where no id is given.
 func (s *Server) transfer(w *response, r *http.Request) error {
 	return s.admin(w, r, "leave it out for any voter", func(ctx context.Context, id string, _ bool) error {
 		return s.node.Transfer(ctx, id)

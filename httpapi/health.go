@@ -20,7 +20,7 @@ GET    /kv/             list as JSON lines; ?prefix= &start= &limit= &keys_only=
                         the last line, {"end":true,...}, says that it is whole and where the next page starts
 POST   /admin/join      add a node: {"id":"n4","peer_addr":"host:port","http_addr":"host:port"}
 POST   /admin/leave     remove a node: {"id":"n4"}, "force":true if need be; without a body, this node
-POST   /admin/transfer  hand leadership over: {"id":"n2"}; without a body, to whoever is ready
+POST   /admin/transfer  hand leadership over: {"id":"n2"}; without a body, to one that is ready
 POST   /admin/snapshot  take a snapshot and drop the log it covers: {"id":"n2"}; without a body, here
 GET    /status          this node and its cluster, as JSON
 GET    /livez           200 while the process runs

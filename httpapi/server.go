@@ -37,7 +37,7 @@ type Cluster interface {
 	Join(ctx context.Context, req cluster.JoinRequest) (cluster.Member, error)
 	// Leave removes a member.
 	Leave(ctx context.Context, req cluster.LeaveRequest) error
-	// Transfer hands leadership to the named voter; "" is whoever is ready.
+	// Transfer hands leadership to the named voter; "" is one that is ready.
 	Transfer(ctx context.Context, name string) error
 	// Snapshot has the named member take a snapshot and drop the log that it covers; ""
 	// is this node.

@@ -70,7 +70,7 @@ func TestStore_Evict(t *testing.T) {
 	}
 }
 
-// TestStore_ExpiredMakeRoom shows that a key which has expired goes before any other
+// TestStore_ExpiredMakeRoom shows that a key which has expired is evicted before any other
 // one, also when nothing had expired the last time that room was needed, whether
 // the key was there then or came with that write.
 func TestStore_ExpiredMakeRoom(t *testing.T) {

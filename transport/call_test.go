@@ -247,7 +247,7 @@ func TestCall_Cut(t *testing.T) {
 		t.Errorf("cut within the request: got %v, want ErrNoAnswer alone", err)
 	}
 	p.heal()
-	mustCall(t, a, "b", "dialed anew")
+	mustCall(t, a, "b", "dialed again")
 
 	calls := []<-chan callResult{
 		goCall(ctxFor(t), a, "b", kindBlock, nil),
@@ -262,7 +262,7 @@ func TestCall_Cut(t *testing.T) {
 		}
 		await(t, "the handler's context ends with the connection", b.ended)
 	}
-	mustCall(t, a, "b", "dialed anew")
+	mustCall(t, a, "b", "dialed again")
 }
 
 // TestCall_AddressChange checks that calls go over the connection that stands

@@ -163,7 +163,7 @@ func TestClaim_SameGeneration(t *testing.T) {
 	})
 }
 
-// TestClaim_Successor starts a process anew after the first has ended, in some
+// TestClaim_Successor starts a process again after the first has ended, in some
 // way: it is let in, without delay unless the first ended without a word.
 func TestClaim_Successor(t *testing.T) {
 	for name, c := range map[string]struct {

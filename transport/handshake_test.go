@@ -91,7 +91,7 @@ func TestHandshake_ProbeOtherCluster(t *testing.T) {
 }
 
 // TestSetCluster checks that connections of a node that joins a cluster are made
-// anew, and that the very call by which it joins is not lost.
+// again, and that the very call by which it joins is not lost.
 func TestSetCluster(t *testing.T) {
 	addrs := &book{}
 	froms := make(chan transport.Identity, 100)

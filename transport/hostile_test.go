@@ -133,7 +133,7 @@ func TestProtocol_ByHand(t *testing.T) {
 	}
 }
 
-// TestAccept_Strangers checks that whoever is no peer gets nothing and is logged.
+// TestAccept_Strangers checks that a stranger gets nothing and is logged.
 func TestAccept_Strangers(t *testing.T) {
 	for name, sent := range map[string]string{
 		"HTTP":    "GET / HTTP/1.1\r\nHost: x\r\n\r\n",

@@ -117,7 +117,7 @@ type Config struct {
 	// while raft has no other command; nil means that there always is room.
 	Room func(command any) (done func(), err error)
 
-	// Unreached is told of each address that a peer was dialed at in vain, so that the
+	// Unreached is told of each address at which a peer was not reached, so that the
 	// Resolver can name another one, if it knows one; nil tells nobody.
 	Unreached func(id raft.ServerID, addr string)
 

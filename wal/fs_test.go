@@ -10,7 +10,7 @@ import (
 )
 
 // TestMakeDir shows that a directory, once made, survives a power failure with
-// all of its parents, also if whoever began to make it was killed at any moment.
+// all of its parents, also if the process that began to make it was killed at any moment.
 func TestMakeDir(t *testing.T) {
 	const dir = "/srv/kvorum/data"
 	for killAt := range 10 {

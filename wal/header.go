@@ -82,7 +82,7 @@ func decodeSegmentHeader(file string, b []byte) (segmentHeader, error) {
 	if string(b[:8]) != segmentMagic {
 		return segmentHeader{}, corrupt("not a log segment")
 	}
-	// The version comes before the checksum, whose place another version may choose anew.
+	// The version comes before the checksum, whose place another version may choose differently.
 	if v := binary.BigEndian.Uint32(b[8:]); v != segmentVersion {
 		return segmentHeader{}, &VersionError{File: file, Found: v, Supported: segmentVersion}
 	}

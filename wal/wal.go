@@ -125,7 +125,7 @@ type WAL struct {
 	dir  string
 	opts Options
 
-	// slot is the writers' lock: whoever put the token in may change the log. It
+	// slot is the writers' lock: the goroutine that put the token in may change the log. It
 	// is a channel because it is held across file calls.
 	slot chan struct{}
 

@@ -73,7 +73,7 @@ func (c *Collector) addQueue(gauge prometheus.ValueType) {
 }
 
 // addState adds what replicas compare. A hash has 64 bits, a sample 53: it is
-// shown in two halves rather than as a label, which would begin a series anew with
+// shown in two halves rather than as a label, which would begin a new series with
 // every checkpoint.
 func (c *Collector) addState(gauge prometheus.ValueType) {
 	c.add("retired_ids", "Removed incarnations of nodes that the state machine remembers; the newest 10,000 at most.", gauge, func(s *cluster.Stats) float64 { return float64(s.Retired) })

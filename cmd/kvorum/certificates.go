@@ -32,7 +32,7 @@ func newCertificates(files *transport.TLSFiles, log *slog.Logger) *certificates 
 }
 
 // checkNames warns of advertised addresses whose hosts the certificate is not for:
-// whoever dials one refuses the certificate.
+// its clients refuse the certificate.
 func (c *certificates) checkNames(addrs map[string]string) {
 	for flag, addr := range addrs {
 		host, _, err := net.SplitHostPort(addr)

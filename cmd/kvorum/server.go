@@ -66,8 +66,8 @@ or waits for "kvorum join". A node that has been in a cluster goes on with its
 data directory, whatever these two say.
 
 Each flag can be set by a variable, --data-dir by KVORUM_DATA_DIR and so on, and
-by its name in the YAML file --config. The command line goes before variables,
-variables before the file. An address bound to all interfaces needs the one that
+by its name in the YAML file --config. The command line overrides variables,
+variables override the file. An address bound to all interfaces needs the one that
 others reach, --advertise-*-addr; host names are kept and looked up at each use.`,
 		Example: `  kvorum server --id n1 --data-dir data --bootstrap-expect 1
 
@@ -123,7 +123,7 @@ func (o *serverOptions) addFlags(cmd *cobra.Command) {
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json, on standard error")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	o.secure.addFlags(f)
-	f.BoolVar(&o.exitOnStdinEOF, stdinFlag, false, "stop when standard input ends: whoever holds its other end is gone")
+	f.BoolVar(&o.exitOnStdinEOF, stdinFlag, false, "stop when standard input ends: the process at its other end is gone")
 	_ = f.MarkHidden(stdinFlag) // fails only for a flag that does not exist
 }
 

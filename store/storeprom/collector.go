@@ -1,7 +1,7 @@
 // Package storeprom shows an embedded store's figures to Prometheus.
 //
 // It is apart from package store so that using a store needs no metrics
-// library. A Collector takes the figures anew at every scrape and keeps
+// library. A Collector takes new figures at every scrape and keeps
 // nothing; it registers nothing by itself.
 package storeprom
 

@@ -18,7 +18,7 @@ const retransmit = 200 * time.Millisecond
 // comes later, as with TCP; nothing overtakes within a connection.
 type link struct {
 	blocked  bool          // nothing arrives until it is not
-	min, max time.Duration // of the way, chosen anew for each segment
+	min, max time.Duration // of the way, chosen for each segment
 	loss     float64       // probability that a segment is lost, each time it is sent
 	reset    float64       // probability that a segment resets its connection instead
 }
