@@ -260,6 +260,27 @@ func (g *memoryGuard) heard(id raft.ServerID, room *memoryRoom) {
 	g.limit.Store(0) // the next put looks
 }
 
+// silent takes in that a voter does not answer. Its plan stays what it was, but nothing
+// is known of what it has in use: one that is down must not hold up puts.
+func (g *memoryGuard) silent(id raft.ServerID) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if room, told := g.voters[id]; told && room.Low {
+		g.voters[id] = memoryRoom{Data: room.Data}
+		g.limit.Store(0) // the next put looks
+	}
+}
+
+// forget forgets which voters had too much in use: an earlier term's word is of no use.
+func (g *memoryGuard) forget() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for id, room := range g.voters {
+		g.voters[id] = memoryRoom{Data: room.Data}
+	}
+	g.limit.Store(0) // the next put looks
+}
+
 // keep forgets what others said than these.
 func (g *memoryGuard) keep(ids []raft.ServerID) {
 	g.mu.Lock()

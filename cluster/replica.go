@@ -205,6 +205,7 @@ func (r *replica) beginTerms(ctx context.Context) {
 func (r *replica) beginTerm(ctx context.Context) error {
 	term := r.raft.CurrentTerm()
 	r.quorum.forget()
+	r.memory.forget()
 	clocks, err := r.probe(ctx, term, clockSettle)
 	if err != nil {
 		return err

@@ -139,6 +139,7 @@ func (r *replica) roomOf(ctx context.Context, ids []raft.ServerID) []voterRoom {
 		calls.Go(func() {
 			info, err := r.askInfo(ctx, id)
 			if err != nil {
+				r.memory.silent(id)
 				return
 			}
 			r.memory.heard(id, info.Memory)

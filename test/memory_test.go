@@ -7,10 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -102,6 +105,7 @@ type putters struct {
 
 	mu     sync.Mutex
 	stored map[string]*storedValue // guarded by mu
+	others map[string]int          // answers that count as other, by what they say; guarded by mu
 }
 
 // storedValue is what is known of a key: the hash of what was acknowledged last, and
@@ -113,7 +117,7 @@ type storedValue struct {
 
 // run puts for a while. A key belongs to one client.
 func (w *putters) run(t testing.TB, p *proc, d time.Duration) {
-	w.stored = make(map[string]*storedValue)
+	w.stored, w.others = make(map[string]*storedValue), make(map[string]int)
 	end := time.Now().Add(d)
 	var clients sync.WaitGroup
 	for c := range w.clients {
@@ -161,7 +165,31 @@ func (w *putters) put(t testing.TB, client *http.Client, p *proc, key string, va
 	default:
 		s.maybe = append(s.maybe, sha256.Sum256(value))
 		w.other.Add(1)
+		w.others[kindOf(status, code, err)]++
 	}
+}
+
+// kindOf names an answer by its status and code, or by why there is none.
+func kindOf(status int, code string, err error) string {
+	if err == nil {
+		return strings.TrimSpace(fmt.Sprintf("%d %s", status, code))
+	}
+	if timeout := net.Error(nil); errors.As(err, &timeout) && timeout.Timeout() {
+		return "time-out"
+	}
+	for errors.Unwrap(err) != nil {
+		err = errors.Unwrap(err)
+	}
+	return err.Error()
+}
+
+// otherKinds returns what counts as other, by kind.
+func (w *putters) otherKinds() string {
+	var kinds []string
+	for _, kind := range slices.Sorted(maps.Keys(w.others)) {
+		kinds = append(kinds, fmt.Sprintf("%d %s", w.others[kind], kind))
+	}
+	return strings.Join(kinds, ", ")
 }
 
 // check reads every key that was acknowledged.
@@ -235,8 +263,8 @@ func TestTrial_F9_SmallMemory(t *testing.T) {
 				}
 				return err
 			})
-			lines = append(lines, fmt.Sprintf("%s: %d acknowledged, %d answered 429, %d 507, %d else; %d MB of data, %d MB resident at most, %d failed charges",
-				c.name, w.acknowledged.Load(), w.overloaded.Load(), w.full.Load(), w.other.Load(),
+			lines = append(lines, fmt.Sprintf("%s: %d acknowledged, %d answered 429, %d 507, %d else (%s); %d MB of data, %d MB resident at most, %d failed charges",
+				c.name, w.acknowledged.Load(), w.overloaded.Load(), w.full.Load(), w.other.Load(), w.otherKinds(),
 				s.Memory.Data/1e6, peak/1e6, groupFigure(t, dir, "memory.failcnt")))
 		})
 	}
