@@ -12,10 +12,11 @@ const (
 	memoryBase = 16 << 20
 	// keyMemory is what a key takes in memory beside its own bytes and its value's.
 	keyMemory = 191
-	// leastMemory is the least limit that a node with values of at most 1 MiB runs with.
+	// leastMemory is the least limit that any node runs with.
 	leastMemory = 64 << 20
-	// valueCopies is how many times a value may be in memory while it is written.
-	valueCopies = 8
+	// leastData is the least room for data that a plan has beside one value of the
+	// largest size.
+	leastData = 8 << 20
 )
 
 // Shares of the memory that Go may use, in percent.
@@ -49,9 +50,14 @@ type MemoryPlan struct {
 // connectionMemory is what an HTTP connection may take: buffers and a stack.
 const connectionMemory = 64 << 10
 
-// MinMemory returns the least limit that a node with values of that size can run with.
+// MinMemory returns the least limit that a node with values of that size can run with,
+// in whole MiB: its plan has room for one such value and leastData.
 func MinMemory(maxValueBytes int) int64 {
-	return leastMemory + valueCopies*max(0, int64(maxValueBytes)-1<<20)
+	limit := int64(leastMemory)
+	for divideMemory(limit, maxValueBytes).Data < int64(maxValueBytes)+leastData {
+		limit += 1 << 20
+	}
+	return limit
 }
 
 // PlanMemory divides limit for a node with values of at most maxValueBytes. It fails
@@ -61,9 +67,16 @@ func PlanMemory(limit int64, source string, maxValueBytes int) (MemoryPlan, erro
 		return MemoryPlan{}, fmt.Errorf("%d bytes of memory may be taken (%s), and a node with values of up to %d bytes needs %d: raise that limit, or lower --max-value-bytes",
 			limit, source, maxValueBytes, least)
 	}
+	p := divideMemory(limit, maxValueBytes)
+	p.Source = source
+	return p, nil
+}
+
+// divideMemory returns the plan for a limit. Data is negative where that is too small.
+func divideMemory(limit int64, maxValueBytes int) MemoryPlan {
 	value := int64(max(maxValueBytes, maxBatchBytes))
 	p := MemoryPlan{
-		Limit: limit, Source: source,
+		Limit:       limit,
 		System:      min(max(limit/6, 16<<20), 512<<20),
 		Bodies:      min(max(limit/16, 2*value), max(256<<20, 2*value)),
 		Proposals:   min(max(limit/16, 2*value), max(256<<20, 2*value)),
@@ -73,8 +86,8 @@ func PlanMemory(limit int64, source string, maxValueBytes int) (MemoryPlan, erro
 	p.appendEntries = int(min(max(limit/64/value, 1), maxAppendEntries))
 	p.Peers = 3 * int64(p.appendEntries) * value
 	p.Heap = limit - p.System
-	p.Data = max(p.Heap*dataPercent/100-p.budgets(), 1<<20)
-	return p, nil
+	p.Data = p.Heap*dataPercent/100 - p.budgets()
+	return p
 }
 
 // budgets returns what is live beside the data when all that is in flight is at its

@@ -118,7 +118,7 @@ func (o *serverOptions) addFlags(cmd *cobra.Command) {
 	f.Int64Var(&o.ballastBytes, "ballast-bytes", 64<<20, "size of the file ballast in the data directory, to be removed when the disk is full; 0 is none")
 	f.Int64Var(&o.snapshotBytesPerSecond, "snapshot-bytes-per-second", 0, "how fast this node, as the leader, sends snapshots, all together; 0 is no bound")
 	f.IntVar(&o.pipelineWindow, "pipeline-window", 0, "messages with log entries on their way to one follower, 2 to 8; 0 waits for the answer to each")
-	f.Int64Var(&o.memoryLimitBytes, "memory-limit-bytes", 0, "memory that the node may take; 0 is what GOMEMLIMIT, the control group or the machine says; the least of them holds")
+	f.Int64Var(&o.memoryLimitBytes, "memory-limit-bytes", 0, "memory that the node may take; 0 is what GOMEMLIMIT, the control group or the machine says; the least of them holds; at least 64 MiB, more for values above 1 MiB")
 	f.Int64Var(&o.maxDataBytes, "max-data-bytes", 0, "refuse puts that would make all keys and values longer than this, where this node leads; 0 is no bound")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json, on standard error")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
