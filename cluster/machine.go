@@ -28,12 +28,16 @@ var _ raft.BatchingFSM = machine{}
 func (m machine) Restore(source io.ReadCloser) error {
 	r := m.r
 	meta := r.snaps.newestMeta()
-	keys := m.Len()
-	if meta == nil || keys == 0 || r.memory.secondStateFits(keys, meta.Size) {
+	if meta == nil || m.Len() == 0 || r.memory.plan.Limit == 0 {
 		return m.FSM.Restore(source)
 	}
+	coming, err := r.sizeOf(meta)
+	if err != nil || r.memory.secondStateFits(coming.keys, coming.size) {
+		return m.FSM.Restore(source) // which reports what is wrong with it
+	}
 	r.log.Info("memory has no room for two states: the present one is dropped before the leader's snapshot is loaded",
-		"keys", keys, "snapshot", meta.Size, "limit", r.memory.plan.Limit)
+		"keys", m.Len(), "snapshot keys", coming.keys, "snapshot", coming.size, "limit", r.memory.plan.Limit)
+	r.memory.coming.Store(&coming)
 	r.gone.Add(1)
 	m.LetGo()
 	if err := m.FSM.Restore(source); err != nil {
@@ -41,8 +45,20 @@ func (m machine) Restore(source io.ReadCloser) error {
 		r.fatal.fail(err)
 		return err
 	}
+	r.memory.coming.Store(nil)
 	r.gone.Add(1)
 	return nil
+}
+
+// sizeOf returns how much a snapshot holds, by its header and its length.
+func (r *replica) sizeOf(meta *raft.SnapshotMeta) (dataSize, error) {
+	state, err := r.snaps.open(meta)
+	if err != nil {
+		return dataSize{}, err
+	}
+	defer func() { _ = state.Close() }() // only read from
+	items, err := fsm.SnapshotItems(state)
+	return dataSize{int(items), meta.Size}, err
 }
 
 // present returns nil if the state was whole from when version was read of gone until
@@ -65,19 +81,14 @@ func (r *replica) checkMemory(meta *raft.SnapshotMeta) error {
 	if p.Limit == 0 {
 		return nil
 	}
-	state, err := r.snaps.open(meta)
+	data, err := r.sizeOf(meta)
 	if err != nil {
 		return nil // loading it reports the error
 	}
-	defer func() { _ = state.Close() }() // only read from
-	items, err := fsm.SnapshotItems(state)
-	if err != nil {
-		return nil // likewise
-	}
-	need := stateMemory(int(items), meta.Size)
+	need := stateMemory(data.keys, data.size)
 	if need+memoryBase <= p.Heap*loadPercent/100 {
 		return nil
 	}
 	return fmt.Errorf("the newest snapshot has %d keys with %d bytes, which take %d bytes of memory; %d may be taken (%s), and %d are needed: raise that limit; nothing was changed",
-		items, meta.Size, need, p.Limit, p.Source, memoryFor(need, r.cfg.MaxValueBytes))
+		data.keys, data.size, need, p.Limit, p.Source, memoryFor(need, r.cfg.MaxValueBytes))
 }

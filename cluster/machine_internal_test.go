@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"testing"
+
+	"github.com/kvorum/kvorum/fsm"
 )
 
 // heldReader hands a snapshot out when it is let.
@@ -74,6 +76,12 @@ func TestRestore_TwoStatesDoNotFit(t *testing.T) {
 	if left := r.fsm.Size(); left != 0 {
 		t.Errorf("while the snapshot is loaded, %d bytes of the old state are held", left)
 	}
+	if f, err := r.measureSpace(); err != nil || f.next < keys*size {
+		t.Errorf("the next snapshot meanwhile: got %d bytes, %v, want what is being loaded", f.next, err)
+	}
+	if m := n.Status().Memory; m.Data < keys*size {
+		t.Errorf("data meanwhile: got %d bytes, want what is being loaded", m.Data)
+	}
 	if _, err := n.Get(t.Context(), "k1", ReadOptions{Level: Stale}); !errors.Is(err, ErrBehind) {
 		t.Errorf("read meanwhile: got %v, want %v", err, ErrBehind)
 	}
@@ -102,4 +110,50 @@ func TestRestore_TwoStatesDoNotFit(t *testing.T) {
 		t.Error("a node without a state answers a read")
 	}
 
+}
+
+// TestRestore_CountsSnapshotsKeys shows that it is the snapshot's number of keys which
+// tells whether it fits beside the present state, not the present number.
+func TestRestore_CountsSnapshotsKeys(t *testing.T) {
+	t.Parallel()
+	const keys = 2000
+	n := openCluster(t, 1, func(c *Config) { c.Memory = smallPlan(1 << 30) })[0]
+	r, err := n.joined()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var cmds []fsm.Command
+	for i := range keys {
+		cmds = append(cmds, fsm.Command{Op: fsm.OpPut, Key: fmt.Sprintf("k%d", i)})
+	}
+	if _, err := r.apply(cmds); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.raft.Snapshot().Error(); err != nil {
+		t.Fatal(err)
+	}
+	meta := r.snaps.newestMeta()
+	coming, err := r.sizeOf(meta)
+	if err != nil || coming.keys != keys || coming.size != meta.Size {
+		t.Fatalf("the snapshot's size: got %+v, %v, want %d keys and %d bytes", coming, err, keys, meta.Size)
+	}
+	for i := range cmds { // nearly all keys are deleted: the present state is small
+		cmds[i].Op = fsm.OpDelete
+	}
+	if _, err := r.apply(cmds[1:]); err != nil {
+		t.Fatal(err)
+	}
+	_, state, err := r.snaps.Open(meta.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer state.Close()
+	r.memory.plan.LogCache = r.memory.plan.Heap*livePercent/100 - memoryBase - meta.Size - keys*keyMemory/2
+	gone := r.gone.Load()
+	if err := (machine{r.fsm, r}).Restore(state); err != nil {
+		t.Fatal(err)
+	}
+	if r.gone.Load() == gone {
+		t.Error("a snapshot whose keys do not fit was loaded beside the present state")
+	}
 }

@@ -2,10 +2,14 @@ package cluster
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/hashicorp/raft"
 	"github.com/kvorum/kvorum/fsm"
@@ -34,10 +38,37 @@ func TestPlanMemory(t *testing.T) {
 			t.Errorf("%d MiB: memory for its data is %d MiB", mib, got>>20)
 		}
 	}
-	for value, limit := range map[int]int64{1 << 20: 64<<20 - 1, 64 << 20: 128 << 20} {
+	for value, limit := range map[int]int64{1 << 20: 64<<20 - 1, 16 << 20: 184 << 20, 64 << 20: 128 << 20} {
 		_, err := PlanMemory(limit, "cgroup /x", value)
 		if err == nil || !strings.Contains(err.Error(), fmt.Sprint(MinMemory(value))) || !strings.Contains(err.Error(), "cgroup /x") {
 			t.Errorf("%d bytes for values of %d: got %v", limit, value, err)
+		}
+	}
+}
+
+// TestMinMemory shows that a node takes a value of the largest size with the least
+// memory that it starts with, and that it does not start with less.
+func TestMinMemory(t *testing.T) {
+	for _, c := range []struct {
+		value       int
+		least, most int64 // of the least memory, in MiB
+	}{{1 << 10, 64, 64}, {1 << 20, 64, 64}, {16 << 20, 184, 256}, {64 << 20, 568, 1024}} {
+		limit := MinMemory(c.value)
+		if limit < c.least<<20 || limit > c.most<<20 {
+			t.Errorf("values of %d bytes: %d MiB are needed, want %d to %d", c.value, limit>>20, c.least, c.most)
+		}
+		if _, err := PlanMemory(limit-1, "test", c.value); err == nil || !strings.Contains(err.Error(), fmt.Sprint(limit)) {
+			t.Errorf("values of %d bytes with a byte less: got %v, want an error with %d", c.value, err, limit)
+		}
+		plan, err := PlanMemory(limit, "test", c.value)
+		if err != nil {
+			t.Errorf("values of %d bytes with %d MiB: %v", c.value, limit>>20, err)
+		}
+		plan.Heap = 1 << 39 // what other tests have in use is no concern
+		g := newMemoryGuard(plan, 0, fsm.New(fsm.Config{}))
+		put := []fsm.Command{{Op: fsm.OpPut, Key: strings.Repeat("k", 1024), Value: make([]byte, c.value)}}
+		if err := g.admit(put); err != nil {
+			t.Errorf("a value of %d bytes with %d MiB: %v", c.value, limit>>20, err)
 		}
 	}
 }
@@ -186,8 +217,22 @@ func TestNode_MaxDataBytes(t *testing.T) {
 	if err := put("b", 600); !errors.Is(err, ErrDataLimit) {
 		t.Errorf("got %v, want %v", err, ErrDataLimit)
 	}
-	if err := put("b", 1); !errors.Is(err, ErrDataLimit) { // with what a key takes
-		t.Logf("a short put: %v", err)
+	if err := put("b", 399); !errors.Is(err, ErrDataLimit) { // 1,001 bytes with both keys
+		t.Errorf("a byte too many: got %v, want %v", err, ErrDataLimit)
+	}
+	for i := range 99 { // short ones: a key counts its own bytes alone
+		if err := put(fmt.Sprintf("c%d", i%10), 37); err != nil {
+			t.Fatalf("short put %d: %v", i, err)
+		}
+	}
+	if err := put("b", 8); err != nil { // 601 + 390 + 9
+		t.Errorf("the last bytes: %v", err)
+	}
+	if m := n.Status().Memory; m == nil || !m.Full || !strings.Contains(m.Reason, "1000 of 1000 bytes") {
+		t.Errorf("status: got %+v, want that it is full", m)
+	}
+	if err := put("d", 0); !errors.Is(err, ErrDataLimit) {
+		t.Errorf("an empty value of a new key: got %v, want %v", err, ErrDataLimit)
 	}
 	if err := put("a", 500); err != nil {
 		t.Errorf("a shorter value: %v", err)
@@ -200,6 +245,38 @@ func TestNode_MaxDataBytes(t *testing.T) {
 	}
 	if err := put("b", 600); err != nil {
 		t.Errorf("after a delete: %v", err)
+	}
+}
+
+// TestMemoryGuard_Growth shows by how much a batch makes the data longer: a key that
+// occurs twice counts once, and a condition may not hold.
+func TestMemoryGuard_Growth(t *testing.T) {
+	state := fsm.New(fsm.Config{})
+	put := func(key string, size int, cond fsm.ConditionKind) fsm.Command {
+		return fsm.Command{Op: fsm.OpPut, Key: key, Value: make([]byte, size), Cond: fsm.Condition{Kind: cond}}
+	}
+	state.Apply(&raft.Log{Index: 1, Term: 1, Data: fsm.EncodeBatch(nil, fsm.Batch{Clock: 1, Commands: []fsm.Command{put("there", 100, fsm.CondNone)}})})
+	g := newMemoryGuard(smallPlan(1<<30), 1000, state)
+	for _, c := range []struct {
+		name string
+		cmds []fsm.Command
+		want int64 // of keys and values alone
+		keys int64 // that are new
+	}{
+		{"new", []fsm.Command{put("k", 10, fsm.CondNone)}, 11, 1},
+		{"new twice", []fsm.Command{put("k", 10, fsm.CondNone), put("k", 30, fsm.CondNone)}, 31, 1},
+		{"longer", []fsm.Command{put("there", 150, fsm.CondNone)}, 50, 0},
+		{"shorter", []fsm.Command{put("there", 50, fsm.CondNone)}, -50, 0},
+		{"shorter, if", []fsm.Command{put("there", 50, fsm.CondAbsent)}, 0, 0},
+		{"shorter, if, and longer", []fsm.Command{put("there", 50, fsm.CondAbsent), put("there", 120, fsm.CondNone)}, 20, 0},
+		{"deleted and new", []fsm.Command{{Op: fsm.OpDelete, Key: "there"}, put("k", 10, fsm.CondPresent)}, 11, 1},
+	} {
+		if got := g.growth(c.cmds, 0); got != c.want {
+			t.Errorf("%s: got %d bytes, want %d", c.name, got, c.want)
+		}
+		if got := g.growth(c.cmds, keyMemory); got != c.want+c.keys*keyMemory {
+			t.Errorf("%s, in memory: got %d bytes, want %d", c.name, got, c.want+c.keys*keyMemory)
+		}
 	}
 }
 
@@ -227,7 +304,10 @@ func TestMemoryGuard_Live(t *testing.T) {
 		t.Error("the leader is not told")
 	}
 	g.plan.Heap = plan.Heap
-	eventually(t, "puts are taken again", func() error { return g.admit(put) })
+	eventually(t, "puts are taken again", func() error {
+		g.collected() // as watchMemory has it
+		return g.admit(put)
+	})
 
 	g.heard("n2.x", &memoryRoom{Data: 1 << 40, Low: true})
 	if err := g.admit(put); !errors.Is(err, ErrMemoryFull) || !strings.Contains(err.Error(), "n2") {
@@ -237,6 +317,35 @@ func TestMemoryGuard_Live(t *testing.T) {
 	if err := g.admit(put); err != nil {
 		t.Errorf("once that is no voter: %v", err)
 	}
+}
+
+// TestMemoryGuard_CollectsAside shows that no put waits for a collection while too much
+// is live, and that the pauses between those of the guard's own grow.
+func TestMemoryGuard_CollectsAside(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		state := fsm.New(fsm.Config{})
+		g := newMemoryGuard(smallPlan(1<<40), 0, state)
+		collections := 0
+		g.collect = func() { collections++ }
+		g.plan.Heap = 1 << 10 // whatever is live is too much
+		put := []fsm.Command{{Op: fsm.OpPut, Key: "k", Value: make([]byte, 1000)}}
+		for range 20 {
+			if err := g.admit(put); !errors.Is(err, ErrMemoryFull) {
+				t.Fatalf("with too much live: got %v", err)
+			}
+			time.Sleep(collectPause)
+		}
+		if collections > 1 {
+			t.Errorf("20 puts in 10 s waited for %d collections, want one at most", collections)
+		}
+		collections = 0
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		(&replica{memory: g, fsm: state, log: slog.New(slog.DiscardHandler)}).watchMemory(ctx)
+		if collections < 4 || collections > 12 {
+			t.Errorf("%d collections in a minute, want 4 to 12", collections)
+		}
+	})
 }
 
 // TestNode_DataAboveMemory shows that a node whose snapshot does not fit into its memory

@@ -28,8 +28,13 @@ var (
 	ErrDataLimit = errors.New("the data is at its limit")
 )
 
-// collectPause is the least time between two collections that a guard asks for.
-const collectPause = 500 * time.Millisecond
+const (
+	// collectPause is the least time between two collections that a guard asks for.
+	collectPause = 500 * time.Millisecond
+	// maxCollectPause is the longest pause between two collections while too much is
+	// live, unless one takes more than a tenth of that.
+	maxCollectPause = 8 * time.Second
+)
 
 // memoryGuard says whether a put fits into memory before it enters the log. A node
 // that takes too much is ended by the kernel, and comes back to the same data.
@@ -48,18 +53,20 @@ type memoryGuard struct {
 	quota int64 // of keys and values; 0 is none
 	fsm   *fsm.FSM
 
-	admitted atomic.Int64 // bytes of puts that were admitted since the start
-	limit    atomic.Int64 // up to where admitted may grow without a look
-	live     atomic.Int64 // what the newest collection found
-	low      atomic.Bool  // too much is live
+	admitted atomic.Int64             // bytes of puts that were admitted since the start
+	limit    atomic.Int64             // up to where admitted may grow without a look
+	live     atomic.Int64             // what the newest collection found
+	low      atomic.Bool              // too much is live
+	collect  func()                   // runs a collection
+	coming   atomic.Pointer[dataSize] // of the state that the present one was let go of for; nil otherwise
 
-	mu        sync.Mutex                    // guards the fields below
-	cycles    uint64                        // collections that were seen
-	base      int64                         // what was admitted by the newest collection at least
-	seen      int64                         // admitted at the look before
-	collected time.Time                     // when the guard asked for a collection last
-	voters    map[raft.ServerID]memoryRoom  // what the others said
-	why       atomic.Pointer[memoryRefusal] // the newest refusal; nil if there is none
+	mu     sync.Mutex                    // guards the fields below
+	cycles uint64                        // collections that were seen
+	base   int64                         // what was admitted by the newest collection at least
+	seen   int64                         // admitted at the look before
+	asked  time.Time                     // when the guard asked for a collection last
+	voters map[raft.ServerID]memoryRoom  // what the others said
+	why    atomic.Pointer[memoryRefusal] // the newest refusal; nil if there is none
 }
 
 // memoryRoom is what a voter tells its leader of its memory.
@@ -78,7 +85,7 @@ type memoryRefusal struct {
 func (e *memoryRefusal) Unwrap() error { return e.error }
 
 func newMemoryGuard(plan MemoryPlan, quota int64, state *fsm.FSM) *memoryGuard {
-	return &memoryGuard{plan: plan, quota: quota, fsm: state, voters: make(map[raft.ServerID]memoryRoom)}
+	return &memoryGuard{plan: plan, quota: quota, fsm: state, collect: runtime.GC, voters: make(map[raft.ServerID]memoryRoom)}
 }
 
 // admit returns a *memoryRefusal for commands that do not fit. The batch was not done.
@@ -112,13 +119,14 @@ func (g *memoryGuard) look(n int64, cmds []fsm.Command) *memoryRefusal {
 			return &memoryRefusal{err, fillsDisk}
 		}
 	}
-	keys, size := g.fsm.Len(), g.fsm.Size()
-	room, err := g.room(keys, size)
-	growth := g.growth(cmds)
-	if growth > 0 && growth > room {
-		return &memoryRefusal{fmt.Errorf("%w; this write needs %s more: delete keys, or raise the limit; see docs/limits.md", err, inBytes(growth)), g.grows}
+	left := int64(1) << 62
+	for _, bound := range g.bounds(g.data()) {
+		growth := g.growth(cmds, bound.perKey)
+		if growth > 0 && growth > bound.room {
+			return &memoryRefusal{fmt.Errorf("%w; this write needs %s more: delete keys, or raise the limit; see docs/limits.md", bound.full, inBytes(growth)), g.grows}
+		}
+		left = min(left, max(0, bound.room-max(0, growth)))
 	}
-	left := max(0, room-max(0, growth))
 	if g.plan.Limit != 0 {
 		g.mu.Lock()
 		left = min(left, g.highLocked()-g.admitted.Load()-n)
@@ -128,21 +136,26 @@ func (g *memoryGuard) look(n int64, cmds []fsm.Command) *memoryRefusal {
 	return nil
 }
 
-// room returns how many bytes more the data may take, and the error for what does not
-// fit.
-func (g *memoryGuard) room(keys int, size int64) (int64, error) {
-	room, err := int64(1)<<62, error(nil)
+// dataBound is one limit of the data: the memory of the voters, or the quota.
+type dataBound struct {
+	room   int64 // bytes that the data may take more
+	perKey int64 // what a key counts beside its own bytes and its value's
+	full   error // for what does not fit
+}
+
+// bounds returns the limits of data with so many keys and bytes.
+func (g *memoryGuard) bounds(keys int, size int64) (bounds []dataBound) {
 	if g.plan.Limit != 0 {
 		most, who := g.dataLimit()
 		used := stateMemory(keys, size)
-		room = most - used
-		err = fmt.Errorf("%w: %d keys take %s of the %s that %s has for data", ErrMemoryFull, keys, inBytes(used), inBytes(most), who)
+		bounds = append(bounds, dataBound{most - used, keyMemory, fmt.Errorf("%w: %d keys take %s of the %s that %s has for data",
+			ErrMemoryFull, keys, inBytes(used), inBytes(most), who)})
 	}
-	if g.quota != 0 && g.quota-size < room {
-		room = g.quota - size
-		err = fmt.Errorf("%w: %d keys have %d of %d bytes (--max-data-bytes)", ErrDataLimit, keys, size, g.quota)
+	if g.quota != 0 {
+		bounds = append(bounds, dataBound{g.quota - size, 0, fmt.Errorf("%w: %d keys have %d of %d bytes (--max-data-bytes)",
+			ErrDataLimit, keys, size, g.quota)})
 	}
-	return room, err
+	return bounds
 }
 
 // dataLimit returns the least room for data that a voter has, and whose it is.
@@ -158,27 +171,41 @@ func (g *memoryGuard) dataLimit() (int64, string) {
 	return most, who
 }
 
-// growth returns by how much the commands make the data longer. A key that occurs
-// twice counts twice.
-func (g *memoryGuard) growth(cmds []fsm.Command) int64 {
-	var n int64
-	for _, c := range cmds {
-		n += g.growthOf(c)
+// growth returns by how much the commands make the data longer at most, where a key
+// counts perKey bytes beside its own and its value's. Deletes count as nothing: their
+// conditions may not hold.
+func (g *memoryGuard) growth(cmds []fsm.Command, perKey int64) (n int64) {
+	lengths := make(map[string]int64, len(cmds)) // of keys with values, by what was counted
+	for i := range cmds {
+		c := &cmds[i]
+		if !fillsDisk(*c) {
+			continue
+		}
+		before, counted := lengths[c.Key]
+		if !counted {
+			before = g.lengthOf(c.Key, perKey)
+		}
+		after := perKey + int64(len(c.Key)+len(c.Value))
+		if c.Cond.Kind != fsm.CondNone { // it may not hold, and the value stay
+			after = max(before, after)
+		}
+		lengths[c.Key] = after
+		n += after - before
 	}
 	return n
 }
 
-func (g *memoryGuard) growthOf(c fsm.Command) int64 {
-	if !fillsDisk(c) {
+// lengthOf returns what a key counts that is there, 0 for one that is not.
+func (g *memoryGuard) lengthOf(key string, perKey int64) int64 {
+	old, found := g.fsm.Get(key)
+	if !found {
 		return 0
 	}
-	if old, found := g.fsm.Get(c.Key); found {
-		return int64(len(c.Value)) - int64(len(old.Value))
-	}
-	return stateMemory(1, int64(len(c.Key)+len(c.Value)))
+	return perKey + int64(len(key)+len(old.Value))
 }
 
-func (g *memoryGuard) grows(c fsm.Command) bool { return g.growthOf(c) > 0 }
+// grows says whether a command alone makes the data longer.
+func (g *memoryGuard) grows(c fsm.Command) bool { return g.growth([]fsm.Command{c}, keyMemory) > 0 }
 
 // highLocked returns up to where admitted may grow before too much may be live.
 func (g *memoryGuard) highLocked() int64 {
@@ -186,7 +213,8 @@ func (g *memoryGuard) highLocked() int64 {
 }
 
 // liveRoom returns an error where n bytes more may be too much to be live, here or on
-// another voter. It asks for a collection where only that can tell.
+// another voter. It asks for a collection where only that can tell, and never while too
+// much is live: that would hold up deletes, and watchMemory does it then.
 func (g *memoryGuard) liveRoom(n int64) error {
 	g.mu.Lock()
 	for _, id := range slices.Sorted(maps.Keys(g.voters)) {
@@ -196,7 +224,7 @@ func (g *memoryGuard) liveRoom(n int64) error {
 		}
 	}
 	g.mu.Unlock()
-	if g.fits(n) || g.collect() && g.fits(n) {
+	if g.fits(n) || !g.low.Load() && g.collected() && g.fits(n) {
 		return nil
 	}
 	g.low.Store(true)
@@ -233,18 +261,18 @@ func (g *memoryGuard) observe() {
 	g.seen = g.admitted.Load()
 }
 
-// collect runs a collection unless one was asked for a moment ago, and reports whether
+// collected runs a collection unless there was one a moment ago, and reports whether
 // it did.
-func (g *memoryGuard) collect() bool {
+func (g *memoryGuard) collected() bool {
 	g.mu.Lock()
-	if time.Since(g.collected) < collectPause {
+	if time.Since(g.asked) < collectPause {
 		g.mu.Unlock()
 		return false
 	}
-	g.collected = time.Now()
+	g.asked = time.Now()
 	g.seen = g.admitted.Load()
 	g.mu.Unlock()
-	runtime.GC()
+	g.collect()
 	g.observe()
 	return true
 }
@@ -296,13 +324,29 @@ func (g *memoryGuard) told() *memoryRoom {
 	return &memoryRoom{Data: g.plan.Data, Low: g.low.Load()}
 }
 
+// data returns how many keys there are, and how many bytes they have with their
+// values. While the present state is let go of for another, it is the other's figures.
+func (g *memoryGuard) data() (keys int, size int64) {
+	if coming := g.coming.Load(); coming != nil {
+		return coming.keys, coming.size
+	}
+	return g.fsm.Len(), g.fsm.Size()
+}
+
+// dataSize is how much a state holds.
+type dataSize struct {
+	keys int
+	size int64 // bytes of keys and values
+}
+
 // secondStateFits says whether a state of so many bytes fits beside the present one.
 func (g *memoryGuard) secondStateFits(keys int, size int64) bool {
-	used := stateMemory(g.fsm.Len(), g.fsm.Size())
+	used := stateMemory(g.data())
 	return g.plan.Limit == 0 || used+stateMemory(keys, size)+memoryBase+g.plan.LogCache+g.plan.Peers <= g.plan.Heap*livePercent/100
 }
 
-// watch keeps the guard true while nothing is put, and logs when it changes its mind.
+// watchMemory keeps the guard true while nothing is put, and logs when it changes its
+// mind. While too much is live it asks for collections, at growing intervals.
 func (r *replica) watchMemory(ctx context.Context) {
 	g := r.memory
 	if g.plan.Limit == 0 {
@@ -310,19 +354,24 @@ func (r *replica) watchMemory(ctx context.Context) {
 	}
 	tick := time.NewTicker(memoryTick)
 	defer tick.Stop()
-	if used := stateMemory(r.fsm.Len(), r.fsm.Size()); used > g.plan.Data {
+	if used := stateMemory(g.data()); used > g.plan.Data {
 		r.log.Warn("memory is too small for this node's data: puts are refused, deletes are taken", "data", used, "room", g.plan.Data,
 			"limit", g.plan.Limit, "needs", memoryFor(used, r.cfg.MaxValueBytes), "source", g.plan.Source, "what to do", "docs/limits.md")
 	}
-	wasLow := false
+	wasLow, next, pause := false, time.Time{}, time.Duration(0)
 	for {
 		g.observe()
-		if g.low.Load() {
-			g.collect()
+		switch now := time.Now(); {
+		case !g.low.Load():
+			pause = 0
+		case !now.Before(next):
+			g.collected()
+			pause = min(max(2*pause, memoryTick), maxCollectPause)
+			next = now.Add(max(pause, 10*time.Since(now)))
 		}
 		if low := g.low.Load(); low != wasLow {
 			wasLow = low
-			figures := []any{"live", g.live.Load(), "heap limit", g.plan.Heap, "data", stateMemory(r.fsm.Len(), r.fsm.Size())}
+			figures := []any{"live", g.live.Load(), "heap limit", g.plan.Heap, "data", stateMemory(g.data())}
 			if low {
 				r.log.Warn("memory is nearly full: puts are refused", append(figures, "what to do", "docs/limits.md")...)
 			} else {
@@ -343,7 +392,7 @@ func (g *memoryGuard) status() *MemoryStatus {
 	if p.Limit == 0 && g.quota == 0 {
 		return nil
 	}
-	keys, size := g.fsm.Len(), g.fsm.Size()
+	keys, size := g.data()
 	s := &MemoryStatus{
 		Limit: p.Limit, Source: p.Source, HeapLimit: p.Heap, HeapLive: g.live.Load(),
 		Data: stateMemory(keys, size), Quota: g.quota, Full: g.low.Load(),
@@ -351,8 +400,10 @@ func (g *memoryGuard) status() *MemoryStatus {
 		SecondState: g.secondStateFits(keys, size),
 	}
 	s.DataLimit, _ = g.dataLimit()
-	if room, err := g.room(keys, size); room <= 0 {
-		s.Full, s.Reason = true, err.Error()
+	for _, bound := range g.bounds(keys, size) {
+		if bound.room <= 0 {
+			s.Full, s.Reason = true, bound.full.Error()
+		}
 	}
 	if why := g.why.Load(); why != nil {
 		s.Full, s.Reason = true, why.Error()

@@ -28,7 +28,7 @@ func (r *replica) measureSpace() (diskFacts, error) {
 	unapplied := r.wal.BytesFrom(r.fsm.AppliedIndex() + 1)
 	log := r.wal.Stats()
 	f := diskFacts{
-		unapplied: unapplied, next: snapshotSize(r.fsm.Len(), r.fsm.Size()) + unapplied,
+		unapplied: unapplied, next: snapshotSize(r.memory.data()) + unapplied,
 		log: log.DiskBytes, ahead: log.AheadLeft, drops: r.wal.FrontBytes(r.fsm.AppliedIndex() + 1),
 	}
 	f.newest, f.snapshots = r.snaps.sizes()
