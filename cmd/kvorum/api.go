@@ -7,12 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"maps"
 	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -64,9 +64,12 @@ func newClient(endpoints []string, timeout time.Duration, conns int, ca string) 
 	if timeout <= 0 {
 		return nil, usagef("--timeout must be greater than 0")
 	}
+	// The standard logger is net/http's alone here. It says there what a server sent that
+	// was asked nothing, in lines of its own; the request's error says that too.
+	log.SetOutput(io.Discard)
 	transport := &http.Transport{
 		// No proxy: whether a write was sent is judged by the connection to the node itself.
-		DialContext:           (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		DialContext:           dialHeard,
 		MaxIdleConnsPerHost:   conns,
 		IdleConnTimeout:       90 * time.Second,
 		TLSHandshakeTimeout:   dialTimeout,
@@ -194,9 +197,9 @@ func (c *client) do(ctx context.Context, r request) (*http.Response, error) {
 func (c *client) try(ctx context.Context, r request, n uint64) (*http.Response, error) {
 	endpoint := c.endpoints[n%uint64(len(c.endpoints))]
 	// A request that never had a connection had no bytes sent.
-	var connected atomic.Bool
+	var conn atomic.Pointer[net.Conn]
 	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
+		GotConn: func(got httptrace.GotConnInfo) { conn.Store(&got.Conn) },
 	})
 	req, err := http.NewRequestWithContext(traced, r.method, endpoint+r.path, bytes.NewReader(r.body))
 	if err != nil {
@@ -214,8 +217,8 @@ func (c *client) try(ctx context.Context, r request, n uint64) (*http.Response, 
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, &requestError{
-			endpoint: endpoint, write: r.write, notDone: !connected.Load(), retryable: true,
-			err: withHint(transportReason(ctx, err, c.timeout), err),
+			endpoint: endpoint, write: r.write, notDone: conn.Load() == nil, retryable: true,
+			err: c.explain(ctx, err, conn.Load()),
 		}
 	}
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
@@ -223,35 +226,6 @@ func (c *client) try(ctx context.Context, r request, n uint64) (*http.Response, 
 		return nil, answerError(resp, endpoint, r.write)
 	}
 	return resp, nil
-}
-
-// transportReason makes err, of a request without an answer, short.
-func transportReason(ctx context.Context, err error, timeout time.Duration) error {
-	switch {
-	case errors.Is(context.Cause(ctx), context.DeadlineExceeded):
-		return fmt.Errorf("no answer within %v", timeout)
-	case ctx.Err() != nil:
-		return errors.New("interrupted")
-	}
-	return netReason(err)
-}
-
-// netReason returns a network error without what its message will say anyway:
-// request, operation and addresses.
-func netReason(err error) error {
-	var ue *url.Error
-	if errors.As(err, &ue) {
-		err = ue.Err
-	}
-	var oe *net.OpError
-	if errors.As(err, &oe) {
-		err = oe.Err
-	}
-	var se *os.SyscallError
-	if errors.As(err, &se) {
-		return se.Err
-	}
-	return err
 }
 
 // answerError returns the error that an answer without success stands for. An

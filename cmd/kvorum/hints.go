@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -8,8 +9,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
+	"os"
 	"strings"
 	"syscall"
+	"time"
 	"unicode"
 )
 
@@ -32,6 +36,51 @@ func foreignText(body []byte) string {
 	return line
 }
 
+// explain returns what a user is told of err, of a request without an answer that had
+// conn, or none.
+func (c *client) explain(ctx context.Context, err error, conn *net.Conn) error {
+	shown := transportReason(ctx, err, c.timeout)
+	if conn == nil || ctx.Err() != nil {
+		return withHint(shown, err)
+	}
+	if foreign := foreignSpeech(*conn); foreign != nil {
+		return foreign
+	}
+	if hintFor(err) == "" && heardNothing(*conn) {
+		return withHint(shown, io.ErrUnexpectedEOF)
+	}
+	return withHint(shown, err)
+}
+
+// transportReason makes err, of a request without an answer, short.
+func transportReason(ctx context.Context, err error, timeout time.Duration) error {
+	switch {
+	case errors.Is(context.Cause(ctx), context.DeadlineExceeded):
+		return fmt.Errorf("no answer within %v", timeout)
+	case ctx.Err() != nil:
+		return errors.New("interrupted")
+	}
+	return netReason(err)
+}
+
+// netReason returns a network error without what its message will say anyway:
+// request, operation and addresses.
+func netReason(err error) error {
+	var ue *url.Error
+	if errors.As(err, &ue) {
+		err = ue.Err
+	}
+	var oe *net.OpError
+	if errors.As(err, &oe) {
+		err = oe.Err
+	}
+	var se *os.SyscallError
+	if errors.As(err, &se) {
+		return se.Err
+	}
+	return err
+}
+
 // withHint adds to shown, an error of a request without an answer, what to do
 // about it where cause, all of the error, tells what is likely wrong.
 func withHint(shown, cause error) error {
@@ -40,6 +89,9 @@ func withHint(shown, cause error) error {
 	}
 	return shown
 }
+
+// noAPIHint is for an endpoint where something else than HTTP is spoken.
+const noAPIHint = "this is no HTTP API: --endpoints takes what the nodes have as --http-addr, as https://host:port if they have --tls-cert"
 
 // hintFor returns what may be wrong with an endpoint that a request failed at with err.
 func hintFor(err error) string {
@@ -51,7 +103,7 @@ func hintFor(err error) string {
 	case errors.As(err, &authority):
 		return "--ca names the file of the authorities that sign the nodes' certificates"
 	case errors.As(err, &record), strings.Contains(err.Error(), "malformed HTTP"):
-		return "this is no HTTP API: --endpoints takes what the nodes have as --http-addr, as https://host:port if they have --tls-cert"
+		return noAPIHint
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
 		errors.Is(err, net.ErrClosed), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return "the connection was closed without an answer: if that stays so, check that the endpoint is a node's --http-addr, " +
