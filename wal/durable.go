@@ -1,8 +1,11 @@
 package wal
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
+	"syscall"
 )
 
 // nextSuffix is what is appended to the manifest's path while recordEnd writes
@@ -30,15 +33,18 @@ func (w *WAL) recordEnds() {
 // recordEnd replaces the manifest by one with the present durable end, unless
 // another replacement has just done so. Appends go on while the new content is
 // written and synced: they wait for its renaming alone. An error latches the log,
-// but for ErrWALClosed.
+// but for ErrWALClosed; a disk without room for the new content is none.
 func (w *WAL) recordEnd() error {
 	m, replaced, err := w.beginRecord()
 	if err != nil || len(m.segments) == 0 {
 		return err
 	}
-	next := w.manifestPath() + nextSuffix
-	if err := writeNew(w.opts.FS, next, m.encode()); err != nil {
-		return w.fail(fmt.Errorf("record the durable end: write %s: %w", next, err))
+	next, written, err := w.writeRecord(m)
+	if err != nil {
+		return err
+	}
+	if !written {
+		return w.postponeRecord()
 	}
 	installed, err := w.installRecord(next, replaced)
 	if err != nil || !installed {
@@ -48,6 +54,51 @@ func (w *WAL) recordEnd() error {
 		return w.fail(fmt.Errorf("record the durable end: %w", err))
 	}
 	return w.endRecord(m)
+}
+
+// writeRecord writes m to a new file beside the manifest, and returns its path. It
+// reports false where the disk has no room for it. That is safe to pass over, and the
+// only failure that is: the manifest is as it was and holds, the file has no part in
+// it, is removed and never read, and no record was acknowledged because of it. The
+// durable end stays where it is until there is room. Anything else says that the disk
+// is broken, and latches the log, as does every failure from the renaming on.
+func (w *WAL) writeRecord(m manifest) (next string, written bool, err error) {
+	next = w.manifestPath() + nextSuffix
+	err = writeNew(w.opts.FS, next, m.encode())
+	if err == nil {
+		if w.noRoom {
+			w.noRoom = false
+			w.opts.Logger.Info("durable end of the log recorded again")
+		}
+		return next, true, nil
+	}
+	err = fmt.Errorf("record the durable end: write %s: %w", next, err)
+	if !isFull(err) {
+		return next, false, w.fail(err)
+	}
+	if removed := w.opts.FS.Remove(next); removed != nil && !errors.Is(removed, fs.ErrNotExist) && !isFull(removed) {
+		return next, false, w.fail(errors.Join(err, removed))
+	}
+	if !w.noRoom { // once until there is room
+		w.noRoom = true
+		w.opts.Logger.Warn("durable end of the log not recorded: the disk is full; it is tried again", "err", err)
+	}
+	return next, false, nil
+}
+
+// postponeRecord has the durable end recorded later.
+func (w *WAL) postponeRecord() error {
+	if err := w.lock(); err != nil {
+		return err
+	}
+	defer w.unlock()
+	w.expectRecord()
+	return nil
+}
+
+// isFull reports whether err says that a disk or a quota has no room, and nothing worse.
+func isFull(err error) bool {
+	return (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)) && !errors.Is(err, syscall.EIO)
 }
 
 // beginRecord returns the manifest to write, and how often it had been replaced
@@ -97,13 +148,21 @@ func (w *WAL) endRecord(m manifest) error {
 
 // recordLast replaces the manifest by one with the exact end of the log, if it
 // has another one. Its caller is Close, which holds slot and has written the
-// last marker.
+// last marker, and recordEnds has ended.
 func (w *WAL) recordLast() error {
 	tail := w.tail()
 	if tail == nil || tail.recorded == tail.synced {
 		return nil
 	}
-	if err := w.replaceManifest(w.first, segmentInfos(w.segs)); err != nil {
+	next, written, err := w.writeRecord(w.manifest(w.first, segmentInfos(w.segs)))
+	if err != nil || !written {
+		return err
+	}
+	err = w.opts.FS.Rename(next, w.manifestPath())
+	if err == nil {
+		err = w.opts.FS.SyncDir(w.dir)
+	}
+	if err != nil {
 		return w.fail(fmt.Errorf("record the durable end: %w", err))
 	}
 	return nil

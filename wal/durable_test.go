@@ -3,6 +3,7 @@ package wal_test
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"syscall"
@@ -358,4 +359,72 @@ func TestClose_RecordFails(t *testing.T) {
 func withFS(opts wal.Options, fsys wal.FS) wal.Options {
 	opts.FS = fsys
 	return opts
+}
+
+// TestTail_FullDiskWhileRecorded has no room for a manifest with a later durable end:
+// the log goes on, closes without an error, and records the end once there is room. A
+// broken disk, and what comes from the renaming on, stop it.
+func TestTail_FullDiskWhileRecorded(t *testing.T) {
+	const next = testDir + "/" + wal.ManifestName + ".next"
+	failing := func(failsAt crashfs.Op, fault error) func(crashfs.Op, string) error {
+		return func(op crashfs.Op, name string) error {
+			if op == failsAt && strings.HasPrefix(name, next) {
+				return fault
+			}
+			return nil
+		}
+	}
+	for name, tt := range map[string]struct {
+		op    crashfs.Op
+		fault error
+		final bool
+	}{
+		"Create":      {crashfs.OpCreate, syscall.ENOSPC, false},
+		"CreateQuota": {crashfs.OpCreate, syscall.EDQUOT, false},
+		"Write":       {crashfs.OpWrite, &crashfs.ShortWrite{N: 5, Err: syscall.ENOSPC}, false},
+		"Sync":        {crashfs.OpSync, syscall.ENOSPC, false},
+		"BrokenWrite": {crashfs.OpWrite, syscall.EIO, true},
+		"BrokenSync":  {crashfs.OpSync, syscall.EIO, true},
+		"BothOfThem":  {crashfs.OpSync, errors.Join(syscall.ENOSPC, syscall.EIO), true},
+		"Rename":      {crashfs.OpRename, syscall.ENOSPC, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				files := newFS(t)
+				opts := testOptions(files)
+				opts.RecordDelay, opts.MarkerDelay = 0, 0
+				w := mustOpen(t, opts)
+				mustAppend(t, w, 1, batch(1, 0, 50))
+				files.SetHook(failing(tt.op, tt.fault))
+				time.Sleep(20 * time.Second)
+				synctest.Wait()
+				if failed := w.Err() != nil; failed != tt.final {
+					t.Fatalf("the log says %v, want it to have failed: %t", w.Err(), tt.final)
+				}
+				if tt.final {
+					_ = w.Close() // it has failed
+					return
+				}
+				if _, err := files.Stat(next); !errors.Is(err, os.ErrNotExist) {
+					t.Errorf("the new content is left: %v", err)
+				}
+				mustAppend(t, w, 2, batch(2, 0, 50))
+				files.SetHook(nil)
+				time.Sleep(10 * time.Second)
+				synctest.Wait()
+				if got := w.Stats().Recorded; got != 2 {
+					t.Errorf("with room: recorded up to %d, want 2", got)
+				}
+				mustAppend(t, w, 3, batch(3, 0, 50))
+				files.SetHook(failing(tt.op, tt.fault))
+				mustClose(t, w)
+				files.SetHook(nil)
+				w = mustOpen(t, opts)
+				if w.LastIndex() != 3 {
+					t.Errorf("opened again: got %d records, want 3", w.LastIndex())
+				}
+				mustClose(t, w)
+			})
+		})
+	}
 }

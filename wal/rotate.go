@@ -12,8 +12,9 @@ type preparation struct {
 	err  error
 }
 
-// prepare starts to make the next segment's file in the background, once. The
-// caller holds slot.
+// prepare starts to make the next segment's file in the background, once. What has
+// failed stays in prepared until a writer needs the segment, or Seal asks again: a full
+// disk is not asked with every append. The caller holds slot.
 func (w *WAL) prepare() {
 	if w.preparing {
 		return
@@ -31,9 +32,11 @@ func (w *WAL) prepare() {
 }
 
 // Seal has the log begin a new segment soon: with an append that follows once the
-// new file is made, so that no append waits for it. What TruncateFront can give
-// back are whole segments, so its caller seals where it is going to cut. A segment
-// that holds little is not worth it and stays as it is.
+// new file is made. That append waits for the new segment's header and the manifest to
+// be durable, not for the file to be filled. What TruncateFront can give back are whole
+// segments, so its caller seals where it is going to cut. A segment that holds little
+// is not worth it and stays as it is, and so does one whose successor's file can't be
+// made: Seal is to be called again then.
 func (w *WAL) Seal() error {
 	if err := w.lock(); err != nil {
 		return err
@@ -51,10 +54,23 @@ func (w *WAL) Seal() error {
 // sealWorth is the least size in bytes of a segment that Seal ends.
 func (w *WAL) sealWorth() int64 { return min(2*growBytes, w.opts.MaxSegmentSize/4) }
 
-// sealsNow reports whether tail is to be ended now, as Seal has asked for. The
-// caller holds slot.
+// sealsNow reports whether tail is to be ended now, as Seal has asked for. It is not
+// where the next file could not be made, on a full disk say: tail has room, and nothing
+// depends on that file. The caller holds slot.
 func (w *WAL) sealsNow(tail *segment) bool {
-	return w.sealing == tail.id && len(w.prepared) > 0
+	if w.sealing != tail.id {
+		return false
+	}
+	select {
+	case p := <-w.prepared:
+		if p.err == nil {
+			w.prepared <- p // there is room: nothing is sent before rotate has taken it
+			return true
+		}
+		w.preparing, w.sealing = false, 0
+	default:
+	}
+	return false
 }
 
 // rotate starts a new segment whose first record will be first. The manifest
@@ -120,7 +136,8 @@ func (w *WAL) takeFile(id segmentID) (File, error) {
 
 // createFile makes a segment's file, filled with zeros, and makes it durable
 // under its name. Syncing the zeros here, and not with the header, is what takes
-// the work off the writer when the file is made ahead.
+// the work off the writer when the file is made ahead. An error leaves no file: one
+// that is half full of zeros takes room on a full disk.
 func (w *WAL) createFile(path string) (File, error) {
 	f, err := w.opts.FS.Create(path)
 	if err != nil {
@@ -134,7 +151,7 @@ func (w *WAL) createFile(path string) (File, error) {
 		err = w.opts.FS.SyncDir(w.dir)
 	}
 	if err != nil {
-		return nil, errors.Join(err, f.Close())
+		return nil, errors.Join(err, f.Close(), w.opts.FS.Remove(path))
 	}
 	return f, nil
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -142,5 +143,71 @@ func TestReserve_Durable(t *testing.T) {
 	}
 	if _, err := files.Stat("/unsynced"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("what is not durable is left: %v", err)
+	}
+}
+
+// TestSeal_FullDisk has no file for a new segment fit on the disk. What Seal asked for
+// is given up, appends go on where they fit, no half-made file is left, and Seal works
+// again with room.
+func TestSeal_FullDisk(t *testing.T) {
+	files := newFS(t)
+	opts := testOptions(files)
+	opts.MaxSegmentSize = 4 << 20
+	w := mustOpen(t, opts)
+	mustAppend(t, w, 1, batch(1, 0, 1200<<10))
+	tried := make(chan struct{}, 100)
+	var full atomic.Bool
+	full.Store(true)
+	files.SetHook(func(op crashfs.Op, name string) error {
+		if name != segmentPath(2) {
+			return nil
+		}
+		if op == crashfs.OpWrite && full.Load() {
+			tried <- struct{}{}
+			return &crashfs.ShortWrite{N: 100, Err: crashfs.ErrNoSpace}
+		}
+		return nil
+	})
+	index := uint64(2)
+	appendSome := func() {
+		for range 20 { // the outcome may come with any of them
+			mustAppend(t, w, index, batch(index, 0, 10))
+			index++
+			runtime.Gosched()
+		}
+	}
+	for range 3 {
+		if err := w.Seal(); err != nil {
+			t.Fatal(err)
+		}
+		<-tried
+		appendSome()
+		for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); runtime.Gosched() {
+			if _, err := files.Stat(segmentPath(2)); errors.Is(err, os.ErrNotExist) {
+				break
+			}
+		}
+	}
+	if got := w.Stats(); got.Segments != 1 || w.Err() != nil {
+		t.Fatalf("got %d segments, %v", got.Segments, w.Err())
+	}
+	if _, err := files.Stat(segmentPath(2)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a half-made file is left: %v", err)
+	}
+	full.Store(false)
+	for deadline := time.Now().Add(10 * time.Second); w.Stats().Segments == 1; {
+		if err := w.Seal(); err != nil {
+			t.Fatal(err)
+		}
+		if time.Now().After(deadline) || index > 4000 {
+			t.Fatal("no new segment with room")
+		}
+		appendSome()
+	}
+	files.SetHook(nil)
+	mustClose(t, w)
+	w = mustOpen(t, opts)
+	if w.LastIndex() != index-1 {
+		t.Errorf("opened again: got records to %d, want %d", w.LastIndex(), index-1)
 	}
 }

@@ -21,7 +21,8 @@ const (
 	// DefaultMarkerDelay is how long the log must be idle before it writes a marker that says its tail is synced.
 	DefaultMarkerDelay = 100 * time.Millisecond
 	// DefaultRecordDelay is how long after an append its durable end is written
-	// into the manifest. What is promised is 10 s: a slow disk has the rest.
+	// into the manifest. What is promised is 10 s: a slow disk has the rest. On a
+	// full disk it waits for room.
 	DefaultRecordDelay = 5 * time.Second
 	// HeaderSize is the length in bytes of a frame's header: checksum(4) length(4) type(1).
 	HeaderSize = 9
@@ -140,6 +141,7 @@ type WAL struct {
 	unrecorded *time.Timer // fires when the durable end is to be recorded
 	recordDue  bool        // unrecorded will fire
 	replaced   uint64      // how often the manifest was, but for recordEnd
+	noRoom     bool        // there was no room to record the durable end; belongs to recordEnds, then to Close
 
 	// mu guards the fields below. Changing segs, first or next needs slot as
 	// well, so that the holder of slot may read them without mu.
