@@ -32,11 +32,13 @@ const (
 // Each proposal ends in exactly one of three ways: its results, an error that
 // says it was not done, or ErrUnknownOutcome. A batch that was definitely not
 // done is tried again until its proposals' contexts end; one whose outcome is
-// unknown never is.
+// unknown never is. What is refused because there is no room, on disk or in memory,
+// ends at once: others must not wait behind it.
 type proposer struct {
 	queue    chan *proposal // of this node's own callers
 	forwards chan *proposal // of other nodes; refused at once while this node does not lead
-	// refused is how the last attempt failed to have a batch taken; nil when it did not.
+	// refused is how the last attempt failed while a batch waits for the next one; nil
+	// while none does.
 	refused  atomic.Pointer[error]
 	pending  atomic.Int64 // bytes of proposals queued or under way
 	maxBytes int64
@@ -129,8 +131,9 @@ func (p *proposer) propose(ctx context.Context, cmds []fsm.Command, forwarded bo
 
 // abandon ends a proposal whose caller waits no longer.
 func (p *proposer) abandon(pr *proposal) ([]fsm.Result, error) {
+	last := p.refused.Load() // first: it is forgotten with the batch
 	if pr.state.Swap(proposalAbandoned) == proposalWaiting {
-		return nil, p.queueTimeout()
+		return nil, p.queueTimeout(last)
 	}
 	select {
 	case r := <-pr.done: // it ended at the same moment
@@ -141,9 +144,8 @@ func (p *proposer) abandon(pr *proposal) ([]fsm.Result, error) {
 }
 
 // queueTimeout returns why a proposal was not sent in its time: no leader could be
-// reached, or others were before it.
-func (p *proposer) queueTimeout() error {
-	last := p.refused.Load()
+// reached, or others were before it. last is how the last attempt of those failed.
+func (p *proposer) queueTimeout(last *error) error {
 	if state, _ := p.leaders.current(); state.leader == "" || last != nil {
 		if last == nil {
 			return leaderTimeout(nil)
@@ -201,6 +203,7 @@ func (p *proposer) gather(first *proposal) (batch []*proposal, held *proposal) {
 
 // deliver tries a batch until it is done, its outcome is unknown, or nobody waits for it.
 func (p *proposer) deliver(ctx context.Context, batch []*proposal) {
+	defer p.refused.Store(nil)
 	for {
 		_, changed := p.leaders.current()
 		leading := p.route.leading()
@@ -209,7 +212,6 @@ func (p *proposer) deliver(ctx context.Context, batch []*proposal) {
 			return
 		}
 		results, err := p.send(ctx, sending, leading)
-		p.refused.Store(nil)
 		if err == nil {
 			complete(sending, results)
 			return
@@ -220,14 +222,12 @@ func (p *proposer) deliver(ctx context.Context, batch []*proposal) {
 		}
 		batch = release(sending)
 		if refused := refusedBy(err); refused != nil {
-			before := len(batch)
-			if batch = refuse(batch, refused, err); len(batch) < before {
-				continue
+			if batch = p.refuse(ctx, batch, refused, err, leading); len(batch) == 0 {
+				return
 			}
+			continue
 		}
-		if len(batch) == 0 {
-			return
-		}
+		p.refused.Store(&err)
 		if !p.pause(ctx, changed) {
 			finishAll(batch, ErrClosed)
 			return
@@ -333,15 +333,37 @@ func refusedBy(err error) func(fsm.Command) bool {
 }
 
 // refuse ends those proposals of a batch that was not done which hold what is
-// refused, and returns the others.
-func refuse(batch []*proposal, refused func(fsm.Command) bool, err error) []*proposal {
-	return slices.DeleteFunc(batch, func(pr *proposal) bool {
-		ends := slices.ContainsFunc(pr.cmds, refused)
-		if ends {
-			pr.finish(nil, err)
+// refused, and returns the others, to be sent again. Where there are no others, or what
+// was refused holds nothing of the kind, deletes for which there is no room either, all
+// end: to try again, again and again, would help nobody who waits.
+//
+// The leader's words say that memory has no room, not for which puts: those that make
+// no data longer still have some. So a batch that was forwarded is taken apart.
+func (p *proposer) refuse(ctx context.Context, batch []*proposal, refused func(fsm.Command) bool, err error, leading bool) []*proposal {
+	apart := !leading && len(batch) > 1 && (errors.Is(err, ErrMemoryFull) || errors.Is(err, ErrDataLimit))
+	var refusedOnes, others []*proposal
+	for _, pr := range batch {
+		if slices.ContainsFunc(pr.cmds, refused) {
+			refusedOnes = append(refusedOnes, pr)
+		} else {
+			others = append(others, pr)
 		}
-		return ends
-	})
+	}
+	switch {
+	case len(refusedOnes) == 0:
+		finishAll(others, err)
+		return nil
+	case !apart:
+		finishAll(refusedOnes, err)
+		return others
+	}
+	if len(others) > 0 { // first: deletes make room
+		p.deliver(ctx, others)
+	}
+	for _, pr := range refusedOnes {
+		p.deliver(ctx, []*proposal{pr})
+	}
+	return nil
 }
 
 // complete hands each proposal its share of the batch's results.

@@ -1,0 +1,119 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/kvorum/kvorum/fsm"
+)
+
+// TestProposer_RefusedDeleteHoldsNobodyUp sends a delete for which there is no room to
+// a leader that always refuses it. It ends at once with what to do, as does all behind
+// it, and it is not sent again.
+func TestProposer_RefusedDeleteHoldsNobodyUp(t *testing.T) {
+	for _, full := range []error{ErrDiskFull, ErrMemoryFull} {
+		for _, leads := range []bool{true, false} {
+			synctest.Test(t, func(t *testing.T) {
+				route := &fakeRoute{leads: leads, answer: func([]fsm.Command) error {
+					time.Sleep(time.Millisecond)
+					return fmt.Errorf("%w: remove the ballast", full)
+				}}
+				p := runProposer(t, 1<<20, route)
+				p.leaders.setLeader("n1", "n1", 1)
+				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+				defer cancel()
+				began := time.Now()
+				ended := make(chan error, 2)
+				for _, op := range []fsm.Op{fsm.OpDelete, fsm.OpPut} {
+					go func() {
+						_, err := p.propose(ctx, []fsm.Command{{Op: op, Key: "k"}}, false)
+						ended <- err
+					}()
+					synctest.Wait()
+				}
+				for range 2 {
+					if err := <-ended; !errors.Is(err, full) || errors.Is(err, ErrTimeout) || errors.Is(err, ErrNoLeader) || !strings.Contains(err.Error(), "remove the ballast") {
+						t.Errorf("got %v, want what to do", err)
+					}
+				}
+				if took := time.Since(began); took > 10*time.Millisecond || len(route.batches) != 2 {
+					t.Errorf("it took %v and %d attempts", took, len(route.batches))
+				}
+			})
+		}
+	}
+}
+
+// TestProposer_QueuedKnowsWhy: who waits behind a batch that no leader takes is told
+// why, and not that others came first.
+func TestProposer_QueuedKnowsWhy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		why := fmt.Errorf("%w: its port is closed", ErrNoLeader)
+		p := runProposer(t, 1<<20, &fakeRoute{answer: func([]fsm.Command) error { return why }})
+		p.leaders.setLeader("n2", "n1", 1)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		ended := make(chan error, 2)
+		for range 2 {
+			go func() {
+				_, err := p.propose(ctx, put("k"), false)
+				ended <- err
+			}()
+			synctest.Wait()
+		}
+		for range 2 {
+			if err := <-ended; !errors.Is(err, ErrNoLeader) || !strings.Contains(err.Error(), "its port is closed") {
+				t.Errorf("got %v, want %v", err, why)
+			}
+		}
+	})
+}
+
+// TestProposer_ForwardedMemoryRefusal forwards a batch of puts and deletes to a leader
+// whose memory is full. Only the puts that make data longer are refused, although the
+// leader's answer does not name them.
+func TestProposer_ForwardedMemoryRefusal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := make(chan struct{})
+		route := &fakeRoute{answer: func(cmds []fsm.Command) error {
+			<-gate
+			for _, c := range cmds {
+				if strings.HasPrefix(c.Key, "new") {
+					return fmt.Errorf("%w: delete keys", ErrMemoryFull)
+				}
+			}
+			return nil
+		}}
+		p := runProposer(t, 1<<20, route)
+		p.leaders.setLeader("n2", "n1", 1)
+		type outcome struct {
+			key string
+			err error
+		}
+		ended := make(chan outcome, 7)
+		submit := func(op fsm.Op, key string) {
+			go func() {
+				_, err := p.propose(t.Context(), []fsm.Command{{Op: op, Key: key}}, false)
+				ended <- outcome{key, err}
+			}()
+			synctest.Wait()
+		}
+		submit(fsm.OpDelete, "first")
+		for _, key := range []string{"same1", "new1", "same2", "new2", "same3"} {
+			submit(fsm.OpPut, key)
+		}
+		submit(fsm.OpDelete, "last")
+		close(gate)
+		for range 7 {
+			o := <-ended
+			if refused := strings.HasPrefix(o.key, "new"); refused != errors.Is(o.err, ErrMemoryFull) || !refused && o.err != nil {
+				t.Errorf("%s: got %v", o.key, o.err)
+			}
+		}
+	})
+}
