@@ -52,8 +52,9 @@ type Config struct {
 	// MaxInflightRequests is how many requests to /kv/ and /admin/ may be in
 	// flight; one more is refused with 429. Default 4096.
 	MaxInflightRequests int
-	// MaxConns is how many connections may be open. One more takes the place of
-	// the one idle for longest, or waits until one ends. Default 8192.
+	// MaxConns is how many connections may be open. One more takes the place of one
+	// that waits for a request, or waits until an answer closes its connection.
+	// Default 8192.
 	MaxConns int
 
 	// RequestTimeout is what the node is given for a read or a write, once the

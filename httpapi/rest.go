@@ -91,6 +91,7 @@ func (l *lingering) linger(w *response, r *http.Request) {
 	}
 	defer l.now.Add(-1)
 	if l.now.Add(1) > l.most || w.deadlines.Flush() != nil {
+		w.stopRead() // else net/http reads on, without a deadline
 		return
 	}
 	rest := &restReader{
@@ -102,6 +103,7 @@ func (l *lingering) linger(w *response, r *http.Request) {
 		// Nobody knows where the body ends: the client must see an end of the answer.
 		half, ok := conn.(interface{ CloseWrite() error })
 		if !ok || half.CloseWrite() != nil {
+			w.stopRead()
 			return
 		}
 		rest.src = conn

@@ -180,6 +180,22 @@ func TestRest_SmallKeepsTheConnection(t *testing.T) {
 	}
 }
 
+// TestRest_SilentAfterRefusal has clients wait for consent to bodies that are refused,
+// more of them than may be read from after their answers: no connection is held.
+func TestRest_SilentAfterRefusal(t *testing.T) {
+	for _, length := range []string{"Content-Length: 100", "Transfer-Encoding: chunked"} {
+		a := mustServe(t, func(c *httpapi.Config) { c.MaxConns = 8 })
+		for range 8 {
+			c := a.dial()
+			c.send("PUT /kv/k HTTP/1.1\r\nHost: x\r\nIf-Match: 7\r\nExpect: 100-continue\r\n%s\r\n\r\n", length)
+			if resp, _ := c.answer("PUT"); resp.StatusCode != http.StatusBadRequest {
+				t.Errorf("%s: got %d, want 400", length, resp.StatusCode)
+			}
+		}
+		poll(t, length+": all connections ended", func() bool { return a.gauge("kvorum_http_connections") == 0 })
+	}
+}
+
 // TestRest_Bounded sends without an end after a refusal: the server stops reading.
 func TestRest_Bounded(t *testing.T) {
 	a := mustServe(t, smallValues)

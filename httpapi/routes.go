@@ -107,7 +107,7 @@ func (s *Server) guard(next handler) handler {
 func (s *Server) middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		w := newResponse(rw, r, s.cfg.StallTimeout)
+		w := newResponse(rw, r, s.conns, s.cfg.StallTimeout)
 		defer func() { s.finish(w, r, start, recover()) }()
 		if !isMutation(r) {
 			defer s.answers.add(w)()
