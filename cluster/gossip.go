@@ -67,6 +67,7 @@ type gossip struct {
 
 	mu      sync.Mutex
 	list    *memberlist.Memberlist // guarded by mu; replaced when the advertised address changes
+	own     netip.AddrPort         // guarded by mu; the advertised address
 	run     int                    // guarded by mu; the number of the newest list
 	self    Announcement           // guarded by mu
 	live    map[string]liveNode    // guarded by mu; by memberlist's name of the process
@@ -92,6 +93,7 @@ func openGossip(ctx context.Context, cfg Config, self Announcement, foreign func
 	}
 	advertised, err := g.advertised(ctx)
 	if err == nil {
+		g.own = advertised
 		g.list, err = g.newList(advertised)
 	}
 	if err != nil {
@@ -194,8 +196,14 @@ func (g *gossip) close(goodbye time.Duration) error {
 	return list.Shutdown()
 }
 
-// Addr returns the address that others reach this node's gossip at.
-func (g *gossip) Addr() string { return g.current().LocalNode().Address() }
+// Addr returns the address that others reach this node's gossip at. Memberlist's
+// own record of it must not be read: it is written without a lock whenever the
+// node announces something.
+func (g *gossip) Addr() string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.own.String()
+}
 
 func (g *gossip) current() *memberlist.Memberlist {
 	g.mu.Lock()

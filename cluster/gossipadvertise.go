@@ -102,7 +102,7 @@ func (g *gossip) readvertise(to netip.AddrPort) error {
 	addrs := g.Addrs()
 	g.mu.Lock()
 	before := g.list
-	g.list = list
+	g.list, g.own = list, to
 	g.mu.Unlock()
 	if _, err := list.Join(addrs); err != nil {
 		g.log.Debug("others not told of the new gossip address yet", "err", err) // the seeds are asked too

@@ -149,7 +149,7 @@ func rankOf(a seedAnswer) int {
 func (g *gossip) askOne(seed string, target netip.AddrPort) seedAnswer {
 	answer := seedAnswer{Addr: seed}
 	list := g.current()
-	if own := target.String(); own == list.LocalNode().Address() || own == g.net.bound() {
+	if own := target.String(); own == g.Addr() || own == g.net.bound() {
 		answer.Reached, answer.Self, answer.Answer = true, true, "it is this node's own address"
 		return answer
 	}

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -34,9 +36,9 @@ func freeBase(t *testing.T) int {
 }
 
 // startDemo runs the demo until it says ready, and returns what it printed till then.
-func startDemo(t *testing.T, base int) (*exec.Cmd, string) {
+func startDemo(t *testing.T, base int, dir string) (*exec.Cmd, string) {
 	t.Helper()
-	cmd := exec.Command(mustBinary(t), "demo", "--http-base-port", strconv.Itoa(base), "--data-dir", t.TempDir())
+	cmd := exec.Command(mustBinary(t), "demo", "--http-base-port", strconv.Itoa(base), "--data-dir", dir)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -66,8 +68,9 @@ func startDemo(t *testing.T, base int) (*exec.Cmd, string) {
 	}
 }
 
-// waitGone waits until nothing serves HTTP on the demo's ports any more.
-func waitGone(t *testing.T, base int) {
+// waitGone waits until nothing serves HTTP on the demo's ports any more, and no
+// process has a data directory below dir open.
+func waitGone(t *testing.T, base int, dir string) {
 	t.Helper()
 	for i := range 3 {
 		poll(t, 20*time.Second, fmt.Sprintf("node %d has ended", i+1), func() error {
@@ -76,9 +79,19 @@ func waitGone(t *testing.T, base int) {
 				resp.Body.Close()
 				return fmt.Errorf("still answers")
 			}
-			return nil
+			return unlocked(filepath.Join(dir, fmt.Sprintf("n%d", i+1), "LOCK"))
 		})
 	}
+}
+
+// unlocked returns an error while a process holds the lock file at path.
+func unlocked(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
 }
 
 // TestDemo shows the first command of the README: it prints the addresses and
@@ -86,8 +99,8 @@ func waitGone(t *testing.T, base int) {
 func TestDemo(t *testing.T) {
 	for _, end := range []syscall.Signal{syscall.SIGINT, syscall.SIGKILL} {
 		t.Run(end.String(), func(t *testing.T) {
-			base := freeBase(t)
-			cmd, printed := startDemo(t, base)
+			base, dir := freeBase(t), t.TempDir()
+			cmd, printed := startDemo(t, base, dir)
 			for i := range 3 {
 				addr := fmt.Sprintf("127.0.0.1:%d", base+i)
 				if !strings.Contains(printed, addr) {
@@ -108,7 +121,7 @@ func TestDemo(t *testing.T) {
 			if err := cmd.Process.Signal(end); err != nil {
 				t.Fatal(err)
 			}
-			waitGone(t, base)
+			waitGone(t, base, dir)
 		})
 	}
 }

@@ -82,7 +82,7 @@ func (h traceHandler) Enabled(_ context.Context, level slog.Level) bool {
 
 func (h traceHandler) Handle(_ context.Context, r slog.Record) error {
 	switch r.Message {
-	case "election won":
+	case "leading":
 		h.count.elections.Add(1)
 	case "Installed remote snapshot":
 		h.count.snapshots.Add(1)
