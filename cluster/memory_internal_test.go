@@ -194,13 +194,37 @@ func TestMemoryGuard_NewTerm(t *testing.T) {
 	if err := g.admit(put); !errors.Is(err, ErrMemoryFull) {
 		t.Fatalf("with a voter whose memory is full: got %v", err)
 	}
+	if s := g.status(); !s.Full || !strings.Contains(s.Reason, "n2") {
+		t.Errorf("status: got %+v, want that n2 is full", s)
+	}
 	g.forget()
+	if s := g.status(); s.Full {
+		t.Errorf("status in a new term: got %+v", s)
+	}
 	if err := g.admit(put); err != nil {
 		t.Errorf("in a new term: %v", err)
 	}
 	if most, who := g.dataLimit(); most != 1<<20 || who != "n2" {
 		t.Errorf("the least room for data: got %d of %s, want that of n2", most, who)
 	}
+}
+
+// TestMemoryGuard_OldRefusal shows that the status of a node does not show a refusal
+// for ever where nothing is put any more.
+func TestMemoryGuard_OldRefusal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newMemoryGuard(MemoryPlan{}, 1000, fsm.New(fsm.Config{}))
+		if err := g.admit([]fsm.Command{{Op: fsm.OpPut, Key: "k", Value: make([]byte, 1000)}}); !errors.Is(err, ErrDataLimit) {
+			t.Fatalf("got %v, want %v", err, ErrDataLimit)
+		}
+		if !g.status().Full {
+			t.Error("a put was refused a moment ago, and the status does not say so")
+		}
+		time.Sleep(refusalShown)
+		if s := g.status(); s.Full {
+			t.Errorf("long after the refusal: got %+v", s)
+		}
+	})
 }
 
 // TestNode_MaxDataBytes shows the quota: exact, and with an error of its own.

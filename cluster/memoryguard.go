@@ -80,7 +80,11 @@ type memoryRoom struct {
 type memoryRefusal struct {
 	error
 	grows func(fsm.Command) bool
+	at    time.Time
 }
+
+// refusalShown is how long the status shows a refusal, unless there is another one.
+const refusalShown = 10 * time.Second
 
 func (e *memoryRefusal) Unwrap() error { return e.error }
 
@@ -116,14 +120,14 @@ func (g *memoryGuard) admit(cmds []fsm.Command) error {
 func (g *memoryGuard) look(n int64, cmds []fsm.Command) *memoryRefusal {
 	if g.plan.Limit != 0 {
 		if err := g.liveRoom(n); err != nil {
-			return &memoryRefusal{err, fillsDisk}
+			return &memoryRefusal{err, fillsDisk, time.Now()}
 		}
 	}
 	left := int64(1) << 62
 	for _, bound := range g.bounds(g.data()) {
 		growth := g.growth(cmds, bound.perKey)
 		if growth > 0 && growth > bound.room {
-			return &memoryRefusal{fmt.Errorf("%w; this write needs %s more: delete keys, or raise the limit; see docs/limits.md", bound.full, inBytes(growth)), g.grows}
+			return &memoryRefusal{fmt.Errorf("%w; this write needs %s more: delete keys, or raise the limit; see docs/limits.md", bound.full, inBytes(growth)), g.grows, time.Now()}
 		}
 		left = min(left, max(0, bound.room-max(0, growth)))
 	}
@@ -216,20 +220,27 @@ func (g *memoryGuard) highLocked() int64 {
 // another voter. It asks for a collection where only that can tell, and never while too
 // much is live: that would hold up deletes, and watchMemory does it then.
 func (g *memoryGuard) liveRoom(n int64) error {
-	g.mu.Lock()
-	for _, id := range slices.Sorted(maps.Keys(g.voters)) {
-		if g.voters[id].Low {
-			g.mu.Unlock()
-			return fmt.Errorf("%w: %s has too much in use; see docs/limits.md", ErrMemoryFull, nameOf(id))
-		}
+	if err := g.lowVoter(); err != nil {
+		return err
 	}
-	g.mu.Unlock()
 	if g.fits(n) || !g.low.Load() && g.collected() && g.fits(n) {
 		return nil
 	}
 	g.low.Store(true)
 	return fmt.Errorf("%w: %s are in use and %s may be: lists and snapshots keep replaced values until they end; see docs/limits.md",
 		ErrMemoryFull, inBytes(g.live.Load()), inBytes(g.plan.Heap*livePercent/100))
+}
+
+// lowVoter returns an error where another voter says that it has too much in use.
+func (g *memoryGuard) lowVoter() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, id := range slices.Sorted(maps.Keys(g.voters)) {
+		if g.voters[id].Low {
+			return fmt.Errorf("%w: %s has too much in use; see docs/limits.md", ErrMemoryFull, nameOf(id))
+		}
+	}
+	return nil
 }
 
 func (g *memoryGuard) fits(n int64) bool {
@@ -296,6 +307,7 @@ func (g *memoryGuard) silent(id raft.ServerID) {
 	if room, told := g.voters[id]; told && room.Low {
 		g.voters[id] = memoryRoom{Data: room.Data}
 		g.limit.Store(0) // the next put looks
+		g.why.Store(nil)
 	}
 }
 
@@ -307,6 +319,7 @@ func (g *memoryGuard) forget() {
 		g.voters[id] = memoryRoom{Data: room.Data}
 	}
 	g.limit.Store(0) // the next put looks
+	g.why.Store(nil)
 }
 
 // keep forgets what others said than these.
@@ -363,7 +376,7 @@ func (r *replica) watchMemory(ctx context.Context) {
 		g.observe()
 		switch now := time.Now(); {
 		case !g.low.Load():
-			pause = 0
+			next, pause = time.Time{}, 0
 		case !now.Before(next):
 			g.collected()
 			pause = min(max(2*pause, memoryTick), maxCollectPause)
@@ -405,7 +418,7 @@ func (g *memoryGuard) status() *MemoryStatus {
 			s.Full, s.Reason = true, bound.full.Error()
 		}
 	}
-	if why := g.why.Load(); why != nil {
+	if why := g.why.Load(); why != nil && time.Since(why.at) < refusalShown {
 		s.Full, s.Reason = true, why.Error()
 	}
 	return s

@@ -251,6 +251,12 @@ func TestTrial_F9_SmallMemory(t *testing.T) {
 			if w.overloaded.Load()+w.full.Load() == 0 {
 				t.Error("nothing was refused")
 			}
+			for kind, n := range w.others {
+				// A machine that is busy with other work may be too slow for a request's time.
+				if !slices.Contains([]string{"503 timeout", "504 unknown_outcome", "time-out"}, kind) {
+					t.Errorf("%d puts ended with %s", n, kind)
+				}
+			}
 			p.kill()
 			p.start(t)
 			ps.waitReady(t)
@@ -276,7 +282,10 @@ func TestTrial_F9_SmallMemory(t *testing.T) {
 // deleteStored deletes every key that w may have stored.
 func deleteStored(t testing.TB, p *proc, w *putters) {
 	t.Helper()
-	for key := range w.stored {
+	for key, s := range w.stored {
+		if s.last == ([sha256.Size]byte{}) && len(s.maybe) == 0 {
+			continue // every put of it was refused
+		}
 		req, err := http.NewRequest(http.MethodDelete, p.keyURL(key), nil)
 		if err != nil {
 			t.Fatal(err)
