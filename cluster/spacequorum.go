@@ -55,7 +55,7 @@ func (q *quorumRoom) admit(ctx context.Context, r *replica, put bool) error {
 	if r.space.admitted.Load() <= limit.Load() {
 		return nil
 	}
-	r.askRoom(ctx)
+	r.askRoom(ctx, limit)
 	if r.space.admitted.Load() <= limit.Load() {
 		return nil
 	}
@@ -72,8 +72,10 @@ type voterRoom struct {
 
 // askRoom asks the other voters how much room they have. Where too few of them
 // answer, nothing is known, and space refuses nothing: whether there is a majority is
-// raft's to say.
-func (r *replica) askRoom(ctx context.Context) {
+// raft's to say. It waits for all of them, or, unless want is nil, until want is known
+// to reach what was admitted: a voter that is down, or far away, does not hold up the
+// first write of a term.
+func (r *replica) askRoom(ctx context.Context, want *atomic.Int64) {
 	q := r.quorum
 	q.asking <- struct{}{}
 	defer func() { <-q.asking }()
@@ -82,13 +84,18 @@ func (r *replica) askRoom(ctx context.Context) {
 	}
 	others, self := r.otherVoters()
 	need := (len(others)+self)/2 + 1 - self
-	rooms := r.roomOf(ctx, others)
+	rooms := r.roomOf(ctx, others, func(rooms []voterRoom) bool {
+		if want == nil || len(rooms) < need {
+			return false
+		}
+		limit, rest := q.limits(rooms, need)
+		if want == &q.rest {
+			limit = rest
+		}
+		return r.space.admitted.Load() <= limit
+	})
 	r.memory.keep(others)
-	put, rest := int64(math.MaxInt64), int64(math.MaxInt64)
-	if need > 0 && len(rooms) >= need {
-		put = leastOf(rooms, need, func(v voterRoom) int64 { return v.put })
-		rest = leastOf(rooms, need, func(v voterRoom) int64 { return v.rest })
-	}
+	put, rest := q.limits(rooms, need)
 	admitted := r.space.admitted.Load()
 	var words []string
 	for _, v := range rooms {
@@ -102,6 +109,16 @@ func (r *replica) askRoom(ctx context.Context) {
 	q.put.Store(put)
 	q.rest.Store(rest)
 	q.asked = time.Now()
+}
+
+// limits returns what may be admitted where need of the voters in rooms must have room
+// for it.
+func (q *quorumRoom) limits(rooms []voterRoom, need int) (put, rest int64) {
+	if need <= 0 || len(rooms) < need {
+		return math.MaxInt64, math.MaxInt64
+	}
+	return leastOf(rooms, need, func(v voterRoom) int64 { return v.put }),
+		leastOf(rooms, need, func(v voterRoom) int64 { return v.rest })
 }
 
 // leastOf returns the need-th greatest of what of says of rooms.
@@ -128,25 +145,31 @@ func (r *replica) otherVoters() (others []raft.ServerID, self int) {
 	return others, self
 }
 
-// roomOf asks ids at once and returns what those say that answer in time.
-func (r *replica) roomOf(ctx context.Context, ids []raft.ServerID) []voterRoom {
+// roomOf asks ids at once and returns what those say that answer in time, and before
+// the answers so far are enough.
+func (r *replica) roomOf(ctx context.Context, ids []raft.ServerID, enough func([]voterRoom) bool) []voterRoom {
 	ctx, cancel := context.WithTimeout(ctx, roomAskTimeout)
 	defer cancel()
 	var mu sync.Mutex
 	var rooms []voterRoom
+	done := false
 	var calls sync.WaitGroup
 	for _, id := range ids {
 		calls.Go(func() {
 			info, err := r.askInfo(ctx, id)
-			if err != nil {
-				r.memory.silent(id)
-				return
-			}
-			r.memory.heard(id, info.Memory)
-			v := r.limitsOf(id, info)
 			mu.Lock()
 			defer mu.Unlock()
-			rooms = append(rooms, v)
+			switch {
+			case done: // nobody waits for this one
+			case err != nil:
+				r.memory.silent(id)
+			default:
+				r.memory.heard(id, info.Memory)
+				rooms = append(rooms, r.limitsOf(id, info))
+				if done = enough(rooms); done {
+					cancel()
+				}
+			}
 		})
 	}
 	calls.Wait()

@@ -93,7 +93,7 @@ func (r *replica) watchSpace(ctx context.Context) {
 			}
 		}
 		if r.leading() {
-			r.askRoom(ctx)
+			r.askRoom(ctx, nil)
 		}
 		select {
 		case <-tick.C:
