@@ -135,12 +135,15 @@ type LogStatus struct {
 
 // DiskStatus describes the room on a node's disk, in bytes, as of at most a second
 // ago. Where the filesystem does not tell, total, free and room are 0, and nothing is
-// refused. Puts are taken while free is above needed.
+// refused. Puts are taken while free is above needed, and again once it is above resume.
 type DiskStatus struct {
 	TotalBytes int64 `json:"total_bytes"` // of the filesystem
 	FreeBytes  int64 `json:"free_bytes"`  // on it
 	// NeededBytes is what must be free for puts to be taken: reserved and next snapshot.
 	NeededBytes int64 `json:"needed_bytes"`
+	// ResumeBytes is what must be free for puts to be taken again once Low is set: more
+	// than NeededBytes by an eighth of it, within 8 and 64 MiB, and by what is under way.
+	ResumeBytes int64 `json:"resume_bytes"`
 	// RoomBytes is what puts may take yet; each takes its size twice, in the log and in
 	// the next snapshot.
 	RoomBytes         int64 `json:"room_bytes"`

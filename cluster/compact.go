@@ -51,19 +51,15 @@ func (r *replica) compactLoop(ctx context.Context) {
 func (r *replica) compactIfDue(threshold int64) error {
 	boundary, applied := r.logs.boundary.Load().index, r.fsm.AppliedIndex()
 	since := r.wal.BytesFrom(boundary + 1)
-	if since >= threshold*3/4 {
+	if f := r.space.facts.Load(); since >= threshold*3/4 && (f == nil || !f.known || f.free >= floorBytes) {
 		// The next segment begins with what stays behind the snapshot.
 		if err := r.wal.Seal(); err != nil {
 			return err
 		}
 	}
 	low := r.space.low.Load()
-	switch {
-	case applied > boundary && since >= threshold && r.replayed():
-	case applied > boundary && r.gainsRoom(low):
-	case low:
-		return r.logs.trim(0)
-	default:
+	worth := applied > boundary && (since >= threshold && r.replayed() || r.gainsRoom(low))
+	if !worth && !low {
 		return nil
 	}
 	select {
@@ -71,6 +67,9 @@ func (r *replica) compactIfDue(threshold int64) error {
 		defer func() { <-r.snapshotting }()
 	default:
 		return nil // one is taken by hand
+	}
+	if !worth {
+		return r.logs.trim(0)
 	}
 	return r.snapshot(r.trailing(low))
 }
@@ -108,11 +107,11 @@ func (r *replica) logMayHave(next int64) int64 {
 // snapshot takes a snapshot and drops the log that it covers but for trailing bytes.
 // Its caller holds the snapshotting slot.
 func (r *replica) snapshot(trailing int64) error {
-	if f := r.space.facts.Load(); f != nil && f.known && f.put < f.next {
+	if f := r.space.facts.Load(); f != nil && f.known && f.tight() {
 		r.snaps.keep(1) // an older one makes room for it
 	}
 	unapplied := r.wal.BytesFrom(r.fsm.AppliedIndex() + 1)
-	done, err := r.space.plan(snapshotSize(r.fsm.Len(), r.fsm.Size()) + unapplied)
+	done, err := r.space.plan(snapshotSize(r.fsm.Len(), r.fsm.Size())+unapplied, floor{})
 	if err != nil {
 		return errors.Join(err, r.logs.trim(trailing)) // what the last one covers can go all the same
 	}

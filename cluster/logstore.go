@@ -60,8 +60,9 @@ func (b boundary) answers() bool { return b.index > 1 }
 // same error, because what raft remembers of the log and what the log holds
 // may differ from there on.
 //
-// One goroutine appends and truncates the end, one trims the head, and any
-// number read. No method locks a reader out while it writes.
+// One goroutine appends and truncates the end. Several may trim the head, raft after a
+// snapshot and the node on a full disk, and any number read. No method locks a reader
+// out while it writes.
 type logStore struct {
 	wal     *wal.WAL
 	onFatal func(error)

@@ -77,7 +77,9 @@ func (n *Node) lead(ctx context.Context, r *replica, kind transport.Kind, payloa
 }
 
 // exclusively runs change while no other change of the configuration, and no
-// transfer of leadership, of this node runs. Whatever takes long (a node that catches
+// transfer of leadership that somebody asked for, of this node runs. A leader whose disk
+// is nearly full or whose state has diverged hands over outside of it: it must not wait,
+// and a change that runs meanwhile ends as with any loss of leadership. Whatever takes long (a node that catches
 // up, one that does not answer) is waited for outside of it, and what was found out
 // there is checked again by change.
 func (n *Node) exclusively(ctx context.Context, change func() error) error {

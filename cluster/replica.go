@@ -70,7 +70,11 @@ type replica struct {
 	quorum       *quorumRoom
 	total        int64         // bytes of the disk, 0 where it does not tell
 	segmentBytes int64         // of a segment of the log
-	snapshotting chan struct{} // a lock with one slot, held while a snapshot is taken
+	snapshotting chan struct{} // a lock with one slot, held while a snapshot is taken, or log dropped on a full disk
+
+	tight         chan struct{} // has watchSpace give up an older snapshot; it has one slot
+	ballastFailed time.Time     // when the ballast could not be made last; belongs to watchSpace
+	told          toldRoom
 
 	fresh freshness
 
@@ -93,7 +97,7 @@ func openReplica(load context.Context, cfg Config, ident identity, peers *transp
 	r := &replica{
 		id: ident.serverID(), cfg: cfg, log: cfg.Logger, lines: newLines(cfg.Logger), fatal: f, peers: peers,
 		leaders: newLeadership(), writing: make(chan struct{}, 1), observed: make(chan raft.Observation, 16),
-		quorum: newQuorumRoom(), snapshotting: make(chan struct{}, 1),
+		quorum: newQuorumRoom(), snapshotting: make(chan struct{}, 1), tight: make(chan struct{}, 1),
 	}
 	r.space = newSpace(r.measureSpace)
 	r.ctx, r.cancel = context.WithCancel(context.Background())

@@ -74,7 +74,7 @@ func TestSpace_Snapshot(t *testing.T) {
 	const next = 20 << 20
 	free := int64(floorBytes + next + 10<<20)
 	s := newSpace(func() (diskFacts, error) { return diskFacts{known: true, next: next, free: free}, nil })
-	done, err := s.plan(next)
+	done, err := s.plan(next, floor{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,17 +85,18 @@ func TestSpace_Snapshot(t *testing.T) {
 		t.Errorf("room beside the snapshot: %v", err)
 	}
 	s.release(9 << 20)
-	s.wrote(next / 2)
+	s.wrote(floor{SnapshotIndex: 9}, next/2)
 	free -= next / 2
 	if err := s.admit(9<<20, false); err != nil {
 		t.Errorf("room beside half of the snapshot: %v", err)
 	}
 	s.release(9 << 20)
-	if _, err := s.plan(next); !errors.Is(err, ErrDiskFull) || !strings.Contains(err.Error(), "does not fit") {
+	if _, err := s.plan(next, floor{}); !errors.Is(err, ErrDiskFull) || !strings.Contains(err.Error(), "does not fit") {
 		t.Errorf("a second snapshot: got %v", err)
 	}
 	done()
-	if left := s.planned.Load() + s.written.Load() + s.outstanding.Load(); left != 0 {
+	planned, written := s.underWay()
+	if left := planned + written + s.outstanding.Load(); left != 0 {
 		t.Errorf("%d are still reserved", left)
 	}
 }
@@ -143,13 +144,17 @@ func TestDiskFacts_Gain(t *testing.T) {
 		low   bool
 		want  bool
 	}{
-		"Deleted":         {diskFacts{known: true, next: mib, snapshots: 80 * mib, drops: 10 * mib, put: -1}, true, true},
-		"Overwritten":     {diskFacts{known: true, next: 40 * mib, snapshots: 40 * mib, drops: 30 * mib, put: 10 * mib}, false, true},
-		"OnlyInserted":    {diskFacts{known: true, next: 80 * mib, snapshots: 40 * mib, drops: 40 * mib, put: -1}, true, false},
-		"MuchRoom":        {diskFacts{known: true, next: 40 * mib, snapshots: 40 * mib, drops: 30 * mib, put: 500 * mib}, false, false},
+		"Deleted":         {diskFacts{known: true, next: mib, newest: 80 * mib, snapshots: 80 * mib, drops: 10 * mib, put: -1}, true, true},
+		"Overwritten":     {diskFacts{known: true, next: 40 * mib, newest: 40 * mib, snapshots: 40 * mib, drops: 30 * mib, put: 10 * mib}, false, true},
+		"OnlyInserted":    {diskFacts{known: true, next: 80 * mib, newest: 40 * mib, snapshots: 40 * mib, drops: 40 * mib, put: -1}, true, false},
+		"MuchRoom":        {diskFacts{known: true, next: 40 * mib, newest: 40 * mib, snapshots: 40 * mib, drops: 30 * mib, put: 500 * mib}, false, false},
+		"TwoAreKept":      {diskFacts{known: true, next: 100 * mib, newest: 100 * mib, snapshots: 200 * mib, put: 110 * mib}, false, false},
+		"OlderIsLarge":    {diskFacts{known: true, next: 40 * mib, newest: 100 * mib, snapshots: 200 * mib, put: 50 * mib}, false, true},
+		"OlderGoesAnyway": {diskFacts{known: true, next: 100 * mib, newest: 100 * mib, snapshots: 200 * mib, put: 90 * mib}, false, false},
+		"RefusedBySome":   {diskFacts{known: true, next: mib, newest: 80 * mib, snapshots: 80 * mib, put: 5 * mib}, true, true},
 		"UnknownDisk":     {diskFacts{next: mib, snapshots: 80 * mib}, false, false},
-		"LittleToGain":    {diskFacts{known: true, next: 90 * mib, snapshots: 90 * mib, drops: 3 * mib, put: -1}, true, false},
-		"LowEnoughToGain": {diskFacts{known: true, next: 90 * mib, snapshots: 90 * mib, drops: 8 * mib, put: -1}, true, true},
+		"LittleToGain":    {diskFacts{known: true, next: 90 * mib, newest: 90 * mib, snapshots: 90 * mib, drops: 3 * mib, put: -1}, true, false},
+		"LowEnoughToGain": {diskFacts{known: true, next: 90 * mib, newest: 90 * mib, snapshots: 90 * mib, drops: 8 * mib, put: -1}, true, true},
 	} {
 		r.space.facts.Store(&tt.facts)
 		if got := r.gainsRoom(tt.low); got != tt.want {

@@ -61,7 +61,7 @@ func (k *snapshotSink) Write(p []byte) (int, error) {
 		return 0, errors.New("write to a finished snapshot")
 	}
 	n, err := k.state.Write(p)
-	k.store.wrote(n)
+	k.store.wrote(floor{SnapshotIndex: k.meta.Index, SnapshotTerm: k.meta.Term}, n)
 	return n, err
 }
 

@@ -50,8 +50,8 @@ type snapshotStore struct {
 	log       *slog.Logger
 	onDurable func(index, term uint64)
 	onFatal   func(error)
-	wrote     func(n int)  // told of the bytes of a snapshot that were written; set before use
-	opened    atomic.Int64 // files of snapshots that are open
+	wrote     func(at floor, n int) // told of the bytes of a snapshot that were written; set before use
+	opened    atomic.Int64          // files of snapshots that are open
 
 	// publishing is a lock with one slot: a snapshot gets its name, becomes the
 	// newest and is reported without another in between.
@@ -93,7 +93,7 @@ func listSnapshots(fsys wal.FS, dir string, retain int, log *slog.Logger,
 ) (*snapshotStore, error) {
 	s := &snapshotStore{
 		fs: fsys, dir: dir, retain: max(retain, 1), log: log, onDurable: onDurable, onFatal: onFatal,
-		wrote: func(int) {}, publishing: make(chan struct{}, 1),
+		wrote: func(floor, int) {}, publishing: make(chan struct{}, 1),
 	}
 	if err := fsys.MkdirAll(dir); err != nil {
 		return nil, err

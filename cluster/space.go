@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/kvorum/kvorum/wal"
@@ -20,6 +22,10 @@ const (
 	reserveBytes = 16 << 20
 	// entryOverhead is what a log entry takes on disk beside its commands, at most.
 	entryOverhead = 256
+	// leastEnough and mostEnough bound how much more room than none puts must have
+	// until they are taken again.
+	leastEnough = 8 << 20
+	mostEnough  = 64 << 20
 	// itemOverhead is what a key takes in a snapshot beside key and value, at most.
 	itemOverhead = 40
 	// snapshotOverhead is what any snapshot takes beside its items, at most.
@@ -75,8 +81,8 @@ type space struct {
 	// written, so that a look misses none.
 	outstanding atomic.Int64
 
-	planned atomic.Int64 // bytes of the snapshots that are being written
-	written atomic.Int64 // of them, on disk
+	mu    sync.Mutex
+	plans []*snapshotPlan // guarded by mu; of the snapshots that are being written
 
 	facts atomic.Pointer[diskFacts] // of the last look; nil before the first
 	low   atomic.Bool               // puts are refused because of this disk
@@ -100,11 +106,42 @@ type diskFacts struct {
 	spare     int64 // that a snapshot may take which is begun now
 }
 
+// snapshotPlan is the room that one snapshot has reserved. Each counts for itself what
+// is written of it: one that ends must not leave its bytes to another, whose room would
+// be given away.
+type snapshotPlan struct {
+	at      floor // of one that the leader sends; zero for one of this node's own state
+	bytes   int64
+	written int64 // of them, on disk
+}
+
 // needed returns how much must be free for puts to be taken.
 func (f *diskFacts) needed() int64 { return floorBytes + reserveBytes + f.next }
 
-// gain returns how much more room puts would have after a snapshot made now.
-func (f *diskFacts) gain() int64 { return f.snapshots + f.drops - f.next }
+// enough returns how much room puts must have to be taken again once they are refused,
+// so that a node does not change its mind with every write. It is bounded whatever the
+// state's size: what is free and not used helps nobody.
+func (f *diskFacts) enough() int64 {
+	return max(leastEnough, min(f.needed()/8, mostEnough))
+}
+
+// resumes returns how much must be free for puts to be taken again once they are
+// refused.
+func (f *diskFacts) resumes() int64 { return f.free + f.enough() - f.put }
+
+// tight says whether a snapshot more than the newest is too many for the disk. It is
+// wherever puts are refused.
+func (f *diskFacts) tight() bool { return f.put < max(f.next, f.enough()) }
+
+// gain returns how much more room puts would have after a snapshot made now, by what
+// it would have given up: on a tight disk the newest snapshot, else the one before,
+// if there is one; and log.
+func (f *diskFacts) gain() int64 {
+	if f.tight() {
+		return f.newest + f.drops - f.next
+	}
+	return f.snapshots - f.newest + f.drops - f.next
+}
 
 // newSpace returns the model of the disk that measure looks at. It is asked for all
 // but put, rest and spare.
@@ -120,7 +157,7 @@ func (s *space) look() (*diskFacts, error) {
 	// In this order: what is admitted behind the first line counts against the limits.
 	admitted := s.admitted.Load()
 	outstanding := s.outstanding.Load()
-	planned, written := s.planned.Load(), s.written.Load()
+	planned, written := s.underWay()
 	f, err := s.measure()
 	if err != nil {
 		return nil, err
@@ -132,7 +169,6 @@ func (s *space) look() (*diskFacts, error) {
 		s.facts.Store(&f)
 		return &f, nil
 	}
-	written = min(written, planned)
 	f.spare = f.free + f.ahead - floorBytes - (planned - written) - outstanding
 	f.rest = f.spare
 	if f.free >= leastBytes {
@@ -146,14 +182,13 @@ func (s *space) look() (*diskFacts, error) {
 	return &f, nil
 }
 
-// judge sets low. What was too little is enough again only with a reserve more, so
-// that a node does not change its mind with every write. What a node that starts has
-// not applied is in its last snapshot or its log already.
+// judge sets low. What a node that starts has not applied is in its last snapshot or
+// its log already.
 func (s *space) judge(f *diskFacts) {
 	switch {
 	case f.put+f.unapplied < 0:
 		s.low.Store(true)
-	case f.put >= max(reserveBytes/2, f.needed()/8):
+	case f.put >= f.enough():
 		s.low.Store(false)
 	}
 }
@@ -177,7 +212,7 @@ func (s *space) admit(n int64, put bool) error {
 	if s.take(n, limit) {
 		return nil
 	}
-	if put && n <= reserveBytes/2 { // not only the large ones are refused
+	if put && n <= leastEnough { // not only the large ones are refused
 		s.low.Store(true)
 	}
 	return s.full(n, put)
@@ -198,14 +233,18 @@ func (s *space) take(n int64, limit *atomic.Int64) bool {
 // release ends the reservation of n bytes that were admitted.
 func (s *space) release(n int64) { s.outstanding.Add(-n) }
 
-// plan reserves n bytes for a snapshot. The caller calls done once it is written, or
-// given up. The error matches ErrDiskFull.
-func (s *space) plan(n int64) (done func(), err error) {
-	s.planned.Add(n)
+// plan reserves n bytes for a snapshot: one that the leader sends, of the log up to
+// at, or one of this node's own state, where at is zero. The caller calls done once it
+// is written, or given up. The error matches ErrDiskFull.
+func (s *space) plan(n int64, at floor) (done func(), err error) {
+	plan := &snapshotPlan{at: at, bytes: n}
+	s.mu.Lock()
+	s.plans = append(s.plans, plan)
+	s.mu.Unlock()
 	done = func() {
-		if s.planned.Add(-n) == 0 {
-			s.written.Store(0)
-		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.plans = slices.DeleteFunc(s.plans, func(p *snapshotPlan) bool { return p == plan })
 	}
 	f, err := s.look()
 	if err == nil && f.spare < 0 {
@@ -219,22 +258,52 @@ func (s *space) plan(n int64) (done func(), err error) {
 	return done, nil
 }
 
-// wrote is told of the bytes of a snapshot that were written.
-func (s *space) wrote(n int) { s.written.Add(int64(n)) }
+// wrote is told of n bytes that were written of the snapshot of the log up to at. What
+// no leader has announced is of this node's own.
+func (s *space) wrote(at floor, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.IndexFunc(s.plans, func(p *snapshotPlan) bool { return p.at == at })
+	if i < 0 {
+		i = slices.IndexFunc(s.plans, func(p *snapshotPlan) bool { return p.at == floor{} })
+	}
+	if i >= 0 {
+		s.plans[i].written += int64(n)
+	}
+}
+
+// underWay returns how many bytes are reserved for snapshots, and how many of them are
+// written.
+func (s *space) underWay() (planned, written int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.plans {
+		planned += p.bytes
+		written += min(p.written, p.bytes)
+	}
+	return planned, written
+}
 
 // full returns the error for n bytes that there is no room for, with the figures.
 func (s *space) full(n int64, put bool) error {
 	f := s.facts.Load()
 	if put {
-		return fmt.Errorf("%w: %s are free, %s are needed and %s for this write; puts continue once there is room: %s",
-			ErrDiskFull, inBytes(f.free), inBytes(f.needed()), inBytes(n), wayOut)
+		more := n - f.put
+		if s.low.Load() {
+			more = max(more, f.enough()-f.put)
+		}
+		return fmt.Errorf("%w: %s are free, %s are needed and %s for this write; puts continue once %s are free: %s",
+			ErrDiskFull, inBytes(f.free), inBytes(f.needed()), inBytes(n), inBytes(f.free+max(more, 0)+1<<20), wayOut)
 	}
-	return fmt.Errorf("%w: %s are free, and %s stay for what the node itself writes; make room on the disk, or remove the ballast; see docs/disk.md",
-		ErrDiskFull, inBytes(f.free), inBytes(floorBytes))
+	return fmt.Errorf("%w: %s are free, and %s stay for what the node itself writes: %s",
+		ErrDiskFull, inBytes(f.free), inBytes(floorBytes), restWayOut)
 }
 
 // wayOut is what an operator can do, in the order to try it in.
 const wayOut = "delete keys, run kvorum snapshot, make room on the disk, or remove the file ballast in the data directory; see docs/disk.md"
+
+// restWayOut is what helps where deletes don't fit either.
+const restWayOut = "make room on the disk, or remove the file ballast in the data directory; see docs/disk.md"
 
 // inBytes returns n in words.
 func inBytes(n int64) string {

@@ -34,7 +34,7 @@ type quorumRoom struct {
 	rest     atomic.Int64
 	asked    time.Time // when the last question ended; belongs to the holder of asking
 	mu       sync.Mutex
-	shortage string // guarded by mu: who has how much room
+	shortage [2]string // guarded by mu: who has how much room, for puts and for the rest
 }
 
 func newQuorumRoom() *quorumRoom { return &quorumRoom{asking: make(chan struct{}, 1)} }
@@ -48,9 +48,9 @@ func (q *quorumRoom) forget() {
 // admit returns an error that matches ErrDiskFull where too few followers have room
 // for what r has admitted.
 func (q *quorumRoom) admit(ctx context.Context, r *replica, put bool) error {
-	limit := &q.rest
+	limit, what, help := &q.rest, 1, restWayOut
 	if put {
-		limit = &q.put
+		limit, what, help = &q.put, 0, wayOut
 	}
 	if r.space.admitted.Load() <= limit.Load() {
 		return nil
@@ -61,7 +61,7 @@ func (q *quorumRoom) admit(ctx context.Context, r *replica, put bool) error {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return fmt.Errorf("%w on too many of the other nodes (%s): %s", ErrDiskFull, q.shortage, wayOut)
+	return fmt.Errorf("%w on too many of the other nodes (%s): %s", ErrDiskFull, q.shortage[what], help)
 }
 
 // voterRoom is what one follower said of its room, as limits of the leader's count.
@@ -97,14 +97,15 @@ func (r *replica) askRoom(ctx context.Context, want *atomic.Int64) {
 	r.memory.keep(others)
 	put, rest := q.limits(rooms, need)
 	admitted := r.space.admitted.Load()
-	var words []string
+	var words [2][]string
 	for _, v := range rooms {
 		if v.put-admitted < math.MaxInt64/2 {
-			words = append(words, fmt.Sprintf("%s has room for %s of puts", nameOf(v.id), inBytes(max(0, v.put-admitted))))
+			words[0] = append(words[0], fmt.Sprintf("%s has room for %s of puts", nameOf(v.id), inBytes(max(0, v.put-admitted))))
+			words[1] = append(words[1], fmt.Sprintf("%s has room for %s of deletes", nameOf(v.id), inBytes(max(0, v.rest-admitted))))
 		}
 	}
 	q.mu.Lock()
-	q.shortage = strings.Join(words, ", ")
+	q.shortage = [2]string{strings.Join(words[0], ", "), strings.Join(words[1], ", ")}
 	q.mu.Unlock()
 	q.put.Store(put)
 	q.rest.Store(rest)
@@ -200,8 +201,32 @@ type diskRoom struct {
 	LastIndex uint64 `json:"last_index"` // of its log
 }
 
+// toldRoom is the newest answer of room. It is given again for roomAskPause: peers ask
+// every few milliseconds while leadership is handed over, and each look is two calls
+// of the filesystem. It goes with the end of the log that it was found with, so that
+// what was appended since counts as lacking.
+type toldRoom struct {
+	mu   sync.Mutex
+	at   time.Time
+	room *diskRoom
+}
+
 // room returns what this node tells its leader, nil where its disk does not tell.
 func (r *replica) room() *diskRoom {
+	r.told.mu.Lock()
+	at, room := r.told.at, r.told.room
+	r.told.mu.Unlock()
+	if !at.IsZero() && time.Since(at) < roomAskPause {
+		return room
+	}
+	at, room = time.Now(), r.lookForRoom() // outside of the lock: the disk may hang
+	r.told.mu.Lock()
+	defer r.told.mu.Unlock()
+	r.told.at, r.told.room = at, room
+	return room
+}
+
+func (r *replica) lookForRoom() *diskRoom {
 	_, last, err := r.logs.visible() // first: what is appended meanwhile counts twice
 	if err != nil {
 		return nil

@@ -20,6 +20,8 @@ const (
 	spaceTick = time.Second
 	// handoverRetry is how often a leader whose disk is nearly full looks for another node to lead.
 	handoverRetry = 10 * time.Second
+	// ballastRetry is how long a node waits after it could not make the ballast.
+	ballastRetry = time.Minute
 )
 
 // measureSpace is what the model of the disk looks at.
@@ -97,6 +99,8 @@ func (r *replica) watchSpace(ctx context.Context) {
 		}
 		select {
 		case <-tick.C:
+		case <-r.tight:
+			r.snaps.keep(1) // an older one makes room for what the leader sends
 		case <-ctx.Done():
 			return
 		}
@@ -108,7 +112,7 @@ func (r *replica) watchSpace(ctx context.Context) {
 func (r *replica) noteSpace(f *diskFacts, wasLow bool) bool {
 	low := r.space.low.Load()
 	if low != wasLow {
-		figures := []any{"free", f.free, "needs", f.needed(), "log", f.log, "snapshots", f.snapshots}
+		figures := []any{"free", f.free, "needs", f.needed(), "resumes", f.resumes(), "log", f.log, "snapshots", f.snapshots}
 		if low {
 			r.log.Warn("disk is nearly full: puts are refused while this node leads", append(figures,
 				"ballast", filepath.Join(r.cfg.DataDir, ballastFile), "what to do", "docs/disk.md")...)
@@ -116,7 +120,7 @@ func (r *replica) noteSpace(f *diskFacts, wasLow bool) bool {
 			r.log.Info("disk has room again", figures...)
 		}
 	}
-	if f.put < f.next {
+	if f.tight() {
 		r.snaps.keep(1)
 	} else {
 		r.snaps.keep(snapshotsRetained)
@@ -124,27 +128,31 @@ func (r *replica) noteSpace(f *diskFacts, wasLow bool) bool {
 	if low || f.put < f.next+r.cfg.SnapshotBytes/2 {
 		r.logs.wakeCompaction()
 	}
-	if !low && f.put >= f.needed()/4+2*r.cfg.BallastBytes {
-		r.keepBallast()
+	if !low && f.put >= 2*f.enough()+2*r.cfg.BallastBytes {
+		r.keepBallast(f)
 	}
 	return low
 }
 
 // keepBallast makes the file that an operator removes when the disk has become
-// full, so that the node can start, and what is not needed be deleted.
-func (r *replica) keepBallast() {
-	path := filepath.Join(r.cfg.DataDir, ballastFile)
-	if info, err := r.cfg.FS.Stat(path); r.cfg.BallastBytes == 0 || err == nil && info.Size() == r.cfg.BallastBytes {
+// full, so that the node can start, and what is not needed be deleted. f says whether
+// it is there. A node that could not make it waits before it tries again.
+func (r *replica) keepBallast(f *diskFacts) {
+	if r.cfg.BallastBytes == 0 || r.cfg.BallastBytes == f.ballast || time.Since(r.ballastFailed) < ballastRetry {
 		return
 	}
+	path := filepath.Join(r.cfg.DataDir, ballastFile)
 	err := r.space.admit(r.cfg.BallastBytes, true)
 	if err == nil {
 		err = wal.Reserve(r.cfg.FS, path, r.cfg.BallastBytes)
 		r.space.release(r.cfg.BallastBytes)
 	}
 	if err != nil {
-		r.log.Warn("ballast not made", "file", path, "err", err)
+		r.ballastFailed = time.Now()
+		r.lines.Log(slog.LevelWarn, "ballast", "ballast not made", "file", path, "err", err)
+		return
 	}
+	r.lines.Over("ballast", "ballast made", "file", path)
 }
 
 // leaveLead hands leadership to a voter whose disk has room.
@@ -217,12 +225,12 @@ func (r *replica) admitCommand(command any) (done func(), err error) {
 		}
 	case *raft.InstallSnapshotRequest:
 		n := c.Size + c.Size/1024 + snapshotOverhead
-		if done, err = r.space.plan(n); err != nil {
-			r.snaps.keep(1) // an older one makes room for it
-			done, err = r.space.plan(n)
-		}
-		if err == nil {
+		if done, err = r.space.plan(n, floor{SnapshotIndex: c.LastLogIndex, SnapshotTerm: c.LastLogTerm}); err == nil {
 			return done, nil
+		}
+		select { // to remove a snapshot may take long, and heartbeats wait for this answer
+		case r.tight <- struct{}{}:
+		default:
 		}
 	default:
 		return func() {}, nil

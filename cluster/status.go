@@ -121,7 +121,7 @@ func (r *replica) disk() *DiskStatus {
 		NextSnapshotBytes: f.next, BallastBytes: f.ballast, Low: r.space.low.Load(),
 	}
 	if f.known {
-		s.RoomBytes = max(0, f.put)
+		s.RoomBytes, s.ResumeBytes = max(0, f.put), f.resumes()
 	}
 	return s
 }

@@ -134,6 +134,7 @@ func (c *Collector) addDisk(gauge prometheus.ValueType) {
 	add("total_bytes", "Bytes of the filesystem of the data directory.", func(d *cluster.DiskStatus) float64 { return float64(d.TotalBytes) })
 	add("free_bytes", "Bytes that are free on it.", func(d *cluster.DiskStatus) float64 { return float64(d.FreeBytes) })
 	add("needed_bytes", "Bytes that must be free for puts to be taken.", func(d *cluster.DiskStatus) float64 { return float64(d.NeededBytes) })
+	add("resume_bytes", "Bytes that must be free for puts to be taken again once they are refused.", func(d *cluster.DiskStatus) float64 { return float64(d.ResumeBytes) })
 	add("room_bytes", "Bytes that puts may take yet; each takes its size twice.", func(d *cluster.DiskStatus) float64 { return float64(d.RoomBytes) })
 	add("reserved_bytes", "Bytes that puts leave for deletes, the log's end and small files.", func(d *cluster.DiskStatus) float64 { return float64(d.ReservedBytes) })
 	add("log_max_bytes", "Bytes that the log's files may grow to.", func(d *cluster.DiskStatus) float64 { return float64(d.LogMaxBytes) })

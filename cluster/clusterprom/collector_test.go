@@ -28,7 +28,7 @@ var figures = cluster.Stats{
 	Checkpoint: fsm.Checkpoint{Index: 37, Hash: 0xfedcba9876543210}, VerifiedIndex: 36,
 	Log: wal.Stats{FirstIndex: 5, LastIndex: 41, Segments: 4, DiskBytes: 4096, Appends: 21, Records: 22}, OldestAge: 90 * time.Second,
 	Disk: &cluster.DiskStatus{
-		TotalBytes: 81, FreeBytes: 82, NeededBytes: 83, RoomBytes: 84, ReservedBytes: 85, LogBytes: 4096, LogMaxBytes: 86, SnapshotBytes: 87,
+		TotalBytes: 81, FreeBytes: 82, NeededBytes: 83, ResumeBytes: 91, RoomBytes: 84, ReservedBytes: 85, LogBytes: 4096, LogMaxBytes: 86, SnapshotBytes: 87,
 		SnapshotsBytes: 88, NextSnapshotBytes: 89, BallastBytes: 90, Low: true,
 	},
 	Transport: transport.Stats{
@@ -94,6 +94,7 @@ kvorum_disk_low 1
 kvorum_disk_needed_bytes 83
 kvorum_disk_next_snapshot_bytes 89
 kvorum_disk_reserved_bytes 85
+kvorum_disk_resume_bytes 91
 kvorum_disk_room_bytes 84
 kvorum_disk_snapshot_bytes 87
 kvorum_disk_snapshots_bytes 88
