@@ -12,8 +12,12 @@ import (
 	"github.com/kvorum/kvorum/store"
 )
 
-// decoders decode a snapshot's blocks of items on all processors, and put them
-// into a map. One goroutine gives them blocks, in order, and then waits.
+// maxWorkers bounds the goroutines that decode, so that their memory, a few blocks
+// each, does not grow with the processors: one that reads can't feed more of them.
+const maxWorkers = 8
+
+// decoders decode a snapshot's blocks of items on up to maxWorkers processors, and put
+// them into a map. One goroutine gives them blocks, in order, and then waits.
 type decoders struct {
 	into        *store.ShardedMap
 	maxRevision uint64
@@ -44,7 +48,7 @@ type decoded struct {
 }
 
 func newDecoders(into *store.ShardedMap, maxRevision uint64) *decoders {
-	workers := runtime.GOMAXPROCS(0)
+	workers := min(runtime.GOMAXPROCS(0), maxWorkers)
 	t := &decoders{
 		into: into, maxRevision: maxRevision,
 		blocks: make(chan itemBlock, workers), free: make(chan []byte, 2*workers+1),
