@@ -26,7 +26,8 @@
 // log's durable end: it is found if the end of the segment is lost with all its
 // frames. The durable end is exact after Close. While the log is written it moves
 // on within 10 s of an append (Options.RecordDelay), and with each rotation and
-// truncation.
+// truncation. On a full disk it stays where it is until there is room, also at Close:
+// the frames in the segment are the only proof then of what follows it.
 //
 // After a clean stop every loss is found. After a crash one may stay hidden: that
 // of what was appended in the last 10 s before it, on that one disk, and only if
