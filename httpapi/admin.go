@@ -117,7 +117,7 @@ func (s *Server) takeFields(w *response, r *http.Request, known []string, flags 
 	if err := w.checkLength(r, false); err != nil {
 		return nil, err
 	}
-	body, release, err := s.takeBody(w, r, "body", maxAdminBody)
+	body, release, err := s.takeBody(w, r, "body", maxAdminBody, 0)
 	if err != nil {
 		return nil, err
 	}

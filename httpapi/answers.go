@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"math/rand/v2"
 	"sync"
 	"time"
 )
@@ -11,37 +12,60 @@ import (
 const stopGrace = time.Second
 
 // answers holds the answers to reads that are under way, so that a server that
-// stops can bound them.
-type answers struct {
+// stops can bound them. Each is in one of many lists, so that requests seldom wait
+// for each other.
+type answers [16]answerList
+
+// answerList is a part of the answers.
+type answerList struct {
 	mu       sync.Mutex
-	open     map[*response]struct{} // guarded by mu
-	stopping bool                   // guarded by mu
+	first    *response // guarded by mu, as the links of the responses are
+	stopping bool      // guarded by mu
 }
 
-// add notes an answer until the function that it returns is called.
-func (a *answers) add(w *response) (done func()) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.open == nil {
-		a.open = make(map[*response]struct{})
+// add notes an answer until remove is called.
+func (a *answers) add(w *response) {
+	l := &a[rand.IntN(len(a))]
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w.list, w.next = l, l.first
+	if w.next != nil {
+		w.next.prev = w
 	}
-	a.open[w] = struct{}{}
-	if a.stopping {
+	l.first = w
+	if l.stopping {
 		w.stop()
 	}
-	return func() {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		delete(a.open, w)
+}
+
+// remove forgets an answer.
+func (a *answers) remove(w *response) {
+	l := w.list
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if w.prev == nil {
+		l.first = w.next
+	} else {
+		w.prev.next = w.next
 	}
+	if w.next != nil {
+		w.next.prev = w.prev
+	}
+	w.prev, w.next = nil, nil
 }
 
 // stop bounds all answers to reads, also those that are still to come.
 func (a *answers) stop() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.stopping = true
-	for w := range a.open {
+	for i := range a {
+		a[i].stop()
+	}
+}
+
+func (l *answerList) stop() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stopping = true
+	for w := l.first; w != nil; w = w.next {
 		w.stop()
 	}
 }

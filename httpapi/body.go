@@ -11,22 +11,44 @@ import (
 	"github.com/kvorum/kvorum/cluster"
 )
 
-// firstReserve is how much of a body has memory before a byte of it has come;
-// what it has is doubled each time that it is full.
-const firstReserve = 16 << 10
+const (
+	// firstReserve is how much of a body has memory before a byte of it has come.
+	// What it has is made four times as much each time that it is full, twice as much
+	// where its length is not known.
+	firstReserve = 16 << 10
+	// smallBody is the longest body that has memory for all of it at once.
+	smallBody = 64 << 10
+)
+
+// bodyMemory returns how much memory a body has next that has had memory for had
+// bytes. want is its length, -1 where that is not known; limit is the largest.
+func bodyMemory(had, want, limit int64) int64 {
+	switch {
+	case want < 0: // one more byte shows that it is too large
+		return min(limit+1, max(firstReserve, 2*had))
+	case want <= smallBody:
+		return want
+	}
+	return min(want, max(firstReserve, 4*had))
+}
 
 // takeBody reads the whole body of r, at most limit bytes. The memory for it is
-// reserved as it comes: the caller calls release once it has answered. field
-// names the body in errors: *cluster.ValidationError when it is too large,
-// cluster.ErrOverloaded when there is no room for it now.
-func (s *Server) takeBody(w *response, r *http.Request, field string, limit int64) (body []byte, release func(), err error) {
+// reserved as it comes, the first of it together with room for requests more: the
+// caller calls release once it has answered. field names the body in errors:
+// *cluster.ValidationError when it is too large, cluster.ErrOverloaded when there is no
+// room for it now.
+func (s *Server) takeBody(w *response, r *http.Request, field string, limit int64, requests int) (body []byte, release func(), err error) {
 	if err := checkEncoding(r.Header); err != nil {
 		return nil, nil, err
 	}
 	if r.ContentLength > limit {
 		return nil, nil, tooLarge(field, "has", r.ContentLength, limit)
 	}
-	room := s.budget.receive(w.stopRead)
+	first := bodyMemory(0, r.ContentLength, limit)
+	room := s.budget.receive(requests, first, w.stopRead)
+	if room == nil {
+		return nil, nil, errNoRoom
+	}
 	// Reading may panic in a writer or body that is not net/http's; nothing may leak then.
 	taken := false
 	defer func() {
@@ -34,7 +56,7 @@ func (s *Server) takeBody(w *response, r *http.Request, field string, limit int6
 			room.release()
 		}
 	}()
-	body, err = readBody(w.bodyReader(r.Body, room), room, r.ContentLength, limit)
+	body, err = readBody(w.bodyReader(r.Body, room), room, first, r.ContentLength, limit)
 	if room.arrived() {
 		w.closeAfter() // its read deadline has passed, whether or not all of it came
 		return nil, nil, errBodyCut
@@ -54,25 +76,24 @@ func (s *Server) takeBody(w *response, r *http.Request, field string, limit int6
 // errTooMany is returned by readBody for a body above its limit.
 var errTooMany = errors.New("the body is above its limit")
 
+// errNoRoom is returned for a request or a body that finds no room.
+var errNoRoom = fmt.Errorf("%w: the requests in flight and their bodies take all that they may", cluster.ErrOverloaded)
+
 // errBodyCut is returned for a body that was cut off to make room for others.
 var errBodyCut = fmt.Errorf("%w: the bodies in flight take all the memory they may, and this one came slowly", cluster.ErrOverloaded)
 
-// readBody reads a body of want bytes, or, where want is -1, of at most limit. It
-// reserves the room for it step by step.
-func readBody(src io.Reader, room *receipt, want, limit int64) ([]byte, error) {
-	most := want
-	if want < 0 {
-		most = limit + 1 // one more shows that it is too large
-	}
-	body := []byte{}
+// readBody reads a body of want bytes, or, where want is -1, of at most limit. Room
+// for the first bytes is reserved; it reserves the rest step by step.
+func readBody(src io.Reader, room *receipt, first, want, limit int64) ([]byte, error) {
+	body := make([]byte, 0, first)
 	for want < 0 || int64(len(body)) < want {
 		if int64(len(body)) > limit {
 			return nil, errTooMany
 		}
 		if len(body) == cap(body) {
-			size := min(most, max(firstReserve, 2*int64(cap(body))))
+			size := bodyMemory(int64(cap(body)), want, limit)
 			if !room.reserve(size - int64(cap(body))) {
-				return nil, fmt.Errorf("%w: the bodies in flight take all the memory they may", cluster.ErrOverloaded)
+				return nil, errNoRoom
 			}
 			body = append(make([]byte, 0, size), body...)
 		}

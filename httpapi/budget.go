@@ -3,6 +3,7 @@ package httpapi
 import (
 	"container/list"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -76,7 +77,11 @@ func (b *budget) tryTake(requests int, bytes int64, owner *receipt) (taken bool,
 		b.requests += requests
 		b.bytes += bytes
 		if owner != nil {
+			owner.requests += requests
 			owner.bytes += bytes
+			if owner.element == nil {
+				owner.element = b.coming.PushBack(owner)
+			}
 		}
 		return true, nil
 	}
@@ -95,11 +100,12 @@ func (b *budget) cutSlow(requests int, bytes int64, owner *receipt) bool {
 	now := time.Now()
 	for e := b.coming.Front(); e != nil && (requests > 0 || bytes > 0); e = e.Next() {
 		r := e.Value.(*receipt)
-		if r == owner || (!r.cut && !r.slow(now)) {
+		cut := r.cut.Load()
+		if r == owner || (!cut && !r.slow(now)) {
 			continue
 		}
-		if !r.cut {
-			r.cut = true
+		if !cut {
+			r.cut.Store(true)
 			r.stop()
 		}
 		requests--
@@ -112,6 +118,10 @@ func (b *budget) cutSlow(requests int, bytes int64, owner *receipt) bool {
 func (b *budget) put(requests int, bytes int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.putLocked(requests, bytes)
+}
+
+func (b *budget) putLocked(requests int, bytes int64) {
 	b.requests -= requests
 	b.bytes -= bytes
 	if b.requests < 0 || b.bytes < 0 {
@@ -136,20 +146,23 @@ type receipt struct {
 	budget  *budget
 	began   time.Time
 	stop    func()        // ends a read of the body that waits; called once, with mu held
-	element *list.Element // in coming until the body has come
+	element *list.Element // in coming until the body has come; guarded by mu
+	// cut says that stop was called: the body is given up. It is changed with mu held.
+	cut atomic.Bool
 
 	// The fields below are guarded by the budget's mu.
-	bytes int64
-	cut   bool // stop was called: the body is given up
+	requests int
+	bytes    int64
 }
 
-// receive returns the receipt of a body that is to be read now. Its release must
-// follow. A budget without room for others may call stop, which must not block.
-func (b *budget) receive(stop func()) *receipt {
+// receive reserves room for requests, and for the first bytes of a body that is to be
+// read now. It returns the body's receipt, whose release must follow, or nil where
+// there is no room. A budget without room for others may call stop, which must not block.
+func (b *budget) receive(requests int, bytes int64, stop func()) *receipt {
 	r := &receipt{budget: b, began: time.Now(), stop: stop}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	r.element = b.coming.PushBack(r)
+	if !b.take(requests, bytes, r) {
+		return nil
+	}
 	return r
 }
 
@@ -162,28 +175,31 @@ func (r *receipt) slow(now time.Time) bool {
 }
 
 // isCut says whether the body was cut off.
-func (r *receipt) isCut() bool {
-	r.budget.mu.Lock()
-	defer r.budget.mu.Unlock()
-	return r.cut
-}
+func (r *receipt) isCut() bool { return r.cut.Load() }
 
 // arrived says that the body is not read any more, and returns whether it was
 // cut off; it can't be from now on.
 func (r *receipt) arrived() (cut bool) {
 	r.budget.mu.Lock()
 	defer r.budget.mu.Unlock()
+	r.leaveLocked()
+	return r.cut.Load()
+}
+
+// leaveLocked takes the receipt off the bodies that are read.
+func (r *receipt) leaveLocked() {
 	if r.element != nil {
 		r.budget.coming.Remove(r.element)
 		r.element = nil
 	}
-	return r.cut
 }
 
-// release gives back the body's room.
+// release gives back the room of the request and of its body.
 func (r *receipt) release() {
-	r.arrived()
-	r.budget.put(0, r.bytes)
+	r.budget.mu.Lock()
+	defer r.budget.mu.Unlock()
+	r.leaveLocked()
+	r.budget.putLocked(r.requests, r.bytes)
 }
 
 // timeFor returns how long n bytes take at rate bytes a second.

@@ -24,6 +24,7 @@ func (s *Server) keyOf(r *http.Request) (string, error) {
 }
 
 // put answers PUT /kv/{key}: 201 where it made the key, 204 where it replaced its value.
+// takeBody bounds it among the requests in flight.
 func (s *Server) put(w *response, r *http.Request) error {
 	key, cond, err := s.writeParams(r)
 	if err != nil {
@@ -36,7 +37,7 @@ func (s *Server) put(w *response, r *http.Request) error {
 	if err := w.checkLength(r, true); err != nil {
 		return err
 	}
-	value, release, err := s.takeBody(w, r, "value", int64(s.cfg.MaxValueBytes))
+	value, release, err := s.takeBody(w, r, "value", int64(s.cfg.MaxValueBytes), 1)
 	if err != nil {
 		return err
 	}

@@ -39,6 +39,10 @@ type response struct {
 	restState       restState
 	unframed        bool // bytes may follow the request that are no request
 
+	// list is what answers has this in, between prev and next; all nil for a write.
+	list       *answerList
+	prev, next *response
+
 	// mu guards the fields below, and that no deadline is set against them.
 	mu       sync.Mutex
 	begun    bool      // the answer has

@@ -41,11 +41,11 @@ func (s *Server) routes() http.Handler {
 	path("/admin/transfer", methods{"POST": s.guard(s.transfer)})
 	path("/kv/", methods{
 		"GET": s.guard(s.list), "HEAD": s.guard(s.list),
-		"PUT": s.guard(s.put), "DELETE": s.guard(s.delete),
+		"PUT": checked(s.put), "DELETE": s.guard(s.delete),
 	})
 	router.PathPrefix("/kv/").Handler(s.serve("/kv/{key}", methods{
 		"GET": s.guard(s.get), "HEAD": s.guard(s.get),
-		"PUT": s.guard(s.put), "DELETE": s.guard(s.delete),
+		"PUT": checked(s.put), "DELETE": s.guard(s.delete),
 	}))
 	router.NotFoundHandler = s.serve("none", nil)
 	return router
@@ -90,14 +90,21 @@ func (s *Server) dispatch(w *response, r *http.Request, m methods, allow string)
 // guard bounds the requests in flight, and refuses what no /kv/ or /admin/
 // route can do. Health, status and metrics go without, to be seen in an overload.
 func (s *Server) guard(next handler) handler {
-	return func(w *response, r *http.Request) error {
-		if _, ok := r.Header["Idempotency-Key"]; ok {
-			return errIdempotencyKey
-		}
+	return checked(func(w *response, r *http.Request) error {
 		if !s.budget.takeRequest() {
 			return cluster.ErrOverloaded
 		}
 		defer s.budget.putRequest()
+		return next(w, r)
+	})
+}
+
+// checked refuses what no /kv/ or /admin/ route can do.
+func checked(next handler) handler {
+	return func(w *response, r *http.Request) error {
+		if _, ok := r.Header["Idempotency-Key"]; ok {
+			return errIdempotencyKey
+		}
 		return next(w, r)
 	}
 }
@@ -110,7 +117,8 @@ func (s *Server) middleware(next http.Handler) http.Handler {
 		w := newResponse(rw, r, s.conns, s.cfg.StallTimeout)
 		defer func() { s.finish(w, r, start, recover()) }()
 		if !isMutation(r) {
-			defer s.answers.add(w)()
+			s.answers.add(w)
+			defer s.answers.remove(w)
 		}
 
 		h := w.Header()

@@ -1,0 +1,94 @@
+package httpapi
+
+import (
+	"bytes"
+	"slices"
+	"testing"
+)
+
+// TestBodyMemory_Steps checks in how many steps bodies get their memory.
+func TestBodyMemory_Steps(t *testing.T) {
+	const limit = 1 << 20
+	for _, test := range []struct {
+		want  int64 // -1 is not known
+		steps []int64
+	}{
+		{0, []int64{0}},
+		{1, []int64{1}},
+		{60_000, []int64{60_000}},
+		{smallBody, []int64{smallBody}},
+		{smallBody + 1, []int64{16 << 10, 64 << 10, smallBody + 1}},
+		{limit, []int64{16 << 10, 64 << 10, 256 << 10, limit}},
+		{-1, []int64{16 << 10, 32 << 10, 64 << 10, 128 << 10, 256 << 10, 512 << 10, limit, limit + 1}},
+	} {
+		steps := []int64{bodyMemory(0, test.want, limit)}
+		for last := steps[0]; last < test.want || (test.want < 0 && last <= limit); {
+			last = bodyMemory(last, test.want, limit)
+			steps = append(steps, last)
+		}
+		if !slices.Equal(steps, test.steps) {
+			t.Errorf("a body of %d bytes: got %d, want %d", test.want, steps, test.steps)
+		}
+	}
+}
+
+// TestReadBody_Allocations checks that a small body is read into memory of its size,
+// which is allocated once.
+func TestReadBody_Allocations(t *testing.T) {
+	const size = 60_000
+	b := newBudget(1, 1<<20)
+	src := bytes.NewReader(content)
+	room := b.receive(1, size, func() {})
+	defer room.release()
+	n := testing.AllocsPerRun(100, func() {
+		src.Reset(content)
+		body, err := readBody(src, room, size, size, 1<<20)
+		if err != nil || len(body) != size || cap(body) != size {
+			t.Fatalf("got %d bytes in %d, %v", len(body), cap(body), err)
+		}
+	})
+	if n > 1 {
+		t.Errorf("%v allocations, want 1", n)
+	}
+}
+
+// content is a body.
+var content = make([]byte, 60_000)
+
+// TestBudget_ReceiveTakesAllOrNothing checks that the room for a request and for the
+// first of its body is taken together, and given back so.
+func TestBudget_ReceiveTakesAllOrNothing(t *testing.T) {
+	b := newBudget(2, 100)
+	expect := func(when string, requests, coming int, bytes int64) {
+		t.Helper()
+		if r, n := b.inFlight(); r != requests || n != bytes || b.coming.Len() != coming {
+			t.Errorf("%s: %d requests, %d bytes, %d bodies, want %d, %d, %d", when, r, n, b.coming.Len(), requests, bytes, coming)
+		}
+	}
+	stop := func() { t.Error("a body that is not slow was cut off") }
+	first := b.receive(1, 60, stop)
+	if first == nil {
+		t.Fatal("no room in an empty budget")
+	}
+	expect("one", 1, 1, 60)
+	if b.receive(1, 41, stop) != nil {
+		t.Error("too many bytes were taken")
+	}
+	expect("one and too many bytes", 1, 1, 60)
+	second := b.receive(1, 40, stop)
+	if second == nil {
+		t.Fatal("no room for what fits")
+	}
+	if b.receive(1, 0, stop) != nil {
+		t.Error("too many requests were taken")
+	}
+	expect("two", 2, 2, 100)
+	if first.arrived() {
+		t.Error("the first was cut off")
+	}
+	expect("one has arrived", 2, 1, 100)
+	first.release()
+	expect("one is released", 1, 1, 40)
+	second.release()
+	expect("all are released", 0, 0, 0)
+}
