@@ -147,33 +147,43 @@ func (r *replica) otherVoters() (others []raft.ServerID, self int) {
 }
 
 // roomOf asks ids at once and returns what those say that answer in time, and before
-// the answers so far are enough.
+// the answers so far are enough. What the others say of their memory is heard all the
+// same, a moment later: a put needs the memory of each.
 func (r *replica) roomOf(ctx context.Context, ids []raft.ServerID, enough func([]voterRoom) bool) []voterRoom {
 	ctx, cancel := context.WithTimeout(ctx, roomAskTimeout)
-	defer cancel()
 	var mu sync.Mutex
 	var rooms []voterRoom
 	done := false
+	settled, ended := make(chan struct{}), make(chan struct{})
 	var calls sync.WaitGroup
 	for _, id := range ids {
 		calls.Go(func() {
 			info, err := r.askInfo(ctx, id)
 			mu.Lock()
 			defer mu.Unlock()
-			switch {
-			case done: // nobody waits for this one
-			case err != nil:
+			if err != nil {
 				r.memory.silent(id)
-			default:
-				r.memory.heard(id, info.Memory)
-				rooms = append(rooms, r.limitsOf(id, info))
-				if done = enough(rooms); done {
-					cancel()
-				}
+				return
+			}
+			r.memory.heard(id, info.Memory)
+			if done {
+				return // nobody waits for its room
+			}
+			rooms = append(rooms, r.limitsOf(id, info))
+			if done = enough(rooms); done {
+				close(settled)
 			}
 		})
 	}
-	calls.Wait()
+	r.wg.Go(func() {
+		calls.Wait()
+		cancel()
+		close(ended)
+	})
+	select {
+	case <-settled:
+	case <-ended:
+	}
 	slices.SortFunc(rooms, func(a, b voterRoom) int { return strings.Compare(string(a.id), string(b.id)) })
 	return rooms
 }
