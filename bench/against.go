@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -212,6 +213,9 @@ func (a *against) restarts(ctx context.Context, versions []version) error {
 		if err := a.fill(ctx, nodes[0]); err != nil {
 			return err
 		}
+		if err := a.overwrite(ctx, nodes[0]); err != nil {
+			return err
+		}
 		nodes.kill()
 		contenders = append(contenders, contender{v.name, func() ([]float64, error) { return restartTurn(ctx, nodes[0]) }})
 	}
@@ -219,26 +223,73 @@ func (a *against) restarts(ctx context.Context, versions []version) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.out, "A node with %d keys, values of %d bytes, is killed and started again, %d rounds.\n", a.keys, a.valueBytes, a.rounds)
+	fmt.Fprintf(a.out, "A node with %d keys, values of %d bytes, %d of them put again since its snapshot, is killed and started again, %d rounds.\n",
+		a.keys, a.valueBytes, a.tail(), a.rounds)
 	t := quotients("after the start of the process", []string{"the port listens", "/livez answers", "/readyz says yes"}, columns,
 		func(s float64) string { return fmt.Sprintf("%.3f s", s) })
 	t.write(a.out)
 	return nil
 }
 
+// tail returns how many puts a node has in its log behind its snapshot.
+func (a *against) tail() int { return a.keys / 20 }
+
 // fill puts every key once, in no order.
 func (a *against) fill(ctx context.Context, p *process) error {
+	keys := rand.New(rand.NewPCG(1, 2)).Perm(a.keys)
+	return a.putKeys(ctx, p, len(keys), func(i int) int { return keys[i] })
+}
+
+// overwrite puts keys again until the node has taken another snapshot, and then
+// tail more: each version is to find as much log behind its snapshot.
+func (a *against) overwrite(ctx context.Context, p *process) error {
+	before, err := p.newestSnapshot()
+	if err != nil {
+		return err
+	}
+	step := a.tail() / 4
+	for at := 0; ; at += step {
+		if err := a.putKeys(ctx, p, step, func(i int) int { return (at + i) % a.keys }); err != nil {
+			return err
+		}
+		now, err := p.newestSnapshot()
+		if err != nil {
+			return err
+		}
+		if now != before {
+			return a.putKeys(ctx, p, a.tail(), func(i int) int { return i })
+		}
+	}
+}
+
+// newestSnapshot returns the greatest name of a finished snapshot, "" for none.
+func (p *process) newestSnapshot() (string, error) {
+	found, err := os.ReadDir(filepath.Join(p.dir, p.id, "snapshots"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	newest, newestTime := "", time.Time{}
+	for _, entry := range found {
+		info, err := entry.Info()
+		if err == nil && filepath.Ext(entry.Name()) == "" && info.ModTime().After(newestTime) {
+			newest, newestTime = entry.Name(), info.ModTime()
+		}
+	}
+	return newest, err
+}
+
+// putKeys puts n keys, those that key gives for 0 to n-1.
+func (a *against) putKeys(ctx context.Context, p *process, n int, key func(i int) int) error {
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: loaders}}
 	defer client.CloseIdleConnections()
-	keys := rand.New(rand.NewPCG(1, 2)).Perm(a.keys)
 	value := make([]byte, a.valueBytes)
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	errs := make([]error, loaders)
 	for i := range loaders {
 		wg.Go(func() {
-			for k := int(next.Add(1)) - 1; k < len(keys) && errs[i] == nil; k = int(next.Add(1)) - 1 {
-				errs[i] = putValue(ctx, client, p, keyOf(keys[k]), value)
+			for k := int(next.Add(1)) - 1; k < n && errs[i] == nil; k = int(next.Add(1)) - 1 {
+				errs[i] = putValue(ctx, client, p, keyOf(key(k)), value)
 			}
 		})
 	}
