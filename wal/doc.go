@@ -31,7 +31,8 @@
 //
 // After a clean stop every loss is found. After a crash one may stay hidden: that
 // of what was appended in the last 10 s before it, on that one disk, and only if
-// the disk loses what it had synced.
+// the disk loses what it had synced. On a full disk that is what was appended
+// since it became full, also after a clean stop.
 //
 // Any write, sync or read error, and damage found by a read, latches the log as
 // failed: Err and Failed report it, every change returns it (ErrFailed), and
