@@ -131,6 +131,9 @@ func (r *replica) startRaft(load context.Context) (err error) {
 		}
 	}()
 	r.raft, err = raft.NewRaft(r.raftConfig(), machine{r.fsm, r}, r.logs, r.stable, r.snaps, r.peers.Raft())
+	if stopped := ended(load); err != nil && stopped != nil {
+		return stopped // raft does not wrap what the log returned
+	}
 	if err != nil {
 		return fmt.Errorf("start raft: %w", err)
 	}
