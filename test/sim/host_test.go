@@ -48,6 +48,7 @@ type host struct {
 	loss    tailLoss    // guarded by mu; what its disk has lost of the log
 	aside   bool        // guarded by mu; an incarnation's files were set aside
 	discard bool        // guarded by mu; its disk is wiped when its process is dead
+	held    bool        // guarded by mu; nothing but release starts it
 }
 
 // proc is one run of a node.
@@ -72,11 +73,11 @@ type proc struct {
 	faulty bool          // guarded by mu; its disk has been told to fail
 }
 
-// start runs a node on the host's disk, unless one runs.
+// start runs a node on the host's disk, unless one runs or the host is held down.
 func (h *host) start() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.proc != nil {
+	if h.proc != nil || h.held {
 		return
 	}
 	dead := make(chan struct{})
@@ -90,6 +91,22 @@ func (h *host) start() {
 	h.w.net.power(h.name, true)
 	h.w.running.Add(1)
 	go p.run()
+}
+
+// hold keeps the host's process down once it has ended, whoever else meant to
+// start it: its disk is about to be changed.
+func (h *host) hold() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.held = true
+}
+
+// release starts the host after hold.
+func (h *host) release() {
+	h.mu.Lock()
+	h.held = false
+	h.mu.Unlock()
+	h.start()
 }
 
 // joinAs gives the host, which must be down, an empty disk, and says whether its

@@ -47,10 +47,14 @@ func (h *host) shutdown() bool {
 	return p.clean
 }
 
-// logEnd describes the segment that the host, which must be down, has written last.
+// logEnd describes the segment that the host, which must be held down, has written last.
 func (h *host) logEnd() (wal.SegmentReport, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.proc != nil {
+		h.w.violate("%s is up while the end of its log is looked at", h.name)
+		return wal.SegmentReport{}, false
+	}
 	report, err := wal.Check(h.files.Clone(), path.Join(dataDir, "wal"))
 	if err != nil || len(report.Segments) == 0 {
 		return wal.SegmentReport{}, false
@@ -58,7 +62,7 @@ func (h *host) logEnd() (wal.SegmentReport, bool) {
 	return report.Segments[len(report.Segments)-1], true
 }
 
-// lose has the disk of the host, which must be down, lose everything in a file
+// lose has the disk of the host, which must be held down, lose everything in a file
 // from an offset on.
 func (h *host) lose(file string, from int64, how crashfs.Loss, what tailLoss) {
 	h.mu.Lock()
@@ -112,13 +116,14 @@ func (n *nemesis) loseTail() {
 	if h.votes() && n.voters() < 3 {
 		return // its disk will be lost
 	}
+	h.hold()
 	clean := h.shutdown()
 	n.w.sleep(n.between(100, 1000))
 	if clean {
 		n.loseEnd(h)
 	}
 	n.w.sleep(n.between(100, 1000))
-	h.start()
+	h.release()
 }
 
 // loseTailAlone has one member lose the end of its log while those that also have
@@ -135,13 +140,14 @@ func (n *nemesis) loseTailAlone() {
 		n.isolate(h, true, true)
 	}
 	n.w.sleep(n.between(1000, 3000))
+	victim.hold()
 	clean := victim.shutdown()
 	n.all(killed)
 	n.w.net.heal()
 	if clean {
 		n.loseEnd(victim)
 	}
-	victim.start()
+	victim.release()
 	for _, h := range behind {
 		h.start()
 	}
@@ -179,15 +185,16 @@ func tailLostBehindMark(n *nemesis) {
 			round--
 			continue
 		}
+		h.hold()
 		h.die(killed)
 		segment, ok := h.logEnd()
 		if !ok || segment.Durable == segment.Bytes {
 			round--
-			h.start()
+			h.release()
 			continue
 		}
 		h.lose(segment.File, segment.Durable, crashfs.Zeroed, lostBehind)
-		h.start()
+		h.release()
 		before := n.w.count.told.Load()
 		if !n.w.poll(healLimit, "the follower is told", func() error {
 			if n.w.count.told.Load() == before {
