@@ -1,0 +1,100 @@
+package record
+
+import (
+	"time"
+)
+
+// Run is one run against one cluster. Times are in seconds since Began, rounded to the
+// millisecond. As JSON it is the evidence that a run leaves beside its page.
+type Run struct {
+	Program string    `json:"program"` // what was tested: "kvorum" or "etcd"
+	Version string    `json:"version"` // as the program says
+	Command string    `json:"command"` // that runs it again
+	Seed    uint64    `json:"seed"`
+	Kind    string    `json:"kind"` // of the lab: "namespaces", "proxy" or "docker"
+	Nodes   int       `json:"nodes"`
+	Clients int       `json:"clients"`
+	Began   time.Time `json:"began"`
+	Length  float64   `json:"length"`
+
+	Seconds    []Second    `json:"seconds"` // one for each second of the run, without gaps
+	Faults     []Fault     `json:"faults"`  // in the order of their beginnings
+	Leaders    []Leader    `json:"leaders"` // changes of leader or term, in order
+	Exits      []Exit      `json:"exits"`
+	Violations []Violation `json:"violations"` // what must never be; none is a pass
+	Uncovered  []Uncovered `json:"uncovered"`  // what the run was to show and could not
+	Keys       []Key       `json:"keys"`       // those whose history has no order that explains it
+	Checks     []Check     `json:"checks"`     // what was checked in the end, and of how much
+}
+
+// Second is what the clients saw in one second.
+type Second struct {
+	Acknowledged int     `json:"acknowledged"` // writes
+	Reads        int     `json:"reads"`        // that were answered
+	Refused      int     `json:"refused"`      // operations that were answered as not done
+	Unknown      int     `json:"unknown"`      // writes without an answer
+	P50          float64 `json:"p50"`          // of the acknowledged writes' times, in milliseconds
+	P99          float64 `json:"p99"`
+}
+
+// Fault is a time in which something was broken on purpose.
+type Fault struct {
+	Name    string   `json:"name"` // such as "pause the leader"
+	Detail  string   `json:"detail"`
+	Hosts   []string `json:"hosts"`
+	From    float64  `json:"from"`
+	To      float64  `json:"to"`      // when it was healed
+	Served  float64  `json:"served"`  // when a write was acknowledged next, counted from To; -1 where none was
+	Without float64  `json:"without"` // the longest time without an acknowledged write from From until then
+	Terms   uint64   `json:"terms"`   // by how much the term grew
+	Done    bool     `json:"done"`    // false where it could not be made
+	Reason  string   `json:"reason"`  // why not
+}
+
+// Leader is who led from a moment on, as most nodes said.
+type Leader struct {
+	At   float64 `json:"at"`
+	Host string  `json:"host"` // "" where nobody did
+	Term uint64  `json:"term"`
+}
+
+// Exit is the end of a process.
+type Exit struct {
+	At     float64 `json:"at"`
+	Host   string  `json:"host"`
+	Code   int     `json:"code"`
+	Signal string  `json:"signal"`
+	Asked  bool    `json:"asked"` // the run ended it itself
+	Why    string  `json:"why"`   // the last line of its log where the run did not
+}
+
+// Violation is a promise that was broken.
+type Violation struct {
+	At       float64 `json:"at"`
+	Promise  string  `json:"promise"` // such as "an acknowledged write is kept"
+	What     string  `json:"what"`
+	Evidence string  `json:"evidence"` // the name of a file beside the page, "" for none
+}
+
+// Uncovered is what a run was to show and did not.
+type Uncovered struct {
+	What   string `json:"what"`
+	Reason string `json:"reason"`
+}
+
+// Key is a key whose operations have no order that explains them.
+type Key struct {
+	Name    string `json:"name"`
+	Explain string `json:"explain"` // the newest operations of the shortest history that has none
+	Picture string `json:"-"`       // porcupine's page of it, a whole HTML document
+}
+
+// Check is one thing that was looked at in the end.
+type Check struct {
+	Name   string `json:"name"`
+	Of     string `json:"of"` // how much of it there was, such as "4,312 acknowledged writes on 3 nodes"
+	Passed bool   `json:"passed"`
+}
+
+// Passed says whether nothing was broken and everything covered that was to be.
+func (r *Run) Passed() bool { return len(r.Violations) == 0 && len(r.Uncovered) == 0 }
