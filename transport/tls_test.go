@@ -2,104 +2,22 @@ package transport_test
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"io"
-	"math/big"
-	"net"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/hashicorp/raft"
 
+	"github.com/kvorum/kvorum/internal/testkit"
 	"github.com/kvorum/kvorum/transport"
 )
 
-// authority signs certificates.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	pem  []byte
-}
-
-func newAuthority(t testing.TB, name string) *authority {
+func mustLoad(t testing.TB, f testkit.CertFiles) *transport.TLSFiles {
 	t.Helper()
-	a := &authority{}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	a.key = mustKey(t)
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &a.key.PublicKey, a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if a.cert, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
-	a.pem = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	return a
-}
-
-func mustKey(t testing.TB) *ecdsa.PrivateKey {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
-// certFiles are the three files of a node.
-type certFiles struct{ cert, key, ca string }
-
-// issue writes a certificate for 127.0.0.1, or another host, into dir.
-func (a *authority) issue(t testing.TB, dir, host string, serial int64) certFiles {
-	t.Helper()
-	key := mustKey(t)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(serial), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	if ip := net.ParseIP(host); ip != nil {
-		template.IPAddresses = []net.IP{ip}
-	} else {
-		template.DNSNames = []string{host}
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &key.PublicKey, a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f := certFiles{filepath.Join(dir, "cert"), filepath.Join(dir, "key"), filepath.Join(dir, "ca")}
-	for path, content := range map[string][]byte{
-		f.cert: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
-		f.key:  pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}),
-		f.ca:   a.pem,
-	} {
-		if err := os.WriteFile(path, content, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return f
-}
-
-func mustLoad(t testing.TB, f certFiles) *transport.TLSFiles {
-	t.Helper()
-	files, err := transport.LoadTLSFiles(f.cert, f.key, f.ca)
+	files, err := transport.LoadTLSFiles(f.Cert, f.Key, f.CA)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,9 +33,9 @@ func startTLS(t testing.TB, id string, addrs *book, files *transport.TLSFiles) *
 // TestTLS checks that all a transport does works over TLS, large appends and
 // snapshots included.
 func TestTLS(t *testing.T) {
-	ca, addrs := newAuthority(t, "ca"), &book{}
-	a := startTLS(t, "a", addrs, mustLoad(t, ca.issue(t, t.TempDir(), "127.0.0.1", 1)))
-	b := startTLS(t, "b", addrs, mustLoad(t, ca.issue(t, t.TempDir(), "127.0.0.1", 2)))
+	ca, addrs := testkit.NewAuthority(t, "ca"), &book{}
+	a := startTLS(t, "a", addrs, mustLoad(t, ca.Issue(t, t.TempDir(), "127.0.0.1", nil)))
+	b := startTLS(t, "b", addrs, mustLoad(t, ca.Issue(t, t.TempDir(), "127.0.0.1", nil)))
 	mustCall(t, a, "b", "in secret")
 	snapshot := bytes.Repeat([]byte("snapshot"), 100<<10)
 	entries := 0
@@ -143,20 +61,20 @@ func TestTLS(t *testing.T) {
 
 // TestTLS_Refused checks who gets no connection.
 func TestTLS_Refused(t *testing.T) {
-	ca, other := newAuthority(t, "ca"), newAuthority(t, "other")
-	good := func(t *testing.T) *transport.TLSFiles { return mustLoad(t, ca.issue(t, t.TempDir(), "127.0.0.1", 1)) }
+	ca, other := testkit.NewAuthority(t, "ca"), testkit.NewAuthority(t, "other")
+	good := func(t *testing.T) *transport.TLSFiles { return mustLoad(t, ca.Issue(t, t.TempDir(), "127.0.0.1", nil)) }
 	for name, c := range map[string]struct {
 		a, b    func(*testing.T) *transport.TLSFiles
 		refuser string
 	}{
 		"OtherAuthority": {good, func(t *testing.T) *transport.TLSFiles {
-			return mustLoad(t, other.issue(t, t.TempDir(), "127.0.0.1", 1))
+			return mustLoad(t, other.Issue(t, t.TempDir(), "127.0.0.1", nil))
 		}, "a"},
-		"WrongName":     {good, func(t *testing.T) *transport.TLSFiles { return mustLoad(t, ca.issue(t, t.TempDir(), "127.9.9.9", 1)) }, "a"},
-		"WrongHostName": {good, func(t *testing.T) *transport.TLSFiles { return mustLoad(t, ca.issue(t, t.TempDir(), "localhost", 1)) }, "a"},
+		"WrongName":     {good, func(t *testing.T) *transport.TLSFiles { return mustLoad(t, ca.Issue(t, t.TempDir(), "127.9.9.9", nil)) }, "a"},
+		"WrongHostName": {good, func(t *testing.T) *transport.TLSFiles { return mustLoad(t, ca.Issue(t, t.TempDir(), "localhost", nil)) }, "a"},
 		"DialerOfOtherAuthority": {func(t *testing.T) *transport.TLSFiles {
-			f := other.issue(t, t.TempDir(), "127.0.0.1", 1)
-			if err := os.WriteFile(f.ca, ca.pem, 0o600); err != nil { // it trusts the others
+			f := other.Issue(t, t.TempDir(), "127.0.0.1", nil)
+			if err := os.WriteFile(f.CA, ca.PEM, 0o600); err != nil { // it trusts the others
 				t.Fatal(err)
 			}
 			return mustLoad(t, f)
@@ -197,18 +115,16 @@ func TestTLS_Refused(t *testing.T) {
 // TestTLS_OldVersion checks that a client that knows no TLS 1.3, or shows no
 // certificate, gets nothing.
 func TestTLS_OldVersion(t *testing.T) {
-	ca := newAuthority(t, "ca")
-	files := ca.issue(t, t.TempDir(), "127.0.0.1", 1)
+	ca := testkit.NewAuthority(t, "ca")
+	files := ca.Issue(t, t.TempDir(), "127.0.0.1", nil)
 	b := startTLS(t, "b", &book{}, mustLoad(t, files))
-	pair, err := tls.LoadX509KeyPair(files.cert, files.key)
+	pair, err := tls.LoadX509KeyPair(files.Cert, files.Key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	roots := x509.NewCertPool()
-	roots.AddCert(ca.cert)
 	for name, cfg := range map[string]*tls.Config{
-		"TLS12":         {RootCAs: roots, Certificates: []tls.Certificate{pair}, MaxVersion: tls.VersionTLS12},
-		"NoCertificate": {RootCAs: roots},
+		"TLS12":         {RootCAs: ca.Pool(), Certificates: []tls.Certificate{pair}, MaxVersion: tls.VersionTLS12},
+		"NoCertificate": {RootCAs: ca.Pool()},
 	} {
 		c, err := tls.Dial("tcp", b.addr, cfg)
 		if err != nil {
@@ -228,13 +144,13 @@ func TestTLS_OldVersion(t *testing.T) {
 // TestTLS_Reload checks that certificates and authorities are replaced while
 // nodes run: new connections use the new ones.
 func TestTLS_Reload(t *testing.T) {
-	ca, next, addrs := newAuthority(t, "ca"), newAuthority(t, "next"), &book{}
+	ca, next, addrs := testkit.NewAuthority(t, "ca"), testkit.NewAuthority(t, "next"), &book{}
 	dirA, dirB := t.TempDir(), t.TempDir()
-	filesA, filesB := mustLoad(t, ca.issue(t, dirA, "127.0.0.1", 1)), mustLoad(t, ca.issue(t, dirB, "127.0.0.1", 2))
+	filesA, filesB := mustLoad(t, ca.Issue(t, dirA, "127.0.0.1", nil)), mustLoad(t, ca.Issue(t, dirB, "127.0.0.1", nil))
 	a, b := startTLS(t, "a", addrs, filesA), startTLS(t, "b", addrs, filesB)
 	mustCall(t, a, "b", "before")
 
-	paths := next.issue(t, dirB, "127.0.0.1", 3)
+	paths := next.Issue(t, dirB, "127.0.0.1", nil)
 	if err := filesB.Reload(); err != nil {
 		t.Fatal(err)
 	}
@@ -242,7 +158,7 @@ func TestTLS_Reload(t *testing.T) {
 	if _, err := a.Probe(ctxFor(t), b.addr); err == nil {
 		t.Errorf("a certificate of another authority was accepted")
 	}
-	next.issue(t, dirA, "127.0.0.1", 4)
+	next.Issue(t, dirA, "127.0.0.1", nil)
 	if err := filesA.Reload(); err != nil {
 		t.Fatal(err)
 	}
@@ -250,10 +166,10 @@ func TestTLS_Reload(t *testing.T) {
 		t.Errorf("after both were replaced: %v", err)
 	}
 
-	if err := os.WriteFile(paths.cert, []byte("torn"), 0o600); err != nil {
+	if err := os.WriteFile(paths.Cert, []byte("torn"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := filesB.Reload(); err == nil || !strings.Contains(err.Error(), paths.cert) {
+	if err := filesB.Reload(); err == nil || !strings.Contains(err.Error(), paths.Cert) {
 		t.Errorf("Reload of a torn file: got %v, want an error that names it", err)
 	}
 	if _, err := a.Probe(ctxFor(t), b.addr); err != nil {
@@ -262,14 +178,14 @@ func TestTLS_Reload(t *testing.T) {
 }
 
 func TestLoadTLSFiles_Invalid(t *testing.T) {
-	f := newAuthority(t, "ca").issue(t, t.TempDir(), "127.0.0.1", 1)
-	for name, g := range map[string]certFiles{
-		"NoCert":    {f.cert + "x", f.key, f.ca},
-		"NoCA":      {f.cert, f.key, f.ca + "x"},
-		"CAIsNone":  {f.cert, f.key, f.key},
-		"KeyOfElse": {f.ca, f.key, f.ca},
+	f := testkit.NewAuthority(t, "ca").Issue(t, t.TempDir(), "127.0.0.1", nil)
+	for name, g := range map[string]testkit.CertFiles{
+		"NoCert":    {Cert: f.Cert + "x", Key: f.Key, CA: f.CA},
+		"NoCA":      {Cert: f.Cert, Key: f.Key, CA: f.CA + "x"},
+		"CAIsNone":  {Cert: f.Cert, Key: f.Key, CA: f.Key},
+		"KeyOfElse": {Cert: f.CA, Key: f.Key, CA: f.CA},
 	} {
-		if _, err := transport.LoadTLSFiles(g.cert, g.key, g.ca); err == nil {
+		if _, err := transport.LoadTLSFiles(g.Cert, g.Key, g.CA); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}

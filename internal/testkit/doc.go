@@ -1,4 +1,5 @@
-// Package testkit holds what the tests of several packages share.
+// Package testkit holds what the tests of several packages share: a certificate
+// authority, and the record of trials.
 //
 // A trial is a test that repeats, on the smallest input, what a bug report or a
 // close reading showed of an earlier version. Its name begins with TestTrial_
