@@ -215,7 +215,24 @@ func (c *opCounter) hook(op crashfs.Op, _ string) error {
 	return nil
 }
 
-// power failures to try at each point: all unsynced is lost, all is kept, and mixtures.
+// runUntil runs a script on a filesystem that halts before the k-th change. done says
+// that the script ended before there was one.
+func runUntil(t *testing.T, k int, script []step) (fsys *crashfs.FS, o outcome, done bool) {
+	t.Helper()
+	fsys = newFS(t)
+	c := haltBefore(fsys, k)
+	o = runScript(fsys, script)
+	return fsys, o, o.err == nil && c.n <= k
+}
+
+// haltBefore has a filesystem halt before the k-th change.
+func haltBefore(fsys *crashfs.FS, k int) *opCounter {
+	c := &opCounter{k: k, count: crashfs.Op.Mutates, act: func() error { fsys.Halt(); return nil }}
+	fsys.SetHook(c.hook)
+	return c
+}
+
+// crashOutcomes are power failures to try at each point: all unsynced is lost, all is kept, and mixtures.
 func crashOutcomes(k int) []crashfs.CrashOptions {
 	outcomes := []crashfs.CrashOptions{{}, {Keep: 1}}
 	for seed := range uint64(4) {
@@ -229,11 +246,8 @@ func crashOutcomes(k int) []crashfs.CrashOptions {
 
 func TestCrash_EveryOperation(t *testing.T) {
 	for k := 0; ; k++ {
-		fsys := newFS(t)
-		c := &opCounter{k: k, count: crashfs.Op.Mutates, act: func() error { fsys.Halt(); return nil }}
-		fsys.SetHook(c.hook)
-		o := runScript(fsys, crashScript)
-		if o.err == nil && c.n <= k {
+		fsys, o, done := runUntil(t, k, crashScript)
+		if done {
 			if k < 150 {
 				t.Fatalf("the script took %d operations, want more to crash at", k)
 			}
@@ -257,19 +271,15 @@ func TestCrash_EveryOperation(t *testing.T) {
 func TestCrash_InRecovery(t *testing.T) {
 	script := crashScript[:10]
 	for k := 0; ; k++ {
-		fsys := newFS(t)
-		c := &opCounter{k: k, count: crashfs.Op.Mutates, act: func() error { fsys.Halt(); return nil }}
-		fsys.SetHook(c.hook)
-		o := runScript(fsys, script)
-		if o.err == nil && c.n <= k {
+		fsys, o, done := runUntil(t, k, script)
+		if done {
 			return
 		}
 		rng := rand.New(rand.NewPCG(uint64(k), 7))
 		crashed := fsys.Crash(crashfs.CrashOptions{Keep: 0.5, Rand: rng})
 		for j := 0; ; j++ {
 			again := crashed.Clone()
-			c := &opCounter{k: j, count: crashfs.Op.Mutates, act: func() error { again.Halt(); return nil }}
-			again.SetHook(c.hook)
+			haltBefore(again, j)
 			w, err := wal.Open(testDir, testOptions(again))
 			if err == nil {
 				again.Halt()
@@ -350,15 +360,8 @@ func TestFault_Latches(t *testing.T) {
 			opts := testOptions(fsys)
 			opts.CacheBytes = 100 // holds the last record only
 			w := mustOpen(t, opts)
-			for first := uint64(1); first <= 3; first++ {
-				mustAppend(t, w, first, batch(first, 0, 50))
-			}
-			fsys.SetHook(func(op crashfs.Op, _ string) error {
-				if op == c.op {
-					return syscall.EIO
-				}
-				return nil
-			})
+			mustAppendEach(t, w, 1, 3)
+			fsys.SetHook(failOn(c.op))
 			if err := c.do(w); !errors.Is(err, syscall.EIO) {
 				t.Fatalf("got %v, want the cause", err)
 			}

@@ -72,9 +72,7 @@ func TestTail_LostAfterCleanStop(t *testing.T) {
 			w := mustOpen(t, opts)
 			mustAppend(t, w, 1, batch(1, 0, 50))
 			older := fsys.Clone()
-			for first := uint64(2); first <= 10; first++ {
-				mustAppend(t, w, first, batch(first, 0, 50))
-			}
+			mustAppendEach(t, w, 2, 10)
 			mustClose(t, w)
 			mustRefuseLosses(t, fsys, older)
 		})
@@ -93,14 +91,10 @@ func TestTail_LostAfterDelay(t *testing.T) {
 				w := mustOpen(t, opts)
 				mustAppend(t, w, 1, batch(1, 0, 50))
 				older := fsys.Clone()
-				for first := uint64(2); first <= 10; first++ {
-					mustAppend(t, w, first, batch(first, 0, 50))
-				}
+				mustAppendEach(t, w, 2, 10)
 				time.Sleep(10 * time.Second) // what is promised
 				synctest.Wait()
-				if got := w.Stats().Recorded; got != 10 {
-					t.Fatalf("recorded up to %d, want 10", got)
-				}
+				mustHaveRecorded(t, w, 10)
 				mustRefuseLosses(t, fsys.Clone(), older)
 				mustRefuseLosses(t, fsys.Crash(crashfs.CrashOptions{}), older)
 				mustClose(t, w)
@@ -158,11 +152,8 @@ func TestTail_LostWhileBusy(t *testing.T) {
 func TestTail_LostAfterAnyCrash(t *testing.T) {
 	refused, kept := 0, 0
 	for k := 0; ; k++ {
-		fsys := newFS(t)
-		c := &opCounter{k: k, count: crashfs.Op.Mutates, act: func() error { fsys.Halt(); return nil }}
-		fsys.SetHook(c.hook)
-		o := runScript(fsys, crashScript)
-		if o.err == nil && c.n <= k {
+		fsys, o, done := runUntil(t, k, crashScript)
+		if done {
 			break
 		}
 		crashed := fsys.Crash(crashfs.CrashOptions{})
@@ -202,9 +193,7 @@ func TestTail_LostAfterAnyCrash(t *testing.T) {
 func TestTail_IgnoreEnd(t *testing.T) {
 	fsys := newFS(t)
 	w := mustOpen(t, testOptions(fsys))
-	for first := uint64(1); first <= 10; first++ {
-		mustAppend(t, w, first, batch(first, 0, 50))
-	}
+	mustAppendEach(t, w, 1, 10)
 	mustClose(t, w)
 	if err := fsys.LoseTail(segmentPath(1), headerSize+3*(batchSize+59), crashfs.Zeroed); err != nil {
 		t.Fatal(err)
@@ -222,9 +211,7 @@ func TestTail_IgnoreEnd(t *testing.T) {
 func TestTail_TruncateBack(t *testing.T) {
 	fsys := newFS(t)
 	w := mustOpen(t, testOptions(fsys))
-	for first := uint64(1); first <= 5; first++ {
-		mustAppend(t, w, first, batch(first, 0, 50))
-	}
+	mustAppendEach(t, w, 1, 5)
 	if err := w.RecordEnd(); err != nil {
 		t.Fatal(err)
 	}
@@ -234,9 +221,7 @@ func TestTail_TruncateBack(t *testing.T) {
 	crashed := fsys.Crash(crashfs.CrashOptions{})
 	want := model{}.append(1, batch(1, 0, 50)).append(2, batch(2, 0, 50))
 	mustEqual(t, mustOpen(t, testOptions(crashed)), want)
-	if got := w.Stats().Recorded; got != 2 {
-		t.Fatalf("recorded up to %d, want 2", got)
-	}
+	mustHaveRecorded(t, w, 2)
 }
 
 // TestRecordEnd_NewerManifestWins changes the log while the durable end is being
@@ -307,14 +292,10 @@ func TestRecordEnd_AppendsGoOn(t *testing.T) {
 		fsys.SetHook(nil)
 		close(resume)
 		synctest.Wait()
-		if got := w.Stats().Recorded; got != 1 {
-			t.Fatalf("recorded up to %d, want 1, which was synced before", got)
-		}
+		mustHaveRecorded(t, w, 1) // which was synced before
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if got := w.Stats().Recorded; got != 2 {
-			t.Fatalf("recorded up to %d, want 2", got)
-		}
+		mustHaveRecorded(t, w, 2)
 		mustClose(t, w)
 	})
 }
@@ -325,12 +306,7 @@ func TestRecordEnd_FailureLatches(t *testing.T) {
 		fsys := newFS(t)
 		w := mustOpen(t, testOptions(fsys))
 		mustAppend(t, w, 1, batch(1, 0, 10))
-		fsys.SetHook(func(got crashfs.Op, _ string) error {
-			if got == op {
-				return syscall.EIO
-			}
-			return nil
-		})
+		fsys.SetHook(failOn(op))
 		if err := w.RecordEnd(); !errors.Is(err, wal.ErrFailed) || !errors.Is(err, syscall.EIO) {
 			t.Fatalf("%v: got %v, want ErrFailed and EIO", op, err)
 		}
@@ -345,12 +321,7 @@ func TestClose_RecordFails(t *testing.T) {
 	fsys := newFS(t)
 	w := mustOpen(t, testOptions(fsys))
 	mustAppend(t, w, 1, batch(1, 0, 10))
-	fsys.SetHook(func(op crashfs.Op, _ string) error {
-		if op == crashfs.OpRename {
-			return syscall.EIO
-		}
-		return nil
-	})
+	fsys.SetHook(failOn(crashfs.OpRename))
 	if err := w.Close(); !errors.Is(err, syscall.EIO) {
 		t.Fatalf("got %v, want EIO", err)
 	}
@@ -412,9 +383,7 @@ func TestTail_FullDiskWhileRecorded(t *testing.T) {
 				files.SetHook(nil)
 				time.Sleep(10 * time.Second)
 				synctest.Wait()
-				if got := w.Stats().Recorded; got != 2 {
-					t.Errorf("with room: recorded up to %d, want 2", got)
-				}
+				mustHaveRecorded(t, w, 2) // there is room again
 				mustAppend(t, w, 3, batch(3, 0, 50))
 				files.SetHook(failing(tt.op, tt.fault))
 				mustClose(t, w)

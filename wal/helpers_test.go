@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"syscall"
 	"testing"
 	"time"
 
@@ -82,6 +83,32 @@ func mustAppend(t testing.TB, w *wal.WAL, first uint64, frames []wal.Frame) {
 	t.Helper()
 	if err := w.Append(first, frames); err != nil {
 		t.Fatalf("Append(%d, %d records): %v", first, len(frames), err)
+	}
+}
+
+// mustAppendEach appends the records from first to last, of 50 bytes, one at a time.
+func mustAppendEach(t testing.TB, w *wal.WAL, first, last uint64) {
+	t.Helper()
+	for index := first; index <= last; index++ {
+		mustAppend(t, w, index, batch(index, 0, 50))
+	}
+}
+
+// mustHaveRecorded checks how far the durable end has come.
+func mustHaveRecorded(t testing.TB, w *wal.WAL, want uint64) {
+	t.Helper()
+	if got := w.Stats().Recorded; got != want {
+		t.Fatalf("recorded up to %d, want %d", got, want)
+	}
+}
+
+// failOn returns a hook of a filesystem that fails each operation of one kind with EIO.
+func failOn(failing crashfs.Op) func(crashfs.Op, string) error {
+	return func(op crashfs.Op, _ string) error {
+		if op == failing {
+			return syscall.EIO
+		}
+		return nil
 	}
 }
 

@@ -95,12 +95,7 @@ func TestMarker_FailureLatches(t *testing.T) {
 		opts.MarkerDelay = time.Second
 		w := mustOpen(t, opts)
 		mustAppend(t, w, 1, batch(1, 0, 10))
-		fsys.SetHook(func(op crashfs.Op, _ string) error {
-			if op == crashfs.OpSync {
-				return syscall.EIO
-			}
-			return nil
-		})
+		fsys.SetHook(failOn(crashfs.OpSync))
 		<-w.Failed()
 		if err := w.Append(2, batch(2, 0, 1)); !errors.Is(err, wal.ErrFailed) || !errors.Is(err, syscall.EIO) {
 			t.Fatalf("got %v, want ErrFailed and EIO", err)

@@ -132,12 +132,7 @@ func TestReserve_Durable(t *testing.T) {
 	if info, err := files.Crash(crashfs.CrashOptions{}).Stat("/reserved"); err != nil || info.Size() != 1000 {
 		t.Errorf("after a loss of power: got %v, %v", info, err)
 	}
-	files.SetHook(func(op crashfs.Op, _ string) error {
-		if op == crashfs.OpSyncDir {
-			return syscall.EIO
-		}
-		return nil
-	})
+	files.SetHook(failOn(crashfs.OpSyncDir))
 	if err := wal.Reserve(files, "/unsynced", 1); !errors.Is(err, syscall.EIO) {
 		t.Errorf("in a directory that can't be synced: got %v", err)
 	}
