@@ -435,7 +435,32 @@ func (c *client) status(ctx context.Context) (body []byte, notReady error, err e
 	return body, nil, resp.Body.Close()
 }
 
-// admin posts body, which may be empty, to an /admin path.
+// encodeNode returns the body of an /admin request about the node that the arguments
+// of a command name. Where they name none, the server chooses one.
+func encodeNode(args []string, force bool) ([]byte, error) {
+	fields := map[string]any{}
+	if len(args) > 0 {
+		fields["id"] = args[0]
+	}
+	if force {
+		fields["force"] = true
+	}
+	body, err := json.Marshal(fields)
+	if err != nil {
+		return nil, fmt.Errorf("encode request: %w", err)
+	}
+	return body, nil
+}
+
+// nodeOr returns the node that the arguments of a command name, or other.
+func nodeOr(args []string, other string) string {
+	if len(args) > 0 {
+		return args[0]
+	}
+	return other
+}
+
+// admin posts body to an /admin path.
 func (c *client) admin(ctx context.Context, path string, body []byte) error {
 	_, _, err := c.call(ctx, request{method: http.MethodPost, path: path, body: body, json: true, write: true}, maxAnswerBytes)
 	return err

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -31,22 +30,14 @@ too few live voters is refused, unless forced.`,
 		if len(args) == 0 && len(c.endpoints) != 1 {
 			return usagef("name the node, or give the one endpoint of the node that is to leave")
 		}
-		who, request := "the node", map[string]any{} // nobody named: the node that is asked
-		if len(args) == 1 {
-			who = args[0]
-			request["id"] = who
-		}
-		if force {
-			request["force"] = true
-		}
-		body, err := json.Marshal(request)
+		body, err := encodeNode(args, force)
 		if err != nil {
-			return fmt.Errorf("encode request: %w", err)
+			return err
 		}
 		if err := c.admin(cmd.Context(), "/admin/leave", body); err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s left the cluster\n", who)
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s left the cluster\n", nodeOr(args, "the node"))
 		return err
 	}
 	return cmd

@@ -32,11 +32,9 @@ A follower that lacks some of the dropped log gets the snapshot instead.`,
 			return err
 		}
 		defer c.close()
-		var body []byte
-		if len(args) == 1 {
-			if body, err = json.Marshal(map[string]string{"id": args[0]}); err != nil {
-				return fmt.Errorf("encode request: %w", err)
-			}
+		body, err := encodeNode(args, false)
+		if err != nil {
+			return err
 		}
 		s, err := c.snapshot(cmd.Context(), body)
 		if err != nil {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -23,17 +22,14 @@ that is ready first. Writes wait for a moment meanwhile; none is lost.`,
 			return err
 		}
 		defer c.close()
-		who, body := "another node", []byte(nil)
-		if len(args) == 1 {
-			who = args[0]
-			if body, err = json.Marshal(map[string]string{"id": who}); err != nil {
-				return fmt.Errorf("encode request: %w", err)
-			}
+		body, err := encodeNode(args, false)
+		if err != nil {
+			return err
 		}
 		if err := c.admin(cmd.Context(), "/admin/transfer", body); err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s leads now\n", who)
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s leads now\n", nodeOr(args, "another node"))
 		return err
 	}
 	return cmd
