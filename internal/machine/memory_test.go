@@ -18,20 +18,21 @@ const (
 )
 
 // TestFindMemory covers both versions of control groups, with files as kernels and
-// container runtimes make them.
+// container runtimes make them, on a machine with 1 GiB.
 func TestFindMemory(t *testing.T) {
 	cases := map[string]struct {
-		files  map[string]string
+		groups string            // /proc/self/cgroup
+		mounts string            // /proc/self/mountinfo
+		limits map[string]string // files of the control groups
 		want   int64
 		source string
 	}{
 		"physical alone": {
-			files: map[string]string{"proc/meminfo": gibibyte},
-			want:  1 << 30, source: "physical memory",
+			want: 1 << 30, source: "physical memory",
 		},
 		"v1, own group": {
-			files: map[string]string{
-				"proc/meminfo": gibibyte, "proc/self/cgroup": "5:devices:/\n4:memory:/a/b\n", "proc/self/mountinfo": mountMore + mountV1,
+			groups: "5:devices:/\n4:memory:/a/b\n", mounts: mountMore + mountV1,
+			limits: map[string]string{
 				"sys/fs/cgroup/memory/memory.limit_in_bytes":     unlimited,
 				"sys/fs/cgroup/memory/a/memory.limit_in_bytes":   unlimited,
 				"sys/fs/cgroup/memory/a/b/memory.limit_in_bytes": "134217728\n",
@@ -39,31 +40,26 @@ func TestFindMemory(t *testing.T) {
 			want: 128 << 20, source: "cgroup /sys/fs/cgroup/memory/a/b/memory.limit_in_bytes",
 		},
 		"v1, no limit": {
-			files: map[string]string{
-				"proc/meminfo": gibibyte, "proc/self/cgroup": "4:cpu,memory:/a\n", "proc/self/mountinfo": mountV1,
-				"sys/fs/cgroup/memory/a/memory.limit_in_bytes": unlimited,
-			},
-			want: 1 << 30, source: "physical memory",
+			groups: "4:cpu,memory:/a\n", mounts: mountV1,
+			limits: map[string]string{"sys/fs/cgroup/memory/a/memory.limit_in_bytes": unlimited},
+			want:   1 << 30, source: "physical memory",
 		},
 		"v1, a container that sees its group as the root and is told the host's path": {
-			files: map[string]string{
-				"proc/meminfo": gibibyte, "proc/self/cgroup": "4:memory:/docker/0123\n",
-				"proc/self/mountinfo":                        "34 30 0:31 /docker/0123 /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n",
-				"sys/fs/cgroup/memory/memory.limit_in_bytes": "200000000\n",
-			},
-			want: 200000000, source: "cgroup /sys/fs/cgroup/memory/memory.limit_in_bytes",
+			groups: "4:memory:/docker/0123\n", mounts: "34 30 0:31 /docker/0123 /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n",
+			limits: map[string]string{"sys/fs/cgroup/memory/memory.limit_in_bytes": "200000000\n"},
+			want:   200000000, source: "cgroup /sys/fs/cgroup/memory/memory.limit_in_bytes",
 		},
 		"v2, own group": {
-			files: map[string]string{
-				"proc/meminfo": gibibyte, "proc/self/cgroup": "0::/system.slice/kvorum.service\n", "proc/self/mountinfo": mountV2,
+			groups: "0::/system.slice/kvorum.service\n", mounts: mountV2,
+			limits: map[string]string{
 				"sys/fs/cgroup/system.slice/memory.max":                "max\n",
 				"sys/fs/cgroup/system.slice/kvorum.service/memory.max": "268435456\n",
 			},
 			want: 256 << 20, source: "cgroup /sys/fs/cgroup/system.slice/kvorum.service/memory.max",
 		},
 		"v2, a parent's limit is lower": {
-			files: map[string]string{
-				"proc/meminfo": gibibyte, "proc/self/cgroup": "0::/a/b/c\n", "proc/self/mountinfo": mountV2,
+			groups: "0::/a/b/c\n", mounts: mountV2,
+			limits: map[string]string{
 				"sys/fs/cgroup/a/memory.max":     "100000000\n",
 				"sys/fs/cgroup/a/b/memory.max":   "max\n",
 				"sys/fs/cgroup/a/b/c/memory.max": "200000000\n",
@@ -71,48 +67,42 @@ func TestFindMemory(t *testing.T) {
 			want: 100000000, source: "cgroup /sys/fs/cgroup/a/memory.max",
 		},
 		"v2, a container with a namespace of its own": {
-			files: map[string]string{
-				"proc/meminfo": gibibyte, "proc/self/cgroup": "0::/\n", "proc/self/mountinfo": mountV2,
-				"sys/fs/cgroup/memory.max": "134217728\n",
-			},
-			want: 128 << 20, source: "cgroup /sys/fs/cgroup/memory.max",
+			groups: "0::/\n", mounts: mountV2,
+			limits: map[string]string{"sys/fs/cgroup/memory.max": "134217728\n"},
+			want:   128 << 20, source: "cgroup /sys/fs/cgroup/memory.max",
 		},
 		"v2, a group outside of the mount": {
-			files: map[string]string{
-				"proc/meminfo": gibibyte, "proc/self/cgroup": "0::/../other\n",
-				"proc/self/mountinfo":      "30 23 0:26 /mine /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
-				"sys/fs/cgroup/memory.max": "134217728\n",
-			},
-			want: 128 << 20, source: "cgroup /sys/fs/cgroup/memory.max",
+			groups: "0::/../other\n", mounts: "30 23 0:26 /mine /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
+			limits: map[string]string{"sys/fs/cgroup/memory.max": "134217728\n"},
+			want:   128 << 20, source: "cgroup /sys/fs/cgroup/memory.max",
 		},
 		"both versions at once": {
-			files: map[string]string{
-				"proc/meminfo": gibibyte, "proc/self/cgroup": "4:memory:/a\n0::/b\n",
-				"proc/self/mountinfo":                          mountV1 + "40 30 0:37 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n",
+			groups: "4:memory:/a\n0::/b\n", mounts: mountV1 + "40 30 0:37 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n",
+			limits: map[string]string{
 				"sys/fs/cgroup/memory/a/memory.limit_in_bytes": "300000000\n",
 				"sys/fs/cgroup/unified/b/memory.max":           "max\n",
 			},
 			want: 300000000, source: "cgroup /sys/fs/cgroup/memory/a/memory.limit_in_bytes",
 		},
 		"a limit above the machine's memory": {
-			files: map[string]string{
-				"proc/meminfo": gibibyte, "proc/self/cgroup": "0::/a\n", "proc/self/mountinfo": mountV2,
-				"sys/fs/cgroup/a/memory.max": "4294967296\n",
-			},
-			want: 1 << 30, source: "physical memory",
+			groups: "0::/a\n", mounts: mountV2,
+			limits: map[string]string{"sys/fs/cgroup/a/memory.max": "4294967296\n"},
+			want:   1 << 30, source: "physical memory",
 		},
 		"garbage": {
-			files: map[string]string{
-				"proc/meminfo": gibibyte, "proc/self/cgroup": "x\n0::\n4:memory\n", "proc/self/mountinfo": mountV2 + " - \n",
-				"sys/fs/cgroup/memory.max": "99999999999999999999\n",
-			},
-			want: 1 << 30, source: "physical memory",
+			groups: "x\n0::\n4:memory\n", mounts: mountV2 + " - \n",
+			limits: map[string]string{"sys/fs/cgroup/memory.max": "99999999999999999999\n"},
+			want:   1 << 30, source: "physical memory",
 		},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			root := make(fstest.MapFS)
-			for path, content := range c.files {
+			root := fstest.MapFS{"proc/meminfo": {Data: []byte(gibibyte)}}
+			if c.groups != "" {
+				root["proc/self/cgroup"] = &fstest.MapFile{Data: []byte(c.groups)}
+				root["proc/self/mountinfo"] = &fstest.MapFile{Data: []byte(c.mounts)}
+			}
+			for path, content := range c.limits {
 				root[path] = &fstest.MapFile{Data: []byte(content)}
 			}
 			got, err := machine.FindMemory(root)
