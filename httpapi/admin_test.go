@@ -210,12 +210,7 @@ func TestHealth(t *testing.T) {
 // TestHealth_Overload checks that an overloaded node still tells how it is.
 func TestHealth_Overload(t *testing.T) {
 	a := mustServe(t, func(c *httpapi.Config) { c.MaxInflightRequests = 1 })
-	entered, leave := make(chan struct{}), make(chan struct{})
-	a.node.hook = func(context.Context, string, string) error {
-		close(entered)
-		<-leave
-		return nil
-	}
+	entered, leave := a.holdCall()
 	busy := a.dial()
 	busy.send("GET /kv/k HTTP/1.1\r\nHost: x\r\n\r\n")
 	await(t, "the first request", entered)

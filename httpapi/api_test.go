@@ -337,6 +337,18 @@ func (c *conn) expectClosed() {
 	}
 }
 
+// holdCall has the node's next call, which must be the only one, wait: entered is
+// closed when it begins, and it ends when the test closes leave.
+func (a *api) holdCall() (entered, leave chan struct{}) {
+	entered, leave = make(chan struct{}), make(chan struct{})
+	a.node.hook = func(ctx context.Context, _, _ string) error {
+		close(entered)
+		<-leave
+		return ctx.Err()
+	}
+	return entered, leave
+}
+
 // gauge returns the value of a metric without labels.
 func (a *api) gauge(name string) float64 {
 	a.t.Helper()

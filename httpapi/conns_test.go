@@ -34,12 +34,7 @@ func TestConns_Limit(t *testing.T) {
 	idle.send("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
 	idle.answer("GET")
 
-	entered, leave := make(chan struct{}), make(chan struct{})
-	a.node.hook = func(context.Context, string, string) error {
-		close(entered)
-		<-leave
-		return nil
-	}
+	entered, leave := a.holdCall()
 	busy := a.dial()
 	busy.send("PUT /kv/k HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
 	await(t, "the busy connection's request", entered)
@@ -65,12 +60,7 @@ func TestConns_Limit(t *testing.T) {
 // itself is not closed for it later.
 func TestConns_LimitForgets(t *testing.T) {
 	a := mustServe(t, func(c *httpapi.Config) { c.MaxConns = 1 })
-	entered, leave := make(chan struct{}), make(chan struct{})
-	a.node.hook = func(context.Context, string, string) error {
-		close(entered)
-		<-leave
-		return nil
-	}
+	entered, leave := a.holdCall()
 	busy := a.dial()
 	busy.send("PUT /kv/k HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
 	await(t, "the busy connection's request", entered)
@@ -86,12 +76,7 @@ func TestConns_LimitForgets(t *testing.T) {
 
 func TestShutdown_Drains(t *testing.T) {
 	a := mustServe(t, nil)
-	entered, leave := make(chan struct{}), make(chan struct{})
-	a.node.hook = func(ctx context.Context, _, _ string) error {
-		close(entered)
-		<-leave
-		return ctx.Err()
-	}
+	entered, leave := a.holdCall()
 	c := a.dial()
 	c.send("PUT /kv/k HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
 	await(t, "the request", entered)
@@ -171,18 +156,7 @@ func TestShutdown_BreaksOffLists(t *testing.T) {
 	a := mustServe(t, nil)
 	done := make(chan struct{})
 	a.node.list = func() *cluster.Listing { return endless(strings.Repeat("v", 10_000), done) }
-	c := a.dial()
-	c.send("GET /kv/ HTTP/1.1\r\nHost: x\r\n\r\n")
-	resp, err := http.ReadResponse(c.r, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	drained := make(chan error, 1)
-	go func() {
-		_, err := io.Copy(io.Discard, resp.Body)
-		drained <- err
-	}()
+	drained := a.drainList()
 	down := make(chan error, 1)
 	go func() { down <- a.server.Shutdown(context.Background()) }()
 	if err := await(t, "Shutdown", down); err != nil {

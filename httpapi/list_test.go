@@ -1,7 +1,6 @@
 package httpapi_test
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -314,22 +313,30 @@ func TestList_BrokenStreamIsNotWhole(t *testing.T) {
 	}
 }
 
+// drainList asks for all keys and reads the answer's body to its end in the
+// background. The channel receives the error with which the body ends.
+func (a *api) drainList() <-chan error {
+	a.t.Helper()
+	c := a.dial()
+	c.send("GET /kv/ HTTP/1.1\r\nHost: x\r\n\r\n")
+	resp, err := http.ReadResponse(c.r, nil)
+	if err != nil {
+		a.t.Fatalf("read answer: %v", err)
+	}
+	drained := make(chan error, 1)
+	go func() {
+		defer resp.Body.Close()
+		_, err := io.Copy(io.Discard, resp.Body)
+		drained <- err
+	}()
+	return drained
+}
+
 func TestList_ForcedShutdownBreaksTheStream(t *testing.T) {
 	a := mustServe(t, nil)
 	done := make(chan struct{})
 	a.node.list = func() *cluster.Listing { return endless("v", done) }
-	c := a.dial()
-	c.send("GET /kv/ HTTP/1.1\r\nHost: x\r\n\r\n")
-	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	drained := make(chan error, 1)
-	go func() {
-		_, err := io.Copy(io.Discard, resp.Body)
-		drained <- err
-	}()
+	drained := a.drainList()
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if err := a.server.Shutdown(ctx); !errors.Is(err, context.Canceled) {

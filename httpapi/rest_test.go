@@ -2,7 +2,6 @@ package httpapi_test
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"io"
 	"net"
@@ -141,12 +140,7 @@ func TestTrial_B6_EarlyRefusalIsRead(t *testing.T) {
 // TestRest_Overloaded refuses a body while no more requests may be in flight.
 func TestRest_Overloaded(t *testing.T) {
 	a := mustServeSmall(t, func(c *httpapi.Config) { c.MaxInflightRequests = 1 })
-	entered, leave := make(chan struct{}), make(chan struct{})
-	a.node.hook = func(context.Context, string, string) error {
-		close(entered)
-		<-leave
-		return nil
-	}
+	entered, leave := a.holdCall()
 	defer close(leave)
 	busy := a.dial()
 	busy.send("GET /kv/k HTTP/1.1\r\nHost: x\r\n\r\n")
