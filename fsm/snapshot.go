@@ -39,13 +39,13 @@ const (
 const blockTarget = 256 << 10
 
 // pauseBytes is the number of bytes of items after which a snapshot pauses while
-// others use the state machine: for as long as the bytes took or, where nothing
-// else happens, until the runtime's timers fire, which is a millisecond. Without a
-// pause Linux may let a thread that comes back from a system call wait for the
-// snapshot's processor for 0.7 ms.
+// others use the state machine. A pause is as long as the writing of these bytes was;
+// on a processor that has nothing else to do it is a millisecond, because the
+// runtime's timers fire no earlier. Without pauses, Linux may have a thread that
+// returns from a system call wait 0.7 ms for the processor that the snapshot uses.
 const pauseBytes = 64 << 10
 
-// idleAfter is how long after the last read or write a snapshot no longer pauses.
+// idleAfter is the time without reads and writes after which a snapshot no longer pauses.
 const idleAfter = 100 * time.Millisecond
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -63,16 +63,16 @@ type snapshotHeader struct {
 
 // snapshot implements raft.FSMSnapshot.
 type snapshot struct {
-	closed <-chan struct{} // the state machine is
-	used   *atomic.Bool    // the state machine's
+	closed <-chan struct{} // FSM.closed
+	used   *atomic.Bool    // FSM.used
 	header snapshotHeader
 	view   *store.View // nil once released
 }
 
-// Snapshot implements raft.FSM. It only marks the state: Persist writes it
-// while entries go on to be applied. After Close it returns ErrClosed: raft counts
-// the entries that were refused since as applied, and would call the state by
-// their index.
+// Snapshot implements raft.FSM. It only takes a view of the state: Persist writes it
+// while further entries are applied. After Close it returns ErrClosed: raft counts
+// the entries that were refused since then as applied, and would give the snapshot
+// the index of the last of them.
 func (f *FSM) Snapshot() (raft.FSMSnapshot, error) {
 	select {
 	case <-f.closed:
@@ -122,7 +122,7 @@ func (s *snapshot) write(w io.Writer) error {
 	sw.preamble()
 	sw.header(s.header)
 	pace, paced := pacer{used: s.used, began: time.Now()}, 0
-	s.used.Store(false) // what was before does not count
+	s.used.Store(false) // earlier uses do not count
 	for it := range s.view.All("", "") {
 		if sw.item(it); sw.err != nil {
 			return sw.err
@@ -144,12 +144,12 @@ func (s *snapshot) write(w io.Writer) error {
 // pacer spaces the pieces of a snapshot while others use the state machine: they
 // must not notice that there is a snapshot. It belongs to one goroutine.
 type pacer struct {
-	used  *atomic.Bool // set at each use
-	began time.Time    // of the piece
-	last  time.Time    // use that was noticed
+	used  *atomic.Bool // set at each use of the state machine
+	began time.Time    // when the writing of the piece began
+	last  time.Time    // when a use was last noticed
 }
 
-// noPause is a pause that is over.
+// noPause is a closed channel: a pause that is over.
 var noPause = func() <-chan time.Time {
 	over := make(chan time.Time)
 	close(over)
