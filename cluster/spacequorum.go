@@ -19,6 +19,9 @@ const (
 	roomAskTimeout = 250 * time.Millisecond
 	// roomAskPause is the least time between two such questions.
 	roomAskPause = 20 * time.Millisecond
+	// roomAssumed is how long after its last word of any kind a follower that has not
+	// said in time what room it has counts as one that has some.
+	roomAssumed = time.Second
 )
 
 // quorumRoom is what a leader knows of the room on the disks of the voters that a
@@ -72,7 +75,9 @@ type voterRoom struct {
 
 // askRoom asks the other voters how much room they have. Where too few of them
 // answer, nothing is known, and space refuses nothing: whether there is a majority is
-// raft's to say. It waits for all of them, or, unless want is nil, until want is known
+// raft's to say. A voter that does not answer in time, and was heard of a moment ago, is
+// far away or busy: it counts as one with room, or a near one without room would refuse
+// for it. It waits for all of them, or, unless want is nil, until want is known
 // to reach what was admitted: a voter that is down, or far away, does not hold up the
 // first write of a term.
 func (r *replica) askRoom(ctx context.Context, want *atomic.Int64) {
@@ -95,6 +100,7 @@ func (r *replica) askRoom(ctx context.Context, want *atomic.Int64) {
 		return r.space.admitted.Load() <= limit
 	})
 	r.memory.keep(others)
+	rooms = append(rooms, r.assumedOf(others, rooms)...)
 	put, rest := q.limits(rooms, need)
 	admitted := r.space.admitted.Load()
 	var words [2][]string
@@ -110,6 +116,18 @@ func (r *replica) askRoom(ctx context.Context, want *atomic.Int64) {
 	q.put.Store(put)
 	q.rest.Store(rest)
 	q.asked = time.Now()
+}
+
+// assumedOf returns the rooms of those of ids that are in none of rooms, and were heard
+// of within roomAssumed: without limits.
+func (r *replica) assumedOf(ids []raft.ServerID, rooms []voterRoom) (assumed []voterRoom) {
+	for _, p := range r.peers.Peers() {
+		told := slices.ContainsFunc(rooms, func(v voterRoom) bool { return v.id == p.ID })
+		if !told && slices.Contains(ids, p.ID) && time.Since(p.LastContact) < roomAssumed {
+			assumed = append(assumed, voterRoom{id: p.ID, put: math.MaxInt64, rest: math.MaxInt64})
+		}
+	}
+	return assumed
 }
 
 // limits returns what may be admitted where need of the voters in rooms must have room
