@@ -1,6 +1,11 @@
 package record
 
 import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -25,6 +30,10 @@ type Run struct {
 	Uncovered  []Uncovered `json:"uncovered"`  // what the run was to show and could not
 	Keys       []Key       `json:"keys"`       // those whose history has no order that explains it
 	Checks     []Check     `json:"checks"`     // what was checked in the end, and of how much
+
+	// Files is the evidence that Violations name, by file name. The report writes it
+	// beside its page, and shows what of it is text.
+	Files map[string][]byte `json:"-"`
 }
 
 // Second is what the clients saw in one second.
@@ -97,4 +106,45 @@ type Check struct {
 }
 
 // Passed says whether nothing was broken and everything covered that was to be.
-func (r *Run) Passed() bool { return len(r.Violations) == 0 && len(r.Uncovered) == 0 }
+func (r *Run) Passed() bool { return !r.Broken() && len(r.Gaps()) == 0 }
+
+// Broken says whether a promise was broken: there is a violation, a key without an
+// order, or a check that failed.
+func (r *Run) Broken() bool {
+	failed := func(c Check) bool { return !c.Passed }
+	return len(r.Violations) > 0 || len(r.Keys) > 0 || slices.ContainsFunc(r.Checks, failed)
+}
+
+// Gaps returns all that the run did not show: Uncovered, and what the record tells by
+// itself. That is each fault that could not be made, and a run without an acknowledged
+// write or without a check, which has shown nothing.
+func (r *Run) Gaps() []Uncovered {
+	gaps := slices.Clone(r.Uncovered)
+	for _, f := range r.Faults {
+		named := func(u Uncovered) bool { return strings.Contains(u.What, f.Name) }
+		if !f.Done && !slices.ContainsFunc(gaps, named) {
+			gaps = append(gaps, Uncovered{What: f.Name, Reason: f.Reason})
+		}
+	}
+	acknowledged := func(s Second) bool { return s.Acknowledged > 0 }
+	if !slices.ContainsFunc(r.Seconds, acknowledged) {
+		gaps = append(gaps, Uncovered{What: "the run", Reason: "no write was acknowledged"})
+	}
+	if len(r.Checks) == 0 {
+		gaps = append(gaps, Uncovered{What: "the checks", Reason: "nothing was checked"})
+	}
+	return gaps
+}
+
+// Read returns the record that a file holds as JSON, without pictures and Files.
+func Read(path string) (*Run, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	run := &Run{}
+	if err := json.Unmarshal(data, run); err != nil {
+		return nil, fmt.Errorf("record %s: %w", path, err)
+	}
+	return run, nil
+}
