@@ -1,21 +1,22 @@
 package test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"math/rand/v2"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/anishathalye/porcupine"
 	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/test/history"
 )
 
 // inproc is one node in this process, and what it takes to open it again.
@@ -97,85 +98,33 @@ func (n *inproc) get() *cluster.Node {
 	return n.node
 }
 
-// register is the model of one key: its value, "" for none. Writes whose
-// outcome is unknown may happen at any later time, or never.
-type registerInput struct {
-	key, write string
-	read       bool
-}
-
-var register = porcupine.Model{
-	Partition: func(history []porcupine.Operation) [][]porcupine.Operation {
-		byKey := map[string][]porcupine.Operation{}
-		for _, op := range history {
-			key := op.Input.(registerInput).key
-			byKey[key] = append(byKey[key], op)
-		}
-		var parts [][]porcupine.Operation
-		for _, part := range byKey {
-			parts = append(parts, part)
-		}
-		return parts
-	},
-	Init: func() any { return "" },
-	Step: func(state, input, output any) (bool, any) {
-		in := input.(registerInput)
-		if in.read {
-			return output == state, state
-		}
-		return true, in.write
-	},
-	DescribeOperation: func(input, output any) string {
-		in := input.(registerInput)
-		if in.read {
-			return fmt.Sprintf("get %s = %q", in.key, output)
-		}
-		return fmt.Sprintf("put %s %q", in.key, in.write)
-	},
-}
-
-// recorder collects the operations of several clients.
-type recorder struct {
-	start time.Time
-	mu    sync.Mutex
-	ops   []porcupine.Operation // guarded by mu
-}
-
-func (r *recorder) now() int64 { return int64(time.Since(r.start)) }
-
-func (r *recorder) add(op porcupine.Operation) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.ops = append(r.ops, op)
-}
-
-// client does random operations through random nodes until ctx ends.
-func (r *recorder) client(ctx context.Context, id int, rng *rand.Rand, nodes []*inproc, keys int) {
+// client does random operations through random nodes until ctx ends. Its keys are
+// others every second.
+func client(ctx context.Context, h *history.History, id int, rng *rand.Rand, nodes []*inproc, keys int) {
+	began := time.Now()
 	for i := 0; ctx.Err() == nil; i++ {
 		node := nodes[rng.IntN(len(nodes))].get()
 		if node == nil {
 			continue
 		}
-		in := registerInput{key: fmt.Sprintf("key-%d", rng.IntN(keys)), read: rng.IntN(2) == 0}
-		op := porcupine.Operation{ClientId: id, Call: r.now(), Return: math.MaxInt64}
-		if in.read {
-			result, err := node.Get(ctx, in.key, cluster.ReadOptions{})
+		in := history.Input{Key: fmt.Sprintf("key-%d-%d", time.Since(began)/time.Second, rng.IntN(keys))}
+		var out history.Output
+		call := h.Call()
+		if rng.IntN(2) == 0 {
+			result, err := node.Get(ctx, in.Key, cluster.ReadOptions{})
 			if err != nil {
 				continue // a read that failed says nothing
 			}
-			op.Output, op.Return = string(result.Item.Value), r.now()
+			out.Value = string(result.Item.Value)
 		} else {
-			in.write = fmt.Sprintf("%d-%d", id, i)
-			_, err := node.Put(ctx, in.key, []byte(in.write), cluster.Condition{})
-			switch {
-			case err == nil:
-				op.Return = r.now()
-			case !errors.Is(err, cluster.ErrUnknownOutcome):
+			in.Kind, in.Value = history.Put, fmt.Sprintf("%d-%d", id, i)
+			result, err := node.Put(ctx, in.Key, []byte(in.Value), cluster.Condition{})
+			if err != nil && !errors.Is(err, cluster.ErrUnknownOutcome) {
 				continue // not done: must never be seen
 			}
+			out.Done, out.Unknown = result.Created, err != nil
 		}
-		op.Input = in
-		r.add(op)
+		h.Add(id, in, out, call)
 	}
 }
 
@@ -187,26 +136,32 @@ func TestNode_Linearizable(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	nodes := openNodes(t, 3)
-	rec := &recorder{start: time.Now()}
+	h, began := history.New(""), time.Now()
 	ctx, cancel := context.WithTimeout(t.Context(), 12*time.Second)
 	defer cancel()
 	var clients sync.WaitGroup
 	for id := range 6 {
-		clients.Go(func() { rec.client(ctx, id, rand.New(rand.NewPCG(seed, uint64(id))), nodes, 4) })
+		clients.Go(func() { client(ctx, h, id, rand.New(rand.NewPCG(seed, uint64(id))), nodes, 4) })
 	}
 	disturb(ctx, t, nodes)
 	clients.Wait()
 
-	t.Logf("%d operations", len(rec.ops))
-	if len(rec.ops) < 500 {
-		t.Errorf("only %d operations in %v: the cluster hardly served", len(rec.ops), time.Since(rec.start))
+	t.Logf("%d operations", h.Len())
+	if h.Len() < 500 {
+		t.Errorf("only %d operations in %v: the cluster hardly served", h.Len(), time.Since(began))
 	}
-	if result, info := porcupine.CheckOperationsVerbose(register, rec.ops, time.Minute); result != porcupine.Ok {
-		path := filepath.Join(t.ArtifactDir(), "history.html")
-		if err := porcupine.VisualizePath(register, info, path); err != nil {
+	report := h.Check(time.Minute)
+	if len(report.Undecided) > 0 {
+		t.Errorf("the history of %v is undecided", report.Undecided)
+	}
+	for _, failure := range report.Failures {
+		var picture bytes.Buffer
+		path := filepath.Join(t.ArtifactDir(), failure.Key+".html")
+		if err := errors.Join(failure.Draw(&picture), os.WriteFile(path, picture.Bytes(), 0o600)); err != nil {
 			t.Logf("no picture of the history: %v", err)
 		}
-		t.Fatalf("the history is %s; see %s (go test -artifacts keeps it)", result, path)
+		t.Errorf("the history of %s is not linearizable; see %s (go test -artifacts keeps it); operations, each from call to return:\n%s",
+			failure.Key, path, failure.Explain)
 	}
 }
 
@@ -233,32 +188,6 @@ func disturb(ctx context.Context, t *testing.T, nodes []*inproc) {
 				n.open(t)
 			}
 			break
-		}
-	}
-}
-
-// TestRegisterModel shows that the checker catches what it is there for: a read
-// that misses an acknowledged write, and one that sees a value come back.
-func TestRegisterModel(t *testing.T) {
-	put := func(v string, call, ret int64) porcupine.Operation {
-		return porcupine.Operation{Input: registerInput{key: "k", write: v}, Call: call, Return: ret}
-	}
-	get := func(v string, call, ret int64) porcupine.Operation {
-		return porcupine.Operation{Input: registerInput{key: "k", read: true}, Output: v, Call: call, Return: ret}
-	}
-	for name, tt := range map[string]struct {
-		history []porcupine.Operation
-		want    bool
-	}{
-		"OK":             {[]porcupine.Operation{put("a", 0, 1), get("a", 2, 3)}, true},
-		"Stale":          {[]porcupine.Operation{put("a", 0, 1), put("b", 2, 3), get("a", 4, 5)}, false},
-		"Lost":           {[]porcupine.Operation{put("a", 0, 1), get("", 2, 3)}, false},
-		"UnknownSeen":    {[]porcupine.Operation{put("a", 0, math.MaxInt64), get("a", 2, 3)}, true},
-		"UnknownNotSeen": {[]porcupine.Operation{put("a", 0, math.MaxInt64), get("", 2, 3)}, true},
-		"ComesBack":      {[]porcupine.Operation{put("a", 0, 1), put("b", 2, math.MaxInt64), get("b", 3, 4), get("a", 5, 6)}, false},
-	} {
-		if got := porcupine.CheckOperations(register, tt.history); got != tt.want {
-			t.Errorf("%s: got linearizable %t, want %t", name, got, tt.want)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/test/history"
 )
 
 const (
@@ -100,7 +101,7 @@ func (c *client) value() string {
 }
 
 func (c *client) get(ctx context.Context, node *cluster.Node, p *proc) {
-	key, call := c.key(), c.w.hist.call()
+	key, call := c.key(), c.w.hist.Call()
 	options := cluster.ReadOptions{}
 	if c.w.plan.leaderReads {
 		if node.Status().Role != "leader" {
@@ -113,7 +114,7 @@ func (c *client) get(ctx context.Context, node *cluster.Node, p *proc) {
 		return // says nothing
 	}
 	c.seen[key] = result
-	c.w.hist.add(c.id, input{kind: opGet, key: key}, output{value: c.read(result)}, call)
+	c.w.hist.Add(c.id, history.Input{Kind: history.Get, Key: key}, history.Output{Value: c.read(result)}, call)
 }
 
 // read returns the value that was read, and checks its revision.
@@ -126,73 +127,73 @@ func (c *client) read(result cluster.ReadResult) string {
 }
 
 func (c *client) saw(value string, revision uint64) {
-	if err := c.w.hist.saw(value, revision); err != nil {
+	if err := c.w.hist.Saw(value, revision); err != nil {
 		c.w.violate("%v", err)
 	}
 }
 
 func (c *client) put(ctx context.Context, node *cluster.Node, p *proc) {
-	in := input{kind: opPut, key: c.key(), value: c.value()}
+	in := history.Input{Kind: history.Put, Key: c.key(), Value: c.value()}
 	c.write(p, in, func() (cluster.WriteResult, error) {
-		return node.Put(ctx, in.key, []byte(in.value), cluster.Condition{})
+		return node.Put(ctx, in.Key, []byte(in.Value), cluster.Condition{})
 	})
 }
 
 func (c *client) swap(ctx context.Context, node *cluster.Node, p *proc) {
-	in := input{kind: opSwap, key: c.key(), value: c.value()}
+	in := history.Input{Kind: history.Swap, Key: c.key(), Value: c.value()}
 	cond := cluster.Condition{Kind: cluster.CondAbsent}
-	if last := c.seen[in.key]; last.Found {
-		in.expect = string(last.Item.Value)
+	if last := c.seen[in.Key]; last.Found {
+		in.Expect = string(last.Item.Value)
 		cond = cluster.Condition{Kind: cluster.CondRevision, Revision: last.Item.ModRevision}
 	}
 	c.write(p, in, func() (cluster.WriteResult, error) {
-		return node.Put(ctx, in.key, []byte(in.value), cond)
+		return node.Put(ctx, in.Key, []byte(in.Value), cond)
 	})
 }
 
 func (c *client) remove(ctx context.Context, node *cluster.Node, p *proc) {
-	in := input{kind: opDelete, key: c.key()}
+	in := history.Input{Kind: history.Delete, Key: c.key()}
 	c.write(p, in, func() (cluster.WriteResult, error) {
-		return node.Delete(ctx, in.key, cluster.Condition{})
+		return node.Delete(ctx, in.Key, cluster.Condition{})
 	})
 }
 
 // write does a write and records what became of it.
-func (c *client) write(p *proc, in input, do func() (cluster.WriteResult, error)) {
-	call := c.w.hist.call()
+func (c *client) write(p *proc, in history.Input, do func() (cluster.WriteResult, error)) {
+	call := c.w.hist.Call()
 	result, err := do()
 	switch c.fate(p, err) {
-	case unknown:
-		c.w.hist.add(c.id, in, output{unknown: true}, call)
+	case history.Unknown:
+		c.w.hist.Add(c.id, in, history.Output{Unknown: true}, call)
 		return
-	case notDone:
+	case history.NotDone:
 		return // must never be seen
 	}
-	out := output{done: result.Created}
-	switch in.kind {
-	case opDelete:
-		out.done = result.Found
-	case opSwap:
-		out.done = !result.ConditionFailed
+	out := history.Output{Done: result.Created}
+	switch in.Kind {
+	case history.Delete:
+		out.Done = result.Found
+	case history.Swap:
+		out.Done = !result.ConditionFailed
 	}
-	if in.kind != opDelete && !result.ConditionFailed {
-		c.saw(in.value, result.Revision)
+	if in.Kind != history.Delete && !result.ConditionFailed {
+		c.saw(in.Value, result.Revision)
 	}
-	c.w.hist.add(c.id, in, out, call)
+	c.w.hist.Add(c.id, in, out, call)
 }
 
 // fate sorts the answer to a write as the interface promises it.
-func (c *client) fate(p *proc, err error) fate {
+func (c *client) fate(p *proc, err error) history.Fate {
 	switch {
 	case p.disk.isDead(), errors.Is(err, cluster.ErrUnknownOutcome):
 		c.w.count.unknown.Add(1)
-		return unknown
+		return history.Unknown
 	case err != nil:
 		c.w.count.notDone.Add(1)
-		return notDone
+		return history.NotDone
 	}
-	c.w.hist.ack()
-	return acknowledged
+	c.w.hist.Acknowledge()
+	return history.Acknowledged
 }
 
 // once writes a key that nobody writes again.
@@ -202,13 +203,13 @@ func (c *client) once(ctx context.Context, node *cluster.Node, p *proc) {
 	key := "once-" + value
 	result, err := node.Put(ctx, key, []byte(value), cluster.Condition{Kind: cluster.CondAbsent})
 	f := c.fate(p, err)
-	if f == acknowledged {
+	if f == history.Acknowledged {
 		if result.ConditionFailed {
 			c.w.violate("key %s was there before it was first written", key)
 		}
 		c.saw(value, result.Revision)
 	}
-	c.w.hist.addOnce(key, f)
+	c.w.hist.AddOnce(key, value, f)
 }
 
 // list reads all keys in use, which counts as a get of each.
@@ -216,7 +217,7 @@ func (c *client) list(ctx context.Context, node *cluster.Node, p *proc) {
 	if c.w.plan.leaderReads {
 		return
 	}
-	keys, call := c.keys(), c.w.hist.call()
+	keys, call := c.keys(), c.w.hist.Call()
 	list, err := node.List(ctx, cluster.ReadOptions{})
 	if err != nil || p.disk.isDead() {
 		return
@@ -231,6 +232,6 @@ func (c *client) list(ctx context.Context, node *cluster.Node, p *proc) {
 		}
 	}
 	for _, key := range keys {
-		c.w.hist.add(c.id, input{kind: opGet, key: key}, output{value: found[key]}, call)
+		c.w.hist.Add(c.id, history.Input{Kind: history.Get, Key: key}, history.Output{Value: found[key]}, call)
 	}
 }

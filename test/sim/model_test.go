@@ -11,49 +11,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/anishathalye/porcupine"
 )
-
-// TestRegister shows what the checker of histories lets through and what not.
-func TestRegister(t *testing.T) {
-	const never = 1 << 40
-	op := func(in input, out output, call, ret int64) porcupine.Operation {
-		in.key = "k"
-		return porcupine.Operation{Input: in, Output: out, Call: call, Return: ret}
-	}
-	get := func(v string, call, ret int64) porcupine.Operation {
-		return op(input{}, output{value: v}, call, ret)
-	}
-	put := func(v string, created bool, call, ret int64) porcupine.Operation {
-		return op(input{kind: opPut, value: v}, output{done: created, unknown: ret == never}, call, ret)
-	}
-	for name, tt := range map[string]struct {
-		history []porcupine.Operation
-		want    bool
-	}{
-		"OK":                {[]porcupine.Operation{put("a", true, 0, 1), get("a", 2, 3)}, true},
-		"Stale":             {[]porcupine.Operation{put("a", true, 0, 1), put("b", false, 2, 3), get("a", 4, 5)}, false},
-		"Lost":              {[]porcupine.Operation{put("a", true, 0, 1), get("", 2, 3)}, false},
-		"LostAsCreatedAnew": {[]porcupine.Operation{put("a", true, 0, 1), put("b", true, 2, 3)}, false},
-		"UnknownSeen":       {[]porcupine.Operation{put("a", false, 0, never), get("a", 2, 3)}, true},
-		"UnknownNotSeen":    {[]porcupine.Operation{put("a", false, 0, never), get("", 2, 3)}, true},
-		"ComesBack": {[]porcupine.Operation{
-			put("a", true, 0, 1), put("b", false, 2, never), get("b", 3, 4), get("a", 5, 6),
-		}, false},
-		"SwapOfAnOldValue": {[]porcupine.Operation{
-			put("a", true, 0, 1), put("b", false, 2, 3),
-			op(input{kind: opSwap, value: "c", expect: "a"}, output{done: true}, 4, 5),
-		}, false},
-		"DeleteFoundNothing": {[]porcupine.Operation{
-			put("a", true, 0, 1), op(input{kind: opDelete}, output{}, 2, 3),
-		}, false},
-	} {
-		if got := porcupine.CheckOperations(register, tt.history); got != tt.want {
-			t.Errorf("%s: got linearizable %t, want %t", name, got, tt.want)
-		}
-	}
-}
 
 // connected runs f with both ends of a connection from host a to host b, whose
 // way takes 10 ms.

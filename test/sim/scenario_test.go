@@ -72,7 +72,7 @@ func transfer200(n *nemesis) {
 			done++
 		}
 	}
-	if gap := n.w.hist.longestGap(); gap > 2*time.Second {
+	if gap := n.w.hist.LongestGap(); gap > 2*time.Second {
 		n.w.violate("no write was acknowledged for %v", gap)
 	}
 }

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -13,9 +14,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/anishathalye/porcupine"
 	"github.com/hashicorp/raft"
 	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/test/history"
 	"github.com/kvorum/kvorum/transport"
 )
 
@@ -116,7 +117,7 @@ func (s *totals) String(took time.Duration) string {
 
 // simulate runs one simulation, and returns which promise was broken, if any,
 // and what led to it.
-func (s *totals) simulate(t *testing.T, p plan) (found, report string) {
+func (s *totals) simulate(t *testing.T, p plan) (found, story string) {
 	var w *world
 	synctest.Test(t, func(t *testing.T) {
 		w = newWorld(p, &s.counts)
@@ -124,27 +125,34 @@ func (s *totals) simulate(t *testing.T, p plan) (found, report string) {
 	})
 	s.runs++
 	s.simulated += w.disturbed
-	found, report = w.violation, w.report
+	found, story = w.violation, w.report
 	if found == "" {
-		result, info, story := w.hist.check(checkLimit)
-		switch result {
-		case porcupine.Unknown:
+		report := w.hist.Check(checkLimit)
+		if len(report.Undecided) > 0 {
 			s.undecided++
-		case porcupine.Illegal:
-			found, report = "the history is not linearizable", w.trace.String()+"operations, each from call to return:\n"+story
-			draw(t, p, info)
+		}
+		if len(report.Failures) > 0 {
+			first := report.Failures[0]
+			found = "the history of " + first.Key + " is not linearizable"
+			story = w.trace.String() + "operations, each from call to return:\n" + first.Explain
+			draw(t, p, first)
 		}
 	}
-	return found, report
+	return found, story
 }
 
-func draw(t *testing.T, p plan, info porcupine.LinearizationInfo) {
+func draw(t *testing.T, p plan, failure history.Failure) {
 	if *pictureFlag == "" {
 		return
 	}
+	var picture bytes.Buffer
+	if err := failure.Draw(&picture); err != nil {
+		t.Error(err)
+		return
+	}
 	path := filepath.Join(*pictureFlag, fmt.Sprintf("history-%d.html", p.seed))
-	if err := porcupine.VisualizePath(register, info, path); err != nil {
-		t.Errorf("draw the history: %v", err)
+	if err := os.WriteFile(path, picture.Bytes(), 0o600); err != nil {
+		t.Errorf("keep the picture: %v", err)
 		return
 	}
 	t.Logf("the history is drawn in %s", path)

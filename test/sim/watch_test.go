@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/test/history"
 )
 
 // watchTick is how often replicas are compared while they work.
@@ -141,7 +142,7 @@ func (w *world) finalReads(h *host) {
 		w.violate("%s is down in the end", h.name)
 		return
 	}
-	call := w.hist.call()
+	call := w.hist.Call()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	list, err := node.List(ctx, cluster.ReadOptions{})
@@ -152,26 +153,23 @@ func (w *world) finalReads(h *host) {
 	found := map[string]string{}
 	for item := range list.All("", "") {
 		found[item.Key] = string(item.Value)
-		if err := w.hist.saw(string(item.Value), item.ModRevision); err != nil {
+		if err := w.hist.Saw(string(item.Value), item.ModRevision); err != nil {
 			w.violate("in the end: %v", err)
 		}
 	}
-	for key, f := range w.hist.once {
+	for key, once := range w.hist.Once() {
 		_, there := found[key]
 		switch {
-		case f == acknowledged && !there:
+		case once.Fate == history.Acknowledged && !there:
 			w.violate("%s lost the acknowledged write of %s", h.name, key)
-		case f == notDone && there:
+		case once.Fate == history.NotDone && there:
 			w.violate("%s has %s, whose write was reported as not done", h.name, key)
 		}
 	}
 	seen := map[string]bool{}
-	for _, op := range w.hist.ops {
-		key := op.Input.(input).key
-		if !seen[key] {
-			seen[key] = true
-			w.hist.add(-1, input{kind: opGet, key: key}, output{value: found[key]}, call)
-		}
+	for _, key := range w.hist.Keys() {
+		seen[key] = true
+		w.hist.Add(-1, history.Input{Kind: history.Get, Key: key}, history.Output{Value: found[key]}, call)
 	}
 	for key := range found {
 		if strings.HasPrefix(key, "key-") && !seen[key] {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/kvorum/kvorum/test/history"
 )
 
 const (
@@ -65,7 +67,7 @@ type world struct {
 	net   *network
 	hub   *hub
 	count *counts
-	hist  *history
+	hist  *history.History
 
 	hosts []*host // all there may be; those that are spare have no process
 
@@ -87,7 +89,7 @@ func newWorld(p plan, count *counts) *world {
 	tr := &trace{start: time.Now(), logged: map[string]time.Time{}}
 	rng := rand.New(rand.NewPCG(p.seed, 1))
 	w := &world{
-		plan: p, trace: tr, hub: newHub(), count: count, hist: newHistory(),
+		plan: p, trace: tr, hub: newHub(), count: count, hist: history.New(""),
 		net:     newNetwork(rand.New(rand.NewPCG(p.seed, 2)), p.link, tr),
 		closing: make(chan struct{}), halted: make(chan struct{}), broken: make(chan struct{}),
 	}
