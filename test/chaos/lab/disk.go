@@ -1,0 +1,181 @@
+//go:build linux
+
+package lab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// fillerName is the file that takes the room of a disk, beside the data directory.
+const fillerName = "filler"
+
+// disk is where a host keeps its data. One of a size is mounted in the mount namespace
+// of the host's keeper, which alone sees it and on whose thread all is done.
+type disk struct {
+	host *host
+	dir  string // in which, or on which, the data directory is
+}
+
+func (d *disk) data() string   { return filepath.Join(d.dir, "data") }
+func (d *disk) filler() string { return filepath.Join(d.dir, fillerName) }
+func (d *disk) image() string  { return d.dir + ".ext4" }
+
+// openDisk makes the host's disk.
+func (h *host) openDisk() error {
+	if err := os.MkdirAll(h.disk.dir, 0o777); err != nil {
+		return err
+	}
+	cfg := h.lab.cfg
+	switch {
+	case cfg.DiskMiB == 0:
+		return nil
+	case cfg.LoopDisk:
+		return h.keeper.do(h.disk.makeExt4)
+	}
+	return h.keeper.do(func() error {
+		if err := unix.Mount(prefix, h.disk.dir, "tmpfs", 0, fmt.Sprintf("size=%dm", cfg.DiskMiB)); err != nil {
+			return fmt.Errorf("mount a tmpfs: %w", err)
+		}
+		return nil
+	})
+}
+
+// makeExt4 makes a filesystem in a file and mounts it.
+func (d *disk) makeExt4() error {
+	f, err := os.Create(d.image())
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.Truncate(int64(d.host.lab.cfg.DiskMiB)<<20), f.Close()); err != nil {
+		return err
+	}
+	if err := run("mkfs.ext4", "-q", "-F", "-m", "0", d.image()); err != nil {
+		return err
+	}
+	return d.mountExt4()
+}
+
+// mountExt4 mounts the filesystem. The loop device goes with the last mount of it. The
+// kernel is told to leave what is not synced in memory for long.
+func (d *disk) mountExt4() error {
+	return run("mount", "-t", "ext4", "-o", "loop,noatime,noauto_da_alloc,commit=300", d.image(), d.dir)
+}
+
+// run carries out a command on the present thread.
+func run(name string, args ...string) error {
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", name, err, bytes.TrimSpace(out))
+	}
+	return nil
+}
+
+// wipe removes the data. No process runs.
+func (d *disk) wipe() error {
+	return d.host.keeper.do(func() error { return os.RemoveAll(d.data()) })
+}
+
+// close unmounts the disk and removes the file that it was in.
+func (d *disk) close() error {
+	cfg := d.host.lab.cfg
+	if cfg.DiskMiB == 0 {
+		return nil
+	}
+	err := d.host.keeper.do(func() error { return unix.Unmount(d.dir, 0) })
+	if errors.Is(err, unix.EINVAL) {
+		err = nil // it was not mounted yet
+	}
+	if cfg.LoopDisk {
+		if removed := os.Remove(d.image()); !errors.Is(removed, os.ErrNotExist) {
+			err = errors.Join(err, removed)
+		}
+	}
+	return err
+}
+
+// LosePower implements Host. The filesystem is shut down as by a loss of power: what is
+// in memory alone does not reach the disk any more. The next mount replays its journal.
+// What the kernel wrote back by itself before is kept.
+func (h *host) LosePower(ctx context.Context) error {
+	if h.lab.cfg.DiskMiB == 0 || !h.lab.cfg.LoopDisk {
+		return h.failed("lose the power of", notCovered("that takes a filesystem of the host's own: set DiskMiB and LoopDisk"))
+	}
+	if err := h.Kill(ctx); err != nil {
+		return err
+	}
+	return h.failed("lose the power of", h.down(func() error { return h.keeper.do(h.disk.losePower) }))
+}
+
+func (d *disk) losePower() error {
+	dir, err := os.Open(d.dir)
+	if err != nil {
+		return err
+	}
+	err = unix.IoctlSetPointerInt(int(dir.Fd()), ioctlShutdown, shutdownWithoutFlush)
+	if err := errors.Join(err, dir.Close()); err != nil {
+		return fmt.Errorf("shut the filesystem down: %w", err)
+	}
+	if err := unix.Unmount(d.dir, 0); err != nil {
+		return fmt.Errorf("unmount: %w", err)
+	}
+	return d.mountExt4()
+}
+
+const (
+	// ioctlShutdown is FS_IOC_SHUTDOWN of ext4, XFS and F2FS.
+	ioctlShutdown = 0x8004587d
+	// shutdownWithoutFlush has not even the journal be written.
+	shutdownWithoutFlush = 2
+)
+
+// FillDisk implements Host.
+func (h *host) FillDisk(_ context.Context, left int64) error {
+	if h.lab.cfg.DiskMiB == 0 {
+		return h.failed("fill the disk of", notCovered("the disk is this machine's: set DiskMiB"))
+	}
+	return h.failed("fill the disk of", h.keeper.do(func() error { return h.disk.fill(left) }))
+}
+
+// fill has the filler take what is free but for left bytes. It grows and shrinks.
+func (d *disk) fill(left int64) error {
+	f, err := os.OpenFile(d.filler(), os.O_RDWR|os.O_CREATE, 0o666)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(int(f.Fd()), &fs); err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	size := info.Size() + int64(fs.Bavail)*fs.Bsize - left
+	if size <= info.Size() {
+		return f.Truncate(max(size, 0))
+	}
+	if err := unix.Fallocate(int(f.Fd()), 0, 0, size); err != nil {
+		return fmt.Errorf("take %d bytes: %w", size-info.Size(), err)
+	}
+	return f.Sync() // it is still there after a loss of power
+}
+
+// EmptyDisk implements Host.
+func (h *host) EmptyDisk(context.Context) error {
+	if h.lab.cfg.DiskMiB == 0 {
+		return nil
+	}
+	err := h.keeper.do(func() error { return os.Remove(h.disk.filler()) })
+	if errors.Is(err, os.ErrNotExist) {
+		err = nil
+	}
+	return h.failed("empty the disk of", err)
+}

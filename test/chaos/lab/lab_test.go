@@ -1,0 +1,172 @@
+//go:build linux
+
+package lab_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kvorum/kvorum/test/chaos/lab"
+)
+
+// kinds are those that a test runs in.
+var kinds = []string{lab.KindNamespaces}
+
+// inEachKind runs test in each kind of Lab that can be had here.
+func inEachKind(t *testing.T, cfg lab.Config, test func(t *testing.T, l lab.Lab)) {
+	for _, kind := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			cfg.Kind = kind
+			test(t, mustOpen(t, cfg))
+		})
+	}
+}
+
+// mustOpen opens a Lab of helpers, unless cfg has another program, and closes it with
+// the test. At the end nothing that it made may be left.
+func mustOpen(t testing.TB, cfg lab.Config) lab.Lab {
+	t.Helper()
+	if cfg.Kind == lab.KindNamespaces && os.Geteuid() != 0 {
+		t.Skip("network namespaces need root")
+	}
+	if cfg.Program.Path == "" {
+		cfg.Program = helperProgram(t)
+	}
+	cfg.Initial = max(cfg.Initial, 1)
+	cfg.Dir = t.TempDir()
+	before := machine(t)
+	l, err := lab.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+		if t.Failed() {
+			for _, h := range l.Hosts() {
+				t.Logf("log of %s:\n%s", h.Name(), h.Log(4000))
+			}
+		}
+		poll(t, 10*time.Second, "the machine is as it was", func() error {
+			if after := machine(t); after != before {
+				return fmt.Errorf("before:\n%s\nafter:\n%s", before, after)
+			}
+			return nil
+		})
+	})
+	return l
+}
+
+// machine describes what a Lab could leave behind.
+func machine(t testing.TB) string {
+	t.Helper()
+	var all bytes.Buffer
+	for _, line := range []string{
+		"ip netns", "ip -o link", "ip -4 -o addr", "ip route", "iptables -S", "nft list ruleset", "losetup -a", "cat /proc/self/mounts",
+		"find /sys/fs/cgroup -name kvchaos*", "pgrep -f " + helperArgument, "pgrep -x strace",
+	} {
+		out, _ := exec.Command(strings.Fields(line)[0], strings.Fields(line)[1:]...).Output() // some machines have no such command
+		fmt.Fprintf(&all, "$ %s\n%s", line, out)
+	}
+	return all.String()
+}
+
+// mustStart starts hosts and waits until they serve.
+func mustStart(t testing.TB, hosts ...lab.Host) {
+	t.Helper()
+	for _, h := range hosts {
+		if err := h.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, h := range hosts {
+		poll(t, 20*time.Second, h.Name()+" serves", func() error { _, err := tell(t, h, "/now"); return err })
+	}
+}
+
+// tell has the helper on a host do something and returns what it says. The arguments
+// are names and values.
+func tell(t testing.TB, h lab.Host, path string, args ...any) (string, error) {
+	t.Helper()
+	form := url.Values{}
+	for i := 0; i+1 < len(args); i += 2 {
+		form.Set(fmt.Sprint(args[i]), fmt.Sprint(args[i+1]))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, h.URL()+path+"?"+form.Encode(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Close = true // what comes later may be another process
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = errors.New(strings.TrimSpace(string(body)))
+	}
+	return string(body), err
+}
+
+// mustTell is tell for what must work, and returns a number.
+func mustTell(t testing.TB, h lab.Host, path string, args ...any) int {
+	t.Helper()
+	said, err := tell(t, h, path, args...)
+	if err != nil {
+		t.Fatalf("%s on %s: %v", path, h.Name(), err)
+	}
+	n, err := strconv.Atoi(said)
+	if err != nil {
+		t.Fatalf("%s on %s: %v", path, h.Name(), err)
+	}
+	return n
+}
+
+// at returns where peers reach a host.
+func at(t testing.TB, h lab.Host) string {
+	t.Helper()
+	addr, err := tell(t, h, "/at")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return addr
+}
+
+// must fails the test on an error.
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// poll calls cond until it returns nil, and fails the test after limit.
+func poll(t testing.TB, limit time.Duration, what string, cond func() error) {
+	t.Helper()
+	deadline := time.Now().Add(limit)
+	for {
+		err := cond()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("waited %v until %s: %v", limit, what, err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}

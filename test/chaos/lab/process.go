@@ -1,0 +1,130 @@
+//go:build linux
+
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// exitLogBytes is how much of its log the end of a process is reported with.
+const exitLogBytes = 8 << 10
+
+// process is a process of a host, from its start to its end.
+type process struct {
+	cmd   *exec.Cmd
+	pid   int
+	files unix.Rlimit   // how many descriptors it started with
+	done  chan struct{} // closed when it has ended and that was reported
+
+	told, killed atomic.Bool // the Lab has sent SIGTERM, SIGKILL
+}
+
+// launch starts a process. h.life is held.
+func (h *host) launch() error {
+	logs, err := os.OpenFile(h.logPath, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o666)
+	if err != nil {
+		return err
+	}
+	defer logs.Close() // the process has it open by itself
+	var all []Place
+	for _, other := range h.lab.hosts {
+		all = append(all, other.place())
+	}
+	program := h.lab.cfg.Program
+	cmd := exec.Command(program.Path, program.Args(h.place(), all)...)
+	cmd.Env = append(os.Environ(), program.Env...)
+	cmd.Dir = h.disk.dir
+	cmd.Stdout, cmd.Stderr = logs, logs
+	// A group of its own keeps the terminal's Ctrl-C away; no end of this program
+	// leaves it running.
+	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true, Pdeathsig: unix.SIGKILL}
+	p := &process{cmd: cmd, done: make(chan struct{})}
+	if err := h.keeper.do(func() error { return h.spawn(p) }); err != nil {
+		return err
+	}
+	h.mu.Lock()
+	h.proc = p
+	h.mu.Unlock()
+	go h.watch(p)
+	return nil
+}
+
+// spawn starts p's command on the keeper's thread.
+func (h *host) spawn(p *process) error {
+	release, err := h.cgroup.join(p.cmd.SysProcAttr)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := p.cmd.Start(); err != nil {
+		return err
+	}
+	p.pid = p.cmd.Process.Pid
+	if err := unix.Prlimit(p.pid, unix.RLIMIT_NOFILE, nil, &p.files); err != nil {
+		return errors.Join(fmt.Errorf("read its limit of descriptors: %w", err), p.cmd.Process.Kill(), p.cmd.Wait())
+	}
+	return nil
+}
+
+// watch waits for the end of a process and reports it.
+func (h *host) watch(p *process) {
+	_ = p.cmd.Wait() // ProcessState says all of it
+	h.mu.Lock()
+	h.proc = nil
+	h.mu.Unlock()
+	e := Exit{Host: h, At: time.Now(), Code: p.cmd.ProcessState.ExitCode(), Asked: p.told.Load(), Log: h.Log(exitLogBytes)}
+	if status, ok := p.cmd.ProcessState.Sys().(unix.WaitStatus); ok && status.Signaled() {
+		e.Signal = status.Signal().String()
+		// One that ended in another way has done so before the signal came.
+		e.Asked = e.Asked || p.killed.Load() && status.Signal() == unix.SIGKILL
+	}
+	h.lab.report(e)
+	close(p.done)
+}
+
+// signal sends the process a signal. One that has ended is an ErrNotRunning.
+func (p *process) signal(s unix.Signal) error {
+	err := p.cmd.Process.Signal(s)
+	if errors.Is(err, os.ErrProcessDone) {
+		return ErrNotRunning
+	}
+	return err
+}
+
+// kill ends the process and waits until it has ended.
+func (p *process) kill(ctx context.Context) error {
+	p.killed.Store(true)
+	if err := p.signal(unix.SIGKILL); err != nil && !errors.Is(err, ErrNotRunning) {
+		return err
+	}
+	return p.wait(ctx)
+}
+
+// stop tells the process to end and waits until it has. A paused one goes on first.
+func (p *process) stop(ctx context.Context) error {
+	p.told.Store(true)
+	for _, s := range []unix.Signal{unix.SIGTERM, unix.SIGCONT} {
+		if err := p.signal(s); err != nil && !errors.Is(err, ErrNotRunning) {
+			return err
+		}
+	}
+	return p.wait(ctx)
+}
+
+// wait waits for the process's end.
+func (p *process) wait(ctx context.Context) error {
+	select {
+	case <-p.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
