@@ -36,7 +36,7 @@ type Config struct {
 	Dir string
 	// DiskMiB is the size in MiB of a disk of its own for each host: memory (tmpfs), or,
 	// with LoopDisk, an ext4 filesystem in a file of Dir, of at least 32 MiB. Such a disk
-	// is lost with the Lab. 0 has the hosts share the disk of Dir.
+	// takes root, and is lost with the Lab. Else the hosts share the disk of Dir.
 	DiskMiB  int
 	LoopDisk bool
 	// Logger gets what the Lab decides by itself. nil discards.

@@ -28,6 +28,9 @@ func (d *disk) data() string   { return filepath.Join(d.dir, "data") }
 func (d *disk) filler() string { return filepath.Join(d.dir, fillerName) }
 func (d *disk) image() string  { return d.dir + ".ext4" }
 
+// own says that the host has a disk of its own.
+func (d *disk) own() bool { return d.host.lab.cfg.DiskMiB > 0 && os.Geteuid() == 0 }
+
 // openDisk makes the host's disk.
 func (h *host) openDisk() error {
 	if err := os.MkdirAll(h.disk.dir, 0o777); err != nil {
@@ -35,7 +38,7 @@ func (h *host) openDisk() error {
 	}
 	cfg := h.lab.cfg
 	switch {
-	case cfg.DiskMiB == 0:
+	case !h.disk.own():
 		return nil
 	case cfg.LoopDisk:
 		return h.keeper.do(h.disk.makeExt4)
@@ -85,7 +88,7 @@ func (d *disk) wipe() error {
 // close unmounts the disk and removes the file that it was in.
 func (d *disk) close() error {
 	cfg := d.host.lab.cfg
-	if cfg.DiskMiB == 0 {
+	if !d.own() {
 		return nil
 	}
 	err := d.host.keeper.do(func() error { return unix.Unmount(d.dir, 0) })
@@ -104,8 +107,8 @@ func (d *disk) close() error {
 // in memory alone does not reach the disk any more. The next mount replays its journal.
 // What the kernel wrote back by itself before is kept.
 func (h *host) LosePower(ctx context.Context) error {
-	if h.lab.cfg.DiskMiB == 0 || !h.lab.cfg.LoopDisk {
-		return h.failed("lose the power of", notCovered("that takes a filesystem of the host's own: set DiskMiB and LoopDisk"))
+	if !h.disk.own() || !h.lab.cfg.LoopDisk {
+		return h.failed("lose the power of", notCovered("that takes an ext4 disk of the host's own: root, DiskMiB and LoopDisk"))
 	}
 	if err := h.Kill(ctx); err != nil {
 		return err
@@ -137,8 +140,8 @@ const (
 
 // FillDisk implements Host.
 func (h *host) FillDisk(_ context.Context, left int64) error {
-	if h.lab.cfg.DiskMiB == 0 {
-		return h.failed("fill the disk of", notCovered("the disk is this machine's: set DiskMiB"))
+	if !h.disk.own() {
+		return h.failed("fill the disk of", notCovered("that takes a disk of the host's own: root and DiskMiB"))
 	}
 	return h.failed("fill the disk of", h.keeper.do(func() error { return h.disk.fill(left) }))
 }
@@ -170,7 +173,7 @@ func (d *disk) fill(left int64) error {
 
 // EmptyDisk implements Host.
 func (h *host) EmptyDisk(context.Context) error {
-	if h.lab.cfg.DiskMiB == 0 {
+	if !h.disk.own() {
 		return nil
 	}
 	err := h.keeper.do(func() error { return os.Remove(h.disk.filler()) })

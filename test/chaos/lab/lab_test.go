@@ -3,7 +3,6 @@
 package lab_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -21,7 +20,7 @@ import (
 )
 
 // kinds are those that a test runs in.
-var kinds = []string{lab.KindNamespaces}
+var kinds = []string{lab.KindNamespaces, lab.KindProxy}
 
 // inEachKind runs test in each kind of Lab that can be had here.
 func inEachKind(t *testing.T, cfg lab.Config, test func(t *testing.T, l lab.Lab)) {
@@ -45,7 +44,7 @@ func mustOpen(t testing.TB, cfg lab.Config) lab.Lab {
 	}
 	cfg.Initial = max(cfg.Initial, 1)
 	cfg.Dir = t.TempDir()
-	before := machine(t)
+	before := machine(t, cfg.Dir)
 	l, err := lab.Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -60,7 +59,7 @@ func mustOpen(t testing.TB, cfg lab.Config) lab.Lab {
 			}
 		}
 		poll(t, 10*time.Second, "the machine is as it was", func() error {
-			if after := machine(t); after != before {
+			if after := machine(t, cfg.Dir); after != before {
 				return fmt.Errorf("before:\n%s\nafter:\n%s", before, after)
 			}
 			return nil
@@ -69,16 +68,21 @@ func mustOpen(t testing.TB, cfg lab.Config) lab.Lab {
 	return l
 }
 
-// machine describes what a Lab could leave behind.
-func machine(t testing.TB) string {
+// machine describes what a Lab could leave behind in this machine. What others do to it
+// meanwhile, such as a Docker engine, is not in it.
+func machine(t testing.TB, dir string) string {
 	t.Helper()
-	var all bytes.Buffer
+	var all strings.Builder
 	for _, line := range []string{
-		"ip netns", "ip -o link", "ip -4 -o addr", "ip route", "iptables -S", "nft list ruleset", "losetup -a", "cat /proc/self/mounts",
-		"find /sys/fs/cgroup -name kvchaos*", "pgrep -f " + helperArgument, "pgrep -x strace",
+		"ip netns", "ip -o link", "ip -4 -o addr", "ip route", "iptables -S", "nft list ruleset", "losetup -a -O NAME,BACK-FILE",
+		"cat /proc/self/mounts", "find /sys/fs/cgroup -name kvchaos*", "pgrep -a -f " + helperArgument, "pgrep -a -x strace",
 	} {
 		out, _ := exec.Command(strings.Fields(line)[0], strings.Fields(line)[1:]...).Output() // some machines have no such command
-		fmt.Fprintf(&all, "$ %s\n%s", line, out)
+		for l := range strings.Lines(string(out)) {
+			if line == "ip netns" || strings.Contains(l, "kvchaos") || strings.Contains(l, "198.18.") || strings.Contains(l, dir) {
+				fmt.Fprintf(&all, "$ %s\n%s", line, l)
+			}
+		}
 	}
 	return all.String()
 }

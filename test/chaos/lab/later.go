@@ -4,15 +4,10 @@ package lab
 
 import (
 	"context"
-	"errors"
 	"time"
 )
 
 type tracer struct{}
-
-func newProxies(*lab) (network, error) {
-	return nil, errors.New("proxies are not there yet")
-}
 
 // FailSyscalls implements Host.
 func (h *host) FailSyscalls(context.Context, SyscallFault) error {

@@ -172,9 +172,9 @@ func (n *namespaces) readdress(h *host) error {
 		return notCovered("all addresses of the network have been used")
 	}
 	before, next := n.peer(h), n.address(n.nextPeer)
-	if err := h.keeper.ip(
-		fmt.Sprintf("addr add %s/25 dev eth0", next),
+	if err := h.keeper.ip( // in this order: the first address takes the second one of its network with it
 		fmt.Sprintf("addr del %s/25 dev eth0", before),
+		fmt.Sprintf("addr add %s/25 dev eth0", next),
 	); err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@
 package lab_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -72,5 +73,92 @@ func TestCut_OldConnectionGoesOn(t *testing.T) {
 		}
 		must(t, l.Heal(t.Context()))
 		must(t, <-answered)
+	})
+}
+
+// TestShape slows down, narrows and thins out what one host sends to another, and sees
+// that the other way, and others, have nothing of it.
+func TestShape(t *testing.T) {
+	inEachKind(t, lab.Config{Initial: 3}, func(t *testing.T, l lab.Lab) {
+		a, b, c := l.Hosts()[0], l.Hosts()[1], l.Hosts()[2]
+		mustStart(t, a, b, c)
+		for _, test := range []struct {
+			name  string
+			how   lab.Shape
+			bytes int
+			least time.Duration // that it takes there and back
+		}{
+			{"delay", lab.Shape{Delay: 300 * time.Millisecond}, 1, 300 * time.Millisecond},
+			{"jitter", lab.Shape{Delay: 300 * time.Millisecond, Jitter: 100 * time.Millisecond}, 1, 200 * time.Millisecond},
+			{"rate", lab.Shape{BytesPerSecond: 200_000}, 400_000, 1500 * time.Millisecond},
+			{"loss", lab.Shape{Loss: 0.1}, 100_000, 0},
+		} {
+			t.Run(test.name, func(t *testing.T) {
+				must(t, l.Shape(t.Context(), a, b, test.how))
+				for _, fresh := range []string{"yes", ""} {
+					took := mustTell(t, a, "/ping", "to", at(t, b), "ms", reachable, "bytes", test.bytes, "fresh", fresh)
+					if took := time.Duration(took) * time.Microsecond; took < test.least {
+						t.Errorf("%d bytes took %v, less than %v (fresh: %q)", test.bytes, took, test.least, fresh)
+					}
+				}
+				quickest := time.Hour // of several: this machine may be busy
+				for range 5 {
+					took := mustTell(t, a, "/ping", "to", at(t, c), "ms", reachable)
+					quickest = min(quickest, time.Duration(took)*time.Microsecond)
+				}
+				if test.least > 0 && quickest > test.least {
+					t.Errorf("a byte to another host takes %v", quickest)
+				}
+				must(t, l.Heal(t.Context()))
+			})
+		}
+		if err := l.Shape(t.Context(), a, b, lab.Shape{Loss: 2}); err == nil {
+			t.Error("two of one packets may be lost")
+		}
+	})
+}
+
+// TestShape_Reorder has packets overtake others, which TCP puts in order; a proxy of
+// streams can't, and says so.
+func TestShape_Reorder(t *testing.T) {
+	inEachKind(t, lab.Config{Initial: 2}, func(t *testing.T, l lab.Lab) {
+		a, b := l.Hosts()[0], l.Hosts()[1]
+		mustStart(t, a, b)
+		err := l.Shape(t.Context(), a, b, lab.Shape{Delay: time.Millisecond, Reorder: 0.2})
+		if l.Kind() == lab.KindProxy {
+			if !errors.Is(err, lab.ErrNotCovered) {
+				t.Fatalf("got %v, want an ErrNotCovered", err)
+			}
+			return
+		}
+		must(t, err)
+		mustTell(t, a, "/ping", "to", at(t, b), "ms", reachable, "bytes", 300_000)
+	})
+}
+
+// TestReaddress gives a host another address: peers reach it there and not at the old
+// one, clients at the same URL, and a cut of it still is one.
+func TestReaddress(t *testing.T) {
+	inEachKind(t, lab.Config{Initial: 2}, func(t *testing.T, l lab.Lab) {
+		a, b := l.Hosts()[0], l.Hosts()[1]
+		mustStart(t, a, b)
+		before, url := at(t, b), b.URL()
+		if err := b.Readdress(t.Context()); !errors.Is(err, lab.ErrRunning) {
+			t.Errorf("while it runs: got %v, want ErrRunning", err)
+		}
+		must(t, l.Cut(t.Context(), a, b))
+		must(t, b.Kill(t.Context()))
+		must(t, b.Readdress(t.Context()))
+		mustStart(t, b)
+		if at(t, b) == before || b.URL() != url {
+			t.Errorf("at %s for peers, %s for clients; before %s, %s", at(t, b), b.URL(), before, url)
+		}
+		blocked(t, a, b)
+		must(t, l.Heal(t.Context()))
+		mustTell(t, a, "/ping", "to", at(t, b), "ms", reachable)
+		mustTell(t, b, "/ping", "to", at(t, a), "ms", reachable)
+		if _, err := tell(t, a, "/ping", "to", before, "ms", unreachable, "fresh", "yes"); err == nil {
+			t.Error("it is still reached at its old address")
+		}
 	})
 }

@@ -87,31 +87,33 @@ func openKind(ctx context.Context, cfg Config, c *claim) (*lab, error) {
 
 func openWith(ctx context.Context, cfg Config, c *claim, kind string, newNetwork func(*lab) (network, error)) (*lab, error) {
 	l := &lab{cfg: cfg, kind: kind, claim: c, exits: make(chan Exit, exitsBuffer)}
-	var err error
-	if l.tools, err = newKeeper(0); err != nil {
-		return nil, err
+	for i := range cfg.Initial + cfg.Spare {
+		l.hosts = append(l.hosts, newHost(l, i))
 	}
-	l.net, err = newNetwork(l)
-	for i := 0; err == nil && i < cfg.Initial+cfg.Spare; i++ {
-		if err = ctx.Err(); err == nil {
-			err = l.addHost(i)
-		}
-	}
-	if err != nil {
+	if err := l.build(ctx, newNetwork); err != nil {
 		return nil, errors.Join(err, l.takeDown())
 	}
 	return l, nil
 }
 
-// addHost makes the next host, which does not run.
-func (l *lab) addHost(index int) error {
-	h := newHost(l, index)
-	l.hosts = append(l.hosts, h)
-	if err := l.net.attach(h); err != nil {
-		return fmt.Errorf("host %s: %w", h.name, err)
+// build makes the network and what is the hosts' own.
+func (l *lab) build(ctx context.Context, newNetwork func(*lab) (network, error)) (err error) {
+	if l.tools, err = newKeeper(0); err != nil {
+		return err
 	}
-	if err := errors.Join(h.openDisk(), h.openCgroup()); err != nil {
-		return fmt.Errorf("host %s: %w", h.name, err)
+	if l.net, err = newNetwork(l); err != nil {
+		return err
+	}
+	for _, h := range l.hosts {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := l.net.attach(h); err != nil {
+			return fmt.Errorf("host %s: %w", h.name, err)
+		}
+		if err := errors.Join(h.openDisk(), h.openCgroup()); err != nil {
+			return fmt.Errorf("host %s: %w", h.name, err)
+		}
 	}
 	return nil
 }
@@ -225,6 +227,8 @@ func (l *lab) takeDown() error {
 	for _, h := range l.hosts {
 		errs = append(errs, h.end())
 	}
-	l.tools.end()
+	if l.tools != nil {
+		l.tools.end()
+	}
 	return errors.Join(errs...)
 }
