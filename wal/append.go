@@ -84,8 +84,8 @@ func (w *WAL) appendBatch(first uint64, frames []Frame, bytes int64) error {
 func (w *WAL) segmentFor(first uint64, bytes int64) (*segment, error) {
 	if n := len(w.segs); n > 0 && !w.segs[n-1].sealed {
 		tail := w.segs[n-1]
-		if tail.fits(bytes, w.opts.MaxSegmentSize) == nil && !w.sealsNow(tail) {
-			return tail, nil
+		if tail.fits(bytes, w.opts.MaxSegmentSize) == nil {
+			return w.tailOrNext(tail, first)
 		}
 	}
 	return w.rotate(first)

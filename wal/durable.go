@@ -3,9 +3,7 @@ package wal
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
-	"syscall"
 )
 
 // nextSuffix is what is appended to the manifest's path while recordEnd writes
@@ -57,29 +55,22 @@ func (w *WAL) recordEnd() error {
 }
 
 // writeRecord writes m to a new file beside the manifest, and returns its path. It
-// reports false where the disk has no room for it. That is safe to pass over, and the
-// only failure that is: the manifest is as it was and holds, the file has no part in
-// it, is removed and never read, and no record was acknowledged because of it. The
-// durable end stays where it is until there is room. Anything else says that the disk
-// is broken, and latches the log, as does every failure from the renaming on.
+// reports false where the disk has no room for it: the durable end stays where it is
+// until there is room. Any other failure latches the log, as does every one from the
+// renaming on.
 func (w *WAL) writeRecord(m manifest) (next string, written bool, err error) {
 	next = w.manifestPath() + nextSuffix
-	err = writeNew(w.opts.FS, next, m.encode())
-	if err == nil {
+	err = prepareManifest(w.opts.FS, next, m.encode())
+	switch {
+	case err == nil:
 		if w.noRoom {
 			w.noRoom = false
 			w.opts.Logger.Info("durable end of the log recorded again")
 		}
 		return next, true, nil
-	}
-	err = fmt.Errorf("record the durable end: write %s: %w", next, err)
-	if !isFull(err) {
-		return next, false, w.fail(err)
-	}
-	if removed := w.opts.FS.Remove(next); removed != nil && !errors.Is(removed, fs.ErrNotExist) && !isFull(removed) {
-		return next, false, w.fail(errors.Join(err, removed))
-	}
-	if !w.noRoom { // once until there is room
+	case !errors.Is(err, ErrNoRoom):
+		return next, false, w.fail(fmt.Errorf("record the durable end: %w", err))
+	case !w.noRoom: // once until there is room
 		w.noRoom = true
 		w.opts.Logger.Warn("durable end of the log not recorded: the disk is full; it is tried again", "err", err)
 	}
@@ -94,11 +85,6 @@ func (w *WAL) postponeRecord() error {
 	defer w.unlock()
 	w.expectRecord()
 	return nil
-}
-
-// isFull reports whether err says that a disk or a quota has no room, and nothing worse.
-func isFull(err error) bool {
-	return (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)) && !errors.Is(err, syscall.EIO)
 }
 
 // beginRecord returns the manifest to write, and how often it had been replaced

@@ -24,6 +24,10 @@ var (
 	// one of the log's own (0xF0 and above).
 	ErrInvalidFrame = errors.New("invalid record type")
 
+	// ErrNoRoom is returned by truncations and Reset when the disk has no room for the
+	// new manifest. They may be called again.
+	ErrNoRoom = errors.New("no room on the disk for a new manifest")
+
 	// ErrSegmentFull is returned when a batch does not fit the rest of a segment.
 	// Append answers it with a new segment, so callers of the log never see it.
 	ErrSegmentFull = errors.New("segment is full")

@@ -2,11 +2,14 @@ package wal
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
+	"io/fs"
 	"math"
 	"path/filepath"
+	"syscall"
 )
 
 // ManifestName is the name of the file, below a log's directory, that says what
@@ -170,9 +173,43 @@ func readManifest(fsys FS, dir string) (m manifest, err error) {
 	return decodeManifest(path, b)
 }
 
-// writeManifest replaces dir's manifest; it is durable on return.
+// prepareManifest writes content, of a manifest, to a new file beside the manifest, at
+// path. ErrNoRoom is an error that is safe to pass over, and the only one that is: the
+// manifest is as it was and holds, the file has no part in it, is removed and never
+// read, and no record was acknowledged because of it. Any other error says that the disk
+// is broken.
+func prepareManifest(fsys FS, path string, content []byte) error {
+	err := writeNew(fsys, path, content)
+	if err == nil {
+		return nil
+	}
+	err = fmt.Errorf("write %s: %w", path, err)
+	if !isFull(err) {
+		return err
+	}
+	if removed := fsys.Remove(path); removed != nil && !errors.Is(removed, fs.ErrNotExist) && !isFull(removed) {
+		return errors.Join(err, removed)
+	}
+	return fmt.Errorf("%w: %w", ErrNoRoom, err)
+}
+
+// isFull reports whether err says that a disk or a quota has no room, and nothing worse.
+func isFull(err error) bool {
+	return (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)) && !errors.Is(err, syscall.EIO)
+}
+
+// writeManifest replaces dir's manifest; it is durable on return. Only ErrNoRoom leaves
+// the manifest as it was for certain.
 func writeManifest(fsys FS, dir string, m manifest) error {
-	if err := WriteFileAtomic(fsys, filepath.Join(dir, ManifestName), m.encode()); err != nil {
+	path := filepath.Join(dir, ManifestName)
+	err := prepareManifest(fsys, path+tempSuffix, m.encode())
+	if err == nil {
+		err = fsys.Rename(path+tempSuffix, path)
+	}
+	if err == nil {
+		err = fsys.SyncDir(dir)
+	}
+	if err != nil {
 		return fmt.Errorf("replace manifest: %w", err)
 	}
 	return nil

@@ -51,6 +51,21 @@ func (w *WAL) Seal() error {
 	return nil
 }
 
+// tailOrNext returns the segment for a batch that fits tail: the next one where Seal has
+// asked for it and the disk has room for it, and tail otherwise.
+func (w *WAL) tailOrNext(tail *segment, first uint64) (*segment, error) {
+	if !w.sealsNow(tail) {
+		return tail, nil
+	}
+	seg, err := w.rotate(first)
+	if errors.Is(err, ErrNoRoom) {
+		w.sealing = 0
+		w.opts.Logger.Warn("segment not ended early: the disk is full", "file", tail.path, "err", err)
+		return tail, nil
+	}
+	return seg, err
+}
+
 // sealWorth is the least size in bytes of a segment that Seal ends.
 func (w *WAL) sealWorth() int64 { return min(2*growBytes, w.opts.MaxSegmentSize/4) }
 
@@ -108,7 +123,7 @@ func (w *WAL) rotate(first uint64) (*segment, error) {
 		infos[n-1] = segmentInfo{id: tail.id, first: tail.first, sealed: true, last: tail.next() - 1, end: tail.end}
 	}
 	if err := w.replaceManifest(w.first, append(infos, seg.info())); err != nil {
-		return nil, errors.Join(err, seg.file.Close())
+		return nil, w.giveUp(seg, err)
 	}
 	if n := len(w.segs); n > 0 {
 		w.segs[n-1].file.seal()
@@ -120,6 +135,21 @@ func (w *WAL) rotate(first uint64) (*segment, error) {
 	}
 	w.segs = append(w.segs, seg)
 	return seg, nil
+}
+
+// giveUp closes the file of a segment that the manifest could not be made to name
+// because of err, and returns err. On a full disk nobody names the file: it is deleted,
+// as it takes room there. Where that fails too, or the manifest may name it, the error
+// is no ErrNoRoom.
+func (w *WAL) giveUp(seg *segment, err error) error {
+	closed := seg.file.Close()
+	if errors.Is(err, ErrNoRoom) && closed == nil {
+		closed = w.opts.FS.Remove(seg.path)
+	}
+	if closed != nil {
+		return fmt.Errorf("segment %d: %v; %w", seg.id, err, closed)
+	}
+	return err
 }
 
 // takeFile returns the file that was prepared for segment id, or makes it now.

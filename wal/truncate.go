@@ -9,7 +9,8 @@ import (
 // TruncateFront removes all records below first. It is durable on return. If
 // first is above the last record, everything is removed and the next Append
 // must continue at the old LastIndex()+1. It may run while others append and
-// read. Only whole segments give their disk space back.
+// read. Only whole segments give their disk space back. It returns
+// ErrNoRoom on a full disk.
 func (w *WAL) TruncateFront(first uint64) error {
 	if err := w.lock(); err != nil {
 		return err
@@ -29,7 +30,7 @@ func (w *WAL) TruncateFront(first uint64) error {
 // TruncateBack removes all records above last. It is durable on return. If last
 // is below the first record, everything is removed; the next Append must begin
 // at last+1 in any case. The bytes of removed records are never overwritten: the
-// next Append opens a new segment.
+// next Append opens a new segment. It returns ErrNoRoom on a full disk.
 func (w *WAL) TruncateBack(last uint64) error {
 	if err := w.lock(); err != nil {
 		return err
@@ -55,7 +56,7 @@ func (w *WAL) TruncateBack(last uint64) error {
 }
 
 // Reset removes all records. The next Append must begin at next, or, if next is
-// 0, anywhere. It is durable on return.
+// 0, anywhere. It is durable on return. It returns ErrNoRoom on a full disk.
 func (w *WAL) Reset(next uint64) error {
 	if err := w.lock(); err != nil {
 		return err
@@ -73,7 +74,7 @@ type cutPoint struct {
 // replaceSegments makes keep the log's segments: first in the manifest, then in
 // memory, and then it deletes the files of drop. A crash in between leaves files
 // that the next Open sweeps away. If cut is not nil it seals the last of keep.
-// An error latches the log. The caller holds slot.
+// An error latches the log, but for ErrNoRoom. The caller holds slot.
 func (w *WAL) replaceSegments(what string, first, next uint64, keep, drop []*segment, cut *cutPoint) error {
 	if err := w.syncTail(); err != nil {
 		return w.fail(err) // the manifest vouches for what it seals and begins with
@@ -85,7 +86,11 @@ func (w *WAL) replaceSegments(what string, first, next uint64, keep, drop []*seg
 		last.sealed, last.last, last.end = true, next-1, cut.end
 	}
 	if err := w.replaceManifest(first, infos); err != nil {
-		return w.fail(fmt.Errorf("truncate %s: %w", what, err))
+		err = fmt.Errorf("truncate %s: %w", what, err)
+		if errors.Is(err, ErrNoRoom) {
+			return err
+		}
+		return w.fail(err)
 	}
 	w.mu.Lock()
 	if cut != nil {
