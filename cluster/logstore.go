@@ -58,7 +58,8 @@ func (b boundary) answers() bool { return b.index > 1 }
 // The first failure of a write, a damaged record, and a request that would
 // leave a gap are final: onFatal is told once, and later changes fail with the
 // same error, because what raft remembers of the log and what the log holds
-// may differ from there on.
+// may differ from there on. Only trimming the head may fail and be tried again, on a
+// disk that has no room for the new list of segments.
 //
 // One goroutine appends and truncates the end. Several may trim the head, raft after a
 // snapshot and the node on a full disk, and any number read. No method locks a reader
@@ -334,10 +335,15 @@ func (s *logStore) trimHead(from, upTo, first, last uint64) error {
 	if upTo < first {
 		return nil
 	}
-	if err := s.wal.TruncateFront(upTo + 1); err != nil {
-		return s.fail(fmt.Errorf("trim entries up to %d: %w", upTo, err))
+	err := s.wal.TruncateFront(upTo + 1)
+	if err == nil {
+		return nil
 	}
-	return nil
+	err = fmt.Errorf("trim entries up to %d: %w", upTo, err)
+	if errors.Is(err, wal.ErrNoRoom) {
+		return err // nothing depends on it: what stays is in the snapshot too
+	}
+	return s.fail(err)
 }
 
 // trim removes what the newest snapshot covers, but for trailing bytes of the newest

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/kvorum/kvorum/wal"
 	"github.com/kvorum/kvorum/wal/crashfs"
 )
 
@@ -258,5 +259,41 @@ func TestCompact_SealsWithRoomOnly(t *testing.T) {
 				t.Errorf("with %d free: %d files were made", tt.free, n)
 			}
 		}
+	})
+}
+
+// TestCompact_FullDisk: others have filled the disk, so that not even the list of the
+// log's files can be written without what a snapshot covers. The node keeps it, keeps
+// running, and drops it once there is room.
+func TestCompact_FullDisk(t *testing.T) {
+	inBubble(t, "", func(t *testing.T) {
+		disk := crashfs.New()
+		f := startReplica(t, func(c *Config) { c.FS = disk }, unchanged)
+		f.mustAppend(t, 2, point{1, 1}, commands(2, 40, 2), 40)
+		if err := f.fsm.WaitApplied(t.Context(), 40); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.replica.snapshot(1 << 20); err != nil {
+			t.Fatal(err)
+		}
+		f.replica.space.low.Store(true)
+		disk.SetHook(func(op crashfs.Op, name string) error {
+			if op == crashfs.OpWrite && strings.Contains(name, wal.ManifestName) {
+				return crashfs.ErrNoSpace
+			}
+			return nil
+		})
+		if err := f.replica.compactIfDue(1 << 20); !errors.Is(err, wal.ErrNoRoom) {
+			t.Errorf("on a full disk: got %v, want ErrNoRoom", err)
+		}
+		if err := f.replica.fatal.reason(); err != nil {
+			t.Fatalf("the node stops: %v", err)
+		}
+		wantEnds(t, f.replica.logs, 1, 40)
+		disk.SetHook(nil)
+		if err := f.replica.compactIfDue(1 << 20); err != nil {
+			t.Fatal(err)
+		}
+		wantEnds(t, f.replica.logs, 40, 40)
 	})
 }
