@@ -63,8 +63,9 @@ func newDecoders(into *store.ShardedMap, maxRevision uint64) *decoders {
 // so that several with one large item each are not in memory together.
 const largeBlock = 4 * blockTarget
 
-// decode takes over a block's memory and returns memory for the next one, nil if
-// no more are wanted.
+// decode takes over a block, whose payload lies in memory, and returns memory for the
+// next one, nil if no more are wanted. Memory that has grown for a large block is
+// returned at once: were it to circulate, all that does would grow as large in time.
 func (t *decoders) decode(memory, payload []byte) []byte {
 	if t.failed.Load() {
 		return nil
@@ -77,9 +78,20 @@ func (t *decoders) decode(memory, payload []byte) []byte {
 		loader.Flush()
 		return memory[:0]
 	}
+	if cap(memory) > 2*largeBlock {
+		b.memory = append(t.memory(), payload...)
+		b.payload = b.memory
+		t.blocks <- b
+		return memory[:0]
+	}
 	t.blocks <- b
+	return t.memory()
+}
+
+// memory returns memory for a block.
+func (t *decoders) memory() []byte {
 	select {
-	case memory = <-t.free:
+	case memory := <-t.free:
 		return memory
 	default:
 		return make([]byte, 0, blockTarget+2*pauseBytes)

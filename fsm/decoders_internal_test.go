@@ -1,6 +1,8 @@
 package fsm
 
 import (
+	"encoding/binary"
+	"fmt"
 	"runtime"
 	"testing"
 
@@ -20,4 +22,52 @@ func TestDecoders_MemoryIsBounded(t *testing.T) {
 	if _, err := d.wait(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestDecoders_LargeBlocksShareMemory gives the decoders large blocks and small ones in
+// turn: the memory that a large one takes is not one of those that circulate, which would
+// all become as large in the end.
+func TestDecoders_LargeBlocksShareMemory(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(8))
+	const large, rounds, each = 8 << 20, 60, 2000
+	d := newDecoders(store.NewShardedMap(1), 1)
+	var memory []byte
+	items := 0
+	add := func(value int) {
+		memory = appendItem(memory, fmt.Sprintf("key %09d", items), make([]byte, value))
+		items++
+	}
+	for i := range rounds {
+		memory = memory[:0]
+		if i > rounds/2 && i%2 == 0 { // after so many small ones that there is memory for many
+			add(large)
+		} else {
+			for range each {
+				add(8)
+			}
+		}
+		if memory = d.decode(memory, memory); memory == nil {
+			break // wait says why
+		}
+	}
+	all, err := d.wait()
+	if err != nil || all.count != uint64(items) {
+		t.Fatalf("got %d items, %v; want %d", all.count, err, items)
+	}
+	kept := cap(memory)
+	for close(d.free); len(d.free) > 0; {
+		kept += cap(<-d.free)
+	}
+	if most := 3 * large; kept > most {
+		t.Errorf("%d MiB are kept for blocks, want at most %d", kept>>20, most>>20)
+	}
+}
+
+// appendItem appends an item of revision 1, as it is in a block.
+func appendItem(block []byte, key string, value []byte) []byte {
+	for _, part := range [][]byte{[]byte(key), value} {
+		block = binary.AppendUvarint(block, uint64(len(part)))
+		block = append(block, part...)
+	}
+	return append(block, 1, 1, 1) // created and modified at, version
 }
