@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"syscall"
 )
 
 // openFiles bounds how many files of sealed segments are open at a time: a log
@@ -51,12 +52,38 @@ func (o *openFiles) add(path string, f File, sealed bool) *segmentFile {
 func (o *openFiles) takeSurplusLocked() []File {
 	var surplus []File
 	for o.open > o.max && o.idle.Len() > 0 {
-		s := o.idle.Remove(o.idle.Front()).(*segmentFile)
-		surplus = append(surplus, s.file)
-		s.place, s.file = nil, nil
-		o.open--
+		surplus = append(surplus, o.takeOldestLocked())
 	}
 	return surplus
+}
+
+// takeOldestLocked takes away the idle file that was not read for longest, which there
+// must be, for the caller to close.
+func (o *openFiles) takeOldestLocked() File {
+	s := o.idle.Remove(o.idle.Front()).(*segmentFile)
+	f := s.file
+	s.place, s.file = nil, nil
+	o.open--
+	return f
+}
+
+// openRead opens a file to be read. Where the process has no descriptor left, because
+// others than the log have taken them, it gives up an idle file for that: the log must
+// not fail for it.
+func (o *openFiles) openRead(path string) (File, error) {
+	f, err := o.fs.OpenRead(path)
+	for errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+		o.mu.Lock()
+		if o.idle.Len() == 0 {
+			o.mu.Unlock()
+			break
+		}
+		oldest := o.takeOldestLocked()
+		o.mu.Unlock()
+		closeRead([]File{oldest})
+		f, err = o.fs.OpenRead(path)
+	}
+	return f, err
 }
 
 // closeRead closes files of which all that was written is durable: an error of it
@@ -120,7 +147,7 @@ func (s *segmentFile) use() (File, error) {
 	if f := s.take(nil); f != nil {
 		return f, nil
 	}
-	opened, err := s.pool.fs.OpenRead(s.path)
+	opened, err := s.pool.openRead(s.path)
 	if err != nil {
 		opened = nil
 	}

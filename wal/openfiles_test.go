@@ -2,15 +2,18 @@ package wal_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/kvorum/kvorum/internal/testkit"
 	"github.com/kvorum/kvorum/wal"
+	"github.com/kvorum/kvorum/wal/crashfs"
 )
 
 // openBelow returns how many descriptors of this process are files below dir.
@@ -90,4 +93,41 @@ func TestTrial_B1_SealedSegmentsClosed(t *testing.T) {
 		t.Errorf("%d files were open with %d segments, want at most %d", most, segments, bound)
 	}
 	testkit.Outcome(t, "B1", "a log of %d segments has at most %d files open", segments, most)
+}
+
+// tightFS has so many descriptors for files.
+type tightFS struct {
+	*crashfs.FS
+	most int
+}
+
+func (f *tightFS) OpenRead(name string) (wal.File, error) {
+	if f.OpenFiles() >= f.most {
+		return nil, &os.PathError{Op: "open", Path: name, Err: syscall.EMFILE}
+	}
+	return f.FS.OpenRead(name)
+}
+
+// TestOpenFiles_NoDescriptorLeft has others take all descriptors: the log reads its old
+// segments with those that it has.
+func TestOpenFiles_NoDescriptorLeft(t *testing.T) {
+	files := &tightFS{newFS(t), 1000}
+	opts := testOptions(files)
+	opts.MaxOpenSegments, opts.CacheBytes = 4, 1
+	w := mustOpen(t, opts)
+	for i := uint64(1); i <= 20; i++ {
+		mustAppend(t, w, i, batch(i, 0, 1900))
+	}
+	files.most = files.OpenFiles()
+	for round := range 2 {
+		for i := uint64(1); i <= 20; i++ {
+			if f, err := w.Get(i); err != nil || !bytes.Equal(f.Payload, payload(i, 0, 1900)) {
+				t.Fatalf("round %d, record %d: got %d bytes, %v", round, i, len(f.Payload), err)
+			}
+		}
+	}
+	files.most = 0 // not even by giving one up
+	if _, err := w.Get(1); !errors.Is(err, syscall.EMFILE) {
+		t.Errorf("without any: got %v", err)
+	}
 }
