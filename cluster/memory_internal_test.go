@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/raft"
 	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/internal/testkit"
+	"github.com/kvorum/kvorum/wal"
 )
 
 // TestPlanMemory shows that data and full budgets together leave the collector room,
@@ -183,6 +184,37 @@ func TestMemory_LowVoterThatDies(t *testing.T) {
 	if m := leader.Status().Memory; m == nil || m.DataLimit != 1<<20 {
 		t.Errorf("the leader's status: got %+v, want the limit of the node that is down", m)
 	}
+}
+
+// silentFS is a filesystem that does not tell how much room it has.
+type silentFS struct{ wal.FS }
+
+// TestMemory_SilentDisks shows that a leader whose disk does not tell how much room it
+// has learns all the same that a follower's memory has become full.
+func TestMemory_SilentDisks(t *testing.T) {
+	t.Parallel()
+	nodes := openCluster(t, 3, func(c *Config) { c.FS, c.Memory = silentFS{wal.OS()}, smallPlan(1<<30) })
+	leader := leaderOf(t, nodes)
+	put := func() error {
+		_, err := leader.Put(t.Context(), "k", []byte("v"), Condition{})
+		return err
+	}
+	eventually(t, "a put is taken", put)
+	follower := nodes[0]
+	if follower == leader {
+		follower = nodes[1]
+	}
+	r, err := follower.joined()
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "puts are refused because of the follower", func() error {
+		r.memory.low.Store(true) // until the next collection
+		if err := put(); !errors.Is(err, ErrMemoryFull) {
+			return fmt.Errorf("got %v", err)
+		}
+		return nil
+	})
 }
 
 // TestMemoryGuard_NewTerm shows that a node that leads again does not refuse puts for

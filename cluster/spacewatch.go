@@ -82,8 +82,9 @@ func (r *replica) watchSpace(ctx context.Context) {
 		switch {
 		case err != nil:
 			r.lines.Log(slog.LevelWarn, "room", "room on the disk not known", "err", err)
-		case !f.known:
+		case !f.known && r.memory.plan.Limit == 0:
 			return
+		case !f.known: // the others' memory is asked for all the same
 		default:
 			r.lines.Over("room", "room on the disk known again")
 			low = r.noteSpace(f, low)
