@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,6 +20,8 @@ const (
 	maxBatchCommands = 1024
 	// maxPendingProposals bounds how many proposals wait.
 	maxPendingProposals = 16 << 10
+	// maxApart bounds how many proposals of a batch that is taken apart are sent at a time.
+	maxApart = 32
 	// commandOverhead is what a command costs beside its key and value in the byte budget.
 	commandOverhead = 64
 	// retryDelay is the pause after an attempt that changed nothing, unless leadership changes before.
@@ -27,7 +30,8 @@ const (
 
 // proposer packs all commands that wait into one batch and hands it on: to the
 // log where this node leads, else to the leader. One batch is under way at a
-// time; the sync in progress forms the next one, so no timer is needed.
+// time, but for one that is taken apart; the sync in progress forms the next one, so no
+// timer is needed.
 //
 // Each proposal ends in exactly one of three ways: its results, an error that
 // says it was not done, or ErrUnknownOutcome. A batch that was definitely not
@@ -360,10 +364,24 @@ func (p *proposer) refuse(ctx context.Context, batch []*proposal, refused func(f
 	if len(others) > 0 { // first: deletes make room
 		p.deliver(ctx, others)
 	}
-	for _, pr := range refusedOnes {
-		p.deliver(ctx, []*proposal{pr})
-	}
+	p.deliverEach(ctx, refusedOnes)
 	return nil
+}
+
+// deliverEach delivers each proposal as a batch of its own, and returns once all have
+// ended: several at a time, so that what comes meanwhile does not wait for as many round
+// trips.
+func (p *proposer) deliverEach(ctx context.Context, all []*proposal) {
+	var delivering sync.WaitGroup
+	slots := make(chan struct{}, maxApart)
+	for _, pr := range all {
+		slots <- struct{}{}
+		delivering.Go(func() {
+			defer func() { <-slots }()
+			p.deliver(ctx, []*proposal{pr})
+		})
+	}
+	delivering.Wait()
 }
 
 // complete hands each proposal its share of the batch's results.

@@ -117,3 +117,42 @@ func TestProposer_ForwardedMemoryRefusal(t *testing.T) {
 		}
 	})
 }
+
+// TestProposer_ManyForwardedRefusals has a follower far away from the leader, whose
+// memory is full, forward many puts in one batch, which has to be taken apart. A delete
+// that comes meanwhile does not wait for as many round trips.
+func TestProposer_ManyForwardedRefusals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const puts, trip = 500, 50 * time.Millisecond
+		route := &fakeRoute{answer: func(cmds []fsm.Command) error {
+			time.Sleep(trip)
+			if cmds[0].Op == fsm.OpPut {
+				return fmt.Errorf("%w: delete keys", ErrMemoryFull)
+			}
+			return nil
+		}}
+		p := runProposer(t, 1<<20, route)
+		p.leaders.setLeader("n2", "n1", 1)
+		submit := func(op fsm.Op) error {
+			_, err := p.propose(t.Context(), []fsm.Command{{Op: op, Key: "k"}}, false)
+			return err
+		}
+		ended := make(chan error, puts)
+		for range puts {
+			go func() { ended <- submit(fsm.OpPut) }()
+		}
+		time.Sleep(3 * trip) // the first went alone, and all others after it
+		began := time.Now()
+		if err := submit(fsm.OpDelete); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took > puts/4*trip {
+			t.Errorf("a delete took %v, %d round trips", took, took/trip)
+		}
+		for range puts {
+			if err := <-ended; !errors.Is(err, ErrMemoryFull) {
+				t.Errorf("got %v, want %v", err, ErrMemoryFull)
+			}
+		}
+	})
+}
