@@ -31,7 +31,8 @@ type budget struct {
 	requests int        // Invariant: 0 <= requests <= maxRequests
 	bytes    int64      // Invariant: 0 <= bytes <= maxBytes
 	coming   *list.List // of *receipt: the bodies that are still being read, the oldest first
-	// returned is closed when room is given back next; nil while nobody waits.
+	// returned is closed when room is given back, or a body cut off, next; nil while
+	// nobody waits.
 	returned chan struct{}
 }
 
@@ -69,10 +70,13 @@ func (b *budget) take(requests int, bytes int64, owner *receipt) bool {
 }
 
 // tryTake reserves room if there is some. Otherwise it returns a channel that is
-// closed when room comes back, nil if not enough of it is certain to.
+// closed when it is to be tried again, nil if not enough room is certain to come back.
 func (b *budget) tryTake(requests int, bytes int64, owner *receipt) (taken bool, returned <-chan struct{}) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if owner != nil && owner.cut.Load() {
+		return false, nil // others count on its room
+	}
 	if b.requests+requests <= b.maxRequests && bytes <= b.maxBytes-b.bytes {
 		b.requests += requests
 		b.bytes += bytes
@@ -107,6 +111,7 @@ func (b *budget) cutSlow(requests int, bytes int64, owner *receipt) bool {
 		if !cut {
 			r.cut.Store(true)
 			r.stop()
+			b.wakeLocked() // it may wait for more room
 		}
 		requests--
 		bytes -= r.bytes
@@ -127,6 +132,11 @@ func (b *budget) putLocked(requests int, bytes int64) {
 	if b.requests < 0 || b.bytes < 0 {
 		panic("httpapi: more requests or bytes given back than taken")
 	}
+	b.wakeLocked()
+}
+
+// wakeLocked has those that wait for room look again.
+func (b *budget) wakeLocked() {
 	if b.returned != nil {
 		close(b.returned)
 		b.returned = nil

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // TestBodyMemory_Steps checks in how many steps bodies get their memory.
@@ -91,4 +93,63 @@ func TestBudget_ReceiveTakesAllOrNothing(t *testing.T) {
 	expect("one is released", 1, 1, 40)
 	second.release()
 	expect("all are released", 0, 0, 0)
+}
+
+// TestBudget_CutBodyDoesNotWait has two slow bodies that need room cut each other off:
+// the one that is cut off first gives up at once, and the other gets its room.
+func TestBudget_CutBodyDoesNotWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBudget(2, 100)
+		stop := func() {} // neither waits for a byte
+		first, second := b.receive(1, 60, stop), b.receive(1, 40, stop)
+		time.Sleep(time.Minute) // both are slow
+		began, took := time.Now(), make(chan bool)
+		go func() {
+			took <- first.reserve(40)
+		}()
+		synctest.Wait() // it has cut off the second, and waits for its room
+		if second.reserve(10) || !second.arrived() {
+			t.Error("a body that was cut off got more room, or was not cut off")
+		}
+		second.release()
+		if !<-took || first.arrived() {
+			t.Error("the body that asked first got no room, or was cut off")
+		}
+		if waited := time.Since(began); waited > 0 {
+			t.Errorf("they waited %v for each other", waited)
+		}
+		first.release()
+	})
+}
+
+// TestBudget_CutWhileItWaits cuts off a body that waits for room already.
+func TestBudget_CutWhileItWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBudget(3, 100)
+		stop := func() {}
+		first, second, third := b.receive(1, 30, stop), b.receive(1, 30, stop), b.receive(1, 40, stop)
+		time.Sleep(time.Minute)
+		began, took := time.Now(), make(chan bool)
+		go func() {
+			took <- second.reserve(20) // cuts off the first
+		}()
+		synctest.Wait()
+		go func() {
+			took <- third.reserve(60) // cuts off the second too
+		}()
+		synctest.Wait()
+		if got := <-took; got || !second.arrived() {
+			t.Errorf("the second got room: %v", got)
+		}
+		second.release()
+		first.arrived()
+		first.release()
+		if !<-took {
+			t.Error("the third got no room")
+		}
+		if waited := time.Since(began); waited > 0 {
+			t.Errorf("they waited %v", waited)
+		}
+		third.release()
+	})
 }
