@@ -18,10 +18,10 @@ type query map[string]string
 // byte can be written as %XX. It refuses parameters that are not known, so that
 // a misspelled one is not taken for none.
 func parseQuery(raw string, known ...string) (query, error) {
-	q := make(query)
 	if raw == "" {
-		return q, nil
+		return nil, nil
 	}
+	q := make(query)
 	for pair := range strings.SplitSeq(raw, "&") {
 		if pair == "" {
 			continue

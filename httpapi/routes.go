@@ -3,6 +3,7 @@ package httpapi
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"runtime/debug"
 	"slices"
@@ -48,7 +49,13 @@ func (s *Server) routes() http.Handler {
 		"PUT": checked(s.put), "DELETE": s.guard(s.delete),
 	}))
 	router.NotFoundHandler = s.serve("none", nil)
-	return router
+	// Not the router itself, which would copy each request twice, for its context
+	// to hold variables and a route that nothing here asks for.
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var match mux.RouteMatch
+		router.Match(r, &match) // always: there is a NotFoundHandler
+		match.Handler.ServeHTTP(w, r)
+	})
 }
 
 // serve returns the http.Handler of the route that template names. Without
@@ -112,6 +119,13 @@ func checked(next handler) handler {
 // middleware returns the outermost handler: it does what every answer needs,
 // those to unknown paths included.
 func (s *Server) middleware(next http.Handler) http.Handler {
+	// Their values are shared by all answers: one that differs replaces them.
+	always := http.Header{
+		"Kvorum-Node":             {s.cfg.NodeID},
+		"Cache-Control":           {"no-store"},
+		"X-Content-Type-Options":  {"nosniff"},
+		"Content-Security-Policy": {"default-src 'none'; sandbox"},
+	}
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		w := newResponse(rw, r, s.conns, s.cfg.StallTimeout)
@@ -121,11 +135,7 @@ func (s *Server) middleware(next http.Handler) http.Handler {
 			defer s.answers.remove(w)
 		}
 
-		h := w.Header()
-		h.Set("Kvorum-Node", s.cfg.NodeID)
-		h.Set("Cache-Control", "no-store")
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Content-Security-Policy", "default-src 'none'; sandbox")
+		maps.Copy(w.Header(), always)
 		if err := s.origins.Check(r); err != nil {
 			s.writeError(w, r, fmt.Errorf("%w: %w", errCrossOrigin, err))
 			return
