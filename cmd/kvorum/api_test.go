@@ -345,6 +345,23 @@ func TestJoinLeaveTransfer(t *testing.T) {
 	}
 }
 
+// TestSnapshot_OfTheNodeAsked checks that a node that has no room for a snapshot is
+// not passed over for another one, whose snapshot nobody has asked for.
+func TestSnapshot_OfTheNodeAsked(t *testing.T) {
+	full := newFake(t, func(w http.ResponseWriter, _ *http.Request) bool {
+		answerProblem(w, http.StatusInsufficientStorage, problem{
+			Title: "Disk nearly full", Status: 507, Code: "disk_full", Retryable: true, Outcome: "not_done",
+		})
+		return true
+	})
+	other := newFake(t, nil)
+	wantFailure(t, runKvorum(t, "", "snapshot", endpoints(full, other)), exitUsage, "name the node, or give its one endpoint")
+	wantFailure(t, runKvorum(t, "", "snapshot", endpoints(full)), exitError, "Disk nearly full")
+	if n := len(other.seen()); n != 0 {
+		t.Errorf("got %d requests to the other node, want none", n)
+	}
+}
+
 // TestClient_ReadLevels checks what each command that reads asks for.
 func TestClient_ReadLevels(t *testing.T) {
 	for _, command := range [][]string{{"get", "a"}, {"ls"}, {"export", "-"}} {

@@ -15,10 +15,10 @@ func newSnapshotCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "snapshot [NAME] [flags]",
 		Short: "Take a snapshot of a node now, and drop the log that it covers",
-		Long: `Snapshot has the named node, or, without a name, the first endpoint that
-answers, take a snapshot and drop the log that the snapshot covers. Nodes do this
-by themselves: as the log grows, and when their disk is short of room. By hand it
-makes room early. The node needs as much room as the snapshot takes.
+		Long: `Snapshot has the named node, or the node at the one endpoint given, take a
+snapshot and drop the log that the snapshot covers. Nodes do this by themselves: as
+the log grows, and when their disk is short of room. By hand it makes room early.
+The node needs as much room as the snapshot takes.
 
 A follower that lacks some of the dropped log gets the snapshot instead.`,
 		Example: `  kvorum snapshot --endpoints 127.0.0.1:8002
@@ -32,6 +32,9 @@ A follower that lacks some of the dropped log gets the snapshot instead.`,
 			return err
 		}
 		defer c.close()
+		if len(args) == 0 && len(c.endpoints) != 1 {
+			return usagef("name the node, or give its one endpoint: another node's snapshot makes no room on this one")
+		}
 		body, err := encodeNode(args, false)
 		if err != nil {
 			return err
