@@ -247,7 +247,7 @@ func (a *against) overwrite(ctx context.Context, p *process) error {
 	if err != nil {
 		return err
 	}
-	step := a.tail() / 4
+	step := max(1, a.tail()/4)
 	for at := 0; ; at += step {
 		if err := a.putKeys(ctx, p, step, func(i int) int { return (at + i) % a.keys }); err != nil {
 			return err

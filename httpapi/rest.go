@@ -17,6 +17,9 @@ import (
 //
 //   - a small rest before the answer, which then keeps the connection;
 //   - otherwise after the answer, which says that the connection closes.
+//
+// No handler sees a request whose head can't be parsed: net/http answers 400 then and
+// closes at once.
 
 const (
 	// dropBytes is the largest rest that is read before the answer.
