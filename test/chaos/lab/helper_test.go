@@ -29,10 +29,25 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	if len(os.Args) > 1 && os.Args[1] == runnerArgument {
-		fmt.Fprintln(os.Stderr, runnerMain(os.Args[2]))
+		fmt.Fprintln(os.Stderr, runnerMain(os.Args[2], os.Args[3]))
 		os.Exit(1)
 	}
-	os.Exit(m.Run())
+	os.Exit(runTests(m))
+}
+
+// runTests gives these tests the claim of a machine of their own, so that they run
+// beside a Lab of somebody else.
+func runTests(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "kvchaos-test-")
+	if err == nil {
+		defer os.RemoveAll(dir)
+		err = os.Setenv("TMPDIR", dir)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
 }
 
 // helperProgram is a small server: it echoes what peers send, and does what it is
@@ -43,7 +58,12 @@ func helperProgram(t testing.TB) lab.Program {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return lab.Program{Path: self, Args: func(own lab.Place, _ []lab.Place) []string {
+	return helperAt(self)
+}
+
+// helperAt is the helper of a binary of these tests.
+func helperAt(path string) lab.Program {
+	return lab.Program{Path: path, Args: func(own lab.Place, _ []lab.Place) []string {
 		return []string{helperArgument, "-http", own.HTTP, "-peer", own.Peer, "-at", own.PeerAt, "-data", own.Data}
 	}}
 }

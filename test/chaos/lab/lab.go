@@ -97,7 +97,7 @@ type SyscallFault struct {
 	Errno string        // such as "EIO"; "" where the calls go through
 	Skip  bool          // the kernel is not asked, and the calls seem to succeed
 	Delay time.Duration // how much longer each takes
-	From  int           // the first call that fails, counted from 1; 0 is 1
+	From  int           // the first call of a thread that fails, counted from 1; 0 is 1
 }
 
 // Resources is what a process takes.

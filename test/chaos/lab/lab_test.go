@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -44,7 +45,6 @@ func mustOpen(t testing.TB, cfg lab.Config) lab.Lab {
 	}
 	cfg.Initial = max(cfg.Initial, 1)
 	cfg.Dir = t.TempDir()
-	before := machine(t, cfg.Dir)
 	l, err := lab.Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -58,9 +58,9 @@ func mustOpen(t testing.TB, cfg lab.Config) lab.Lab {
 				t.Logf("log of %s:\n%s", h.Name(), h.Log(4000))
 			}
 		}
-		poll(t, 10*time.Second, "the machine is as it was", func() error {
-			if after := machine(t, cfg.Dir); after != before {
-				return fmt.Errorf("before:\n%s\nafter:\n%s", before, after)
+		poll(t, 10*time.Second, "nothing is left", func() error {
+			if left := machine(t, os.Getpid(), cfg.Dir); left != "" {
+				return errors.New(left)
 			}
 			return nil
 		})
@@ -68,18 +68,20 @@ func mustOpen(t testing.TB, cfg lab.Config) lab.Lab {
 	return l
 }
 
-// machine describes what a Lab could leave behind in this machine. What others do to it
-// meanwhile, such as a Docker engine, is not in it.
-func machine(t testing.TB, dir string) string {
+// machine describes what a Lab of a process could leave behind in this machine, with
+// its files in dir. What others do to the machine meanwhile is not in it.
+func machine(t testing.TB, pid int, dir string) string {
 	t.Helper()
+	marks := []string{fmt.Sprintf("kvchaos%d", pid), fmt.Sprintf("kvchaos-%d", pid), dir}
 	var all strings.Builder
 	for _, line := range []string{
-		"ip netns", "ip -o link", "ip -4 -o addr", "ip route", "iptables -S", "nft list ruleset", "losetup -a -O NAME,BACK-FILE",
-		"cat /proc/self/mounts", "find /sys/fs/cgroup -name kvchaos*", "pgrep -a -f " + helperArgument, "pgrep -a -x strace",
+		"ip netns", "ip -o link", "ip -4 -o addr", "ip route", "iptables -S", "nft list ruleset", "losetup -a",
+		"cat /proc/self/mounts", "find /sys/fs/cgroup -name kvchaos*", "pgrep -a -f " + helperArgument, fmt.Sprintf("pgrep -a -P %d -x strace", pid),
 	} {
 		out, _ := exec.Command(strings.Fields(line)[0], strings.Fields(line)[1:]...).Output() // some machines have no such command
 		for l := range strings.Lines(string(out)) {
-			if line == "ip netns" || strings.Contains(l, "kvchaos") || strings.Contains(l, "198.18.") || strings.Contains(l, dir) {
+			marked := slices.ContainsFunc(marks, func(m string) bool { return strings.Contains(l, m) })
+			if marked || strings.HasSuffix(line, "strace") {
 				fmt.Fprintf(&all, "$ %s\n%s", line, l)
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"strconv"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -81,10 +82,7 @@ func (n *namespaces) build() error {
 	if err := n.hub.ip("link set lo up", "link add hosts type bridge", "link set hosts up"); err != nil {
 		return err
 	}
-	device, err := freeDevice()
-	if err != nil {
-		return err
-	}
+	device := prefix + strconv.Itoa(os.Getpid()) // 15 characters at most
 	if err := n.lab.tools.ip(fmt.Sprintf("link add %s type veth peer name clients netns %d", device, n.hub.tid)); err != nil {
 		return err
 	}

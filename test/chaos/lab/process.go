@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -81,10 +82,10 @@ func (h *host) watch(p *process) {
 	h.proc = nil
 	h.mu.Unlock()
 	e := Exit{Host: h, At: time.Now(), Code: p.cmd.ProcessState.ExitCode(), Asked: p.told.Load(), Log: h.Log(exitLogBytes)}
-	if status, ok := p.cmd.ProcessState.Sys().(unix.WaitStatus); ok && status.Signaled() {
+	if status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
 		e.Signal = status.Signal().String()
 		// One that ended in another way has done so before the signal came.
-		e.Asked = e.Asked || p.killed.Load() && status.Signal() == unix.SIGKILL
+		e.Asked = e.Asked || p.killed.Load() && status.Signal() == syscall.SIGKILL
 	}
 	h.lab.report(e)
 	close(p.done)

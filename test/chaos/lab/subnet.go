@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -19,18 +18,23 @@ import (
 // benchmarks is the network that is set aside for tests of networks (RFC 2544).
 var benchmarks = netip.MustParsePrefix("198.18.0.0/15")
 
-// minRouteBits is the length of the prefix of the widest route that is one to somewhere.
-const minRouteBits = 8
+const (
+	// subnets is the number of networks of 256 addresses in benchmarks.
+	subnets = 512
+	// minRouteBits is the length of the prefix of the widest route that is one to somewhere.
+	minRouteBits = 8
+)
 
 // freeSubnet returns a network of 256 addresses of benchmarks that no route and no
-// address of this machine touches.
+// address of this machine touches. It looks from another place in each process.
 func freeSubnet() (netip.Prefix, error) {
 	taken, err := takenNetworks()
 	if err != nil {
 		return netip.Prefix{}, err
 	}
 	first := benchmarks.Addr().As4()
-	for i := range 512 {
+	for i := range subnets {
+		i = (i + os.Getpid()) % subnets
 		a := first
 		a[1] += byte(i / 256)
 		a[2] = byte(i % 256)
@@ -96,18 +100,4 @@ func parseRoute(line string) (netip.Prefix, error) {
 	var a [4]byte
 	binary.NativeEndian.PutUint32(a[:], uint32(to))
 	return netip.PrefixFrom(netip.AddrFrom4(a), bits.OnesCount32(uint32(mask))), nil
-}
-
-// freeDevice returns a name for a network device of ours.
-func freeDevice() (string, error) {
-	devices, err := net.Interfaces()
-	if err != nil {
-		return "", err
-	}
-	for i := 0; ; i++ {
-		name := fmt.Sprintf("%s%d", prefix, i)
-		if !slices.ContainsFunc(devices, func(d net.Interface) bool { return d.Name == name }) {
-			return name, nil
-		}
-	}
 }

@@ -1,0 +1,78 @@
+//go:build linux
+
+package lab
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// LimitFiles implements Host. The limit ends with the process.
+func (h *host) LimitFiles(_ context.Context, files uint64) error {
+	return h.failed("limit the descriptors of", h.up(func(p *process) error {
+		limit := p.files
+		if files > 0 {
+			limit.Cur = min(files, limit.Max) // the other one could not be raised again
+		}
+		err := unix.Prlimit(p.pid, unix.RLIMIT_NOFILE, &limit, nil)
+		if errors.Is(err, unix.ESRCH) {
+			return ErrNotRunning
+		}
+		return err
+	}))
+}
+
+// Resources implements Host.
+func (h *host) Resources() (Resources, error) {
+	var r Resources
+	err := h.up(func(p *process) (err error) {
+		if r.Resident, err = resident(p.pid); err != nil {
+			return err
+		}
+		files, err := os.ReadDir(filepath.Join(procDir(p.pid), "fd"))
+		r.Descriptors = len(files)
+		return err
+	})
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+		err = ErrNotRunning
+	}
+	return r, h.failed("measure", err)
+}
+
+// resident returns how many bytes of memory a process has.
+func resident(pid int) (int64, error) {
+	text, err := procStatus(procDir(pid), "VmRSS")
+	if err != nil {
+		return 0, err
+	}
+	kib, err := strconv.ParseInt(strings.TrimSuffix(text, " kB"), 10, 64)
+	return kib << 10, err
+}
+
+func procDir(pid int) string { return filepath.Join("/proc", strconv.Itoa(pid)) }
+
+// procStatus returns a field of the status file of a process or thread. One that has
+// ended, and was not waited for, has no memory any more: os.ErrNotExist.
+func procStatus(dir, field string) (string, error) {
+	f, err := os.Open(filepath.Join(dir, "status"))
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		if name, text, ok := strings.Cut(lines.Text(), ":"); ok && name == field {
+			return strings.TrimSpace(text), nil
+		}
+	}
+	return "", errors.Join(lines.Err(), fmt.Errorf("%s has no %s: %w", f.Name(), field, os.ErrNotExist))
+}

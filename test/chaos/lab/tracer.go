@@ -1,0 +1,176 @@
+//go:build linux
+
+package lab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// attachPoll is how often is looked whether all threads of a process are traced.
+	attachPoll = 5 * time.Millisecond
+	// attachTimeout bounds that wait.
+	attachTimeout = 20 * time.Second
+	// detachTimeout is how long strace may take to let go of a process.
+	detachTimeout = 10 * time.Second
+)
+
+// tracer is an strace that has calls of a process fail. It ends with the process, or
+// earlier, and with this program.
+type tracer struct {
+	cmd  *exec.Cmd
+	said bytes.Buffer  // read after done
+	done chan struct{} // closed when it has ended
+}
+
+// FailSyscalls implements Host. Strace counts the calls of each thread by itself. It
+// stops the process at each of its calls, so that the process becomes slower. A call
+// that is under way when it ends may fail with ENOSYS.
+func (h *host) FailSyscalls(ctx context.Context, how SyscallFault) error {
+	return h.failed("let calls fail on", h.up(func(p *process) error {
+		expression, err := how.expression()
+		if err != nil {
+			return err
+		}
+		program, err := exec.LookPath("strace")
+		if err != nil {
+			return notCovered("strace is not installed")
+		}
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.tracer != nil && !h.tracer.ended() {
+			return errors.New("calls fail already")
+		}
+		cmd := exec.Command(program, "-f", "-qq", "-o", os.DevNull, "-e", "trace="+how.Calls, "-e", expression, "-p", strconv.Itoa(p.pid))
+		t, err := h.lab.trace(ctx, cmd, p)
+		if err != nil {
+			return err
+		}
+		h.tracer = t
+		return nil
+	}))
+}
+
+// MendSyscalls implements Host.
+func (h *host) MendSyscalls(context.Context) error {
+	h.mu.Lock()
+	t := h.tracer
+	h.tracer = nil
+	h.mu.Unlock()
+	if t == nil {
+		return nil
+	}
+	return h.failed("mend calls on", t.detach())
+}
+
+// expression returns the fault as strace's option -e wants it.
+func (f SyscallFault) expression() (string, error) {
+	parts := []string{"inject=" + f.Calls}
+	switch {
+	case f.Calls == "":
+		return "", errors.New("no calls are named")
+	case f.From < 0 || f.Delay < 0:
+		return "", errors.New("a delay or number is negative")
+	case f.Errno != "" && f.Skip:
+		return "", errors.New("calls can't both fail and seem to succeed")
+	case f.Errno != "":
+		parts = append(parts, "error="+f.Errno)
+	case f.Skip:
+		parts = append(parts, "retval=0")
+	case f.Delay == 0:
+		return "", errors.New("nothing is to happen to the calls")
+	}
+	if f.Delay > 0 {
+		parts = append(parts, fmt.Sprintf("delay_enter=%d", f.Delay.Microseconds()))
+	}
+	return strings.Join(append(parts, fmt.Sprintf("when=%d+", max(f.From, 1))), ":"), nil
+}
+
+// trace runs strace and waits until it has all threads of the process.
+func (l *lab) trace(ctx context.Context, cmd *exec.Cmd, p *process) (*tracer, error) {
+	t := &tracer{cmd: cmd, done: make(chan struct{})}
+	cmd.Stdout, cmd.Stderr = &t.said, &t.said
+	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true, Pdeathsig: unix.SIGKILL}
+	if err := l.tools.do(cmd.Start); err != nil {
+		return nil, fmt.Errorf("strace: %w", err)
+	}
+	go func() { // ends with strace, which detach ends
+		_ = cmd.Wait() // what it said tells more
+		close(t.done)
+	}()
+	ctx, cancel := context.WithTimeout(ctx, attachTimeout)
+	defer cancel()
+	tick := time.NewTicker(attachPoll)
+	defer tick.Stop()
+	for !tracedBy(p.pid, cmd.Process.Pid) {
+		select {
+		case <-tick.C:
+		case <-p.done:
+			return nil, errors.Join(ErrNotRunning, t.detach())
+		case <-t.done:
+			return nil, t.refusal()
+		case <-ctx.Done():
+			return nil, errors.Join(fmt.Errorf("strace does not have all threads: %w", ctx.Err()), t.detach())
+		}
+	}
+	return t, nil
+}
+
+// refusal says why strace has ended by itself.
+func (t *tracer) refusal() error {
+	said := strings.TrimSpace(t.said.String())
+	if strings.Contains(said, unix.EPERM.Error()) || strings.Contains(strings.ToLower(said), "operation not permitted") {
+		return notCovered("strace may not trace here: %s", said)
+	}
+	return fmt.Errorf("strace has ended: %s", said)
+}
+
+func (t *tracer) ended() bool {
+	select {
+	case <-t.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// detach ends strace, which lets go of the process.
+func (t *tracer) detach() error {
+	_ = t.cmd.Process.Signal(unix.SIGINT) // that it has ended is seen below
+	timer := time.NewTimer(detachTimeout)
+	defer timer.Stop()
+	select {
+	case <-t.done:
+		return nil
+	case <-timer.C:
+	}
+	_ = t.cmd.Process.Kill()
+	<-t.done
+	return errors.New("strace did not let go of the process, and was killed")
+}
+
+// tracedBy says whether all threads of a process are traced by another one.
+func tracedBy(pid, tracer int) bool {
+	tasks, err := os.ReadDir(filepath.Join(procDir(pid), "task"))
+	if err != nil || len(tasks) == 0 {
+		return false
+	}
+	for _, task := range tasks {
+		by, err := procStatus(filepath.Join(procDir(pid), "task", task.Name()), "TracerPid")
+		if err != nil || by != strconv.Itoa(tracer) {
+			return false
+		}
+	}
+	return true
+}
