@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"sync"
 	"time"
@@ -40,6 +41,7 @@ type Announcement struct {
 type liveNode struct {
 	Announcement
 	addr string // of its gossip
+	run  int    // the list that said so last
 }
 
 var _ Discovery = (*gossip)(nil)
@@ -129,6 +131,7 @@ func (g *gossip) newList(advertised netip.AddrPort) (*memberlist.Memberlist, err
 	list, err := memberlist.Create(conf)
 	if err != nil {
 		g.mu.Lock()
+		maps.DeleteFunc(g.live, func(_ string, node liveNode) bool { return node.run == g.run })
 		g.run--
 		g.mu.Unlock()
 	}

@@ -3,10 +3,13 @@ package cluster
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/hashicorp/memberlist"
 )
 
 const (
@@ -95,28 +98,33 @@ func (g *gossip) advertiseLoop(ctx context.Context, present netip.AddrPort) {
 // known name at another address, so the process gets another name, on the same
 // sockets: the new list is there before the old one says goodbye.
 func (g *gossip) readvertise(to netip.AddrPort) error {
+	announced := g.announced()
 	list, err := g.newList(to)
 	if err != nil {
 		return err
 	}
+	return g.replaceList(list, to, announced)
+}
+
+// replaceList has list, which announces this process at another address, take the place
+// of the present one. announced is what this node announced before there was list.
+func (g *gossip) replaceList(list *memberlist.Memberlist, to netip.AddrPort, announced Announcement) error {
 	addrs := g.Addrs()
 	g.mu.Lock()
 	before := g.list
 	g.list, g.own = list, to
+	late := g.self != announced // and perhaps told to the list before alone
 	g.mu.Unlock()
+	if late {
+		if err := list.UpdateNode(gossipUpdateTimeout); err != nil {
+			g.log.Warn("gossip not updated", "err", err)
+		}
+	}
 	if _, err := list.Join(addrs); err != nil {
 		g.log.Debug("others not told of the new gossip address yet", "err", err) // the seeds are asked too
 	}
-	alive := make(map[string]bool)
-	for _, m := range list.Members() {
-		alive[m.Name] = true
-	}
 	g.mu.Lock()
-	for name := range g.live {
-		if !alive[name] {
-			delete(g.live, name)
-		}
-	}
+	maps.DeleteFunc(g.live, func(_ string, node liveNode) bool { return node.run != g.run })
 	g.mu.Unlock()
 	if err := before.Leave(gossipGoodbye); err != nil {
 		g.log.Debug("gossip's goodbye was not heard", "err", err)

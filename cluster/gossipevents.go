@@ -56,7 +56,7 @@ func (e gossipEvents) saw(node *memberlist.Node, alive bool) {
 	if e.run == e.g.run {
 		delete(e.g.live, node.Name)
 		if alive && err == nil {
-			e.g.live[node.Name] = liveNode{a, node.Address()}
+			e.g.live[node.Name] = liveNode{a, node.Address(), e.run}
 		}
 	}
 	e.g.mu.Unlock()

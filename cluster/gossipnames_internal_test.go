@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"sync"
 	"testing"
+
+	"github.com/hashicorp/memberlist"
 )
 
 // hostNames is a resolver of a test. It is safe for concurrent use.
@@ -96,4 +98,46 @@ func TestGossip_NamesChange(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestGossip_ChangesWhileReplaced has this node accept a cluster, and two others come and
+// go, while a list at another address takes the place of the present one: none of it is
+// lost.
+func TestGossip_ChangesWhileReplaced(t *testing.T) {
+	t.Parallel()
+	cfg := Config{GossipAddr: "127.0.0.1:0", AdvertiseGossip: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler)}
+	g, err := openGossip(t.Context(), cfg, Announcement{ID: "n1.a", PeerAddr: "h:1", HTTPAddr: "h:2"}, func(error) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := g.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	}()
+	node := func(id string) *memberlist.Node {
+		return &memberlist.Node{Name: id + "/1", Meta: []byte(fmt.Sprintf(`{"i":%q,"p":"h:1","h":"h:2"}`, id))}
+	}
+	gossipEvents{g, 1}.NotifyJoin(node("n2.b")) // goes unnoticed: the new list never meets it
+	to := netip.MustParseAddrPort(g.Addr())
+	announced := g.announced()
+	list, err := g.newList(netip.AddrPortFrom(netip.MustParseAddr("127.0.0.2"), to.Port()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.SetCluster("c1")
+	gossipEvents{g, 2}.NotifyJoin(node("n3.c")) // after the new list was asked who is there
+	if err := g.replaceList(list, to, announced); err != nil {
+		t.Fatal(err)
+	}
+	if a, err := decodeAnnouncement(list.LocalNode().Meta); err != nil || a.Cluster != "c1" {
+		t.Errorf("announced: got %+v, %v, want that the node is in a cluster", a, err)
+	}
+	members := g.Members()
+	if _, ok := members["n2.b"]; ok {
+		t.Error("a node that has gone is still there")
+	}
+	if _, ok := members["n3.c"]; !ok {
+		t.Error("a node that has come is not there")
+	}
 }
