@@ -312,7 +312,11 @@ func (s *Store) save(f frozen) error {
 		return fmt.Errorf("write floor: %w", err)
 	}
 	if s.log != nil {
-		if err := s.log.TruncateFront(f.sequence + 1); err != nil {
+		err := s.log.TruncateFront(f.sequence + 1)
+		if errors.Is(err, wal.ErrNoRoom) {
+			return fmt.Errorf("shorten the log: %w", err) // what stays is in the snapshot too
+		}
+		if err != nil {
 			return s.fail(fmt.Errorf("shorten the log: %w", err))
 		}
 	}

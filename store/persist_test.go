@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/kvorum/kvorum/store"
+	"github.com/kvorum/kvorum/wal"
 	"github.com/kvorum/kvorum/wal/crashfs"
 )
 
@@ -240,4 +242,33 @@ func TestStore_CompactionAfterClear(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// TestStore_SnapshotFullDisk has room for a snapshot, and none for the list of the log's
+// files: the log stays, the store is as good as before, and the next snapshot shortens it.
+func TestStore_SnapshotFullDisk(t *testing.T) {
+	files := crashfs.New()
+	opts := persistent(files, true)
+	s := mustNew(t, opts...)
+	mustSet(t, s, "k", "v")
+	files.SetHook(func(op crashfs.Op, name string) error {
+		if op == crashfs.OpWrite && strings.Contains(name, wal.ManifestName) {
+			return crashfs.ErrNoSpace
+		}
+		return nil
+	})
+	if err := s.Snapshot(); !errors.Is(err, wal.ErrNoRoom) || errors.Is(err, store.ErrStoreFailed) {
+		t.Errorf("snapshot: got %v, want ErrNoRoom and no failure", err)
+	}
+	if err := s.Set("k", []byte("w")); err != nil {
+		t.Errorf("set: %v", err)
+	}
+	files.SetHook(nil)
+	if err := s.Snapshot(); err != nil {
+		t.Error(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	expect(t, mustNew(t, opts...), "k", "w")
 }
