@@ -18,34 +18,44 @@ import (
 
 // LimitFiles implements Host. The limit ends with the process.
 func (h *host) LimitFiles(_ context.Context, files uint64) error {
-	return h.failed("limit the descriptors of", h.up(func(p *process) error {
-		limit := p.files
-		if files > 0 {
-			limit.Cur = min(files, limit.Max) // the other one could not be raised again
-		}
-		err := unix.Prlimit(p.pid, unix.RLIMIT_NOFILE, &limit, nil)
-		if errors.Is(err, unix.ESRCH) {
-			return ErrNotRunning
-		}
-		return err
-	}))
+	return h.failed("limit the descriptors of", h.up(func(p *process) error { return limitFiles(p.pid, p.files, files) }))
+}
+
+// limitFiles lets a process have so many descriptors, or, with 0, as many as it started
+// with.
+func limitFiles(pid int, started unix.Rlimit, files uint64) error {
+	limit := started
+	if files > 0 {
+		limit.Cur = min(files, limit.Max) // the other one could not be raised again
+	}
+	err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &limit, nil)
+	if errors.Is(err, unix.ESRCH) {
+		return ErrNotRunning
+	}
+	return err
 }
 
 // Resources implements Host.
 func (h *host) Resources() (Resources, error) {
 	var r Resources
 	err := h.up(func(p *process) (err error) {
-		if r.Resident, err = resident(p.pid); err != nil {
-			return err
-		}
-		files, err := os.ReadDir(filepath.Join(procDir(p.pid), "fd"))
-		r.Descriptors = len(files)
+		r, err = resourcesOf(p.pid)
 		return err
 	})
+	return r, h.failed("measure", err)
+}
+
+// resourcesOf returns what a process takes.
+func resourcesOf(pid int) (r Resources, err error) {
+	if r.Resident, err = resident(pid); err == nil {
+		var files []os.DirEntry
+		files, err = os.ReadDir(filepath.Join(procDir(pid), "fd"))
+		r.Descriptors = len(files)
+	}
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
 		err = ErrNotRunning
 	}
-	return r, h.failed("measure", err)
+	return r, err
 }
 
 // resident returns how many bytes of memory a process has.

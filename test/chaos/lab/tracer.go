@@ -34,26 +34,19 @@ type tracer struct {
 	done chan struct{} // closed when it has ended
 }
 
+var errCallsFail = errors.New("calls fail already")
+
 // FailSyscalls implements Host. Strace counts the calls of each thread by itself. It
 // stops the process at each of its calls, so that the process becomes slower. A call
 // that is under way when it ends may fail with ENOSYS.
 func (h *host) FailSyscalls(ctx context.Context, how SyscallFault) error {
 	return h.failed("let calls fail on", h.up(func(p *process) error {
-		expression, err := how.expression()
-		if err != nil {
-			return err
-		}
-		program, err := exec.LookPath("strace")
-		if err != nil {
-			return notCovered("strace is not installed")
-		}
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		if h.tracer != nil && !h.tracer.ended() {
-			return errors.New("calls fail already")
+			return errCallsFail
 		}
-		cmd := exec.Command(program, "-f", "-qq", "-o", os.DevNull, "-e", "trace="+how.Calls, "-e", expression, "-p", strconv.Itoa(p.pid))
-		t, err := h.lab.trace(ctx, cmd, p)
+		t, err := trace(ctx, h.lab.tools, p.pid, p.done, how)
 		if err != nil {
 			return err
 		}
@@ -97,34 +90,52 @@ func (f SyscallFault) expression() (string, error) {
 	return strings.Join(append(parts, fmt.Sprintf("when=%d+", max(f.From, 1))), ":"), nil
 }
 
-// trace runs strace and waits until it has all threads of the process.
-func (l *lab) trace(ctx context.Context, cmd *exec.Cmd, p *process) (*tracer, error) {
+// trace runs strace on a keeper's thread and waits until it has all threads of the
+// process. gone is closed when the process has ended; nil where nobody knows.
+func trace(ctx context.Context, tools *keeper, pid int, gone <-chan struct{}, how SyscallFault) (*tracer, error) {
+	expression, err := how.expression()
+	if err != nil {
+		return nil, err
+	}
+	program, err := exec.LookPath("strace")
+	if err != nil {
+		return nil, notCovered("strace is not installed")
+	}
+	cmd := exec.Command(program, "-f", "-qq", "-o", os.DevNull, "-e", "trace="+how.Calls, "-e", expression, "-p", strconv.Itoa(pid))
 	t := &tracer{cmd: cmd, done: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = &t.said, &t.said
 	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true, Pdeathsig: unix.SIGKILL}
-	if err := l.tools.do(cmd.Start); err != nil {
+	if err := tools.do(cmd.Start); err != nil {
 		return nil, fmt.Errorf("strace: %w", err)
 	}
 	go func() { // ends with strace, which detach ends
 		_ = cmd.Wait() // what it said tells more
 		close(t.done)
 	}()
+	if err := t.attached(ctx, pid, gone); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// attached waits until strace has all threads of the process. It has ended after an error.
+func (t *tracer) attached(ctx context.Context, pid int, gone <-chan struct{}) error {
 	ctx, cancel := context.WithTimeout(ctx, attachTimeout)
 	defer cancel()
 	tick := time.NewTicker(attachPoll)
 	defer tick.Stop()
-	for !tracedBy(p.pid, cmd.Process.Pid) {
+	for !tracedBy(pid, t.cmd.Process.Pid) {
 		select {
 		case <-tick.C:
-		case <-p.done:
-			return nil, errors.Join(ErrNotRunning, t.detach())
+		case <-gone:
+			return errors.Join(ErrNotRunning, t.detach())
 		case <-t.done:
-			return nil, t.refusal()
+			return t.refusal()
 		case <-ctx.Done():
-			return nil, errors.Join(fmt.Errorf("strace does not have all threads: %w", ctx.Err()), t.detach())
+			return errors.Join(fmt.Errorf("strace does not have all threads: %w", ctx.Err()), t.detach())
 		}
 	}
-	return t, nil
+	return nil
 }
 
 // refusal says why strace has ended by itself.
