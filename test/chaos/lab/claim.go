@@ -46,7 +46,10 @@ type madeThing struct {
 // removers take away what a run made, by its sort. What is not there any more is no
 // error to them.
 var removers = map[string]func(name string) error{
-	madeCgroup: removeCgroup,
+	madeCgroup:  removeCgroup,
+	madeFiles:   os.RemoveAll,
+	madeProject: removeProject,
+	madeChain:   removeChain,
 }
 
 // claimMachine takes the machine's claim, and removes what a run that died has left.

@@ -11,6 +11,6 @@
 //
 // What a Lab makes ends with the process that made it, even if that is killed: its
 // processes by the kernel's parent-death signal, its namespaces, mounts and devices
-// because nothing holds them any more. What does not, such as control groups, is written
+// because nothing holds them any more. What does not, such as containers, is written
 // down before it is made, and the next Open removes it.
 package lab

@@ -32,6 +32,13 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, runnerMain(os.Args[2], os.Args[3]))
 		os.Exit(1)
 	}
+	if len(os.Args) > 1 && os.Args[1] == dockerRunnerArgument {
+		if err := dockerRunnerMain(os.Args[2]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	os.Exit(runTests(m))
 }
 

@@ -91,6 +91,15 @@ type Host interface {
 	Log(n int) string
 }
 
+// Unplugger is a Host whose process can lose its network while it runs.
+type Unplugger interface {
+	Host
+	// Unplug takes the host's network away: neither peers nor clients reach it.
+	Unplug(ctx context.Context) error
+	// Plug gives it back, with another address among the host's peers.
+	Plug(ctx context.Context) error
+}
+
 // SyscallFault has calls into the kernel fail or take long.
 type SyscallFault struct {
 	Calls string        // as strace names them, such as "fdatasync,fsync"

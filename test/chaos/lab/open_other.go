@@ -15,3 +15,8 @@ func Open(_ context.Context, cfg Config) (Lab, error) {
 	}
 	return nil, fmt.Errorf("open lab: %w", errors.ErrUnsupported)
 }
+
+// OpenDocker makes a Lab of containers, on Linux.
+func OpenDocker(context.Context, DockerConfig) (Lab, error) {
+	return nil, fmt.Errorf("open lab: %w", errors.ErrUnsupported)
+}

@@ -1,0 +1,143 @@
+//go:build linux
+
+package lab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// engineTimeout bounds one command of the engine that takes something away.
+	engineTimeout = time.Minute
+	// buildTimeout bounds the making of image and containers.
+	buildTimeout = 5 * time.Minute
+)
+
+// Labels that every version of Compose puts on what it makes.
+const (
+	projectLabel = "com.docker.compose.project"
+	serviceLabel = "com.docker.compose.service"
+	volumeLabel  = "com.docker.compose.volume"
+)
+
+// engine is the Docker engine as one project of Compose sees it. It has no state, and
+// its methods may be called concurrently.
+type engine struct {
+	compose []string // the command and the arguments that name project and files
+	env     []string // settings beside those of this process
+	project string
+}
+
+// findEngine returns the command that runs Compose: the plugin, else docker-compose. It
+// returns an ErrNoEngine where neither is there, or no engine answers.
+func findEngine(ctx context.Context) ([]string, error) {
+	if _, err := tool(ctx, nil, "docker", "version", "--format", "{{.Server.Version}}"); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNoEngine, err)
+	}
+	var errs []error
+	for _, argv := range [][]string{{"docker", "compose"}, {"docker-compose"}} {
+		_, err := tool(ctx, nil, append(argv[:len(argv):len(argv)], "version")...)
+		if err == nil {
+			return argv, nil
+		}
+		errs = append(errs, err)
+	}
+	return nil, fmt.Errorf("%w that could be used: there is neither 'docker compose' nor docker-compose: %w", ErrNoEngine, errors.Join(errs...))
+}
+
+// docker runs the engine's client and returns what it printed.
+func (e *engine) docker(ctx context.Context, args ...string) (string, error) {
+	return tool(ctx, nil, append([]string{"docker"}, args...)...)
+}
+
+// up has Compose make what is missing of a service, or of all of them: image, network,
+// volumes and containers, none of which runs. It can't be interrupted: a build that is
+// leaves layers behind that no name leads to.
+func (e *engine) up(ctx context.Context, args ...string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), buildTimeout)
+	defer cancel()
+	argv := append(e.compose[:len(e.compose):len(e.compose)], "up", "--no-start")
+	_, err := tool(ctx, e.env, append(argv, args...)...)
+	return err
+}
+
+// list returns the IDs of the containers, networks or volumes that have these labels.
+func list(ctx context.Context, what string, labels ...string) ([]string, error) {
+	argv := []string{"docker", what, "ls", "--quiet"}
+	if what == "container" {
+		argv = append(argv, "--all", "--no-trunc")
+	}
+	for _, label := range labels {
+		argv = append(argv, "--filter", "label="+label)
+	}
+	out, err := tool(ctx, nil, argv...)
+	return strings.Fields(out), err
+}
+
+// only returns the one thing of a sort that the project has with these labels.
+func (e *engine) only(ctx context.Context, what string, labels ...string) (string, error) {
+	found, err := list(ctx, what, append(labels, projectLabel+"="+e.project)...)
+	if err == nil && len(found) != 1 {
+		err = fmt.Errorf("%d %ss with %s", len(found), what, strings.Join(labels, ", "))
+	}
+	if err != nil {
+		return "", err
+	}
+	return found[0], nil
+}
+
+// removeProject removes all that has a project's label, and its image. It is the
+// remover of the sort madeProject.
+func removeProject(project string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), engineTimeout)
+	defer cancel()
+	for _, sort := range []struct{ what, label, remove string }{
+		{"container", holderLabel, "docker container rm --force --volumes"},
+		{"container", projectLabel, "docker container rm --force --volumes"},
+		{"network", projectLabel, "docker network rm"},
+		{"volume", projectLabel, "docker volume rm"},
+	} {
+		found, err := list(ctx, sort.what, sort.label+"="+project)
+		if err != nil {
+			return err
+		}
+		if len(found) == 0 {
+			continue
+		}
+		if _, err := tool(ctx, nil, append(strings.Fields(sort.remove), found...)...); err != nil {
+			return err
+		}
+	}
+	image, err := tool(ctx, nil, "docker", "image", "ls", "--quiet", project)
+	if err == nil && image != "" {
+		_, err = tool(ctx, nil, "docker", "image", "rm", project)
+	}
+	return err
+}
+
+// tool runs a command with further settings and returns what it printed, without spaces
+// around. It has a process group of its own, which keeps the terminal's Ctrl-C away:
+// what was begun is ended in order.
+func tool(ctx context.Context, env []string, argv ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Env = append(cmd.Environ(), env...)
+	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
+	cmd.WaitDelay = 10 * time.Second
+	var said, complained bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &complained
+	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		return "", fmt.Errorf("%s: %w: %s", strings.Join(argv, " "), err, bytes.TrimSpace(complained.Bytes()))
+	}
+	return strings.TrimSpace(said.String()), nil
+}
