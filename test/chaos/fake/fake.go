@@ -1,0 +1,306 @@
+// Package fake is a cluster that lies on request, for the tests of what checks clusters:
+// HTTP servers with the interface of a node, in front of one list of writes.
+package fake
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/test/chaos/lab"
+)
+
+// item is a key as a node has it.
+type item struct {
+	Key            string `json:"key"`
+	Value          string `json:"value"`
+	CreateRevision uint64 `json:"create_revision"`
+	ModRevision    uint64 `json:"mod_revision"`
+	Version        uint64 `json:"version"`
+}
+
+// write is one change, whose revision is its place in the list, from 1 on.
+type write struct {
+	key, value string
+	deleted    bool
+}
+
+// Cluster is nodes that hold the same until one is told to lie. Its methods may be
+// called concurrently.
+type Cluster struct {
+	Nodes []*Node
+
+	mu     sync.Mutex
+	writes []write // guarded by mu
+	newest *Node   // guarded by mu; has all of them
+}
+
+// Node is a server of a Cluster, and a lab.Host of which only the name, the URL, whether
+// it runs and what it takes can be asked.
+type Node struct {
+	lab.Host
+	// Refuse has the node handle a request itself, before anything happens; it says
+	// whether it did. It is called concurrently, and set before the node is used.
+	Refuse func(http.ResponseWriter, *http.Request) bool
+	// Swallow has the node not answer a request that it has carried out.
+	Swallow func(*http.Request) bool
+
+	cluster *Cluster
+	name    string
+	server  *httptest.Server
+
+	// guarded by cluster.mu
+	items   map[string]item
+	applied int
+	frozen  bool
+	lag     int
+	stopped bool
+	term    uint64
+	hash    string
+	taken   lab.Resources
+}
+
+// New serves a cluster of n nodes, named n1 and so on, until the test ends.
+func New(t testing.TB, n int) *Cluster {
+	t.Helper()
+	c := &Cluster{}
+	c.newest = &Node{cluster: c, items: map[string]item{}}
+	for i := range n {
+		node := &Node{cluster: c, name: fmt.Sprintf("n%d", i+1), items: map[string]item{}, term: 1, hash: "00000000000000aa"}
+		node.server = httptest.NewServer(node)
+		t.Cleanup(func() {
+			node.server.CloseClientConnections()
+			node.server.Close()
+		})
+		c.Nodes = append(c.Nodes, node)
+	}
+	return c
+}
+
+// Hosts returns the nodes as hosts.
+func (c *Cluster) Hosts() []lab.Host {
+	var hosts []lab.Host
+	for _, n := range c.Nodes {
+		hosts = append(hosts, n)
+	}
+	return hosts
+}
+
+// Name, URL, Running, Resources and Log are those of a lab.Host.
+
+// Name returns the node's name.
+func (n *Node) Name() string { return n.name }
+
+// URL returns where it serves.
+func (n *Node) URL() string { return n.server.URL }
+
+// Running is true until Halt.
+func (n *Node) Running() bool {
+	n.cluster.mu.Lock()
+	defer n.cluster.mu.Unlock()
+	return !n.stopped
+}
+
+// Resources returns what Take set.
+func (n *Node) Resources() (lab.Resources, error) {
+	n.cluster.mu.Lock()
+	defer n.cluster.mu.Unlock()
+	return n.taken, nil
+}
+
+// Log is empty.
+func (n *Node) Log(int) string { return "" }
+
+// Halt has the node not run any more; it still answers.
+func (n *Node) Halt() { n.set(func() { n.stopped = true }) }
+
+// Freeze has the node answer every read with what it has now, whatever it is asked for.
+func (n *Node) Freeze() { n.set(func() { n.frozen = true }) }
+
+// Lag has the node apply writes when so many more have been made, or when it is asked for
+// what needs them.
+func (n *Node) Lag(writes int) { n.set(func() { n.lag = writes }) }
+
+// Take sets what the node takes.
+func (n *Node) Take(r lab.Resources) { n.set(func() { n.taken = r }) }
+
+// Term sets the term that the node says it is in.
+func (n *Node) Term(term uint64) { n.set(func() { n.term = term }) }
+
+// Hash sets the state hash that the node gives.
+func (n *Node) Hash(hash string) { n.set(func() { n.hash = hash }) }
+
+// Lose has the node alone lose a key.
+func (n *Node) Lose(key string) { n.set(func() { n.catchUpLocked(); delete(n.items, key) }) }
+
+// Plant has the node alone hold a key.
+func (n *Node) Plant(key, value string) {
+	n.set(func() {
+		n.catchUpLocked()
+		n.items[key] = item{Key: key, Value: value, CreateRevision: 1, ModRevision: 1, Version: 1}
+	})
+}
+
+func (n *Node) set(change func()) {
+	n.cluster.mu.Lock()
+	defer n.cluster.mu.Unlock()
+	change()
+}
+
+// Write sets a key on all nodes.
+func (c *Cluster) Write(key, value string) uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.writes = append(c.writes, write{key: key, value: value})
+	return uint64(len(c.writes))
+}
+
+// catchUpLocked applies what the node has not applied yet.
+func (n *Node) catchUpLocked() {
+	if n.frozen {
+		return
+	}
+	for ; n.applied < len(n.cluster.writes); n.applied++ {
+		w, revision := n.cluster.writes[n.applied], uint64(n.applied+1)
+		old, ok := n.items[w.key]
+		switch {
+		case w.deleted:
+			delete(n.items, w.key)
+		case ok:
+			n.items[w.key] = item{w.key, w.value, old.CreateRevision, revision, old.Version + 1}
+		default:
+			n.items[w.key] = item{w.key, w.value, revision, revision, 1}
+		}
+	}
+}
+
+// ServeHTTP answers as a node does.
+func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if n.Refuse != nil && n.Refuse(w, r) {
+		return
+	}
+	n.cluster.mu.Lock()
+	defer n.cluster.mu.Unlock()
+	least, _ := strconv.Atoi(r.URL.Query().Get("min_revision")) // 0 where there is none
+	if n.applied < least || len(n.cluster.writes)-n.applied >= n.lag || r.URL.Query().Get("consistency") == "linearizable" {
+		n.catchUpLocked()
+	}
+	key, isKey := strings.CutPrefix(r.URL.Path, "/kv/")
+	switch {
+	case r.URL.Path == "/readyz":
+		fmt.Fprintln(w, "ready")
+	case r.URL.Path == "/status":
+		n.statusLocked(w)
+	case !isKey:
+		http.NotFound(w, r)
+	case key == "":
+		n.listLocked(w, r)
+	case r.Method == http.MethodGet:
+		n.getLocked(w, r, key)
+	default:
+		n.writeLocked(w, r, key)
+	}
+}
+
+func (n *Node) statusLocked(w http.ResponseWriter) {
+	s := cluster.Status{
+		ID: n.name, Role: "follower", Term: n.term, AppliedIndex: uint64(n.applied), CommitIndex: uint64(n.applied),
+		Revision: uint64(n.applied), State: &cluster.StateStatus{Index: 7, Hash: n.hash},
+		Leader: &cluster.Leader{ID: n.cluster.Nodes[0].name},
+	}
+	if n == n.cluster.Nodes[0] {
+		s.Role = "leader"
+	}
+	for _, m := range n.cluster.Nodes {
+		s.Members = append(s.Members, cluster.Member{ID: m.name, Voter: true})
+	}
+	_ = json.NewEncoder(w).Encode(s) // a client that is gone needs no answer
+}
+
+func (n *Node) headers(w http.ResponseWriter, r *http.Request, modified uint64) {
+	h := w.Header()
+	h.Set("Kvorum-Revision", strconv.Itoa(n.applied))
+	if level := r.URL.Query().Get("consistency"); level != "" {
+		h.Set("Kvorum-Consistency", level)
+	}
+	if modified > 0 {
+		h.Set("ETag", strconv.Quote(strconv.FormatUint(modified, 10)))
+	}
+}
+
+func (n *Node) listLocked(w http.ResponseWriter, r *http.Request) {
+	n.headers(w, r, 0)
+	var found []item
+	for _, it := range n.items {
+		if strings.HasPrefix(it.Key, r.URL.Query().Get("prefix")) {
+			found = append(found, it)
+		}
+	}
+	slices.SortFunc(found, func(a, b item) int { return strings.Compare(a.Key, b.Key) })
+	out := json.NewEncoder(w)
+	for _, it := range found {
+		_ = out.Encode(it) // see statusLocked
+	}
+	fmt.Fprintf(w, `{"end":true,"count":%d}`+"\n", len(found))
+}
+
+func (n *Node) getLocked(w http.ResponseWriter, r *http.Request, key string) {
+	it, ok := n.items[key]
+	n.headers(w, r, it.ModRevision)
+	if !ok {
+		Problem(w, http.StatusNotFound, "key_not_found", "not_done")
+		return
+	}
+	fmt.Fprint(w, it.Value)
+}
+
+// writeLocked carries out a write. A node that is frozen sees no writes, its own neither.
+func (n *Node) writeLocked(w http.ResponseWriter, r *http.Request, key string) {
+	newest := n.cluster.newest
+	newest.catchUpLocked()
+	old, exists := newest.items[key]
+	status := http.StatusNoContent
+	match := strings.Trim(r.Header.Get("If-Match"), `"`)
+	switch {
+	case r.Header.Get("If-None-Match") == "*" && exists, match != "" && match != strconv.FormatUint(old.ModRevision, 10):
+		newest.headers(w, r, old.ModRevision)
+		Problem(w, http.StatusPreconditionFailed, "condition_failed", "not_done")
+		return
+	case r.Method == http.MethodDelete && !exists:
+		newest.headers(w, r, 0)
+		Problem(w, http.StatusNotFound, "key_not_found", "not_done")
+		return
+	case r.Method == http.MethodDelete:
+		n.cluster.writes = append(n.cluster.writes, write{key: key, deleted: true})
+	default:
+		value, err := io.ReadAll(r.Body)
+		if err != nil {
+			panic(http.ErrAbortHandler)
+		}
+		n.cluster.writes = append(n.cluster.writes, write{key: key, value: string(value)})
+		if !exists {
+			status = http.StatusCreated
+		}
+	}
+	if n.Swallow != nil && n.Swallow(r) {
+		panic(http.ErrAbortHandler)
+	}
+	newest.catchUpLocked()
+	newest.headers(w, r, newest.items[key].ModRevision)
+	w.WriteHeader(status)
+}
+
+// Problem answers with an error as the interface has them.
+func Problem(w http.ResponseWriter, status int, code, outcome string) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(map[string]any{"status": status, "code": code, "outcome": outcome}) // see statusLocked
+}

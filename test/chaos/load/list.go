@@ -1,0 +1,46 @@
+package load
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// Item is a key of a list.
+type Item struct {
+	Key            string `json:"key"`
+	Value          string `json:"value"`
+	CreateRevision uint64 `json:"create_revision"`
+	ModRevision    uint64 `json:"mod_revision"`
+	Version        uint64 `json:"version"`
+}
+
+// ErrListBroken says that a list was broken off: it has no last line, or one that does
+// not count what came before it.
+var ErrListBroken = errors.New("the list is not whole")
+
+// ReadList calls each for the items of a list of text keys and values, as the interface
+// streams it. An error of each's ends it.
+func ReadList(r io.Reader, each func(Item) error) error {
+	lines := json.NewDecoder(r)
+	for n := 0; ; n++ {
+		var line struct {
+			Item
+			End   bool `json:"end"`
+			Count int  `json:"count"`
+		}
+		if err := lines.Decode(&line); err != nil {
+			return fmt.Errorf("%w: after %d items: %w", ErrListBroken, n, err)
+		}
+		if line.End {
+			if line.Count != n {
+				return fmt.Errorf("%w: it has %d items and counts %d", ErrListBroken, n, line.Count)
+			}
+			return nil
+		}
+		if err := each(line.Item); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,147 @@
+package load
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/kvorum/kvorum/test/chaos/lab"
+	"github.com/kvorum/kvorum/test/chaos/record"
+	"github.com/kvorum/kvorum/test/history"
+)
+
+const (
+	// perHost and meanPause are the defaults of Config.
+	perHost   = 4
+	meanPause = 20 * time.Millisecond
+	// epoch is how long the clients use one set of keys.
+	epoch = 5 * time.Second
+	// keysAtOnce is the number of keys that a group of clients uses at once.
+	keysAtOnce = 3
+	// enough is the number of acknowledged writes below which a client shows nothing.
+	enough = 100
+)
+
+// Lie is what the clients do wrong on purpose, so that the checks have to find it.
+type Lie string
+
+// The lies.
+const (
+	Honest               Lie = ""
+	UnknownAsNotDone     Lie = "unknown-as-not-done"    // a write without an answer is reported as not done
+	StaleAsLinearizable  Lie = "stale-as-linearizable"  // reads at the level stale are taken for linearizable ones
+	LeaderAsLinearizable Lie = "leader-as-linearizable" // likewise those at the level leader
+	LostWrite            Lie = "lost-write"             // two writes are recorded as acknowledged and never sent
+)
+
+// Lies are all of them but Honest.
+var Lies = []Lie{UnknownAsNotDone, StaleAsLinearizable, LeaderAsLinearizable, LostWrite}
+
+// Config says who asks whom, and how often.
+type Config struct {
+	Hosts []lab.Host
+	// Initial says that so many of Hosts, the first, must serve their clients; those of
+	// the others may be there in vain, and Thin does not name them. 0 is all.
+	Initial int
+	// PerHost is the number of clients of each host, without the one that keeps a
+	// session; 0 is 4.
+	PerHost int
+	Seed    uint64
+	Began   time.Time     // of the run; the zero value is now
+	Pause   time.Duration // between two operations of a client, on average; 0 is 20 ms
+	Lie     Lie
+}
+
+// Load is clients that run. Its methods may be called concurrently.
+type Load struct {
+	cfg     Config
+	hist    *history.History
+	clients []*client
+	tally   tally
+	stop    chan struct{} // closed when the clients must end
+	ended   sync.Once
+	running sync.WaitGroup
+}
+
+// Start starts clients on every host, which record what they see in h, until Stop.
+func Start(cfg Config, h *history.History) *Load {
+	if cfg.Initial == 0 {
+		cfg.Initial = len(cfg.Hosts)
+	}
+	if cfg.PerHost == 0 {
+		cfg.PerHost = perHost
+	}
+	if cfg.Pause == 0 {
+		cfg.Pause = meanPause
+	}
+	if cfg.Began.IsZero() {
+		cfg.Began = time.Now()
+	}
+	l := &Load{cfg: cfg, hist: h, stop: make(chan struct{}), tally: tally{began: cfg.Began, kinds: map[string]int{}}}
+	for i := range cfg.Hosts {
+		for n := range cfg.PerHost + 1 {
+			c := newClient(l, len(l.clients), i, n)
+			l.clients = append(l.clients, c)
+			act := c.act
+			if n == cfg.PerHost {
+				act = newSession(c).act
+			}
+			l.running.Go(func() { c.run(act) })
+		}
+	}
+	return l
+}
+
+// newClient returns the n-th client of a host.
+func newClient(l *Load, id, host, n int) *client {
+	c := &client{
+		load: l, id: id, host: host, group: n, rng: rand.New(rand.NewPCG(l.cfg.Seed, uint64(id))),
+		name: fmt.Sprintf("client %d of %s", n+1, l.cfg.Hosts[host].Name()),
+	}
+	for _, h := range l.cfg.Hosts {
+		c.wires = append(c.wires, newWire(h.URL()))
+	}
+	return c
+}
+
+// Stop ends the clients and waits for what they have under way, which takes 5 s at most.
+// It may be called more than once.
+func (l *Load) Stop() {
+	l.ended.Do(func() { close(l.stop) })
+	l.running.Wait()
+	l.tally.stop()
+}
+
+// Thin names the clients that had fewer than 100 writes acknowledged: what they have
+// seen shows little.
+func (l *Load) Thin() []record.Uncovered {
+	var thin []record.Uncovered
+	for _, c := range l.clients {
+		if n := c.acked.Load(); n < enough && c.host < l.cfg.Initial {
+			thin = append(thin, record.Uncovered{
+				What:   c.name,
+				Reason: fmt.Sprintf("%d of its writes were acknowledged, and %d must be", n, enough),
+			})
+		}
+	}
+	return thin
+}
+
+// Clients returns the number of clients.
+func (l *Load) Clients() int { return len(l.clients) }
+
+// Seconds returns what the clients saw in each second since the run began, up to now or
+// to Stop.
+func (l *Load) Seconds() []record.Second { return l.tally.all() }
+
+// Operations returns the number of operations by their kind, such as "get stale". The
+// map is the caller's.
+func (l *Load) Operations() map[string]int { return l.tally.operations() }
+
+// Acknowledged returns when the first write was acknowledged after a moment, and whether
+// one was.
+func (l *Load) Acknowledged(after time.Time) (time.Time, bool) { return l.tally.acknowledged(after) }
+
+// LongestGap returns the longest time without an acknowledged write between two moments.
+func (l *Load) LongestGap(from, to time.Time) time.Duration { return l.tally.longestGap(from, to) }

@@ -1,0 +1,125 @@
+package load
+
+import (
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/kvorum/kvorum/test/chaos/record"
+	"github.com/kvorum/kvorum/test/history"
+)
+
+// second is what the clients saw in one second.
+type second struct {
+	acknowledged, reads, refused, unknown int
+
+	times []float32 // of the acknowledged writes, in milliseconds
+}
+
+// tally counts what the clients see. Its methods may be called concurrently.
+type tally struct {
+	began time.Time
+
+	mu      sync.Mutex
+	seconds []second       // guarded by mu; since began
+	acks    []time.Time    // guarded by mu; when writes were acknowledged, in order
+	kinds   map[string]int // guarded by mu
+	ended   time.Time      // guarded by mu; zero until stop
+}
+
+// add counts an operation that ended just now and took that long.
+func (t *tally) add(kind string, write bool, fate history.Fate, took time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := time.Now()
+	t.kinds[kind]++
+	s := t.atLocked(now)
+	switch {
+	case fate == history.NotDone:
+		s.refused++
+	case fate == history.Unknown && write:
+		s.unknown++
+	case fate == history.Unknown: // a read without an answer says nothing
+	case !write:
+		s.reads++
+	default:
+		s.acknowledged++
+		s.times = append(s.times, float32(took.Seconds()*1000))
+		t.acks = append(t.acks, now)
+	}
+}
+
+// atLocked returns the second of a moment, and makes those before it.
+func (t *tally) atLocked(now time.Time) *second {
+	i := max(0, int(now.Sub(t.began)/time.Second))
+	for len(t.seconds) <= i {
+		t.seconds = append(t.seconds, second{})
+	}
+	return &t.seconds[i]
+}
+
+// stop has all return what was seen up to now.
+func (t *tally) stop() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.ended.IsZero() {
+		t.ended = time.Now()
+	}
+}
+
+func (t *tally) all() []record.Second {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.ended.IsZero() {
+		t.atLocked(time.Now())
+	} else {
+		t.atLocked(t.ended)
+	}
+	all := make([]record.Second, len(t.seconds))
+	for i, s := range t.seconds {
+		slices.Sort(s.times)
+		all[i] = record.Second{
+			Acknowledged: s.acknowledged, Reads: s.reads, Refused: s.refused, Unknown: s.unknown,
+			P50: quantile(s.times, 0.5), P99: quantile(s.times, 0.99),
+		}
+	}
+	return all
+}
+
+// quantile returns the smallest of the sorted times that a part q of them does not
+// exceed, 0 where there is none.
+func quantile(times []float32, q float64) float64 {
+	if len(times) == 0 {
+		return 0
+	}
+	return float64(times[min(len(times)-1, int(q*float64(len(times))))])
+}
+
+func (t *tally) operations() map[string]int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return maps.Clone(t.kinds)
+}
+
+func (t *tally) acknowledged(after time.Time) (time.Time, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	i, _ := slices.BinarySearchFunc(t.acks, after, time.Time.Compare)
+	if i == len(t.acks) {
+		return time.Time{}, false
+	}
+	return t.acks[i], true
+}
+
+func (t *tally) longestGap(from, to time.Time) time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	i, _ := slices.BinarySearchFunc(t.acks, from, time.Time.Compare)
+	longest := time.Duration(0)
+	for ; i < len(t.acks) && t.acks[i].Before(to); i++ {
+		longest = max(longest, t.acks[i].Sub(from))
+		from = t.acks[i]
+	}
+	return max(longest, to.Sub(from))
+}

@@ -1,0 +1,174 @@
+package load
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/kvorum/kvorum/test/history"
+)
+
+// dialTimeout is how long a connection may take to be made. It is less than the least
+// time of a request, so that a request that was never sent is told from one that was.
+const dialTimeout = 800 * time.Millisecond
+
+// wire is one client's way to one host: a connection, which is made again where it broke.
+// It is used by one goroutine.
+type wire struct {
+	base   string
+	client http.Client
+	// floor is the highest revision that a read on this connection has named.
+	floor uint64
+}
+
+func newWire(base string) *wire {
+	dialer := net.Dialer{Timeout: dialTimeout, KeepAlive: -1}
+	return &wire{base: base, client: http.Client{
+		Transport: &http.Transport{
+			DialContext: dialer.DialContext, MaxConnsPerHost: 1, MaxIdleConnsPerHost: 1, DisableCompression: true,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+}
+
+// close gives the connection back.
+func (w *wire) close() { w.client.CloseIdleConnections() }
+
+// request is what a client asks for.
+type request struct {
+	method string
+	key    string // "" for a list
+	query  url.Values
+	match  string // If-Match
+	none   string // If-None-Match
+	value  string
+}
+
+func (r request) write() bool { return r.method != http.MethodGet }
+
+// answer is what came of a request.
+type answer struct {
+	fate     history.Fate // Acknowledged is answered
+	status   int          // 0 where there was no answer
+	code     string       // of an answer that is a problem
+	revision uint64       // Kvorum-Revision
+	modified uint64       // ETag, 0 for none
+	level    string       // Kvorum-Consistency
+	body     string
+	fresh    bool  // it came on a new connection
+	err      error // why it is no answer, or none that the interface has
+}
+
+// do sends a request and waits for its answer, for at most timeout.
+func (w *wire) do(r request, timeout time.Duration) answer {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	sent, fresh := false, false
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		// Called by this goroutine, before the request is written.
+		GotConn: func(info httptrace.GotConnInfo) { sent, fresh = true, !info.Reused },
+	})
+	req, err := r.build(ctx, w.base)
+	if err != nil {
+		return answer{fate: history.NotDone, err: err}
+	}
+	resp, err := w.client.Do(req)
+	if err != nil {
+		if sent {
+			return answer{fate: history.Unknown, err: err}
+		}
+		return answer{fate: history.NotDone, err: err}
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	a := understand(r, resp, string(body), err)
+	a.fresh = fresh
+	return a
+}
+
+// build makes the HTTP request.
+func (r request) build(ctx context.Context, base string) (*http.Request, error) {
+	target := base + "/kv/" + url.PathEscape(r.key)
+	if len(r.query) > 0 {
+		target += "?" + r.query.Encode()
+	}
+	var body io.Reader
+	if r.method == http.MethodPut {
+		body = strings.NewReader(r.value)
+	}
+	req, err := http.NewRequestWithContext(ctx, r.method, target, body)
+	if err != nil {
+		return nil, fmt.Errorf("make a request: %w", err)
+	}
+	if r.match != "" {
+		req.Header.Set("If-Match", r.match)
+	}
+	if r.none != "" {
+		req.Header.Set("If-None-Match", r.none)
+	}
+	return req, nil
+}
+
+// understand sorts an answer as the interface promises it. broken says that the body
+// did not come whole.
+func understand(r request, resp *http.Response, body string, broken error) answer {
+	a := answer{status: resp.StatusCode, body: body, fate: history.Unknown, level: resp.Header.Get("Kvorum-Consistency")}
+	problem := resp.Header.Get("Content-Type") == "application/problem+json"
+	if broken != nil && (!r.write() || problem) {
+		a.err = broken
+		return a
+	}
+	var p struct{ Code, Outcome string }
+	if problem {
+		if err := json.Unmarshal([]byte(body), &p); err != nil {
+			a.err = fmt.Errorf("a problem that is no JSON: %w", errAnswer)
+			return a
+		}
+		a.code = p.Code
+	}
+	if !r.hasAnswer(a.status, a.code) {
+		switch {
+		case !problem:
+			a.err = fmt.Errorf("%d to %s, without a problem: %w", a.status, r.method, errAnswer)
+		case p.Outcome == "not_done" && a.status >= 400:
+			a.fate = history.NotDone
+		case p.Outcome != "unknown" || a.status == http.StatusServiceUnavailable || a.status == http.StatusTooManyRequests:
+			a.err = fmt.Errorf("%d with outcome %q: %w", a.status, p.Outcome, errAnswer)
+		}
+		return a
+	}
+	a.fate = history.Acknowledged
+	var err error
+	if a.revision, err = strconv.ParseUint(resp.Header.Get("Kvorum-Revision"), 10, 64); err != nil {
+		a.err = fmt.Errorf("%d to %s, without Kvorum-Revision: %w", a.status, r.method, errAnswer)
+	}
+	if tag := strings.Trim(resp.Header.Get("ETag"), `"`); tag != "" {
+		if a.modified, err = strconv.ParseUint(tag, 10, 64); err != nil {
+			a.err = fmt.Errorf("ETag %q: %w", tag, errAnswer)
+		}
+	}
+	return a
+}
+
+// hasAnswer says whether a status is an answer to a request, rather than a refusal.
+func (r request) hasAnswer(status int, code string) bool {
+	switch {
+	case status == http.StatusNotFound:
+		return code == "key_not_found" && r.key != "" && r.method != http.MethodPut
+	case status == http.StatusPreconditionFailed:
+		return r.write() && code == "condition_failed"
+	case r.method == http.MethodGet:
+		return status == http.StatusOK
+	case r.method == http.MethodPut:
+		return status == http.StatusCreated || status == http.StatusNoContent
+	}
+	return status == http.StatusNoContent
+}
