@@ -225,10 +225,13 @@ func (h *helper) size(r *http.Request) (any, error) {
 	return info.Size(), nil
 }
 
-// tick returns how far wall clock and monotonic clock went in 50 ms, in microseconds.
+// tick is how long the command of that name sleeps.
+const tick = 20 * time.Millisecond
+
+// tick returns how far wall clock and monotonic clock went in a tick, in microseconds.
 func (h *helper) tick(*http.Request) (any, error) {
 	began := time.Now()
-	time.Sleep(50 * time.Millisecond)
+	time.Sleep(tick)
 	now := time.Now()
 	return fmt.Sprint(now.Round(0).Sub(began.Round(0)).Microseconds(), " ", now.Sub(began).Microseconds()), nil
 }

@@ -10,8 +10,6 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 var (
@@ -35,12 +33,12 @@ type host struct {
 	// life is held while a process is started, and by what may only be done while none
 	// runs. What ends a process does not wait for it.
 	life    sync.Mutex
-	retired bool // guarded by life; nothing is started any more
+	retired bool          // guarded by life; nothing is started any more
+	ahead   time.Duration // guarded by life; what the next process sees of the clock
 
 	mu     sync.Mutex
-	proc   *process      // guarded by mu; nil where none runs
-	tracer *tracer       // guarded by mu; nil where no call fails
-	ahead  time.Duration // guarded by mu; what the next process sees of the clock
+	proc   *process // guarded by mu; nil where none runs
+	tracer *tracer  // guarded by mu; nil where no call fails
 }
 
 var _ Host = (*host)(nil)
@@ -135,12 +133,12 @@ func (h *host) Stop(ctx context.Context) error {
 
 // Pause implements Host.
 func (h *host) Pause(context.Context) error {
-	return h.failed("pause", h.up(func(p *process) error { return p.signal(unix.SIGSTOP) }))
+	return h.failed("pause", h.up(func(p *process) error { return p.pause(true) }))
 }
 
 // Resume implements Host.
 func (h *host) Resume(context.Context) error {
-	return h.failed("resume", h.up(func(p *process) error { return p.signal(unix.SIGCONT) }))
+	return h.failed("resume", h.up(func(p *process) error { return p.pause(false) }))
 }
 
 // Wipe implements Host.

@@ -81,8 +81,8 @@ type Host interface {
 	// what it started with.
 	LimitMemory(ctx context.Context, bytes int64) error
 	LimitFiles(ctx context.Context, files uint64) error
-	// SkewClock has the process see a wall clock that is ahead by so much from its next
-	// start on; negative is behind.
+	// SkewClock has the process, and those started later, see a wall clock that is ahead
+	// by so much of this machine's; negative is behind. One that runs sees it jump.
 	SkewClock(ctx context.Context, ahead time.Duration) error
 
 	// Resources returns what the process takes now.

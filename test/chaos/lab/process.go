@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -26,6 +27,11 @@ type process struct {
 	done  chan struct{} // closed when it has ended and that was reported
 
 	told, killed atomic.Bool // the Lab has sent SIGTERM, SIGKILL
+
+	skewed bool // guarded by host.life; its code for reading clocks has been replaced
+
+	pausing sync.Mutex // held while the process is stopped or goes on
+	paused  bool       // guarded by pausing; Pause has stopped it
 }
 
 // launch starts a process. h.life is held.
@@ -65,14 +71,26 @@ func (h *host) spawn(p *process) error {
 		return err
 	}
 	defer release()
-	if err := p.cmd.Start(); err != nil {
+	if h.ahead != 0 {
+		err = p.startSkewed(h.ahead)
+	} else if err = p.cmd.Start(); err == nil {
+		p.pid = p.cmd.Process.Pid
+	}
+	if err != nil {
 		return err
 	}
-	p.pid = p.cmd.Process.Pid
 	if err := unix.Prlimit(p.pid, unix.RLIMIT_NOFILE, nil, &p.files); err != nil {
-		return errors.Join(fmt.Errorf("read its limit of descriptors: %w", err), p.cmd.Process.Kill(), p.cmd.Wait())
+		return errors.Join(fmt.Errorf("read its limit of descriptors: %w", err), p.cmd.Process.Kill(), ignoreExit(p.cmd.Wait()))
 	}
 	return nil
+}
+
+// ignoreExit returns no error for a process that has ended in whatever way.
+func ignoreExit(err error) error {
+	if ended := new(exec.ExitError); errors.As(err, &ended) {
+		return nil
+	}
+	return err
 }
 
 // watch waits for the end of a process and reports it.
@@ -112,12 +130,37 @@ func (p *process) kill(ctx context.Context) error {
 // stop tells the process to end and waits until it has. A paused one goes on first.
 func (p *process) stop(ctx context.Context) error {
 	p.told.Store(true)
+	if err := p.stopSignals(); err != nil {
+		return err
+	}
+	return p.wait(ctx)
+}
+
+// stopSignals tells the process to end, and to go on where it is paused.
+func (p *process) stopSignals() error {
+	p.pausing.Lock()
+	defer p.pausing.Unlock()
 	for _, s := range []unix.Signal{unix.SIGTERM, unix.SIGCONT} {
 		if err := p.signal(s); err != nil && !errors.Is(err, ErrNotRunning) {
 			return err
 		}
 	}
-	return p.wait(ctx)
+	return nil
+}
+
+// pause stops the process, or has it go on.
+func (p *process) pause(paused bool) error {
+	p.pausing.Lock()
+	defer p.pausing.Unlock()
+	s := unix.SIGCONT
+	if paused {
+		s = unix.SIGSTOP
+	}
+	if err := p.signal(s); err != nil {
+		return err
+	}
+	p.paused = paused
+	return nil
 }
 
 // wait waits for the process's end.
