@@ -37,8 +37,10 @@
 // Any write, sync or read error, and damage found by a read, latches the log as
 // failed: Err and Failed report it, every change returns it (ErrFailed), and
 // nothing is tried again, since a second sync may succeed without the data. The
-// log assumes that a disk does not lie about syncs and that writing bytes does
-// not change their neighbours.
+// exception is what nothing depends on: a segment made ahead, and a new manifest, as
+// long as it has not taken the place of the old one, that the disk has no room for, or
+// the process no descriptor (ErrNoRoom). The log assumes that a disk does not lie about
+// syncs and that writing bytes does not change their neighbours.
 //
 // # Concurrency
 //

@@ -72,7 +72,7 @@ func (w *WAL) writeRecord(m manifest) (next string, written bool, err error) {
 		return next, false, w.fail(fmt.Errorf("record the durable end: %w", err))
 	case !w.noRoom: // once until there is room
 		w.noRoom = true
-		w.opts.Logger.Warn("durable end of the log not recorded: the disk is full; it is tried again", "err", err)
+		w.opts.Logger.Warn("durable end of the log not recorded: there is no room; it is tried again", "err", err)
 	}
 	return next, false, nil
 }

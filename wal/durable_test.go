@@ -352,6 +352,7 @@ func TestTail_FullDiskWhileRecorded(t *testing.T) {
 	}{
 		"Create":      {crashfs.OpCreate, syscall.ENOSPC, false},
 		"CreateQuota": {crashfs.OpCreate, syscall.EDQUOT, false},
+		"Descriptors": {crashfs.OpCreate, syscall.EMFILE, false},
 		"Write":       {crashfs.OpWrite, &crashfs.ShortWrite{N: 5, Err: syscall.ENOSPC}, false},
 		"Sync":        {crashfs.OpSync, syscall.ENOSPC, false},
 		"BrokenWrite": {crashfs.OpWrite, syscall.EIO, true},

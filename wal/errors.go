@@ -25,8 +25,8 @@ var (
 	ErrInvalidFrame = errors.New("invalid record type")
 
 	// ErrNoRoom is returned by truncations and Reset when the disk has no room for the
-	// new manifest. They may be called again.
-	ErrNoRoom = errors.New("no room on the disk for a new manifest")
+	// new manifest, or the process no descriptor. They may be called again.
+	ErrNoRoom = errors.New("no room for a new manifest")
 
 	// ErrSegmentFull is returned when a batch does not fit the rest of a segment.
 	// Append answers it with a new segment, so callers of the log never see it.

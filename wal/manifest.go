@@ -184,18 +184,24 @@ func prepareManifest(fsys FS, path string, content []byte) error {
 		return nil
 	}
 	err = fmt.Errorf("write %s: %w", path, err)
-	if !isFull(err) {
+	if !lacksRoom(err) {
 		return err
 	}
-	if removed := fsys.Remove(path); removed != nil && !errors.Is(removed, fs.ErrNotExist) && !isFull(removed) {
+	if removed := fsys.Remove(path); removed != nil && !errors.Is(removed, fs.ErrNotExist) && !lacksRoom(removed) {
 		return errors.Join(err, removed)
 	}
 	return fmt.Errorf("%w: %w", ErrNoRoom, err)
 }
 
-// isFull reports whether err says that a disk or a quota has no room, and nothing worse.
-func isFull(err error) bool {
-	return (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)) && !errors.Is(err, syscall.EIO)
+// lacksRoom reports whether err says that a disk or a quota has no room, or the process
+// or the system no descriptor, and nothing worse.
+func lacksRoom(err error) bool {
+	return (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || lacksDescriptors(err)) && !errors.Is(err, syscall.EIO)
+}
+
+// lacksDescriptors reports whether a file could not be opened because too many are open.
+func lacksDescriptors(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }
 
 // writeManifest replaces dir's manifest; it is durable on return. Only ErrNoRoom leaves

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"syscall"
 )
 
 // openFiles bounds how many files of sealed segments are open at a time: a log
@@ -72,7 +71,7 @@ func (o *openFiles) takeOldestLocked() File {
 // not fail for it.
 func (o *openFiles) openRead(path string) (File, error) {
 	f, err := o.fs.OpenRead(path)
-	for errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+	for lacksDescriptors(err) {
 		o.mu.Lock()
 		if o.idle.Len() == 0 {
 			o.mu.Unlock()

@@ -60,7 +60,7 @@ func (w *WAL) tailOrNext(tail *segment, first uint64) (*segment, error) {
 	seg, err := w.rotate(first)
 	if errors.Is(err, ErrNoRoom) {
 		w.sealing = 0
-		w.opts.Logger.Warn("segment not ended early: the disk is full", "file", tail.path, "err", err)
+		w.opts.Logger.Warn("segment not ended early: there is no room for the next one", "file", tail.path, "err", err)
 		return tail, nil
 	}
 	return seg, err
