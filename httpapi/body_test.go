@@ -122,7 +122,9 @@ func TestBody_Slow(t *testing.T) {
 			c := a.dial()
 			c.send("PUT /kv/k HTTP/1.1\r\nHost: x\r\n%s", rest)
 			resp, body := c.answer("PUT")
-			checkProblem(t, resp, body, http.StatusRequestTimeout, "body_timeout")
+			if p := checkProblem(t, resp, body, http.StatusRequestTimeout, "body_timeout"); !strings.Contains(p.Detail, "32 KiB a second") {
+				t.Errorf("got detail %q, want the least rate", p.Detail)
+			}
 			c.expectClosed()
 			expectNotCalled(t, a)
 			a.expectReleased()

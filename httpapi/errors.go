@@ -25,7 +25,7 @@ var (
 	errUnexpectedBody = errors.New("this request takes no body")
 	errLength         = errors.New("the request does not say how long its body is: send Content-Length, 0 for an empty value, or a chunked body (curl: --data-binary '' for an empty value)")
 	errBadBody        = errors.New("the body could not be read whole")
-	errBodyTimeout    = errors.New("the body came too slowly")
+	errBodyTimeout    = errors.New("the body came too slowly: send 32 KiB a second or more")
 	errNotReady       = errors.New("this node can't serve")
 )
 

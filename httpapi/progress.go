@@ -11,7 +11,8 @@ const (
 	// StallTimeout.
 	progressUnit = 64 << 10
 	// minRate is the least number of bytes a second that a client must send or take
-	// on average, over a whole body or answer and after a first StallTimeout.
+	// on average, over a whole body or answer and after a first StallTimeout;
+	// errBodyTimeout names it.
 	minRate = 32 << 10
 )
 
