@@ -112,6 +112,25 @@ func TestBody_Short(t *testing.T) {
 	}
 }
 
+// TestBody_ChunkedTakesTheBudget puts the largest value where all bodies together may
+// take no more than that, once with its length told and once in chunks.
+func TestBody_ChunkedTakesTheBudget(t *testing.T) {
+	const size = 64 << 10
+	a := mustServe(t, func(c *httpapi.Config) { c.MaxValueBytes, c.MaxInflightBytes = size, size })
+	value := strings.Repeat("v", size)
+	for _, body := range []string{
+		fmt.Sprintf("Content-Length: %d\r\n\r\n%s", size, value),
+		fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", size, value),
+	} {
+		c := a.dial()
+		c.send("PUT /kv/k HTTP/1.1\r\nHost: x\r\n%s", body)
+		if resp, text := c.answer("PUT"); resp.StatusCode >= 300 {
+			t.Errorf("got %d %s", resp.StatusCode, text)
+		}
+	}
+	a.expectReleased()
+}
+
 func TestBody_Slow(t *testing.T) {
 	for name, rest := range map[string]string{
 		"length":  "Content-Length: 10\r\n\r\nfive.",

@@ -82,7 +82,7 @@ func New(cfg Config) (*Server, error) {
 		node:    cfg.Node,
 		logger:  cfg.Logger,
 		conns:   newConnLimit(cfg.MaxConns),
-		budget:  newBudget(cfg.MaxInflightRequests, cfg.MaxInflightBytes),
+		budget:  newBudget(cfg.MaxInflightRequests, max(cfg.MaxInflightBytes, largestBody(cfg)+1)), // see bodyMemory
 		origins: http.NewCrossOriginProtection(),
 	}
 	s.lingering = newLingering(cfg.MaxConns, cfg.MaxValueBytes)
@@ -112,6 +112,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	return s, nil
 }
+
+// largestBody returns the length of the largest body that any route takes.
+func largestBody(cfg Config) int64 { return max(int64(cfg.MaxValueBytes), maxAdminBody) }
 
 // Serve accepts connections from l, which it closes, until Shutdown is called,
 // and then returns nil at once, while Shutdown still waits for requests. It
