@@ -213,7 +213,7 @@ func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (n *Node) statusLocked(w http.ResponseWriter) {
 	s := cluster.Status{
 		ID: n.name, Role: "follower", Term: n.term, AppliedIndex: uint64(n.applied), CommitIndex: uint64(n.applied),
-		Revision: uint64(n.applied), State: &cluster.StateStatus{Index: 7, Hash: n.hash},
+		Revision: uint64(n.applied), State: &cluster.StateStatus{Index: uint64(n.applied), Hash: n.hash},
 		Leader: &cluster.Leader{ID: n.cluster.Nodes[0].name},
 	}
 	if n == n.cluster.Nodes[0] {

@@ -14,10 +14,12 @@ import (
 	"github.com/kvorum/kvorum/test/history"
 )
 
-// The promises that are checked of each answer.
+// PromiseOnce is checked of each value that is seen.
+const PromiseOnce = "a write happens once, and not where it was reported as not done"
+
+// The other promises that are checked of each answer.
 const (
 	promiseAnswer     = "an answer is one that the interface has"
-	promiseOnce       = "a write happens once, and not where it was reported as not done"
 	promiseMin        = "a read with min_revision is not older than it"
 	promiseConnection = "a node does not go back on one connection"
 	promiseList       = "a list shows nothing newer than its revision"
@@ -25,7 +27,7 @@ const (
 )
 
 // Promises are the names of all promises that the clients check of each answer.
-var Promises = []string{promiseAnswer, promiseOnce, promiseMin, promiseConnection, promiseList, promiseSession}
+var Promises = []string{promiseAnswer, PromiseOnce, promiseMin, promiseConnection, promiseList, promiseSession}
 
 // errAnswer is wrapped by what is no answer that the interface has.
 var errAnswer = errors.New("not in the interface")
@@ -94,6 +96,8 @@ func (c *client) act() bool {
 		}
 	}
 	switch n := c.rng.IntN(100); {
+	case c.load.cfg.Lie == EarlyAcknowledgement && n < 50:
+		return c.once()
 	case n < 30:
 		return c.get(c.linearizable(), c.key())
 	case n < 36:
@@ -186,9 +190,9 @@ func (c *client) checkRead(w *wire, r request, a answer) {
 
 // saw checks a value that was read or written at a revision.
 func (c *client) saw(value string, modified uint64) {
-	c.load.hist.Looked(promiseOnce)
+	c.load.hist.Looked(PromiseOnce)
 	if err := c.load.hist.Saw(value, modified); err != nil {
-		c.load.hist.Broke(promiseOnce, "%s: %v", c.name, err)
+		c.load.hist.Broke(PromiseOnce, "%s: %v", c.name, err)
 	}
 }
 
@@ -323,7 +327,7 @@ func (c *client) refused(value string) {
 		return
 	}
 	if err := c.load.hist.Refused(value); err != nil {
-		c.load.hist.Broke(promiseOnce, "%s: %v", c.name, err)
+		c.load.hist.Broke(PromiseOnce, "%s: %v", c.name, err)
 	}
 }
 
@@ -334,11 +338,15 @@ func (c *client) once() bool {
 	key := c.load.hist.Prefix() + "o/" + value
 	a := c.ask("put once", c.host, request{method: http.MethodPut, key: key, value: value, none: "*"})
 	f := c.fate(a)
+	if c.load.cfg.Lie == EarlyAcknowledgement && f == history.Unknown {
+		f = history.Acknowledged
+	}
 	switch {
 	case f == history.NotDone:
 		c.refused(value)
+	case a.fate == history.Unknown:
 	case f == history.Acknowledged && a.status != http.StatusCreated:
-		c.load.hist.Broke(promiseOnce, "%s: %s was there before it was first written", c.name, key)
+		c.load.hist.Broke(PromiseOnce, "%s: %s was there before it was first written", c.name, key)
 	case f == history.Acknowledged:
 		c.saw(value, a.modified)
 	}

@@ -32,11 +32,12 @@ const (
 	UnknownAsNotDone     Lie = "unknown-as-not-done"    // a write without an answer is reported as not done
 	StaleAsLinearizable  Lie = "stale-as-linearizable"  // reads at the level stale are taken for linearizable ones
 	LeaderAsLinearizable Lie = "leader-as-linearizable" // likewise those at the level leader
+	EarlyAcknowledgement Lie = "early-acknowledgement"  // a write counts as acknowledged once one node was sent it
 	LostWrite            Lie = "lost-write"             // two writes are recorded as acknowledged and never sent
 )
 
 // Lies are all of them but Honest.
-var Lies = []Lie{UnknownAsNotDone, StaleAsLinearizable, LeaderAsLinearizable, LostWrite}
+var Lies = []Lie{UnknownAsNotDone, StaleAsLinearizable, LeaderAsLinearizable, EarlyAcknowledgement, LostWrite}
 
 // Config says who asks whom, and how often.
 type Config struct {

@@ -1,0 +1,102 @@
+package verdict
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/kvorum/kvorum/test/chaos/lab"
+	"github.com/kvorum/kvorum/test/chaos/record"
+	"github.com/kvorum/kvorum/test/history"
+)
+
+const (
+	// settleLimit is within what time all nodes must have reached the same state.
+	settleLimit = 60 * time.Second
+	// hashLimit is within what time the replicas note their state hash at one index: they
+	// do every 10 s while something is written.
+	hashLimit = 20 * time.Second
+	// checkLimit is how long the checker of histories may take.
+	checkLimit = 2 * time.Minute
+	// askTimeout bounds one question about a node's state, listTimeout one list of all
+	// that it holds.
+	askTimeout  = 3 * time.Second
+	listTimeout = time.Minute
+	// pollTick is the time between two looks.
+	pollTick = 100 * time.Millisecond
+	// told is how many violations of one kind are told one by one.
+	told = 10
+	// drawn is the maximum number of keys that are drawn.
+	drawn = 8
+)
+
+// Final checks a cluster whose clients have ended, and what they saw, and adds what it
+// finds to run: Violations, Keys and Checks. Of hosts, those that run and are members
+// count; one that is a member and does not run is a violation. It takes some minutes at
+// most, and ends early where ctx does, which is a violation, too.
+func Final(ctx context.Context, hosts []lab.Host, h *history.History, run *record.Run) {
+	f := &final{
+		hosts: hosts, hist: h, run: run,
+		client: &http.Client{Transport: &http.Transport{DisableCompression: true}},
+	}
+	defer f.client.CloseIdleConnections()
+	if nodes, ok := f.settle(ctx); ok {
+		f.contents(ctx, nodes)
+		f.hashes(ctx, nodes)
+	}
+	f.histories()
+	f.promises()
+	f.service()
+	if ctx.Err() != nil {
+		f.violate("the checks are carried out", "ours, not the cluster's: interrupted: %v", context.Cause(ctx))
+	}
+}
+
+// final is one Final under way.
+type final struct {
+	hosts  []lab.Host
+	hist   *history.History
+	run    *record.Run
+	client *http.Client
+}
+
+// violate adds a violation.
+func (f *final) violate(promise, format string, args ...any) {
+	f.run.Violations = append(f.run.Violations, record.Violation{
+		At: f.at(time.Now()), Promise: promise, What: fmt.Sprintf(format, args...),
+	})
+}
+
+// at returns a moment as a record has it.
+func (f *final) at(t time.Time) float64 { return t.Sub(f.run.Began).Round(time.Millisecond).Seconds() }
+
+// check adds a check of so many things, which of describes. Of none it is a violation.
+func (f *final) check(name string, passed bool, n int, of string, args ...any) {
+	c := record.Check{Name: name, Of: fmt.Sprintf(of, args...), Passed: passed && n > 0}
+	f.run.Checks = append(f.run.Checks, c)
+	if n == 0 {
+		f.violate(name, "ours, not the cluster's: there was nothing to look at")
+	}
+}
+
+// several tells of violations of one promise, the first of them one by one.
+type several struct {
+	f       *final
+	promise string
+	found   int
+}
+
+func (s *several) add(format string, args ...any) {
+	if s.found++; s.found <= told {
+		s.f.violate(s.promise, format, args...)
+	}
+}
+
+// end tells how many more there were, and whether there were none.
+func (s *several) end() (none bool) {
+	if more := s.found - told; more > 0 {
+		s.f.violate(s.promise, "and %d more of the kind", more)
+	}
+	return s.found == 0
+}

@@ -1,0 +1,226 @@
+package verdict_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kvorum/kvorum/test/chaos/fake"
+	"github.com/kvorum/kvorum/test/chaos/load"
+	"github.com/kvorum/kvorum/test/chaos/record"
+	"github.com/kvorum/kvorum/test/chaos/verdict"
+	"github.com/kvorum/kvorum/test/history"
+)
+
+// sound returns a cluster, and a history of it that keeps all promises and has something
+// of everything to look at.
+func sound(t *testing.T) (*fake.Cluster, *history.History) {
+	t.Helper()
+	c, h := fake.New(t, 3), history.New("t/")
+	for i := range 5 {
+		key, value := fmt.Sprintf("t/o/%d", i), fmt.Sprintf("once-%d", i)
+		c.Write(key, value)
+		h.AddOnce(key, value, history.Acknowledged)
+	}
+	h.AddOnce("t/o/refused", "x", history.NotDone)
+	h.AddOnce("t/o/unknown", "y", history.Unknown)
+	c.Write("another's", "key")
+	write(c, h, "t/k", "a", true)
+	write(c, h, "t/k", "b", false)
+	for _, name := range load.Promises {
+		h.Looked(name)
+	}
+	return c, h
+}
+
+// write sets a key and adds that to the history.
+func write(c *fake.Cluster, h *history.History, key, value string, created bool) {
+	call := h.Call()
+	c.Write(key, value)
+	h.Add(1, history.Input{Kind: history.Put, Key: key, Value: value}, history.Output{Done: created}, call)
+}
+
+// TestFinal shows what the last checks let through and what not: each case breaks one
+// promise of a cluster or a history that is sound otherwise.
+func TestFinal(t *testing.T) {
+	served := record.Fault{Name: "kill", Done: true, Served: 0.7, Terms: 1}
+	for name, tt := range map[string]struct {
+		breaks func(c *fake.Cluster, h *history.History, run *record.Run)
+		want   []string // parts of promises; all violations are of these, and each is broken
+		keys   int      // whose operations have no order
+	}{
+		"Sound":  {func(*fake.Cluster, *history.History, *record.Run) {}, nil, 0},
+		"Served": {func(_ *fake.Cluster, _ *history.History, run *record.Run) { run.Faults = []record.Fault{served} }, nil, 0},
+		"LostWrite": {func(c *fake.Cluster, _ *history.History, _ *record.Run) { c.Nodes[1].Lose("t/o/3") },
+			[]string{"an acknowledged write is there", "all nodes hold the same"}, 0},
+		"LostOnAllNodes": {func(_ *fake.Cluster, h *history.History, _ *record.Run) {
+			h.AddOnce("t/o/lost", "z", history.Acknowledged)
+		},
+			[]string{"an acknowledged write is there"}, 0},
+		"OtherValue": {func(_ *fake.Cluster, h *history.History, _ *record.Run) {
+			h.AddOnce("t/o/3", "other", history.Acknowledged)
+		},
+			[]string{"an acknowledged write is there"}, 0},
+		"NotDoneAndThere": {func(c *fake.Cluster, _ *history.History, _ *record.Run) { c.Write("t/o/refused", "x") },
+			[]string{"a write that was reported as not done"}, 0},
+		"WrittenByNobody": {func(c *fake.Cluster, _ *history.History, _ *record.Run) { c.Write("t/stray", "x") },
+			[]string{"none that nobody made"}, 0},
+		"NodesDiffer": {func(c *fake.Cluster, _ *history.History, _ *record.Run) { c.Nodes[2].Lose("another's") },
+			[]string{"all nodes hold the same"}, 0},
+		"HashesDiffer": {func(c *fake.Cluster, _ *history.History, _ *record.Run) { c.Nodes[2].Hash("00000000000000bb") },
+			[]string{"state hashes are equal"}, 0},
+		"LostInTheEnd": {func(_ *fake.Cluster, h *history.History, _ *record.Run) {
+			h.Add(1, history.Input{Kind: history.Put, Key: "t/k", Value: "gone"}, history.Output{}, h.Call())
+		}, []string{"the operations on each key"}, 1},
+		"StaleRead": {func(_ *fake.Cluster, h *history.History, _ *record.Run) {
+			h.Add(2, history.Input{Key: "t/k"}, history.Output{Value: "a"}, h.Call())
+		}, []string{"the operations on each key"}, 1},
+		"WriteDoneTwice": {func(_ *fake.Cluster, h *history.History, _ *record.Run) { _ = h.Saw("once-1", 99) },
+			[]string{"a write happens once"}, 0},
+		"SessionGoesBack": {func(_ *fake.Cluster, h *history.History, _ *record.Run) {
+			h.Broke("a session never goes back", "from 7 to 5")
+		}, []string{"a session never goes back"}, 0},
+		"Undecided": {func(_ *fake.Cluster, h *history.History, _ *record.Run) {
+			for i := range 30 {
+				h.Add(1, history.Input{Kind: history.Put, Key: "t/u", Value: fmt.Sprint("u", i)}, history.Output{Unknown: true}, h.Call())
+			}
+			for range 31 {
+				h.Add(2, history.Input{Kind: history.Delete, Key: "t/u"}, history.Output{Done: true}, h.Call())
+			}
+		}, []string{"undecided"}, 0},
+		"ServedLate": {func(_ *fake.Cluster, _ *history.History, run *record.Run) {
+			late := served
+			late.Served = 5.5
+			run.Faults = []record.Fault{served, late}
+		}, []string{"a write is acknowledged within 5 s"}, 0},
+		"NeverServed": {func(_ *fake.Cluster, _ *history.History, run *record.Run) {
+			never := served
+			never.Served = -1
+			run.Faults = []record.Fault{never}
+		}, []string{"a write is acknowledged within 5 s"}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, h := sound(t)
+			run := &record.Run{Began: time.Now()}
+			tt.breaks(c, h, run)
+			verdict.Final(t.Context(), c.Hosts(), h, run)
+			compare(t, run, tt.want)
+			if len(run.Keys) != tt.keys {
+				t.Errorf("got %d keys without an order, want %d", len(run.Keys), tt.keys)
+			}
+			for _, k := range run.Keys {
+				if k.Name != "t/k" || k.Explain == "" || !strings.Contains(k.Picture, "</html>") {
+					t.Errorf("key %s is explained by %q, with a picture of %d bytes", k.Name, k.Explain, len(k.Picture))
+				}
+			}
+		})
+	}
+}
+
+// compare checks that the promises broken are those wanted, both as violations and as
+// checks that did not pass.
+func compare(t *testing.T, run *record.Run, want []string) {
+	t.Helper()
+	broken := map[string]bool{}
+	for _, v := range run.Violations {
+		broken[v.Promise] = true
+	}
+	for _, c := range run.Checks {
+		if !c.Passed {
+			broken[c.Name] = true
+		}
+		if c.Of == "" {
+			t.Errorf("check %q does not say of how much", c.Name)
+		}
+	}
+	for _, part := range want {
+		found := false
+		for name := range broken {
+			found = found || strings.Contains(name, part)
+		}
+		if !found {
+			t.Errorf("%q is not broken", part)
+		}
+	}
+	for name := range broken {
+		expected := slices.ContainsFunc(want, func(part string) bool { return strings.Contains(name, part) })
+		// A key that is undecided fails the check of all keys, and is a violation of its own.
+		if !expected && !(slices.Contains(want, "undecided") && strings.HasPrefix(name, "the operations")) {
+			t.Errorf("%q is broken: %+v", name, run.Violations)
+		}
+	}
+}
+
+// TestFinal_NothingToLookAt shows that a check of nothing is a violation.
+func TestFinal_NothingToLookAt(t *testing.T) {
+	c := fake.New(t, 3)
+	c.Write("x", "y")
+	run := &record.Run{Began: time.Now()}
+	verdict.Final(t.Context(), c.Hosts(), history.New("t/"), run)
+	empty := 0
+	for _, v := range run.Violations {
+		if strings.Contains(v.What, "nothing to look at") {
+			empty++
+		}
+	}
+	if want := len(load.Promises) + 3; empty != want || run.Passed() {
+		t.Errorf("got %d checks of nothing, want %d: %+v", empty, want, run.Violations)
+	}
+}
+
+// TestFinal_MemberDown shows that a member that does not run is a violation, and that the
+// rest is checked all the same.
+func TestFinal_MemberDown(t *testing.T) {
+	c, h := sound(t)
+	c.Nodes[2].Halt()
+	h.Add(2, history.Input{Key: "t/k"}, history.Output{Value: "a"}, h.Call())
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	run := &record.Run{Began: time.Now()}
+	verdict.Final(ctx, c.Hosts(), h, run)
+	found := slices.ContainsFunc(run.Violations, func(v record.Violation) bool { return strings.Contains(v.What, "3 members, of which 2 run") })
+	if !found || len(run.Keys) != 1 {
+		t.Errorf("got %+v, %d keys", run.Violations, len(run.Keys))
+	}
+}
+
+// TestFinal_NodeNeverCatchesUp shows that nodes at different indexes are a violation.
+func TestFinal_NodeNeverCatchesUp(t *testing.T) {
+	c, h := sound(t)
+	c.Nodes[1].Freeze()
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	run := &record.Run{Began: time.Now()}
+	verdict.Final(ctx, c.Hosts(), h, run)
+	if !slices.ContainsFunc(run.Violations, func(v record.Violation) bool { return strings.Contains(v.What, "has applied index") }) {
+		t.Errorf("got %+v", run.Violations)
+	}
+}
+
+// TestFinal_Load shows that what real clients saw of a sound cluster passes, and that
+// what they lie is found in the end.
+func TestFinal_Load(t *testing.T) {
+	for lie, want := range map[load.Lie][]string{
+		load.Honest:    nil,
+		load.LostWrite: {"an acknowledged write is there", "the operations on each key"},
+	} {
+		t.Run("Lie"+string(lie), func(t *testing.T) {
+			c, h := fake.New(t, 3), history.New("t/")
+			began := time.Now()
+			l := load.Start(load.Config{Hosts: c.Hosts(), Pause: 2 * time.Millisecond, Lie: lie}, h)
+			for h.Len() < 3000 || time.Since(began) < 3*time.Second {
+				time.Sleep(10 * time.Millisecond) // between two looks
+			}
+			l.Stop()
+			run := &record.Run{Began: began, Seconds: l.Seconds()}
+			verdict.Final(t.Context(), c.Hosts(), h, run)
+			compare(t, run, want)
+			if passed := run.Passed(); passed != (lie == load.Honest) {
+				t.Errorf("passed: %t", passed)
+			}
+		})
+	}
+}

@@ -1,0 +1,94 @@
+package verdict
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/kvorum/kvorum/test/chaos/load"
+	"github.com/kvorum/kvorum/test/chaos/record"
+	"github.com/kvorum/kvorum/test/history"
+)
+
+const (
+	// servedLimit is within what time a write is acknowledged after a heal, in seconds.
+	servedLimit = 5.0
+	// kept is how many keys are named that could not be decided.
+	named = 5
+)
+
+// histories looks, key by key, for an order of the operations that explains them.
+func (f *final) histories() {
+	const promise = "the operations on each key have an order that explains them"
+	began := time.Now()
+	report := f.hist.Check(checkLimit)
+	for i, failure := range report.Failures {
+		f.violate(promise, "those of %s have none", failure.Key)
+		key := record.Key{Name: failure.Key, Explain: failure.Explain}
+		if i < drawn {
+			key.Picture = f.draw(failure)
+		}
+		f.run.Keys = append(f.run.Keys, key)
+	}
+	if n := len(report.Undecided); n > 0 {
+		f.violate("undecided", "ours, not the cluster's: whether %d keys have such an order could not be decided within the bound: %s",
+			n, strings.Join(report.Undecided[:min(n, named)], ", "))
+	}
+	f.check(promise, len(report.Failures)+len(report.Undecided) == 0, report.Operations,
+		"%d operations on %d keys, %d of unknown outcome, %d keys undecided, in %.1f s",
+		report.Operations, report.Keys, report.Unknown, len(report.Undecided), time.Since(began).Seconds())
+}
+
+// draw returns the picture of a key, or what says why there is none.
+func (f *final) draw(failure history.Failure) string {
+	var picture bytes.Buffer
+	if err := failure.Draw(&picture); err != nil {
+		f.violate("the evidence is kept", "ours, not the cluster's: %v", err)
+		return ""
+	}
+	return picture.String()
+}
+
+// promises takes over what the clients checked of each answer.
+func (f *final) promises() {
+	seen := map[string]history.Promise{}
+	for _, p := range f.hist.Promises() {
+		seen[p.Name] = p
+	}
+	for _, name := range load.Promises {
+		p := seen[name]
+		for i, breach := range p.Breaches {
+			if i == told {
+				break
+			}
+			f.run.Violations = append(f.run.Violations, record.Violation{At: f.at(breach.At), Promise: name, What: breach.What})
+		}
+		if more := p.Broken - min(told, len(p.Breaches)); more > 0 {
+			f.violate(name, "and %d more of the kind", more)
+		}
+		f.check(name, p.Broken == 0, p.Looked, "%d answers", p.Looked)
+	}
+}
+
+// service looks at the faults that were made: a heal leaves a majority, which must serve
+// soon. Where none was made, there is no such check.
+func (f *final) service() {
+	promise := fmt.Sprintf("a write is acknowledged within %.0f s after each heal", servedLimit)
+	made, terms, slowest, on := 0, uint64(0), 0.0, ""
+	served := true
+	for _, fault := range f.run.Faults {
+		if !fault.Done {
+			continue
+		}
+		made++
+		terms = max(terms, fault.Terms)
+		served = served && fault.Served >= 0 && fault.Served <= servedLimit
+		if fault.Served > slowest {
+			slowest, on = fault.Served, fault.Name
+		}
+	}
+	if made > 0 {
+		f.check(promise, served, made, "%d faults; the slowest after %.1f s (%s); at most %d terms in one", made, slowest, on, terms)
+	}
+}
