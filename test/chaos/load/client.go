@@ -165,9 +165,7 @@ func (c *client) ask(kind string, host int, r request) answer {
 // checkRead checks an answer to a read.
 func (c *client) checkRead(w *wire, r request, a answer) {
 	h := c.load.hist
-	if a.fresh {
-		w.floor = 0
-	} else {
+	if w.floor > 0 {
 		h.Looked(promiseConnection)
 	}
 	if a.revision < w.floor {

@@ -25,6 +25,7 @@ const dialTimeout = 800 * time.Millisecond
 type wire struct {
 	base   string
 	client http.Client
+	conn   net.Conn // that the newest request was sent on
 	// floor is the highest revision that a read on this connection has named.
 	floor uint64
 }
@@ -63,7 +64,6 @@ type answer struct {
 	modified uint64       // ETag, 0 for none
 	level    string       // Kvorum-Consistency
 	body     string
-	fresh    bool  // it came on a new connection
 	err      error // why it is no answer, or none that the interface has
 }
 
@@ -71,10 +71,15 @@ type answer struct {
 func (w *wire) do(r request, timeout time.Duration) answer {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	sent, fresh := false, false
+	sent := false
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		// Called by this goroutine, before the request is written.
-		GotConn: func(info httptrace.GotConnInfo) { sent, fresh = true, !info.Reused },
+		GotConn: func(info httptrace.GotConnInfo) {
+			sent = true
+			if info.Conn != w.conn {
+				w.conn, w.floor = info.Conn, 0
+			}
+		},
 	})
 	req, err := r.build(ctx, w.base)
 	if err != nil {
@@ -89,9 +94,7 @@ func (w *wire) do(r request, timeout time.Duration) answer {
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	a := understand(r, resp, string(body), err)
-	a.fresh = fresh
-	return a
+	return understand(r, resp, string(body), err)
 }
 
 // build makes the HTTP request.

@@ -81,7 +81,7 @@ func TestWire_Outcomes(t *testing.T) {
 		server := httptest.NewServer(plain(201))
 		w := newWire(server.URL)
 		defer w.close()
-		if a := w.do(put, time.Second); a.fate != history.Acknowledged || !a.fresh {
+		if a := w.do(put, time.Second); a.fate != history.Acknowledged {
 			t.Errorf("before: got %+v", a)
 		}
 		server.Close()
@@ -94,6 +94,32 @@ func TestWire_Outcomes(t *testing.T) {
 			t.Errorf("got %+v, want not done", a)
 		}
 	})
+}
+
+// TestWire_NewConnection shows that what a connection has shown is forgotten with it, also
+// where the first answer of the next one is to a write, and not before.
+func TestWire_NewConnection(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Kvorum-Revision", "3")
+		if r.Method == http.MethodPut {
+			w.WriteHeader(http.StatusCreated)
+		}
+	}))
+	defer server.Close()
+	w := newWire(server.URL)
+	defer w.close()
+	get, put := request{method: http.MethodGet, key: "k"}, request{method: http.MethodPut, key: "k", value: "v"}
+	if a := w.do(get, time.Second); a.fate != history.Acknowledged {
+		t.Fatalf("got %+v", a)
+	}
+	w.floor = 7
+	if a := w.do(put, time.Second); a.fate != history.Acknowledged || w.floor != 7 {
+		t.Errorf("on the same connection: got %+v, floor %d", a, w.floor)
+	}
+	w.close()
+	if a := w.do(put, time.Second); a.fate != history.Acknowledged || w.floor != 0 {
+		t.Errorf("on the next one: got %+v, floor %d", a, w.floor)
+	}
 }
 
 // TestTally shows that seconds, gaps and percentiles are those of what was added.
