@@ -212,30 +212,28 @@ func function(image []byte, name string) (offset, size uint64, err error) {
 }
 
 // startSkewed starts a command, and changes its clock before its first instruction. It
-// runs on the keeper's thread, which traces the process until then.
+// runs on the keeper's thread, which traces the process until then. After an error the
+// process may be there.
 func (p *process) startSkewed(ahead time.Duration) error {
 	p.cmd.SysProcAttr.Ptrace = true
 	if err := p.cmd.Start(); err != nil {
 		return notAllowed(err)
 	}
-	p.pid, p.skewed = p.cmd.Process.Pid, true
+	p.skewed = true
+	pid := p.cmd.Process.Pid
 	var status unix.WaitStatus
-	_, err := unix.Wait4(p.pid, &status, unix.WALL, nil)
-	if err == nil && !status.Stopped() {
-		err = fmt.Errorf("it has ended before it began: %v", status)
+	if _, err := unix.Wait4(pid, &status, unix.WALL, nil); err != nil {
+		return err
 	}
-	var code span
-	if err == nil {
-		code, err = vdso(p.pid)
+	if !status.Stopped() {
+		return fmt.Errorf("it has ended before it began: %v", status)
 	}
-	if err == nil {
-		err = patchClock(p.pid, code, ahead)
-	}
-	if err == nil {
-		err = unix.PtraceDetach(p.pid)
-	}
+	code, err := vdso(pid)
 	if err != nil {
-		return errors.Join(err, p.cmd.Process.Kill(), ignoreExit(p.cmd.Wait()))
+		return err
 	}
-	return nil
+	if err := patchClock(pid, code, ahead); err != nil {
+		return err
+	}
+	return unix.PtraceDetach(pid)
 }

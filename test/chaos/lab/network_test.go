@@ -118,6 +118,27 @@ func TestShape(t *testing.T) {
 	})
 }
 
+// TestShape_HealedAtOnce delays what is sent by more than the test waits: with the heal
+// it comes.
+func TestShape_HealedAtOnce(t *testing.T) {
+	inEachKind(t, lab.Config{Initial: 2}, func(t *testing.T, l lab.Lab) {
+		a, b := l.Hosts()[0], l.Hosts()[1]
+		mustStart(t, a, b)
+		to := at(t, b)
+		mustTell(t, a, "/ping", "to", to, "ms", reachable)
+		must(t, l.Shape(t.Context(), a, b, lab.Shape{Delay: 10 * reachable * time.Millisecond}))
+		answered := make(chan error, 1)
+		go func() { _, err := tell(t, a, "/ping", "to", to, "ms", reachable); answered <- err }()
+		select {
+		case err := <-answered:
+			t.Fatalf("answered through the delay: %v", err)
+		case <-time.After(unreachable * time.Millisecond):
+		}
+		must(t, l.Heal(t.Context()))
+		must(t, <-answered)
+	})
+}
+
 // TestShape_Reorder has packets overtake others, which TCP puts in order; a proxy of
 // streams can't, and says so.
 func TestShape_Reorder(t *testing.T) {

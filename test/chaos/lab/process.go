@@ -64,23 +64,31 @@ func (h *host) launch() error {
 	return nil
 }
 
-// spawn starts p's command on the keeper's thread.
+// spawn starts p's command on the keeper's thread. After an error nothing runs.
 func (h *host) spawn(p *process) error {
 	release, err := h.cgroup.join(p.cmd.SysProcAttr)
 	if err != nil {
 		return err
 	}
-	defer release()
-	if h.ahead != 0 {
-		err = p.startSkewed(h.ahead)
-	} else if err = p.cmd.Start(); err == nil {
-		p.pid = p.cmd.Process.Pid
+	err = errors.Join(p.begin(h.ahead), release())
+	if err != nil && p.cmd.Process != nil {
+		err = errors.Join(err, p.cmd.Process.Kill(), ignoreExit(p.cmd.Wait()))
 	}
-	if err != nil {
+	return err
+}
+
+// begin starts p's command with a clock that is ahead by so much.
+func (p *process) begin(ahead time.Duration) error {
+	start := p.cmd.Start
+	if ahead != 0 {
+		start = func() error { return p.startSkewed(ahead) }
+	}
+	if err := start(); err != nil {
 		return err
 	}
+	p.pid = p.cmd.Process.Pid
 	if err := unix.Prlimit(p.pid, unix.RLIMIT_NOFILE, nil, &p.files); err != nil {
-		return errors.Join(fmt.Errorf("read its limit of descriptors: %w", err), p.cmd.Process.Kill(), ignoreExit(p.cmd.Wait()))
+		return fmt.Errorf("read its limit of descriptors: %w", err)
 	}
 	return nil
 }

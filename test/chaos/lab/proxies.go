@@ -203,9 +203,9 @@ func (p *proxies) accept(f *front, l net.Listener, port uint16) {
 // proxy joins a connection to a host's port, by the roads of who dialed it. One of whom
 // nobody knows is closed: it has no roads.
 func (p *proxies) proxy(dialed *net.TCPConn, to *host, addr netip.AddrPort) {
-	defer dialed.Close()
 	from := p.dialer(dialed)
 	if from == nil || from == to {
+		_ = dialed.Close() // nothing was sent on it
 		return
 	}
 	newRelay(dialed, addr, p.road(pair{from, to}), p.road(pair{to, from})).run(p.ctx)

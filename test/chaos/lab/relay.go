@@ -26,7 +26,7 @@ type relay struct {
 
 // piece is a part of a stream on its way; its end has no bytes.
 type piece struct {
-	at   time.Time
+	arrival
 	data []byte
 }
 
@@ -36,25 +36,24 @@ func newRelay(dialed *net.TCPConn, addr netip.AddrPort, out, home *road) *relay 
 
 // run passes both directions on until both have ended, one is reset, or ctx ends. It
 // connects to the host once the roads let a handshake of TCP through; a dialer that
-// has hung up until then never was there.
+// has hung up while they did not never was there.
 func (r *relay) run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	defer context.AfterFunc(ctx, func() { _ = r.dialed.Close() })()
+	defer closeAtEnd(ctx, r.dialed)()
 	defer cancel()
 
 	setup, giveUp := context.WithCancel(ctx)
 	defer giveUp()
 	outward := make(chan piece, maxPieces)
 	wg.Go(func() { read(ctx, r.dialed, r.out, outward, giveUp) })
-	host, err := r.connect(setup)
+	host, err := r.connect(ctx, setup)
 	if err != nil {
 		return
 	}
-	defer host.Close()
-	defer context.AfterFunc(ctx, func() { _ = host.Close() })()
+	defer closeAtEnd(ctx, host)()
 	homeward := make(chan piece, maxPieces)
 	var both sync.WaitGroup
 	wg.Go(func() { read(ctx, host, r.home, homeward, func() {}) })
@@ -63,10 +62,22 @@ func (r *relay) run(ctx context.Context) {
 	both.Wait()
 }
 
-// connect connects to the host.
-func (r *relay) connect(ctx context.Context) (*net.TCPConn, error) {
+// closeAtEnd closes a connection when ctx ends, or, if that is earlier, by the function
+// that it returns. What is not through by then is not meant to be.
+func closeAtEnd(ctx context.Context, c *net.TCPConn) func() {
+	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
+	return func() {
+		if stop() {
+			_ = c.Close()
+		}
+	}
+}
+
+// connect connects to the host once the roads are passable, which must be while wanted
+// lasts.
+func (r *relay) connect(ctx, wanted context.Context) (*net.TCPConn, error) {
 	for _, way := range []*road{r.out, r.home} {
-		if err := way.passable(ctx, time.Time{}); err != nil {
+		if err := way.passable(wanted, arrival{}); err != nil {
 			return nil, err
 		}
 	}
@@ -82,17 +93,11 @@ func (r *relay) connect(ctx context.Context) (*net.TCPConn, error) {
 func read(ctx context.Context, c *net.TCPConn, way *road, to chan<- piece, ended func()) {
 	defer close(to)
 	defer ended()
-	var last time.Time
 	buf := make([]byte, pieceBytes)
 	for {
 		n, err := c.Read(buf)
-		now := time.Now()
-		at, again := way.due(now, max(n, 1))
-		if at.Before(last) {
-			at = last // a stream has an order
-		}
-		last = at
-		p := piece{at: at}
+		comes, again := way.due(time.Now(), max(n, 1))
+		p := piece{arrival: comes}
 		if err == nil {
 			p.data = append(p.data, buf[:n]...)
 		}
@@ -107,11 +112,11 @@ func read(ctx context.Context, c *net.TCPConn, way *road, to chan<- piece, ended
 	}
 }
 
-// write passes pieces on to c when they are due, and their end. It calls broken where
+// write passes pieces on to c when they come, in their order, and their end. It calls broken where
 // c takes no more.
 func write(ctx context.Context, c *net.TCPConn, way *road, from <-chan piece, broken func()) {
 	for p := range from {
-		if way.passable(ctx, p.at) != nil {
+		if way.passable(ctx, p.arrival) != nil {
 			return
 		}
 		if p.data == nil {

@@ -23,6 +23,7 @@ type road struct {
 	mu      sync.Mutex
 	severed bool          // guarded by mu
 	wire    wire          // guarded by mu; the streams share it
+	heals   int           // guarded by mu; how often it was healed
 	changed chan struct{} // guarded by mu; closed and replaced when the others change
 }
 
@@ -41,7 +42,7 @@ func (r *road) shape(how Shape) {
 }
 
 func (r *road) heal() {
-	r.change(func() { r.severed, r.wire = false, wire{} })
+	r.change(func() { r.severed, r.wire, r.heals = false, wire{}, r.heals+1 })
 	r.datagrams.heal()
 }
 
@@ -53,35 +54,44 @@ func (r *road) change(f func()) {
 	r.changed = make(chan struct{})
 }
 
-// due returns when bytes of a stream come that are sent now, and until when the sender
-// must wait with what follows.
-func (r *road) due(now time.Time, size int) (at, again time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	at = r.wire.due(now, size)
-	for range (size + segmentBytes - 1) / segmentBytes {
-		for wait := retransmission; r.wire.lost(); wait = min(2*wait, retransmissionMost) {
-			at = at.Add(wait)
-			if r.wire.how.Loss == 1 {
-				break // it is cut in all but name
-			}
-		}
-	}
-	if r.wire.full(now) {
-		again = r.wire.free
-	}
-	return at, again
+// arrival is when a piece of a stream comes, unless the road is healed before.
+type arrival struct {
+	at    time.Time
+	heals int // of the road, when it was sent
 }
 
-// passable waits until the road is not cut and the time is at. A road without shape
-// does not wait for that. It returns ctx's error where that ends first.
-func (r *road) passable(ctx context.Context, at time.Time) error {
+// due returns when bytes of a stream come that are sent now, and until when the sender
+// must wait with what follows. They wait for the segment among them that is lost most
+// often: TCP sends several that are lost at once.
+func (r *road) due(now time.Time, size int) (comes, again arrival) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	at := r.wire.due(now, size)
+	worst := time.Duration(0)
+	for range (size + segmentBytes - 1) / segmentBytes {
+		stall := time.Duration(0)
+		for wait := retransmission; r.wire.how.Loss < 1 && r.wire.lost(); wait = min(2*wait, retransmissionMost) {
+			stall += wait
+		}
+		worst = max(worst, stall)
+	}
+	comes, again = arrival{at.Add(worst), r.heals}, arrival{now, r.heals}
+	if r.wire.full(now) {
+		again.at = r.wire.free
+	}
+	return comes, again
+}
+
+// passable waits until the road is not cut and what was sent comes, which it does at
+// once where the road was healed meanwhile. All lost is cut in all but name. It returns
+// ctx's error where that ends first.
+func (r *road) passable(ctx context.Context, a arrival) error {
 	for {
 		r.mu.Lock()
-		severed, how, changed := r.severed || r.wire.how.Loss == 1, r.wire.how, r.changed
+		severed, healed, changed := r.severed || r.wire.how.Loss == 1, r.heals != a.heals, r.changed
 		r.mu.Unlock()
-		wait := time.Until(at)
-		if !severed && (wait <= 0 || how == Shape{}) {
+		wait := time.Until(a.at)
+		if !severed && (healed || wait <= 0) {
 			return nil
 		}
 		var timer <-chan time.Time
