@@ -11,7 +11,7 @@ import (
 )
 
 // maxLanes is the largest number of kinds of faults that have a row of their own.
-const maxLanes = 40
+const maxLanes = 60
 
 // lane is a row under the charts: all faults of one name, or all marks of one kind.
 type lane struct {
@@ -45,7 +45,7 @@ func lanes(run *record.Run, s span) []lane {
 		}
 	}
 	broken.Name, broken.Class = "violations", "alarm"
-	ended.Name, ended.Class = "ended by itself", "alarm"
+	ended.Name, ended.Class = "ended by itself", "notice"
 	for _, l := range []lane{broken, ended} {
 		if l.Times > 0 {
 			l.describe()
@@ -147,6 +147,23 @@ func shade(faults []record.Fault, s span) string {
 		return ""
 	}
 	return boxes(faults, s, func(f record.Fault) bool { return f.Done }, 0, 100)
+}
+
+// edges returns the path of the beginnings of all that shade shows, which tells faults
+// apart that follow one another at once.
+func edges(faults []record.Fault, s span) string {
+	if len(faults) > maxShades {
+		return ""
+	}
+	var p path
+	for _, f := range faults {
+		if f.Done {
+			p.lift()
+			p.to(s.x(f.From), 0)
+			p.to(s.x(f.From), 100)
+		}
+	}
+	return p.String()
 }
 
 // boxes returns the path of the times of all faults that are so, as one shape.

@@ -16,10 +16,12 @@ import (
 type page struct {
 	Style    template.CSS
 	Run      *record.Run
+	Program  string
 	Verdict  verdict
 	Facts    []fact
 	Figures  []figure
 	Shade    string
+	Edges    string
 	Marks    []tick
 	Panels   []panel
 	Hover    []hover
@@ -28,7 +30,7 @@ type page struct {
 	Dense    bool   // there is no room for dashes
 	Columns  string // what a column of the charts stands for, "" where it is a second
 	Rows     []row
-	Totals   []totalRow // of faults that were made more than once, else none
+	Totals   []totalRow // where faults were made twice or more on average, else none
 	Faults   []faultRow
 	Exits    []exitRow
 	// Long tables are folded, and very long ones tell what they leave out.
@@ -92,7 +94,7 @@ type key struct {
 // longTable is the largest number of rows of a table that is not folded, and maxTable
 // that of any table. The record has them all.
 const (
-	longTable = 40
+	longTable = 60
 	maxTable  = 200
 )
 
@@ -100,8 +102,8 @@ const (
 func newPage(run *record.Run, evidence map[string][]byte) *page {
 	s := span{length: max(run.Length, float64(len(run.Seconds)), 1)}
 	p := &page{
-		Style: style, Run: run, Verdict: judge(run), Facts: facts(run), Figures: figures(run),
-		Shade: shade(run.Faults, s), Marks: marks(run.Faults, s), Panels: panels(run, s), TimeAxis: s.ticks(), Lanes: lanes(run, s),
+		Style: style, Run: run, Program: program(run), Verdict: judge(run), Facts: facts(run), Figures: figures(run),
+		Shade: shade(run.Faults, s), Edges: edges(run.Faults, s), Marks: marks(run.Faults, s), Panels: panels(run, s), TimeAxis: s.ticks(), Lanes: lanes(run, s),
 		Gaps: run.Gaps(), Keys: keys(run),
 	}
 	cols := columns(run.Seconds)
@@ -110,7 +112,7 @@ func newPage(run *record.Run, evidence map[string][]byte) *page {
 		p.Dense = true
 	}
 	p.Hover, p.Rows = hovers(cols, s), rows(run, s)
-	if all := totals(run); len(all) < len(run.Faults) {
+	if all := totals(run); 2*len(all) <= len(run.Faults) {
 		p.Totals = totalRows(all)
 	}
 	p.fillTables(run, evidence, s)
@@ -207,6 +209,14 @@ func areOrIs(n int, noun string) string {
 	return counted(n, noun) + " are"
 }
 
+// program returns the name and version of what was tested, the name once.
+func program(run *record.Run) string {
+	if strings.HasPrefix(run.Version, run.Program+" ") {
+		return run.Version
+	}
+	return strings.TrimSpace(run.Program + " " + run.Version)
+}
+
 // facts tells what was tested, and how.
 func facts(run *record.Run) []fact {
 	kind := map[string]string{
@@ -218,7 +228,7 @@ func facts(run *record.Run) []fact {
 		kind = orNone(run.Kind)
 	}
 	return []fact{
-		{"Program", orNone(strings.TrimSpace(run.Program + " " + run.Version))},
+		{"Program", orNone(program(run))},
 		{"Seed", fmt.Sprint(run.Seed)},
 		{"Lab", kind},
 		{"Length", length(run.Length)},

@@ -275,13 +275,13 @@ func terms(run *record.Run, s span) panel {
 	a := axis{low: float64(low), high: float64(max(high, low+1)), height: float64(p.Height)}
 	p.Ticks = []tick{a.tick(a.high, count(int(a.high))), a.tick(a.low, count(int(a.low)))}
 	var steps path
+	last := uint64(0)
 	for _, r := range thinned(all, s) {
-		if r.term == 0 {
-			steps.lift()
-			continue
+		last = max(last, r.term) // where nobody tells the term, it is not less than before
+		if last > 0 {
+			steps.to(s.x(r.from), a.y(float64(last)))
+			steps.to(s.x(r.to), a.y(float64(last)))
 		}
-		steps.to(s.x(r.from), a.y(float64(r.term)))
-		steps.to(s.x(r.to), a.y(float64(r.term)))
 	}
 	p.Series = []series{{
 		Class: "term", Name: "new terms", Figure: count(int(high - low)), Line: steps.String(),

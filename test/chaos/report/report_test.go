@@ -383,7 +383,7 @@ func TestWrite_Odd(t *testing.T) {
 		"OneSecond": {Length: 0.5, Seconds: []record.Second{{Acknowledged: 1, P50: 0.001, P99: 0.001}}},
 		"Outside": {Length: 10, Faults: []record.Fault{{Name: "x", From: -5, To: 99, Served: 1e9, Done: true}, {Name: "y", From: 10, To: 10, Done: true}},
 			Leaders: []record.Leader{{At: 99, Host: "n1", Term: 1}, {At: -3, Host: "n2", Term: 1}}},
-		"ManyKinds":  {Length: 60, Faults: kinds(60)},
+		"ManyKinds":  {Length: 60, Faults: kinds(80)},
 		"ManyWrongs": {Length: 60, Violations: make([]record.Violation, 900), Exits: make([]record.Exit, 900)},
 		"Flapping":   {Length: 600, Leaders: flapping(6000)},
 	}

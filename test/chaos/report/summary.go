@@ -179,7 +179,7 @@ func newRunRow(run *record.Run) runRow {
 		}
 	}
 	return runRow{
-		Began: date(run.Began), Program: strings.TrimSpace(run.Program + " " + run.Version), Kind: run.Kind,
+		Began: date(run.Began), Program: program(run), Kind: run.Kind,
 		Seed: fmt.Sprint(run.Seed), Length: length(run.Length), Nodes: counted(run.Nodes, "node"),
 		Faults: count(made) + " of " + count(len(run.Faults)), Acked: count(sum.acked), Reads: count(sum.reads),
 		Refused: count(sum.refused), Unknown: count(sum.unknown), Violations: count(len(run.Violations)),
