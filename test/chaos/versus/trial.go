@@ -1,0 +1,182 @@
+package versus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/kvorum/kvorum/test/chaos/lab"
+)
+
+const (
+	// warmUp is how long writers run before they are measured.
+	warmUp = 500 * time.Millisecond
+	// startTimeout bounds the time until all nodes serve, askTimeout a question to one.
+	startTimeout, askTimeout = 60 * time.Second, 2 * time.Second
+	// serveTimeout bounds the wait for the first acknowledged write after a heal.
+	serveTimeout = 30 * time.Second
+	// readyPoll is how long it takes until nodes are asked again whether they serve.
+	readyPoll = 50 * time.Millisecond
+)
+
+// trial is what the writers saw of one fault.
+type trial struct {
+	before, during float64       // acknowledged writes per second
+	floor          time.Duration // the longest time without one before the fault
+	without        time.Duration // and from its beginning on
+	served         bool          // a write was acknowledged after the heal
+	failed         int           // requests
+	led, leads     string        // the hosts that led before the fault and at the trial's end
+}
+
+// share returns the throughput during the fault as a part of that before.
+func (t trial) share() float64 { return t.during / t.before }
+
+// errNotMade says that a fault could not be made, which says nothing about the program.
+var errNotMade = errors.New("the fault could not be made")
+
+// stage is a cluster that runs in a Lab.
+type stage struct {
+	cfg       Config
+	contender Contender
+	lab       lab.Lab
+	hosts     []lab.Host
+	client    *http.Client
+	round     int // counted from 0
+}
+
+// try makes one fault while writers write. It begins and ends with a cluster of which
+// every node serves.
+func (s *stage) try(ctx context.Context, f fault) (t trial, err error) {
+	if err := s.awaitReady(ctx); err != nil {
+		return t, err
+	}
+	w := startWriters(ctx, s.contender, s.urls(), s.cfg.Writers, s.cfg.Timeout)
+	defer w.stop()
+	sleep(ctx, warmUp)
+	measured := w.now()
+	sleep(ctx, s.cfg.Steady)
+	r, err := s.roles(ctx)
+	if err != nil {
+		return t, err
+	}
+	began := w.now()
+	healed, err := s.breaks(ctx, w, f, r)
+	if err != nil {
+		return t, err
+	}
+	t.served = w.awaitAck(ctx, healed, serveTimeout)
+	sleep(ctx, s.cfg.Settle)
+	ended := w.now()
+	acks, failed := w.stop()
+	if ctx.Err() != nil {
+		return t, ctx.Err()
+	}
+	t.before, t.during = acks.rate(measured, began), acks.rate(began, healed)
+	t.floor, t.without = acks.longestGap(measured, began), acks.longestGap(began, ended)
+	t.failed, t.led = failed, r.leader.Name()
+	if t.before == 0 {
+		return t, errors.New("no write was acknowledged before the fault")
+	}
+	after, err := s.rolesAtLast(ctx)
+	if err != nil {
+		return t, err
+	}
+	t.leads = after.leader.Name()
+	return t, nil
+}
+
+// breaks makes a fault, heals it when its time is over, and returns the moment at which
+// the heal began. It heals also what could not be made as a whole.
+func (s *stage) breaks(ctx context.Context, w *writers, f fault, r roles) (healed time.Duration, err error) {
+	over := w.now() + s.cfg.During
+	err = f.begin(ctx, s.lab, r)
+	if err != nil {
+		err = fmt.Errorf("%w: %w", errNotMade, err)
+	} else {
+		sleep(ctx, over-w.now())
+	}
+	healed = w.now()
+	// Not ctx: one that has ended leaves its faults to the Lab's Close.
+	if failed := f.heal(ctx, s.lab, r); failed != nil && ctx.Err() == nil {
+		return healed, errors.Join(err, fmt.Errorf("heal: %w", failed))
+	}
+	return healed, err
+}
+
+func (s *stage) urls() []string {
+	var urls []string
+	for _, h := range s.hosts {
+		urls = append(urls, h.URL())
+	}
+	return urls
+}
+
+// awaitReady waits until every node acknowledges a write and one node leads.
+func (s *stage) awaitReady(ctx context.Context) error {
+	for deadline := time.Now().Add(startTimeout); ; sleep(ctx, readyPoll) {
+		err := s.ready(ctx)
+		if err == nil || ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%s does not serve within %v: %w", s.contender.Name, startTimeout, err)
+		}
+	}
+}
+
+func (s *stage) ready(ctx context.Context) error {
+	for _, h := range s.hosts {
+		if err := s.serves(ctx, h); err != nil {
+			return fmt.Errorf("%s: %w", h.Name(), err)
+		}
+	}
+	_, err := s.roles(ctx)
+	return err
+}
+
+// serves returns nil if a host acknowledges a write.
+func (s *stage) serves(ctx context.Context, h lab.Host) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	req, err := s.contender.put(ctx, h.URL(), "versus-ready", []byte(h.Name()))
+	if err != nil {
+		return err
+	}
+	_, err = send(s.client, req)
+	return err
+}
+
+// roles asks all hosts which of them leads. The follower differs from round to round.
+func (s *stage) roles(ctx context.Context) (r roles, err error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	for _, h := range s.hosts {
+		leads, err := s.contender.leads(ctx, s.client, h.URL())
+		switch {
+		case err != nil:
+			return r, fmt.Errorf("ask %s who leads: %w", h.Name(), err)
+		case !leads:
+			r.followers = append(r.followers, h)
+		case r.leader != nil:
+			return r, fmt.Errorf("both %s and %s say that they lead", r.leader.Name(), h.Name())
+		default:
+			r.leader = h
+		}
+	}
+	if r.leader == nil {
+		return r, errors.New("no node says that it leads")
+	}
+	r.follower = r.followers[s.round%len(r.followers)]
+	return r, nil
+}
+
+// rolesAtLast returns the roles once every node serves again.
+func (s *stage) rolesAtLast(ctx context.Context) (roles, error) {
+	if err := s.awaitReady(ctx); err != nil {
+		return roles{}, err
+	}
+	return s.roles(ctx)
+}
