@@ -96,8 +96,8 @@ func (c *client) act() bool {
 		}
 	}
 	switch n := c.rng.IntN(100); {
-	case c.load.cfg.Lie == EarlyAcknowledgement && n < 50:
-		return c.once()
+	case c.load.cfg.Lie == EarlyAcknowledgement && c.rng.IntN(2) == 0:
+		return c.once() // the lie is told of these alone
 	case n < 30:
 		return c.get(c.linearizable(), c.key())
 	case n < 36:
