@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -125,15 +126,29 @@ func (d *disk) losePower() error {
 	if err := errors.Join(err, dir.Close()); err != nil {
 		return fmt.Errorf("shut the filesystem down: %w", err)
 	}
-	if err := unix.Unmount(d.dir, 0); err != nil {
+	if err := d.unmountBusy(); err != nil {
 		return fmt.Errorf("unmount: %w", err)
 	}
 	return d.mountExt4()
 }
 
+// unmountBusy unmounts the disk. For a moment, what was just killed, or a process that
+// is being started, may still have a file of it.
+func (d *disk) unmountBusy() error {
+	for began := time.Now(); ; time.Sleep(busyPoll) {
+		err := unix.Unmount(d.dir, 0)
+		if !errors.Is(err, unix.EBUSY) || time.Since(began) > busyTimeout {
+			return err
+		}
+	}
+}
+
 const (
 	// ioctlShutdown is FS_IOC_SHUTDOWN of ext4, XFS and F2FS.
 	ioctlShutdown = 0x8004587d
+	// busyPoll is how often a disk that is in use is tried to be unmounted, for busyTimeout.
+	busyPoll    = 10 * time.Millisecond
+	busyTimeout = 5 * time.Second
 	// shutdownWithoutFlush has not even the journal be written.
 	shutdownWithoutFlush = 2
 )
@@ -165,7 +180,9 @@ func (d *disk) fill(left int64) error {
 	if size <= info.Size() {
 		return f.Truncate(max(size, 0))
 	}
-	if err := unix.Fallocate(int(f.Fd()), 0, 0, size); err != nil {
+	// No space left is what was to be reached: others write meanwhile, and the filesystem
+	// takes some for itself.
+	if err := unix.Fallocate(int(f.Fd()), 0, 0, size); err != nil && !errors.Is(err, unix.ENOSPC) {
 		return fmt.Errorf("take %d bytes: %w", size-info.Size(), err)
 	}
 	return f.Sync() // it is still there after a loss of power
