@@ -15,6 +15,7 @@ import (
 
 	"github.com/kvorum/kvorum/cluster"
 	"github.com/kvorum/kvorum/test/chaos/lab"
+	"github.com/kvorum/kvorum/test/chaos/record"
 )
 
 // probePrefix begins the keys that faults write themselves, beside those of the clients.
@@ -24,24 +25,45 @@ const probePrefix = "kvchaos-probe/"
 const requestTimeout = 2 * time.Second
 
 // Cluster is the cluster under test as faults see it: who is to be a member, and
-// which fault has which host.
+// which fault has which host. Its methods may be called concurrently.
 type Cluster struct {
 	lab   lab.Lab
 	watch *Watch
 	http  *http.Client
+	began time.Time
+	say   func(format string, args ...any)
+	exits *exits
 
 	mu      sync.Mutex
 	members []lab.Host            // guarded by mu; that are, or are to be
 	taken   map[lab.Host][]*Fault // guarded by mu; which faults are on a host, until they are over
 }
 
-// NewCluster returns the cluster that a Lab's first hosts form.
-func NewCluster(l lab.Lab, watch *Watch) *Cluster {
-	return &Cluster{
-		lab: l, watch: watch, http: watch.http,
+// NewCluster returns the cluster that a Lab's first hosts form. It takes the ends of the
+// Lab's processes from now on, until Close. say is told what happens, as text for people,
+// and may be called concurrently; watch must outlive the cluster.
+func NewCluster(l lab.Lab, watch *Watch, say func(format string, args ...any)) *Cluster {
+	c := &Cluster{
+		lab: l, watch: watch, http: watch.http, began: watch.began, say: say,
 		members: slices.Clone(l.Hosts()[:l.Initial()]), taken: map[lab.Host][]*Fault{},
 	}
+	c.exits = takeExits(l.Exits(), c)
+	return c
 }
+
+// Close ends what NewCluster began.
+func (c *Cluster) Close() { c.exits.close() }
+
+// Fill adds the ends of processes so far to the record of a run.
+func (c *Cluster) Fill(run *record.Run) { c.exits.fill(run) }
+
+// Await waits until every member takes a write, and knows all others, up to limit.
+func (c *Cluster) Await(ctx context.Context, limit time.Duration) error {
+	return poll(ctx, limit, c.whole)
+}
+
+// at returns a moment as a record has it.
+func (c *Cluster) at(t time.Time) float64 { return t.Sub(c.began).Round(time.Millisecond).Seconds() }
 
 // newClient returns an HTTP client that keeps no connection: the next request may be
 // to another process.

@@ -18,24 +18,24 @@ func diskFaults() []*Fault {
 	return []*Fault{
 		{Name: "fill a follower's disk", Rows: []int{14}, May: full, takes: oneHost, lasts: lasts, terms: 1, missing: noDisks, start: fill((*Act).follower)},
 		{Name: "fill the leader's disk", Rows: []int{14}, May: full, takes: oneHost, lasts: lasts, terms: 2, missing: noDisks, start: fill((*Act).leader)},
-		{Name: "syncs fail", Rows: []int{15}, May: broken, Majority: true, takes: oneHost, lasts: lasts, terms: 1, missing: noTrace,
+		{Name: "syncs fail", Rows: []int{15}, May: broken, Majority: true, takes: oneHost, lasts: lasts, terms: 1,
 			start: calls(func(*Act) lab.SyscallFault { return eio(syncCalls) })},
-		{Name: "writes fail", Rows: []int{15}, May: broken, Majority: true, takes: oneHost, lasts: lasts, terms: 1, missing: noTrace,
+		{Name: "writes fail", Rows: []int{15}, May: broken, Majority: true, takes: oneHost, lasts: lasts, terms: 1,
 			start: calls(func(a *Act) lab.SyscallFault {
 				how := eio("pwrite64,ftruncate,fallocate,renameat,rename,renameat2")
 				how.From = 1 + a.rng.IntN(5)
 				return how
 			})},
-		{Name: "reads fail", Rows: []int{16}, May: broken, Majority: true, takes: oneHost, lasts: lasts, terms: 1, missing: noTrace,
+		{Name: "reads fail", Rows: []int{16}, May: broken, Majority: true, takes: oneHost, lasts: lasts, terms: 1,
 			start: calls(func(*Act) lab.SyscallFault { return eio("pread64") })},
-		{Name: "slow syncs", Rows: []int{23}, Majority: true, takes: oneHost, spares: true, lasts: lasts, terms: 1, missing: noTrace,
+		{Name: "slow syncs", Rows: []int{23}, Majority: true, takes: oneHost, spares: true, lasts: lasts, terms: 1,
 			start: calls(func(a *Act) lab.SyscallFault {
 				delay := a.between(10*time.Millisecond, time.Second)
 				a.say("%v", delay)
 				return lab.SyscallFault{Calls: syncCalls, Delay: delay}
 			})},
 		{Name: "syncs hang", Rows: []int{23}, May: []string{"a write to the log does not return"}, takes: oneHost, long: true,
-			lasts: span{12 * time.Second, 15 * time.Second}, terms: 2, missing: noTrace,
+			lasts: span{12 * time.Second, 15 * time.Second}, terms: 2,
 			start: calls(func(*Act) lab.SyscallFault { return lab.SyscallFault{Calls: syncCalls, Delay: 20 * time.Second} })},
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/kvorum/kvorum/test/chaos/lab"
 	"github.com/kvorum/kvorum/test/chaos/record"
@@ -13,11 +12,9 @@ import (
 
 // exits takes the ends of processes, and judges those that nobody asked for.
 type exits struct {
-	c     *Cluster
-	began time.Time
-	say   func(format string, args ...any)
-	stop  chan struct{} // closed by close
-	all   sync.WaitGroup
+	c    *Cluster
+	stop chan struct{} // closed by close
+	all  sync.WaitGroup
 
 	mu         sync.Mutex
 	taken      []record.Exit      // guarded by mu; in order
@@ -26,8 +23,8 @@ type exits struct {
 }
 
 // takeExits takes what comes from a channel until close, or until it is closed.
-func takeExits(from <-chan lab.Exit, c *Cluster, began time.Time, say func(string, ...any)) *exits {
-	x := &exits{c: c, began: began, say: say, stop: make(chan struct{}), files: map[string][]byte{}}
+func takeExits(from <-chan lab.Exit, c *Cluster) *exits {
+	x := &exits{c: c, stop: make(chan struct{}), files: map[string][]byte{}}
 	x.all.Go(func() {
 		for {
 			select {
@@ -53,25 +50,23 @@ func (x *exits) close() {
 // take notes the end of one process, and, where nobody asked for it, whether a fault
 // that is on its host excuses it.
 func (x *exits) take(e lab.Exit) {
-	rec := record.Exit{
-		At: e.At.Sub(x.began).Round(time.Millisecond).Seconds(), Host: e.Host.Name(), Code: e.Code, Signal: e.Signal, Asked: e.Asked,
-	}
+	rec := record.Exit{At: x.c.at(e.At), Host: e.Host.Name(), Code: e.Code, Signal: e.Signal, Asked: e.Asked}
 	excused := e.Asked || slices.ContainsFunc(x.c.faultsOn(e.Host), func(f *Fault) bool { return f.excuses(e) })
 	if !e.Asked {
 		rec.Why = lastLine(e.Log)
-		x.say("%s ended by itself, with code %d %s: %s", rec.Host, rec.Code, rec.Signal, rec.Why)
+		x.c.say("%s ended by itself, with code %d %s: %s", rec.Host, rec.Code, rec.Signal, rec.Why)
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.taken = append(x.taken, rec)
-	if excused {
-		return
+	what := fmt.Sprintf("%s ended with code %d %s: %s", rec.Host, rec.Code, rec.Signal, rec.Why)
+	if excused || slices.ContainsFunc(x.violations, func(v record.Violation) bool { return v.What == what }) {
+		return // all of them are among the exits
 	}
 	file := fmt.Sprintf("exit-%d-%s.log", len(x.taken), rec.Host)
 	x.files[file] = []byte(e.Log)
 	x.violations = append(x.violations, record.Violation{
-		At: rec.At, Promise: "a process ends by itself for a stated fatal reason alone", Evidence: file,
-		What: fmt.Sprintf("%s ended with code %d %s: %s", rec.Host, rec.Code, rec.Signal, rec.Why),
+		At: rec.At, Promise: "a process ends by itself for a stated fatal reason alone", Evidence: file, What: what,
 	})
 }
 

@@ -36,10 +36,11 @@ type Fault struct {
 
 // Place is where faults are made, as far as is known without trying.
 type Place struct {
-	Kind   string // of the lab
-	Nodes  int    // that form the cluster
-	Spare  int    // hosts beside them
-	OneWay bool   // partitions may be of one direction
+	Kind     string // of the lab
+	Nodes    int    // that form the cluster
+	Spare    int    // hosts beside them
+	OneWay   bool   // partitions may be of one direction
+	OwnDisks bool   // each host has a disk of its own, which can be full or lose what was not synced
 }
 
 // takes is what a fault needs for itself.
@@ -63,6 +64,16 @@ func (f *Fault) Missing(place Place) string {
 		return ""
 	}
 	return f.missing(place)
+}
+
+// Spares says whether processes live through the fault.
+func (f *Fault) Spares() bool { return f.spares }
+
+// Lasting returns the fault with other bounds of how long it lasts.
+func (f *Fault) Lasting(least, most time.Duration) *Fault {
+	other := *f
+	other.lasts = span{least, most}
+	return &other
 }
 
 // with says whether both may be made at once in a cluster of so many nodes: neither

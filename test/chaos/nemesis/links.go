@@ -19,7 +19,7 @@ func linkFaults() []*Fault {
 			start: func(ctx context.Context, a *Act) error { return shapeSome(ctx, a, draw(a)) },
 		}
 	}
-	return []*Fault{
+	faults := []*Fault{
 		shape("loss", func(a *Act) lab.Shape {
 			loss := 1 + a.rng.IntN(30)
 			a.say("%d %%", loss)
@@ -43,6 +43,10 @@ func linkFaults() []*Fault {
 		{Name: "late answers to a leader that hands over", Rows: []int{12}, Majority: true, takes: network, spares: true,
 			lasts: span{500 * time.Millisecond, 2 * time.Second}, terms: 2, start: lateTransfer},
 	}
+	for _, f := range faults[1:] {
+		f.missing = noShape
+	}
+	return faults
 }
 
 // shapeSome shapes all links, or those of one host, by chance.

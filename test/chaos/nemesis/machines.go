@@ -35,10 +35,10 @@ func jump(ctx context.Context, a *Act) error {
 	}
 	a.say("%v", ahead)
 	again := func(ctx context.Context, ahead time.Duration) error {
-		if err := h.Stop(ctx); err != nil {
+		if err := h.SkewClock(ctx, ahead); err != nil {
 			return err
 		}
-		return errors.Join(h.SkewClock(ctx, ahead), h.Start(ctx))
+		return errors.Join(h.Stop(ctx), h.Start(ctx))
 	}
 	a.undo(func(ctx context.Context) error { return again(ctx, 0) })
 	return again(ctx, ahead)

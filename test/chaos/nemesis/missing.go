@@ -6,24 +6,29 @@ const docker = "docker"
 // The following say why a place is known not to have a fault, and what it would take.
 
 func noPower(p Place) string {
-	return inDocker(p, "a volume of the engine does not forget what was not synced; namespaces have it")
+	if !p.OwnDisks {
+		return "no host has a filesystem of its own whose unsynced part can be dropped; that takes root, and processes in place of containers"
+	}
+	return ""
 }
 
 func noDisks(p Place) string {
-	return inDocker(p, "the containers share the engine's disk; namespaces have one for each host")
-}
-
-func noTrace(p Place) string {
-	return inDocker(p, "the image is empty but for the program, and has no strace; namespaces have it")
+	if !p.OwnDisks {
+		return "no host has a disk of its own; that takes root, and processes in place of containers"
+	}
+	return ""
 }
 
 func noClock(p Place) string {
-	return inDocker(p, "the containers share the machine's clock; namespaces have it")
+	if p.Kind == docker {
+		return "containers have the machine's own clock; processes have one that can be set"
+	}
+	return ""
 }
 
-func inDocker(p Place, reason string) string {
+func noShape(p Place) string {
 	if p.Kind == docker {
-		return reason
+		return "between containers nothing but loss is made; between processes it is"
 	}
 	return ""
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -17,6 +18,11 @@ import (
 const (
 	// settleTimeout is the maximum time after the heal until every node takes a write.
 	settleTimeout = 60 * time.Second
+	// servedLimit is the maximum time after the last heal of a step until a write is
+	// acknowledged.
+	servedLimit = 5 * time.Second
+	// restartEvery is how often a process that ends again and again is started.
+	restartEvery = 3 * time.Second
 	// maxTries is how often a fault that can't be made is tried.
 	maxTries = 3
 	// termsPerElection is how many terms one election may take: votes may be split.
@@ -33,16 +39,12 @@ type Clients interface {
 
 // Config says what a Schedule does.
 type Config struct {
-	Lab     lab.Lab
-	Watch   *Watch
+	Cluster *Cluster
 	Clients Clients
-	Began   time.Time // of the record; times are counted from it
 	Seed    uint64
 	Faults  []*Fault
 	AtOnce  int           // how many faults at once, 1 to 3
 	Every   time.Duration // a step begins at the earliest so long after the one before; 0 is at once
-	// Say is told what happens, as text for people. It may be called concurrently.
-	Say func(format string, args ...any)
 }
 
 // Schedule carries out a plan. Its methods belong to one goroutine.
@@ -57,17 +59,13 @@ type Schedule struct {
 
 	faults     []record.Fault
 	violations []record.Violation
-	exits      *exits
 }
 
-// NewSchedule returns the Schedule of a Config. It takes the ends of the Lab's
-// processes from now on, until Close.
+// NewSchedule returns the Schedule of a Config.
 func NewSchedule(cfg Config) *Schedule {
-	c := NewCluster(cfg.Lab, cfg.Watch)
 	return &Schedule{
-		cfg: cfg, cluster: c, plan: newPlan(cfg.Seed, cfg.Faults, cfg.Lab.Initial(), cfg.AtOnce),
+		cfg: cfg, cluster: cfg.Cluster, plan: newPlan(cfg.Seed, cfg.Faults, cfg.Cluster.lab.Initial(), cfg.AtOnce),
 		tries: map[*Fault]int{}, done: map[*Fault]int{}, lost: map[*Fault]record.Fault{},
-		exits: takeExits(cfg.Lab.Exits(), c, cfg.Began, cfg.Say),
 	}
 }
 
@@ -89,18 +87,12 @@ func (s *Schedule) Run(ctx context.Context, length time.Duration) error {
 	return nil
 }
 
-// Await waits until every member takes a write, and knows all others; at the beginning
-// of a run, before there is any fault.
-func (s *Schedule) Await(ctx context.Context, limit time.Duration) error {
-	return poll(ctx, limit, s.cluster.whole)
-}
-
 // step makes the faults of one step at the same time, heals each after its time, and
 // waits until all is well again.
 func (s *Schedule) step(ctx context.Context, st step) error {
 	defer s.cluster.releaseAll()
-	s.cfg.Say("%s", st)
-	term := s.cfg.Watch.Term()
+	s.cluster.say("%s", st)
+	term := s.cluster.watch.Term()
 	results := make([]result, len(st.faults))
 	var all sync.WaitGroup
 	for i, f := range st.faults {
@@ -109,7 +101,7 @@ func (s *Schedule) step(ctx context.Context, st step) error {
 	}
 	all.Wait()
 	settled := s.settle(ctx)
-	s.record(st, results, s.cfg.Watch.Term()-term)
+	s.record(st, results, s.cluster.watch.Term()-term, ctx.Err() != nil)
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -134,6 +126,9 @@ func perform(ctx context.Context, act *Act, lasts time.Duration) (r result) {
 	r = result{act: act, from: time.Now()}
 	defer func() {
 		r.unhealed = act.heal(ctx)
+		if errors.Is(r.err, lab.ErrNotCovered) && errors.Is(r.unhealed, lab.ErrNotCovered) {
+			r.unhealed = nil // what the Lab does not have it has not changed
+		}
 		r.to = time.Now()
 	}()
 	if r.err = act.fault.start(ctx, act); r.err == nil {
@@ -145,26 +140,25 @@ func perform(ctx context.Context, act *Act, lasts time.Duration) (r result) {
 // settle starts what has ended by itself, and waits until every node takes a write. It
 // counts as a violation where that takes too long.
 func (s *Schedule) settle(ctx context.Context) error {
+	var started time.Time
 	err := poll(ctx, settleTimeout, func(ctx context.Context) error {
-		err := each(s.cluster.Members(), func(h lab.Host) error { return h.Start(ctx) })
-		return errors.Join(err, s.cluster.whole(ctx))
+		if time.Since(started) > restartEvery {
+			started = time.Now()
+			if err := each(s.cluster.Members(), func(h lab.Host) error { return h.Start(ctx) }); err != nil {
+				return err
+			}
+		}
+		return s.cluster.whole(ctx)
 	})
 	if err != nil && ctx.Err() == nil {
-		s.violations = append(s.violations, record.Violation{
-			At: s.at(time.Now()), Promise: fmt.Sprintf("every node takes writes within %v after a heal", settleTimeout), What: err.Error(),
-		})
+		s.violate(time.Now(), fmt.Sprintf("every node takes writes within %v after a heal", settleTimeout), err.Error())
 		return fmt.Errorf("not well %v after the heal: %w", settleTimeout, err)
 	}
 	return nil
 }
 
-// at returns a moment as a record has it.
-func (s *Schedule) at(t time.Time) float64 {
-	return t.Sub(s.cfg.Began).Round(time.Millisecond).Seconds()
-}
-
-// record notes what became of a step. Service counts from the last heal of the step.
-func (s *Schedule) record(st step, results []result, terms uint64) {
+// record notes what became of a step, which may have been interrupted. Service counts from the last heal of the step.
+func (s *Schedule) record(st step, results []result, terms uint64, interrupted bool) {
 	var last time.Time
 	bound := 0
 	for _, r := range results {
@@ -179,12 +173,13 @@ func (s *Schedule) record(st step, results []result, terms uint64) {
 		rec := s.describe(r, last)
 		rec.Terms = terms
 		if rec.Done {
+			s.cluster.say("  %s: %s", rec.Name, spoken(rec))
 			s.done[f]++
 			s.faults = append(s.faults, rec)
 			delete(s.lost, f)
 			continue
 		}
-		s.cfg.Say("%s was not made: %s", rec.Name, rec.Reason)
+		s.cluster.say("%s was not made: %s", rec.Name, rec.Reason)
 		if s.done[f] == 0 {
 			s.lost[f] = rec
 		}
@@ -192,17 +187,42 @@ func (s *Schedule) record(st step, results []result, terms uint64) {
 			s.plan.again = append(s.plan.again, f)
 		}
 	}
-	if limit := uint64(1+bound) * termsPerElection; terms > limit {
-		s.violations = append(s.violations, record.Violation{
-			At: s.at(last), Promise: "the terms that a fault takes are bounded", What: fmt.Sprintf("%s took %d terms, more than %d", st, terms, limit),
-		})
+	if !interrupted {
+		s.checkServed(st, last)
 	}
+	if limit := uint64(1+bound) * termsPerElection; terms > limit {
+		s.violate(last, "the terms that a fault takes are bounded", fmt.Sprintf("%s took %d terms, more than %d", st, terms, limit))
+	}
+}
+
+// checkServed checks that a write was acknowledged soon after the last heal of a step.
+func (s *Schedule) checkServed(st step, healed time.Time) {
+	promise := fmt.Sprintf("a write is acknowledged within %v after a heal that leaves a majority", servedLimit)
+	served, ok := s.cfg.Clients.Acknowledged(healed)
+	if after := served.Sub(healed); ok && after > servedLimit {
+		s.violate(healed, promise, fmt.Sprintf("%s: the next one came after %v", st, after.Round(time.Millisecond)))
+	} else if !ok {
+		s.violate(healed, promise, fmt.Sprintf("%s: none came since", st))
+	}
+}
+
+func (s *Schedule) violate(at time.Time, promise, what string) {
+	s.violations = append(s.violations, record.Violation{At: s.cluster.at(at), Promise: promise, What: what})
+}
+
+// spoken says in a line what became of a fault.
+func spoken(f record.Fault) string {
+	served := "no write was acknowledged after it"
+	if f.Served >= 0 {
+		served = fmt.Sprintf("a write %.1f s after it", f.Served)
+	}
+	return fmt.Sprintf("%s on %s; %s, at most %.1f s without, %d terms", f.Detail, strings.Join(f.Hosts, " "), served, f.Without, f.Terms)
 }
 
 // describe returns the record of one act of a step whose last heal was at a moment.
 func (s *Schedule) describe(r result, healed time.Time) record.Fault {
 	rec := record.Fault{
-		Name: r.act.fault.Name, Detail: r.act.detail(), Hosts: r.act.names(), From: s.at(r.from), To: s.at(r.to),
+		Name: r.act.fault.Name, Detail: r.act.detail(), Hosts: r.act.names(), From: s.cluster.at(r.from), To: s.cluster.at(r.to),
 		Served: -1, Done: r.err == nil,
 	}
 	if r.err != nil {
@@ -229,18 +249,18 @@ func (s *Schedule) Fill(run *record.Run) {
 	}
 	slices.SortStableFunc(run.Faults, func(a, b record.Fault) int { return cmp.Compare(a.From, b.From) })
 	run.Violations = append(run.Violations, s.violations...)
-	s.exits.fill(run)
 }
 
-// Untried returns the faults that did not come up.
-func (s *Schedule) Untried() (faults []*Fault) {
+// Tally is how often a fault was tried, and how often made.
+type Tally struct {
+	Fault       *Fault
+	Tried, Made int
+}
+
+// Tallies returns the figures of all faults of the Config, in its order.
+func (s *Schedule) Tallies() (all []Tally) {
 	for _, f := range s.cfg.Faults {
-		if s.tries[f] == 0 {
-			faults = append(faults, f)
-		}
+		all = append(all, Tally{f, s.tries[f], s.done[f]})
 	}
-	return faults
+	return all
 }
-
-// Close ends what NewSchedule began, once all processes have ended.
-func (s *Schedule) Close() { s.exits.close() }

@@ -18,8 +18,9 @@ import (
 func schedule(t *testing.T, l *fakeLab, faults ...*Fault) *Schedule {
 	t.Helper()
 	watch := observe(l.Hosts(), time.Now(), l.client())
-	s := NewSchedule(Config{Lab: l, Watch: watch, Clients: allClients{}, Began: time.Now(), Seed: 1, Faults: faults, AtOnce: 1, Say: t.Logf})
-	t.Cleanup(func() { s.Close(); watch.Stop() })
+	c := NewCluster(l, watch, t.Logf)
+	s := NewSchedule(Config{Cluster: c, Clients: allClients{}, Seed: 1, Faults: faults, AtOnce: 1})
+	t.Cleanup(func() { c.Close(); watch.Stop() })
 	synctest.Wait()
 	return s
 }
@@ -41,6 +42,7 @@ func short(name string, start func(context.Context, *Act) error) *Fault {
 func filled(s *Schedule) *record.Run {
 	run := &record.Run{}
 	s.Fill(run)
+	s.cluster.Fill(run)
 	return run
 }
 

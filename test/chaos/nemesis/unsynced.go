@@ -1,0 +1,37 @@
+package nemesis
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/kvorum/kvorum/test/chaos/lab"
+)
+
+// Unsynced is no fault of All, which a cluster survives: while its syncs do nothing, and
+// say that all is well, all hosts lose their power, and with it writes that were
+// acknowledged. It shows that checks find that out.
+func Unsynced() *Fault {
+	return &Fault{
+		Name: "power loss of all, unsynced", Rows: []int{5}, takes: everyHost, terms: 2, missing: noPower,
+		May:   []string{"damaged", "lost its end", "lacks", "corrupt"},
+		start: loseUnsynced,
+	}
+}
+
+func loseUnsynced(ctx context.Context, a *Act) error {
+	hosts := a.everyone()
+	a.undo(func(ctx context.Context) error {
+		return each(hosts, func(h lab.Host) error { return errors.Join(h.MendSyscalls(ctx), h.Start(ctx)) })
+	})
+	err := each(hosts, func(h lab.Host) error {
+		return h.FailSyscalls(ctx, lab.SyscallFault{Calls: syncCalls, Skip: true})
+	})
+	if err != nil {
+		return err
+	}
+	if err := sleep(ctx, a.between(time.Second, 3*time.Second)); err != nil {
+		return err
+	}
+	return each(hosts, func(h lab.Host) error { return h.LosePower(ctx) })
+}
