@@ -9,10 +9,10 @@ SECONDS     ?= 60
 COMPOSE     := $(shell command -v docker-compose 2>/dev/null || echo docker compose)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint fuzz sim trials bench demo cluster-up cluster-down clean
+.PHONY: help build test race lint fuzz sim chaos chaos-docker chaos-controls soak trials bench demo cluster-up cluster-down clean
 
 help: ## print this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build the static binary ./bin/kvorum
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/kvorum ./cmd/kvorum
@@ -38,6 +38,23 @@ fuzz: ## run every fuzz target for FUZZTIME each
 
 sim: ## break simulated clusters for SECONDS, and say what was found
 	$(GO) test ./test/sim -count=1 -v -run '^TestSimulation$$' -timeout $$(($(SECONDS) + 300))s -sim.seconds $(SECONDS)
+
+bin/chaos: FORCE
+	$(GO) build -o $@ ./test/chaos
+FORCE:
+
+chaos: bin/chaos ## break processes for SECONDS, with a page to look at; SEED and NODES
+	bin/chaos run --seconds $(SECONDS) --nodes $(or $(NODES),3) $(if $(SEED),--seed $(SEED))
+
+chaos-docker: bin/chaos ## the same of docker-compose.yml's containers, where an engine answers
+	@if docker version >/dev/null 2>&1; then set -x; bin/chaos docker --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)); \
+	else echo "chaos-docker: skipped: no docker engine answers"; fi
+
+chaos-controls: bin/chaos ## break clusters in ways that chaos must find
+	bin/chaos controls $(if $(SEED),--seed $(SEED))
+
+soak: bin/chaos ## use a cluster for HOURS, and look for leaks
+	bin/chaos soak --hours $(or $(HOURS),1) --nodes $(or $(NODES),3) $(if $(SEED),--seed $(SEED))
 
 trials: ## run the trials of docs/reliability.md and print their table; those under load for TRIAL_SECONDS
 	$(if $(TRIAL_SECONDS),KVORUM_TRIAL_SECONDS=$(TRIAL_SECONDS)) $(GO) run ./test/trials

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kvorum/kvorum/test/chaos/load"
+	"github.com/kvorum/kvorum/test/chaos/nemesis"
+)
+
+// control is something that is wrong on purpose, in the cluster or in what clients
+// report. A run with it must be found to break a promise.
+type control struct {
+	name    string
+	what    string
+	lie     load.Lie
+	promise string   // part of a promise that it must be found to break
+	faults  []string // those that bring it to light
+	// least and most bound how long the faults last; where they are zero, the faults do.
+	least, most time.Duration
+	// unsynced has syncs of all nodes do nothing before power is lost; it takes the
+	// place of faults.
+	unsynced bool
+}
+
+// controls returns all controls.
+func controls() []control {
+	return []control{
+		{name: "leader-local-reads", what: "reads from any node that believes that it leads, without asking the others", lie: load.LeaderAsLinearizable,
+			promise: "have an order", faults: []string{"pause the leader"}, least: 2500 * time.Millisecond, most: 5 * time.Second},
+		{name: "early-acknowledgement", what: "a write counts as acknowledged once one node has it", lie: load.EarlyAcknowledgement,
+			promise: "an acknowledged write is there", faults: []string{"kill the leader", "kill all", "cut the leader off"}},
+		{name: "no-sync", what: "syncs do nothing, and all hosts lose their power", promise: "an acknowledged write is there", unsynced: true},
+		{name: "unknown-as-not-done", what: "a client reports an unknown outcome as not done", lie: load.UnknownAsNotDone,
+			promise: "reported as not done", faults: []string{"kill the leader", "pause the leader", "cut the leader off"}},
+		{name: "lost-write", what: "two acknowledged writes are not there", lie: load.LostWrite, promise: "an acknowledged write is there", faults: []string{"kill a follower"}},
+	}
+}
+
+// findControl returns the control with a name, nil for none.
+func findControl(name string) *control {
+	for _, c := range controls() {
+		if c.name == name {
+			return &c
+		}
+	}
+	return nil
+}
+
+func controlNames() (names []string) {
+	for _, c := range controls() {
+		names = append(names, c.name)
+	}
+	return names
+}
+
+// choose returns the faults of a run with this control.
+func (c *control) choose(faults []*nemesis.Fault) []*nemesis.Fault {
+	if c.unsynced {
+		return []*nemesis.Fault{nemesis.Unsynced()}
+	}
+	faults = slices.DeleteFunc(faults, func(f *nemesis.Fault) bool { return !slices.Contains(c.faults, f.Name) })
+	if c.most > 0 {
+		for i, f := range faults {
+			faults[i] = f.Lasting(c.least, c.most)
+		}
+	}
+	return faults
+}
+
+func newControlsCommand() *cobra.Command {
+	o := options{command: "run", nodes: 3, atOnce: 1, clients: 8}
+	cmd := &cobra.Command{
+		Use:   "controls [NAME...] [flags]",
+		Short: "Break clusters in ways that must be found, and fail where one is not",
+		Args:  cobra.ArbitraryArgs,
+	}
+	f := cmd.Flags()
+	f.IntVar(&o.seconds, "seconds", 45, "how long faults are made for each")
+	f.Uint64Var(&o.seed, "seed", 0, "seed of the faults and clients; 0 draws one")
+	f.StringVar(&o.kind, "kind", "", "namespaces or proxy; what the rights allow where it is not given")
+	f.StringVar(&o.binary, "binary", "", "program to test; built from ./cmd/kvorum where none is given")
+	cmd.RunE = func(cmd *cobra.Command, names []string) error {
+		if len(names) == 0 {
+			names = controlNames()
+		}
+		var found error
+		for _, name := range names {
+			o := o
+			o.control = name
+			if err := o.check(); err != nil {
+				return err
+			}
+			found = errors.Join(found, tryControl(cmd.Context(), cmd.OutOrStdout(), o))
+			if cmd.Context().Err() != nil {
+				return found
+			}
+		}
+		return found
+	}
+	return cmd
+}
+
+// tryControl makes a run with a control, which must break its promise.
+func tryControl(ctx context.Context, w io.Writer, o options) error {
+	c := findControl(o.control)
+	fmt.Fprintf(w, "\n== control %s: %s\n", c.name, c.what)
+	r, err := conclude(ctx, w, o)
+	if r == nil || r.rec == nil || ctx.Err() != nil {
+		return fmt.Errorf("control %s: %w", c.name, err)
+	}
+	for _, v := range r.rec.Violations {
+		if strings.Contains(v.Promise, c.promise) {
+			fmt.Fprintf(w, "control %s: found, as it must be\n", c.name)
+			return nil
+		}
+	}
+	return fmt.Errorf("control %s: %w: it was not found", c.name, errBroken)
+}

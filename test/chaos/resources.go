@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/kvorum/kvorum/test/chaos/lab"
+	"github.com/kvorum/kvorum/test/chaos/load"
+	"github.com/kvorum/kvorum/test/chaos/record"
+	"github.com/kvorum/kvorum/test/history"
+)
+
+const (
+	// mayGrow is by how much more memory or descriptors a node may take after load.
+	mayGrow = 1.2
+	// spareDescriptors and spareMemory are what it may take beside that: files of a log
+	// that has grown, and what the runtime keeps.
+	spareDescriptors = 12
+	spareMemory      = 4 << 20
+	// burst is how long clients press the nodes to see what of that stays.
+	burst = 5 * time.Second
+	// backTimeout is the maximum time until they have given it back.
+	backTimeout = 45 * time.Second
+)
+
+// resources are what nodes took at some moment, by name.
+type resources map[string]lab.Resources
+
+// measure returns what the nodes take now. One that does not run is left out.
+func measure(hosts []lab.Host) resources {
+	r := resources{}
+	for _, h := range hosts {
+		if has, err := h.Resources(); err == nil {
+			r[h.Name()] = has
+		}
+	}
+	return r
+}
+
+// above returns what is higher now than it may be after load.
+func (r resources) above(now resources) (over []string) {
+	for name, has := range now {
+		before := r[name]
+		if limit := int(mayGrow*float64(before.Descriptors)) + spareDescriptors; has.Descriptors > limit {
+			over = append(over, fmt.Sprintf("%s has %d descriptors open, %d before, %d at most", name, has.Descriptors, before.Descriptors, limit))
+		}
+		if limit := int64(mayGrow*float64(before.Resident)) + spareMemory; before.Resident > 0 && has.Resident > limit {
+			over = append(over, fmt.Sprintf("%s takes %d MiB, %d before, %d at most", name, has.Resident>>20, before.Resident>>20, limit>>20))
+		}
+	}
+	return over
+}
+
+// givenBack checks that nodes give back what load takes. Descriptors are compared with
+// those of the idle cluster before the run. Its memory then had no data, so that it is
+// compared with the one before a burst of the same load, whose data is little beside
+// what there is.
+func (r *run) givenBack(ctx context.Context, hosts []lab.Host) error {
+	before := measure(hosts)
+	for name, has := range before {
+		has.Descriptors = r.idle[name].Descriptors
+		before[name] = has
+	}
+	clients := load.Start(load.Config{Hosts: hosts, PerHost: r.o.clients, Seed: r.o.seed + 1, Pause: time.Millisecond}, history.New("burst/"))
+	_ = sleep(ctx, burst)
+	clients.Stop()
+	peak := measure(hosts)
+	end := time.Now().Add(backTimeout)
+	now := measure(hosts)
+	over := before.above(now)
+	for len(over) > 0 && time.Now().Before(end) && sleep(ctx, time.Second) == nil {
+		now = measure(hosts)
+		over = before.above(now)
+	}
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	var of []string
+	for _, h := range hosts {
+		a, b, c := before[h.Name()], peak[h.Name()], now[h.Name()]
+		of = append(of, fmt.Sprintf("%s: %d, %d and %d MiB, %d, %d and %d descriptors", h.Name(),
+			a.Resident>>20, b.Resident>>20, c.Resident>>20, a.Descriptors, b.Descriptors, c.Descriptors))
+	}
+	r.rec.Checks = append(r.rec.Checks, record.Check{
+		Name: "memory and descriptors are given back after load", Of: "before, at the end of and after load: " + strings.Join(of, "; "), Passed: len(over) == 0 && len(now) == len(hosts),
+	})
+	for _, what := range over {
+		r.rec.Violations = append(r.rec.Violations, record.Violation{
+			At: time.Since(r.rec.Began).Round(time.Millisecond).Seconds(), Promise: "memory and descriptors are back to within 20 % after load", What: what,
+		})
+	}
+	return nil
+}

@@ -1,0 +1,294 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/kvorum/kvorum/test/chaos/lab"
+	"github.com/kvorum/kvorum/test/chaos/load"
+	"github.com/kvorum/kvorum/test/chaos/nemesis"
+	"github.com/kvorum/kvorum/test/chaos/record"
+	"github.com/kvorum/kvorum/test/chaos/report"
+	"github.com/kvorum/kvorum/test/chaos/verdict"
+	"github.com/kvorum/kvorum/test/history"
+)
+
+const (
+	// kindDocker is the kind of a Lab of containers.
+	kindDocker = "docker"
+	// diskMiB is the size of each host's disk, where it has one of its own: enough for
+	// what a node keeps free, its log and two snapshots.
+	diskMiB = 400
+	// startTimeout is the maximum time until a new cluster takes writes on all nodes.
+	startTimeout = 60 * time.Second
+	// keyPrefix begins the keys of the clients.
+	keyPrefix = "chaos/"
+	// calm is how long clients run before the first fault, and after the last.
+	calm = 3 * time.Second
+	// logEnd is how many bytes of each host's log are kept of a run that found something.
+	logEnd = 1 << 20
+)
+
+// run is one run while it goes on.
+type run struct {
+	o     options
+	out   *printer
+	dir   string // for what is gone after the run
+	lab   lab.Lab
+	rec   *record.Run
+	watch *nemesis.Watch
+
+	missing   map[string]string   // faults that this kind of Lab is known not to have, and why
+	here      []*nemesis.Fault    // the others
+	schedules []*nemesis.Schedule // one for each round
+	idle      resources           // of the nodes before there are clients
+
+	mu      sync.Mutex
+	clients *load.Load // guarded by mu; of the newest round
+}
+
+// conclude makes a run, writes its page, and prints a verdict, which it returns: nil,
+// errBroken, errUncovered, or why there was no run.
+func conclude(ctx context.Context, w io.Writer, o options) (*run, error) {
+	r := &run{o: o, out: newPrinter(w)}
+	err := r.make(ctx)
+	if r.rec == nil {
+		return r, err
+	}
+	if err != nil {
+		r.rec.Uncovered = append(r.rec.Uncovered, record.Uncovered{What: "the rest of the run", Reason: err.Error()})
+	}
+	page, err := report.Write(o.place(r.rec.Kind), r.rec)
+	if err != nil {
+		return r, err
+	}
+	r.out.verdict(r, page)
+	switch {
+	case r.rec.Broken():
+		return r, errBroken
+	case !r.rec.Passed():
+		return r, errUncovered
+	}
+	return r, nil
+}
+
+// make carries out a run and takes down all that it made, whatever happens. r.rec is
+// nil where nothing could be begun.
+func (r *run) make(ctx context.Context) (err error) {
+	if r.dir, err = os.MkdirTemp("", "kvchaos-"); err != nil {
+		return fmt.Errorf("directory of the run: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(r.dir)) }()
+	path, err := r.o.program(ctx, r.dir)
+	if err != nil {
+		return err
+	}
+	if r.lab, err = r.open(ctx, path); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.lab.Close()) }()
+	r.rec = &record.Run{
+		Program: "kvorum", Version: versionOf(ctx, path), Command: r.o.again(r.lab.Kind()), Seed: r.o.seed, Kind: r.lab.Kind(),
+		Nodes: r.lab.Initial(), Clients: r.o.clients * r.lab.Initial(), Began: time.Now(), Files: map[string][]byte{},
+	}
+	r.out.from(r.rec.Began)
+	return r.perform(ctx)
+}
+
+// open makes the Lab, and the program's place in it.
+func (r *run) open(ctx context.Context, path string) (lab.Lab, error) {
+	logger := slog.New(r.out.handler())
+	if r.o.kind == kindDocker {
+		return lab.OpenDocker(ctx, lab.DockerConfig{Root: ".", Program: path, Logger: logger})
+	}
+	cfg := lab.Config{Kind: r.o.kind, Program: lab.Kvorum(path), Initial: r.o.nodes, Spare: spare, Dir: r.dir, Logger: logger}
+	if os.Geteuid() == 0 {
+		cfg.DiskMiB, cfg.LoopDisk = diskMiB, true
+	}
+	return lab.Open(ctx, cfg)
+}
+
+// perform starts the cluster, its clients and the faults, checks, and fills in the record.
+func (r *run) perform(ctx context.Context) error {
+	r.watch = nemesis.Observe(r.lab.Hosts(), r.rec.Began)
+	defer r.watch.Stop()
+	r.out.say("%s: %d nodes and %d to spare; seed %d; %s", r.rec.Kind, r.rec.Nodes, len(r.lab.Hosts())-r.rec.Nodes, r.o.seed, r.rec.Version)
+	cluster := nemesis.NewCluster(r.lab, r.watch, r.out.say)
+	defer cluster.Close()
+	defer r.fill(cluster)
+	hosts := r.lab.Hosts()[:r.lab.Initial()]
+	for _, h := range hosts {
+		if err := h.Start(ctx); err != nil {
+			return err
+		}
+	}
+	if err := cluster.Await(ctx, startTimeout); err != nil {
+		return fmt.Errorf("the cluster does not start: %w", err)
+	}
+	r.idle = measure(hosts)
+	r.here = r.choose()
+	if err := r.rounds(ctx, cluster, hosts); err != nil {
+		return fmt.Errorf("ended after %v of %d s: %w", time.Since(r.rec.Began).Round(time.Second), r.o.seconds, err)
+	}
+	return nil
+}
+
+// rounds makes the faults of the run, and checks.
+func (r *run) rounds(ctx context.Context, cluster *nemesis.Cluster, hosts []lab.Host) error {
+	length := time.Duration(r.o.seconds) * time.Second
+	if r.o.command == "soak" {
+		return r.soak(ctx, cluster, hosts, length)
+	}
+	if err := r.breaks(ctx, cluster, hosts, length); err != nil {
+		return err
+	}
+	return r.givenBack(ctx, hosts)
+}
+
+// breaks has clients use the cluster while faults are made, for so long, and checks what
+// they saw. It may be called again. An error says why it ended early.
+func (r *run) breaks(ctx context.Context, cluster *nemesis.Cluster, hosts []lab.Host, length time.Duration) error {
+	round := len(r.schedules)
+	seen := history.New(roundPrefix(round))
+	clients := load.Start(r.loadConfig(hosts, round), seen)
+	r.mu.Lock()
+	r.clients = clients
+	r.mu.Unlock()
+	schedule := nemesis.NewSchedule(nemesis.Config{
+		Cluster: cluster, Clients: clients, Seed: r.o.seed + uint64(round), Faults: r.here, AtOnce: r.o.atOnce, Every: r.o.every,
+	})
+	r.schedules = append(r.schedules, schedule)
+	err := sleep(ctx, calm)
+	if err == nil {
+		err = schedule.Run(ctx, length)
+	}
+	if err == nil {
+		err = sleep(ctx, calm)
+	}
+	clients.Stop()
+	schedule.Fill(r.rec)
+	r.rec.Uncovered = append(r.rec.Uncovered, clients.Thin()...)
+	r.addSeconds(clients.Seconds())
+	if err != nil {
+		return err
+	}
+	r.out.say("checks what clients saw")
+	before := *r.rec
+	verdict.Final(ctx, r.lab.Hosts(), seen, r.rec)
+	if ctx.Err() != nil {
+		*r.rec = before // checks that were interrupted say nothing
+		return context.Cause(ctx)
+	}
+	r.mergeChecks()
+	return nil
+}
+
+// roundPrefix begins the keys of the clients of a round.
+func roundPrefix(round int) string { return fmt.Sprintf("%s%d/", keyPrefix, round) }
+
+// mergeChecks has one check of each name, which has passed if it did in every round.
+func (r *run) mergeChecks() {
+	var merged []record.Check
+	for _, c := range r.rec.Checks {
+		at := slices.IndexFunc(merged, func(m record.Check) bool { return m.Name == c.Name })
+		if at < 0 {
+			merged = append(merged, c)
+			continue
+		}
+		merged[at].Passed = merged[at].Passed && c.Passed
+		merged[at].Of = fmt.Sprintf("in %d rounds, in the last one %s", len(r.schedules), c.Of)
+	}
+	r.rec.Checks = merged
+}
+
+// addSeconds adds what the clients of one round saw to what is known of each second.
+func (r *run) addSeconds(seconds []record.Second) {
+	for i, s := range seconds {
+		if i == len(r.rec.Seconds) {
+			r.rec.Seconds = append(r.rec.Seconds, s)
+		} else if s != (record.Second{}) {
+			r.rec.Seconds[i] = s
+		}
+	}
+}
+
+// choose returns the faults of the run that its Lab should have. Those that it is known
+// not to have are noted, and uncovered where they were asked for by name.
+func (r *run) choose() (faults []*nemesis.Fault) {
+	place := nemesis.Place{
+		Kind: r.lab.Kind(), Nodes: r.lab.Initial(), Spare: len(r.lab.Hosts()) - r.lab.Initial(), OneWay: r.lab.CutsOneWay(),
+		OwnDisks: r.o.kind != kindDocker && os.Geteuid() == 0,
+	}
+	r.missing = map[string]string{}
+	for _, f := range r.o.chosen() {
+		reason := f.Missing(place)
+		if reason == "" {
+			faults = append(faults, f)
+			continue
+		}
+		r.missing[f.Name] = reason
+		if len(r.o.faults) > 0 {
+			r.rec.Uncovered = append(r.rec.Uncovered, record.Uncovered{What: f.Name, Reason: reason})
+		}
+	}
+	return faults
+}
+
+// fill adds to the record what is known however the run ended.
+func (r *run) fill(cluster *nemesis.Cluster) {
+	cluster.Fill(r.rec)
+	r.rec.Leaders = append(r.rec.Leaders, r.watch.Leaders()...)
+	r.rec.Violations = append(r.rec.Violations, r.watch.Violations()...)
+	r.rec.Length = time.Since(r.rec.Began).Round(time.Millisecond).Seconds()
+	for _, t := range r.tallies() {
+		if t.Tried == 0 && len(r.o.faults) > 0 {
+			r.rec.Uncovered = append(r.rec.Uncovered, record.Uncovered{What: t.Fault.Name, Reason: "the run was too short for it"})
+		}
+	}
+	if r.rec.Broken() {
+		for _, h := range r.lab.Hosts() {
+			r.rec.Files[h.Name()+".log"] = []byte(h.Log(logEnd))
+		}
+	}
+}
+
+// tallies returns how often each fault was tried and made, in all rounds.
+func (r *run) tallies() []nemesis.Tally {
+	all := make([]nemesis.Tally, len(r.here))
+	for i, f := range r.here {
+		all[i].Fault = f
+		for _, s := range r.schedules {
+			t := s.Tallies()[i]
+			all[i].Tried, all[i].Made = all[i].Tried+t.Tried, all[i].Made+t.Made
+		}
+	}
+	return all
+}
+
+// loadConfig returns how clients use the hosts in a round.
+func (r *run) loadConfig(hosts []lab.Host, round int) load.Config {
+	cfg := load.Config{Hosts: hosts, PerHost: r.o.clients, Seed: r.o.seed + uint64(round), Began: r.rec.Began}
+	if c := findControl(r.o.control); c != nil {
+		cfg.Lie = c.lie
+	}
+	return cfg
+}
+
+// sleep waits, unless ctx ends first.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/test/chaos/lab"
+	"github.com/kvorum/kvorum/test/chaos/load"
+)
+
+// askTimeout bounds a question to a node.
+const askTimeout = 10 * time.Second
+
+// usage is what a node takes of its machine. disk is that of its log and snapshots, in
+// bytes as resident is.
+type usage struct {
+	name                                    string
+	resident, descriptors, goroutines, disk float64
+}
+
+// figures are the parts of a usage, and by how much each may rise without being a leak,
+// beside a fifth.
+var figures = []struct {
+	name  string
+	slack float64
+	of    func(usage) float64
+}{
+	{"resident memory", 16 << 20, func(u usage) float64 { return u.resident }},
+	{"descriptors", 12, func(u usage) float64 { return u.descriptors }},
+	{"goroutines", 20, func(u usage) float64 { return u.goroutines }},
+	{"disk", 64 << 20, func(u usage) float64 { return u.disk }},
+}
+
+// usageOf returns what each of the nodes takes now.
+func usageOf(ctx context.Context, hosts []lab.Host) (all []usage, err error) {
+	for _, h := range hosts {
+		has, err := h.Resources()
+		if err != nil {
+			return nil, fmt.Errorf("resources of %s: %w", h.Name(), err)
+		}
+		u := usage{name: h.Name(), resident: float64(has.Resident), descriptors: float64(has.Descriptors)}
+		if u.goroutines, err = goroutines(ctx, h); err != nil {
+			return nil, err
+		}
+		if u.disk, err = onDisk(ctx, h); err != nil {
+			return nil, err
+		}
+		all = append(all, u)
+	}
+	return all, nil
+}
+
+// goroutines returns how many a node has, as its metrics say.
+func goroutines(ctx context.Context, h lab.Host) (float64, error) {
+	page, err := ask(ctx, http.MethodGet, h.URL()+"/metrics")
+	if err != nil {
+		return 0, err
+	}
+	for lines := bufio.NewScanner(bytes.NewReader(page)); lines.Scan(); {
+		if value, ok := strings.CutPrefix(lines.Text(), "go_goroutines "); ok {
+			return strconv.ParseFloat(value, 64)
+		}
+	}
+	return 0, fmt.Errorf("metrics of %s: no go_goroutines", h.Name())
+}
+
+// onDisk returns how many bytes a node's log and snapshots take.
+func onDisk(ctx context.Context, h lab.Host) (float64, error) {
+	page, err := ask(ctx, http.MethodGet, h.URL()+"/status")
+	if err != nil {
+		return 0, err
+	}
+	var s cluster.Status
+	if err := json.Unmarshal(page, &s); err != nil {
+		return 0, fmt.Errorf("status of %s: %w", h.Name(), err)
+	}
+	if s.Disk == nil {
+		return 0, fmt.Errorf("status of %s: nothing of its disk", h.Name())
+	}
+	return float64(s.Disk.LogBytes + s.Disk.SnapshotsBytes), nil
+}
+
+// deleteAll deletes all keys that begin with prefix.
+func deleteAll(ctx context.Context, h lab.Host, prefix string) error {
+	page, err := ask(ctx, http.MethodGet, h.URL()+"/kv/?keys_only=true&prefix="+url.QueryEscape(prefix))
+	if err != nil {
+		return err
+	}
+	return load.ReadList(bytes.NewReader(page), func(item load.Item) error {
+		_, err := ask(ctx, http.MethodDelete, h.URL()+"/kv/"+url.PathEscape(item.Key))
+		return err
+	})
+}
+
+// ask makes a request and returns the body of its answer, which must be a success.
+func ask(ctx context.Context, method, target string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, target, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode/100 != 2 {
+		err = fmt.Errorf("%s %s: %s: %.200s", method, target, resp.Status, body)
+	}
+	return body, err
+}
