@@ -147,7 +147,7 @@ func (w *WAL) giveUp(seg *segment, err error) error {
 		closed = w.opts.FS.Remove(seg.path)
 	}
 	if closed != nil {
-		return fmt.Errorf("segment %d: %v; %w", seg.id, err, closed)
+		return fmt.Errorf("segment %d: %w, after: %s", seg.id, closed, err.Error())
 	}
 	return err
 }

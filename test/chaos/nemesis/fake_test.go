@@ -46,7 +46,6 @@ type fakeHost struct {
 	running bool
 	paused  bool
 	first   uint64 // of its log
-	applied uint64 // when it ended last
 
 	full, traced bool
 	memory       int64

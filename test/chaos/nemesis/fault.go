@@ -91,7 +91,7 @@ func (f *Fault) with(others []*Fault, nodes int) bool {
 			hosts++
 		}
 	}
-	return slices.Index(others, f) < 0 && hosts < nodes && !(hosts > 0 && taken&everyHost != 0)
+	return slices.Index(others, f) < 0 && hosts < nodes && (hosts == 0 || taken&everyHost == 0)
 }
 
 // All returns all faults, in the order of the table in docs/reliability.md.

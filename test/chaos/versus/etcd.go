@@ -16,8 +16,9 @@ import (
 )
 
 const (
-	// etcdModule and EtcdVersion are where etcd is built from.
-	etcdModule  = "go.etcd.io/etcd/server/v3"
+	// etcdModule is the module that etcd is built from.
+	etcdModule = "go.etcd.io/etcd/server/v3"
+	// EtcdVersion is the version of it.
 	EtcdVersion = "v3.7.3"
 )
 
