@@ -9,7 +9,7 @@ SECONDS     ?= 60
 COMPOSE     := $(shell command -v docker-compose 2>/dev/null || echo docker compose)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint fuzz sim chaos chaos-docker chaos-controls soak trials bench demo cluster-up cluster-down clean
+.PHONY: help build test race lint fuzz sim chaos chaos-docker chaos-controls chaos-versus soak trials bench demo cluster-up cluster-down clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ chaos-docker: bin/chaos ## the same of docker-compose.yml's containers, where an
 
 chaos-controls: bin/chaos ## break clusters in ways that chaos must find
 	bin/chaos controls $(if $(SEED),--seed $(SEED))
+
+chaos-versus: bin/chaos ## the same faults for Kvorum and for etcd, in turns: some 8 minutes
+	bin/chaos versus
 
 soak: bin/chaos ## use a cluster for HOURS, and look for leaks
 	bin/chaos soak --hours $(or $(HOURS),1) --nodes $(or $(NODES),3) $(if $(SEED),--seed $(SEED))

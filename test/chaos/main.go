@@ -92,7 +92,7 @@ Exit codes: 0 passed, 1 a promise was broken, 2 usage, 3 not all was covered.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef(`%w; see "%s --help"`, err, cmd.CommandPath())
 	})
-	root.AddCommand(newRunCommand(), newDockerCommand(), newSoakCommand(), newControlsCommand(), newSumCommand(), newFaultsCommand())
+	root.AddCommand(newRunCommand(), newDockerCommand(), newSoakCommand(), newControlsCommand(), newSumCommand(), newFaultsCommand(), newVersusCommand())
 	for _, cmd := range append(root.Commands(), root) {
 		check := cmd.Args
 		cmd.Args = func(cmd *cobra.Command, args []string) error {

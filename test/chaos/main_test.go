@@ -38,6 +38,7 @@ func TestCommand_Usage(t *testing.T) {
 		"run --seconds 0", "run --seconds x", "run --nodes 2", "run --kind moon", "run --faults nosuch", "run more",
 		"run --control nosuch", "run --clients 0", "run --at-once 4", "run --seed -1", "run --binary /nosuch/binary",
 		"docker --seconds 0", "soak --hours 0", "controls nosuch", "sum", "sum /nosuch", "nosuch",
+		"versus --rounds 0", "versus --writers 0", "versus --timeout 0s", "versus --settle -1s", "versus --kind docker", "versus --faults nosuch", "versus more",
 	} {
 		root := newRootCommand()
 		root.SetArgs(strings.Fields(line))
