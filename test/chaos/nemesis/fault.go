@@ -100,8 +100,10 @@ func All() []*Fault {
 }
 
 // Find returns the fault with a name, nil for none.
-func Find(name string) *Fault {
-	for _, f := range All() {
+func Find(name string) *Fault { return named(All(), name) }
+
+func named(faults []*Fault, name string) *Fault {
+	for _, f := range faults {
 		if f.Name == name {
 			return f
 		}

@@ -43,9 +43,10 @@ func linkFaults() []*Fault {
 		{Name: "late answers to a leader that hands over", Rows: []int{12}, Majority: true, takes: network, spares: true,
 			lasts: span{500 * time.Millisecond, 2 * time.Second}, terms: 2, start: lateTransfer},
 	}
-	for _, f := range faults[1:] {
+	for _, f := range faults[1:] { // those beside loss
 		f.missing = noShape
 	}
+	named(faults, "reordering").missing = noReordering
 	return faults
 }
 

@@ -1,5 +1,7 @@
 package nemesis
 
+import "github.com/kvorum/kvorum/test/chaos/lab"
+
 // docker is the kind of a Lab whose hosts are containers.
 const docker = "docker"
 
@@ -31,6 +33,13 @@ func noShape(p Place) string {
 		return "between containers nothing but loss is made; between processes it is"
 	}
 	return ""
+}
+
+func noReordering(p Place) string {
+	if p.Kind == lab.KindProxy {
+		return "a proxy passes streams on, which have one order; namespaces have packets"
+	}
+	return noShape(p)
 }
 
 func noOneWay(p Place) string {

@@ -33,14 +33,9 @@ func partitionFaults() []*Fault {
 		cut("a ring", 10, false, ring),
 		cut("cut a pair", 10, true, pair),
 	}
-	for _, f := range faults {
-		switch f.Name {
-		case "leader hears nobody", "nobody hears the leader":
-			f.missing = noOneWay
-		case "a ring":
-			f.missing = noRing
-		}
-	}
+	named(faults, "leader hears nobody").missing = noOneWay
+	named(faults, "nobody hears the leader").missing = noOneWay
+	named(faults, "a ring").missing = noRing
 	return faults
 }
 

@@ -101,6 +101,7 @@ func (s *Schedule) step(ctx context.Context, st step) error {
 	}
 	all.Wait()
 	settled := s.settle(ctx)
+	s.awaitClients(ctx, results)
 	s.record(st, results, s.cluster.watch.Term()-term, ctx.Err() != nil)
 	if ctx.Err() != nil {
 		return nil
@@ -157,15 +158,33 @@ func (s *Schedule) settle(ctx context.Context) error {
 	return nil
 }
 
-// record notes what became of a step, which may have been interrupted. Service counts from the last heal of the step.
-func (s *Schedule) record(st step, results []result, terms uint64, interrupted bool) {
-	var last time.Time
-	bound := 0
+// awaitClients waits until a client's write is acknowledged after all heals, for a little
+// longer than it may take: the writes that show that all is well are not the clients'.
+func (s *Schedule) awaitClients(ctx context.Context, results []result) {
+	healed := lastHeal(results)
+	_ = poll(ctx, servedLimit+time.Second, func(context.Context) error {
+		if _, ok := s.cfg.Clients.Acknowledged(healed); !ok {
+			return errNobody
+		}
+		return nil
+	}) // that none was is recorded
+}
+
+// lastHeal returns when the last of the faults of a step was healed.
+func lastHeal(results []result) (last time.Time) {
 	for _, r := range results {
-		bound += r.act.fault.terms
 		if r.to.After(last) {
 			last = r.to
 		}
+	}
+	return last
+}
+
+// record notes what became of a step, which may have been interrupted. Service counts from the last heal of the step.
+func (s *Schedule) record(st step, results []result, terms uint64, interrupted bool) {
+	last, bound := lastHeal(results), 0
+	for _, r := range results {
+		bound += r.act.fault.terms
 	}
 	for _, r := range results {
 		f := r.act.fault
