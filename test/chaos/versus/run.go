@@ -118,7 +118,7 @@ func (r *Result) perform(ctx context.Context, s *stage, which int) error {
 		if row.missing != "" {
 			continue
 		}
-		t, err := s.try(ctx, find(row.fault))
+		t, err := s.tryUntilMade(ctx, find(row.fault))
 		if err := ended(s.lab.Exits()); err != nil {
 			return fmt.Errorf("%s: %w", row.fault, err)
 		}

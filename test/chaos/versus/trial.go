@@ -19,6 +19,8 @@ const (
 	serveTimeout = 30 * time.Second
 	// readyPoll is how long it takes until nodes are asked again whether they serve.
 	readyPoll = 50 * time.Millisecond
+	// attempts is how often a trial is begun in which no one node leads before its fault.
+	attempts = 5
 )
 
 // trial is what the writers saw of one fault.
@@ -37,6 +39,10 @@ func (t trial) share() float64 { return t.during / t.before }
 // errNotMade says that a fault could not be made, which says nothing about the program.
 var errNotMade = errors.New("the fault could not be made")
 
+// errNoRoles says that it was not to be seen who leads before a fault was begun: an
+// election was under way by itself, as on a machine that stands still now and then.
+var errNoRoles = errors.New("no one node leads")
+
 // stage is a cluster that runs in a Lab.
 type stage struct {
 	cfg       Config
@@ -47,10 +53,21 @@ type stage struct {
 	round     int // counted from 0
 }
 
+// tryUntilMade makes one fault. A trial that ends before its fault is begun again.
+func (s *stage) tryUntilMade(ctx context.Context, f fault) (t trial, err error) {
+	for range attempts {
+		if t, err = s.try(ctx, f); !errors.Is(err, errNoRoles) {
+			break
+		}
+		s.cfg.Say("%d %-6s %-28s begun again: %v", s.round+1, s.contender.Name, f.name, err)
+	}
+	return t, err
+}
+
 // try makes one fault while writers write. It begins and ends with a cluster of which
 // every node serves.
 func (s *stage) try(ctx context.Context, f fault) (t trial, err error) {
-	if err := s.awaitReady(ctx); err != nil {
+	if _, err := s.awaitReady(ctx); err != nil {
 		return t, err
 	}
 	w := startWriters(ctx, s.contender, s.urls(), s.cfg.Writers, s.cfg.Timeout)
@@ -60,7 +77,7 @@ func (s *stage) try(ctx context.Context, f fault) (t trial, err error) {
 	sleep(ctx, s.cfg.Steady)
 	r, err := s.roles(ctx)
 	if err != nil {
-		return t, err
+		return t, fmt.Errorf("%w: %w", errNoRoles, err)
 	}
 	began := w.now()
 	healed, err := s.breaks(ctx, w, f, r)
@@ -80,7 +97,7 @@ func (s *stage) try(ctx context.Context, f fault) (t trial, err error) {
 	if t.before == 0 {
 		return t, errors.New("no write was acknowledged before the fault")
 	}
-	after, err := s.rolesAtLast(ctx)
+	after, err := s.awaitReady(ctx)
 	if err != nil {
 		return t, err
 	}
@@ -114,27 +131,29 @@ func (s *stage) urls() []string {
 	return urls
 }
 
-// awaitReady waits until every node acknowledges a write and one node leads.
-func (s *stage) awaitReady(ctx context.Context) error {
+// awaitReady waits until every node acknowledges a write and one node leads, and returns
+// the roles then.
+func (s *stage) awaitReady(ctx context.Context) (roles, error) {
 	for deadline := time.Now().Add(startTimeout); ; sleep(ctx, readyPoll) {
-		err := s.ready(ctx)
-		if err == nil || ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("%s does not serve within %v: %w", s.contender.Name, startTimeout, err)
+		r, err := s.ready(ctx)
+		switch {
+		case err == nil:
+			return r, nil
+		case ctx.Err() != nil:
+			return r, ctx.Err()
+		case time.Now().After(deadline):
+			return r, fmt.Errorf("%s does not serve within %v: %w", s.contender.Name, startTimeout, err)
 		}
 	}
 }
 
-func (s *stage) ready(ctx context.Context) error {
+func (s *stage) ready(ctx context.Context) (roles, error) {
 	for _, h := range s.hosts {
 		if err := s.serves(ctx, h); err != nil {
-			return fmt.Errorf("%s: %w", h.Name(), err)
+			return roles{}, fmt.Errorf("%s: %w", h.Name(), err)
 		}
 	}
-	_, err := s.roles(ctx)
-	return err
+	return s.roles(ctx)
 }
 
 // serves returns nil if a host acknowledges a write.
@@ -171,12 +190,4 @@ func (s *stage) roles(ctx context.Context) (r roles, err error) {
 	}
 	r.follower = r.followers[s.round%len(r.followers)]
 	return r, nil
-}
-
-// rolesAtLast returns the roles once every node serves again.
-func (s *stage) rolesAtLast(ctx context.Context) (roles, error) {
-	if err := s.awaitReady(ctx); err != nil {
-		return roles{}, err
-	}
-	return s.roles(ctx)
 }

@@ -3,6 +3,7 @@ package versus
 import (
 	"context"
 	"errors"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -101,5 +102,26 @@ func TestPerform_Canceled(t *testing.T) {
 	}
 	if r.rows[0].missing != "" {
 		t.Errorf("a run that was ended says that a fault could not be made: %s", r.rows[0].missing)
+	}
+}
+
+// TestStage_NobodyLeads has nobody lead before the fault of a first trial.
+func TestStage_NobodyLeads(t *testing.T) {
+	cfg := quick(t)
+	l := newFakeLab(t)
+	asked := 0
+	leads := Kvorum("", "").leads
+	cfg.Contenders[0].leads = func(ctx context.Context, client *http.Client, url string) (bool, error) {
+		if asked++; asked > nodes && asked <= 2*nodes { // those before the first fault
+			return false, nil
+		}
+		return leads(ctx, client, url)
+	}
+	got, err := newStage(cfg, cfg.Contenders[0], l, 0).tryUntilMade(t.Context(), find("kill of the leader"))
+	if err != nil || got.led != "n1" {
+		t.Errorf("the trial is %+v, error %v", got, err)
+	}
+	if done := l.took(); !slices.Equal(done, []string{"kill n1", "start n1"}) {
+		t.Errorf("done was %q, want one kill and one start", done)
 	}
 }
