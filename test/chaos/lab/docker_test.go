@@ -83,7 +83,7 @@ func mustProgram(t testing.TB) string {
 // later is for what the engine removes by and by.
 func nothingLeft(t testing.TB) {
 	t.Helper()
-	poll(t, 10*time.Second, "nothing is left", func() error {
+	poll(t, time.Minute, "nothing is left", func() error {
 		for _, line := range []string{
 			"docker container ls --all --format {{.Names}}", "docker network ls --format {{.Name}}", "docker volume ls --format {{.Name}}",
 			"docker image ls --format {{.Repository}}", "iptables -S", "pgrep -a docker", "ls " + os.TempDir(),
