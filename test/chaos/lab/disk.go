@@ -193,9 +193,21 @@ func (h *host) EmptyDisk(context.Context) error {
 	if !h.disk.own() {
 		return nil
 	}
-	err := h.keeper.do(func() error { return os.Remove(h.disk.filler()) })
+	return h.failed("empty the disk of", h.keeper.do(h.disk.empty))
+}
+
+// empty removes the filler for good: a loss of power does not bring it back.
+func (d *disk) empty() error {
+	err := os.Remove(d.filler())
 	if errors.Is(err, os.ErrNotExist) {
-		err = nil
+		return nil
 	}
-	return h.failed("empty the disk of", err)
+	if err != nil {
+		return err
+	}
+	dir, err := os.Open(d.dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }

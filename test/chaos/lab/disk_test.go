@@ -41,6 +41,22 @@ func TestDisk_Fill(t *testing.T) {
 	}
 }
 
+// TestDisk_EmptiedForGood gives room back that a loss of power does not take again.
+func TestDisk_EmptiedForGood(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("a disk of its own needs root")
+	}
+	inEachKind(t, lab.Config{DiskMiB: 64, LoopDisk: true}, func(t *testing.T, l lab.Lab) {
+		h := l.Hosts()[0]
+		mustStart(t, h)
+		must(t, h.FillDisk(t.Context(), 1<<20))
+		must(t, h.EmptyDisk(t.Context()))
+		must(t, h.LosePower(t.Context()))
+		mustStart(t, h)
+		mustTell(t, h, "/write", "name", "x", "bytes", 32<<20, "sync", "yes")
+	})
+}
+
 // TestDisk_OfTheMachine refuses to fill a disk that is not the host's own, or to take
 // its power.
 func TestDisk_OfTheMachine(t *testing.T) {
