@@ -106,12 +106,9 @@ func (a *Act) victim(ctx context.Context) (lab.Host, error) {
 	return a.follower(ctx)
 }
 
-// everyone claims all members.
+// everyone claims all members, but for those that a change of the membership is on.
 func (a *Act) everyone() []lab.Host {
-	a.hosts = a.c.Members()
-	for _, h := range a.hosts {
-		a.c.take(h, a.fault)
-	}
+	a.hosts = a.c.takeAll(a.fault)
 	return a.hosts
 }
 

@@ -90,6 +90,19 @@ func (c *Cluster) admit(h lab.Host, member bool) {
 	}
 }
 
+// takeAll notes that f is on all members that no fault is on, and returns them.
+func (c *Cluster) takeAll(f *Fault) (all []lab.Host) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, h := range c.members {
+		if len(c.taken[h]) == 0 {
+			c.taken[h] = append(c.taken[h], f)
+			all = append(all, h)
+		}
+	}
+	return all
+}
+
 // take notes that a fault is on a host.
 func (c *Cluster) take(h lab.Host, f *Fault) {
 	c.mu.Lock()
@@ -151,11 +164,26 @@ func status(ctx context.Context, client *http.Client, h lab.Host) (*cluster.Stat
 
 // serves returns nil when a host acknowledges a write of the name "what".
 func (c *Cluster) serves(ctx context.Context, h lab.Host, what string) error {
+	return c.put(ctx, h, what, []byte(h.Name()))
+}
+
+// put writes a value of the name "what" through a host.
+func (c *Cluster) put(ctx context.Context, h lab.Host, what string, value []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	_, err := send(ctx, c.http, http.MethodPut, h.URL()+"/kv/"+probePrefix+what, []byte(h.Name()))
+	_, err := send(ctx, c.http, http.MethodPut, h.URL()+"/kv/"+probePrefix+what, value)
 	if err != nil {
 		return fmt.Errorf("a write on %s: %w", h.Name(), err)
+	}
+	return nil
+}
+
+// reads returns nil when a host answers a read of the name "what".
+func (c *Cluster) reads(ctx context.Context, h lab.Host, what string) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	if _, err := send(ctx, c.http, http.MethodGet, h.URL()+"/kv/"+probePrefix+what, nil); err != nil {
+		return fmt.Errorf("a read on %s: %w", h.Name(), err)
 	}
 	return nil
 }
@@ -211,8 +239,9 @@ func send(ctx context.Context, client *http.Client, method, url string, body []b
 	return answer, nil
 }
 
-// whole returns nil when every member runs, takes a write, and knows all others, and
-// nobody else, as voters; the error names what is not so.
+// whole returns nil when every member runs, takes a write, reads it at the level
+// linearizable, for which it must have caught up, and knows all others, and nobody else,
+// as voters. The error names what is not so.
 func (c *Cluster) whole(ctx context.Context) error {
 	members := c.Members()
 	return each(members, func(h lab.Host) error {
@@ -220,6 +249,9 @@ func (c *Cluster) whole(ctx context.Context) error {
 			return fmt.Errorf("%s does not run", h.Name())
 		}
 		if err := c.serves(ctx, h, h.Name()); err != nil {
+			return err
+		}
+		if err := c.reads(ctx, h, h.Name()); err != nil {
 			return err
 		}
 		s, err := c.status(ctx, h)

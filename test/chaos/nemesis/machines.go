@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"sync"
 	"time"
 
 	"github.com/kvorum/kvorum/test/chaos/lab"
@@ -44,7 +45,17 @@ func jump(ctx context.Context, a *Act) error {
 	return again(ctx, ahead)
 }
 
-// starve lets a process have less and less memory, until the kernel kills it.
+const (
+	// starvePause is how long the kernel has to kill a process at each limit.
+	starvePause = 300 * time.Millisecond
+	// pressers is how many large values are written at once to a process that lives at
+	// the lowest limit which the kernel takes; pressValue is the size of each in bytes.
+	pressers   = 8
+	pressValue = 2 << 20
+)
+
+// starve lets a process have less and less memory, until the kernel kills it. Some
+// kernels refuse a limit below what the process has; then it is made to take more.
 func starve(ctx context.Context, a *Act) error {
 	h, err := a.victim(ctx)
 	if err != nil {
@@ -56,19 +67,36 @@ func starve(ctx context.Context, a *Act) error {
 	}
 	a.undo(h.Start)
 	a.undo(func(ctx context.Context) error { return h.LimitMemory(ctx, 0) })
-	for limit := has.Resident; limit > 1<<20; limit = limit * 8 / 10 {
-		if err := h.LimitMemory(ctx, limit); err != nil {
+	set := int64(0)
+	for limit := has.Resident * 5 / 4; limit > 1<<20 && h.Running(); limit = limit * 8 / 10 {
+		if err := h.LimitMemory(ctx, limit); err != nil && set == 0 {
 			return err
+		} else if err != nil {
+			break
 		}
-		if err := sleep(ctx, 300*time.Millisecond); err != nil {
+		set = limit
+		if err := sleep(ctx, starvePause); err != nil {
 			return err
-		}
-		if !h.Running() {
-			a.say("killed at %d KiB", limit>>10)
-			return nil
 		}
 	}
-	return fmt.Errorf("%w: the kernel kills it at no limit", lab.ErrNotCovered)
+	if h.Running() {
+		a.c.press(ctx, h)
+	}
+	if h.Running() {
+		return fmt.Errorf("the kernel does not kill it at %d KiB", set>>10)
+	}
+	a.say("killed at %d KiB", set>>10)
+	return nil
+}
+
+// press writes large values to a host, and waits for the answers, or for its end.
+func (c *Cluster) press(ctx context.Context, h lab.Host) {
+	value := make([]byte, pressValue)
+	var all sync.WaitGroup
+	for i := range pressers {
+		all.Go(func() { _ = c.put(ctx, h, fmt.Sprintf("press-%d", i), value) }) // it is to end
+	}
+	all.Wait()
 }
 
 const (
