@@ -54,9 +54,10 @@ type Timing struct {
 	Stall, StallFatal time.Duration
 }
 
-// DefaultTiming suits a local network: a killed leader is replaced in well
-// under a second. Both survivors of three nodes must have timed out before a
-// pre-vote wins, so the time without a leader is about twice the heartbeat timeout.
+// DefaultTiming suits a local network: a killed leader is replaced in about half a
+// second. Both survivors of three nodes must have timed out before a pre-vote wins. That
+// takes the heartbeat timeout and a quarter of it; where only the one that timed out
+// first has all entries, an election timeout more.
 func DefaultTiming() Timing {
 	return Timing{
 		Heartbeat: 350 * time.Millisecond,
@@ -67,7 +68,7 @@ func DefaultTiming() Timing {
 }
 
 // WideAreaTiming suits nodes that are up to some 100 ms apart, or machines that
-// stall now and then. A killed leader is replaced in about two seconds.
+// stall now and then. A killed leader is replaced in one to two seconds.
 func WideAreaTiming() Timing {
 	return Timing{
 		Heartbeat: time.Second,
@@ -175,6 +176,8 @@ type Config struct {
 	minDeadServerAfter time.Duration
 	// untold has this node not tell a follower that its log has lost its end. It is for tests.
 	untold bool
+	// patient has this node leave it to raft when it looks for its leader. It is for tests.
+	patient bool
 }
 
 // withDefaults returns c with every zero field that has a default set to it.
