@@ -117,9 +117,11 @@ func (r *replica) age() time.Duration {
 	return r.fresh.age(r.fsm.AppliedIndex(), time.Now())
 }
 
-// supersededGrace is the time that a call to a leader may still take once another
-// leader is known: usually the answer is on its way.
-const supersededGrace = 300 * time.Millisecond
+// supersededGrace is the part of the heartbeat timeout that a call to a leader may still
+// take once another leader is known. An answer on its way comes within that: a network
+// on which it takes longer hears no heartbeats in time. What waits behind the call waits
+// as long.
+const supersededGrace = 4
 
 // callLeader calls the leader. It gives up soon after another leader is known, or
 // after leaderCallTimeout, so that an old leader that hangs does not block other
@@ -136,7 +138,7 @@ func (r *replica) callLeader(ctx context.Context, leader raft.ServerID, kind tra
 			state, changed := r.leaders.current()
 			if state.leader != "" && state.leader != leader {
 				select {
-				case <-time.After(supersededGrace):
+				case <-time.After(r.cfg.Timing.Heartbeat / supersededGrace):
 					cancel()
 				case <-ctx.Done():
 				}
