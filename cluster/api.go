@@ -220,6 +220,6 @@ type JoinRequest struct {
 // LeaveRequest asks the cluster to remove a member for good.
 type LeaveRequest struct {
 	ID string `json:"id"` // the member's name; empty is the node that is asked
-	// Force removes it even if too few live voters are left then.
+	// Force removes it even if too few voters are left then that live, keep up and have room.
 	Force bool `json:"force"`
 }

@@ -58,7 +58,8 @@ var (
 	ErrOtherCluster = errors.New("the node belongs to another cluster")
 	// ErrUnreachable is returned when the joining node did not answer at its address.
 	ErrUnreachable = errors.New("the node could not be reached")
-	// ErrQuorum is returned for a removal after which too few of the voters that are left would be alive.
+	// ErrQuorum is returned for a removal after which too few of the voters that are left
+	// would be alive, keep up, and have room on their disks.
 	ErrQuorum = errors.New("too few live voters would be left")
 	// ErrNoSuccessor is returned by a transfer of leadership that found nobody to take over.
 	ErrNoSuccessor = errors.New("no other voter took over")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -157,37 +158,70 @@ func mayRemove(dead raft.ServerID, voters []raft.ServerID, answered map[raft.Ser
 	return nil
 }
 
-// quorumOf returns nil when a majority of voters answers.
+// quorumOf returns nil when a majority of voters answers, has kept up with what is
+// committed, and has room for what follows. Others take part in no commit.
 func (r *replica) quorumOf(ctx context.Context, voters []raft.ServerID) error {
-	alive := 0
-	for _, ok := range r.whoAnswers(ctx, voters) {
-		if ok {
-			alive++
+	committed := r.raft.CommitIndex()
+	able := 0
+	var words []string
+	answers := r.askAll(ctx, voters)
+	for _, id := range voters {
+		if err := takesPart(answers[id], committed); err != nil {
+			words = append(words, fmt.Sprintf("%s %v", nameOf(id), err))
+			continue
 		}
+		able++
 	}
-	if need := len(voters)/2 + 1; alive < need {
-		return fmt.Errorf("%w: %d of %d answer, %d are needed; force it if they never come back", ErrQuorum, alive, len(voters), need)
+	if need := len(voters)/2 + 1; able < need {
+		return fmt.Errorf("%w: %d of %d would take part, %d are needed (%s); force it if they never come back",
+			ErrQuorum, able, len(voters), need, strings.Join(words, ", "))
+	}
+	return nil
+}
+
+// takesPart returns nil if a voter that answers so can acknowledge what a leader sends
+// it now, else why not. nil is no answer.
+func takesPart(info *nodeInfo, committed uint64) error {
+	switch {
+	case info == nil:
+		return errors.New("does not answer")
+	case info.AppliedIndex+maxPromoteLag < committed:
+		return fmt.Errorf("has applied %d of %d", info.AppliedIndex, committed)
+	case info.LowSpace || info.Disk != nil && info.Disk.Put <= 0:
+		return errors.New("has no room for puts on its disk")
 	}
 	return nil
 }
 
 // whoAnswers asks all ids at once and says of each whether it answered.
 func (r *replica) whoAnswers(ctx context.Context, ids []raft.ServerID) map[raft.ServerID]bool {
+	answered := make(map[raft.ServerID]bool)
+	for id, info := range r.askAll(ctx, ids) {
+		answered[id] = info != nil
+	}
+	return answered
+}
+
+// askAll asks all ids at once how far they are, this node among them. One that does
+// not answer has nil.
+func (r *replica) askAll(ctx context.Context, ids []raft.ServerID) map[raft.ServerID]*nodeInfo {
 	var mu sync.Mutex
 	var calls sync.WaitGroup
-	answered := make(map[raft.ServerID]bool)
+	answers := make(map[raft.ServerID]*nodeInfo)
 	for _, id := range ids {
 		calls.Go(func() {
-			ok := id == r.id
-			if !ok {
-				_, err := r.askInfo(ctx, id)
-				ok = err == nil
+			var answer *nodeInfo
+			if id == r.id {
+				own := r.info()
+				answer = &own
+			} else if info, err := r.askInfo(ctx, id); err == nil {
+				answer = &info
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			answered[id] = ok
+			answers[id] = answer
 		})
 	}
 	calls.Wait()
-	return answered
+	return answers
 }

@@ -1,11 +1,16 @@
 package cluster
 
 import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/kvorum/kvorum/wal"
 	"github.com/kvorum/kvorum/wal/crashfs"
 )
 
@@ -45,5 +50,37 @@ func TestQuorumRoom_BusyVoter(t *testing.T) {
 		release := time.AfterFunc(2*roomAskTimeout, b.letAll)
 		defer release.Stop()
 		mustPut(t, leader, "k", "w")
+	})
+}
+
+// TestNode_LeaveWithoutRoom shows that a voter that could write nothing does not count
+// when another one is to leave: the two that were left would acknowledge no write.
+func TestNode_LeaveWithoutRoom(t *testing.T) {
+	t.Parallel()
+	var free [3]atomic.Int64
+	made := 0
+	nodes := openCluster(t, 3, func(cfg *Config) {
+		free[made].Store(1 << 40)
+		cfg.FS = spacedFS{wal.OS(), &free[made]}
+		made++
+	})
+	mustPut(t, nodes[0], "k", "v")
+	leader := leaderOf(t, nodes)
+	full := slices.IndexFunc(nodes, func(n *Node) bool { return n != leader })
+	leaves := slices.IndexFunc(nodes, func(n *Node) bool { return n != leader && n != nodes[full] })
+	free[full].Store(1 << 20)
+	eventually(t, "the node tells that it has no room", func() error {
+		if room := mustJoined(t, nodes[full]).room(); room.Put > 0 {
+			return fmt.Errorf("it has room for %d", room.Put)
+		}
+		return nil
+	})
+	err := leader.Leave(t.Context(), LeaveRequest{ID: nodes[leaves].cfg.Name})
+	if !errors.Is(err, ErrQuorum) || !strings.Contains(err.Error(), nodes[full].cfg.Name+" has no room for puts on its disk") {
+		t.Fatalf("got %v, want ErrQuorum and whose disk has no room", err)
+	}
+	free[full].Store(1 << 40)
+	eventually(t, "the node leaves", func() error {
+		return leader.Leave(t.Context(), LeaveRequest{ID: nodes[leaves].cfg.Name})
 	})
 }

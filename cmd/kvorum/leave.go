@@ -13,7 +13,8 @@ func newLeaveCommand() *cobra.Command {
 		Long: `Leave removes the named node from the cluster, or the node at the one endpoint
 given. The node then stops; to add it again it needs an empty data directory.
 A node that is only to be restarted must not leave. A removal that would leave
-too few live voters is refused, unless forced.`,
+too few voters that live, keep up and have room on their disks is refused, unless
+forced.`,
 		Example: `  kvorum leave n3
   kvorum leave --endpoints 127.0.0.1:8003`,
 		Args: rangeArgs(0, 1),
