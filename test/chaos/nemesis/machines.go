@@ -17,7 +17,7 @@ func machineFaults() []*Fault {
 	return []*Fault{
 		{Name: "the clock jumps", Rows: []int{13}, Majority: true, takes: oneHost, lasts: span{time.Second, 4 * time.Second}, terms: 2, missing: noClock, start: jump},
 		{Name: "out of memory", Rows: []int{29}, Majority: true, MayBeKilled: true, May: []string{"out of memory", "cannot allocate memory"},
-			takes: oneHost, lasts: span{500 * time.Millisecond, 2 * time.Second}, terms: 1, start: starve},
+			takes: oneHost, lasts: span{500 * time.Millisecond, 2 * time.Second}, terms: 1, missing: noStarving, start: starve},
 		{Name: "descriptors used up", Rows: []int{31}, May: []string{"too many open files"}, takes: oneHost,
 			lasts: span{2 * time.Second, 4 * time.Second}, terms: 2, start: useFiles},
 		{Name: "another address", Rows: []int{39}, Majority: true, takes: oneHost, lasts: span{500 * time.Millisecond, 2 * time.Second}, terms: 1, start: readdress},

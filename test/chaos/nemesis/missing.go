@@ -28,6 +28,13 @@ func noClock(p Place) string {
 	return ""
 }
 
+func noStarving(p Place) string {
+	if p.Kind == docker {
+		return "the engine starts a container that the kernel has killed again at once, and with so little memory the node refuses to start; processes stay down"
+	}
+	return ""
+}
+
 func noShape(p Place) string {
 	if p.Kind == docker {
 		return "between containers nothing but loss is made; between processes it is"
