@@ -35,7 +35,8 @@ type quorumRoom struct {
 	asking   chan struct{} // a lock with one slot, held while followers are asked
 	put      atomic.Int64
 	rest     atomic.Int64
-	asked    time.Time // when the last question ended; belongs to the holder of asking
+	asked    time.Time   // when the last question ended; belongs to the holder of asking
+	forgot   atomic.Bool // what the last question found counts no more
 	mu       sync.Mutex
 	shortage [2]string // guarded by mu: who has how much room, for puts and for the rest
 }
@@ -44,6 +45,7 @@ func newQuorumRoom() *quorumRoom { return &quorumRoom{asking: make(chan struct{}
 
 // forget has the next write ask: what a leader of an earlier term knew is of no use.
 func (q *quorumRoom) forget() {
+	q.forgot.Store(true)
 	q.put.Store(math.MinInt64)
 	q.rest.Store(math.MinInt64)
 }
@@ -84,7 +86,7 @@ func (r *replica) askRoom(ctx context.Context, want *atomic.Int64) {
 	q := r.quorum
 	q.asking <- struct{}{}
 	defer func() { <-q.asking }()
-	if time.Since(q.asked) < roomAskPause {
+	if !q.forgot.Swap(false) && time.Since(q.asked) < roomAskPause {
 		return
 	}
 	others, self := r.otherVoters()

@@ -31,6 +31,19 @@ func TestQuorumRoom_SlowVoter(t *testing.T) {
 	})
 }
 
+// TestQuorumRoom_AskedAgainAtOnce begins another term of the same leader right after it
+// has asked.
+func TestQuorumRoom_AskedAgainAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		leader, _, _ := openBubble(t, 3, nil).leaderAndOthers(t)
+		quorum := mustJoined(t, leader).quorum
+		quorum.forget()
+		mustPut(t, leader, "k", "v")
+		quorum.forget()
+		mustPut(t, leader, "k", "w")
+	})
+}
+
 // TestQuorumRoom_BusyVoter has one follower without room, and another one whose answer
 // takes longer than the leader waits. A majority has room: the put is taken.
 func TestQuorumRoom_BusyVoter(t *testing.T) {
