@@ -50,8 +50,10 @@ const (
 	starvePause = 300 * time.Millisecond
 	// pressers is how many large values are written at once to a process that lives at
 	// the lowest limit which the kernel takes; pressValue is the size of each in bytes.
-	pressers   = 8
-	pressValue = 2 << 20
+	// They are written again and again for pressTime, at most.
+	pressTime  = 10 * time.Second
+	pressers   = 32
+	pressValue = 512 << 10
 )
 
 // starve lets a process have less and less memory, until the kernel kills it. Some
@@ -79,8 +81,11 @@ func starve(ctx context.Context, a *Act) error {
 			return err
 		}
 	}
-	if h.Running() {
+	for end := time.Now().Add(pressTime); h.Running() && time.Now().Before(end); {
 		a.c.press(ctx, h)
+		if err := sleep(ctx, starvePause); err != nil {
+			return err
+		}
 	}
 	if h.Running() {
 		return fmt.Errorf("the kernel does not kill it at %d KiB", set>>10)
@@ -89,12 +94,14 @@ func starve(ctx context.Context, a *Act) error {
 	return nil
 }
 
+// large is the value that press writes.
+var large = make([]byte, pressValue)
+
 // press writes large values to a host, and waits for the answers, or for its end.
 func (c *Cluster) press(ctx context.Context, h lab.Host) {
-	value := make([]byte, pressValue)
 	var all sync.WaitGroup
 	for i := range pressers {
-		all.Go(func() { _ = c.put(ctx, h, fmt.Sprintf("press-%d", i), value) }) // it is to end
+		all.Go(func() { _ = c.put(ctx, h, fmt.Sprintf("press-%d", i), large) }) // it is to end
 	}
 	all.Wait()
 }
