@@ -21,6 +21,8 @@ func machineFaults() []*Fault {
 		{Name: "descriptors used up", Rows: []int{31}, May: []string{"too many open files"}, takes: oneHost,
 			lasts: span{2 * time.Second, 4 * time.Second}, terms: 2, start: useFiles},
 		{Name: "another address", Rows: []int{39}, Majority: true, takes: oneHost, lasts: span{500 * time.Millisecond, 2 * time.Second}, terms: 1, start: readdress},
+		{Name: "unplug", Rows: []int{8, 39}, Majority: true, takes: oneHost, spares: true, lasts: span{time.Second, 4 * time.Second}, terms: 2,
+			missing: noPlug, start: unplug},
 	}
 }
 
@@ -142,6 +144,20 @@ func useFiles(ctx context.Context, a *Act) error {
 		a.undo(func(context.Context) error { _ = conn.Close(); return nil })
 	}
 	return nil
+}
+
+// unplug takes a running host off its network, and gives it another address there.
+func unplug(ctx context.Context, a *Act) error {
+	h, err := a.victim(ctx)
+	if err != nil {
+		return err
+	}
+	plugged, ok := h.(lab.Unplugger)
+	if !ok {
+		return fmt.Errorf("%w: %s can't be taken off its network while it runs", lab.ErrNotCovered, h.Name())
+	}
+	a.undo(plugged.Plug)
+	return plugged.Unplug(ctx)
 }
 
 // readdress gives a host another address among its peers.

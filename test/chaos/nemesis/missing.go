@@ -35,6 +35,13 @@ func noStarving(p Place) string {
 	return ""
 }
 
+func noPlug(p Place) string {
+	if p.Kind != docker {
+		return "processes keep their network, and are cut off in it; containers are disconnected"
+	}
+	return ""
+}
+
 func noShape(p Place) string {
 	if p.Kind == docker {
 		return "between containers nothing but loss is made; between processes it is"
