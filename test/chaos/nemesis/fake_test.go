@@ -48,6 +48,7 @@ type fakeHost struct {
 	first   uint64 // of its log
 
 	full, traced bool
+	unplugged    bool
 	memory       int64
 	files        uint64
 	skew         time.Duration
@@ -188,7 +189,7 @@ func (l *fakeLab) dirt(t *testing.T) (left []string) {
 		left = append(left, "a network that is not healed")
 	}
 	for i, h := range l.hosts {
-		if h.running != (i < l.initial) || h.paused || h.full || h.traced || h.memory != 0 || h.files != 0 || h.skew != 0 {
+		if h.running != (i < l.initial) || h.paused || h.full || h.unplugged || h.traced || h.memory != 0 || h.files != 0 || h.skew != 0 {
 			left = append(left, fmt.Sprintf("%+v", *h))
 		}
 		if l.members[h.name] && i >= l.initial {
@@ -249,6 +250,12 @@ func (h *fakeHost) Resume(ctx context.Context) error {
 }
 func (h *fakeHost) Wipe(ctx context.Context) error      { return h.lab.call(ctx, func() {}) }
 func (h *fakeHost) Readdress(ctx context.Context) error { return h.lab.call(ctx, func() {}) }
+func (h *fakeHost) Unplug(ctx context.Context) error {
+	return h.lab.call(ctx, func() { h.unplugged = true })
+}
+func (h *fakeHost) Plug(ctx context.Context) error {
+	return h.lab.call(ctx, func() { h.unplugged = false })
+}
 func (h *fakeHost) EmptyDisk(ctx context.Context) error {
 	return h.lab.call(ctx, func() { h.full = false })
 }
