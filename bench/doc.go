@@ -20,7 +20,7 @@
 // as there are writers, maps know how many keys will come. Keys that are looked
 // up are other strings than those that are stored, as those of a request are,
 // and lie one behind the other in memory, so that finding them costs nothing.
-// Whoever reads a value looks at its first byte.
+// Each reader of a value looks at its first byte.
 //
 // Synced writes say nothing on a filesystem in memory, which is refused.
 //

@@ -121,7 +121,7 @@ func sooner(a, b modelValue) bool {
 	return !a.deadline.IsZero() && (b.deadline.IsZero() || a.deadline.Before(b.deadline))
 }
 
-// onExpire checks that a key has expired and was not told of before.
+// onExpire checks that a key has expired, and is reported for the first time.
 func (m *storeModel) onExpire(key string, value []byte) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

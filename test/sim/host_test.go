@@ -93,8 +93,8 @@ func (h *host) start() {
 	go p.run()
 }
 
-// hold keeps the host's process down once it has ended, whoever else meant to
-// start it: its disk is about to be changed.
+// hold keeps the host's process down once it has ended, also where a start
+// was put off until now: its disk is about to be changed.
 func (h *host) hold() {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -190,7 +190,7 @@ func testDockerCutOneWay(t *testing.T, l lab.Lab) {
 }
 
 // testDockerCutRestart has two containers come back with each other's addresses, which
-// the engine gives to whoever starts first: the one that is cut off stays so.
+// the engine gives out in the order of their starts. The host that is cut off stays so.
 func testDockerCutRestart(t *testing.T, l lab.Lab) {
 	leads := leader(t, l.Hosts())
 	rest := others(l, leads)

@@ -78,7 +78,7 @@ func (h *dockerHost) elsewhere(ctx context.Context, f func() error) error {
 }
 
 // hold has the address to avoid be taken until release is called. The engine gives the
-// same free address to whoever asks next: to a container that does nothing else, if that
+// same free address to the next container that asks: to a container that does nothing else, if that
 // is the one to avoid, else to the host.
 func (h *dockerHost) hold(ctx context.Context) (release func() error, err error) {
 	e := h.lab.engine

@@ -271,7 +271,7 @@ func (h *dockerHost) freeze(ctx context.Context, command, status string) error {
 	return h.failed(command, err)
 }
 
-// Wipe implements Host. Container and volume are removed, and Compose makes them anew.
+// Wipe implements Host. Container and volume are removed, and Compose makes new ones.
 func (h *dockerHost) Wipe(ctx context.Context) error {
 	return h.failed("wipe", h.down(ctx, func() error {
 		volume, err := h.lab.engine.only(ctx, "volume", volumeLabel+"="+h.name)

@@ -71,7 +71,7 @@ func (n *dockerNet) heal(ctx context.Context) error {
 	return n.writeLocked(ctx)
 }
 
-// follow writes the rules anew when a container has another address.
+// follow writes the rules again when a container has another address.
 func (n *dockerNet) follow(ctx context.Context) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()

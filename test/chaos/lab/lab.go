@@ -26,7 +26,7 @@ type Lab interface {
 	Shape(ctx context.Context, from, to Host, how Shape) error
 	// Heal ends all that Cut and Shape did.
 	Heal(ctx context.Context) error
-	// Exits tells of each process that ended, whoever ended it. The Lab drops what
+	// Exits tells of each process that ended, by the Lab or by itself. The Lab drops what
 	// nobody takes when the channel's buffer is full, and counts that as a failure of Close.
 	Exits() <-chan Exit
 	// Close ends all processes and removes all that the Lab made. It reports what is left.

@@ -43,7 +43,7 @@ var Lies = []Lie{UnknownAsNotDone, StaleAsLinearizable, LeaderAsLinearizable, Ea
 type Config struct {
 	Hosts []lab.Host
 	// Initial says that so many of Hosts, the first, must serve their clients; those of
-	// the others may be there in vain, and Thin does not name them. 0 is all.
+	// the others may do nothing, and Thin does not name them. 0 is all.
 	Initial int
 	// PerHost is the number of clients of each host, without the one that keeps a
 	// session; 0 is 4.
