@@ -337,29 +337,7 @@ func withFS(opts wal.Options, fsys wal.FS) wal.Options {
 // broken disk, and what comes from the renaming on, stop it.
 func TestTail_FullDiskWhileRecorded(t *testing.T) {
 	const next = testDir + "/" + wal.ManifestName + ".next"
-	failing := func(failsAt crashfs.Op, fault error) func(crashfs.Op, string) error {
-		return func(op crashfs.Op, name string) error {
-			if op == failsAt && strings.HasPrefix(name, next) {
-				return fault
-			}
-			return nil
-		}
-	}
-	for name, tt := range map[string]struct {
-		op    crashfs.Op
-		fault error
-		final bool
-	}{
-		"Create":      {crashfs.OpCreate, syscall.ENOSPC, false},
-		"CreateQuota": {crashfs.OpCreate, syscall.EDQUOT, false},
-		"Descriptors": {crashfs.OpCreate, syscall.EMFILE, false},
-		"Write":       {crashfs.OpWrite, &crashfs.ShortWrite{N: 5, Err: syscall.ENOSPC}, false},
-		"Sync":        {crashfs.OpSync, syscall.ENOSPC, false},
-		"BrokenWrite": {crashfs.OpWrite, syscall.EIO, true},
-		"BrokenSync":  {crashfs.OpSync, syscall.EIO, true},
-		"BothOfThem":  {crashfs.OpSync, errors.Join(syscall.ENOSPC, syscall.EIO), true},
-		"Rename":      {crashfs.OpRename, syscall.ENOSPC, true},
-	} {
+	for name, tt := range manifestFaults {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				files := newFS(t)
@@ -367,7 +345,7 @@ func TestTail_FullDiskWhileRecorded(t *testing.T) {
 				opts.RecordDelay, opts.MarkerDelay = 0, 0
 				w := mustOpen(t, opts)
 				mustAppend(t, w, 1, batch(1, 0, 50))
-				files.SetHook(failing(tt.op, tt.fault))
+				files.SetHook(failFile(next, tt.op, tt.fault))
 				time.Sleep(20 * time.Second)
 				synctest.Wait()
 				if failed := w.Err() != nil; failed != tt.final {
@@ -386,7 +364,7 @@ func TestTail_FullDiskWhileRecorded(t *testing.T) {
 				synctest.Wait()
 				mustHaveRecorded(t, w, 2) // there is room again
 				mustAppend(t, w, 3, batch(3, 0, 50))
-				files.SetHook(failing(tt.op, tt.fault))
+				files.SetHook(failFile(next, tt.op, tt.fault))
 				mustClose(t, w)
 				files.SetHook(nil)
 				w = mustOpen(t, opts)

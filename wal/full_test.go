@@ -13,33 +13,43 @@ import (
 	"github.com/kvorum/kvorum/wal/crashfs"
 )
 
-// failManifest has an operation on the manifest's new content fail.
-func failManifest(failsAt crashfs.Op, fault error) func(crashfs.Op, string) error {
+// failFile has an operation on the file at a path, or at one that begins with it, fail.
+func failFile(path string, failsAt crashfs.Op, fault error) func(crashfs.Op, string) error {
 	return func(op crashfs.Op, name string) error {
-		if op == failsAt && strings.HasPrefix(name, testDir+"/"+wal.ManifestName+".tmp") {
+		if op == failsAt && strings.HasPrefix(name, path) {
 			return fault
 		}
 		return nil
 	}
 }
 
+// failManifest has an operation on the manifest's new content fail.
+func failManifest(failsAt crashfs.Op, fault error) func(crashfs.Op, string) error {
+	return failFile(testDir+"/"+wal.ManifestName+".tmp", failsAt, fault)
+}
+
+// manifestFaults are the ways in which a replacement of the manifest can fail. After
+// those that are final the log takes nothing any more.
+var manifestFaults = map[string]struct {
+	op    crashfs.Op
+	fault error
+	final bool
+}{
+	"Create":      {crashfs.OpCreate, syscall.ENOSPC, false},
+	"CreateQuota": {crashfs.OpCreate, syscall.EDQUOT, false},
+	"Descriptors": {crashfs.OpCreate, syscall.EMFILE, false},
+	"Write":       {crashfs.OpWrite, &crashfs.ShortWrite{N: 5, Err: syscall.ENOSPC}, false},
+	"Sync":        {crashfs.OpSync, syscall.ENOSPC, false},
+	"BrokenWrite": {crashfs.OpWrite, syscall.EIO, true},
+	"BrokenSync":  {crashfs.OpSync, syscall.EIO, true},
+	"BothOfThem":  {crashfs.OpSync, errors.Join(syscall.ENOSPC, syscall.EIO), true},
+	"Rename":      {crashfs.OpRename, syscall.ENOSPC, true},
+}
+
 // TestTruncateFront_FullDisk has no room for the manifest that a truncation of the front
 // needs: the log is as it was, and truncates once there is room. A broken disk stops it.
 func TestTruncateFront_FullDisk(t *testing.T) {
-	for name, tt := range map[string]struct {
-		op    crashfs.Op
-		fault error
-		final bool
-	}{
-		"Create":      {crashfs.OpCreate, syscall.ENOSPC, false},
-		"CreateQuota": {crashfs.OpCreate, syscall.EDQUOT, false},
-		"Descriptors": {crashfs.OpCreate, syscall.EMFILE, false},
-		"Write":       {crashfs.OpWrite, &crashfs.ShortWrite{N: 5, Err: syscall.ENOSPC}, false},
-		"Sync":        {crashfs.OpSync, syscall.ENOSPC, false},
-		"BrokenWrite": {crashfs.OpWrite, syscall.EIO, true},
-		"BothOfThem":  {crashfs.OpSync, errors.Join(syscall.ENOSPC, syscall.EIO), true},
-		"Rename":      {crashfs.OpRename, syscall.ENOSPC, true},
-	} {
+	for name, tt := range manifestFaults {
 		t.Run(name, func(t *testing.T) {
 			files := newFS(t)
 			w := mustOpen(t, testOptions(files))
