@@ -39,11 +39,10 @@ type dockerLab struct {
 	hosts  []*dockerHost
 	net    *dockerNet
 	watch  *dockerWatch
-	exits  chan Exit
+	*exits
 
-	mu      sync.Mutex
-	dropped int  // guarded by mu; ends of processes that nobody took
-	closed  bool // guarded by mu
+	mu     sync.Mutex
+	closed bool // guarded by mu
 }
 
 var _ Lab = (*dockerLab)(nil)
@@ -66,7 +65,7 @@ func OpenDocker(ctx context.Context, cfg DockerConfig) (Lab, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open lab: %w", err)
 	}
-	l := &dockerLab{logger: cfg.Logger, claim: claim, exits: make(chan Exit, exitsBuffer)}
+	l := &dockerLab{logger: cfg.Logger, claim: claim, exits: newExits()}
 	if err := l.open(ctx, cfg, compose); err != nil {
 		return nil, errors.Join(fmt.Errorf("open lab: %w", err), l.Close())
 	}
@@ -235,20 +234,6 @@ func (l *dockerLab) Heal(ctx context.Context) error {
 	return nil
 }
 
-// Exits implements Lab.
-func (l *dockerLab) Exits() <-chan Exit { return l.exits }
-
-// report passes the end of a process on, or counts it where nobody takes it.
-func (l *dockerLab) report(e Exit) {
-	select {
-	case l.exits <- e:
-	default:
-		l.mu.Lock()
-		l.dropped++
-		l.mu.Unlock()
-	}
-}
-
 // Close implements Lab. A second call does nothing.
 func (l *dockerLab) Close() error {
 	l.mu.Lock()
@@ -272,10 +257,5 @@ func (l *dockerLab) Close() error {
 	if l.tools != nil {
 		l.tools.end()
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.dropped > 0 {
-		errs = append(errs, fmt.Errorf("%d ends of processes were not taken from Exits", l.dropped))
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, l.missed())...)
 }

@@ -29,6 +29,8 @@ type dockerHost struct {
 	avoid   string // guarded by life; the address not to start with, "" for none
 	retired bool   // guarded by life; nothing is started any more
 
+	calls failingCalls
+
 	looking sync.Mutex // held while the engine is asked and state is set from its answer
 
 	mu      sync.Mutex
@@ -38,7 +40,6 @@ type dockerHost struct {
 	address string         // guarded by mu; the newest that state has had
 	ended   time.Time      // guarded by mu; when the newest process ended
 	changed chan struct{}  // guarded by mu; closed, and replaced, when ended changes
-	tracer  *tracer        // guarded by mu; nil where no call fails
 }
 
 // containerState is what the engine says of a container.

@@ -58,33 +58,13 @@ func (h *dockerHost) LimitFiles(_ context.Context, files uint64) error {
 // FailSyscalls implements Host, as the other kinds do. It is of the present process alone.
 func (h *dockerHost) FailSyscalls(ctx context.Context, how SyscallFault) error {
 	return h.failed("let calls fail on", h.up(func(pid int) error {
-		h.mu.Lock()
-		old := h.tracer
-		h.mu.Unlock()
-		if old != nil && !old.ended() {
-			return errCallsFail
-		}
-		t, err := trace(ctx, h.lab.tools, pid, nil, how)
-		if err != nil {
-			return err
-		}
-		h.mu.Lock()
-		h.tracer = t
-		h.mu.Unlock()
-		return nil
+		return h.calls.fail(func() (*tracer, error) { return trace(ctx, h.lab.tools, pid, nil, how) })
 	}))
 }
 
 // MendSyscalls implements Host.
 func (h *dockerHost) MendSyscalls(context.Context) error {
-	h.mu.Lock()
-	t := h.tracer
-	h.tracer = nil
-	h.mu.Unlock()
-	if t == nil {
-		return nil
-	}
-	return h.failed("mend calls on", t.detach())
+	return h.failed("mend calls on", h.calls.mend())
 }
 
 // Resources implements Host.

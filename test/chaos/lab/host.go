@@ -36,9 +36,10 @@ type host struct {
 	retired bool          // guarded by life; nothing is started any more
 	ahead   time.Duration // guarded by life; what the next process sees of the clock
 
-	mu     sync.Mutex
-	proc   *process // guarded by mu; nil where none runs
-	tracer *tracer  // guarded by mu; nil where no call fails
+	calls failingCalls
+
+	mu   sync.Mutex
+	proc *process // guarded by mu; nil where none runs
 }
 
 var _ Host = (*host)(nil)

@@ -10,12 +10,8 @@ import (
 	"time"
 )
 
-const (
-	// exitsBuffer is the number of ends of processes that wait to be taken.
-	exitsBuffer = 256
-	// closeTimeout bounds the wait for killed processes to be gone.
-	closeTimeout = 20 * time.Second
-)
+// closeTimeout bounds the wait for killed processes to be gone.
+const closeTimeout = 20 * time.Second
 
 // lab is the Lab of both kinds that this package runs by itself.
 type lab struct {
@@ -25,11 +21,10 @@ type lab struct {
 	net   network
 	claim *claim
 	tools *keeper // starts what watches or changes processes from outside
-	exits chan Exit
+	*exits
 
-	mu      sync.Mutex
-	dropped int  // guarded by mu; ends of processes that nobody took
-	closed  bool // guarded by mu
+	mu     sync.Mutex
+	closed bool // guarded by mu
 }
 
 // network is what lies between the hosts, and differs by kind.
@@ -86,7 +81,7 @@ func openKind(ctx context.Context, cfg Config, c *claim) (*lab, error) {
 }
 
 func openWith(ctx context.Context, cfg Config, c *claim, kind string, newNetwork func(*lab) (network, error)) (*lab, error) {
-	l := &lab{cfg: cfg, kind: kind, claim: c, exits: make(chan Exit, exitsBuffer)}
+	l := &lab{cfg: cfg, kind: kind, claim: c, exits: newExits()}
 	for i := range cfg.Initial + cfg.Spare {
 		l.hosts = append(l.hosts, newHost(l, i))
 	}
@@ -181,20 +176,6 @@ func (l *lab) pair(from, to Host) (*host, *host, error) {
 	return a, b, nil
 }
 
-// Exits implements Lab.
-func (l *lab) Exits() <-chan Exit { return l.exits }
-
-// report passes the end of a process on, or counts it where nobody takes it.
-func (l *lab) report(e Exit) {
-	select {
-	case l.exits <- e:
-	default:
-		l.mu.Lock()
-		l.dropped++
-		l.mu.Unlock()
-	}
-}
-
 // Close implements Lab. A second call does nothing.
 func (l *lab) Close() error {
 	l.mu.Lock()
@@ -204,13 +185,7 @@ func (l *lab) Close() error {
 	if closed {
 		return nil
 	}
-	err := l.takeDown()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.dropped > 0 {
-		err = errors.Join(err, fmt.Errorf("%d ends of processes were not taken from Exits", l.dropped))
-	}
-	return errors.Join(err, l.claim.release())
+	return errors.Join(l.takeDown(), l.missed(), l.claim.release())
 }
 
 // takeDown ends what was begun: processes, then what they use.

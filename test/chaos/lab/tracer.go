@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -41,30 +42,46 @@ var errCallsFail = errors.New("calls fail already")
 // that is under way when it ends may fail with ENOSYS.
 func (h *host) FailSyscalls(ctx context.Context, how SyscallFault) error {
 	return h.failed("let calls fail on", h.up(func(p *process) error {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		if h.tracer != nil && !h.tracer.ended() {
-			return errCallsFail
-		}
-		t, err := trace(ctx, h.lab.tools, p.pid, p.done, how)
-		if err != nil {
-			return err
-		}
-		h.tracer = t
-		return nil
+		return h.calls.fail(func() (*tracer, error) { return trace(ctx, h.lab.tools, p.pid, p.done, how) })
 	}))
 }
 
 // MendSyscalls implements Host.
 func (h *host) MendSyscalls(context.Context) error {
-	h.mu.Lock()
-	t := h.tracer
-	h.tracer = nil
-	h.mu.Unlock()
+	return h.failed("mend calls on", h.calls.mend())
+}
+
+// failingCalls are the calls of a host's process that fail, by one tracer at a time.
+type failingCalls struct {
+	attaching sync.Mutex // held while a tracer is attached or taken away, by those who do so alone
+	tracer    *tracer    // guarded by attaching; nil where no call fails
+}
+
+// fail has begin attach a tracer, unless there is one.
+func (c *failingCalls) fail(begin func() (*tracer, error)) error {
+	c.attaching.Lock()
+	defer c.attaching.Unlock()
+	if c.tracer != nil && !c.tracer.ended() {
+		return errCallsFail
+	}
+	t, err := begin()
+	if err != nil {
+		return err
+	}
+	c.tracer = t
+	return nil
+}
+
+// mend takes the tracer away, if there is one.
+func (c *failingCalls) mend() error {
+	c.attaching.Lock()
+	defer c.attaching.Unlock()
+	t := c.tracer
+	c.tracer = nil
 	if t == nil {
 		return nil
 	}
-	return h.failed("mend calls on", t.detach())
+	return t.detach()
 }
 
 // expression returns the fault as strace's option -e wants it.
