@@ -46,6 +46,7 @@ func (w *WAL) Seal() error {
 	if n == 0 || w.segs[n-1].sealed || w.segs[n-1].end < w.sealWorth() {
 		return nil
 	}
+	w.dropFailed()
 	w.prepare()
 	w.sealing = w.segs[n-1].id
 	return nil
@@ -76,13 +77,23 @@ func (w *WAL) sealsNow(tail *segment) bool {
 	if w.sealing != tail.id {
 		return false
 	}
+	if w.dropFailed() {
+		w.sealing = 0
+		return false
+	}
+	return len(w.prepared) > 0
+}
+
+// dropFailed forgets a preparation that has failed, so that another one can begin, and
+// reports whether there was one. The caller holds slot.
+func (w *WAL) dropFailed() bool {
 	select {
 	case p := <-w.prepared:
-		if p.err == nil {
-			w.prepared <- p // there is room: nothing is sent before rotate has taken it
+		if p.err != nil {
+			w.preparing = false
 			return true
 		}
-		w.preparing, w.sealing = false, 0
+		w.prepared <- p // there is room: nothing is sent before takeFile has taken it
 	default:
 	}
 	return false

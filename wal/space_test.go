@@ -5,9 +5,9 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/kvorum/kvorum/wal"
@@ -143,66 +143,63 @@ func TestReserve_Durable(t *testing.T) {
 
 // TestSeal_FullDisk has no file for a new segment fit on the disk. What Seal asked for
 // is given up, appends go on where they fit, no half-made file is left, and Seal works
-// again with room.
+// again with room. It also tries again where nothing was appended since.
 func TestSeal_FullDisk(t *testing.T) {
-	files := newFS(t)
-	opts := testOptions(files)
-	opts.MaxSegmentSize = 4 << 20
-	w := mustOpen(t, opts)
-	mustAppend(t, w, 1, batch(1, 0, 1200<<10))
-	tried := make(chan struct{}, 100)
-	var full atomic.Bool
-	full.Store(true)
-	files.SetHook(func(op crashfs.Op, name string) error {
-		if name != segmentPath(2) {
+	synctest.Test(t, func(t *testing.T) {
+		files := newFS(t)
+		opts := testOptions(files)
+		opts.MaxSegmentSize = 4 << 20
+		w := mustOpen(t, opts)
+		mustAppend(t, w, 1, batch(1, 0, 1200<<10))
+		tried := 0 // by one goroutine at a time, each of which is waited for
+		full := func(op crashfs.Op, name string) error {
+			if name == segmentPath(2) && op == crashfs.OpWrite {
+				tried++
+				return &crashfs.ShortWrite{N: 100, Err: crashfs.ErrNoSpace}
+			}
 			return nil
 		}
-		if op == crashfs.OpWrite && full.Load() {
-			tried <- struct{}{}
-			return &crashfs.ShortWrite{N: 100, Err: crashfs.ErrNoSpace}
-		}
-		return nil
-	})
-	index := uint64(2)
-	appendSome := func() {
-		for range 20 { // the outcome may come with any of them
-			mustAppend(t, w, index, batch(index, 0, 10))
-			index++
-			runtime.Gosched()
-		}
-	}
-	for range 3 {
-		if err := w.Seal(); err != nil {
-			t.Fatal(err)
-		}
-		<-tried
-		appendSome()
-		for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); runtime.Gosched() {
-			if _, err := files.Stat(segmentPath(2)); errors.Is(err, os.ErrNotExist) {
-				break
+		index := uint64(2)
+		appendSome := func() {
+			for range 20 {
+				mustAppend(t, w, index, batch(index, 0, 10))
+				index++
 			}
 		}
-	}
-	if got := w.Stats(); got.Segments != 1 || w.Err() != nil {
-		t.Fatalf("got %d segments, %v", got.Segments, w.Err())
-	}
-	if _, err := files.Stat(segmentPath(2)); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a half-made file is left: %v", err)
-	}
-	full.Store(false)
-	for deadline := time.Now().Add(10 * time.Second); w.Stats().Segments == 1; {
-		if err := w.Seal(); err != nil {
-			t.Fatal(err)
+		mustSeal := func() {
+			t.Helper()
+			if err := w.Seal(); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait() // the file is made, or given up
 		}
-		if time.Now().After(deadline) || index > 4000 {
-			t.Fatal("no new segment with room")
+		files.SetHook(full)
+		for round := 1; round <= 4; round++ {
+			mustSeal()
+			if tried != round {
+				t.Fatalf("Seal %d: tried %d times", round, tried)
+			}
+			if round != 2 {
+				appendSome()
+			}
+			if _, err := files.Stat(segmentPath(2)); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("a half-made file is left: %v", err)
+			}
 		}
+		if got := w.Stats(); got.Segments != 1 || w.Err() != nil || tried != 4 {
+			t.Fatalf("got %d segments, %v, tried %d times", got.Segments, w.Err(), tried)
+		}
+		files.SetHook(nil)
+		mustSeal()
 		appendSome()
-	}
-	files.SetHook(nil)
-	mustClose(t, w)
-	w = mustOpen(t, opts)
-	if w.LastIndex() != index-1 {
-		t.Errorf("opened again: got records to %d, want %d", w.LastIndex(), index-1)
-	}
+		if got := w.Stats().Segments; got != 2 {
+			t.Errorf("with room: got %d segments, want 2", got)
+		}
+		mustClose(t, w)
+		w = mustOpen(t, opts)
+		if w.LastIndex() != index-1 {
+			t.Errorf("opened again: got records to %d, want %d", w.LastIndex(), index-1)
+		}
+		mustClose(t, w)
+	})
 }
