@@ -158,19 +158,23 @@ func draw(t *testing.T, p plan, failure history.Failure) {
 	t.Logf("the history is drawn in %s", path)
 }
 
-// controlLimit is within what time a broken cluster must be found out.
-const controlLimit = 60 * time.Second
+// controlLimit is within how many simulations a broken cluster must be found
+// out. It is no time, because a busy machine says nothing about the simulation.
+const controlLimit = 20
 
 // TestControl shows that the simulation finds what it is there for: it breaks
 // a cluster on purpose, and passes when a promise is seen to be broken.
 func TestControl(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes up to a minute for each control")
+		t.Skip("takes some simulations for each control")
 	}
 	for name, change := range map[string]func(*plan){
 		"StoreWithoutSync":    func(p *plan) { p.forgetful, p.faults = true, powerLoss },
 		"TailLostWithoutMark": func(p *plan) { p.ignoreEnd, p.faults, p.pace = true, tailLosses[1:], 0.2 },
-		"LeaderLocalReads":    func(p *plan) { p.leaderReads, p.faults = true, slices.Concat(crashes, transfers) },
+		"LeaderLocalReads": func(p *plan) {
+			p.leaderReads = true
+			p.faults, p.pace, p.pause = lateAcks, 0.2, 5*time.Millisecond
+		},
 		"VerifyLeader": func(p *plan) {
 			p.confirm = func(r *raft.Raft) error { return r.VerifyLeader().Error() }
 			p.faults, p.pace, p.pause = lateAcks, 0.2, 5*time.Millisecond
@@ -187,7 +191,7 @@ func TestControl(t *testing.T) {
 					t.Logf("found after %.1f s: %s; %s", time.Since(began).Seconds(), found, total.String(time.Since(began)))
 					return
 				}
-				if time.Since(began) > controlLimit {
+				if total.runs == controlLimit {
 					t.Fatalf("not found: %s", total.String(time.Since(began)))
 				}
 			}
