@@ -206,6 +206,7 @@ func (n *Node) carryOut(ctx context.Context, plan *bootstrapPlan) (bool, error) 
 	if err := r.raft.BootstrapCluster(raft.Configuration{Servers: servers}).Error(); err != nil {
 		return false, fmt.Errorf("bootstrap: %w", err)
 	}
+	r.electAlone()
 	n.log.Info("cluster formed", "cluster", plan.Cluster, "members", len(servers))
 	return true, removePlan(n.cfg.FS, n.cfg.DataDir)
 }

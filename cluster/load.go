@@ -139,6 +139,7 @@ func (r *replica) startRaft(load context.Context) (err error) {
 	}
 	r.loaded = begin
 	r.replayTo.Store(last)
+	r.electAlone()
 	return nil
 }
 

@@ -293,9 +293,9 @@ func (r *replica) catchUp(ctx context.Context) {
 		err := r.waitCurrent(attempt)
 		cancel()
 		if err == nil {
-			r.fsm.Loaded()
 			r.caughtUp.Store(true)
 			r.log.Info("serving", "after", r.cfg.Loading.took(), "keys", r.fsm.Len(), "applied", r.fsm.AppliedIndex())
+			r.fsm.Loaded() // a listing that comes before does its part
 			return
 		}
 		if _, ok := r.replaying(); ok && time.Now().After(next) {

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -11,6 +12,18 @@ import (
 // silenceSpread is the part of the heartbeat timeout by which followers differ in when
 // they look whether their leader is silent, so that one of them is a candidate first.
 const silenceSpread = 4
+
+// electAlone has raft elect this node now where it is the only voter. By itself raft
+// waits for the heartbeat timeout and up to once more, for a leader that can't be.
+func (r *replica) electAlone() {
+	voters := slices.DeleteFunc(r.servers(), func(s raft.Server) bool { return s.Suffrage != raft.Voter })
+	if len(voters) != 1 || voters[0].ID != r.id {
+		return
+	}
+	if err := r.lookForLeader(); err != nil {
+		r.log.Warn("raft does not look for its leader", "err", err)
+	}
+}
 
 // watchSilence has raft look whether its leader is silent when that has been so for the
 // heartbeat timeout and a random part of it. By itself raft looks at moments that are one

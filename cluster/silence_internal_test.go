@@ -65,3 +65,19 @@ func TestSilence_OfNobody(t *testing.T) {
 		}
 	})
 }
+
+// TestElectAlone forms a cluster of one, and starts its node again. There is no leader
+// for which it could wait: it does not take the heartbeat timeout, for which raft waits
+// by itself, and which is longer here than the test has patience.
+func TestElectAlone(t *testing.T) {
+	t.Parallel()
+	nodes := openCluster(t, 1, func(cfg *Config) {
+		cfg.Timing = Timing{Heartbeat: time.Hour, Election: time.Hour, Lease: time.Second, Commit: time.Second}
+	})
+	mustPut(t, nodes[0], "key", "value")
+	again := reopen(t, nodes[0])
+	eventually(t, "the node serves again", again.Ready)
+	if got := <-goGet(t, again, "key"); got != "value" {
+		t.Errorf("got %q", got)
+	}
+}
