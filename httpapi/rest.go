@@ -29,14 +29,11 @@ const (
 
 	// lingerTimeout is the longest that a rest is read after the answer, and
 	// lingerIdle the longest that its next byte is waited for.
-	lingerTimeout = 3 * time.Second
-	lingerIdle    = time.Second
+	lingerTimeout = 10 * time.Second
+	lingerIdle    = 3 * time.Second
 	// minLingerBytes is the number of bytes that are read after an answer at most,
 	// or twice the largest value.
 	minLingerBytes = 8 << 20
-	// maxLingering is the number of connections on which a rest may be read after
-	// the answer, or a quarter of all connections; others are closed at once.
-	maxLingering = 256
 )
 
 // connKey is the key of a request's net.Conn in its context.
@@ -70,7 +67,9 @@ func (w *response) dropSmallRest() bool {
 	return w.restState == restNone
 }
 
-// lingering bounds the connections on which a rest is read after the answer.
+// lingering bounds the connections on which a rest is read after the answer to three
+// quarters of all; others are closed at once. So clients that never end are not all
+// that is served, and a node that refuses most of what comes is still understood.
 type lingering struct {
 	now   atomic.Int64
 	most  int64
@@ -80,7 +79,7 @@ type lingering struct {
 // newLingering returns the bounds for so many connections and so large values.
 func newLingering(conns, valueBytes int) *lingering {
 	return &lingering{
-		most:  int64(max(1, min(maxLingering, conns/4))),
+		most:  int64(max(1, conns*3/4)),
 		bytes: max(minLingerBytes, 2*int64(valueBytes)),
 	}
 }

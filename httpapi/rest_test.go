@@ -222,7 +222,7 @@ func TestRest_Bounded(t *testing.T) {
 func TestRest_ManyDontHoldSlots(t *testing.T) {
 	a := mustServe(t, func(c *httpapi.Config) { smallValues(c); c.MaxConns, c.MaxInflightRequests = 40, 4 })
 	var conns []*conn
-	for range 30 { // 10 of them linger
+	for range 39 { // 30 of them linger
 		c := a.dial()
 		c.send("PUT /kv/k HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\nv", 1<<40)
 		conns = append(conns, c)
@@ -242,6 +242,26 @@ func TestRest_ManyDontHoldSlots(t *testing.T) {
 	}
 	for _, c := range conns {
 		c.expectClosed()
+	}
+}
+
+// TestRest_ManyReadTheirAnswers refuses as many clients at once as may linger. Each has
+// sent a part of its body when all are refused, sends the rest, and reads its answer.
+func TestRest_ManyReadTheirAnswers(t *testing.T) {
+	const clients, part = 12, 300_000
+	a := mustServeSmall(t, func(c *httpapi.Config) { smallValues(c); c.MaxConns = clients * 4 / 3 })
+	var conns []*conn
+	for range clients {
+		c := a.dial()
+		_ = c.SetWriteBuffer(16 << 10)
+		c.send("PUT /kv/k HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", 2*part, strings.Repeat("v", part))
+		conns = append(conns, c)
+	}
+	for i, c := range conns {
+		c.send("%s", strings.Repeat("v", part))
+		if resp, body := c.answer("PUT"); resp.StatusCode != http.StatusRequestEntityTooLarge {
+			t.Errorf("client %d: got %d %s, want 413", i, resp.StatusCode, body)
+		}
 	}
 }
 
