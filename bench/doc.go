@@ -6,7 +6,7 @@
 //	go run . state        # the state machine: memory, restart, snapshots, size
 //	go run . served       # what a request costs a server, by size
 //	go run . failover     # three processes, whose leader is killed
-//	go run . against OLD  # puts and restarts, beside another version's binary
+//	go run . versus OLD   # requests and restarts of this version beside a binary or revision
 //	go run . all
 //
 // # Method

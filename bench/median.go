@@ -17,10 +17,19 @@ func median(values []float64) float64 {
 
 // ratio returns the median of a/b within each round: what disturbed a round
 // disturbed both. The two have as many rounds.
-func ratio(a, b []float64) float64 {
-	ratios := make([]float64, len(a))
+func ratio(a, b []float64) float64 { return median(ratios(a, b)) }
+
+// spread returns the least and the greatest a/b within a round. There must be one.
+func spread(a, b []float64) (least, most float64) {
+	all := ratios(a, b)
+	return slices.Min(all), slices.Max(all)
+}
+
+// ratios returns a/b for each round.
+func ratios(a, b []float64) []float64 {
+	all := make([]float64, len(a))
 	for i := range a {
-		ratios[i] = a[i] / b[i]
+		all[i] = a[i] / b[i]
 	}
-	return median(ratios)
+	return all
 }

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+)
+
+// makeVersion returns the version that what names: the path of a program, a revision
+// of the repository, whose program it builds, or, if it is empty, the working tree.
+func makeVersion(ctx context.Context, what, dir string) (version, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return version{}, err
+	}
+	if what == "" {
+		program, err := buildProgram(ctx, dir)
+		return version{"this version", program, dir}, err
+	}
+	if info, err := os.Stat(what); err == nil && info.Mode().IsRegular() {
+		path, err := filepath.Abs(what)
+		return version{filepath.Base(what), path, dir}, err
+	}
+	program, err := buildRevision(ctx, what, dir)
+	return version{what, program, dir}, err
+}
+
+// buildRevision builds kvorum as it was at a revision into dir and returns its path.
+// The repository itself is left as it is.
+func buildRevision(ctx context.Context, revision, dir string) (string, error) {
+	commit, err := exec.CommandContext(ctx, "git", "rev-parse", "--verify", "--quiet", "--end-of-options", revision+"^{commit}").Output()
+	if err != nil {
+		return "", fmt.Errorf("%s is neither a file nor a revision of this repository", revision)
+	}
+	tree, program := filepath.Join(dir, "tree"), filepath.Join(dir, "kvorum")
+	if err := os.MkdirAll(tree, 0o700); err != nil {
+		return "", err
+	}
+	script := `git -C .. archive "$1" | tar -x -C "$2" && cd "$2" && go build -o "$3" ./cmd/kvorum`
+	build := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", script, "bash", string(commit[:len(commit)-1]), tree, program)
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build %s: %w\n%s", revision, err, out)
+	}
+	return program, nil
+}
