@@ -12,6 +12,7 @@ import (
 
 	"github.com/hashicorp/raft"
 	"github.com/kvorum/kvorum/internal/loglimit"
+	"github.com/kvorum/kvorum/internal/sealed"
 	"github.com/kvorum/kvorum/transport"
 	"github.com/kvorum/kvorum/wal"
 )
@@ -78,7 +79,7 @@ func openAddressBook(fsys wal.FS, path string, log *slog.Logger) (*addressBook, 
 		entries: map[raft.ServerID]peerAddress{}, hints: map[raft.ServerID]hint{}, seen: map[raft.ServerID]uint64{},
 	}
 	entries := map[raft.ServerID]peerAddress{}
-	switch err := readSealed(fsys, path, bookFormat, &entries); {
+	switch err := sealed.Read(fsys, path, bookFormat, &entries); {
 	case err == nil && entries != nil && len(entries) <= maxBookEntries:
 		b.entries = entries
 	case err == nil, errors.Is(err, fs.ErrNotExist):
@@ -297,7 +298,7 @@ func (b *addressBook) writeLoop() {
 
 // write replaces the file. Only writeLoop calls it.
 func (b *addressBook) write() {
-	if err := writeSealed(b.fs, b.path, bookFormat, b.Snapshot()); err != nil {
+	if err := sealed.Write(b.fs, b.path, bookFormat, b.Snapshot()); err != nil {
 		b.lines.Log(slog.LevelWarn, "", "address book not written", "file", b.path, "err", err)
 	} else {
 		b.lines.Over("", "address book written again", "file", b.path)

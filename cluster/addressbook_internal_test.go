@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	"github.com/kvorum/kvorum/internal/sealed"
 	"github.com/kvorum/kvorum/transport"
 	"github.com/kvorum/kvorum/wal/crashfs"
 )
@@ -94,10 +95,20 @@ func TestAddressBook_NothingNewIsNotWritten(t *testing.T) {
 	mustCloseBook(t, b)
 }
 
+// mustSeal returns the content of a book's file.
+func mustSeal(t *testing.T, body any) string {
+	t.Helper()
+	content, err := sealed.Encode(bookFormat, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
 func TestAddressBook_Damaged(t *testing.T) {
 	for name, content := range map[string]string{
-		"garbage": "garbage", "empty": "", "null": string(seal(bookFormat, []byte("null"))),
-		"flipped": strings.Replace(string(seal(bookFormat, []byte(`{"n1.a":{"peer_addr":"one:1"}}`))), "one", "two", 1),
+		"garbage": "garbage", "empty": "", "null": mustSeal(t, nil),
+		"flipped": strings.Replace(mustSeal(t, map[string]any{"n1.a": map[string]any{"peer_addr": "one:1"}}), "one", "two", 1),
 	} {
 		t.Run(name, func(t *testing.T) {
 			fsys := newDataDir(t)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	"github.com/kvorum/kvorum/internal/sealed"
 	"github.com/kvorum/kvorum/transport"
 	"github.com/kvorum/kvorum/wal"
 )
@@ -43,7 +44,7 @@ func planPath(dir string) string { return filepath.Join(dir, "bootstrap.json") }
 // loadPlan reads the plan that an earlier run left, if any.
 func loadPlan(files wal.FS, dir string) (*bootstrapPlan, error) {
 	plan := new(bootstrapPlan)
-	err := readSealed(files, planPath(dir), planFormat, plan)
+	err := sealed.Read(files, planPath(dir), planFormat, plan)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -54,7 +55,7 @@ func loadPlan(files wal.FS, dir string) (*bootstrapPlan, error) {
 }
 
 func (p *bootstrapPlan) save(files wal.FS, dir string) error {
-	if err := writeSealed(files, planPath(dir), planFormat, p); err != nil {
+	if err := sealed.Write(files, planPath(dir), planFormat, p); err != nil {
 		return fmt.Errorf("write bootstrap plan: %w", err)
 	}
 	return nil

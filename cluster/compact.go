@@ -36,7 +36,7 @@ func (r *replica) compactLoop(ctx context.Context) {
 	threshold := spread(r.cfg.SnapshotBytes, r.id)
 	for {
 		select {
-		case <-r.logs.compact:
+		case <-r.logs.Grown():
 		case <-tick.C:
 		case <-ctx.Done():
 			return
@@ -49,11 +49,11 @@ func (r *replica) compactLoop(ctx context.Context) {
 
 // compactIfDue takes a snapshot if it is time for one.
 func (r *replica) compactIfDue(threshold int64) error {
-	boundary, applied := r.logs.boundary.Load().index, r.fsm.AppliedIndex()
-	since := r.wal.BytesFrom(boundary + 1)
+	boundary, applied := r.logs.SnapshotIndex(), r.fsm.AppliedIndex()
+	since := r.logs.BytesFrom(boundary + 1)
 	if f := r.space.facts.Load(); since >= threshold*3/4 && (f == nil || !f.known || f.free >= floorBytes) {
 		// The next segment begins with what stays behind the snapshot.
-		if err := r.wal.Seal(); err != nil {
+		if err := r.logs.Seal(); err != nil {
 			return err
 		}
 	}
@@ -69,7 +69,7 @@ func (r *replica) compactIfDue(threshold int64) error {
 		return nil // one is taken by hand
 	}
 	if !worth {
-		return r.logs.trim(0)
+		return r.logs.Trim(0)
 	}
 	return r.snapshot(r.trailing(low))
 }
@@ -94,8 +94,14 @@ func (r *replica) trailing(low bool) int64 {
 	if low {
 		return 0
 	}
-	newest, _ := r.snaps.sizes()
-	return min(max(newest, r.cfg.SnapshotBytes/4), r.cfg.SnapshotBytes)
+	newest, _ := r.snaps.Sizes()
+	return trailingBytes(newest, r.cfg.SnapshotBytes)
+}
+
+// trailingBytes is trailing behind a snapshot of newest bytes, where a snapshot is taken
+// every threshold bytes of the log.
+func trailingBytes(newest, threshold int64) int64 {
+	return min(max(newest, threshold/4), threshold)
 }
 
 // logMayHave returns the most bytes that the log's files have while writers do not
@@ -108,18 +114,18 @@ func (r *replica) logMayHave(next int64) int64 {
 // Its caller holds the snapshotting slot.
 func (r *replica) snapshot(trailing int64) error {
 	if f := r.space.facts.Load(); f != nil && f.known && f.tight() {
-		r.snaps.keep(1) // an older one makes room for it
+		r.snaps.Keep(1) // an older one makes room for it
 	}
-	unapplied := r.wal.BytesFrom(r.fsm.AppliedIndex() + 1)
-	done, err := r.space.plan(snapshotSize(r.fsm.Len(), r.fsm.Size())+unapplied, floor{})
+	unapplied := r.logs.BytesFrom(r.fsm.AppliedIndex() + 1)
+	done, err := r.space.plan(snapshotSize(r.fsm.Len(), r.fsm.Size())+unapplied, snapshotPoint{})
 	if err != nil {
-		return errors.Join(err, r.logs.trim(trailing)) // what the last one covers can go all the same
+		return errors.Join(err, r.logs.Trim(trailing)) // what the last one covers can go all the same
 	}
-	r.logs.trailing.Store(trailing)
+	r.logs.SetTrailing(trailing)
 	err = r.raft.Snapshot().Error()
 	done()
 	if err == nil {
-		err = r.logs.trim(trailing)
+		err = r.logs.Trim(trailing)
 	}
 	if _, looked := r.space.look(); err == nil && looked != nil {
 		r.lines.Log(slog.LevelWarn, "room", "room on the disk not known", "err", looked)
@@ -191,25 +197,25 @@ func (r *replica) snapshotByHand(ctx context.Context) (SnapshotResult, error) {
 // snapshotNow takes a snapshot, or only drops log where the newest one is of the
 // present state. Its caller holds the snapshotting slot.
 func (r *replica) snapshotNow() (SnapshotResult, error) {
-	before := r.wal.Stats().DiskBytes
+	before := r.logs.Stats().DiskBytes
 	var err error
-	fresh := r.fsm.AppliedIndex() > r.logs.boundary.Load().index
+	fresh := r.fsm.AppliedIndex() > r.logs.SnapshotIndex()
 	if fresh {
 		err = r.snapshot(0)
 	} else {
-		err = r.logs.trim(0)
+		err = r.logs.Trim(0)
 	}
-	after := r.wal.Stats().DiskBytes
+	after := r.logs.Stats().DiskBytes
 	switch {
 	case errors.Is(err, raft.ErrNothingNewToSnapshot), err == nil && !fresh && after == before:
 		return SnapshotResult{}, ErrNothingToSnapshot
 	case err != nil:
 		return SnapshotResult{}, err
 	}
-	newest, _ := r.snaps.sizes()
-	r.log.Info("snapshot taken by hand", "index", r.logs.boundary.Load().index, "bytes", newest, "log before", before, "log after", after)
+	newest, _ := r.snaps.Sizes()
+	r.log.Info("snapshot taken by hand", "index", r.logs.SnapshotIndex(), "bytes", newest, "log before", before, "log after", after)
 	return SnapshotResult{
-		ID: nameOf(r.id), Index: r.logs.boundary.Load().index, Bytes: newest, LogBytesBefore: before, LogBytesAfter: after,
+		ID: nameOf(r.id), Index: r.logs.SnapshotIndex(), Bytes: newest, LogBytesBefore: before, LogBytesAfter: after,
 	}, nil
 }
 

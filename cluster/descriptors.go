@@ -107,7 +107,7 @@ func (n *Node) descriptors() *DescriptorStatus {
 		Clients: DescriptorShare{Share: p.Clients},
 	}
 	if r, err := n.joined(); err == nil {
-		files, snapshots := r.wal.Stats().OpenFiles, int(r.snaps.opened.Load())
+		files, snapshots := r.logs.Stats().OpenFiles, r.snaps.OpenFiles()
 		s.Log.Open, s.Snapshots.Open = &files, &snapshots
 	}
 	return s

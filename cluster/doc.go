@@ -24,9 +24,9 @@
 // # Parts
 //
 // A Node is identity, address book, gossip and membership. Once it belongs to a
-// cluster it has a replica: raft with its log, stable and snapshot store, the
-// state machine, the proposer that batches writes and the reader that finds the
-// index at which a read is linearizable.
+// cluster it has a replica: raft on the stores of package raftstore, the state
+// machine, the proposer that batches writes and the reader that finds the index at
+// which a read is linearizable.
 //
 // # Promises
 //

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/kvorum/kvorum/cluster/raftstore"
 	"github.com/kvorum/kvorum/internal/dirlock"
 )
 
@@ -46,7 +47,7 @@ var ErrDuplicate = errors.New("another process runs as this node")
 
 // ErrRestart is part of every reason to stop that goes away when the node is
 // closed and opened again on the same data directory: a program does that at once.
-var ErrRestart = errors.New("a restart corrects it")
+var ErrRestart = raftstore.ErrRestart
 
 // Errors of membership changes; nothing changed.
 var (

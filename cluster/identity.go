@@ -10,19 +10,10 @@ import (
 	"strings"
 
 	"github.com/hashicorp/raft"
+	"github.com/kvorum/kvorum/cluster/raftstore"
+	"github.com/kvorum/kvorum/internal/sealed"
 	"github.com/kvorum/kvorum/wal"
 )
-
-// What a data directory holds below it, apart from its identity, its lock and
-// the address book: only a member of a cluster ever makes these.
-const (
-	stableDir    = "stable"
-	walDir       = "wal"
-	snapshotsDir = "snapshots"
-)
-
-// stableFile is the file of term and vote, below stableDir.
-const stableFile = "raft.db"
 
 const (
 	// identityFile is the name of the identity's file below the data directory.
@@ -112,7 +103,7 @@ func randomHex(n int) string {
 func loadIdentity(fsys wal.FS, dir string) (identity, bool, error) {
 	path := filepath.Join(dir, identityFile)
 	var id identity
-	err := readSealed(fsys, path, identityFormat, &id)
+	err := sealed.Read(fsys, path, identityFormat, &id)
 	if errors.Is(err, fs.ErrNotExist) {
 		return identity{}, false, checkUnused(fsys, dir)
 	}
@@ -146,7 +137,7 @@ func isHex(s string, digits int) bool {
 
 // checkUnused returns ErrIdentityMissing if dir holds what a member has written.
 func checkUnused(fsys wal.FS, dir string) error {
-	for _, name := range []string{stableDir, walDir, snapshotsDir, floorFile} {
+	for _, name := range raftstore.Names() {
 		_, err := fsys.Stat(filepath.Join(dir, name))
 		if err == nil {
 			return fmt.Errorf("%w: %s holds %s", ErrIdentityMissing, dir, name)
@@ -176,7 +167,7 @@ func writeIdentity(fsys wal.FS, dir string, id identity) error {
 
 // replaceIdentity makes id the identity of dir, whichever it had.
 func replaceIdentity(fsys wal.FS, dir string, id identity) error {
-	if err := writeSealed(fsys, filepath.Join(dir, identityFile), identityFormat, id); err != nil {
+	if err := sealed.Write(fsys, filepath.Join(dir, identityFile), identityFormat, id); err != nil {
 		return fmt.Errorf("write identity: %w", err)
 	}
 	return nil

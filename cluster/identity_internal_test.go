@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/hashicorp/raft"
+	"github.com/kvorum/kvorum/internal/sealed"
 	"github.com/kvorum/kvorum/wal"
 	"github.com/kvorum/kvorum/wal/crashfs"
 )
@@ -60,7 +61,7 @@ func TestIdentity_Invalid(t *testing.T) {
 			if err := writeIdentity(fsys, "data", id); err == nil {
 				t.Fatalf("%+v was written", id)
 			}
-			content, err := sealJSON(identityFormat, id)
+			content, err := sealed.Encode(identityFormat, id)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -128,8 +129,8 @@ func TestIdentity_Damage(t *testing.T) {
 		refused(damaged, at)
 	}
 	damaged := fsys.Clone()
-	mustTruncate(t, damaged, "data/node.json", maxSealedBytes+1)
-	refused(damaged, maxSealedBytes)
+	mustTruncate(t, damaged, "data/node.json", sealed.MaxBytes+1)
+	refused(damaged, sealed.MaxBytes)
 }
 
 // TestIdentity_Crash loses power at each operation of the writing: afterwards

@@ -1,14 +1,14 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"path/filepath"
 
 	"github.com/hashicorp/raft"
+	"github.com/kvorum/kvorum/cluster/raftstore"
 	"github.com/kvorum/kvorum/wal"
 )
 
@@ -20,28 +20,9 @@ func ended(ctx context.Context) error {
 	return nil
 }
 
-// together runs two parts of a load at the same time and waits for both. The
-// first one that fails ends the other, and its error is the result.
-func together(ctx context.Context, parts ...func(context.Context) error) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	results := make(chan error, len(parts))
-	for _, part := range parts {
-		go func() { results <- part(ctx) }()
-	}
-	var first error
-	for range parts {
-		if err := <-results; err != nil && first == nil {
-			first = err
-			cancel()
-		}
-	}
-	return first
-}
-
 // loadReader reads a snapshot while ctx lasts, and tells how far it has come.
 type loadReader struct {
-	io.ReadCloser
+	io.Reader
 	ctx   context.Context
 	tell  func(done int64)
 	bytes int64
@@ -52,45 +33,38 @@ func (r *loadReader) Read(p []byte) (int, error) {
 	if err := ended(r.ctx); err != nil {
 		return 0, err
 	}
-	n, err := r.ReadCloser.Read(p)
+	n, err := r.Reader.Read(p)
 	r.bytes += int64(n)
 	r.tell(r.bytes)
 	return n, err
 }
 
-// restoreNewest makes the newest snapshot the state. That is its check too: each
-// block of the file and the hash of the whole state must be right, or the node
-// does not start. The log is given up in front of a snapshot, so there is no way
-// back to an older one.
-func (r *replica) restoreNewest(load context.Context) error {
-	meta := r.snaps.newestMeta()
-	if meta == nil {
-		return nil
+// openStores opens log, snapshots, and term and vote. The newest snapshot becomes the
+// state while the log is checked.
+func (r *replica) openStores(load context.Context, ident identity) error {
+	fs, dir := r.cfg.FS, r.cfg.DataDir
+	var err error
+	if r.total, err = wal.TotalSpace(fs, dir); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		return fmt.Errorf("size of the disk: %w", err)
 	}
-	if err := r.checkMemory(meta); err != nil {
+	r.segmentBytes = segmentSize(r.total)
+	opts := raftstore.Options{
+		Dir: dir, FS: fs, Logger: r.log, Log: r.logOptions(load, ident), SnapshotBytes: r.cfg.SnapshotBytes,
+		RetainSnapshots: snapshotsRetained, OpenStable: r.cfg.Seams.OpenStable,
+		Restore: r.restoreNewest, Wrote: r.space.wrote, OnFatal: r.fatal.fail,
+	}
+	if r.stores, err = raftstore.Open(load, opts); err != nil {
 		return err
 	}
-	state, err := r.snaps.open(meta)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = &wal.CorruptionError{File: filepath.Join(r.snaps.dir, meta.ID, stateFile), Reason: "file is missing"}
-	}
-	if err != nil {
-		return fmt.Errorf("open snapshots: newest snapshot: %w", err)
-	}
-	tell := func(done int64) { r.cfg.Loading.set(phaseRestore, done, meta.Size) }
-	tell(0)
-	err = r.fsm.Restore(&loadReader{ReadCloser: state, ctx: load, tell: tell})
-	if err = errors.Join(err, state.Close()); err != nil {
-		return fmt.Errorf("open snapshots: newest snapshot %s: %w", meta.ID, err)
-	}
-	r.cfg.Loading.end(phaseRestore)
+	r.logs, r.snaps = r.stores.Log, r.stores.Snapshots
+	r.cfg.Loading.end(phaseCheck)
 	return nil
 }
 
-// openLog checks the whole log.
-func (r *replica) openLog(load context.Context, ident identity) error {
+// logOptions says how the log is opened, all of which is checked.
+func (r *replica) logOptions(load context.Context, ident identity) wal.Options {
 	opts := wal.Options{
-		FS: r.cfg.FS, Logger: r.log, MaxOpenSegments: openSegments, CacheBytes: r.cfg.Memory.LogCache,
+		MaxOpenSegments: openSegments, CacheBytes: r.cfg.Memory.LogCache,
 		MaxSegmentSize: r.segmentBytes, Owner: wal.Owner{Node: string(ident.serverID()), Cluster: ident.Cluster},
 		Checked: func(done, total int64) error {
 			r.cfg.Loading.set(phaseCheck, done, total)
@@ -100,27 +74,44 @@ func (r *replica) openLog(load context.Context, ident identity) error {
 	if change := r.cfg.Seams.OpenLog; change != nil {
 		change(&opts)
 	}
-	var err error
-	r.wal, err = wal.Open(filepath.Join(r.cfg.DataDir, walDir), opts)
-	if err != nil {
-		return fmt.Errorf("open log: %w", err)
+	return opts
+}
+
+// restoreNewest makes the newest snapshot the state. That is a part of its check: the
+// hash of the whole state must be right, or the node does not start.
+func (r *replica) restoreNewest(load context.Context, meta *raft.SnapshotMeta, state io.Reader) error {
+	tell := func(done int64) { r.cfg.Loading.set(phaseRestore, done, meta.Size) }
+	tell(0)
+	var header bytes.Buffer
+	data, err := sizeOf(meta, io.TeeReader(state, &header))
+	if err == nil { // otherwise loading it reports the error
+		if err := r.checkMemory(data); err != nil {
+			return err
+		}
 	}
-	r.cfg.Loading.end(phaseCheck)
+	whole := &loadReader{Reader: io.MultiReader(&header, state), ctx: load, tell: tell}
+	if err := r.fsm.Restore(io.NopCloser(whole)); err != nil {
+		return err
+	}
+	r.cfg.Loading.end(phaseRestore)
 	return nil
 }
 
 // startRaft starts raft, which first reads the log behind the snapshot for
 // configurations. Raft panics with the error of a log that it can't read.
 func (r *replica) startRaft(load context.Context) (err error) {
-	begin := r.logs.boundary.Load().index
-	last := max(begin, r.wal.LastIndex())
-	watch := func(index uint64) error {
+	begin := r.logs.SnapshotIndex()
+	last, err := r.logs.LastIndex()
+	if err != nil {
+		return fmt.Errorf("start raft: %w", err)
+	}
+	last = max(begin, last)
+	r.logs.Watch(func(index uint64) error {
 		r.cfg.Loading.set(phaseRead, int64(index-min(begin, index)), int64(last-begin))
 		return ended(load)
-	}
-	r.logs.watch.Store(&watch)
+	})
 	defer func() {
-		r.logs.watch.Store(nil)
+		r.logs.Watch(nil)
 		r.cfg.Loading.end(phaseRead)
 		if p := recover(); p != nil {
 			cause, ok := p.(error)
@@ -130,7 +121,7 @@ func (r *replica) startRaft(load context.Context) (err error) {
 			err = fmt.Errorf("start raft: %w", cause)
 		}
 	}()
-	r.raft, err = raft.NewRaft(r.raftConfig(), machine{r.fsm, r}, r.logs, r.stable, r.snaps, r.peers.Raft())
+	r.raft, err = raft.NewRaft(r.raftConfig(), machine{r.fsm, r}, r.logs, r.stores.Stable, r.snaps, r.peers.Raft())
 	if stopped := ended(load); err != nil && stopped != nil {
 		return stopped // raft does not wrap what the log returned
 	}

@@ -77,7 +77,7 @@ func (r *replica) handleLostTail(from transport.Identity, payload []byte) error 
 	lost := &LostTailError{
 		Leader: nameOf(from.ID), Term: binary.BigEndian.Uint64(payload), Acknowledged: binary.BigEndian.Uint64(payload[8:]),
 	}
-	_, last, err := r.logs.visible()
+	last, err := r.logs.LastIndex()
 	if err != nil {
 		return err
 	}

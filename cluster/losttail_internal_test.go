@@ -61,7 +61,7 @@ func openWithout(t *testing.T, untold bool) (left []*Node, closed *Node) {
 	}
 	eventually(t, "the leader knows what the follower has", func() error {
 		for _, p := range leader.peers.Peers() {
-			if p.ID == closed.id() && p.MatchTerm == leader.raftTerm() && p.Match == leader.replica.wal.LastIndex() {
+			if p.ID == closed.id() && p.MatchTerm == leader.raftTerm() && p.Match == leader.replica.logs.Stats().LastIndex {
 				return nil
 			}
 		}
@@ -171,9 +171,9 @@ func TestLostTail_Refused(t *testing.T) {
 		return binary.BigEndian.AppendUint64(b, 0)
 	}
 	from := transport.Identity{ID: "n9.0123456789abcdef"}
-	for _, acknowledged := range []uint64{0, 1, r.wal.LastIndex()} {
+	for _, acknowledged := range []uint64{0, 1, r.logs.Stats().LastIndex} {
 		if err := r.handleLostTail(from, request(acknowledged)); !errors.Is(err, errTailUnproven) {
-			t.Errorf("acknowledged %d of %d: got %v, want errTailUnproven", acknowledged, r.wal.LastIndex(), err)
+			t.Errorf("acknowledged %d of %d: got %v, want errTailUnproven", acknowledged, r.logs.Stats().LastIndex, err)
 		}
 	}
 	if err := r.handleLostTail(from, request(9)[1:]); !errors.As(err, new(*ValidationError)) {

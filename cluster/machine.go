@@ -27,11 +27,11 @@ var _ raft.BatchingFSM = machine{}
 // Restore implements raft.FSM.
 func (m machine) Restore(source io.ReadCloser) error {
 	r := m.r
-	meta := r.snaps.newestMeta()
+	meta := r.snaps.Newest()
 	if meta == nil || m.Len() == 0 || r.memory.plan.Limit == 0 {
 		return m.FSM.Restore(source)
 	}
-	coming, err := r.sizeOf(meta)
+	coming, err := r.storedSize(meta)
 	if err != nil || r.memory.secondStateFits(coming.keys, coming.size) {
 		return m.FSM.Restore(source) // which reports what is wrong with it
 	}
@@ -50,13 +50,19 @@ func (m machine) Restore(source io.ReadCloser) error {
 	return nil
 }
 
-// sizeOf returns how much a snapshot holds, by its header and its length.
-func (r *replica) sizeOf(meta *raft.SnapshotMeta) (dataSize, error) {
-	state, err := r.snaps.open(meta)
+// storedSize returns how much a snapshot on disk holds.
+func (r *replica) storedSize(meta *raft.SnapshotMeta) (dataSize, error) {
+	_, state, err := r.snaps.Open(meta.ID)
 	if err != nil {
 		return dataSize{}, err
 	}
 	defer func() { _ = state.Close() }() // only read from
+	return sizeOf(meta, state)
+}
+
+// sizeOf returns how much a snapshot holds, by its length and its header, which it reads
+// from the beginning of state.
+func sizeOf(meta *raft.SnapshotMeta, state io.Reader) (dataSize, error) {
 	items, err := fsm.SnapshotItems(state)
 	return dataSize{int(items), meta.Size}, err
 }
@@ -73,17 +79,13 @@ func (r *replica) present(version uint64) error {
 // loadPercent is how much of Go's memory a state may take that is loaded at start.
 const loadPercent = 95
 
-// checkMemory fails where the newest snapshot can't be loaded into the memory that
-// there is, with an error that names how much is needed: the kernel would end the node
-// in the middle of the load, again and again. Nothing on disk is changed.
-func (r *replica) checkMemory(meta *raft.SnapshotMeta) error {
+// checkMemory fails where the newest snapshot, which holds data, can't be loaded into the
+// memory that there is, with an error that names how much is needed: the kernel would end
+// the node in the middle of the load, again and again. Nothing on disk is changed.
+func (r *replica) checkMemory(data dataSize) error {
 	p := r.cfg.Memory
 	if p.Limit == 0 {
 		return nil
-	}
-	data, err := r.sizeOf(meta)
-	if err != nil {
-		return nil // loading it reports the error
 	}
 	need := stateMemory(data.keys, data.size)
 	if need+memoryBase <= p.Heap*loadPercent/100 {

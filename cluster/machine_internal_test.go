@@ -56,7 +56,7 @@ func TestRestore_TwoStatesDoNotFit(t *testing.T) {
 	if err := r.raft.Snapshot().Error(); err != nil {
 		t.Fatal(err)
 	}
-	meta := r.snaps.newestMeta()
+	meta := r.snaps.Newest()
 	_, state, err := r.snaps.Open(meta.ID)
 	if err != nil {
 		t.Fatal(err)
@@ -132,8 +132,8 @@ func TestRestore_CountsSnapshotsKeys(t *testing.T) {
 	if err := r.raft.Snapshot().Error(); err != nil {
 		t.Fatal(err)
 	}
-	meta := r.snaps.newestMeta()
-	coming, err := r.sizeOf(meta)
+	meta := r.snaps.Newest()
+	coming, err := r.storedSize(meta)
 	if err != nil || coming.keys != keys || coming.size != meta.Size {
 		t.Fatalf("the snapshot's size: got %+v, %v, want %d keys and %d bytes", coming, err, keys, meta.Size)
 	}

@@ -420,14 +420,17 @@ func TestNode_DataAboveMemory(t *testing.T) {
 	if err := r.raft.Snapshot().Error(); err != nil {
 		t.Fatal(err)
 	}
-	snaps := r.snaps
+	data, err := r.storedSize(r.snaps.Newest())
+	if err != nil {
+		t.Fatal(err)
+	}
 	r.cfg.Memory = MemoryPlan{Limit: 40 << 20, Source: "test", Heap: 30 << 20}
-	err = r.checkMemory(snaps.newestMeta())
-	if err == nil || !strings.Contains(err.Error(), "30 keys") || !strings.Contains(err.Error(), fmt.Sprint(memoryFor(stateMemory(30, snaps.newestMeta().Size), r.cfg.MaxValueBytes))) {
+	err = r.checkMemory(data)
+	if err == nil || !strings.Contains(err.Error(), "30 keys") || !strings.Contains(err.Error(), fmt.Sprint(memoryFor(stateMemory(30, r.snaps.Newest().Size), r.cfg.MaxValueBytes))) {
 		t.Errorf("got %v, want a refusal with the number needed", err)
 	}
 	r.cfg.Memory = MemoryPlan{Limit: 400 << 20, Source: "test", Heap: 300 << 20}
-	if err := r.checkMemory(snaps.newestMeta()); err != nil {
+	if err := r.checkMemory(data); err != nil {
 		t.Errorf("with enough memory: %v", err)
 	}
 }

@@ -64,6 +64,5 @@ func (r *replica) staleSnapshot(request *raft.InstallSnapshotRequest) bool {
 	if r.fsm.AppliedIndex() >= request.LastLogIndex {
 		return true
 	}
-	var stored raft.Log
-	return r.logs.read(request.LastLogIndex, &stored) == nil && stored.Term == request.LastLogTerm
+	return r.logs.Holds(request.LastLogIndex, request.LastLogTerm)
 }

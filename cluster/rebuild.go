@@ -6,8 +6,11 @@ import (
 	"io/fs"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	"github.com/kvorum/kvorum/cluster/raftstore"
+	"github.com/kvorum/kvorum/internal/sealed"
 	"github.com/kvorum/kvorum/wal"
 )
 
@@ -60,7 +63,7 @@ func noteLostTail(files wal.FS, dir, incarnation string, found *LostTailError) e
 }
 
 func writeNote(files wal.FS, dir string, note divergenceNote) error {
-	if err := writeSealed(files, filepath.Join(dir, divergenceFile), divergenceFormat, note); err != nil {
+	if err := sealed.Write(files, filepath.Join(dir, divergenceFile), divergenceFormat, note); err != nil {
 		return fmt.Errorf("note divergence: %w", err)
 	}
 	return nil
@@ -69,7 +72,7 @@ func writeNote(files wal.FS, dir string, note divergenceNote) error {
 // loadDivergence reads the note of an earlier run, zero if there is none.
 func loadDivergence(files wal.FS, dir string) (divergenceNote, error) {
 	var note divergenceNote
-	err := readSealed(files, filepath.Join(dir, divergenceFile), divergenceFormat, &note)
+	err := sealed.Read(files, filepath.Join(dir, divergenceFile), divergenceFormat, &note)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return divergenceNote{}, fmt.Errorf("read note of divergence: %w", err)
 	}
@@ -100,7 +103,7 @@ func afterDivergence(files wal.FS, dir string, log *slog.Logger) error {
 	if err := checkFirstTime(files, dir, aside); err != nil {
 		return err
 	}
-	for _, name := range []string{identityFile, floorFile, stableDir, walDir, snapshotsDir, divergenceFile} {
+	for _, name := range slices.Concat([]string{identityFile}, raftstore.Names(), []string{divergenceFile}) {
 		err := files.Rename(filepath.Join(dir, name), filepath.Join(dir, aside+name))
 		if err == nil {
 			err = files.SyncDir(dir)

@@ -141,7 +141,7 @@ func TestRecover_HalfWay(t *testing.T) {
 	if err != nil || len(s.Voters) != 1 || s.LastIndex < 20 {
 		t.Fatalf("got %+v, %v", s, err)
 	}
-	aside, err := filepath.Glob(filepath.Join(dir, fmt.Sprintf(oldLogFormat, "*"), "*.log"))
+	aside, err := filepath.Glob(filepath.Join(dir, "wal-of-*", "*.log"))
 	if err != nil || len(aside) == 0 {
 		t.Errorf("the old log is not kept: %v, %v", aside, err)
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math"
 	"sync"
@@ -13,10 +12,10 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	"github.com/kvorum/kvorum/cluster/raftstore"
 	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/internal/loglimit"
 	"github.com/kvorum/kvorum/transport"
-	"github.com/kvorum/kvorum/wal"
 )
 
 const (
@@ -44,12 +43,9 @@ type replica struct {
 
 	memory *memoryGuard
 	gone   atomic.Uint64 // odd while the state is let go of for a snapshot; see machine
-	wal    *wal.WAL
-	logs   *logStore
-	stable *stableStore
-	opened atomic.Bool // all stores are open
-	votes  io.Closer   // the file under stable
-	snaps  *snapshotStore
+	stores *raftstore.Stores
+	logs   *raftstore.Log       // of stores
+	snaps  *raftstore.Snapshots // likewise
 	fsm    *fsm.FSM
 	raft   *raft.Raft
 
@@ -103,7 +99,10 @@ func openReplica(load context.Context, cfg Config, ident identity, peers *transp
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	if err := r.open(load, ident); err != nil {
 		r.cancel()
-		return nil, errors.Join(err, r.closeStores())
+		if r.stores != nil {
+			err = errors.Join(err, r.stores.Close())
+		}
+		return nil, err
 	}
 	r.proposer = newProposer(cfg.MaxPendingBytes, r.leaders, r)
 	r.reader = newReader(r.ctx, r.readIndex)
@@ -126,14 +125,6 @@ func (r *replica) open(load context.Context, ident identity) error {
 		return err
 	}
 	r.noted.Store(note.Index)
-	_, last, err := r.logs.visible()
-	if err == nil && last == 0 {
-		err = r.stable.forgetBootstrap()
-	}
-	if err != nil {
-		return fmt.Errorf("open stable store: %w", err)
-	}
-	r.stable.raftRuns.Store(true)
 	return r.startRaft(load)
 }
 
@@ -340,5 +331,5 @@ func (r *replica) close(closePeers func() error) error {
 	r.raft.DeregisterObserver(r.observer)
 	r.wg.Wait()
 	r.reader.close()
-	return errors.Join(err, r.closeStores()) // nothing writes any more
+	return errors.Join(err, r.stores.Close()) // nothing writes any more
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"math/rand/v2"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -74,7 +75,7 @@ func TestSpace_Snapshot(t *testing.T) {
 	const next = 20 << 20
 	free := int64(floorBytes + next + 10<<20)
 	s := newSpace(func() (diskFacts, error) { return diskFacts{known: true, next: next, free: free}, nil })
-	done, err := s.plan(next, floor{})
+	done, err := s.plan(next, snapshotPoint{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,13 +86,13 @@ func TestSpace_Snapshot(t *testing.T) {
 		t.Errorf("room beside the snapshot: %v", err)
 	}
 	s.release(9 << 20)
-	s.wrote(floor{SnapshotIndex: 9}, next/2)
+	s.wrote(9, 0, next/2)
 	free -= next / 2
 	if err := s.admit(9<<20, false); err != nil {
 		t.Errorf("room beside half of the snapshot: %v", err)
 	}
 	s.release(9 << 20)
-	if _, err := s.plan(next, floor{}); !errors.Is(err, ErrDiskFull) || !strings.Contains(err.Error(), "does not fit") {
+	if _, err := s.plan(next, snapshotPoint{}); !errors.Is(err, ErrDiskFull) || !strings.Contains(err.Error(), "does not fit") {
 		t.Errorf("a second snapshot: got %v", err)
 	}
 	done()
@@ -122,14 +123,12 @@ func TestLeastOf(t *testing.T) {
 
 // TestTrailing: what stays behind a snapshot is about as much as the snapshot has.
 func TestTrailing(t *testing.T) {
-	r := &replica{cfg: Config{SnapshotBytes: 64 << 20}, snaps: &snapshotStore{}}
 	for _, tt := range []struct{ newest, want int64 }{{0, 16 << 20}, {20 << 20, 20 << 20}, {1 << 30, 64 << 20}} {
-		r.snaps.snapshots = []*raft.SnapshotMeta{{Size: tt.newest}}
-		if got := r.trailing(false); got != tt.want {
+		if got := trailingBytes(tt.newest, 64<<20); got != tt.want {
 			t.Errorf("snapshot of %d: got %d, want %d", tt.newest, got, tt.want)
 		}
 	}
-	if got := r.trailing(true); got != 0 {
+	if got := new(replica).trailing(true); got != 0 {
 		t.Errorf("on a full disk: got %d", got)
 	}
 }
@@ -213,7 +212,7 @@ func TestTrial_B4_FollowerWithoutRoom(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "does not fit") {
 			t.Fatalf("snapshot without room: got %+v, %v", response, err)
 		}
-		if names, err := f.replica.cfg.FS.ReadDir(f.replica.snaps.dir); err != nil || len(names) != 0 {
+		if names, err := f.replica.cfg.FS.ReadDir(filepath.Join(f.replica.cfg.DataDir, snapshotsDir)); err != nil || len(names) != 0 {
 			t.Errorf("it was begun: %v, %v", names, err)
 		}
 		if err := f.replica.fatal.reason(); err != nil {
@@ -242,8 +241,8 @@ func TestTrial_B3_BoundaryAnswers(t *testing.T) {
 				t.Fatal(err)
 			}
 			wantEnds(t, f.replica.logs, 40, behind)
-			if first, _, some := f.replica.logs.stored(); some && first != 41 {
-				t.Errorf("the log begins at %d, not behind the snapshot", first)
+			if stored := f.replica.logs.Stats(); stored.LastIndex >= stored.FirstIndex && stored.FirstIndex > 0 && stored.FirstIndex != 41 {
+				t.Errorf("the log begins at %d, not behind the snapshot", stored.FirstIndex)
 			}
 			later := leaderLog{term: 3, snapshot: point{40, 2}, entries: commands(41, 60, 3)}
 			if sent, done := later.catchUp(t, f, 3); !done || sent != 0 {

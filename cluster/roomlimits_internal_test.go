@@ -58,10 +58,10 @@ func TestSpace_PutsComeBack(t *testing.T) {
 func TestSpace_TwoSnapshots(t *testing.T) {
 	t.Parallel()
 	const size = int64(20 << 20)
-	sent := floor{SnapshotIndex: 9, SnapshotTerm: 2}
+	sent := snapshotPoint{index: 9, term: 2}
 	free := floorBytes + 2*size + 10<<20
 	s := newSpace(func() (diskFacts, error) { return diskFacts{known: true, next: size, free: free}, nil })
-	own, err := s.plan(size, floor{})
+	own, err := s.plan(size, snapshotPoint{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +69,7 @@ func TestSpace_TwoSnapshots(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.wrote(floor{SnapshotIndex: 7, SnapshotTerm: 2}, int(size))
+	s.wrote(7, 2, int(size))
 	free -= size
 	own()
 	f, err := s.look()
@@ -79,7 +79,7 @@ func TestSpace_TwoSnapshots(t *testing.T) {
 	if f.spare != 10<<20 {
 		t.Errorf("room beside the second: got %d, want %d", f.spare, 10<<20)
 	}
-	s.wrote(sent, int(size)/2)
+	s.wrote(sent.index, sent.term, int(size)/2)
 	free -= size / 2
 	if f, err = s.look(); err != nil || f.spare != 10<<20 {
 		t.Errorf("room beside half of the second: got %d, %v, want %d", f.spare, err, 10<<20)
@@ -170,7 +170,7 @@ func TestAdmitCommand_RemovesNothingItself(t *testing.T) {
 		}
 		removed := make(chan struct{})
 		disk.SetHook(func(op crashfs.Op, name string) error {
-			if op == crashfs.OpRemoveAll && strings.HasPrefix(name, f.replica.snaps.dir) {
+			if op == crashfs.OpRemoveAll && strings.HasPrefix(name, filepath.Join(f.replica.cfg.DataDir, snapshotsDir)) {
 				<-removed
 				free.Store(1 << 40)
 			}
@@ -219,15 +219,15 @@ func TestCompact_WaitsForItsTurn(t *testing.T) {
 		if err := f.replica.compactIfDue(1 << 20); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, some := f.replica.logs.stored(); !some {
+		if f.replica.logs.Stats().FirstIndex == 0 {
 			t.Error("log was dropped while a snapshot is taken by hand")
 		}
 		<-f.replica.snapshotting
 		if err := f.replica.compactIfDue(1 << 20); err != nil {
 			t.Fatal(err)
 		}
-		if first, _, some := f.replica.logs.stored(); some {
-			t.Errorf("the log still begins at %d", first)
+		if stored := f.replica.logs.Stats(); stored.FirstIndex > 0 && stored.FirstIndex <= stored.LastIndex {
+			t.Errorf("the log still begins at %d", stored.FirstIndex)
 		}
 	})
 }

@@ -3,20 +3,20 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/kvorum/kvorum/internal/sealed"
 	"github.com/kvorum/kvorum/wal"
 )
 
-// TestSealed_NewerFormat shows that a file of a newer format is refused, whichever
-// of a node's files it is: the error names the file, the version that was found and
-// the one that is known, and the file stays as it is.
+// TestSealed_NewerFormat shows that a file of a newer format is refused, whichever of a
+// node's own files it is (package raftstore tests those of its stores). The error names the
+// file, the version that was found and the one that is known, and the file stays as it is.
 func TestSealed_NewerFormat(t *testing.T) {
-	const id = "2-7-1"
-	snapshots := filepath.Join("data", snapshotsDir)
 	for _, f := range []struct {
 		path   string
 		format int
@@ -24,10 +24,6 @@ func TestSealed_NewerFormat(t *testing.T) {
 	}{
 		{filepath.Join("data", identityFile), identityFormat, func(files wal.FS) error {
 			_, _, err := loadIdentity(files, "data")
-			return err
-		}},
-		{filepath.Join("data", floorFile), floorFormat, func(files wal.FS) error {
-			_, _, err := loadFloor(files, "data")
 			return err
 		}},
 		{planPath("data"), planFormat, func(files wal.FS) error {
@@ -45,19 +41,9 @@ func TestSealed_NewerFormat(t *testing.T) {
 			}
 			return err
 		}},
-		{filepath.Join(snapshots, id, metaFile), metaFormat, func(files wal.FS) error {
-			s := &snapshotStore{fs: files, dir: snapshots, log: slog.New(slog.DiscardHandler)}
-			_, err := s.load(snapshotName{id: id, term: 2, index: 7, millis: 1})
-			return err
-		}},
 	} {
 		files := newDataDir(t)
-		for _, dir := range []string{snapshots, filepath.Join(snapshots, id)} {
-			if err := wal.MakeDir(files, dir); err != nil {
-				t.Fatal(err)
-			}
-		}
-		content, err := sealJSON(f.format+1, map[string]string{"zone": "a"})
+		content, err := sealed.Encode(f.format+1, map[string]string{"zone": "a"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -73,8 +59,21 @@ func TestSealed_NewerFormat(t *testing.T) {
 				t.Errorf("%s: %q does not say %q", f.path, err, fact)
 			}
 		}
-		if left, err := readSmallFile(files, f.path); err != nil || string(left) != string(content) {
-			t.Errorf("%s: holds %q now, %v", f.path, left, err)
+		if left := mustRead(t, files, f.path); string(left) != string(content) {
+			t.Errorf("%s: holds %q now", f.path, left)
 		}
 	}
+}
+
+func mustRead(t *testing.T, files wal.FS, path string) []byte {
+	t.Helper()
+	file, err := files.OpenRead(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := io.ReadAll(file)
+	if err := errors.Join(err, file.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return content
 }

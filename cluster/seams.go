@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	"github.com/kvorum/kvorum/cluster/raftstore"
 	"github.com/kvorum/kvorum/internal/dirlock"
 	"github.com/kvorum/kvorum/wal"
 )
@@ -65,7 +66,7 @@ type Discovery interface {
 // Discover and ConfirmLeader, which need a running node.
 func (s Seams) withDefaults() Seams {
 	if s.OpenStable == nil {
-		s.OpenStable = openBoltStable
+		s.OpenStable = raftstore.OpenBolt
 	}
 	if s.LockDir == nil {
 		s.LockDir = lockDir

@@ -106,11 +106,14 @@ type diskFacts struct {
 	spare     int64 // that a snapshot may take which is begun now
 }
 
+// snapshotPoint is the last entry that a snapshot covers.
+type snapshotPoint struct{ index, term uint64 }
+
 // snapshotPlan is the room that one snapshot has reserved. Each counts for itself what
 // is written of it: one that ends must not leave its bytes to another, whose room would
 // be given away.
 type snapshotPlan struct {
-	at      floor // of one that the leader sends; zero for one of this node's own state
+	at      snapshotPoint // of one that the leader sends; zero for one of this node's own state
 	bytes   int64
 	written int64 // of them, on disk
 }
@@ -236,7 +239,7 @@ func (s *space) release(n int64) { s.outstanding.Add(-n) }
 // plan reserves n bytes for a snapshot: one that the leader sends, of the log up to
 // at, or one of this node's own state, where at is zero. The caller calls done once it
 // is written, or given up. The error matches ErrDiskFull.
-func (s *space) plan(n int64, at floor) (done func(), err error) {
+func (s *space) plan(n int64, at snapshotPoint) (done func(), err error) {
 	plan := &snapshotPlan{at: at, bytes: n}
 	s.mu.Lock()
 	s.plans = append(s.plans, plan)
@@ -258,14 +261,15 @@ func (s *space) plan(n int64, at floor) (done func(), err error) {
 	return done, nil
 }
 
-// wrote is told of n bytes that were written of the snapshot of the log up to at. What
-// no leader has announced is of this node's own.
-func (s *space) wrote(at floor, n int) {
+// wrote is told of n bytes that were written of the snapshot of the log up to an entry.
+// What no leader has announced is of this node's own.
+func (s *space) wrote(index, term uint64, n int) {
+	at := snapshotPoint{index, term}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i := slices.IndexFunc(s.plans, func(p *snapshotPlan) bool { return p.at == at })
 	if i < 0 {
-		i = slices.IndexFunc(s.plans, func(p *snapshotPlan) bool { return p.at == floor{} })
+		i = slices.IndexFunc(s.plans, func(p *snapshotPlan) bool { return p.at == snapshotPoint{} })
 	}
 	if i >= 0 {
 		s.plans[i].written += int64(n)

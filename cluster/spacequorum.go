@@ -214,7 +214,7 @@ func (r *replica) limitsOf(id raft.ServerID, info nodeInfo) voterRoom {
 	v := voterRoom{id: id, put: math.MaxInt64, rest: math.MaxInt64}
 	switch {
 	case info.Disk != nil:
-		lacks := r.wal.BytesFrom(info.Disk.LastIndex + 1)
+		lacks := r.logs.BytesFrom(info.Disk.LastIndex + 1)
 		base := r.space.admitted.Load() - r.space.outstanding.Load()
 		v.put = base + min(info.Disk.Put, math.MaxInt64/4) - 2*lacks
 		v.rest = base + min(info.Disk.Rest, math.MaxInt64/4) - lacks
@@ -257,7 +257,7 @@ func (r *replica) room() *diskRoom {
 }
 
 func (r *replica) lookForRoom() *diskRoom {
-	_, last, err := r.logs.visible() // first: what is appended meanwhile counts twice
+	last, err := r.logs.LastIndex() // first: what is appended meanwhile counts twice
 	if err != nil {
 		return nil
 	}

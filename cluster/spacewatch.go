@@ -27,13 +27,13 @@ const (
 // measureSpace is what the model of the disk looks at.
 func (r *replica) measureSpace() (diskFacts, error) {
 	// In this order: what is applied meanwhile counts twice rather than not at all.
-	unapplied := r.wal.BytesFrom(r.fsm.AppliedIndex() + 1)
-	log := r.wal.Stats()
+	unapplied := r.logs.BytesFrom(r.fsm.AppliedIndex() + 1)
+	log := r.logs.Stats()
 	f := diskFacts{
 		unapplied: unapplied, next: snapshotSize(r.memory.data()) + unapplied,
-		log: log.DiskBytes, ahead: log.AheadLeft, drops: r.wal.FrontBytes(r.fsm.AppliedIndex() + 1),
+		log: log.DiskBytes, ahead: log.AheadLeft, drops: r.logs.FrontBytes(r.fsm.AppliedIndex() + 1),
 	}
-	f.newest, f.snapshots = r.snaps.sizes()
+	f.newest, f.snapshots = r.snaps.Sizes()
 	if info, err := r.cfg.FS.Stat(filepath.Join(r.cfg.DataDir, ballastFile)); err == nil {
 		f.ballast = info.Size()
 	}
@@ -101,7 +101,7 @@ func (r *replica) watchSpace(ctx context.Context) {
 		select {
 		case <-tick.C:
 		case <-r.tight:
-			r.snaps.keep(1) // an older one makes room for what the leader sends
+			r.snaps.Keep(1) // an older one makes room for what the leader sends
 		case <-ctx.Done():
 			return
 		}
@@ -122,12 +122,12 @@ func (r *replica) noteSpace(f *diskFacts, wasLow bool) bool {
 		}
 	}
 	if f.tight() {
-		r.snaps.keep(1)
+		r.snaps.Keep(1)
 	} else {
-		r.snaps.keep(snapshotsRetained)
+		r.snaps.Keep(snapshotsRetained)
 	}
 	if low || f.put < f.next+r.cfg.SnapshotBytes/2 {
-		r.logs.wakeCompaction()
+		r.logs.Wake()
 	}
 	if !low && f.put >= 2*f.enough()+2*r.cfg.BallastBytes {
 		r.keepBallast(f)
@@ -226,7 +226,7 @@ func (r *replica) admitCommand(command any) (done func(), err error) {
 		}
 	case *raft.InstallSnapshotRequest:
 		n := c.Size + c.Size/1024 + snapshotOverhead
-		if done, err = r.space.plan(n, floor{SnapshotIndex: c.LastLogIndex, SnapshotTerm: c.LastLogTerm}); err == nil {
+		if done, err = r.space.plan(n, snapshotPoint{c.LastLogIndex, c.LastLogTerm}); err == nil {
 			return done, nil
 		}
 		select { // to remove a snapshot may take long, and heartbeats wait for this answer

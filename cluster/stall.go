@@ -30,7 +30,7 @@ func (r *replica) watchLog(ctx context.Context) {
 			return
 		}
 		var stalled time.Duration
-		if since := r.wal.Stats().WriteSince; !since.IsZero() {
+		if since := r.logs.Stats().WriteSince; !since.IsZero() {
 			stalled = time.Since(since)
 		}
 		if stalled >= timing.StallFatal {

@@ -47,10 +47,10 @@ func (n *Node) Status() Status {
 
 // describe adds what operators look at when something is wrong.
 func (s *Status) describe(r *replica) {
-	log := r.wal.Stats()
+	log := r.logs.Stats()
 	s.Log = &LogStatus{
 		FirstIndex: log.FirstIndex, LastIndex: log.LastIndex, Bytes: log.DiskBytes,
-		OldestAgeSeconds: r.oldestAge(log.FirstIndex).Seconds(),
+		OldestAgeSeconds: r.oldestAge().Seconds(),
 		Sync50Ms:         milliseconds(log.SyncTimes.Quantile(0.5)), Sync99Ms: milliseconds(log.SyncTimes.Quantile(0.99)),
 	}
 	if loading, ok := r.replaying(); ok {
@@ -101,8 +101,8 @@ func peerStatus(p transport.PeerStats, leading bool, term, last uint64) PeerStat
 // oldestAge returns how long ago the log's oldest entry was made, 0 where that is
 // not known. It does not look at the disk: a status page must not be what finds it
 // broken.
-func (r *replica) oldestAge(first uint64) time.Duration {
-	at := r.logs.ages.oldest(first)
+func (r *replica) oldestAge() time.Duration {
+	at := r.logs.Oldest()
 	if at.IsZero() {
 		return 0
 	}
@@ -173,8 +173,8 @@ func (n *Node) Stats() Stats {
 	}
 	s.VerifiedIndex = r.verified.Load()
 	s.Memory = r.memory.status()
-	s.Log = r.wal.Stats()
-	s.OldestAge = r.oldestAge(s.Log.FirstIndex)
+	s.Log = r.logs.Stats()
+	s.OldestAge = r.oldestAge()
 	s.Disk = r.disk()
 	for _, p := range r.peers.Peers() {
 		s.Peers = append(s.Peers, peerStatus(p, s.Leader, s.Term, s.Log.LastIndex))

@@ -1,24 +1,31 @@
-package cluster
+package raftstore
 
 import (
 	"errors"
 	"fmt"
-	"sort"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/raft"
 	"github.com/kvorum/kvorum/internal/entry"
 	"github.com/kvorum/kvorum/wal"
 )
 
-// Errors of requests that would leave the log without an entry it must hold.
+// ErrRestart is part of an error that Options.OnFatal is told if the member only has to
+// be closed and opened again on the same data directory.
+var ErrRestart = errors.New("a restart corrects it")
+
+// Errors of requests that would leave the log without an entry that it must hold.
 var (
-	errLogGap     = errors.New("entries do not follow the log")
-	errLogDelete  = errors.New("deletion would leave a gap in the log")
-	errLogHole    = errors.New("entries between the newest snapshot and the log are missing")
-	errLogRestart = fmt.Errorf("the last entry conflicts with an installed snapshot; %w", ErrRestart)
+	errLogGap    = errors.New("entries do not follow the log")
+	errLogDelete = errors.New("deletion would leave a gap in the log")
+	errLogHole   = errors.New("entries between the newest snapshot and the log are missing")
 )
+
+// errLogRestart is the failure of a log whose last entry, which raft remembers, conflicts
+// with the newest snapshot.
+var errLogRestart = fmt.Errorf("the last entry conflicts with an installed snapshot; %w", ErrRestart)
 
 // boundary is the newest durable snapshot, as the log sees it. It never changes;
 // a new one takes its place.
@@ -30,23 +37,22 @@ type boundary struct {
 	masked bool
 }
 
-// answers says whether a missing entry at index may be answered for by the
-// boundary. Raft only ever asks for such an entry's term, as the predecessor of
-// others; but the first entry has no predecessor, and would itself be sent.
+// answers reports whether GetLog may make up the snapshot's last entry if it is not
+// stored. Raft needs its term alone, as that of the predecessor of others. But entry 1 has
+// no predecessor: raft would send it.
 func (b boundary) answers() bool { return b.index > 1 }
 
-// logStore is raft's LogStore above a write-ahead log.
+// Log is raft's LogStore above a write-ahead log (package wal).
 //
-// The newest durable snapshot is part of it. Its last entry's index and term
-// always are known, even where the entry was trimmed or never was stored, or is
-// stored with another term; otherwise a leader that probes for this point gets
-// no match, sends the snapshot, and finds the same again, for ever (raft issue
-// 697). In the last two cases the entries up to the snapshot belong to a history
-// that was overruled, and are hidden. Entries behind the snapshot stay visible:
-// raft remembers them as the end of its log, finds the conflict and deletes
-// them. The log then begins again with the entry that follows the snapshot. Where the
-// stored entry has the snapshot's term, everything is kept: it may be data that
-// this server has acknowledged.
+// The newest durable snapshot is part of the log. The index and term of the snapshot's
+// last entry are always known, even if the entry was trimmed, was never stored, or is
+// stored with another term. Otherwise a leader that probes for this entry gets no match,
+// sends the snapshot, and finds the same again, without end (hashicorp/raft issue 697).
+// In the last two cases the entries up to the snapshot belong to a history that was
+// overruled, and are hidden. Entries behind the snapshot stay visible: raft remembers
+// them as the end of its log, finds the conflict and deletes them. The log then begins
+// again with the entry that follows the snapshot. If the stored entry has the snapshot's
+// term, everything is kept: it may be data that this server has acknowledged.
 //
 //	snapshot at 7, term 3               FirstIndex  LastIndex  GetLog(7)
 //	log 1…9, entry 7 of term 3               1          9      as stored
@@ -55,16 +61,16 @@ func (b boundary) answers() bool { return b.index > 1 }
 //	log 1…5                                  7          7      term 3, no data
 //	no log                                   7          7      term 3, no data
 //
-// The first failure of a write, a damaged record, and a request that would
-// leave a gap are final: onFatal is told once, and later changes fail with the
-// same error, because what raft remembers of the log and what the log holds
-// may differ from there on. Only trimming the head may fail and be tried again, on a
-// disk that has no room for the new list of segments.
+// The first failure of a write, a damaged record, and a request that would leave a gap
+// are final: Options.OnFatal is told once, and later changes fail with the same error,
+// because what raft remembers of the log and what the log holds may differ from then on.
+// One failure is not: trimming the head may be tried again if the disk has no room for
+// the new list of segments (wal.ErrNoRoom).
 //
 // One goroutine appends and truncates the end. Several may trim the head, raft after a
-// snapshot and the node on a full disk, and any number read. No method locks a reader
-// out while it writes.
-type logStore struct {
+// snapshot and the node on a full disk, and any number may read. No reader waits for a
+// writer.
+type Log struct {
 	wal     *wal.WAL
 	onFatal func(error)
 
@@ -82,8 +88,8 @@ type logStore struct {
 	// a follower that is no further behind needs no snapshot.
 	trailing atomic.Int64
 	ages     logAges
-	// compact is woken whenever another wakeBytes were appended, at least, and by
-	// wakeCompaction. It has one slot.
+	// compact receives whenever another wakeBytes were appended, at least, and with
+	// Wake. It has one slot.
 	compact   chan struct{}
 	wakeBytes int64
 	grown     int64 // since compact was woken; belongs to the holder of changing
@@ -93,15 +99,15 @@ type logStore struct {
 }
 
 var (
-	_ raft.LogStore          = (*logStore)(nil)
-	_ raft.MonotonicLogStore = (*logStore)(nil)
+	_ raft.LogStore          = (*Log)(nil)
+	_ raft.MonotonicLogStore = (*Log)(nil)
 )
 
-// newLogStore returns the store above w, which the caller closes after it. It
-// must be told of the newest snapshot, if there is one, before raft uses it. So many
-// bytes of it are written between two snapshots.
-func newLogStore(w *wal.WAL, snapshotBytes int64, onFatal func(error)) *logStore {
-	s := &logStore{
+// newLog returns the store above w, which the caller closes after it. It must be told of
+// the newest snapshot, if there is one, before raft uses it. snapshotBytes is
+// Options.SnapshotBytes.
+func newLog(w *wal.WAL, snapshotBytes int64, onFatal func(error)) *Log {
+	s := &Log{
 		wal: w, onFatal: onFatal, changing: make(chan struct{}, 1),
 		compact: make(chan struct{}, 1), wakeBytes: snapshotBytes / 16,
 	}
@@ -112,26 +118,26 @@ func newLogStore(w *wal.WAL, snapshotBytes int64, onFatal func(error)) *logStore
 
 // IsMonotonic implements raft.MonotonicLogStore. A monotonic store's whole log
 // is deleted when a snapshot is installed, acknowledged entries included.
-func (s *logStore) IsMonotonic() bool { return false }
+func (s *Log) IsMonotonic() bool { return false }
 
 // FirstIndex implements raft.LogStore: the lowest index that GetLog answers, 0
 // if there is none. It fails if the log does not reach down to the newest
 // snapshot.
-func (s *logStore) FirstIndex() (uint64, error) {
+func (s *Log) FirstIndex() (uint64, error) {
 	first, _, err := s.visible()
 	return first, err
 }
 
 // LastIndex implements raft.LogStore, with the same failure as FirstIndex, so
 // that raft does not start on a log with a hole.
-func (s *logStore) LastIndex() (uint64, error) {
+func (s *Log) LastIndex() (uint64, error) {
 	s.touched.Store(true)
 	_, last, err := s.visible()
 	return last, err
 }
 
 // visible returns the lowest and the highest index that GetLog answers.
-func (s *logStore) visible() (first, last uint64, err error) {
+func (s *Log) visible() (first, last uint64, err error) {
 	// The boundary comes second: it may be newer than the log's ends, and then
 	// the log still reaches down to it.
 	first, last, some := s.stored()
@@ -155,7 +161,7 @@ func (s *logStore) visible() (first, last uint64, err error) {
 }
 
 // stored returns the ends of the write-ahead log, false if it is empty.
-func (s *logStore) stored() (first, last uint64, some bool) {
+func (s *Log) stored() (first, last uint64, some bool) {
 	first, last = s.wal.FirstIndex(), s.wal.LastIndex()
 	return first, last, first != 0 && first <= last
 }
@@ -163,7 +169,7 @@ func (s *logStore) stored() (first, last uint64, some bool) {
 // GetLog implements raft.LogStore. The error is raft.ErrLogNotFound itself for
 // an index that is not there: raft compares it by identity. Data and Extensions
 // of the result are shared with the log's cache and must not be modified.
-func (s *logStore) GetLog(index uint64, out *raft.Log) error {
+func (s *Log) GetLog(index uint64, out *raft.Log) error {
 	if watch := s.watch.Load(); watch != nil {
 		if err := (*watch)(index); err != nil {
 			return err
@@ -183,7 +189,7 @@ func (s *logStore) GetLog(index uint64, out *raft.Log) error {
 }
 
 // read returns the stored entry at index, or raft.ErrLogNotFound.
-func (s *logStore) read(index uint64, out *raft.Log) error {
+func (s *Log) read(index uint64, out *raft.Log) error {
 	frame, err := s.wal.Get(index)
 	switch {
 	case errors.Is(err, wal.ErrNotFound):
@@ -207,12 +213,12 @@ func (s *logStore) read(index uint64, out *raft.Log) error {
 }
 
 // StoreLog implements raft.LogStore.
-func (s *logStore) StoreLog(log *raft.Log) error { return s.StoreLogs([]*raft.Log{log}) }
+func (s *Log) StoreLog(log *raft.Log) error { return s.StoreLogs([]*raft.Log{log}) }
 
 // StoreLogs implements raft.LogStore: one write and one sync for all of logs,
 // which are durable on return. They must follow each other and the log, or the
 // newest snapshot where nothing of the log is left.
-func (s *logStore) StoreLogs(logs []*raft.Log) error {
+func (s *Log) StoreLogs(logs []*raft.Log) error {
 	if len(logs) == 0 {
 		return nil
 	}
@@ -236,13 +242,18 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 	}
 	if s.grown >= s.wakeBytes {
 		s.grown = 0
-		s.wakeCompaction()
+		s.Wake()
 	}
 	return nil
 }
 
-// wakeCompaction has the log's length be looked at.
-func (s *logStore) wakeCompaction() {
+// Grown returns a channel that receives when the log's length is worth a look: after
+// each sixteenth of Options.SnapshotBytes that was appended, and after Wake. Several of
+// these may come as one. One goroutine receives from it.
+func (s *Log) Grown() <-chan struct{} { return s.compact }
+
+// Wake makes the channel of Grown receive.
+func (s *Log) Wake() {
 	select {
 	case s.compact <- struct{}{}:
 	default:
@@ -250,7 +261,7 @@ func (s *logStore) wakeCompaction() {
 }
 
 // append checks where frames go and writes them. Its caller holds the slot.
-func (s *logStore) append(first uint64, frames []wal.Frame) error {
+func (s *Log) append(first uint64, frames []wal.Frame) error {
 	b := s.boundary.Load()
 	_, last, some := s.stored()
 	if some && (!b.masked || last > b.index) {
@@ -277,7 +288,7 @@ func (s *logStore) append(first uint64, frames []wal.Frame) error {
 }
 
 // restart empties the log so that it continues right behind b. Its caller holds the slot.
-func (s *logStore) restart(b *boundary) error {
+func (s *Log) restart(b *boundary) error {
 	if err := s.wal.Reset(b.index + 1); err != nil {
 		return err
 	}
@@ -305,107 +316,10 @@ func encodeEntries(logs []*raft.Log) ([]wal.Frame, error) {
 	return frames, nil
 }
 
-// DeleteRange implements raft.LogStore for the two things raft does: trimming
-// the head behind a snapshot, and cutting the end off before a conflicting
-// entry. Both are durable on return; what lies outside of the log is ignored.
-// Trimming keeps trailing bytes of the newest entries, and all behind the newest
-// snapshot: raft copes with a FirstIndex below what it asked for. Cutting
-// never reaches into the snapshot.
-func (s *logStore) DeleteRange(min, max uint64) error {
-	if err := s.failure(); err != nil {
-		return err
-	}
-	first, last, some := s.stored()
-	if !some || min > max || max < first || min > last {
-		return nil
-	}
-	if max < last {
-		return s.trimHead(min, max, first, last)
-	}
-	return s.cutEnd(min)
-}
-
-// trimHead removes the entries from first to at most upTo.
-func (s *logStore) trimHead(from, upTo, first, last uint64) error {
-	b := s.boundary.Load()
-	if from > first && (!b.masked || from > b.index) {
-		return s.fail(fmt.Errorf("delete entries %d to %d of %d to %d: %w", from, upTo, first, last, errLogDelete))
-	}
-	upTo = min(upTo, b.index, s.keepFrom(s.trailing.Load(), first, last)-1)
-	if upTo < first {
-		return nil
-	}
-	err := s.wal.TruncateFront(upTo + 1)
-	if err == nil {
-		return nil
-	}
-	err = fmt.Errorf("trim entries up to %d: %w", upTo, err)
-	if errors.Is(err, wal.ErrNoRoom) {
-		return err // nothing depends on it: what stays is in the snapshot too
-	}
-	return s.fail(err)
-}
-
-// trim removes what the newest snapshot covers, but for trailing bytes of the newest
-// entries. With 0 nothing of it stays: the snapshot's own index is answered for.
-func (s *logStore) trim(trailing int64) error {
-	if err := s.failure(); err != nil {
-		return err
-	}
-	s.trailing.Store(trailing)
-	b := s.boundary.Load()
-	if first, last, some := s.stored(); some && b.answers() && first <= b.index {
-		return s.trimHead(first, min(b.index, last), first, last)
-	}
-	return nil
-}
-
-// keepFrom returns the index from which on entries stay, where trailing bytes of
-// first to last are to. It is the beginning of a segment where the segments from there
-// on have a quarter of that at least: the one before takes its room as a whole.
-func (s *logStore) keepFrom(trailing int64, first, last uint64) uint64 {
-	if trailing <= 0 {
-		return last + 1
-	}
-	n := sort.Search(int(last-first+1), func(i int) bool { return s.wal.BytesFrom(first+uint64(i)) <= trailing })
-	from := first + uint64(n)
-	start, next := s.wal.SegmentEnds(min(from, last))
-	if from != start && s.wal.BytesFrom(next) >= max(trailing/4, 1) {
-		return next
-	}
-	return from
-}
-
-// cutEnd removes all entries from index on.
-func (s *logStore) cutEnd(index uint64) error {
-	s.changing <- struct{}{}
-	defer func() { <-s.changing }()
-	b := s.boundary.Load()
-	first, last, some := s.stored()
-	if !some || index > last {
-		return nil
-	}
-	var err error
-	switch nothingLeft := b.masked || first > b.index; {
-	case index == b.index+1 && nothingLeft:
-		err = s.restart(b)
-	case index > b.index:
-		err = s.wal.TruncateBack(index - 1)
-	case last <= b.index && (index <= first || b.masked):
-		err = s.restart(b) // all of it is in the snapshot
-	default:
-		err = fmt.Errorf("%w: the newest snapshot is at %d", errLogDelete, b.index)
-	}
-	if err != nil {
-		return s.fail(fmt.Errorf("delete entries %d to %d: %w", index, last, err))
-	}
-	return nil
-}
-
 // setBoundary tells the log which snapshot is the newest durable one: before
 // raft starts, and whenever there is a new one. An older one than it knows of
 // changes nothing.
-func (s *logStore) setBoundary(index, term uint64) {
+func (s *Log) setBoundary(index, term uint64) {
 	s.changing <- struct{}{}
 	defer func() { <-s.changing }()
 	old := s.boundary.Load()
@@ -433,7 +347,49 @@ func (s *logStore) setBoundary(index, term uint64) {
 	s.boundary.Store(next)
 }
 
-func (s *logStore) failure() error {
+// SnapshotIndex returns the index of the newest durable snapshot, 0 for none.
+func (s *Log) SnapshotIndex() uint64 { return s.boundary.Load().index }
+
+// Holds reports whether the entry at index is stored with this term. The newest
+// snapshot does not count: what it covers may have been overruled, and still be stored.
+func (s *Log) Holds(index, term uint64) bool {
+	var stored raft.Log
+	return s.read(index, &stored) == nil && stored.Term == term
+}
+
+// Watch has ask be called before each entry that GetLog returns; its error becomes
+// GetLog's. Nil ends that. It is for the start of raft, which reads the log and can't be
+// ended otherwise.
+func (s *Log) Watch(ask func(index uint64) error) {
+	if ask == nil {
+		s.watch.Store(nil)
+		return
+	}
+	s.watch.Store(&ask)
+}
+
+// Oldest returns when the oldest entry that is stored was made, or one that is not much
+// older, by the clock of its leader, and the zero time if that is not known. It does not
+// read the disk.
+func (s *Log) Oldest() time.Time { return s.ages.oldest(s.wal.FirstIndex()) }
+
+// Stats returns figures of the log below, what is hidden behind a snapshot included. It
+// does not read the disk.
+func (s *Log) Stats() wal.Stats { return s.wal.Stats() }
+
+// BytesFrom returns the number of bytes that the entries from index on take in their
+// files.
+func (s *Log) BytesFrom(index uint64) int64 { return s.wal.BytesFrom(index) }
+
+// FrontBytes returns the number of bytes of files that would be removed if the log began
+// at index first.
+func (s *Log) FrontBytes(first uint64) int64 { return s.wal.FrontBytes(first) }
+
+// Seal has the next entry begin a new segment, so that those before it can be removed
+// as a whole once a snapshot covers them. See wal.WAL.Seal for its errors.
+func (s *Log) Seal() error { return s.wal.Seal() }
+
+func (s *Log) failure() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.failed
@@ -441,7 +397,7 @@ func (s *logStore) failure() error {
 
 // fail latches the first err and tells onFatal of it; it returns err with its
 // context. Use after the log was closed is not a failure of the log.
-func (s *logStore) fail(err error) error {
+func (s *Log) fail(err error) error {
 	err = fmt.Errorf("raft log: %w", err)
 	if errors.Is(err, wal.ErrWALClosed) {
 		return err

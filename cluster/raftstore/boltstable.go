@@ -1,4 +1,4 @@
-package cluster
+package raftstore
 
 import (
 	"errors"
@@ -27,12 +27,14 @@ type boltStable struct {
 // Path returns the file's path.
 func (b *boltStable) Path() string { return b.path }
 
-// openBoltStable opens the bolt file at path as a stableStore's inner store, or
-// makes it, with its directory, where it is missing. The file appears under its
-// name only when it holds a record, so a file without one is damaged: a lost
-// vote never looks like a vote that was not given yet. Damage is a
-// *wal.CorruptionError that names the file. Every write is synced.
-func openBoltStable(path string) (raft.StableStore, io.Closer, error) {
+// OpenBolt opens the bbolt file at path as the store below term and vote, or makes it,
+// with its directory, if it is missing. It is what Options.OpenStable is by default. The
+// file has its name only when it holds a record, so that a file without one is damaged: a
+// lost vote never looks like one that was not given yet. Damage is a *wal.CorruptionError
+// that names the file; a file that somebody else has open is an error after a second.
+// Every write is atomic, and synced when it returns. Both results are one store, which the
+// caller closes; it is safe for concurrent use.
+func OpenBolt(path string) (raft.StableStore, io.Closer, error) {
 	switch _, err := os.Stat(path); {
 	case errors.Is(err, fs.ErrNotExist):
 		if err := createBolt(path); err != nil {
@@ -44,7 +46,7 @@ func openBoltStable(path string) (raft.StableStore, io.Closer, error) {
 	if err := checkBolt(path); err != nil {
 		return nil, nil, err
 	}
-	if err := wal.OS().SyncDir(filepath.Dir(path)); err != nil { // who made it may have been killed before
+	if err := wal.OS().SyncDir(filepath.Dir(path)); err != nil { // the process that made it may have been killed before
 		return nil, nil, err
 	}
 	store, err := openBolt(path)

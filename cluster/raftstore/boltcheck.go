@@ -1,4 +1,4 @@
-package cluster
+package raftstore
 
 import (
 	"bytes"
@@ -15,7 +15,7 @@ import (
 // flags(2), count(2) and overflow(4), the number of pages that follow as a part
 // of it. Pages 0 and 1 are meta pages: magic, version, page size, flags, the
 // root bucket's page, its sequence, the free list's page, the number of pages,
-// the transaction, and the FNV-1a checksum of what stands before it. Branch and
+// the transaction, and the FNV-1a checksum of the bytes before it. Branch and
 // leaf pages hold count elements of 16 bytes, which point at keys and values
 // behind them; a leaf's value may be a bucket: its root page, 0 where the page
 // follows inside of the value, and a sequence.

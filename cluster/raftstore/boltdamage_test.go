@@ -1,28 +1,31 @@
-package cluster
+package raftstore_test
 
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/hashicorp/raft"
+	"github.com/kvorum/kvorum/cluster/raftstore"
 )
 
-// TestBoltStable_Damage damages every byte, and every word, that is in use, and
+// TestBolt_DamageNeverTakesAVoteBack damages every byte, and every word, that is in use, and
 // cuts the file short: the file is refused, or says what it said before. Above all it never
 // goes back to an earlier vote.
-func TestBoltStable_Damage(t *testing.T) {
+func TestBolt_DamageNeverTakesAVoteBack(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "stable", "raft.db")
-	s, closer := mustOpenBolt(t, path)
-	if err := errors.Join(
-		s.SetUint64([]byte(keyCurrentTerm), 6), vote(s, 6, "n1.a"),
-		s.SetUint64([]byte(keyCurrentTerm), 7), vote(s, 7, "n2.b"), closer.Close(),
-	); err != nil {
+	m := openBolt(t, path)
+	s := m.Stable
+	if err := errors.Join(setTerm(s, 6), vote(s, 6, "n1.a"), setTerm(s, 7), vote(s, 7, "n2.b")); err != nil {
 		t.Fatal(err)
 	}
+	m.close()
 	good, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -36,7 +39,7 @@ func TestBoltStable_Damage(t *testing.T) {
 		if err := os.WriteFile(bad, content, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		inner, closer, err := openBoltStable(bad)
+		inner, closer, err := raftstore.OpenBolt(bad)
 		if err != nil {
 			refused++
 			if !strings.Contains(err.Error(), bad) || strings.Contains(err.Error(), "timeout") {
@@ -44,14 +47,12 @@ func TestBoltStable_Damage(t *testing.T) {
 			}
 			return
 		}
-		defer closer.Close()
-		s, err := newStableStore(inner, nil)
-		if err != nil {
+		m.options.OpenStable = func(string) (raft.StableStore, io.Closer, error) { return inner, closer, nil }
+		if err := m.open(); err != nil {
 			t.Fatalf("%s at %d: found only by the store above: %v", what, at, err)
 		}
-		if got, want := s.current(), (ballot{7, 7, "n2.b"}); got != want {
-			t.Fatalf("%s at %d: the store says %+v, want %+v", what, at, got, want)
-		}
+		defer m.close()
+		wantVote(t, m.Stable, 7, 7, "n2.b")
 	}
 	for at := range good {
 		if good[at] == 0 && at%os.Getpagesize() >= 128 {

@@ -1,4 +1,4 @@
-package cluster
+package raftstore
 
 import (
 	"errors"
@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"github.com/hashicorp/raft"
+	"github.com/kvorum/kvorum/internal/sealed"
 	"github.com/kvorum/kvorum/wal"
 )
 
@@ -21,7 +22,7 @@ var errSnapshotCancelled = errors.New("snapshot was cancelled")
 // is then raft's to report, and a later snapshot's to overcome. Only a failure
 // to make a finished snapshot's name durable is fatal; see publish.
 type snapshotSink struct {
-	store *snapshotStore
+	store *Snapshots
 	meta  *raft.SnapshotMeta
 	dir   string // of the unfinished snapshot
 
@@ -36,7 +37,7 @@ type snapshotSink struct {
 
 var _ raft.SnapshotSink = (*snapshotSink)(nil)
 
-func newSnapshotSink(s *snapshotStore, meta *raft.SnapshotMeta) (*snapshotSink, error) {
+func newSnapshotSink(s *Snapshots, meta *raft.SnapshotMeta) (*snapshotSink, error) {
 	k := &snapshotSink{store: s, meta: meta, dir: filepath.Join(s.dir, meta.ID+unfinishedSuffix), busy: make(chan struct{}, 1)}
 	if err := s.fs.MkdirAll(k.dir); err != nil {
 		return nil, fmt.Errorf("create snapshot: %w", err)
@@ -61,7 +62,7 @@ func (k *snapshotSink) Write(p []byte) (int, error) {
 		return 0, errors.New("write to a finished snapshot")
 	}
 	n, err := k.state.Write(p)
-	k.store.wrote(floor{SnapshotIndex: k.meta.Index, SnapshotTerm: k.meta.Term}, n)
+	k.store.wrote(k.meta.Index, k.meta.Term, n)
 	return n, err
 }
 
@@ -110,5 +111,5 @@ func (k *snapshotSink) finish() error {
 	}
 	k.meta.Size = k.state.total
 	// This syncs the directory too, after both files have their names.
-	return writeSealed(k.store.fs, filepath.Join(k.dir, metaFile), metaFormat, k.meta)
+	return sealed.Write(k.store.fs, filepath.Join(k.dir, metaFile), metaFormat, k.meta)
 }

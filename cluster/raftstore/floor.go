@@ -1,4 +1,4 @@
-package cluster
+package raftstore
 
 import (
 	"errors"
@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"path/filepath"
 
+	"github.com/kvorum/kvorum/internal/sealed"
 	"github.com/kvorum/kvorum/wal"
 )
 
@@ -15,11 +16,10 @@ const (
 	floorFormat = 1
 )
 
-// floor is what a member's data directory holds at least: log, term and vote,
-// which were made before it, and a snapshot that is not older. A node that has
-// lost one of them would otherwise start as if it had never had it, forget what
-// it has acknowledged, and vote a second time (CTRL, FAST 2018, calls that
-// truncation).
+// floor is the least that a member's data directory holds: log, term and vote, which
+// were made before it, and a snapshot that is not older. A member that has lost one of
+// them would otherwise start as if it had never had it, forget what it has acknowledged,
+// and vote a second time (CTRL, FAST 2018, calls that truncation).
 type floor struct {
 	SnapshotIndex uint64 `json:"snapshot_index"` // of the newest snapshot, 0 for none
 	SnapshotTerm  uint64 `json:"snapshot_term"`
@@ -28,7 +28,7 @@ type floor struct {
 // loadFloor reads the floor of a data directory, and reports whether there is
 // one: there is none before all stores have been made.
 func loadFloor(files wal.FS, dir string) (f floor, found bool, err error) {
-	err = readSealed(files, filepath.Join(dir, floorFile), floorFormat, &f)
+	err = sealed.Read(files, filepath.Join(dir, floorFile), floorFormat, &f)
 	if errors.Is(err, fs.ErrNotExist) {
 		return floor{}, false, nil
 	}
@@ -40,7 +40,7 @@ func loadFloor(files wal.FS, dir string) (f floor, found bool, err error) {
 
 // save makes f the floor of a data directory, durably.
 func (f floor) save(files wal.FS, dir string) error {
-	if err := writeSealed(files, filepath.Join(dir, floorFile), floorFormat, f); err != nil {
+	if err := sealed.Write(files, filepath.Join(dir, floorFile), floorFormat, f); err != nil {
 		return fmt.Errorf("write floor: %w", err)
 	}
 	return nil

@@ -1,4 +1,4 @@
-package cluster
+package raftstore
 
 import (
 	"bufio"
@@ -31,6 +31,8 @@ const (
 	blockEnd        = 0xFFFFFFFF
 	stateBuffer     = 256 << 10
 )
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // stateWriter writes a state file. It is for one goroutine.
 type stateWriter struct {

@@ -1,4 +1,4 @@
-package cluster
+package raftstore
 
 import (
 	"encoding/binary"
@@ -7,7 +7,6 @@ import (
 	"hash/crc32"
 	"runtime"
 	"sync"
-	"sync/atomic"
 
 	"github.com/hashicorp/raft"
 	"github.com/kvorum/kvorum/wal"
@@ -79,8 +78,8 @@ func decodeBallot(file string, in []byte) (ballot, error) {
 
 // stableStore is raft's StableStore: term and vote, as one record of an inner
 // store. Raft writes a vote as two keys, so that a crash in between would leave
-// the new term with the old candidate, who then gets this server's vote without
-// a look at its log (raft issue 661). Here LastVoteTerm is only kept in memory
+// the new term with the old candidate, which then gets this server's vote without
+// a look at its log (hashicorp/raft issue 661). Here LastVoteTerm is only kept in memory
 // until LastVoteCand comes, and then both become durable in one write.
 //
 // It is also the last protection against a second vote in one term: it refuses a
@@ -103,19 +102,14 @@ type stableStore struct {
 	pendingValid bool
 	failed       error // the first failure, returned by every later change
 
-	// raftRuns says that only raft's main goroutine changes the term from now on.
-	// (NewRaft sets it to what it is, which writes nothing, so can't fail.)
-	raftRuns atomic.Bool
-
 	mu      sync.Mutex
 	durable ballot // guarded by mu
 }
 
 var _ raft.StableStore = (*stableStore)(nil)
 
-// newStableStore returns a store above inner, whose record it reads, checks and
-// makes durable.
-// onFatal is called at most once.
+// newStableStore returns a store above inner, whose record it reads, checks and makes
+// durable. onFatal is called at most once.
 func newStableStore(inner raft.StableStore, onFatal func(error)) (*stableStore, error) {
 	s := &stableStore{inner: inner, onFatal: onFatal, writing: make(chan struct{}, 1)}
 	raw, err := inner.Get([]byte(ballotKey))
@@ -128,8 +122,8 @@ func newStableStore(inner raft.StableStore, onFatal func(error)) (*stableStore, 
 	if s.durable, err = decodeBallot(stablePath(inner), raw); err != nil {
 		return nil, fmt.Errorf("read term and vote: %w", err)
 	}
-	// Who wrote it may have been killed before it was durable, and a vote that is
-	// found here is given again without another write.
+	// The process that wrote it may have been killed before it was durable, and a vote
+	// that is found here is given again without another write.
 	if err := inner.Set([]byte(ballotKey), raw); err != nil {
 		return nil, fmt.Errorf("write term and vote: %w", err)
 	}
@@ -144,12 +138,14 @@ func stablePath(inner raft.StableStore) string {
 	return "stable store"
 }
 
-// SetUint64 implements raft.StableStore for CurrentTerm, durable on return, and
-// for LastVoteTerm, which waits for LastVoteCand. It does not return where raft
-// would panic for the error: for a term, but that of a bootstrap, once raft runs.
+// SetUint64 implements raft.StableStore for CurrentTerm, durable on return, and for
+// LastVoteTerm, which waits for LastVoteCand. It does not return if raft would panic for
+// the error, which is that of any term but a bootstrap's: raft's main goroutine, which
+// calls it, ends. (NewRaft sets the term to what it is, which writes nothing and so can't
+// fail.)
 func (s *stableStore) SetUint64(key []byte, value uint64) error {
 	err := s.setUint64(key, value)
-	if err != nil && string(key) == keyCurrentTerm && value != bootstrapTerm && s.raftRuns.Load() {
+	if err != nil && string(key) == keyCurrentTerm && value != bootstrapTerm {
 		runtime.Goexit()
 	}
 	return err
@@ -228,8 +224,8 @@ func (s *stableStore) Get(key []byte) ([]byte, error) {
 // forgetBootstrap takes back the term that raft makes durable before the first
 // entry of a new cluster's log. Its caller has found that log empty: the process
 // ended in between, and raft would take the term for a cluster that exists. It
-// is the only term that may be forgotten, for it never has a leader or a vote,
-// and a server that has more than that in its ballot keeps it.
+// is the only term that may be forgotten, because it never has a leader or a vote. A
+// server that has more than that in its ballot keeps it.
 func (s *stableStore) forgetBootstrap() error {
 	s.writing <- struct{}{}
 	defer func() { <-s.writing }()
@@ -239,7 +235,7 @@ func (s *stableStore) forgetBootstrap() error {
 	return s.write(ballot{})
 }
 
-// current returns what is durable.
+// current returns the ballot that is durable.
 func (s *stableStore) current() ballot {
 	s.mu.Lock()
 	defer s.mu.Unlock()

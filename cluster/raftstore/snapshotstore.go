@@ -1,4 +1,4 @@
-package cluster
+package raftstore
 
 import (
 	"cmp"
@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	"github.com/kvorum/kvorum/internal/sealed"
 	"github.com/kvorum/kvorum/wal"
 )
 
@@ -34,24 +35,24 @@ const (
 // newest durable one: raft would go back to its index.
 var errSnapshotSuperseded = errors.New("a newer snapshot is durable already")
 
-// snapshotStore is raft's SnapshotStore: one directory for each snapshot, named
-// TERM-INDEX-MILLISECONDS, with the files state and meta. A directory has its
-// name only when both files are durable, so what has a name is whole or damaged.
+// Snapshots is raft's SnapshotStore: one directory for each snapshot, named
+// TERM-INDEX-MILLISECONDS, with the files state and meta. A directory has its name only
+// when both files are durable, so that a snapshot with a name is whole or damaged.
 //
-// The newest snapshot is the floor that the log stands on. It is checked in
-// full at open, and a damaged one is refused: to fall back to an older one would
-// silently take back what this server has acknowledged and voted on.
+// The log begins at the newest snapshot. Open checks that one in full and refuses a
+// damaged one: an older one in its place would silently take back what this server has
+// acknowledged and voted on.
 //
-// All methods are safe for concurrent use; raft writes one snapshot while it
-// installs another.
-type snapshotStore struct {
+// All methods are safe for concurrent use; raft writes one snapshot while it installs
+// another.
+type Snapshots struct {
 	fs        wal.FS
 	dir       string
 	log       *slog.Logger
 	onDurable func(index, term uint64)
 	onFatal   func(error)
-	wrote     func(at floor, n int) // told of the bytes of a snapshot that were written; set before use
-	opened    atomic.Int64          // files of snapshots that are open
+	wrote     func(index, term uint64, n int) // see Options.Wrote; set before use
+	opened    atomic.Int64                    // files of snapshots that are open
 
 	// publishing is a lock with one slot: a snapshot gets its name, becomes the
 	// newest and is reported without another in between.
@@ -63,37 +64,19 @@ type snapshotStore struct {
 	lastMillis int64                // guarded by mu; greatest that is part of a name
 }
 
-var _ raft.SnapshotStore = (*snapshotStore)(nil)
+var _ raft.SnapshotStore = (*Snapshots)(nil)
 
-// openSnapshotStore opens the snapshots below dir, which it makes if it is
-// missing, and keeps the newest retain of them (at least one). onDurable is
-// told of the newest at once, and of each new one before it is reported done;
-// onFatal of what the node must not continue after. A damaged newest snapshot is
-// a *wal.CorruptionError.
-func openSnapshotStore(fsys wal.FS, dir string, retain int, log *slog.Logger,
-	onDurable func(index, term uint64), onFatal func(error),
-) (*snapshotStore, error) {
-	s, err := listSnapshots(fsys, dir, retain, log, onDurable, onFatal)
-	if err != nil {
-		return nil, err
-	}
-	if newest := s.newestMeta(); newest != nil {
-		if err := s.verify(newest); err != nil {
-			return nil, fmt.Errorf("newest snapshot: %w", err)
-		}
-	}
-	s.settle()
-	return s, nil
-}
-
-// listSnapshots is openSnapshotStore without the check of the newest snapshot's
-// state. The caller makes that, and calls settle, before anything else.
+// listSnapshots opens the snapshots below dir, which it makes if it is missing, of which
+// the newest retain are to be kept (at least one). onDurable is told of each new one
+// before it is reported done; onFatal of what the member must not go on after. The caller
+// checks the newest snapshot's state before anything else, and then calls reap. A damaged
+// meta of the newest snapshot is a *wal.CorruptionError.
 func listSnapshots(fsys wal.FS, dir string, retain int, log *slog.Logger,
 	onDurable func(index, term uint64), onFatal func(error),
-) (*snapshotStore, error) {
-	s := &snapshotStore{
+) (*Snapshots, error) {
+	s := &Snapshots{
 		fs: fsys, dir: dir, retain: max(retain, 1), log: log, onDurable: onDurable, onFatal: onFatal,
-		wrote: func(floor, int) {}, publishing: make(chan struct{}, 1),
+		wrote: func(uint64, uint64, int) {}, publishing: make(chan struct{}, 1),
 	}
 	if err := fsys.MkdirAll(dir); err != nil {
 		return nil, err
@@ -124,18 +107,9 @@ func listSnapshots(fsys wal.FS, dir string, retain int, log *slog.Logger,
 	return s, nil
 }
 
-// settle reports the newest snapshot, which is whole, and removes those that are
-// not kept.
-func (s *snapshotStore) settle() {
-	if newest := s.newestMeta(); newest != nil {
-		s.onDurable(newest.Index, newest.Term)
-		s.reap()
-	}
-}
-
 // scan sweeps what was never finished and returns the names of snapshots, the
 // newest first.
-func (s *snapshotStore) scan() ([]snapshotName, error) {
+func (s *Snapshots) scan() ([]snapshotName, error) {
 	entries, err := s.fs.ReadDir(s.dir)
 	if err != nil {
 		return nil, err
@@ -157,7 +131,7 @@ func (s *snapshotStore) scan() ([]snapshotName, error) {
 
 // finished returns the names of snapshots, the newest first; none where there is
 // no directory.
-func (s *snapshotStore) finished() ([]snapshotName, error) {
+func (s *Snapshots) finished() ([]snapshotName, error) {
 	entries, err := s.fs.ReadDir(s.dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -178,15 +152,12 @@ func (s *snapshotStore) finished() ([]snapshotName, error) {
 }
 
 // load reads a snapshot's meta and checks that it is where it belongs.
-func (s *snapshotStore) load(name snapshotName) (*raft.SnapshotMeta, error) {
+func (s *Snapshots) load(name snapshotName) (*raft.SnapshotMeta, error) {
 	path := filepath.Join(s.dir, name.id, metaFile)
 	meta := new(raft.SnapshotMeta)
-	err := readSealed(s.fs, path, metaFormat, meta)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &wal.CorruptionError{File: path, Reason: "file is missing"}
-	}
+	err := sealed.Read(s.fs, path, metaFormat, meta)
 	if err != nil {
-		return nil, err
+		return nil, missing(err, path)
 	}
 	if meta.ID != name.id || meta.Term != name.term || meta.Index != name.index || meta.Size < 0 ||
 		meta.Version != raft.SnapshotVersionMax {
@@ -196,11 +167,8 @@ func (s *snapshotStore) load(name snapshotName) (*raft.SnapshotMeta, error) {
 }
 
 // verify reads a snapshot's whole state.
-func (s *snapshotStore) verify(meta *raft.SnapshotMeta) error {
-	state, err := s.open(meta)
-	if errors.Is(err, fs.ErrNotExist) {
-		return &wal.CorruptionError{File: filepath.Join(s.dir, meta.ID, stateFile), Reason: "file is missing"}
-	}
+func (s *Snapshots) verify(meta *raft.SnapshotMeta) error {
+	state, err := s.openState(meta)
 	if err != nil {
 		return err
 	}
@@ -208,13 +176,22 @@ func (s *snapshotStore) verify(meta *raft.SnapshotMeta) error {
 	return errors.Join(err, state.Close())
 }
 
-func (s *snapshotStore) open(meta *raft.SnapshotMeta) (*stateReader, error) {
+// openState opens the state of a snapshot that must be there.
+func (s *Snapshots) openState(meta *raft.SnapshotMeta) (*stateReader, error) {
+	state, err := s.open(meta)
+	if err != nil {
+		return nil, missing(err, filepath.Join(s.dir, meta.ID, stateFile))
+	}
+	return state, nil
+}
+
+func (s *Snapshots) open(meta *raft.SnapshotMeta) (*stateReader, error) {
 	return openState(s.fs, filepath.Join(s.dir, meta.ID, stateFile), meta.Term, meta.Index, meta.Size)
 }
 
 // Create implements raft.SnapshotStore. It refuses a snapshot below the newest
 // durable one, which a snapshot taken before an installed one would be.
-func (s *snapshotStore) Create(version raft.SnapshotVersion, index, term uint64,
+func (s *Snapshots) Create(version raft.SnapshotVersion, index, term uint64,
 	configuration raft.Configuration, configurationIndex uint64, _ raft.Transport,
 ) (raft.SnapshotSink, error) {
 	if version != raft.SnapshotVersionMax {
@@ -231,7 +208,7 @@ func (s *snapshotStore) Create(version raft.SnapshotVersion, index, term uint64,
 }
 
 // checkNewest returns errSnapshotSuperseded for an index below the newest durable one.
-func (s *snapshotStore) checkNewest(index uint64) error {
+func (s *Snapshots) checkNewest(index uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.snapshots) > 0 && index < s.snapshots[0].Index {
@@ -241,26 +218,25 @@ func (s *snapshotStore) checkNewest(index uint64) error {
 }
 
 // newID returns a name that sorts behind every other of the same term and index.
-func (s *snapshotStore) newID(term, index uint64) string {
+func (s *Snapshots) newID(term, index uint64) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lastMillis = max(s.lastMillis+1, time.Now().UnixMilli())
 	return fmt.Sprintf("%d-%d-%d", term, index, s.lastMillis)
 }
 
-// newest returns what the newest snapshot makes the floor, zero for none.
-func (s *snapshotStore) newest() floor {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.snapshots) == 0 {
+// floor returns what the newest snapshot makes the floor, zero for none.
+func (s *Snapshots) floor() floor {
+	newest := s.Newest()
+	if newest == nil {
 		return floor{}
 	}
-	return floor{SnapshotIndex: s.snapshots[0].Index, SnapshotTerm: s.snapshots[0].Term}
+	return floor{SnapshotIndex: newest.Index, SnapshotTerm: newest.Term}
 }
 
-// newestMeta returns the meta of the newest snapshot, nil for none. It must not be
+// Newest returns the description of the newest snapshot, nil for none. It must not be
 // modified.
-func (s *snapshotStore) newestMeta() *raft.SnapshotMeta {
+func (s *Snapshots) Newest() *raft.SnapshotMeta {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.snapshots) == 0 {
@@ -269,9 +245,9 @@ func (s *snapshotStore) newestMeta() *raft.SnapshotMeta {
 	return s.snapshots[0]
 }
 
-// sizes returns the bytes of the newest snapshot's state, 0 for none, and those of
-// all snapshots together.
-func (s *snapshotStore) sizes() (newest, all int64) {
+// Sizes returns the number of bytes of the newest snapshot's state, 0 for none, and of
+// those of all snapshots together.
+func (s *Snapshots) Sizes() (newest, all int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, meta := range s.snapshots {
@@ -283,9 +259,14 @@ func (s *snapshotStore) sizes() (newest, all int64) {
 	return newest, all
 }
 
-// keep makes retain the number of snapshots that are kept, and removes the oldest
-// beyond it.
-func (s *snapshotStore) keep(retain int) {
+// OpenFiles returns the number of files of snapshots that are being read or written.
+func (s *Snapshots) OpenFiles() int { return int(s.opened.Load()) }
+
+// Keep makes retain, at least 1, the number of snapshots that are kept, and removes the
+// oldest beyond it, which takes as long as the filesystem takes. One that is being read
+// stays readable.
+func (s *Snapshots) Keep(retain int) {
+	retain = max(retain, 1)
 	s.mu.Lock()
 	s.retain = retain
 	enough := len(s.snapshots) <= retain
@@ -298,11 +279,11 @@ func (s *snapshotStore) keep(retain int) {
 	s.reap()
 }
 
-// List implements raft.SnapshotStore. It returns the newest snapshot alone:
-// raft sends the first of the list to followers, and at start restores the
-// first that it can, which must not be an older one. What is kept besides is
-// for Open by id, and for people.
-func (s *snapshotStore) List() ([]*raft.SnapshotMeta, error) {
+// List implements raft.SnapshotStore. It returns the newest snapshot alone: raft sends
+// the first of the list to followers, and at start restores the first that it can, which
+// must not be an older one. The older ones that are kept are for Open by id, and for
+// people.
+func (s *Snapshots) List() ([]*raft.SnapshotMeta, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.snapshots) == 0 {
@@ -315,7 +296,7 @@ func (s *snapshotStore) List() ([]*raft.SnapshotMeta, error) {
 // hands out, ends after exactly the meta's size, and is the caller's to close;
 // it stays readable when the snapshot is removed meanwhile. The error is
 // fs.ErrNotExist for a snapshot that was removed before.
-func (s *snapshotStore) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
+func (s *Snapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 	s.mu.Lock()
 	i := slices.IndexFunc(s.snapshots, func(m *raft.SnapshotMeta) bool { return m.ID == id })
 	if i < 0 {
@@ -368,7 +349,7 @@ func cloneMeta(meta *raft.SnapshotMeta) *raft.SnapshotMeta {
 // publish gives a finished snapshot its name. Files and directory of it are
 // durable. An error leaves it unfinished, to be removed by the caller, unless
 // it was reported to onFatal.
-func (s *snapshotStore) publish(meta *raft.SnapshotMeta) error {
+func (s *Snapshots) publish(meta *raft.SnapshotMeta) error {
 	s.publishing <- struct{}{}
 	defer func() { <-s.publishing }()
 	if err := s.checkNewest(meta.Index); err != nil {
@@ -395,7 +376,7 @@ func (s *snapshotStore) publish(meta *raft.SnapshotMeta) error {
 
 // reap removes the oldest snapshots beyond retain. Its caller is the store's
 // opening, or holds the publishing slot.
-func (s *snapshotStore) reap() {
+func (s *Snapshots) reap() {
 	s.mu.Lock()
 	var old []*raft.SnapshotMeta
 	if len(s.snapshots) > s.retain {
@@ -410,7 +391,7 @@ func (s *snapshotStore) reap() {
 
 // remove deletes a snapshot that nothing depends on. It loses its name first,
 // so that a crash leaves no half of one under it.
-func (s *snapshotStore) remove(id string) {
+func (s *Snapshots) remove(id string) {
 	path := filepath.Join(s.dir, id)
 	err := s.fs.Rename(path, path+unfinishedSuffix)
 	if err == nil {

@@ -1,29 +1,29 @@
-package cluster
+package raftstore_test
 
 import (
 	"errors"
 	"testing"
 
 	"github.com/hashicorp/raft"
-	"github.com/kvorum/kvorum/wal"
+	"github.com/kvorum/kvorum/cluster/raftstore"
 	"github.com/kvorum/kvorum/wal/crashfs"
 	"pgregory.net/rapid"
 )
 
-// TestLogStore_Model compares the store with raft's in-memory one over random
+// TestLog_AgreesWithModel compares the store with raft's in-memory one over random
 // legal requests, across power failures. What is compared is what raft may rely on:
 // everything from the newest snapshot on.
-func TestLogStore_Model(t *testing.T) {
+func TestLog_AgreesWithModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		l := &testLog{fs: crashfs.New(), options: wal.Options{MaxSegmentSize: 64 << 10}}
-		l.open(rt)
-		defer func() { _ = l.wal.Close() }()
+		l := newMember(crashfs.New())
+		l.mustOpen(rt)
+		defer func() { l.close() }()
 		m := &logModel{store: raft.NewInmemStore(), term: 1}
 		rt.Repeat(map[string]func(*rapid.T){
 			"store": func(rt *rapid.T) {
 				m.term += rapid.Uint64Range(0, 1).Draw(rt, "term")
 				logs := entries(m.last+1, m.last+rapid.Uint64Range(1, 700).Draw(rt, "count"), m.term)
-				mustStore(rt, l, logs)
+				mustStore(rt, l.Log, logs)
 				mustStore(rt, m.store, logs)
 				m.last = logs[len(logs)-1].Index
 			},
@@ -32,7 +32,7 @@ func TestLogStore_Model(t *testing.T) {
 					rt.Skip("nothing behind the snapshot")
 				}
 				from := rapid.Uint64Range(m.snapshot+1, m.last).Draw(rt, "from")
-				mustDelete(rt, l, from, m.last)
+				mustDelete(rt, l.Log, from, m.last)
 				mustDelete(rt, m.store, from, m.last)
 				m.last = from - 1
 			},
@@ -43,15 +43,15 @@ func TestLogStore_Model(t *testing.T) {
 				at := rapid.Uint64Range(m.snapshot+1, m.last).Draw(rt, "at")
 				m.snapshotTerm = termOf(rt, m.store, at)
 				m.snapshot = at
-				l.setBoundary(at, m.snapshotTerm)
-				mustDelete(rt, l, 1, at)
+				mustTake(rt, l.Snapshots, at, m.snapshotTerm, nil)
+				mustDelete(rt, l.Log, 1, at)
 			},
 			"install": func(rt *rapid.T) {
 				m.term++
 				m.snapshot = m.last + rapid.Uint64Range(2, 50).Draw(rt, "ahead")
 				m.snapshotTerm = m.term
 				m.last = m.snapshot
-				l.setBoundary(m.snapshot, m.snapshotTerm)
+				mustTake(rt, l.Snapshots, m.snapshot, m.snapshotTerm, nil)
 			},
 			"overrule": func(rt *rapid.T) {
 				if m.last < m.snapshot+2 {
@@ -59,17 +59,16 @@ func TestLogStore_Model(t *testing.T) {
 				}
 				m.term++
 				at := rapid.Uint64Range(m.snapshot+1, m.last-1).Draw(rt, "at")
-				l.setBoundary(at, m.term)
-				mustDelete(rt, l, at+1, m.last)
+				mustTake(rt, l.Snapshots, at, m.term, nil)
+				mustDelete(rt, l.Log, at+1, m.last)
 				m.snapshot, m.snapshotTerm, m.last = at, m.term, at
 			},
 			"reopen": func(rt *rapid.T) {
 				l.reopen(rt)
-				l.setBoundary(m.snapshot, m.snapshotTerm)
 			},
 			"": func(rt *rapid.T) {
 				l.fatals.wantNone(rt)
-				m.check(rt, l)
+				m.check(rt, l.Log)
 			},
 		})
 	})
@@ -84,7 +83,7 @@ type logModel struct {
 	term                   uint64
 }
 
-func (m *logModel) check(t *rapid.T, l *testLog) {
+func (m *logModel) check(t *rapid.T, l *raftstore.Log) {
 	first, err := l.FirstIndex()
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,83 @@
+package raftstore
+
+import (
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"slices"
+
+	"github.com/kvorum/kvorum/wal"
+)
+
+// Report is what Check found below a data directory.
+type Report struct {
+	Snapshots []SnapshotReport // the oldest first
+	Log       wal.Report
+	Stable    bool // the file of term and vote is there, and whole
+}
+
+// SnapshotReport is what Check found in one snapshot.
+type SnapshotReport struct {
+	File        string // path of its directory
+	Index, Term uint64 // of the last entry that it covers
+	Bytes       int64  // of the state
+}
+
+// Check reads all that Open would read below dir, and every snapshot that is kept, and
+// changes nothing. Term and vote must be in a file of OpenBolt's. The caller keeps others
+// from dir meanwhile. Errors are those of Open; with one, the report holds what was good
+// before it.
+func Check(files wal.FS, dir string) (report Report, err error) {
+	least, found, err := loadFloor(files, dir)
+	if err == nil && found {
+		err = least.checkFiles(files, dir)
+	}
+	if err != nil {
+		return report, err
+	}
+	if report.Snapshots, err = checkSnapshots(files, filepath.Join(dir, snapshotsDir)); err != nil {
+		return report, fmt.Errorf("check snapshots: %w", err)
+	}
+	var newest uint64
+	for _, s := range report.Snapshots {
+		newest = max(newest, s.Index)
+	}
+	if err := least.checkSnapshot(dir, newest); err != nil {
+		return report, err
+	}
+	if report.Log, err = wal.Check(files, filepath.Join(dir, walDir)); err != nil {
+		return report, err
+	}
+	err = checkBolt(filepath.Join(dir, stableDir, stableFile))
+	report.Stable = err == nil
+	if err == nil && !found && (report.Log.Last != 0 || newest != 0) {
+		err = &wal.CorruptionError{File: filepath.Join(dir, floorFile), Reason: "file is missing"}
+	}
+	return report, err
+}
+
+// checkSnapshots verifies every finished snapshot below dir.
+func checkSnapshots(files wal.FS, dir string) ([]SnapshotReport, error) {
+	s := unopened(files, dir)
+	names, err := s.finished()
+	if err != nil {
+		return nil, err
+	}
+	var found []SnapshotReport
+	for _, name := range slices.Backward(names) {
+		meta, err := s.load(name)
+		if err == nil {
+			err = s.verify(meta)
+		}
+		if err != nil {
+			return found, err
+		}
+		found = append(found, SnapshotReport{File: filepath.Join(dir, name.id), Index: meta.Index, Term: meta.Term, Bytes: meta.Size})
+	}
+	return found, nil
+}
+
+// unopened returns the snapshots below dir for reading alone.
+func unopened(files wal.FS, dir string) *Snapshots {
+	return &Snapshots{fs: files, dir: dir, log: slog.New(slog.DiscardHandler)}
+}

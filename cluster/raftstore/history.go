@@ -1,0 +1,103 @@
+package raftstore
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+
+	"github.com/hashicorp/raft"
+	"github.com/kvorum/kvorum/internal/entry"
+	"github.com/kvorum/kvorum/wal"
+)
+
+// History is how far the stores of a member go.
+type History struct {
+	SnapshotIndex       uint64 // of the newest snapshot, 0 for none
+	LastIndex, LastTerm uint64 // of the newest entry, or of the snapshot if there is none behind it
+	// Configuration is the newest that snapshot or log holds, committed or not.
+	Configuration raft.Configuration
+}
+
+// errOverruled ends the reading of a log that the snapshot contradicts.
+var errOverruled = errors.New("the log is of a history that the snapshot has overruled")
+
+// Read reads the newest snapshot below dir and the log behind it, checks both, and
+// changes nothing. It gives the snapshot's state, to be read to its end, to restore, if
+// there is a snapshot, and then each entry behind it to visit, in order. An entry may be
+// uncommitted; its Data is valid until visit returns. Either function may be nil. The caller
+// keeps others from dir meanwhile.
+//
+// Read also takes a directory in which Replace was interrupted. Other errors are those of
+// Open, and what restore returned; with one, the history is that of what was read before.
+func Read(files wal.FS, dir string, restore func(*raft.SnapshotMeta, io.Reader) error, visit func(*raft.Log)) (History, error) {
+	var h History
+	if err := h.readSnapshot(files, dir, restore); err != nil {
+		return h, fmt.Errorf("read snapshots: %w", err)
+	}
+	if err := h.checkFloor(files, dir); err != nil {
+		return h, err
+	}
+	err := wal.Scan(files, filepath.Join(dir, walDir), max(h.SnapshotIndex, 1), func(index uint64, f wal.Frame) error {
+		log, err := entry.Decode(f.Payload)
+		if err != nil {
+			return fmt.Errorf("entry %d: %w", index, err)
+		}
+		if index == h.SnapshotIndex {
+			if log.Term != h.LastTerm {
+				return errOverruled
+			}
+			return nil
+		}
+		h.LastIndex, h.LastTerm = log.Index, log.Term
+		if log.Type == raft.LogConfiguration {
+			h.Configuration = raft.DecodeConfiguration(log.Data)
+		}
+		if visit != nil {
+			visit(&log)
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errOverruled) {
+		return h, err
+	}
+	return h, nil
+}
+
+// readSnapshot takes in the newest snapshot.
+func (h *History) readSnapshot(files wal.FS, dir string, restore func(*raft.SnapshotMeta, io.Reader) error) error {
+	s := unopened(files, filepath.Join(dir, snapshotsDir))
+	names, err := s.finished()
+	if err != nil || len(names) == 0 {
+		return err
+	}
+	meta, err := s.load(names[0])
+	if err != nil {
+		return err
+	}
+	h.SnapshotIndex, h.LastIndex, h.LastTerm, h.Configuration = meta.Index, meta.Index, meta.Term, meta.Configuration
+	if restore == nil {
+		return s.verify(meta)
+	}
+	state, err := s.openState(meta)
+	if err != nil {
+		return err
+	}
+	return errors.Join(restore(meta, state), state.Close())
+}
+
+// checkFloor returns a *wal.CorruptionError if one of the stores is missing, but for the
+// log while Replace has not come to its end.
+func (h *History) checkFloor(files wal.FS, dir string) error {
+	least, found, err := loadFloor(files, dir)
+	if err != nil || !found {
+		return err
+	}
+	if _, err := files.Stat(filepath.Join(dir, newLogDir)); err != nil {
+		if err := least.checkFiles(files, dir); err != nil {
+			return err
+		}
+	}
+	return least.checkSnapshot(dir, h.SnapshotIndex)
+}
