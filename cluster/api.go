@@ -63,7 +63,8 @@ type ReadOptions struct {
 type ReadResult struct {
 	Item  store.Item // zero where Found is false; Value must not be modified
 	Found bool
-	// Revision is a revision that the answer is at least as new as.
+	// Revision is one at which the key was as answered, not less than Item.ModRevision. A
+	// read with it as MinRevision, on any node, sees nothing older.
 	Revision uint64
 }
 

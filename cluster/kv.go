@@ -62,8 +62,7 @@ func (n *Node) Get(ctx context.Context, key string, options ReadOptions) (ReadRe
 		return ReadResult{}, err
 	}
 	version := r.gone.Load()
-	revision := r.fsm.Revision() // before the read, so that the answer is at least as new
-	item, found := r.fsm.Get(key)
+	item, revision, found := r.fsm.GetAt(key)
 	if err := r.present(version); err != nil {
 		return ReadResult{}, err
 	}

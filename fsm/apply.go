@@ -41,7 +41,7 @@ func (f *FSM) applyEntry(l *raft.Log) any {
 	}
 	if l.Type != raft.LogCommand {
 		f.mu.Lock()
-		f.publishLocked(l, f.revision.Load(), f.clock.Load())
+		f.publishLocked(l, f.clock.Load())
 		f.mu.Unlock()
 		f.waiters.release(l.Index)
 		return nil
@@ -51,7 +51,7 @@ func (f *FSM) applyEntry(l *raft.Log) any {
 		return f.stop(&EntryError{Index: l.Index, Term: l.Term, Err: err})
 	}
 	results := f.applyCommands(l, batch)
-	f.revisionWaiters.release(f.revision.Load())
+	f.revisionWaiters.release(f.Revision())
 	f.waiters.release(l.Index)
 	return results
 }
@@ -67,12 +67,16 @@ func (f *FSM) stop(err *EntryError) error {
 func (f *FSM) applyCommands(l *raft.Log, batch Batch) []Result {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	t := tx{state: f.state.Load(), revision: f.revision.Load()}
+	t := tx{state: f.state.Load()}
+	t.revision = t.state.revision.Load()
 	results := make([]Result, len(batch.Commands))
 	for i := range batch.Commands {
 		results[i] = t.apply(&batch.Commands[i])
 	}
-	f.publishLocked(l, t.revision, max(f.clock.Load(), batch.Clock))
+	t.state.step.Commit(func() {
+		t.state.revision.Store(t.revision)
+		f.publishLocked(l, max(f.clock.Load(), batch.Clock))
+	})
 	if t.checkpoint {
 		f.checkpointLocked(l.Index)
 	}
@@ -81,15 +85,15 @@ func (f *FSM) applyCommands(l *raft.Log, batch Batch) []Result {
 
 // publishLocked says that l is applied. The index comes last: it is what
 // readers wait for.
-func (f *FSM) publishLocked(l *raft.Log, revision uint64, clock int64) {
-	f.revision.Store(revision)
+func (f *FSM) publishLocked(l *raft.Log, clock int64) {
 	f.clock.Store(clock)
 	f.appliedTerm.Store(l.Term)
 	f.appliedIndex.Store(l.Index)
 }
 
-// tx applies the commands of one entry, in order. The outcome depends on the state and
-// the commands only: no clock, no randomness, no order of a Go map.
+// tx applies the commands of one entry, in order, to the state's step: each sees what
+// those before it did, and readers see nothing of it yet. The outcome depends on the
+// state and the commands only: no clock, no randomness, no order of a Go map.
 type tx struct {
 	state    *state
 	revision uint64 // of the last change, counted on without gaps
@@ -118,7 +122,7 @@ func (t *tx) apply(c *Command) Result {
 }
 
 func (t *tx) put(c *Command) Result {
-	old, existed := t.state.items.Get(c.Key)
+	old, existed := t.state.step.Get(c.Key)
 	if !c.Cond.holds(old, existed) {
 		return t.unchanged(StatusConditionFailed, old)
 	}
@@ -138,12 +142,12 @@ func (t *tx) put(c *Command) Result {
 		t.state.hash -= itemHash(old)
 	}
 	t.state.hash += itemHash(it)
-	t.state.items.Set(it)
+	t.state.step.Set(it)
 	return Result{Status: StatusOK, Created: !existed, Revision: t.revision, Current: t.revision}
 }
 
 func (t *tx) delete(c *Command) Result {
-	old, existed := t.state.items.Get(c.Key)
+	old, existed := t.state.step.Get(c.Key)
 	if !c.Cond.holds(old, existed) {
 		return t.unchanged(StatusConditionFailed, old)
 	}
@@ -152,7 +156,7 @@ func (t *tx) delete(c *Command) Result {
 	}
 	t.revision++
 	t.state.hash -= itemHash(old)
-	t.state.items.Delete(c.Key)
+	t.state.step.Delete(c.Key)
 	return Result{Status: StatusOK, Revision: t.revision}
 }
 

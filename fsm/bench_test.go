@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"sync"
 	"testing"
 
 	"github.com/hashicorp/raft"
@@ -17,25 +18,76 @@ func BenchmarkFSM_Apply(b *testing.B) {
 		b.Run(fmt.Sprintf("keys=%d", n), func(b *testing.B) {
 			f := filled(n)
 			const perEntry = 256
-			value := string(make([]byte, 100))
-			var logs []*raft.Log
-			for i := range 64 {
-				commands := make([]fsm.Command, perEntry)
-				for j := range commands {
-					commands[j] = putCmd(benchKey((i*perEntry+j)*7919%n), value)
-				}
-				logs = append(logs, entry(0, 1, 0, commands...))
-			}
-			index := f.AppliedIndex()
+			next := puts(f, n, perEntry)
 			b.ReportAllocs()
 			for b.Loop() {
-				index++
-				l := logs[index%uint64(len(logs))]
-				l.Index = index
-				f.Apply(l)
+				f.Apply(next())
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/perEntry, "ns/command")
 		})
+	}
+}
+
+// BenchmarkFSM_GetAt reads keys while nobody writes, and while entries of 256 puts are
+// applied one after the other.
+func BenchmarkFSM_GetAt(b *testing.B) {
+	const n = 10_000
+	for _, applying := range []bool{false, true} {
+		b.Run(fmt.Sprintf("applying=%v", applying), func(b *testing.B) {
+			f := filled(n)
+			next := puts(f, n, 256)
+			done := make(chan struct{})
+			var writer sync.WaitGroup
+			if applying {
+				writer.Go(func() {
+					for {
+						select {
+						case <-done:
+							return
+						default:
+							f.Apply(next())
+						}
+					}
+				})
+			}
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				if _, _, ok := f.GetAt(benchKeys[i%n]); !ok {
+					b.Fatal("key is missing")
+				}
+				i++
+			}
+			close(done)
+			writer.Wait()
+		})
+	}
+}
+
+var benchKeys = func() (keys [10_000]string) {
+	for i := range keys {
+		keys[i] = benchKey(i)
+	}
+	return keys
+}()
+
+// puts returns what makes the next entry of puts for f, which has n keys.
+func puts(f *fsm.FSM, n, perEntry int) func() *raft.Log {
+	value := string(make([]byte, 100))
+	var logs []*raft.Log
+	for i := range 64 {
+		commands := make([]fsm.Command, perEntry)
+		for j := range commands {
+			commands[j] = putCmd(benchKey((i*perEntry+j)*7919%n), value)
+		}
+		logs = append(logs, entry(0, 1, 0, commands...))
+	}
+	index := f.AppliedIndex()
+	return func() *raft.Log {
+		index++
+		l := logs[index%uint64(len(logs))]
+		l.Index = index
+		return l
 	}
 }
 

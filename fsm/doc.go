@@ -13,9 +13,38 @@
 // # Concurrency
 //
 // Raft applies, snapshots and restores from one goroutine. Everything else may
-// be called from any: Get sees each command as it is applied, View only whole
-// entries, and neither waits for a snapshot that is being written. AppliedIndex
-// moves once an entry's whole effect can be read; WaitApplied waits for that.
+// be called from any. Readers see whole entries only, and don't wait for a snapshot
+// that is being written. AppliedIndex moves once an entry's whole effect can be read;
+// WaitApplied waits for that.
+//
+// # Whole entries
+//
+// The changes of an entry, deletes included, are collected in a store.Step, which
+// readers don't see. Its Commit locks the shards that have one of the keys, changes
+// their indexes, makes the number called step of each of these shards odd, changes the
+// hash tables, stores the revision with which the entry ends, makes the numbers even
+// again, and unlocks. GetAt notes its shard's step, the revision and the record, in this
+// order. If the step is odd, or has changed by then, it waits for the end of the Step
+// and notes revision and record again. So:
+//
+//  1. Item and revision belong together. No Step was in this shard from the first look
+//     to the last one. Each entry up to the revision that changes the shard had entered
+//     it before that revision was stored, so it had left it before the first look, and
+//     the record has its changes. A later entry has not entered the shard, or it had
+//     left it before the first look, and then the revision includes it. The revision is
+//     that of a whole entry, since nothing else is stored.
+//  2. A reader that has seen a change of an entry, or its revision, sees all of the
+//     entry from then on. A change is seen only once its shard was left, which comes
+//     after the store of the revision, which comes after the last change. A shard that
+//     is not left by then makes the reader wait.
+//  3. A revision that GetAt or View returned is a session token. Replicas apply the
+//     same entries, so each stores the same sequence of revisions. WaitRevision returns
+//     when one that is not smaller was stored, and by 2 a read that follows sees all up to it.
+//  4. View holds the lock that is held for the whole of an entry. Restore puts items and
+//     revision in the place of others at once, and a reader takes both from one state.
+//
+// A reader waits only for the change of the hash tables, and never for indexes.
+// Retired ids are seen as they are retired.
 //
 // # Errors
 //

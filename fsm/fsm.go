@@ -35,17 +35,16 @@ type FSM struct {
 	logger  *slog.Logger
 	shards  int
 
-	// state is what readers see. It changes in place; Restore puts another one in its
-	// place.
+	// state is what readers see. It changes in place, by one step for an entry;
+	// Restore puts another one in its place.
 	state atomic.Pointer[state]
 
 	// mu is held for the whole of an entry and of the swap in a restore, so that
 	// who holds it sees state and the numbers below between two entries.
 	mu sync.Mutex
 
-	// The numbers are written under mu once the whole entry is applied, in this
-	// order, so that who reads one before the state sees that much at least.
-	revision     atomic.Uint64
+	// The numbers are written under mu, after the state's revision and in this order,
+	// in the moment in which the entry becomes visible.
 	clock        atomic.Int64
 	appliedTerm  atomic.Uint64
 	appliedIndex atomic.Uint64
@@ -65,9 +64,17 @@ var _ raft.BatchingFSM = (*FSM)(nil)
 
 // state is what a restore replaces as a whole.
 type state struct {
-	items   *store.ShardedMap
-	retired *retiredIDs
-	hash    uint64 // of items and retired; guarded by FSM.mu once the state is an FSM's
+	items    *store.ShardedMap
+	retired  *retiredIDs
+	revision atomic.Uint64 // of the last change; once the state is an FSM's, it changes with items only
+
+	// Guarded by FSM.mu once the state is an FSM's.
+	hash uint64      // of items and retired
+	step *store.Step // of items; empty between entries
+}
+
+func newState(items *store.ShardedMap, retired *retiredIDs) *state {
+	return &state{items: items, retired: retired, step: items.NewStep()}
 }
 
 // New returns an empty state machine.
@@ -89,7 +96,7 @@ func New(cfg Config) *FSM {
 		f.loading.Store(true)
 		items.DeferOrder()
 	}
-	f.state.Store(&state{items: items, retired: newRetiredIDs(nil)})
+	f.state.Store(newState(items, newRetiredIDs(nil)))
 	return f
 }
 
@@ -110,7 +117,7 @@ func (f *FSM) AppliedTerm() uint64 { return f.appliedTerm.Load() }
 
 // Revision returns the revision of the last change to a key. A Get that begins
 // later sees that change.
-func (f *FSM) Revision() uint64 { return f.revision.Load() }
+func (f *FSM) Revision() uint64 { return f.state.Load().revision.Load() }
 
 // Clock returns the cluster clock: the greatest stamp of an applied batch, in
 // nanoseconds since the Unix epoch, 0 before the first.
@@ -121,6 +128,15 @@ func (f *FSM) Clock() int64 { return f.clock.Load() }
 func (f *FSM) Get(key string) (store.Item, bool) {
 	f.use()
 	return f.state.Load().items.Get(key)
+}
+
+// GetAt is Get, and returns beside it a revision at which the key is like that: one
+// that an entry ended with, at least the Item's ModRevision. A Get that begins after
+// WaitRevision of it, on any replica, sees the same or later.
+func (f *FSM) GetAt(key string) (it store.Item, revision uint64, found bool) {
+	f.use()
+	s := f.state.Load()
+	return s.items.GetWith(key, &s.revision)
 }
 
 // use notes that somebody reads or writes. It writes only where that is news:
@@ -142,27 +158,28 @@ func (f *FSM) View() View {
 	f.use()
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	s := f.state.Load()
 	return View{
-		Revision:     f.revision.Load(),
+		Revision:     s.revision.Load(),
 		AppliedIndex: f.appliedIndex.Load(),
-		items:        f.state.Load().items.View(),
+		items:        s.items.View(),
 	}
 }
 
 // WaitApplied returns nil once AppliedIndex is at least index. Else it returns
 // ErrClosed, or the context's error.
 func (f *FSM) WaitApplied(ctx context.Context, index uint64) error {
-	return f.wait(ctx, &f.waiters, index, &f.appliedIndex)
+	return f.wait(ctx, &f.waiters, index, f.AppliedIndex)
 }
 
 // WaitRevision returns nil once Revision is at least revision; errors are those
 // of WaitApplied.
 func (f *FSM) WaitRevision(ctx context.Context, revision uint64) error {
-	return f.wait(ctx, &f.revisionWaiters, revision, &f.revision)
+	return f.wait(ctx, &f.revisionWaiters, revision, f.Revision)
 }
 
-func (f *FSM) wait(ctx context.Context, ws *waiters, n uint64, reached *atomic.Uint64) error {
-	if reached.Load() >= n {
+func (f *FSM) wait(ctx context.Context, ws *waiters, n uint64, reached func() uint64) error {
+	if reached() >= n {
 		return nil
 	}
 	w, ok := ws.add(n, reached)

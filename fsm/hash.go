@@ -73,7 +73,8 @@ func (f *FSM) checkpointLocked(index uint64) {
 	if len(f.checkpoints) == checkpointsKept {
 		f.checkpoints = append(f.checkpoints[:0], f.checkpoints[1:]...)
 	}
+	s := f.state.Load()
 	f.checkpoints = append(f.checkpoints, Checkpoint{
-		Index: index, Hash: checkpointHash(f.state.Load().hash, f.revision.Load(), f.clock.Load()),
+		Index: index, Hash: checkpointHash(s.hash, s.revision.Load(), f.clock.Load()),
 	})
 }

@@ -40,7 +40,7 @@ func TestSnapshot_PausesOnlyForOthers(t *testing.T) {
 				for i := range 100 {
 					f.state.Load().items.Set(store.Item{Key: fmt.Sprint(i), Value: make([]byte, 128<<10), CreateRevision: 1, ModRevision: 1})
 				}
-				f.revision.Store(1)
+				f.state.Load().revision.Store(1)
 				f.Get("") // long ago
 				s, err := f.Snapshot()
 				if err != nil {

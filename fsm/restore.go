@@ -24,9 +24,9 @@ func (f *FSM) Restore(r io.ReadCloser) error {
 	if !f.loading.Load() {
 		restored.items.Order()
 	}
+	restored.revision.Store(header.Revision)
 	f.mu.Lock()
 	f.state.Store(restored)
-	f.revision.Store(header.Revision)
 	f.clock.Store(header.Clock)
 	f.appliedTerm.Store(header.AppliedTerm)
 	f.appliedIndex.Store(header.AppliedIndex)
@@ -59,7 +59,7 @@ func readSnapshot(r io.Reader, shards int) (*state, snapshotHeader, error) {
 	if err != nil {
 		return nil, snapshotHeader{}, err
 	}
-	s := &state{items: store.NewShardedMap(shards), retired: newRetiredIDs(header.Retired)}
+	s := newState(store.NewShardedMap(shards), newRetiredIDs(header.Retired))
 	for id := range s.retired.known {
 		s.hash += retiredHash(id)
 	}
@@ -246,7 +246,9 @@ func SnapshotItems(r io.Reader) (uint64, error) {
 func (f *FSM) LetGo() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	s := &state{items: store.NewShardedMap(f.shards), retired: f.state.Load().retired}
+	before := f.state.Load()
+	s := newState(store.NewShardedMap(f.shards), before.retired)
+	s.revision.Store(before.revision.Load())
 	for id := range s.retired.known {
 		s.hash += retiredHash(id)
 	}

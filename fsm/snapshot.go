@@ -87,7 +87,7 @@ func (f *FSM) Snapshot() (raft.FSMSnapshot, error) {
 		header: snapshotHeader{
 			AppliedIndex: f.appliedIndex.Load(),
 			AppliedTerm:  f.appliedTerm.Load(),
-			Revision:     f.revision.Load(),
+			Revision:     s.revision.Load(),
 			Clock:        f.clock.Load(),
 			Items:        uint64(view.Len()),
 			Hash:         s.hash,

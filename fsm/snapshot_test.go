@@ -315,8 +315,8 @@ func TestRestore_WhileReading(t *testing.T) {
 					return
 				default:
 				}
-				if _, ok := f.Get("k00"); !ok {
-					t.Error("a key of both states is missing")
+				if it, revision, ok := f.GetAt("k00"); !ok || string(it.Value) != fmt.Sprint(revision-keys) {
+					t.Errorf("a key of both states is %s (%v) at revision %d", it.Value, ok, revision)
 				}
 				v := f.View()
 				extra := v.Len() - keys

@@ -3,7 +3,6 @@ package fsm
 import (
 	"container/heap"
 	"sync"
-	"sync/atomic"
 )
 
 // waiters holds those who wait for a number that only grows, an applied index or
@@ -22,10 +21,10 @@ type waiter struct {
 // add returns a waiter for index, which its caller removes unless it was
 // reached; or false if applied is there already. The goroutine that advances
 // applied calls release afterwards, so either add sees the advance or release the waiter.
-func (ws *waiters) add(index uint64, applied *atomic.Uint64) (*waiter, bool) {
+func (ws *waiters) add(index uint64, applied func() uint64) (*waiter, bool) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	if applied.Load() >= index {
+	if applied() >= index {
 		return nil, false
 	}
 	w := &waiter{index: index, reached: make(chan struct{})}

@@ -19,8 +19,8 @@
 // # Answers
 //
 // Every answer names its node in Kvorum-Node. Reads and writes of a key carry
-// the key's modify revision as ETag, and the revision of the store that they
-// are at least as new as in Kvorum-Revision. Conditions are HTTP's own:
+// the key's modify revision as ETag, and in Kvorum-Revision the revision of the store
+// that they show: a read with it as min_revision sees nothing older. Conditions are HTTP's own:
 // If-Match and If-None-Match.
 //
 // Every error is an application/problem+json body whose member "outcome" is

@@ -157,7 +157,7 @@ func setReadHeaders(h http.Header, revision uint64, level cluster.Consistency) {
 	h.Set("Kvorum-Consistency", string(level))
 }
 
-// setRevision says what revision an answer is at least as new as.
+// setRevision says which revision of the store an answer shows.
 func setRevision(h http.Header, revision uint64) {
 	h.Set("Kvorum-Revision", strconv.FormatUint(revision, 10))
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"math/bits"
+	"sync"
 	"sync/atomic"
 )
 
@@ -25,6 +26,11 @@ type ShardedMap struct {
 	shards    []*Shard
 	shardMask uint64      // len(shards) - 1, where len(shards) is a power of two
 	deferred  atomic.Bool // a shard may have no index; see DeferOrder
+
+	// stepping is held by a step that changes several keys, while it changes hash tables,
+	// and by readers that meet it. It is taken after the locks of shards. Readers do
+	// not wait for those: a step holds them for as long as indexes take.
+	stepping sync.RWMutex
 
 	visitForTesting func() // if it is set, called for each look at a shard's deadlines
 }
@@ -64,7 +70,14 @@ func (m *ShardedMap) get(key string) record {
 	if r := s.data.get(hash, key); before&1 == 0 && s.step.Load() == before {
 		return r
 	}
-	return s.getWaiting(hash, key)
+	return m.getWaiting(s, hash, key)
+}
+
+// getWaiting returns key's record to a reader that met a step, whose end it waits for.
+func (m *ShardedMap) getWaiting(s *Shard, hash uint64, key string) record {
+	m.stepping.RLock()
+	defer m.stepping.RUnlock()
+	return s.data.get(hash, key)
 }
 
 // Set puts a copy of it in the place of the Item with the same key, and returns

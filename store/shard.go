@@ -7,12 +7,13 @@ import (
 )
 
 // Shard is one part of a ShardedMap, with a lock of its own. Reads of a key
-// take no lock, except while a step that changes several keys is under way.
+// take no lock, except while a step that changes several keys is made.
 type Shard struct {
 	// data may be read at any time; writers hold mu.
 	data table
-	// step is odd while a change of several keys is under way: what is in data
-	// must not be seen before all of it is.
+	// step is odd while a step changes keys of this shard: what is in data
+	// must not be seen before all of the step is. It is changed under
+	// ShardedMap.stepping.
 	step atomic.Uint64
 
 	mu sync.Mutex // guards the fields below
@@ -41,14 +42,6 @@ func (s *Shard) Size() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.size
-}
-
-// getWaiting returns key's record to a reader that met a step of several keys,
-// whose end it waits for.
-func (s *Shard) getWaiting(hash uint64, key string) record {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.data.get(hash, key)
 }
 
 // Get returns a view of key, whose value is a copy, and notes the read. It returns
@@ -86,12 +79,27 @@ func (s *Shard) set(hash uint64, r record) (old record) {
 }
 
 func (s *Shard) setLocked(hash uint64, r record) (old record) {
-	if old = s.data.get(hash, r.key()); old.first != nil {
+	old = s.data.get(hash, r.key())
+	s.replaceLocked(old, r)
+	s.data.set(hash, r)
+	return old
+}
+
+// replaceLocked has all but the hash table hold r in the place of old. Each may be the
+// zero record, for nothing.
+func (s *Shard) replaceLocked(old, r record) {
+	if old.first != nil {
 		s.size -= old.dataSize()
 		s.unscheduleLocked(old)
-		r.access().Store(old.access().Load()) // not shared yet
+		if r.first != nil {
+			r.access().Store(old.access().Load()) // not shared yet
+		} else if s.index != nil {
+			s.index.delete(old)
+		}
 	}
-	s.data.set(hash, r)
+	if r.first == nil {
+		return
+	}
 	if s.index != nil {
 		s.index.set(r)
 	}
@@ -99,7 +107,6 @@ func (s *Shard) setLocked(hash uint64, r record) (old record) {
 	if r.expires() {
 		s.expiring.set(r)
 	}
-	return old
 }
 
 func (s *Shard) delete(hash uint64, key string) (old record) {
@@ -109,13 +116,8 @@ func (s *Shard) delete(hash uint64, key string) (old record) {
 }
 
 func (s *Shard) deleteLocked(hash uint64, key string) (old record) {
-	if old = s.data.delete(hash, key); old.first != nil {
-		if s.index != nil {
-			s.index.delete(old)
-		}
-		s.size -= old.dataSize()
-		s.unscheduleLocked(old)
-	}
+	old = s.data.delete(hash, key)
+	s.replaceLocked(old, record{})
 	return old
 }
 
