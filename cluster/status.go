@@ -22,8 +22,8 @@ func (n *Node) Status() Status {
 	if err != nil {
 		return s
 	}
-	s.Role = strings.ToLower(r.raft.State().String())
-	s.Term = r.raft.CurrentTerm()
+	role, term := roleAndTerm(r.raft)
+	s.Role, s.Term = strings.ToLower(role.String()), term
 	s.CommitIndex = r.raft.CommitIndex()
 	s.AppliedIndex = r.fsm.AppliedIndex()
 	s.Revision = r.fsm.Revision()
@@ -96,6 +96,22 @@ func peerStatus(p transport.PeerStats, leading bool, term, last uint64) PeerStat
 		s.Snapshot = &SnapshotStatus{Index: p.Snapshot.Index, Sent: p.Snapshot.Sent, Total: p.Snapshot.Total}
 	}
 	return s
+}
+
+// roleAndTerm returns a role and a term that this node has it in. Raft changes both one
+// after the other: a leader that hears of a newer term is a follower before it is in
+// that term, and a candidate is in its term before it leads there.
+func roleAndTerm(r interface {
+	State() raft.RaftState
+	CurrentTerm() uint64
+}) (raft.RaftState, uint64) {
+	for {
+		term := r.CurrentTerm()
+		role := r.State()
+		if r.CurrentTerm() == term {
+			return role, term
+		}
+	}
 }
 
 // oldestAge returns how long ago the log's oldest entry was made, 0 where that is

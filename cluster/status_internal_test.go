@@ -106,3 +106,25 @@ func TestPeerStatus_Term(t *testing.T) {
 		}
 	}
 }
+
+// steppingDown is a raft that leads in term 7, and follows in term 8 once somebody has
+// looked at its role.
+type steppingDown struct{ looks int }
+
+func (s *steppingDown) State() raft.RaftState {
+	s.looks++
+	if s.looks > 1 {
+		return raft.Follower
+	}
+	return raft.Leader
+}
+
+func (s *steppingDown) CurrentTerm() uint64 { return 7 + uint64(min(s.looks, 1)) }
+
+// TestStatus_RoleInItsTerm shows no leader in the term that ended its own: two leaders
+// in one term would be what a reader concludes.
+func TestStatus_RoleInItsTerm(t *testing.T) {
+	if role, term := roleAndTerm(new(steppingDown)); role != raft.Follower || term != 8 {
+		t.Errorf("got %v in term %d, want a follower in term 8", role, term)
+	}
+}
