@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -177,13 +178,14 @@ func (r *replica) retire(ctx context.Context, id raft.ServerID) error {
 	return nil
 }
 
-// servers returns the newest configuration, committed or not.
+// servers returns the newest configuration, committed or not, for the caller to keep:
+// what raft returns is shared by all who ask for it.
 func (r *replica) servers() []raft.Server {
 	future := r.raft.GetConfiguration()
 	if future.Error() != nil {
 		return nil // raft never fails it
 	}
-	return future.Configuration().Servers
+	return slices.Clone(future.Configuration().Servers)
 }
 
 // configError sorts the error of a configuration change as commit does one of a write.

@@ -1,9 +1,12 @@
 package cluster
 
 import (
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/hashicorp/raft"
 )
 
 // TestSilence_FoundInTime cuts the leader off ten times, while no log is ahead of
@@ -79,5 +82,22 @@ func TestElectAlone(t *testing.T) {
 	eventually(t, "the node serves again", again.Ready)
 	if got := <-goGet(t, again, "key"); got != "value" {
 		t.Errorf("got %q", got)
+	}
+}
+
+// TestElectAlone_WithReplica checks that a look at who votes leaves the configuration as
+// it is, which raft hands to all who ask.
+func TestElectAlone_WithReplica(t *testing.T) {
+	t.Parallel()
+	r := mustJoined(t, openCluster(t, 1, nil)[0])
+	for _, id := range []raft.ServerID{"replica.1", "replica.2"} {
+		if err := r.raft.AddNonvoter(id, raft.ServerAddress(id), 0, configTimeout).Error(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := fmt.Sprint(r.servers())
+	r.electAlone()
+	if got := fmt.Sprint(r.servers()); got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }
