@@ -2,7 +2,9 @@ package nemesis
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -70,6 +72,40 @@ func TestFaults_Heal(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestFaults_TwoMembers makes each partition while another fault replaces a member, so
+// that there are two: it is not made, or, where the third one comes, waits for it.
+func TestFaults_TwoMembers(t *testing.T) {
+	for _, f := range partitionFaults() {
+		for _, comes := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				l := newFakeLab(3, 2)
+				watch := observe(l.Hosts(), time.Now(), l.client())
+				defer watch.Stop()
+				c := NewCluster(l, watch, t.Logf)
+				defer c.Close()
+				leader, known := watch.Leader()
+				for ; !known; leader, known = watch.Leader() {
+					time.Sleep(time.Millisecond)
+				}
+				gone := c.Members()[0]
+				if gone == leader {
+					gone = c.Members()[1]
+				}
+				c.admit(gone, false)
+				if comes {
+					back := time.AfterFunc(pickTimeout/2, func() { c.admit(gone, true) })
+					defer back.Stop()
+				}
+				a := &Act{fault: f, c: c, rng: rand.New(rand.NewPCG(1, 1))}
+				r := perform(t.Context(), a, time.Second)
+				if made := r.err == nil; made != comes || (!made && !errors.Is(r.err, errNobody)) || r.unhealed != nil {
+					t.Errorf("%s, the third member comes %v: made: %v, healed: %v", f.Name, comes, r.err, r.unhealed)
+				}
+			})
+		}
 	}
 }
 

@@ -58,21 +58,21 @@ func cutAs(ctx context.Context, a *Act, draw func(a *Act, leader lab.Host, other
 	return nil
 }
 
-// roles returns the leader and the other members, those in random order. It claims
-// none: a network fault is on no process.
+// roles returns the leader and the other members, two or more, those in random order. It
+// waits while a change of the membership leaves fewer. It claims none: a network fault is
+// on no process.
 func (a *Act) roles(ctx context.Context) (leader lab.Host, others []lab.Host, err error) {
 	err = poll(ctx, pickTimeout, func(context.Context) error {
 		var ok bool
 		if leader, ok = a.c.watch.Leader(); !ok {
 			return fmt.Errorf("%w: no leader is known, for %v", errNobody, pickTimeout)
 		}
+		others = slices.DeleteFunc(a.c.Members(), func(h lab.Host) bool { return h == leader })
+		if len(others) < 2 {
+			return fmt.Errorf("%w: only %d members beside the leader, for %v", errNobody, len(others), pickTimeout)
+		}
 		return nil
 	})
-	for _, h := range a.c.Members() {
-		if h != leader {
-			others = append(others, h)
-		}
-	}
 	a.rng.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] })
 	return leader, others, err
 }
