@@ -113,7 +113,7 @@ func (n *Node) considerPlan(before []raft.ServerID) []raft.ServerID {
 	}
 	seen := make([]raft.ServerID, len(members))
 	for i, m := range members {
-		seen[i] = m.serverID()
+		seen[i] = announcedID(m)
 	}
 	if seen[0] != n.id() || !slices.Equal(seen, before) {
 		return seen
@@ -148,7 +148,7 @@ func candidates(seen map[raft.ServerID]Announcement, self raft.ServerID, expect 
 	at := make(map[string]string)
 	var found []Announcement
 	for _, a := range byName(seen) {
-		name := nameOf(a.serverID())
+		name := nameOf(announcedID(a))
 		byExpect[a.Expect] = append(byExpect[a.Expect], name)
 		if a.Expect != expect {
 			continue
@@ -187,11 +187,11 @@ func (n *Node) carryOut(ctx context.Context, plan *bootstrapPlan) (bool, error) 
 	var asked []AskedAddress
 	var errs []error
 	for _, m := range plan.Members {
-		id := m.serverID()
+		id := announcedID(m)
 		if id != r.id {
 			var addr string
 			id, addr, err = n.invite(ctx, m, plan.Cluster)
-			answer := AskedAddress{Addr: addr, Node: nameOf(m.serverID()), Reached: err == nil, Answer: "accepts"}
+			answer := AskedAddress{Addr: addr, Node: nameOf(announcedID(m)), Reached: err == nil, Answer: "accepts"}
 			if err != nil {
 				answer.Answer = peerReason(err)
 				errs = append(errs, err)
@@ -217,7 +217,7 @@ func (n *Node) carryOut(ctx context.Context, plan *bootstrapPlan) (bool, error) 
 // plan's: a node that stopped before it accepted has no id on its disk, and comes
 // back as a new incarnation. That one is as good, since no configuration exists yet.
 func (n *Node) invite(ctx context.Context, a Announcement, cluster string) (raft.ServerID, string, error) {
-	name := nameOf(a.serverID())
+	name := nameOf(announcedID(a))
 	// The newest announcement has the address; the plan may be of an earlier run.
 	for id, now := range n.gossip.Members() {
 		if nameOf(id) == name && now.Generation > a.Generation {
@@ -231,11 +231,9 @@ func (n *Node) invite(ctx context.Context, a Announcement, cluster string) (raft
 // askAccept asks the node that answers at addr to belong to a cluster for good.
 func (n *Node) askAccept(ctx context.Context, addr string, request acceptRequest) (transport.Identity, error) {
 	request.Gossip = n.gossip.Addrs()
-	for id, known := range n.book.Snapshot() {
-		request.Peers = append(request.Peers, Announcement{
-			ID: string(id), Cluster: request.Cluster,
-			PeerAddr: known.PeerAddr, HTTPAddr: known.HTTPAddr, Generation: known.Generation,
-		})
+	for _, known := range n.book.All() {
+		known.Cluster = request.Cluster
+		request.Peers = append(request.Peers, known)
 	}
 	payload, err := json.Marshal(request)
 	if err != nil {
@@ -245,7 +243,7 @@ func (n *Node) askAccept(ctx context.Context, addr string, request acceptRequest
 	defer cancel()
 	peer, _, err := n.peers.CallAddr(ctx, addr, kindAccept, payload)
 	if err == nil {
-		n.book.Learn(peer)
+		n.book.learn(peer)
 		return peer, nil
 	}
 	return peer, acceptError(err, peer, request.Name, addr)
@@ -280,10 +278,10 @@ func (n *Node) handleAccept(from transport.Identity, payload []byte) ([]byte, er
 	if err := n.accept(request.Cluster); err != nil {
 		return nil, err
 	}
-	n.book.Learn(from)
+	n.book.learn(from)
 	for _, peer := range request.Peers {
-		if peer.serverID() != n.id() {
-			n.book.Hint(peer.identity())
+		if announcedID(peer) != n.id() {
+			n.book.Hint(peer)
 		}
 	}
 	if !met && len(request.Gossip) > 0 {

@@ -30,7 +30,7 @@ func TestCandidates(t *testing.T) {
 	} {
 		seen := make(map[raft.ServerID]Announcement)
 		for _, a := range tt.seen {
-			seen[a.serverID()] = a
+			seen[announcedID(a)] = a
 		}
 		expect := 3
 		if tt.name == "SelfNotSeen" {

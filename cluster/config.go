@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/kvorum/kvorum/cluster/discovery"
 	"github.com/kvorum/kvorum/transport"
 	"github.com/kvorum/kvorum/wal"
 )
@@ -32,8 +33,6 @@ const (
 	// defaultStall and defaultStallFatal are those of Timing.
 	defaultStall      = 10 * time.Second
 	defaultStallFatal = time.Minute
-	// maxAddressBytes bounds an advertised address, so that all of a node's announcement fits a gossip packet.
-	maxAddressBytes = 128
 	// maxBootstrapExpect bounds Config.BootstrapExpect.
 	maxBootstrapExpect = 15
 )
@@ -317,8 +316,8 @@ func validateAddress(field, addr string) error {
 	if err != nil {
 		return &ValidationError{Field: field, Reason: fmt.Sprintf("%q is not host:port", addr)}
 	}
-	if len(addr) > maxAddressBytes {
-		return &ValidationError{Field: field, Reason: "is too long", Size: int64(len(addr)), Limit: maxAddressBytes}
+	if len(addr) > discovery.MaxAddressBytes {
+		return &ValidationError{Field: field, Reason: "is too long", Size: int64(len(addr)), Limit: discovery.MaxAddressBytes}
 	}
 	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
 		return &ValidationError{Field: field, Reason: fmt.Sprintf("port %q is not between 1 and 65535", port)}

@@ -23,7 +23,7 @@
 //
 // # Parts
 //
-// A Node is identity, address book, gossip and membership. Once it belongs to a
+// A Node is identity, membership, and what package discovery finds. Once it belongs to a
 // cluster it has a replica: raft on the stores of package raftstore, the state
 // machine, the proposer that batches writes and the reader that finds the index at
 // which a read is linearizable.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/kvorum/kvorum/cluster/discovery"
 	"github.com/kvorum/kvorum/cluster/raftstore"
 	"github.com/kvorum/kvorum/internal/dirlock"
 )
@@ -56,7 +57,7 @@ var (
 	// ErrNameTaken is returned when a live member with the joining node's name exists.
 	ErrNameTaken = errors.New("a live member has this name")
 	// ErrOtherCluster is returned when the joining node belongs to another cluster.
-	ErrOtherCluster = errors.New("the node belongs to another cluster")
+	ErrOtherCluster = discovery.ErrOtherCluster
 	// ErrUnreachable is returned when the joining node did not answer at its address.
 	ErrUnreachable = errors.New("the node could not be reached")
 	// ErrQuorum is returned for a removal after which too few of the voters that are left

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/hashicorp/raft"
+	"github.com/kvorum/kvorum/cluster/discovery"
 	"github.com/kvorum/kvorum/transport"
 	"github.com/kvorum/kvorum/wal"
 )
@@ -24,7 +25,7 @@ type Node struct {
 	log    *slog.Logger
 	fatal  *fatal
 	lock   io.Closer // of the data directory
-	book   *addressBook
+	book   addressBook
 	peers  *transport.Transport
 	gossip Discovery
 	plan   *bootstrapPlan // used by bootstrapLoop alone once Open has returned
@@ -83,10 +84,10 @@ func (n *Node) open(load, run context.Context) error {
 		return err
 	}
 	self := transport.Identity{
-		ID: n.ident.serverID(), Cluster: n.ident.Cluster, Generation: n.book.nextGeneration(n.ident.serverID()),
+		ID: n.ident.serverID(), Cluster: n.ident.Cluster, Generation: n.book.NextGeneration(string(n.ident.serverID())),
 		PeerAddr: n.cfg.AdvertisePeer, HTTPAddr: n.cfg.AdvertiseHTTP,
 	}
-	n.book.Begin(self)
+	n.book.begin(self)
 	tell := n.tellLostTail
 	if n.cfg.untold {
 		tell = nil
@@ -95,7 +96,7 @@ func (n *Node) open(load, run context.Context) error {
 	if n.peers, err = transport.New(transport.Config{
 		Listener: n.cfg.PeerListener, Identity: self, Resolver: n.book,
 		Handler: n.handleRPC, Learn: n.learn, Admit: n.admit, Logger: n.log, Dial: n.cfg.Seams.Dial, TLS: n.cfg.TLS,
-		Known: n.book.Known, Unreached: n.book.Unreached, Displaced: n.displaced,
+		Known: n.book.known, Unreached: n.book.unreached, Displaced: n.displaced,
 		PipelineWindow: n.cfg.PipelineWindow, SnapshotBytesPerSecond: n.cfg.SnapshotBytesPerSecond,
 		MaxConns:    n.cfg.Descriptors.Peers,
 		CurrentTerm: n.raftTerm, StaleSnapshot: n.staleSnapshot, Heard: n.heard, LostTail: tell,
@@ -174,7 +175,7 @@ func (n *Node) openIdentity() error {
 	if n.plan != nil && n.plan.Cluster != ident.Cluster {
 		n.plan = nil // written, but not accepted by this node itself: nobody was asked
 	}
-	n.book, err = openAddressBook(n.cfg.FS, filepath.Join(n.cfg.DataDir, bookFile), n.log)
+	n.book.Book, err = discovery.OpenBook(n.cfg.FS, filepath.Join(n.cfg.DataDir, bookFile), n.log)
 	return err
 }
 
@@ -327,7 +328,7 @@ func (n *Node) close() error {
 		errs = append(errs, closePeers())
 	}
 	n.wg.Wait()
-	if n.book != nil {
+	if n.book.Book != nil {
 		errs = append(errs, n.book.Close())
 	}
 	if n.lock != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	"github.com/kvorum/kvorum/cluster/discovery"
 	"github.com/kvorum/kvorum/transport"
 )
 
@@ -23,8 +24,8 @@ func (n *Node) learnLoop(ctx context.Context) {
 	for {
 		cluster := n.identity().Cluster
 		for _, a := range n.gossip.Members() {
-			if a.Cluster == cluster && a.serverID() != n.id() {
-				n.book.Hint(a.identity())
+			if a.Cluster == cluster && announcedID(a) != n.id() {
+				n.book.Hint(a)
 			}
 		}
 		select {
@@ -39,7 +40,7 @@ func (n *Node) learnLoop(ctx context.Context) {
 // learn is told by the transport of every peer that shook hands with this node.
 func (n *Node) learn(peer transport.Identity) {
 	if peer.Cluster != "" && peer.Cluster == n.identity().Cluster {
-		n.book.Learn(peer)
+		n.book.learn(peer)
 	}
 }
 
@@ -191,7 +192,7 @@ func (n *Node) forgetOthers(r *replica) {
 		}
 		n.peers.Forget(p.ID)
 		if r.fsm.Retired(string(p.ID)) {
-			n.book.Forget(p.ID)
+			n.book.Forget(string(p.ID))
 		}
 	}
 }
@@ -245,5 +246,5 @@ func peerReason(err error) string {
 	case errors.As(err, &shaking) && errors.Is(err, context.DeadlineExceeded):
 		return "connected, but no answer: something else listens there, or it hangs"
 	}
-	return dialReason(err)
+	return discovery.DialReason(err)
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,7 +13,7 @@ import (
 )
 
 // TestSealed_NewerFormat shows that a file of a newer format is refused, whichever of a
-// node's own files it is (package raftstore tests those of its stores). The error names the
+// node's own files it is (raftstore and discovery test theirs). The error names the
 // file, the version that was found and the one that is known, and the file stays as it is.
 func TestSealed_NewerFormat(t *testing.T) {
 	for _, f := range []struct {
@@ -32,13 +31,6 @@ func TestSealed_NewerFormat(t *testing.T) {
 		}},
 		{filepath.Join("data", divergenceFile), divergenceFormat, func(files wal.FS) error {
 			_, err := loadDivergence(files, "data")
-			return err
-		}},
-		{filepath.Join("data", bookFile), bookFormat, func(files wal.FS) error {
-			b, err := openAddressBook(files, filepath.Join("data", bookFile), slog.New(slog.DiscardHandler))
-			if err == nil {
-				err = b.Close()
-			}
 			return err
 		}},
 	} {

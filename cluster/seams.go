@@ -63,18 +63,14 @@ type Discovery interface {
 }
 
 // withDefaults returns s with every nil field set to the real thing, but for
-// Discover and ConfirmLeader, which need a running node.
+// Discover and ConfirmLeader, which need a running node, and LookupIP, which gossip
+// has a default for.
 func (s Seams) withDefaults() Seams {
 	if s.OpenStable == nil {
 		s.OpenStable = raftstore.OpenBolt
 	}
 	if s.LockDir == nil {
 		s.LockDir = lockDir
-	}
-	if s.LookupIP == nil {
-		s.LookupIP = func(ctx context.Context, host string) ([]netip.Addr, error) {
-			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-		}
 	}
 	if s.Clock == nil {
 		s.Clock = time.Now

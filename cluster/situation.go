@@ -7,12 +7,13 @@ import (
 	"strings"
 
 	"github.com/hashicorp/raft"
+	"github.com/kvorum/kvorum/cluster/discovery"
 )
 
 // asker is a Discovery that knows what the seeds answer.
 type asker interface {
 	// Asked returns what each of Config.Join answered last.
-	Asked() []seedAnswer
+	Asked() []discovery.Answer
 }
 
 // obstacle is why no cluster can be formed, and what to check.
@@ -66,8 +67,8 @@ func (n *Node) outside() *Waiting {
 		w.For, w.Check = o.text, o.check
 		return w
 	}
-	w.For = fmt.Sprintf("%s, which has the lowest name, to form the cluster", nameOf(chosen[0].serverID()))
-	w.Check = fmt.Sprintf("%s must reach the others at their --advertise-peer-addr; its log says whom it does not", nameOf(chosen[0].serverID()))
+	w.For = fmt.Sprintf("%s, which has the lowest name, to form the cluster", nameOf(announcedID(chosen[0])))
+	w.Check = fmt.Sprintf("%s must reach the others at their --advertise-peer-addr; its log says whom it does not", nameOf(announcedID(chosen[0])))
 	return w
 }
 
@@ -166,7 +167,7 @@ func namesOf(seen map[raft.ServerID]Announcement) []string {
 func clusterOf(seen map[raft.ServerID]Announcement) (cluster, name string) {
 	for _, a := range byName(seen) {
 		if a.Cluster != "" {
-			return a.Cluster, nameOf(a.serverID())
+			return a.Cluster, nameOf(announcedID(a))
 		}
 	}
 	return "", ""
@@ -179,7 +180,7 @@ func byName(seen map[raft.ServerID]Announcement) []Announcement {
 		all = append(all, a)
 	}
 	slices.SortFunc(all, func(a, b Announcement) int {
-		if c := strings.Compare(nameOf(a.serverID()), nameOf(b.serverID())); c != 0 {
+		if c := strings.Compare(nameOf(announcedID(a)), nameOf(announcedID(b))); c != 0 {
 			return c
 		}
 		return strings.Compare(a.ID, b.ID)

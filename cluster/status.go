@@ -28,14 +28,14 @@ func (n *Node) Status() Status {
 	s.AppliedIndex = r.fsm.AppliedIndex()
 	s.Revision = r.fsm.Revision()
 	if state, _ := r.leaders.current(); state.leader != "" {
-		s.Leader = &Leader{ID: nameOf(state.leader), HTTPAddr: n.book.HTTPAddr(state.leader)}
+		s.Leader = &Leader{ID: nameOf(state.leader), HTTPAddr: n.book.httpAddr(state.leader)}
 	}
 	s.Memory = r.memory.status()
 	s.describe(r)
 	for _, server := range r.servers() {
 		peer, _ := n.book.ResolvePeer(server.ID)
 		s.Members = append(s.Members, Member{
-			ID: nameOf(server.ID), PeerAddr: peer, HTTPAddr: n.book.HTTPAddr(server.ID),
+			ID: nameOf(server.ID), PeerAddr: peer, HTTPAddr: n.book.httpAddr(server.ID),
 			Voter: server.Suffrage == raft.Voter,
 		})
 	}

@@ -35,10 +35,11 @@ var allowed = map[string][]string{
 	"internal/testkit":  {},
 	"fsm":               {"store", "github.com/hashicorp/raft"},
 	"transport":         {"internal/entry", "internal/loglimit", "github.com/hashicorp/raft"},
+	"cluster/discovery": {"internal/loglimit", "internal/sealed", "github.com/hashicorp/memberlist"},
 	"cluster/raftstore": {"wal", "internal/entry", "internal/sealed", "github.com/hashicorp/raft", "github.com/hashicorp/raft-boltdb"},
 	"cluster": {
-		"cluster/raftstore", "fsm", "store", "wal", "transport", "internal/dirlock", "internal/loglimit", "internal/sealed",
-		"github.com/hashicorp/raft", "github.com/hashicorp/memberlist",
+		"cluster/discovery", "cluster/raftstore", "fsm", "store", "wal", "transport",
+		"internal/dirlock", "internal/loglimit", "internal/sealed", "github.com/hashicorp/raft",
 	},
 	"httpapi": {"store", "cluster", "internal/loglimit", "github.com/gorilla/mux"},
 }
@@ -123,9 +124,11 @@ func TestRuleOf(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", name, got, want)
 		}
 	}
-	for _, forbidden := range []string{"cluster", "fsm", "transport", "store"} {
-		if mayImport("cluster/raftstore", module+forbidden) {
-			t.Errorf("cluster/raftstore may import %s", forbidden)
+	for _, owner := range []string{"cluster/raftstore", "cluster/discovery"} {
+		for _, forbidden := range []string{"cluster", "fsm", "transport", "store"} {
+			if mayImport(owner, module+forbidden) {
+				t.Errorf("%s may import %s", owner, forbidden)
+			}
 		}
 	}
 }

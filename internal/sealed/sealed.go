@@ -25,6 +25,13 @@ import (
 // MaxBytes is the maximum size of a file that Read accepts: 4 MiB.
 const MaxBytes = 4 << 20
 
+// FS is the filesystem that files are on.
+type FS = wal.FS
+
+// ErrCorrupt is part of the error that Read returns for content that Encode cannot have
+// made.
+var ErrCorrupt = wal.ErrCorrupt
+
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Encode returns the content of a sealed file with this format, the version of
@@ -40,7 +47,7 @@ func Encode(format int, body any) ([]byte, error) {
 // Write makes what Encode returns the content of the file at path. The file has its
 // previous content or the new one, after a crash as well, and the new one once
 // Write has returned nil.
-func Write(fsys wal.FS, path string, format int, body any) error {
+func Write(fsys FS, path string, format int, body any) error {
 	content, err := Encode(format, body)
 	if err != nil {
 		return err
@@ -58,7 +65,7 @@ func seal(format int, raw []byte) []byte {
 // *wal.VersionError for another format, and a *wal.CorruptionError for content
 // that Encode cannot have made; the last two name the file. body may have been
 // changed in part if there is an error.
-func Read(fsys wal.FS, path string, format int, body any) error {
+func Read(fsys FS, path string, format int, body any) error {
 	content, err := readFile(fsys, path)
 	if err != nil {
 		return err
@@ -83,7 +90,7 @@ func Read(fsys wal.FS, path string, format int, body any) error {
 }
 
 // readFile returns the content of a file of at most MaxBytes.
-func readFile(fsys wal.FS, path string) ([]byte, error) {
+func readFile(fsys FS, path string) ([]byte, error) {
 	f, err := fsys.OpenRead(path)
 	if err != nil {
 		return nil, err

@@ -1,7 +1,8 @@
-package cluster
+package discovery_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"log/slog"
 	"reflect"
@@ -9,18 +10,44 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hashicorp/raft"
+	"github.com/kvorum/kvorum/cluster/discovery"
 	"github.com/kvorum/kvorum/internal/sealed"
-	"github.com/kvorum/kvorum/transport"
+	"github.com/kvorum/kvorum/wal"
 	"github.com/kvorum/kvorum/wal/crashfs"
 )
 
-const testBook = "data/peers.json"
+const (
+	testBook       = "data/peers.json"
+	bookFormat     = 1
+	maxBookEntries = 1024
+	maxIDBytes     = 256
+)
 
-func mustOpenBook(t testing.TB, fsys *crashfs.FS) (*addressBook, *bytes.Buffer) {
+var errFault = errors.New("injected fault")
+
+// newDisk returns a filesystem with a durable directory "data".
+func newDisk(t testing.TB) *crashfs.FS {
+	t.Helper()
+	files := crashfs.New()
+	if err := wal.MakeDir(files, "data"); err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+// allOf returns what the book has, by id.
+func allOf(b *discovery.Book) map[string]discovery.Announcement {
+	all := map[string]discovery.Announcement{}
+	for _, a := range b.All() {
+		all[a.ID] = a
+	}
+	return all
+}
+
+func mustOpenBook(t testing.TB, fsys *crashfs.FS) (*discovery.Book, *bytes.Buffer) {
 	t.Helper()
 	var out bytes.Buffer
-	b, err := openAddressBook(fsys, testBook, slog.New(slog.NewTextHandler(&out, nil)))
+	b, err := discovery.OpenBook(fsys, testBook, slog.New(slog.NewTextHandler(&out, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,19 +55,19 @@ func mustOpenBook(t testing.TB, fsys *crashfs.FS) (*addressBook, *bytes.Buffer) 
 	return b, &out
 }
 
-func mustCloseBook(t testing.TB, b *addressBook) {
+func mustCloseBook(t testing.TB, b *discovery.Book) {
 	t.Helper()
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func peer(id string, addr string, generation uint64) transport.Identity {
-	return transport.Identity{ID: raft.ServerID(id), PeerAddr: addr, HTTPAddr: "http-" + addr, Generation: generation}
+func peer(id string, addr string, generation uint64) discovery.Announcement {
+	return discovery.Announcement{ID: id, PeerAddr: addr, HTTPAddr: "http-" + addr, Generation: generation}
 }
 
-func TestAddressBook(t *testing.T) {
-	fsys := newDataDir(t)
+func TestBook_KeepsTheNewestWord(t *testing.T) {
+	fsys := newDisk(t)
 	b, out := mustOpenBook(t, fsys)
 	b.Learn(peer("n1.a", "one:1", 5))
 	b.Learn(peer("n2.b", "two:1", 5))
@@ -50,19 +77,16 @@ func TestAddressBook(t *testing.T) {
 	b.Learn(peer("n2.b", "new:1", 6))
 	b.Forget("n3.c")
 	b.Forget("n9.z")
-	want := map[raft.ServerID]peerAddress{
-		"n1.a": {PeerAddr: "one:1", HTTPAddr: "http-one:1", Generation: 5},
-		"n2.b": {PeerAddr: "new:1", HTTPAddr: "http-new:1", Generation: 6},
-	}
+	want := map[string]discovery.Announcement{"n1.a": peer("n1.a", "one:1", 5), "n2.b": peer("n2.b", "new:1", 6)}
 	for range 2 {
-		if got := b.Snapshot(); !reflect.DeepEqual(got, want) {
+		if got := allOf(b); !reflect.DeepEqual(got, want) {
 			t.Fatalf("got %v, want %v", got, want)
 		}
-		if addr, ok := b.ResolvePeer("n2.b"); !ok || addr != "new:1" {
-			t.Fatalf("ResolvePeer: %q, %v", addr, ok)
+		if addr := b.PeerAddr("n2.b"); addr != "new:1" {
+			t.Fatalf("PeerAddr: %q", addr)
 		}
-		if addr, ok := b.ResolvePeer("n3.c"); ok || addr != "" {
-			t.Fatalf("ResolvePeer of a stranger: %q, %v", addr, ok)
+		if addr := b.PeerAddr("n3.c"); addr != "" {
+			t.Fatalf("PeerAddr of a stranger: %q", addr)
 		}
 		if got := b.HTTPAddr("n1.a"); got != "http-one:1" {
 			t.Fatalf("HTTPAddr: %q", got)
@@ -76,9 +100,9 @@ func TestAddressBook(t *testing.T) {
 	}
 }
 
-// TestAddressBook_NothingNewIsNotWritten: every handshake teaches what is known already.
-func TestAddressBook_NothingNewIsNotWritten(t *testing.T) {
-	fsys := newDataDir(t)
+// TestBook_NothingNewIsNotWritten: every handshake teaches what is known already.
+func TestBook_NothingNewIsNotWritten(t *testing.T) {
+	fsys := newDisk(t)
 	b, _ := mustOpenBook(t, fsys)
 	b.Learn(peer("n1.a", "one:1", 5))
 	mustCloseBook(t, b)
@@ -105,16 +129,18 @@ func mustSeal(t *testing.T, body any) string {
 	return string(content)
 }
 
-func TestAddressBook_Damaged(t *testing.T) {
+func TestBook_DamagedIsReplaced(t *testing.T) {
 	for name, content := range map[string]string{
 		"garbage": "garbage", "empty": "", "null": mustSeal(t, nil),
 		"flipped": strings.Replace(mustSeal(t, map[string]any{"n1.a": map[string]any{"peer_addr": "one:1"}}), "one", "two", 1),
 	} {
 		t.Run(name, func(t *testing.T) {
-			fsys := newDataDir(t)
-			mustWrite(t, fsys, testBook, []byte(content))
+			fsys := newDisk(t)
+			if err := wal.WriteFileAtomic(fsys, testBook, []byte(content)); err != nil {
+				t.Fatal(err)
+			}
 			b, out := mustOpenBook(t, fsys)
-			if got := b.Snapshot(); len(got) != 0 {
+			if got := allOf(b); len(got) != 0 {
 				t.Fatalf("got %v from a damaged file", got)
 			}
 			if name != "null" && !strings.Contains(out.String(), testBook) {
@@ -123,15 +149,15 @@ func TestAddressBook_Damaged(t *testing.T) {
 			b.Learn(peer("n1.a", "one:1", 5))
 			mustCloseBook(t, b)
 			b, _ = mustOpenBook(t, fsys)
-			if _, ok := b.ResolvePeer("n1.a"); !ok {
+			if b.PeerAddr("n1.a") == "" {
 				t.Fatal("the new file does not hold what was learned")
 			}
 		})
 	}
 }
 
-func TestAddressBook_FailedWrite(t *testing.T) {
-	fsys := newDataDir(t)
+func TestBook_FailedWriteIsLogged(t *testing.T) {
+	fsys := newDisk(t)
 	b, out := mustOpenBook(t, fsys)
 	fsys.SetHook(func(op crashfs.Op, _ string) error {
 		if op == crashfs.OpSync {
@@ -140,8 +166,8 @@ func TestAddressBook_FailedWrite(t *testing.T) {
 		return nil
 	})
 	b.Learn(peer("n1.a", "one:1", 5))
-	if addr, ok := b.ResolvePeer("n1.a"); !ok || addr != "one:1" {
-		t.Fatalf("ResolvePeer: %q, %v", addr, ok)
+	if addr := b.PeerAddr("n1.a"); addr != "one:1" {
+		t.Fatalf("PeerAddr: %q", addr)
 	}
 	mustCloseBook(t, b)
 	if !strings.Contains(out.String(), "not written") {
@@ -149,9 +175,9 @@ func TestAddressBook_FailedWrite(t *testing.T) {
 	}
 }
 
-// TestAddressBook_ReadersDoNotWait holds a write up: everything but Close goes on.
-func TestAddressBook_ReadersDoNotWait(t *testing.T) {
-	fsys := newDataDir(t)
+// TestBook_ReadersDoNotWait holds a write up: everything but Close goes on.
+func TestBook_ReadersDoNotWait(t *testing.T) {
+	fsys := newDisk(t)
 	b, _ := mustOpenBook(t, fsys)
 	writing, release := make(chan struct{}, 100), make(chan struct{})
 	fsys.SetHook(func(op crashfs.Op, _ string) error {
@@ -165,50 +191,50 @@ func TestAddressBook_ReadersDoNotWait(t *testing.T) {
 	<-writing
 	b.Learn(peer("n1.a", "two:1", 6))
 	b.Forget("n2.b")
-	if addr, _ := b.ResolvePeer("n1.a"); addr != "two:1" {
-		t.Fatalf("ResolvePeer during a write: %q", addr)
+	if addr := b.PeerAddr("n1.a"); addr != "two:1" {
+		t.Fatalf("PeerAddr during a write: %q", addr)
 	}
 	close(release)
 	mustCloseBook(t, b)
 	b, _ = mustOpenBook(t, fsys)
-	if addr, _ := b.ResolvePeer("n1.a"); addr != "two:1" {
+	if addr := b.PeerAddr("n1.a"); addr != "two:1" {
 		t.Fatalf("what was learned during a write was not written: %q", addr)
 	}
 }
 
-func TestAddressBook_Bounds(t *testing.T) {
-	b, _ := mustOpenBook(t, newDataDir(t))
+func TestBook_IsBounded(t *testing.T) {
+	b, _ := mustOpenBook(t, newDisk(t))
 	for i := range maxBookEntries {
 		b.Learn(peer(fmt.Sprintf("n%d.a", i), "one:1", uint64(i+1)))
 	}
 	b.Learn(peer("n0.a", "one:1", 1)) // heard of again, though nothing new
 	b.Learn(peer("new.a", "one:1", 1))
-	if got := len(b.Snapshot()); got != maxBookEntries {
+	if got := len(allOf(b)); got != maxBookEntries {
 		t.Fatalf("%d entries, want %d", got, maxBookEntries)
 	}
-	for id, want := range map[raft.ServerID]bool{"new.a": true, "n0.a": true, "n1.a": false, "n2.a": true} {
-		if _, ok := b.ResolvePeer(id); ok != want {
+	for id, want := range map[string]bool{"new.a": true, "n0.a": true, "n1.a": false, "n2.a": true} {
+		if ok := b.PeerAddr(id) != ""; ok != want {
 			t.Errorf("%s is known: %v, want %v", id, ok, want)
 		}
 	}
-	b.Learn(peer(strings.Repeat("x", maxServerIDBytes+1), "one:1", 1))
-	b.Learn(peer("long.a", strings.Repeat("x", maxAddressBytes+1), 1))
+	b.Learn(peer(strings.Repeat("x", maxIDBytes+1), "one:1", 1))
+	b.Learn(peer("long.a", strings.Repeat("x", discovery.MaxAddressBytes+1), 1))
 	b.Learn(peer("", "one:1", 1))
-	for id := range b.Snapshot() {
-		if id == "" || id == "long.a" || len(id) > maxServerIDBytes {
+	for id := range allOf(b) {
+		if id == "" || id == "long.a" || len(id) > maxIDBytes {
 			t.Errorf("entry %q was taken in", id)
 		}
 	}
 }
 
-// TestAddressBook_Hints: what others say is tried when it is newer than what the
+// TestBook_HintsAreTriedInTurn: what others say is tried when it is newer than what the
 // node said itself, in turn with that; it never replaces it, and is not written.
-func TestAddressBook_Hints(t *testing.T) {
-	fsys := newDataDir(t)
+func TestBook_HintsAreTriedInTurn(t *testing.T) {
+	fsys := newDisk(t)
 	b, _ := mustOpenBook(t, fsys)
 	expect := func(what, want string) {
 		t.Helper()
-		if got, _ := b.ResolvePeer("n1.a"); got != want {
+		if got := b.PeerAddr("n1.a"); got != want {
 			t.Errorf("%s: got %q, want %q", what, got, want)
 		}
 		if known, _ := b.Known("n1.a"); known.PeerAddr != "one:1" && known.PeerAddr != "moved:1" && known.PeerAddr != "" {
@@ -240,42 +266,65 @@ func TestAddressBook_Hints(t *testing.T) {
 	for i := range 3 * maxBookEntries {
 		b.Hint(peer(fmt.Sprintf("x%d.a", i), "lie:1", uint64(i)))
 	}
-	if got := len(b.hints); got > maxBookEntries {
-		t.Errorf("%d hints, want at most %d", got, maxBookEntries)
+	hints := 0
+	for i := range 3 * maxBookEntries {
+		if b.PeerAddr(fmt.Sprintf("x%d.a", i)) != "" {
+			hints++
+		}
+	}
+	if hints > maxBookEntries {
+		t.Errorf("%d hints, want at most %d", hints, maxBookEntries)
 	}
 	b.Learn(peer("n2.b", "two:1", 1))
 	b.Hint(peer("n2.b", "new:1", 2))
-	if got, _ := b.ResolvePeer("n2.b"); got != "new:1" {
+	if got := b.PeerAddr("n2.b"); got != "new:1" {
 		t.Errorf("a hint about a member has no room beside those about strangers: got %q", got)
 	}
 	mustCloseBook(t, b)
 	b, _ = mustOpenBook(t, fsys)
-	if got := b.Snapshot(); len(got) != 2 || got["n1.a"].PeerAddr != "moved:1" || got["n2.b"].PeerAddr != "two:1" {
+	if got := allOf(b); len(got) != 2 || got["n1.a"].PeerAddr != "moved:1" || got["n2.b"].PeerAddr != "two:1" {
 		t.Errorf("the file has %v", got)
 	}
 }
 
-// TestAddressBook_Begin: what this node says of itself is durable when it says so.
-func TestAddressBook_Begin(t *testing.T) {
-	fsys := newDataDir(t)
+// TestBook_BeginIsDurable: what this node says of itself is durable when it says so.
+func TestBook_BeginIsDurable(t *testing.T) {
+	fsys := newDisk(t)
 	b, _ := mustOpenBook(t, fsys)
 	self := peer("n1.a", "one:1", uint64(time.Now().Add(time.Hour).UnixNano())) // the clock goes back after it
 	b.Begin(self)
 	again, _ := mustOpenBook(t, fsys.Crash(crashfs.CrashOptions{}))
-	if got := again.nextGeneration("n1.a"); got != self.Generation+1 {
+	if got := again.NextGeneration("n1.a"); got != self.Generation+1 {
 		t.Errorf("the next generation is %d, want %d", got, self.Generation+1)
 	}
 }
 
-func TestAddressBook_NextGeneration(t *testing.T) {
-	b, _ := mustOpenBook(t, newDataDir(t))
+func TestBook_NextGenerationIsGreater(t *testing.T) {
+	b, _ := mustOpenBook(t, newDisk(t))
 	before := uint64(time.Now().UnixNano())
-	if got := b.nextGeneration("n1.a"); got < before {
+	if got := b.NextGeneration("n1.a"); got < before {
 		t.Fatalf("generation %d of a node that is not known, want at least %d", got, before)
 	}
 	ahead := before + uint64(24*time.Hour) // the wall clock was set back
 	b.Learn(peer("n1.a", "one:1", ahead))
-	if got := b.nextGeneration("n1.a"); got != ahead+1 {
+	if got := b.NextGeneration("n1.a"); got != ahead+1 {
 		t.Fatalf("generation %d after %d", got, ahead)
+	}
+}
+
+// TestBook_NewerFormatIsRefused: the book of a newer program is not replaced by an empty one.
+func TestBook_NewerFormatIsRefused(t *testing.T) {
+	fsys := newDisk(t)
+	if err := sealed.Write(fsys, testBook, bookFormat+1, map[string]string{"zone": "a"}); err != nil {
+		t.Fatal(err)
+	}
+	var version *wal.VersionError
+	_, err := discovery.OpenBook(fsys, testBook, slog.New(slog.DiscardHandler))
+	if !errors.As(err, &version) || version.File != testBook || version.Found != bookFormat+1 || version.Supported != bookFormat {
+		t.Errorf("got %v", err)
+	}
+	var left map[string]string
+	if err := sealed.Read(fsys, testBook, bookFormat+1, &left); err != nil || left["zone"] != "a" {
+		t.Errorf("the file holds %v, %v", left, err)
 	}
 }

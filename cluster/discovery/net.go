@@ -1,8 +1,7 @@
-package cluster
+package discovery
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log"
 	"net"
@@ -11,7 +10,6 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -172,18 +170,4 @@ func hostAddr(bind netip.Addr) netip.Addr {
 		}
 	}
 	return netip.AddrFrom4([4]byte{127, 0, 0, 1})
-}
-
-// dialReason says why a connection did not come about, in fewer words than err.
-func dialReason(err error) string {
-	var timeout net.Error
-	switch {
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return "connection refused: nothing listens there"
-	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
-		return "no route to it"
-	case errors.As(err, &timeout) && timeout.Timeout():
-		return "no answer: the host is down, or a firewall drops what is sent to it"
-	}
-	return err.Error()
 }

@@ -1,4 +1,4 @@
-package cluster
+package discovery
 
 import (
 	"cmp"
@@ -10,20 +10,17 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hashicorp/raft"
 	"github.com/kvorum/kvorum/internal/loglimit"
 	"github.com/kvorum/kvorum/internal/sealed"
-	"github.com/kvorum/kvorum/transport"
-	"github.com/kvorum/kvorum/wal"
 )
 
 const (
 	// bookFormat is the version of the address book's file.
 	bookFormat = 1
-	// maxBookEntries bounds how many nodes the book remembers.
+	// maxBookEntries is the maximum number of nodes that the book remembers.
 	maxBookEntries = 1024
-	// maxServerIDBytes bounds a server id that the book takes in.
-	maxServerIDBytes = 256
+	// maxIDBytes is the maximum length of an id that the book takes in.
+	maxIDBytes = 256
 )
 
 // peerAddress is where a node said it can be reached.
@@ -33,24 +30,27 @@ type peerAddress struct {
 	Generation uint64 `json:"generation"` // of the announcement; the greater one is newer
 }
 
+func (p peerAddress) announcement(id string) Announcement {
+	return Announcement{ID: id, PeerAddr: p.PeerAddr, HTTPAddr: p.HTTPAddr, Generation: p.Generation}
+}
+
 // hint is what others say of a node.
 type hint struct {
 	peerAddress
 	astray bool // it led nowhere, or the node itself said something else
 }
 
-// addressBook remembers where the nodes of the cluster are, across restarts.
-// Raft knows servers by id alone, so a changed address needs no log entry.
+// Book remembers, across restarts, where the nodes of a cluster are.
 //
-// What a peer says of itself when a connection opens overrides what gossip says
-// of it, which may be late or a lie: such a hint is kept in memory only, and tried
-// where it is newer, in turn with what is known. A damaged file is replaced by an empty book,
-// and a failed write is only logged. The file is written by a goroutine of the
-// book's own; no method but Begin and Close waits for it.
+// A node's own word, from a handshake with it, takes precedence over what others say of
+// it, which may be late or a lie: such a hint is kept in memory only, and is tried if it is
+// newer, in turn with what is known. A damaged file is replaced by an empty book, and a
+// failed write is only logged. The file is written by a goroutine of the book's own; no
+// method but Begin and Close waits for it.
 //
 // All methods are safe for concurrent use.
-type addressBook struct {
-	fs    wal.FS
+type Book struct {
+	fs    sealed.FS
 	path  string
 	lines *loglimit.Lines
 
@@ -61,29 +61,27 @@ type addressBook struct {
 	once  sync.Once
 
 	mu      sync.RWMutex
-	entries map[raft.ServerID]peerAddress // guarded by mu; by handshakes
-	hints   map[raft.ServerID]hint        // guarded by mu; newer than the entry, if there is one
-	seen    map[raft.ServerID]uint64      // guarded by mu; when each was learned last, by clock
-	clock   uint64                        // guarded by mu; counts calls of Learn
+	entries map[string]peerAddress // guarded by mu; by handshakes
+	hints   map[string]hint        // guarded by mu; newer than the entry, if there is one
+	seen    map[string]uint64      // guarded by mu; when each was learned last, by clock
+	clock   uint64                 // guarded by mu; counts calls of Learn
 }
 
-var _ transport.Resolver = (*addressBook)(nil)
-
-// openAddressBook reads the book at path; a missing or a damaged one is empty. An
-// error means that the file could not be read at all, or is a *wal.VersionError:
-// a newer program's book must not be overwritten.
-func openAddressBook(fsys wal.FS, path string, log *slog.Logger) (*addressBook, error) {
-	b := &addressBook{
+// OpenBook reads the book at path; a missing or a damaged one is empty. An error means
+// that the file could not be read at all, or is a *wal.VersionError: the book of a newer
+// program must not be overwritten. Close ends what OpenBook starts.
+func OpenBook(fsys sealed.FS, path string, log *slog.Logger) (*Book, error) {
+	b := &Book{
 		fs: fsys, path: path, lines: newLines(log),
 		dirty: make(chan struct{}, 1), flush: make(chan chan struct{}), stop: make(chan struct{}),
-		entries: map[raft.ServerID]peerAddress{}, hints: map[raft.ServerID]hint{}, seen: map[raft.ServerID]uint64{},
+		entries: map[string]peerAddress{}, hints: map[string]hint{}, seen: map[string]uint64{},
 	}
-	entries := map[raft.ServerID]peerAddress{}
+	entries := map[string]peerAddress{}
 	switch err := sealed.Read(fsys, path, bookFormat, &entries); {
 	case err == nil && entries != nil && len(entries) <= maxBookEntries:
 		b.entries = entries
 	case err == nil, errors.Is(err, fs.ErrNotExist):
-	case errors.Is(err, wal.ErrCorrupt):
+	case errors.Is(err, sealed.ErrCorrupt):
 		log.Warn("address book is damaged: starting with an empty one", "file", path, "err", err)
 	default:
 		return nil, fmt.Errorf("open address book: %w", err)
@@ -92,10 +90,10 @@ func openAddressBook(fsys wal.FS, path string, log *slog.Logger) (*addressBook, 
 	return b, nil
 }
 
-// Begin takes in what this node says of itself from now on, and writes it down at
-// once: the node's next run must be known to be newer, though the wall clock may
-// have gone back by then.
-func (b *addressBook) Begin(self transport.Identity) {
+// Begin takes in what this node says of itself from now on, and returns when that is
+// written, or the write has failed: the node's next run must be known to be newer, though
+// the wall clock may have gone back by then.
+func (b *Book) Begin(self Announcement) {
 	b.Learn(self)
 	written := make(chan struct{})
 	select {
@@ -105,20 +103,22 @@ func (b *addressBook) Begin(self transport.Identity) {
 	}
 }
 
-// Learn takes in what a node has said of itself in a handshake. The last that was
-// accepted counts: with another process of the same id alive, none is.
-func (b *addressBook) Learn(peer transport.Identity) {
+// Learn takes in what a node has said of itself in a handshake; its Cluster and Expect do
+// not count. The last word that was accepted counts: while another process of the same id
+// is alive, none is accepted. A word without an id, or with an id above 256 bytes or an
+// address above MaxAddressBytes, changes nothing.
+func (b *Book) Learn(peer Announcement) {
 	if acceptable(peer) && b.learn(peer) {
 		b.changed()
 	}
 }
 
-func acceptable(peer transport.Identity) bool {
-	return peer.ID != "" && len(peer.ID) <= maxServerIDBytes &&
-		len(peer.PeerAddr) <= maxAddressBytes && len(peer.HTTPAddr) <= maxAddressBytes
+func acceptable(peer Announcement) bool {
+	return peer.ID != "" && len(peer.ID) <= maxIDBytes &&
+		len(peer.PeerAddr) <= MaxAddressBytes && len(peer.HTTPAddr) <= MaxAddressBytes
 }
 
-func (b *addressBook) learn(peer transport.Identity) bool {
+func (b *Book) learn(peer Announcement) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.clock++
@@ -140,13 +140,13 @@ func (b *addressBook) learn(peer transport.Identity) bool {
 	return true
 }
 
-func addressOf(peer transport.Identity) peerAddress {
+func addressOf(peer Announcement) peerAddress {
 	return peerAddress{PeerAddr: peer.PeerAddr, HTTPAddr: peer.HTTPAddr, Generation: peer.Generation}
 }
 
-// Hint takes in what others say of a node: the newest word counts, if it is newer
-// than what the node itself has said.
-func (b *addressBook) Hint(peer transport.Identity) {
+// Hint takes in what others say of a node, within the limits of Learn: the newest word
+// counts, if it is newer than what the node itself has said.
+func (b *Book) Hint(peer Announcement) {
 	if !acceptable(peer) {
 		return
 	}
@@ -161,13 +161,13 @@ func (b *addressBook) Hint(peer transport.Identity) {
 	case !hinted && len(b.hints) >= maxBookEntries && !b.makeRoomLocked(known):
 		return
 	}
-	// A word that changes all the time is as little worth as the one before it.
+	// A word that changes all the time is worth as little as the one before it.
 	b.hints[peer.ID] = hint{addressOf(peer), h.astray}
 }
 
 // makeRoomLocked forgets a hint about a node that never shook hands, for one that
 // has, and reports whether there is room.
-func (b *addressBook) makeRoomLocked(known bool) bool {
+func (b *Book) makeRoomLocked(known bool) bool {
 	for id := range b.hints {
 		if _, member := b.entries[id]; known && !member {
 			delete(b.hints, id)
@@ -177,9 +177,9 @@ func (b *addressBook) makeRoomLocked(known bool) bool {
 	return false
 }
 
-// Unreached notes that a node was not reached at an address: the other one that
-// is known of it, if there is one, is next.
-func (b *addressBook) Unreached(id raft.ServerID, addr string) {
+// Unreached notes that a node was not reached at a peer address: the other one that is
+// known of it, if there is one, is next.
+func (b *Book) Unreached(id string, addr string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if h, ok := b.hints[id]; ok {
@@ -189,7 +189,7 @@ func (b *addressBook) Unreached(id raft.ServerID, addr string) {
 }
 
 // currentLocked returns where a node most likely is.
-func (b *addressBook) currentLocked(id raft.ServerID) peerAddress {
+func (b *Book) currentLocked(id string) peerAddress {
 	known, ok := b.entries[id]
 	if h, hinted := b.hints[id]; hinted && (!ok || !h.astray) {
 		return h.peerAddress
@@ -198,8 +198,8 @@ func (b *addressBook) currentLocked(id raft.ServerID) peerAddress {
 }
 
 // evictLocked forgets the node that was not heard of for the longest time.
-func (b *addressBook) evictLocked() {
-	var oldest raft.ServerID
+func (b *Book) evictLocked() {
+	var oldest string
 	for id, e := range b.entries {
 		o := b.entries[oldest]
 		if oldest == "" || cmp.Or(cmp.Compare(b.seen[id], b.seen[oldest]), cmp.Compare(e.Generation, o.Generation)) < 0 {
@@ -210,31 +210,31 @@ func (b *addressBook) evictLocked() {
 	delete(b.seen, oldest)
 }
 
-// ResolvePeer implements transport.Resolver.
-func (b *addressBook) ResolvePeer(id raft.ServerID) (addr string, ok bool) {
+// PeerAddr returns where a node's peers most likely reach it, "" if that is not known.
+func (b *Book) PeerAddr(id string) string {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	addr = b.currentLocked(id).PeerAddr
-	return addr, addr != ""
+	return b.currentLocked(id).PeerAddr
 }
 
-// HTTPAddr returns where clients reach a node, "" if that is not known.
-func (b *addressBook) HTTPAddr(id raft.ServerID) string {
+// HTTPAddr returns where clients most likely reach a node, "" if that is not known.
+func (b *Book) HTTPAddr(id string) string {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	return b.currentLocked(id).HTTPAddr
 }
 
-// Known returns the process of an id that shook hands with this node last.
-func (b *addressBook) Known(id raft.ServerID) (transport.Identity, bool) {
+// Known returns what the process of an id said that shook hands with this node last, and
+// false if none did.
+func (b *Book) Known(id string) (Announcement, bool) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	e, ok := b.entries[id]
-	return transport.Identity{ID: id, PeerAddr: e.PeerAddr, HTTPAddr: e.HTTPAddr, Generation: e.Generation}, ok
+	return e.announcement(id), ok
 }
 
-// Forget removes a node.
-func (b *addressBook) Forget(id raft.ServerID) {
+// Forget removes a node, and all that others say of it.
+func (b *Book) Forget(id string) {
 	b.mu.Lock()
 	_, known := b.entries[id]
 	delete(b.entries, id)
@@ -246,38 +246,42 @@ func (b *addressBook) Forget(id raft.ServerID) {
 	}
 }
 
-// Snapshot returns a copy of all that nodes have said of themselves.
-func (b *addressBook) Snapshot() map[raft.ServerID]peerAddress {
+// All returns what each node has said of itself, in no order. The slice is the caller's.
+func (b *Book) All() []Announcement {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	return maps.Clone(b.entries)
+	var all []Announcement
+	for id, e := range b.entries {
+		all = append(all, e.announcement(id))
+	}
+	return all
 }
 
-// nextGeneration returns the generation of a node's next announcement: above
-// the one it made before, as far as the book remembers, and above those of
-// earlier runs even if it does not, unless the wall clock went back.
-func (b *addressBook) nextGeneration(id raft.ServerID) uint64 {
+// NextGeneration returns the generation of this node's next announcement: above the one
+// that it made before, as far as the book remembers, and otherwise above those of earlier
+// runs unless the wall clock went back.
+func (b *Book) NextGeneration(id string) uint64 {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	return max(b.entries[id].Generation+1, uint64(time.Now().UnixNano()))
 }
 
 // Close writes what is not written yet and waits for it. It is idempotent.
-func (b *addressBook) Close() error {
+func (b *Book) Close() error {
 	b.once.Do(func() { close(b.stop) })
 	b.wg.Wait()
 	return nil
 }
 
 // changed asks writeLoop for a write.
-func (b *addressBook) changed() {
+func (b *Book) changed() {
 	select {
 	case b.dirty <- struct{}{}:
 	default: // one is to come already
 	}
 }
 
-func (b *addressBook) writeLoop() {
+func (b *Book) writeLoop() {
 	for {
 		select {
 		case <-b.dirty:
@@ -296,9 +300,15 @@ func (b *addressBook) writeLoop() {
 	}
 }
 
+func (b *Book) copyEntries() map[string]peerAddress {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return maps.Clone(b.entries)
+}
+
 // write replaces the file. Only writeLoop calls it.
-func (b *addressBook) write() {
-	if err := sealed.Write(b.fs, b.path, bookFormat, b.Snapshot()); err != nil {
+func (b *Book) write() {
+	if err := sealed.Write(b.fs, b.path, bookFormat, b.copyEntries()); err != nil {
 		b.lines.Log(slog.LevelWarn, "", "address book not written", "file", b.path, "err", err)
 	} else {
 		b.lines.Over("", "address book written again", "file", b.path)

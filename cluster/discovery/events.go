@@ -1,4 +1,4 @@
-package cluster
+package discovery
 
 import (
 	"encoding/json"
@@ -8,14 +8,13 @@ import (
 )
 
 // gossipDelegate hands memberlist this node's announcement.
-type gossipDelegate struct{ g *gossip }
+type gossipDelegate struct{ g *Gossip }
 
-// NodeMeta implements memberlist.Delegate. Config.Validate keeps an
-// announcement below limit.
+// NodeMeta implements memberlist.Delegate. Open has seen to it that the announcement fits.
 func (d gossipDelegate) NodeMeta(limit int) []byte {
 	meta, err := json.Marshal(d.g.announced())
 	if err != nil || len(meta) > limit {
-		panic(fmt.Sprintf("cluster: announcement of %d bytes, limit %d: %v", len(meta), limit, err))
+		panic(fmt.Sprintf("discovery: announcement of %d bytes, limit %d: %v", len(meta), limit, err))
 	}
 	return meta
 }
@@ -35,7 +34,7 @@ func (gossipDelegate) MergeRemoteState([]byte, bool) {}
 // gossipEvents keeps who is alive and keeps nodes of other clusters out.
 // Its methods run under memberlist's locks and must not block.
 type gossipEvents struct {
-	g   *gossip
+	g   *Gossip
 	run int // of the list; what an earlier one says does not count
 }
 
@@ -94,7 +93,7 @@ func (e gossipEvents) check(peer *memberlist.Node) error {
 	self := e.g.announced()
 	if self.Cluster != "" && a.Cluster != "" && a.Cluster != self.Cluster {
 		return fmt.Errorf("%w: %s at %s is of cluster %s, this node of %s",
-			ErrOtherCluster, nameOf(a.serverID()), a.PeerAddr, a.Cluster, self.Cluster)
+			ErrOtherCluster, a.ID, a.PeerAddr, a.Cluster, self.Cluster)
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package cluster
+package discovery
 
 import (
 	"bytes"
@@ -31,10 +31,10 @@ const (
 	lookupTimeout = 5 * time.Second
 )
 
-// seedAnswer is what one address of Config.Join answered when it was asked last.
-type seedAnswer struct {
+// Answer is what one address of Config.Join answered when it was asked last.
+type Answer struct {
 	Addr    string // as configured
-	Reached bool
+	Reached bool   // gossip answers there
 	Self    bool   // it is this node's own address
 	Answer  string // in words; empty before the first answer
 	foreign bool   // it belongs to another cluster
@@ -43,7 +43,7 @@ type seedAnswer struct {
 // seedLoop asks one seed again and again. A node that meets only strangers from
 // the start has the wrong seeds or the wrong data directory; one that has met its
 // own cluster continues.
-func (g *gossip) seedLoop(ctx context.Context, seed string) {
+func (g *Gossip) seedLoop(ctx context.Context, seed string) {
 	strangers := 0
 	for {
 		answer := g.ask(ctx, seed)
@@ -73,7 +73,7 @@ func (g *gossip) seedLoop(ctx context.Context, seed string) {
 
 // onlyStrangers counts the attempts in a row in which a seed answered for another
 // cluster while no node of this one's was met, and gives up after maxStrangers.
-func (g *gossip) onlyStrangers(answer seedAnswer, before int) int {
+func (g *Gossip) onlyStrangers(answer Answer, before int) int {
 	g.mu.Lock()
 	g.met = g.met || len(g.live) > 1
 	met, refused := g.met, g.refused
@@ -82,16 +82,17 @@ func (g *gossip) onlyStrangers(answer seedAnswer, before int) int {
 		return 0
 	}
 	if before+1 == maxStrangers {
-		g.foreign(refused)
+		g.cfg.Foreign(refused)
 	}
 	return before + 1
 }
 
-// Asked returns what each seed answered last, in the order of Config.Join.
-func (g *gossip) Asked() []seedAnswer {
+// Asked returns what each seed answered last, in the order of Config.Join. The slice is the
+// caller's.
+func (g *Gossip) Asked() []Answer {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	var all []seedAnswer
+	var all []Answer
 	for _, seed := range g.cfg.Join {
 		answer := g.asked[seed]
 		answer.Addr = seed
@@ -103,9 +104,9 @@ func (g *gossip) Asked() []seedAnswer {
 	return all
 }
 
-// Join asks the gossip at addresses of other nodes, of which one that answers is
-// enough.
-func (g *gossip) Join(addrs []string) error {
+// Join asks the gossip at addresses of other nodes, each a host:port, in their order until
+// one answers. The error says what each of them answered instead.
+func (g *Gossip) Join(addrs []string) error {
 	var errs []error
 	for _, addr := range addrs {
 		answer := g.ask(g.net.ctx, addr)
@@ -118,24 +119,24 @@ func (g *gossip) Join(addrs []string) error {
 }
 
 // ask looks a seed's name up and asks all of its addresses.
-func (g *gossip) ask(ctx context.Context, seed string) seedAnswer {
+func (g *Gossip) ask(ctx context.Context, seed string) Answer {
 	targets, err := g.lookup(ctx, seed)
 	if err != nil {
-		return seedAnswer{Addr: seed, Answer: err.Error()}
+		return Answer{Addr: seed, Answer: err.Error()}
 	}
 	targets = targets[:min(len(targets), maxSeedIPs)]
-	answers := make([]seedAnswer, len(targets))
+	answers := make([]Answer, len(targets))
 	var asking sync.WaitGroup
 	for i, target := range targets {
 		asking.Go(func() { answers[i] = g.askOne(seed, target) })
 	}
 	asking.Wait()
-	slices.SortStableFunc(answers, func(a, b seedAnswer) int { return rankOf(a) - rankOf(b) })
+	slices.SortStableFunc(answers, func(a, b Answer) int { return rankOf(a) - rankOf(b) })
 	return answers[0]
 }
 
 // rankOf puts the addresses of other nodes that answer first.
-func rankOf(a seedAnswer) int {
+func rankOf(a Answer) int {
 	switch {
 	case a.Reached && !a.Self:
 		return 0
@@ -146,8 +147,8 @@ func rankOf(a seedAnswer) int {
 }
 
 // askOne asks the gossip at one address.
-func (g *gossip) askOne(seed string, target netip.AddrPort) seedAnswer {
-	answer := seedAnswer{Addr: seed}
+func (g *Gossip) askOne(seed string, target netip.AddrPort) Answer {
+	answer := Answer{Addr: seed}
 	list := g.current()
 	if own := target.String(); own == g.Addr() || own == g.net.bound() {
 		answer.Reached, answer.Self, answer.Answer = true, true, "it is this node's own address"
@@ -166,7 +167,7 @@ func (g *gossip) askOne(seed string, target netip.AddrPort) seedAnswer {
 
 // lookup returns the present addresses of a host:port. A name is looked up at
 // each use: another host may have it by now.
-func (g *gossip) lookup(ctx context.Context, addr string) ([]netip.AddrPort, error) {
+func (g *Gossip) lookup(ctx context.Context, addr string) ([]netip.AddrPort, error) {
 	host, service, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, fmt.Errorf("%q is not host:port", addr)
@@ -180,7 +181,7 @@ func (g *gossip) lookup(ctx context.Context, addr string) ([]netip.AddrPort, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
-	ips, err := g.cfg.Seams.LookupIP(ctx, host)
+	ips, err := g.cfg.LookupIP(ctx, host)
 	if err == nil && len(ips) == 0 {
 		err = errors.New("it has no address")
 	}
@@ -203,7 +204,7 @@ func gossipReason(err error, d gossipDial) string {
 	text := err.Error()
 	switch {
 	case d.err != nil:
-		return dialReason(d.err)
+		return DialReason(d.err)
 	case bytes.HasPrefix(d.first, []byte("HTTP/")):
 		return "no gossip answers there, but HTTP: compare the ports"
 	case wrongKey(text) || strings.Contains(text, "decrypt"):

@@ -1,4 +1,4 @@
-package cluster
+package discovery
 
 import (
 	"context"
@@ -25,7 +25,7 @@ const (
 
 // advertised returns what this node's gossip is to be reached at now. Where the
 // name does not resolve, that is the bound address until it does.
-func (g *gossip) advertised(ctx context.Context) (netip.AddrPort, error) {
+func (g *Gossip) advertised(ctx context.Context) (netip.AddrPort, error) {
 	bound, err := netip.ParseAddrPort(g.net.bound())
 	if err != nil {
 		return bound, err
@@ -43,8 +43,8 @@ func (g *gossip) advertised(ctx context.Context) (netip.AddrPort, error) {
 
 // lookupAdvertised returns the present addresses of the advertised name. Port 0
 // means the bound one.
-func (g *gossip) lookupAdvertised(ctx context.Context) ([]netip.AddrPort, error) {
-	now, err := g.lookup(ctx, g.cfg.AdvertiseGossip)
+func (g *Gossip) lookupAdvertised(ctx context.Context) ([]netip.AddrPort, error) {
+	now, err := g.lookup(ctx, g.cfg.Advertise)
 	for i, addr := range now {
 		if addr.Port() == 0 {
 			now[i] = netip.AddrPortFrom(addr.Addr(), uint16(g.net.GetAutoBindPort()))
@@ -53,14 +53,14 @@ func (g *gossip) lookupAdvertised(ctx context.Context) ([]netip.AddrPort, error)
 	return now, err
 }
 
-func (g *gossip) unresolved(err error, instead netip.AddrPort) {
-	g.lines.Log(slog.LevelWarn, g.cfg.AdvertiseGossip, "advertised gossip address not found", "addr", g.cfg.AdvertiseGossip,
+func (g *Gossip) unresolved(err error, instead netip.AddrPort) {
+	g.lines.Log(slog.LevelWarn, g.cfg.Advertise, "advertised gossip address not found", "addr", g.cfg.Advertise,
 		"err", err, "advertised", instead.String())
 }
 
 // advertiseLoop follows the advertised name when its address changes.
-func (g *gossip) advertiseLoop(ctx context.Context, present netip.AddrPort) {
-	host, _, _ := net.SplitHostPort(g.cfg.AdvertiseGossip) // it was looked up before
+func (g *Gossip) advertiseLoop(ctx context.Context, present netip.AddrPort) {
+	host, _, _ := net.SplitHostPort(g.cfg.Advertise) // it was looked up before
 	if _, err := netip.ParseAddr(host); err == nil {
 		return
 	}
@@ -81,7 +81,7 @@ func (g *gossip) advertiseLoop(ctx context.Context, present netip.AddrPort) {
 			continue
 		}
 		wait = advertiseEvery
-		g.lines.Over(g.cfg.AdvertiseGossip, "advertised gossip address found", "addr", g.cfg.AdvertiseGossip)
+		g.lines.Over(g.cfg.Advertise, "advertised gossip address found", "addr", g.cfg.Advertise)
 		if slices.Contains(now, present) {
 			continue
 		}
@@ -89,7 +89,7 @@ func (g *gossip) advertiseLoop(ctx context.Context, present netip.AddrPort) {
 			g.lines.Log(slog.LevelWarn, "change", "advertised gossip address not changed", "from", present.String(), "to", now[0].String(), "err", err)
 			continue
 		}
-		g.log.Info("advertised gossip address changed", "addr", g.cfg.AdvertiseGossip, "from", present.String(), "to", now[0].String())
+		g.log.Info("advertised gossip address changed", "addr", g.cfg.Advertise, "from", present.String(), "to", now[0].String())
 		present = now[0]
 	}
 }
@@ -97,7 +97,7 @@ func (g *gossip) advertiseLoop(ctx context.Context, present netip.AddrPort) {
 // readvertise announces this process at another address. Memberlist refuses a
 // known name at another address, so the process gets another name, on the same
 // sockets: the new list is there before the old one says goodbye.
-func (g *gossip) readvertise(to netip.AddrPort) error {
+func (g *Gossip) readvertise(to netip.AddrPort) error {
 	announced := g.announced()
 	list, err := g.newList(to)
 	if err != nil {
@@ -108,7 +108,7 @@ func (g *gossip) readvertise(to netip.AddrPort) error {
 
 // replaceList has list, which announces this process at another address, take the place
 // of the present one. announced is what this node announced before there was list.
-func (g *gossip) replaceList(list *memberlist.Memberlist, to netip.AddrPort, announced Announcement) error {
+func (g *Gossip) replaceList(list *memberlist.Memberlist, to netip.AddrPort, announced Announcement) error {
 	addrs := g.Addrs()
 	g.mu.Lock()
 	before := g.list

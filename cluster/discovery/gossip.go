@@ -1,0 +1,243 @@
+package discovery
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+	"github.com/kvorum/kvorum/internal/loglimit"
+)
+
+const (
+	// gossipUpdateTimeout is the maximum time to tell the others that this node's
+	// announcement has changed.
+	gossipUpdateTimeout = 5 * time.Second
+	// gossipGoodbye is the maximum time to tell the others that this process goes.
+	gossipGoodbye = time.Second
+)
+
+// liveNode is a process that gossip knows to be alive.
+type liveNode struct {
+	Announcement
+	addr string // of its gossip
+	run  int    // the list that said so last
+}
+
+// Config configures Open. Addr and Advertise are required.
+type Config struct {
+	// Addr is the host:port that gossip binds, over UDP and TCP. Port 0 is any that is
+	// free for both.
+	Addr string
+	// Advertise is the host:port that other nodes reach gossip at; port 0 is the bound
+	// one. A host name is looked up again while gossip runs, and may resolve later.
+	Advertise string
+	// Join lists the host:port of the gossip of other nodes, the seeds. They are asked
+	// again and again; one that answers is enough.
+	Join []string
+	// Key, of 16, 24 or 32 bytes, encrypts gossip. Nil leaves it open.
+	Key []byte
+	// Logger gets what is worth a line. Nil discards it.
+	Logger *slog.Logger
+	// LookupIP returns the addresses of a host name. Nil is the machine's resolver.
+	LookupIP func(ctx context.Context, host string) ([]netip.Addr, error)
+	// Foreign is told when a seed has answered three times in a row for another cluster,
+	// and no node of this one's was met since the start; its error is an ErrOtherCluster. It
+	// is called by a goroutine of the seed's. Nil where nobody asks.
+	Foreign func(error)
+}
+
+// withDefaults returns the configuration with nil fields filled in.
+func (c Config) withDefaults() Config {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.LookupIP == nil {
+		c.LookupIP = func(ctx context.Context, host string) ([]netip.Addr, error) {
+			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+		}
+	}
+	if c.Foreign == nil {
+		c.Foreign = func(error) {}
+	}
+	return c
+}
+
+// Gossip finds other nodes and tells them of this one. Below, in memberlist, each
+// process has a name of its own, so that a node that restarts at another address is not
+// taken for an impostor while its previous process is not yet known to be dead.
+//
+// All methods are safe for concurrent use.
+type Gossip struct {
+	cfg   Config
+	log   *slog.Logger
+	lines *loglimit.Lines
+	net   *gossipNet
+	kick  chan struct{} // one slot; filled whenever members have changed
+
+	mu      sync.Mutex
+	list    *memberlist.Memberlist // guarded by mu; replaced when the advertised address changes
+	own     netip.AddrPort         // guarded by mu; the advertised address
+	run     int                    // guarded by mu; the number of the newest list
+	self    Announcement           // guarded by mu
+	live    map[string]liveNode    // guarded by mu; by memberlist's name of the process
+	refused error                  // guarded by mu; why a merge was refused last
+	met     bool                   // guarded by mu; a node of no other cluster has answered
+	asked   map[string]Answer      // guarded by mu; by Config.Join
+
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+}
+
+// Open binds cfg.Addr, announces self and begins to look for other nodes. What it starts
+// ends with ctx or with Close, which is needed in any case. The error is that of an address
+// that can't be bound, or of an announcement that does not fit a packet; an advertised name
+// that does not resolve is none.
+func Open(ctx context.Context, cfg Config, self Announcement) (*Gossip, error) {
+	if err := self.check(); err != nil {
+		return nil, err
+	}
+	cfg = cfg.withDefaults()
+	ctx, cancel := context.WithCancel(ctx)
+	g := &Gossip{
+		cfg: cfg, log: cfg.Logger, lines: newLines(cfg.Logger), kick: make(chan struct{}, 1), self: self,
+		live: map[string]liveNode{}, asked: map[string]Answer{}, cancel: cancel,
+	}
+	var err error
+	if g.net, err = listenGossip(ctx, cfg.Addr, gossipLogger(cfg.Logger)); err != nil {
+		cancel()
+		return nil, fmt.Errorf("listen on gossip address %s: %w", cfg.Addr, err)
+	}
+	advertised, err := g.advertised(ctx)
+	if err == nil {
+		g.own = advertised
+		g.list, err = g.newList(advertised)
+	}
+	if err != nil {
+		cancel()
+		return nil, errors.Join(fmt.Errorf("start gossip: %w", err), g.net.NetTransport.Shutdown())
+	}
+	for _, seed := range cfg.Join {
+		g.wg.Go(func() { g.seedLoop(ctx, seed) })
+	}
+	g.wg.Go(func() { g.advertiseLoop(ctx, advertised) })
+	return g, nil
+}
+
+// newList starts memberlist under a new name for this process.
+func (g *Gossip) newList(advertised netip.AddrPort) (*memberlist.Memberlist, error) {
+	suffix := make([]byte, 4)
+	rand.Read(suffix) // never fails
+	g.mu.Lock()
+	g.run++
+	events := gossipEvents{g, g.run}
+	name := g.self.ID + "/" + hex.EncodeToString(suffix)
+	g.mu.Unlock()
+	conf := memberlist.DefaultLANConfig()
+	conf.Name = name
+	conf.Transport = g.net
+	conf.BindPort = g.net.GetAutoBindPort()
+	conf.AdvertiseAddr, conf.AdvertisePort = advertised.Addr().String(), int(advertised.Port())
+	conf.Label = "kvorum"
+	conf.SecretKey = g.cfg.Key
+	conf.Logger = gossipLogger(g.log)
+	conf.Delegate = gossipDelegate{g}
+	conf.Events, conf.Alive, conf.Merge = events, events, events
+	list, err := memberlist.Create(conf)
+	if err != nil {
+		g.mu.Lock()
+		maps.DeleteFunc(g.live, func(_ string, node liveNode) bool { return node.run == g.run })
+		g.run--
+		g.mu.Unlock()
+	}
+	return list, err
+}
+
+// Changed returns a channel that receives when Members may have changed. Several changes
+// may come as one. One goroutine receives from it.
+func (g *Gossip) Changed() <-chan struct{} { return g.kick }
+
+// Addrs returns the host:port at which the gossip of each live process is reached, this one
+// included, for the Join of another node.
+func (g *Gossip) Addrs() []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var addrs []string
+	for _, node := range g.live {
+		addrs = append(addrs, node.addr)
+	}
+	return addrs
+}
+
+// SetCluster announces that this node belongs to a cluster, whose id has at most 64 bytes,
+// from now on. It waits until the others are being told, 5 s at most. Nodes of other
+// clusters are kept out then.
+func (g *Gossip) SetCluster(cluster string) {
+	g.mu.Lock()
+	g.self.Cluster = cluster
+	list := g.list
+	g.mu.Unlock()
+	if err := list.UpdateNode(gossipUpdateTimeout); err != nil {
+		g.log.Warn("gossip not updated", "err", err)
+	}
+}
+
+func (g *Gossip) announced() Announcement {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.self
+}
+
+// Members returns what live nodes announce, by their ids, this one included; of several
+// processes with one id the newest. The map is the caller's.
+func (g *Gossip) Members() map[string]Announcement {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	newest := map[string]Announcement{g.self.ID: g.self}
+	for _, node := range g.live {
+		a := node.Announcement
+		if old, ok := newest[a.ID]; !ok || a.Generation > old.Generation {
+			newest[a.ID] = a
+		}
+	}
+	return newest
+}
+
+// Close tells the others that this process goes, for a second at most, and ends gossip: it
+// returns when no goroutine of it is left. It is called once.
+func (g *Gossip) Close() error { return g.close(gossipGoodbye) }
+
+// close is Close with as much time to tell the others. That they have not all
+// been told is no error: they find out.
+func (g *Gossip) close(goodbye time.Duration) error {
+	g.cancel()
+	g.wg.Wait() // nobody replaces the list any more
+	list := g.current()
+	if err := list.Leave(goodbye); err != nil {
+		g.log.Debug("gossip's goodbye was not heard", "err", err)
+	}
+	return list.Shutdown()
+}
+
+// Addr returns the host:port at which others reach this node's gossip.
+func (g *Gossip) Addr() string {
+	// Memberlist's own record of it must not be read: it is written without a lock
+	// whenever the node announces something.
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.own.String()
+}
+
+func (g *Gossip) current() *memberlist.Memberlist {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.list
+}
