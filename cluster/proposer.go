@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,35 +19,65 @@ const (
 	maxBatchCommands = 1024
 	// maxPendingProposals bounds how many proposals wait.
 	maxPendingProposals = 16 << 10
-	// maxApart bounds how many proposals of a batch that is taken apart are sent at a time.
-	maxApart = 32
+	// maxForwards is the number of batches that may be under way to the leader at a time.
+	maxForwards = 4
 	// commandOverhead is what a command costs beside its key and value in the byte budget.
 	commandOverhead = 64
 	// retryDelay is the pause after an attempt that changed nothing, unless leadership changes before.
 	retryDelay = 20 * time.Millisecond
+	// slowForward is how long a batch waits for the one that was forwarded before it. A
+	// leader that is quick gets fewer and larger batches so, and one batch that hangs
+	// holds up the others no longer than that.
+	slowForward = 100 * time.Millisecond
+	// minHang is the least time after which a leader that answers no forwarded batch counts
+	// as hanging.
+	minHang = 2 * time.Second
+	// hangElections is the number of election timeouts that it has at least: a leader that
+	// is gone has a successor by then, which is served what waits.
+	hangElections = 4
 )
 
 // proposer packs all commands that wait into one batch and hands it on: to the
-// log where this node leads, else to the leader. One batch is under way at a
-// time, but for one that is taken apart; the sync in progress forms the next one, so no
-// timer is needed.
+// log where this node leads, else to the leader. One batch is in the log's hands at a
+// time; the sync in progress forms the next one, so no timer is needed. To the leader
+// the next one goes when the one before it has ended, or takes longer than
+// slowForward: up to maxForwards are under way.
 //
 // Each proposal ends in exactly one of three ways: its results, an error that
 // says it was not done, or ErrUnknownOutcome. A batch that was definitely not
 // done is tried again until its proposals' contexts end; one whose outcome is
-// unknown never is. What is refused because there is no room, on disk or in memory,
-// ends at once: others must not wait behind it.
+// unknown never is. What has not left this node is not done. What is refused because
+// there is no room, on disk or in memory, ends at once: others must not wait behind it.
+//
+//	state      what happened                        what follows
+//	waiting    its batch leaves, or goes to raft    sent
+//	waiting    its caller's time ends               not done
+//	waiting    the leader hangs                     not done
+//	waiting    another leader                       its batch goes there
+//	sent       results, or an error of this kind    its caller gets them
+//	sent       certainly not done                   waiting
+//	sent       its caller's time ends, no answer    unknown
 type proposer struct {
 	queue    chan *proposal // of this node's own callers
 	forwards chan *proposal // of other nodes; refused at once while this node does not lead
-	// refused is how the last attempt failed while a batch waits for the next one; nil
-	// while none does.
+	// refused is how the last attempt to send a batch failed; nil once one was sent.
 	refused  atomic.Pointer[error]
 	pending  atomic.Int64 // bytes of proposals queued or under way
 	maxBytes int64
 	leaders  *leadership
 	route    batchRoute
-	ended    chan struct{} // closed when run hands on nothing any more
+	applying chan struct{} // a lock with one slot, held while a batch is in the log's hands
+	slots    chan struct{} // one is held by each batch that is under way to the leader
+	newest   forwarding    // belongs to run
+	// hang is the time after which a leader that answers no forwarded batch counts as hanging.
+	hang  time.Duration
+	ended chan struct{} // closed when run hands on nothing any more
+}
+
+// forwarding is a batch on its way to the leader.
+type forwarding struct {
+	began     time.Time
+	delivered <-chan struct{} // closed when it has ended
 }
 
 // batchRoute carries a batch where it belongs. Both methods return nil and as many
@@ -59,38 +88,16 @@ type batchRoute interface {
 	leading() bool
 	// apply puts commands into the log as one entry.
 	apply(cmds []fsm.Command) ([]fsm.Result, error)
-	// forward sends commands to the leader.
-	forward(ctx context.Context, cmds []fsm.Command) ([]fsm.Result, error)
+	// forward sends commands to the leader, if ready, which it asks at the last moment,
+	// returns true. If ready returns false, or is not asked, they were not sent.
+	forward(ctx context.Context, cmds []fsm.Command, ready func() bool) ([]fsm.Result, error)
 }
 
-// States of a proposal. Its waiter moves it to abandoned; the proposer moves it
-// between waiting and sent.
-const (
-	proposalWaiting int32 = iota
-	proposalSent
-	proposalAbandoned
-)
-
-// proposal is one caller's commands and the place where their results arrive.
-type proposal struct {
-	cmds      []fsm.Command
-	bytes     int64
-	held      *atomic.Int64 // the proposer's pending bytes, of which bytes are this one's
-	left      atomic.Bool   // they have been given back
-	forwarded bool          // came from another node: never sent on to a third
-	state     atomic.Int32
-	done      chan proposalResult // one slot
-}
-
-type proposalResult struct {
-	results []fsm.Result
-	err     error
-}
-
-func newProposer(maxBytes int64, leaders *leadership, route batchRoute) *proposer {
+func newProposer(maxBytes int64, hang time.Duration, leaders *leadership, route batchRoute) *proposer {
 	return &proposer{
 		queue: make(chan *proposal, maxPendingProposals), forwards: make(chan *proposal, maxPendingProposals),
-		maxBytes: maxBytes, leaders: leaders, route: route, ended: make(chan struct{}),
+		applying: make(chan struct{}, 1), slots: make(chan struct{}, maxForwards),
+		maxBytes: maxBytes, hang: hang, leaders: leaders, route: route, ended: make(chan struct{}),
 	}
 }
 
@@ -99,6 +106,9 @@ func newProposer(maxBytes int64, leaders *leadership, route batchRoute) *propose
 // transaction. With forwarded, another node has sent them: they are refused with
 // ErrNotLeader unless this node leads.
 func (p *proposer) propose(ctx context.Context, cmds []fsm.Command, forwarded bool) ([]fsm.Result, error) {
+	if forwarded && !p.route.leading() {
+		return nil, ErrNotLeader
+	}
 	pr := &proposal{cmds: cmds, forwarded: forwarded, held: &p.pending, done: make(chan proposalResult, 1)}
 	for _, c := range cmds {
 		pr.bytes += int64(len(c.Key)+len(c.Value)) + commandOverhead
@@ -135,7 +145,7 @@ func (p *proposer) propose(ctx context.Context, cmds []fsm.Command, forwarded bo
 
 // abandon ends a proposal whose caller waits no longer.
 func (p *proposer) abandon(pr *proposal) ([]fsm.Result, error) {
-	last := p.refused.Load() // first: it is forgotten with the batch
+	last := p.refused.Load() // first: it is forgotten when a batch is sent
 	if pr.state.Swap(proposalAbandoned) == proposalWaiting {
 		return nil, p.queueTimeout(last)
 	}
@@ -161,7 +171,10 @@ func (p *proposer) queueTimeout(last *error) error {
 
 // run hands on batches until ctx ends; what then still waits ends with ErrClosed.
 func (p *proposer) run(ctx context.Context) {
+	var delivering sync.WaitGroup
 	defer close(p.ended)
+	defer delivering.Wait()
+	defer p.drain()
 	var held *proposal // taken from the queue, but too large for the batch before
 	for {
 		first := held
@@ -170,18 +183,152 @@ func (p *proposer) run(ctx context.Context) {
 			case first = <-p.queue:
 			case first = <-p.forwards:
 			case <-ctx.Done():
-				p.drain()
 				return
 			}
 		}
+		leading, ok := p.turn(ctx, first)
+		if !ok {
+			continue
+		}
 		var batch []*proposal
 		batch, held = p.gather(first)
-		p.deliver(ctx, batch)
-		if ctx.Err() != nil && held != nil {
-			held.finish(nil, ErrClosed)
-			held = nil
+		delivered := make(chan struct{})
+		delivering.Go(func() {
+			defer close(delivered)
+			p.deliver(ctx, batch)
+			if !leading {
+				<-p.slots
+			}
+		})
+		if leading {
+			p.whileLeading(delivered)
+		} else {
+			p.newest = forwarding{time.Now(), delivered}
 		}
 	}
+}
+
+// whileLeading waits for a batch to be delivered, or until this node does not lead: then
+// the batch goes to the leader, and what comes after it does not wait for that.
+func (p *proposer) whileLeading(delivered <-chan struct{}) {
+	for {
+		_, changed := p.leaders.current()
+		if !p.route.leading() {
+			return
+		}
+		select {
+		case <-delivered:
+			return
+		case <-changed:
+		}
+	}
+}
+
+// turn waits until the batch that begins with first may be handed on: at once where this
+// node leads, else with one of the slots, which the caller gives back. It ends
+// first and returns false where that must not be: what another node has forwarded is
+// refused by a node that does not lead.
+func (p *proposer) turn(ctx context.Context, first *proposal) (leading, ok bool) {
+	for {
+		_, changed := p.leaders.current()
+		switch {
+		case ctx.Err() != nil:
+			first.finish(nil, ErrClosed)
+			return false, false
+		case p.route.leading():
+			return true, true
+		case first.forwarded:
+			first.finish(nil, ErrNotLeader)
+			return false, false
+		}
+		if !p.awaitNewest(ctx, changed) {
+			continue
+		}
+		slot, hung := p.awaitSlot(ctx, changed)
+		if slot {
+			return false, true
+		}
+		if hung {
+			err := fmt.Errorf("%w: %s has answered no write for %v", ErrTimeout, p.leaderName(), p.hang)
+			first.finish(nil, err)
+			p.refuseQueued(ctx, changed, err)
+			return false, false
+		}
+	}
+}
+
+// awaitNewest waits until the newest batch that was forwarded has ended, or takes long,
+// and returns true, or false when leadership changes or ctx ends.
+func (p *proposer) awaitNewest(ctx context.Context, changed <-chan struct{}) bool {
+	if p.newest.delivered == nil {
+		return true
+	}
+	slow := time.After(time.Until(p.newest.began.Add(slowForward)))
+	for {
+		select {
+		case <-p.newest.delivered:
+			return true
+		case <-slow:
+			return true
+		case pr := <-p.forwards:
+			pr.finish(nil, ErrNotLeader)
+		case <-changed:
+			return false
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// awaitSlot waits for a slot, until leadership changes, or for as long as hang. It says
+// that the leader hangs if by then no batch that was sent has ended.
+func (p *proposer) awaitSlot(ctx context.Context, changed <-chan struct{}) (slot, hung bool) {
+	select {
+	case p.slots <- struct{}{}:
+		return true, false
+	default:
+	}
+	hang := time.After(p.hang)
+	for {
+		select {
+		case p.slots <- struct{}{}:
+			return true, false
+		case pr := <-p.forwards:
+			pr.finish(nil, ErrNotLeader)
+		case <-hang:
+			return false, p.refused.Load() == nil
+		case <-changed:
+			return false, false
+		case <-ctx.Done():
+			return false, false
+		}
+	}
+}
+
+// refuseQueued ends what waits, and what comes, with err, until a forwarded batch ends
+// or leadership changes.
+func (p *proposer) refuseQueued(ctx context.Context, changed <-chan struct{}, err error) {
+	for {
+		select {
+		case p.slots <- struct{}{}:
+			<-p.slots
+			return
+		case pr := <-p.queue:
+			pr.finish(nil, err)
+		case pr := <-p.forwards:
+			pr.finish(nil, ErrNotLeader)
+		case <-changed:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// leaderName returns the name of the leader, for an error.
+func (p *proposer) leaderName() string {
+	state, _ := p.leaders.current()
+	return nameOf(state.leader)
 }
 
 // gather takes what waits, up to the bounds of a batch. The proposal that did
@@ -207,11 +354,10 @@ func (p *proposer) gather(first *proposal) (batch []*proposal, held *proposal) {
 
 // deliver tries a batch until it is done, its outcome is unknown, or nobody waits for it.
 func (p *proposer) deliver(ctx context.Context, batch []*proposal) {
-	defer p.refused.Store(nil)
 	for {
 		_, changed := p.leaders.current()
 		leading := p.route.leading()
-		sending := claim(batch, leading)
+		sending := live(batch, leading)
 		if len(sending) == 0 {
 			return
 		}
@@ -225,6 +371,9 @@ func (p *proposer) deliver(ctx context.Context, batch []*proposal) {
 			return
 		}
 		batch = release(sending)
+		if errors.Is(err, errAbandoned) {
+			continue
+		}
 		if refused := refusedBy(err); refused != nil {
 			if batch = p.refuse(ctx, batch, refused, err, leading); len(batch) == 0 {
 				return
@@ -258,22 +407,54 @@ func (p *proposer) pause(ctx context.Context, changed <-chan struct{}) bool {
 	}
 }
 
+// errAbandoned is returned by send where a proposal was abandoned just before the batch
+// was to be sent.
+var errAbandoned = errors.New("a proposal of the batch was abandoned")
+
+// send hands a batch to the log or to the leader. Its proposals are sent from the moment
+// on at which that is under way.
 func (p *proposer) send(ctx context.Context, batch []*proposal, leading bool) ([]fsm.Result, error) {
 	var cmds []fsm.Command
 	for _, pr := range batch {
 		cmds = append(cmds, pr.cmds...)
 	}
+	var abandoned atomic.Bool
+	ready := func() bool {
+		if !take(batch) {
+			abandoned.Store(true)
+			return false
+		}
+		p.refused.Store(nil)
+		return true
+	}
 	var results []fsm.Result
 	var err error
 	if leading {
-		results, err = p.route.apply(cmds)
+		results, err = p.apply(ctx, cmds, ready)
 	} else {
-		results, err = p.route.forward(ctx, cmds)
+		results, err = p.route.forward(ctx, cmds, ready)
 	}
-	if err == nil && len(results) != len(cmds) {
+	switch {
+	case err != nil && abandoned.Load():
+		return nil, errAbandoned
+	case err == nil && len(results) != len(cmds):
 		return nil, fmt.Errorf("%w: %d results for %d commands", ErrUnknownOutcome, len(results), len(cmds))
 	}
 	return results, err
+}
+
+// apply hands commands to the log, one batch at a time, if ready returns true then.
+func (p *proposer) apply(ctx context.Context, cmds []fsm.Command, ready func() bool) ([]fsm.Result, error) {
+	select {
+	case p.applying <- struct{}{}:
+		defer func() { <-p.applying }()
+	case <-ctx.Done():
+		return nil, ErrClosed
+	}
+	if !ready() {
+		return nil, errAbandoned
+	}
+	return p.route.apply(cmds)
 }
 
 // drain ends everything that waits once no batch is formed any more.
@@ -288,126 +469,4 @@ func (p *proposer) drain() {
 			return
 		}
 	}
-}
-
-// claim marks the proposals of a batch as sent and drops the abandoned ones. A
-// node that does not lead refuses what another one forwarded to it.
-func claim(batch []*proposal, leading bool) []*proposal {
-	var sending []*proposal
-	for _, pr := range batch {
-		if pr.forwarded && !leading {
-			pr.finish(nil, ErrNotLeader)
-			continue
-		}
-		if !pr.state.CompareAndSwap(proposalWaiting, proposalSent) {
-			pr.leave()
-			continue
-		}
-		sending = append(sending, pr)
-	}
-	return sending
-}
-
-// release takes back a batch that was definitely not done. A proposal whose
-// caller was told 'unknown' meanwhile is dropped: it must not happen later.
-func release(batch []*proposal) []*proposal {
-	var waiting []*proposal
-	for _, pr := range batch {
-		if !pr.state.CompareAndSwap(proposalSent, proposalWaiting) {
-			pr.leave()
-			continue
-		}
-		waiting = append(waiting, pr)
-	}
-	return waiting
-}
-
-// refusedBy returns which commands an error refuses because there is no room, nil for an
-// error that is about none of them.
-func refusedBy(err error) func(fsm.Command) bool {
-	if memory := new(memoryRefusal); errors.As(err, &memory) {
-		return memory.grows
-	}
-	for _, full := range []error{ErrDiskFull, ErrMemoryFull, ErrDataLimit} {
-		if errors.Is(err, full) {
-			return fillsDisk
-		}
-	}
-	return nil
-}
-
-// refuse ends those proposals of a batch that was not done which hold what is
-// refused, and returns the others, to be sent again. Where there are no others, or what
-// was refused holds nothing of the kind, deletes for which there is no room either, all
-// end: to try again, again and again, would help nobody who waits.
-//
-// The leader's words say that memory has no room, not for which puts: those that make
-// no data longer still have some. So a batch that was forwarded is taken apart.
-func (p *proposer) refuse(ctx context.Context, batch []*proposal, refused func(fsm.Command) bool, err error, leading bool) []*proposal {
-	apart := !leading && len(batch) > 1 && (errors.Is(err, ErrMemoryFull) || errors.Is(err, ErrDataLimit))
-	var refusedOnes, others []*proposal
-	for _, pr := range batch {
-		if slices.ContainsFunc(pr.cmds, refused) {
-			refusedOnes = append(refusedOnes, pr)
-		} else {
-			others = append(others, pr)
-		}
-	}
-	switch {
-	case len(refusedOnes) == 0:
-		finishAll(others, err)
-		return nil
-	case !apart:
-		finishAll(refusedOnes, err)
-		return others
-	}
-	if len(others) > 0 { // first: deletes make room
-		p.deliver(ctx, others)
-	}
-	p.deliverEach(ctx, refusedOnes)
-	return nil
-}
-
-// deliverEach delivers each proposal as a batch of its own, and returns once all have
-// ended: several at a time, so that what comes meanwhile does not wait for as many round
-// trips.
-func (p *proposer) deliverEach(ctx context.Context, all []*proposal) {
-	var delivering sync.WaitGroup
-	slots := make(chan struct{}, maxApart)
-	for _, pr := range all {
-		slots <- struct{}{}
-		delivering.Go(func() {
-			defer func() { <-slots }()
-			p.deliver(ctx, []*proposal{pr})
-		})
-	}
-	delivering.Wait()
-}
-
-// complete hands each proposal its share of the batch's results.
-func complete(batch []*proposal, results []fsm.Result) {
-	for _, pr := range batch {
-		n := len(pr.cmds)
-		pr.finish(results[:n:n], nil)
-		results = results[n:]
-	}
-}
-
-func finishAll(batch []*proposal, err error) {
-	for _, pr := range batch {
-		pr.finish(nil, err)
-	}
-}
-
-// leave gives the proposal's bytes back, once: the proposer does not hold it any more.
-// That may be long after its caller has gone.
-func (pr *proposal) leave() {
-	if pr.left.CompareAndSwap(false, true) {
-		pr.held.Add(-pr.bytes)
-	}
-}
-
-func (pr *proposal) finish(results []fsm.Result, err error) {
-	pr.leave()
-	pr.done <- proposalResult{results, err}
 }

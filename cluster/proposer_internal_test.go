@@ -16,7 +16,9 @@ import (
 type fakeRoute struct {
 	mu      sync.Mutex
 	leads   bool
+	unsent  bool // answer is what keeps a batch from being sent
 	answer  func(cmds []fsm.Command) error
+	relay   func(ctx context.Context, cmds []fsm.Command) ([]fsm.Result, error) // what a forward is, if it is set
 	batches [][]fsm.Command
 }
 
@@ -26,11 +28,25 @@ func (f *fakeRoute) leading() bool {
 	return f.leads
 }
 
-func (f *fakeRoute) apply(cmds []fsm.Command) ([]fsm.Result, error) {
-	return f.forward(context.Background(), cmds)
+func (f *fakeRoute) apply(cmds []fsm.Command) ([]fsm.Result, error) { return f.take(cmds) }
+
+func (f *fakeRoute) setLeads(leads bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.leads = leads
 }
 
-func (f *fakeRoute) forward(_ context.Context, cmds []fsm.Command) ([]fsm.Result, error) {
+func (f *fakeRoute) forward(ctx context.Context, cmds []fsm.Command, ready func() bool) ([]fsm.Result, error) {
+	if !f.unsent && !ready() {
+		return nil, ErrNoLeader
+	}
+	if f.relay != nil {
+		return f.relay(ctx, cmds)
+	}
+	return f.take(cmds)
+}
+
+func (f *fakeRoute) take(cmds []fsm.Command) ([]fsm.Result, error) {
 	f.mu.Lock()
 	f.batches = append(f.batches, cmds)
 	n, answer := uint64(len(f.batches)), f.answer
@@ -48,9 +64,9 @@ func (f *fakeRoute) forward(_ context.Context, cmds []fsm.Command) ([]fsm.Result
 }
 
 // runProposer runs a proposer on route until the test ends.
-func runProposer(t *testing.T, maxBytes int64, route *fakeRoute) *proposer {
+func runProposer(t *testing.T, maxBytes int64, route batchRoute) *proposer {
 	t.Helper()
-	p := newProposer(maxBytes, newLeadership(), route)
+	p := newProposer(maxBytes, minHang, newLeadership(), route)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); p.run(ctx) }()
@@ -175,7 +191,7 @@ func TestProposer_Deadline(t *testing.T) {
 // refused at once by a node that lost leadership, although its own proposals wait.
 func TestProposer_ForwardedDoesNotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := runProposer(t, 1<<20, &fakeRoute{answer: func([]fsm.Command) error { return ErrNoLeader }})
+		p := runProposer(t, 1<<20, &fakeRoute{unsent: true, answer: func([]fsm.Command) error { return ErrNoLeader }})
 		own, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		done := make(chan error, 1)
@@ -252,7 +268,7 @@ func TestProposer_Bounds(t *testing.T) {
 // TestProposer_Close shows that what waits when the proposer stops is told so.
 func TestProposer_Close(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newProposer(1<<20, newLeadership(), &fakeRoute{answer: func([]fsm.Command) error { return ErrNoLeader }})
+		p := newProposer(1<<20, minHang, newLeadership(), &fakeRoute{unsent: true, answer: func([]fsm.Command) error { return ErrNoLeader }})
 		ctx, cancel := context.WithCancel(t.Context())
 		go p.run(ctx)
 		var wg sync.WaitGroup

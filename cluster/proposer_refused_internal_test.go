@@ -54,7 +54,7 @@ func TestProposer_RefusedDeleteHoldsNobodyUp(t *testing.T) {
 func TestProposer_QueuedKnowsWhy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		why := fmt.Errorf("%w: its port is closed", ErrNoLeader)
-		p := runProposer(t, 1<<20, &fakeRoute{answer: func([]fsm.Command) error { return why }})
+		p := runProposer(t, 1<<20, &fakeRoute{unsent: true, answer: func([]fsm.Command) error { return why }})
 		p.leaders.setLeader("n2", "n1", 1)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()

@@ -104,7 +104,7 @@ func openReplica(load context.Context, cfg Config, ident identity, peers *transp
 		}
 		return nil, err
 	}
-	r.proposer = newProposer(cfg.MaxPendingBytes, r.leaders, r)
+	r.proposer = newProposer(cfg.MaxPendingBytes, max(minHang, hangElections*cfg.Timing.Election), r.leaders, r)
 	r.reader = newReader(r.ctx, r.readIndex)
 	r.start(r.watchLeadership, r.beginTerms, r.compactLoop, r.watchLog, r.watchSpace, r.watchMemory, r.catchUp, r.compareStates, r.watchSilence, r.proposer.run)
 	return r, nil

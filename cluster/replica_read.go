@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -96,7 +97,7 @@ func (r *replica) leaderReadIndex(ctx context.Context, term *termStart) (uint64,
 
 // askIndex asks the leader for an index to read at.
 func (r *replica) askIndex(ctx context.Context, leader raft.ServerID, kind transport.Kind) (uint64, error) {
-	answer, err := r.callLeader(ctx, leader, kind, nil)
+	answer, err := r.callLeader(ctx, leader, kind, nil, func() bool { return true })
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return 0, fmt.Errorf("%w: %s gave no answer within the request's time", ErrNoLeader, nameOf(leader))
@@ -123,34 +124,48 @@ func (r *replica) age() time.Duration {
 // as long.
 const supersededGrace = 4
 
-// callLeader calls the leader. It gives up soon after another leader is known, or
-// after leaderCallTimeout, so that an old leader that hangs does not block other
-// calls.
-func (r *replica) callLeader(ctx context.Context, leader raft.ServerID, kind transport.Kind, payload []byte) ([]byte, error) {
+// callLeader calls the leader; ready is that of transport's CallWhen. It gives up soon
+// after another leader is known, or after leaderCallTimeout, so that an old leader that
+// hangs does not block other calls. Once another leader is known, nothing is sent to
+// the old one any more.
+func (r *replica) callLeader(ctx context.Context, leader raft.ServerID, kind transport.Kind, payload []byte, ready func() bool) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, leaderCallTimeout)
 	defer cancel()
+	var begun atomic.Bool // it is being sent, or must not be sent any more
 	watch := make(chan struct{})
 	defer func() { <-watch }()
 	defer cancel() // runs first: ends the goroutine
 	go func() {
 		defer close(watch)
-		for {
-			state, changed := r.leaders.current()
-			if state.leader != "" && state.leader != leader {
-				select {
-				case <-time.After(r.cfg.Timing.Heartbeat / supersededGrace):
-					cancel()
-				case <-ctx.Done():
-				}
-				return
-			}
+		if !r.superseded(ctx, leader) {
+			return
+		}
+		if !begun.CompareAndSwap(false, true) {
 			select {
-			case <-changed:
+			case <-time.After(r.cfg.Timing.Heartbeat / supersededGrace):
 			case <-ctx.Done():
-				return
 			}
 		}
+		cancel()
 	}()
-	answer, err := r.peers.Call(ctx, leader, kind, payload)
+	answer, err := r.peers.CallWhen(ctx, leader, kind, payload, func() bool {
+		return begun.CompareAndSwap(false, true) && ready()
+	})
 	return answer, fromWire(err)
+}
+
+// superseded waits until another leader than this one is known, and returns false if
+// ctx ends before.
+func (r *replica) superseded(ctx context.Context, leader raft.ServerID) bool {
+	for {
+		state, changed := r.leaders.current()
+		if state.leader != "" && state.leader != leader {
+			return true
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return false
+		}
+	}
 }

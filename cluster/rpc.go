@@ -142,7 +142,7 @@ func (e *remoteError) Error() string   { return e.remote.Message }
 func (e *remoteError) Unwrap() []error { return []error{e.is, e.remote} }
 
 // forward implements batchRoute: one message to the leader's proposer.
-func (r *replica) forward(ctx context.Context, cmds []fsm.Command) ([]fsm.Result, error) {
+func (r *replica) forward(ctx context.Context, cmds []fsm.Command, ready func() bool) ([]fsm.Result, error) {
 	state, _ := r.leaders.current()
 	if state.leader == "" {
 		return nil, ErrNoLeader
@@ -150,7 +150,7 @@ func (r *replica) forward(ctx context.Context, cmds []fsm.Command) ([]fsm.Result
 	if state.leader == r.id {
 		return nil, fmt.Errorf("%w: its term has not begun", ErrNotLeader)
 	}
-	answer, err := r.callLeader(ctx, state.leader, kindPropose, fsm.EncodeCommands(nil, cmds))
+	answer, err := r.callLeader(ctx, state.leader, kindPropose, fsm.EncodeCommands(nil, cmds), ready)
 	if err != nil {
 		return nil, forwardOutcome(err)
 	}

@@ -441,3 +441,28 @@ func TestNew_Invalid(t *testing.T) {
 		})
 	}
 }
+
+// TestCallWhen asks just before a request is written: a request that is not ready any
+// more is not sent, and the connection is as good as before.
+func TestCallWhen(t *testing.T) {
+	a, b := pair(t)
+	asked := 0
+	answer := func(ready bool) func() bool { return func() bool { asked++; return ready } }
+	if got, err := a.CallWhen(ctxFor(t), "b", kindEcho, []byte("now"), answer(true)); err != nil || string(got) != "now" {
+		t.Errorf("ready: got %q, %v", got, err)
+	}
+	for _, size := range []int{1, 64 << 10} {
+		if _, err := a.CallWhen(ctxFor(t), "b", kindBlock, make([]byte, size), answer(false)); !errors.Is(err, transport.ErrNotSent) {
+			t.Errorf("not ready, with %d bytes: got %v, want ErrNotSent", size, err)
+		}
+	}
+	mustCall(t, a, "b", "the connection is as good as before")
+	if asked != 3 || len(b.started) != 0 {
+		t.Errorf("asked %d times, and %d requests came that should not", asked, len(b.started))
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := a.CallWhen(ended, "b", kindEcho, nil, answer(true)); !errors.Is(err, transport.ErrNotSent) || asked != 3 {
+		t.Errorf("no time left: got %v, asked %d times in all", err, asked)
+	}
+}

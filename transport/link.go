@@ -59,15 +59,22 @@ func (t *Transport) openLink(ctx context.Context, addr string, target raft.Serve
 	return l, nil
 }
 
+// errWithheld is returned by link.call when ready said no.
+var errWithheld = errors.New("it was withheld")
+
 // call sends one request and waits for its answer. Its error is a *RemoteError,
-// errStale, or wraps ErrNotSent or ErrNoAnswer.
-func (l *link) call(ctx context.Context, kind Kind, payload []byte) ([]byte, error) {
+// errStale, or wraps ErrNotSent or ErrNoAnswer. ready may be nil; see CallWhen.
+func (l *link) call(ctx context.Context, kind Kind, payload []byte, ready func() bool) ([]byte, error) {
 	timeout, err := timeLeft(ctx)
 	if err != nil {
 		return nil, notSent(err)
 	}
 	x, err := l.begin(ctx, false, func(id uint64) *outgoing {
-		return newOutgoing(appendRequest(nil, id, kind, timeout, len(payload)), payload)
+		o := newOutgoing(appendRequest(nil, id, kind, timeout, len(payload)), payload)
+		if ready != nil {
+			o.ready, o.withheld = ready, make(chan struct{})
+		}
+		return o
 	})
 	if err != nil {
 		return nil, err
@@ -116,6 +123,8 @@ func (x *exchange) wait(ctx context.Context) ([]byte, error) {
 		err = ctx.Err()
 	case <-x.l.done:
 		err = x.l.err
+	case <-x.o.withheld:
+		return nil, notSent(errWithheld)
 	}
 	select {
 	case f := <-x.answer: // it came just before the end

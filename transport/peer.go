@@ -81,7 +81,16 @@ func (p *peer) forgotten() bool {
 // payload may have up to Config.MaxFrameBytes bytes and must not change after
 // Call was called, even when Call returned early.
 func (t *Transport) Call(ctx context.Context, to raft.ServerID, kind Kind, payload []byte) ([]byte, error) {
-	answer, err := t.call(ctx, to, kind, payload)
+	return t.CallWhen(ctx, to, kind, payload, nil)
+}
+
+// CallWhen is Call, and asks ready at the moment at which the request is to be written,
+// when there is a connection and what was queued before is written. If ready returns
+// false, nothing is sent, and the error wraps ErrNotSent; if it returns true, the peer
+// may see the request. It is asked at most once, must be quick and
+// must not block: all that goes to the peer waits for it. A nil ready is always ready.
+func (t *Transport) CallWhen(ctx context.Context, to raft.ServerID, kind Kind, payload []byte, ready func() bool) ([]byte, error) {
+	answer, err := t.call(ctx, to, kind, payload, ready)
 	t.counts.called(err)
 	if err != nil {
 		return nil, fmt.Errorf("call %s: %w", to, err)
@@ -89,7 +98,7 @@ func (t *Transport) Call(ctx context.Context, to raft.ServerID, kind Kind, paylo
 	return answer, nil
 }
 
-func (t *Transport) call(ctx context.Context, to raft.ServerID, kind Kind, payload []byte) ([]byte, error) {
+func (t *Transport) call(ctx context.Context, to raft.ServerID, kind Kind, payload []byte, ready func() bool) ([]byte, error) {
 	if err := t.checkPayload(payload); err != nil {
 		return nil, err
 	}
@@ -100,7 +109,7 @@ func (t *Transport) call(ctx context.Context, to raft.ServerID, kind Kind, paylo
 		if err != nil {
 			return nil, notSent(err)
 		}
-		answer, err := l.call(ctx, kind, payload)
+		answer, err := l.call(ctx, kind, payload, ready)
 		if !errors.Is(err, errStale) {
 			return answer, err
 		}
@@ -129,7 +138,7 @@ func (t *Transport) callAddr(ctx context.Context, addr string, kind Kind, payloa
 		return refusedPeer(err), nil, notSent(err)
 	}
 	defer l.retire()
-	answer, err := l.call(ctx, kind, payload)
+	answer, err := l.call(ctx, kind, payload, nil)
 	if errors.Is(err, errStale) {
 		err = notSent(err)
 	}

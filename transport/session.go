@@ -138,7 +138,7 @@ func (s *session) next() *outgoing {
 // write writes a frame unless it was withdrawn. A large one is written from
 // where it lies, after what w holds; w gathers small ones.
 func (s *session) write(w *bufio.Writer, o *outgoing) error {
-	if !o.state.CompareAndSwap(stateQueued, stateTaken) {
+	if !o.take() {
 		return nil
 	}
 	if o.size >= vectorBytes && s.c.vectored() {
@@ -168,6 +168,11 @@ type outgoing struct {
 	parts [][]byte // written one after the other; not changed, by anybody
 	size  int      // bytes
 	state atomic.Int32
+
+	// ready is asked before the frame is taken, and has it withdrawn if it returns
+	// false; withheld is closed then. Nil for most frames.
+	ready    func() bool
+	withheld chan struct{}
 }
 
 func newOutgoing(parts ...[]byte) *outgoing {
@@ -176,6 +181,17 @@ func newOutgoing(parts ...[]byte) *outgoing {
 		o.size += len(part)
 	}
 	return o
+}
+
+// take reports whether the frame is to be written. The writer calls it.
+func (o *outgoing) take() bool {
+	if o.ready != nil && o.state.Load() == stateQueued && !o.ready() {
+		if o.withdraw() {
+			close(o.withheld)
+		}
+		return false
+	}
+	return o.state.CompareAndSwap(stateQueued, stateTaken)
 }
 
 // withdraw reports whether the frame was kept from being sent.
