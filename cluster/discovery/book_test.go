@@ -7,7 +7,9 @@ import (
 	"log/slog"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/kvorum/kvorum/cluster/discovery"
@@ -297,6 +299,41 @@ func TestBook_BeginIsDurable(t *testing.T) {
 	if got := again.NextGeneration("n1.a"); got != self.Generation+1 {
 		t.Errorf("the next generation is %d, want %d", got, self.Generation+1)
 	}
+}
+
+// TestBook_BeginWaitsForItsWrite lets one write after the other end: Begin returns after
+// the one that has its word, not after the one that was under way, in whatever order the
+// book takes up what it was asked meanwhile.
+func TestBook_BeginWaitsForItsWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fsys := newDisk(t)
+		b, _ := mustOpenBook(t, fsys)
+		end := make(chan struct{})
+		fsys.SetHook(func(op crashfs.Op, _ string) error {
+			if op == crashfs.OpSync {
+				<-end
+			}
+			return nil
+		})
+		for generation := range uint64(20) {
+			b.Learn(peer("n2.b", "two:1", generation+1))
+			synctest.Wait()
+			var begun atomic.Bool
+			go func() {
+				b.Begin(peer("n1.a", "one:1", generation+1))
+				begun.Store(true)
+			}()
+			synctest.Wait()
+			for writes := 1; !begun.Load(); writes++ {
+				end <- struct{}{}
+				synctest.Wait()
+				if begun.Load() && writes == 1 {
+					t.Fatal("Begin returned before its write")
+				}
+			}
+		}
+		close(end)
+	})
 }
 
 func TestBook_NextGenerationIsGreater(t *testing.T) {

@@ -1,100 +1,15 @@
 package discovery_test
 
 import (
-	"bytes"
-	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/kvorum/kvorum/cluster/discovery"
 )
-
-// hostNames is a resolver of a test. It is safe for concurrent use.
-type hostNames struct {
-	mu  sync.Mutex
-	all map[string]string // guarded by mu; one address for each name
-}
-
-func (h *hostNames) set(name, ip string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.all[name] = ip
-}
-
-func (h *hostNames) lookup(_ context.Context, host string) ([]netip.Addr, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	ip, ok := h.all[host]
-	if !ok {
-		return nil, errors.New("no such host")
-	}
-	return []netip.Addr{netip.MustParseAddr(ip)}, nil
-}
-
-// logBuffer is a log that may be read while it is written.
-type logBuffer struct {
-	mu  sync.Mutex
-	all bytes.Buffer // guarded by mu
-}
-
-func (l *logBuffer) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.all.Write(b)
-}
-
-// count returns how many lines have text in them.
-func (l *logBuffer) count(text string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.all.String(), text)
-}
-
-// eventually waits until check returns nil.
-func eventually(t *testing.T, what string, check func() error) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		err := check()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: %v", what, err)
-		}
-	}
-}
-
-// open opens gossip until the test ends.
-func open(t *testing.T, cfg discovery.Config, self discovery.Announcement) *discovery.Gossip {
-	t.Helper()
-	g, err := discovery.Open(t.Context(), cfg, self)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := g.Close(); err != nil {
-			t.Errorf("close: %v", err)
-		}
-	})
-	return g
-}
-
-// local is the configuration of gossip on the loopback network.
-func local(join ...string) discovery.Config {
-	return discovery.Config{Addr: "127.0.0.1:0", Advertise: "127.0.0.1:0", Join: join}
-}
-
-func node(id, cluster string) discovery.Announcement {
-	return discovery.Announcement{ID: id, Cluster: cluster, PeerAddr: "h:1", HTTPAddr: "h:2"}
-}
 
 // TestGossip_NamesChange has the addresses of gossip's names change while nodes
 // run: those of an advertised name and of a seed are found both.
@@ -139,102 +54,6 @@ func TestGossip_NamesChange(t *testing.T) {
 		}
 		return nil
 	})
-}
-
-// TestGossip_SeedsAnswerInWords asks seeds of each kind.
-func TestGossip_SeedsAnswerInWords(t *testing.T) {
-	t.Parallel()
-	silent, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	nobody := silent.Addr().String()
-	if err := silent.Close(); err != nil {
-		t.Fatal(err)
-	}
-	web, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer web.Close()
-	go func() {
-		for {
-			c, err := web.Accept()
-			if err != nil {
-				return
-			}
-			_, _ = c.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n"))
-			_ = c.Close()
-		}
-	}()
-	other := open(t, local(), node("n2.b", ""))
-	encrypted := local()
-	encrypted.Key = bytes.Repeat([]byte("k"), 32)
-	keyed := open(t, encrypted, node("n3.c", ""))
-	want := map[string]struct {
-		reached bool
-		words   string
-	}{
-		other.Addr():           {true, "answers"},
-		nobody:                 {false, "connection refused"},
-		web.Addr().String():    {false, "but HTTP"},
-		keyed.Addr():           {false, "another gossip key"},
-		"nowhere.invalid:6001": {false, "does not resolve"},
-	}
-	var seeds []string
-	for seed := range want {
-		seeds = append(seeds, seed)
-	}
-	cfg := local(seeds...)
-	cfg.LookupIP = (&hostNames{all: map[string]string{}}).lookup
-	g := open(t, cfg, node("n1.a", ""))
-	eventually(t, "each seed has answered", func() error {
-		for i, a := range g.Asked() {
-			if a.Addr != seeds[i] {
-				t.Fatalf("answer %d is of %s, want %s", i, a.Addr, seeds[i])
-			}
-			if w := want[a.Addr]; a.Reached != w.reached || a.Self || !strings.Contains(a.Answer, w.words) {
-				return fmt.Errorf("%s: got %+v, want %q", a.Addr, a, w.words)
-			}
-		}
-		return nil
-	})
-	if err := g.Join([]string{nobody, other.Addr()}); err != nil {
-		t.Errorf("join: one of two answers, got %v", err)
-	}
-	if err := g.Join([]string{nobody}); err == nil || !strings.Contains(err.Error(), nobody) {
-		t.Errorf("join: got %v, want an error that names the address", err)
-	}
-	if err := g.Join([]string{g.Addr()}); err != nil {
-		t.Errorf("join of this node itself: %v", err)
-	}
-}
-
-// TestGossip_OtherClusterIsKeptOut: a node of another cluster is not met, and one that meets
-// nobody else is told.
-func TestGossip_OtherClusterIsKeptOut(t *testing.T) {
-	t.Parallel()
-	first := open(t, local(), node("n1.a", "c1"))
-	foreign := make(chan error, 10)
-	cfg := local(first.Addr())
-	cfg.Foreign = func(err error) {
-		select {
-		case foreign <- err:
-		default:
-		}
-	}
-	second := open(t, cfg, node("n2.b", "c2"))
-	if err := <-foreign; !errors.Is(err, discovery.ErrOtherCluster) || !strings.Contains(err.Error(), "n1.a") {
-		t.Errorf("got %v, want an ErrOtherCluster that names the node", err)
-	}
-	for _, g := range []*discovery.Gossip{first, second} {
-		if got := g.Members(); len(got) != 1 {
-			t.Errorf("members: got %v", got)
-		}
-	}
-	if a := second.Asked()[0]; a.Reached || !strings.Contains(a.Answer, "of another cluster") {
-		t.Errorf("the seed's answer: got %+v", a)
-	}
 }
 
 // TestOpen_RefusesLongAnnouncement: an announcement that fits no packet is an error, now
