@@ -9,10 +9,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
+	"reflect"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/internal/api"
 )
 
 // maxAdminBody bounds the bodies of /admin/ requests.
@@ -20,11 +22,10 @@ const maxAdminBody = 64 << 10
 
 // join answers POST /admin/join with the member that was added.
 func (s *Server) join(w *response, r *http.Request) error {
-	fields, err := s.takeFields(w, r, []string{"id", "peer_addr", "http_addr"})
-	if err != nil {
+	var req api.JoinRequest
+	if err := s.takeRequest(w, r, &req); err != nil {
 		return err
 	}
-	req := cluster.JoinRequest{ID: fields["id"], PeerAddr: fields["peer_addr"], HTTPAddr: fields["http_addr"]}
 	if req.ID == "" {
 		return invalidField("id", "is required")
 	}
@@ -33,11 +34,11 @@ func (s *Server) join(w *response, r *http.Request) error {
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.AdminTimeout)
 	defer cancel()
-	member, err := s.node.Join(ctx, req)
+	member, err := s.node.Join(ctx, cluster.JoinRequest(req))
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, "application/json", member)
+	writeJSON(w, http.StatusOK, "application/json", api.Member(member))
 	return nil
 }
 
@@ -45,24 +46,44 @@ func (s *Server) join(w *response, r *http.Request) error {
 // this node where no id is given. "force" removes it even if too few live voters
 // are left then.
 func (s *Server) leave(w *response, r *http.Request) error {
-	return s.admin(w, r, "leave it out for this node", func(ctx context.Context, id string, force bool) error {
-		return s.node.Leave(ctx, cluster.LeaveRequest{ID: id, Force: force})
-	}, "force")
+	var req api.LeaveRequest
+	if err := s.takeRequest(w, r, &req); err != nil {
+		return err
+	}
+	name, err := givenName(req.ID, "leave it out for this node")
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.AdminTimeout)
+	defer cancel()
+	if err := s.node.Leave(ctx, cluster.LeaveRequest{ID: name, Force: req.Force}); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
 }
 
 // transfer answers POST /admin/transfer: it hands leadership to the voter that
 // "id" names, or to one that is ready where no id is given.
 func (s *Server) transfer(w *response, r *http.Request) error {
-	return s.admin(w, r, "leave it out for any voter", func(ctx context.Context, id string, _ bool) error {
-		return s.node.Transfer(ctx, id)
-	})
+	name, err := s.takeName(w, r, "leave it out for any voter")
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.AdminTimeout)
+	defer cancel()
+	if err := s.node.Transfer(ctx, name); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
 }
 
 // snapshot answers POST /admin/snapshot with what was done: the member that "id"
 // names, or this node where no id is given, takes a snapshot and drops the log that it
 // covers.
 func (s *Server) snapshot(w *response, r *http.Request) error {
-	name, _, err := s.takeName(w, r, "leave it out for this node")
+	name, err := s.takeName(w, r, "leave it out for this node")
 	if err != nil {
 		return err
 	}
@@ -72,113 +93,122 @@ func (s *Server) snapshot(w *response, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, "application/json", result)
+	writeJSON(w, http.StatusOK, "application/json", api.SnapshotResult(result))
 	return nil
 }
 
-// admin does something to the member that the body may name, with a flag that it
-// may set.
-func (s *Server) admin(w *response, r *http.Request, advice string, act func(ctx context.Context, id string, flag bool) error, flags ...string) error {
-	name, fields, err := s.takeName(w, r, advice, flags...)
-	if err != nil {
-		return err
+// takeName reads a body that may name a member, and nothing else.
+func (s *Server) takeName(w *response, r *http.Request, advice string) (string, error) {
+	var req api.MemberRequest
+	if err := s.takeRequest(w, r, &req); err != nil {
+		return "", err
 	}
-	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.AdminTimeout)
-	defer cancel()
-	flag := len(flags) > 0 && fields[flags[0]] == "true"
-	if err := act(ctx, name, flag); err != nil {
-		return err
-	}
-	w.WriteHeader(http.StatusNoContent)
-	return nil
+	return givenName(req.ID, advice)
 }
 
-// takeName reads a body that may name a member. An empty id is refused: it is more
-// likely a script's unset variable than meant.
-func (s *Server) takeName(w *response, r *http.Request, advice string, flags ...string) (name string, fields map[string]string, err error) {
-	fields, err = s.takeFields(w, r, []string{"id"}, flags...)
-	if err != nil {
-		return "", nil, err
+// givenName returns a name that a body may have, "" where it has none. An empty name is
+// refused: it is more likely a script's unset variable than meant.
+func givenName(name *string, advice string) (string, error) {
+	switch {
+	case name == nil:
+		return "", nil
+	case *name == "":
+		return "", invalidField("id", "must not be empty; "+advice)
 	}
-	name, given := fields["id"]
-	if given && name == "" {
-		return "", nil, invalidField("id", "must not be empty; "+advice)
-	}
-	return name, fields, nil
+	return *name, nil
 }
 
-// takeFields reads a body that is empty or a JSON object of strings, and of flags
-// that are true or false, with no members but the known ones, and returns the
-// members given. There are no query parameters beside it.
-func (s *Server) takeFields(w *response, r *http.Request, known []string, flags ...string) (map[string]string, error) {
+// takeRequest reads a body that is empty or a JSON object into the struct that into
+// points to. There are no query parameters beside it.
+func (s *Server) takeRequest(w *response, r *http.Request, into any) error {
 	if _, err := parseQuery(r.URL.RawQuery); err != nil {
-		return nil, err
+		return err
 	}
 	if err := w.checkLength(r, false); err != nil {
-		return nil, err
+		return err
 	}
 	body, release, err := s.takeBody(w, r, "body", maxAdminBody, 0)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer release()
 	if len(body) == 0 {
-		return nil, nil
+		return nil
 	}
-	return decodeFields(body, known, flags)
+	if err := checkMembers(body, membersOf(into)); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(body, into); err != nil {
+		return invalidField("body", "is not valid JSON: "+err.Error())
+	}
+	return nil
 }
 
-// decodeFields decodes a JSON object of strings and flags. It is stricter than
-// encoding/json, which takes members in any case, given twice, or null: what a
-// request to change the cluster says must be what its sender meant.
-func decodeFields(body []byte, known, flags []string) (map[string]string, error) {
+// membersOf returns the names that the struct into points to has in JSON, each with
+// what reads a value of it.
+func membersOf(into any) map[string]func(*json.Decoder) error {
+	members := make(map[string]func(*json.Decoder) error)
+	t := reflect.TypeOf(into).Elem()
+	for i := range t.NumField() {
+		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+		if t.Field(i).Type.Kind() == reflect.Bool {
+			members[name] = boolToken
+		} else {
+			members[name] = func(d *json.Decoder) error {
+				_, err := stringToken(d)
+				return err
+			}
+		}
+	}
+	return members
+}
+
+// checkMembers refuses what is no JSON object of known members, each at most once and
+// of its type. It is stricter than encoding/json, which takes members in any case,
+// given twice, or null: what a request to change the cluster says must be what its
+// sender meant.
+func checkMembers(body []byte, known map[string]func(*json.Decoder) error) error {
 	if !utf8.Valid(body) {
-		return nil, invalidField("body", "is not valid UTF-8")
+		return invalidField("body", "is not valid UTF-8")
 	}
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	if token, err := decoder.Token(); err != nil || token != json.Delim('{') {
-		return nil, invalidField("body", "must be a JSON object")
+		return invalidField("body", "must be a JSON object")
 	}
-	fields := make(map[string]string)
+	given := make(map[string]bool)
 	for decoder.More() {
 		name, err := stringToken(decoder)
 		if err != nil {
-			return nil, invalidField("body", "is not valid JSON: "+err.Error())
+			return invalidField("body", "is not valid JSON: "+err.Error())
 		}
-		isFlag := slices.Contains(flags, name)
-		if !isFlag && !slices.Contains(known, name) {
-			return nil, invalidField(fmt.Sprintf("%.64q", name), "is not a field of this request")
+		read, ok := known[name]
+		if !ok {
+			return invalidField(fmt.Sprintf("%.64q", name), "is not a field of this request")
 		}
-		if _, ok := fields[name]; ok {
-			return nil, invalidField(name, "is given more than once")
+		if given[name] {
+			return invalidField(name, "is given more than once")
 		}
-		value := stringToken
-		if isFlag {
-			value = boolToken
-		}
-		if fields[name], err = value(decoder); err != nil {
-			return nil, invalidField(name, err.Error())
+		given[name] = true
+		if err := read(decoder); err != nil {
+			return invalidField(name, err.Error())
 		}
 	}
 	if _, err := decoder.Token(); err != nil { // the closing brace
-		return nil, invalidField("body", "is not valid JSON: "+err.Error())
+		return invalidField("body", "is not valid JSON: "+err.Error())
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return nil, invalidField("body", "goes on after the JSON object")
+		return invalidField("body", "goes on after the JSON object")
 	}
-	return fields, nil
+	return nil
 }
 
-// boolToken returns the next token of a JSON text, which must be true or false,
-// as a string.
-func boolToken(decoder *json.Decoder) (string, error) {
+// boolToken reads the next token of a JSON text, which must be true or false.
+func boolToken(decoder *json.Decoder) error {
 	switch token, err := decoder.Token(); token {
-	case true:
-		return "true", nil
-	case false:
-		return "false", nil
+	case true, false:
+		return nil
 	default:
-		return "", cmp.Or(err, errors.New("must be true or false"))
+		return cmp.Or(err, errors.New("must be true or false"))
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/internal/api"
 )
 
 // Errors of the protocol itself. None of them reaches the node, so all of them
@@ -33,25 +34,11 @@ var (
 // table it is internal.
 var errPanicked = errors.New("the handler panicked")
 
-// outcome says what became of a request that failed.
-type outcome string
-
-// Outcomes, as the API names them.
+// Outcomes of a request that failed.
 const (
-	notDone outcome = "not_done" // nothing changed
-	unknown outcome = "unknown"  // it happened once or not at all
+	notDone = api.NotDone
+	unknown = api.Unknown
 )
-
-// problem is the body of an error answer (RFC 9457).
-type problem struct {
-	Type      string  `json:"type"`
-	Title     string  `json:"title"`
-	Status    int     `json:"status"`
-	Detail    string  `json:"detail"`
-	Code      string  `json:"code"`
-	Retryable bool    `json:"retryable"` // the same request may succeed if it is sent again
-	Outcome   outcome `json:"outcome"`
-}
 
 // problems maps errors to answers. The first row that matches counts, so
 // unknown outcomes stand before everything: an error that says both is unknown.
@@ -61,7 +48,7 @@ var problems = []struct {
 	code      string
 	title     string
 	retryable bool
-	outcome   outcome
+	outcome   api.Outcome
 }{
 	{cluster.ErrUnknownOutcome, http.StatusGatewayTimeout, "unknown_outcome", "Outcome unknown", false, unknown},
 
@@ -70,7 +57,7 @@ var problems = []struct {
 	{cluster.ErrNoLeader, http.StatusServiceUnavailable, "no_leader", "No leader", true, notDone},
 	{cluster.ErrTimeout, http.StatusServiceUnavailable, "timeout", "No answer in time", true, notDone},
 	{cluster.ErrNotLeader, http.StatusServiceUnavailable, "not_leader", "Not the leader", true, notDone},
-	{cluster.ErrNotJoined, http.StatusServiceUnavailable, "not_joined", "Not in a cluster", true, notDone},
+	{cluster.ErrNotJoined, http.StatusServiceUnavailable, api.CodeNotJoined, "Not in a cluster", true, notDone},
 	{cluster.ErrRemoved, http.StatusServiceUnavailable, "removed", "Removed from its cluster", true, notDone},
 	{cluster.ErrClosed, http.StatusServiceUnavailable, "shutting_down", "Shutting down", true, notDone},
 	{cluster.ErrMemoryFull, http.StatusInsufficientStorage, "memory_full", "Memory nearly full", true, notDone},
@@ -89,8 +76,8 @@ var problems = []struct {
 	{cluster.ErrSnapshotRunning, http.StatusConflict, "snapshot_running", "Snapshot under way", true, notDone},
 	{cluster.ErrUnreachable, http.StatusBadGateway, "unreachable", "Node unreachable", true, notDone},
 
-	{errKeyNotFound, http.StatusNotFound, "key_not_found", "Key not found", false, notDone},
-	{errPrecondition, http.StatusPreconditionFailed, "condition_failed", "Condition failed", false, notDone},
+	{errKeyNotFound, http.StatusNotFound, api.CodeKeyNotFound, "Key not found", false, notDone},
+	{errPrecondition, http.StatusPreconditionFailed, api.CodeConditionFailed, "Condition failed", false, notDone},
 	{errNoRoute, http.StatusNotFound, "no_route", "Not found", false, notDone},
 	{errMethod, http.StatusMethodNotAllowed, "method_not_allowed", "Method not allowed", false, notDone},
 	{errCrossOrigin, http.StatusForbidden, "cross_origin", "Cross-origin request", false, notDone},
@@ -105,7 +92,7 @@ var problems = []struct {
 // classify returns the answer to err. Only errors that say so mean that a
 // mutation was not done; a deadline by itself, or an error that the table does
 // not know, leaves its outcome unknown.
-func classify(err error, mutation bool) problem {
+func classify(err error, mutation bool) api.Problem {
 	var invalid *cluster.ValidationError
 	if errors.As(err, &invalid) && !errors.Is(err, cluster.ErrUnknownOutcome) {
 		return invalidRequest(invalid)
@@ -135,16 +122,16 @@ func classify(err error, mutation bool) problem {
 
 // invalidRequest returns the answer to a request that can never be carried out:
 // 413 where it is too large, otherwise 400.
-func invalidRequest(e *cluster.ValidationError) problem {
+func invalidRequest(e *cluster.ValidationError) api.Problem {
 	if e.Size > e.Limit {
 		return newProblem(http.StatusRequestEntityTooLarge, "too_large", "Too large", e.Error(), false, notDone)
 	}
-	return newProblem(http.StatusBadRequest, "invalid", "Invalid request", e.Error(), false, notDone)
+	return newProblem(http.StatusBadRequest, api.CodeInvalid, "Invalid request", e.Error(), false, notDone)
 }
 
 // newProblem returns a problem of the type that its code names.
-func newProblem(status int, code, title, detail string, retryable bool, o outcome) problem {
-	return problem{
+func newProblem(status int, code, title, detail string, retryable bool, o api.Outcome) api.Problem {
+	return api.Problem{
 		Type:      "urn:kvorum:problem:" + code,
 		Title:     title,
 		Status:    status,
@@ -166,7 +153,7 @@ func (s *Server) writeError(w http.ResponseWriter, r *http.Request, err error) {
 
 // writeProblem answers with p. Retry-After goes with 503 and 429 alone: what
 // comes with it is sent again by proxies.
-func writeProblem(w http.ResponseWriter, p problem) {
+func writeProblem(w http.ResponseWriter, p api.Problem) {
 	if p.Status == http.StatusServiceUnavailable || p.Status == http.StatusTooManyRequests {
 		w.Header().Set("Retry-After", "1")
 	}

@@ -27,6 +27,7 @@ var bigFive = []string{
 var allowed = map[string][]string{
 	"wal":               {},
 	"store":             {"wal", "internal/dirlock"},
+	"internal/api":      {},
 	"internal/dirlock":  {},
 	"internal/entry":    {"github.com/hashicorp/raft"},
 	"internal/loglimit": {},
@@ -41,7 +42,7 @@ var allowed = map[string][]string{
 		"cluster/discovery", "cluster/raftstore", "fsm", "store", "wal", "transport",
 		"internal/dirlock", "internal/loglimit", "internal/sealed", "github.com/hashicorp/raft",
 	},
-	"httpapi": {"store", "cluster", "internal/loglimit", "github.com/gorilla/mux"},
+	"httpapi": {"store", "cluster", "internal/api", "internal/loglimit", "github.com/gorilla/mux"},
 }
 
 // unbounded may import everything.

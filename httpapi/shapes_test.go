@@ -1,0 +1,82 @@
+package httpapi_test
+
+import (
+	"net/http"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/kvorum/kvorum/cluster"
+	shapes "github.com/kvorum/kvorum/internal/api"
+)
+
+// TestShapes_StatusHoldsWhatClientsRead shows that GET /status has each member that
+// package api declares, with its name and type.
+func TestShapes_StatusHoldsWhatClientsRead(t *testing.T) {
+	wantMembers(t, "status", reflect.TypeFor[shapes.Status](), reflect.TypeFor[cluster.Status]())
+}
+
+// wantMembers checks that each member of want is one of got.
+func wantMembers(t *testing.T, path string, want, got reflect.Type) {
+	t.Helper()
+	for want.Kind() == reflect.Pointer || want.Kind() == reflect.Slice {
+		if got.Kind() != want.Kind() {
+			t.Errorf("%s: got %v, want %v", path, got, want)
+			return
+		}
+		want, got = want.Elem(), got.Elem()
+	}
+	if want.Kind() != got.Kind() {
+		t.Errorf("%s: got %v, want %v", path, got, want)
+		return
+	}
+	if want.Kind() != reflect.Struct {
+		return
+	}
+	for i := range want.NumField() {
+		w := want.Field(i)
+		g, ok := got.FieldByName(w.Name)
+		if !ok || w.Tag.Get("json") != g.Tag.Get("json") {
+			t.Errorf("%s.%s: got %v %q, want %q", path, w.Name, ok, g.Tag.Get("json"), w.Tag.Get("json"))
+			continue
+		}
+		wantMembers(t, path+"."+w.Name, w.Type, g.Type)
+	}
+}
+
+// TestShapes_ListsAreRead shows that the lines of a list, which are written by hand,
+// are what package api reads.
+func TestShapes_ListsAreRead(t *testing.T) {
+	a := mustAPI(t, nil)
+	for _, key := range []string{"a", "b%FF", "c%0A%22"} {
+		if w := a.do("PUT", "/kv/"+key, "v\xff of "+key); w.Code != http.StatusCreated {
+			t.Fatalf("put %s: got %d %s", key, w.Code, w.Body)
+		}
+	}
+	lines := shapes.NewLines(strings.NewReader(a.do("GET", "/kv/?limit=2", "").Body.String()))
+	for i, want := range []string{"a", "b\xff"} {
+		line, err := lines.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		item, end, err := shapes.ParseListLine(line, false)
+		if err != nil || end != nil || item.Key != want || !strings.HasPrefix(string(item.Value), "v\xff of ") ||
+			item.CreateRevision != uint64(i)+1 || item.ModRevision != uint64(i)+1 || item.Version != 1 {
+			t.Errorf("%s: got %+v, %+v, %v", line, item, end, err)
+		}
+	}
+	line, err := lines.Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, end, err := shapes.ParseListLine(line, false); err != nil || end == nil || end.Count == nil || *end.Count != 2 || end.Next != "c\n\"" {
+		t.Errorf("%s: got %+v, %v", line, end, err)
+	}
+}
+
+// TestShapes_LargestValue shows that clients read every value that a node may be set to take.
+func TestShapes_LargestValue(t *testing.T) {
+	if shapes.MaxValueBytes != cluster.LimitMaxValueBytes {
+		t.Errorf("got %d, want %d", shapes.MaxValueBytes, cluster.LimitMaxValueBytes)
+	}
+}

@@ -1,0 +1,140 @@
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"unicode/utf8"
+)
+
+// JSON lines are what a list streams, export writes and import reads: one object a
+// line, {"key": …, "value": …}. Bytes that are not UTF-8 are base64 in "key_b64" and
+// "value_b64" instead. A list's lines also have the key's revisions. A line without a
+// key that has "end": true is the last one of a list: it says how many came before
+// it, and where a limit cut the list.
+
+// Item is a key, its value, and its revisions where the line has them.
+type Item struct {
+	Key            string
+	Value          []byte // nil where the line has none
+	CreateRevision uint64 // of the write that made the key
+	ModRevision    uint64 // of its last change
+	Version        uint64 // number of changes since it was made, from 1
+}
+
+// Line is the JSON of a line; nil means that a member is missing.
+type Line struct {
+	Key      *string `json:"key,omitempty"`
+	KeyB64   *[]byte `json:"key_b64,omitempty"`
+	Value    *string `json:"value,omitempty"`
+	ValueB64 *[]byte `json:"value_b64,omitempty"`
+	// End and Count are those of a list's last line.
+	End   bool `json:"end,omitempty"`
+	Count *int `json:"count,omitempty"`
+}
+
+// ListLine is the JSON of a list's line.
+type ListLine struct {
+	Line
+	CreateRevision uint64 `json:"create_revision"`
+	ModRevision    uint64 `json:"mod_revision"`
+	Version        uint64 `json:"version"`
+	// Next and NextB64 are those of the last line of a list that was cut.
+	Next    string `json:"next"`
+	NextB64 []byte `json:"next_b64"`
+}
+
+// End is the last line of a list.
+type End struct {
+	Count *int   // of the lines before it; nil where it does not say
+	Next  string // the first key of the rest, "" where nothing was cut
+}
+
+// errNotUTF8 is returned for a line that JSON would read as another one.
+var errNotUTF8 = errors.New("is not UTF-8; use key_b64 and value_b64 for bytes")
+
+// ParseLine reads a line of a file. Members that it does not know are ignored. A
+// line without a key, or with two, is an error, and so is one without a value, or
+// with two. For the last line of a list, end is true and there is no item.
+func ParseLine(line []byte) (item Item, end bool, err error) {
+	if !utf8.Valid(line) {
+		return Item{}, false, errNotUTF8
+	}
+	var j Line
+	if err := json.Unmarshal(line, &j); err != nil {
+		return Item{}, false, err
+	}
+	if j.isEnd() {
+		return Item{}, true, nil
+	}
+	item, err = j.item(false)
+	return item, false, err
+}
+
+// ParseListLine reads a line of a list, as ParseLine does; with keysOnly it needs no
+// value. For the last one, end is not nil and there is no item.
+func ParseListLine(line []byte, keysOnly bool) (item Item, end *End, err error) {
+	if !utf8.Valid(line) {
+		return Item{}, nil, errNotUTF8
+	}
+	var j ListLine
+	if err := json.Unmarshal(line, &j); err != nil {
+		return Item{}, nil, err
+	}
+	if j.isEnd() {
+		if j.NextB64 != nil {
+			j.Next = string(j.NextB64)
+		}
+		return Item{}, &End{Count: j.Count, Next: j.Next}, nil
+	}
+	item, err = j.item(keysOnly)
+	item.CreateRevision, item.ModRevision, item.Version = j.CreateRevision, j.ModRevision, j.Version
+	return item, nil, err
+}
+
+// isEnd says whether j is the last line of a list.
+func (j *Line) isEnd() bool { return j.End && j.Key == nil && j.KeyB64 == nil }
+
+// item returns the key and the value of j.
+func (j *Line) item(keysOnly bool) (Item, error) {
+	var i Item
+	switch {
+	case (j.Key == nil) == (j.KeyB64 == nil):
+		return i, errors.New("needs exactly one of key and key_b64")
+	case j.Value != nil && j.ValueB64 != nil, j.Value == nil && j.ValueB64 == nil && !keysOnly:
+		return i, errors.New("needs exactly one of value and value_b64")
+	case j.Key != nil:
+		i.Key = *j.Key
+	default:
+		i.Key = string(*j.KeyB64)
+	}
+	switch {
+	case j.Value != nil:
+		i.Value = []byte(*j.Value)
+	case j.ValueB64 != nil:
+		i.Value = *j.ValueB64
+	}
+	if i.Key == "" {
+		return i, errors.New("the key is empty")
+	}
+	return i, nil
+}
+
+// WriteLine writes the key and the value of i as a line, in one call of w.
+func WriteLine(w io.Writer, i Item) error {
+	var j Line
+	if key := []byte(i.Key); utf8.Valid(key) {
+		j.Key = &i.Key
+	} else {
+		j.KeyB64 = &key
+	}
+	if utf8.Valid(i.Value) {
+		value := string(i.Value)
+		j.Value = &value
+	} else {
+		j.ValueB64 = &i.Value
+	}
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(j)
+}
