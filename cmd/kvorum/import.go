@@ -265,7 +265,7 @@ func (imp *importer) putUntilDone(ctx context.Context, r record, worker uint64) 
 			return err
 		}
 		select {
-		case <-time.After(min(left, max(wait.next(), retryAfter(err)))):
+		case <-time.After(min(left, max(wait.NextBackOff(), retryAfter(err)))):
 		case <-ctx.Done():
 			return err
 		}

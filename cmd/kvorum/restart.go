@@ -33,7 +33,7 @@ func restarting(ctx context.Context, log *slog.Logger, run func() error) error {
 		if time.Since(began) >= settledRun {
 			pauses = newBackoff(firstRestartPause, maxRestartPause)
 		}
-		pause := pauses.next()
+		pause := pauses.NextBackOff()
 		log.Warn("node is restarted", "reason", oneLine(err), "in", pause.Round(time.Millisecond))
 		select {
 		case <-time.After(pause):
