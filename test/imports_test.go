@@ -43,6 +43,7 @@ var allowed = map[string][]string{
 		"internal/dirlock", "internal/loglimit", "internal/sealed", "github.com/hashicorp/raft",
 	},
 	"httpapi": {"store", "cluster", "internal/api", "internal/loglimit", "github.com/gorilla/mux"},
+	"client":  {"internal/api"},
 }
 
 // unbounded may import everything.

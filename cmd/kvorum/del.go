@@ -17,19 +17,16 @@ delete whose answer was lost is reported as "outcome unknown" and not sent again
 	}
 	flags := addClientFlags(cmd, defaultTimeout)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := checkKey(args[0]); err != nil {
-			return err
-		}
-		c, err := flags.open(cmd, 1)
+		c, err := flags.open(cmd)
 		if err != nil {
 			return err
 		}
-		defer c.close()
-		revision, err := c.del(cmd.Context(), args[0])
+		defer c.Close()
+		written, err := c.Delete(cmd.Context(), args[0])
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "deleted, revision %s\n", revision)
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "deleted, revision %d\n", written.Revision)
 		return err
 	}
 	return cmd

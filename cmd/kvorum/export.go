@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/kvorum/kvorum/client"
 )
 
 func newExportCommand() *cobra.Command {
@@ -39,17 +41,17 @@ Nothing that exists is replaced without --force.`,
 	reads := addReadFlags(cmd)
 	flags := addClientFlags(cmd, defaultTimeout)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		query, err := reads.query()
+		options, err := reads.options()
 		if err != nil {
 			return err
 		}
-		c, err := flags.open(cmd, 1)
+		c, err := flags.open(cmd)
 		if err != nil {
 			return err
 		}
-		defer c.close()
+		defer c.Close()
 		t := newTally("exported")
-		err = export(cmd.Context(), c, listQuery{prefix: prefix, reads: query}, func() (sink, error) {
+		err = export(cmd.Context(), c, client.ListOptions{Prefix: prefix, ReadOptions: options}, func() (sink, error) {
 			return openSink(args[0], cmd.OutOrStdout(), force, t)
 		})
 		if err != nil {
@@ -64,11 +66,11 @@ Nothing that exists is replaced without --force.`,
 	return cmd
 }
 
-// sink is where an export's records go.
+// sink is where an export's items go.
 type sink interface {
-	// put takes one record. It counts a record that it can't take; its error is
+	// put takes one item. It counts an item that it can't take; its error is
 	// one after which no other can be taken either.
-	put(r record) error
+	put(item client.Item) error
 	// commit makes the export complete.
 	commit() error
 	// abort ends an export that is not complete. It does nothing after commit.
@@ -98,28 +100,25 @@ func openSink(name string, stdout io.Writer, force bool, t *tally) (sink, error)
 	return newFileSink(name, t)
 }
 
-// export writes what q lists to a sink. Nothing is opened until the listing has begun.
-func export(ctx context.Context, c *client, q listQuery, open func() (sink, error)) error {
-	list, err := c.list(ctx, q)
+// export writes what o lists to a sink. Nothing is opened until the listing has begun.
+func export(ctx context.Context, c *client.Client, o client.ListOptions, open func() (sink, error)) error {
+	list, err := c.List(ctx, o)
 	if err != nil {
 		return err
 	}
-	defer list.close()
+	defer list.Close()
 	out, err := open()
 	if err != nil {
 		return err
 	}
 	defer out.abort()
-	for {
-		r, err := list.next()
-		if errors.Is(err, io.EOF) {
-			return out.commit()
-		}
+	for item, err := range list.All() {
 		if err != nil {
 			return err
 		}
-		if err := out.put(r); err != nil {
+		if err := out.put(item); err != nil {
 			return err
 		}
 	}
+	return out.commit()
 }

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/kvorum/kvorum/internal/api"
 )
 
 // fakeNode serves the part of the HTTP API that the client uses, from memory.
@@ -24,7 +26,6 @@ type fakeNode struct {
 	revision int               // guarded by mu
 	requests []string          // guarded by mu; method and escaped path of each
 	queries  []string          // guarded by mu; of each
-	expects  int               // guarded by mu; requests with "Expect: 100-continue"
 
 	// hook, if set before the first request, answers instead where it returns true.
 	hook func(w http.ResponseWriter, r *http.Request) bool
@@ -43,10 +44,8 @@ func (f *fakeNode) serve(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	f.requests = append(f.requests, r.Method+" "+r.URL.EscapedPath())
 	f.queries = append(f.queries, r.URL.RawQuery)
-	if r.Header.Get("Expect") != "" {
-		f.expects++
-	}
 	f.mu.Unlock()
+	w.Header().Set("Kvorum-Node", "n1")
 	if f.hook != nil && f.hook(w, r) {
 		return
 	}
@@ -77,7 +76,7 @@ func (f *fakeNode) serveKey(w http.ResponseWriter, r *http.Request, key string) 
 		w.WriteHeader(map[bool]int{true: http.StatusNoContent, false: http.StatusCreated}[found])
 	case http.MethodGet, http.MethodDelete:
 		if !found {
-			answerProblem(w, http.StatusNotFound, problem{Title: "Key not found", Detail: "there is no such key", Outcome: "not_done"})
+			answerProblem(w, http.StatusNotFound, api.Problem{Title: "Key not found", Detail: "there is no such key", Outcome: "not_done"})
 			return
 		}
 		if r.Method == http.MethodDelete {
@@ -110,7 +109,7 @@ func (f *fakeNode) list(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprintf(w, "%s\n", line)
 			continue
 		}
-		_ = writeRecord(w, record{key, []byte(all[key])})
+		_ = api.WriteLine(w, api.Item{Key: key, Value: []byte(all[key])})
 	}
 }
 
@@ -121,21 +120,26 @@ func (f *fakeNode) serveOther(w http.ResponseWriter, r *http.Request) {
 			"commit_index":9,"applied_index":8,"revision":7,
 			"members":[{"id":"n1","peer_addr":"p:1","http_addr":"h:1","voter":true},{"id":"n2","peer_addr":"p:2","http_addr":"h:2","voter":false}]}`)
 	case "GET /readyz":
-	case "POST /admin/join", "POST /admin/leave", "POST /admin/transfer":
-		body, _ := io.ReadAll(r.Body)
-		f.mu.Lock()
-		f.kv[r.URL.Path] = string(body)
-		f.mu.Unlock()
+	case "POST /admin/leave", "POST /admin/transfer":
+		f.keepBody(r)
 		w.WriteHeader(http.StatusNoContent)
+	case "POST /admin/join":
+		f.keepBody(r)
+		fmt.Fprint(w, `{"id":"n4","peer_addr":"h:7004","http_addr":"h:8004","voter":true}`)
 	case "POST /admin/snapshot":
-		body, _ := io.ReadAll(r.Body)
-		f.mu.Lock()
-		f.kv[r.URL.Path] = string(body)
-		f.mu.Unlock()
+		f.keepBody(r)
 		fmt.Fprint(w, `{"id":"n2","index":7,"bytes":1000,"log_bytes_before":9000,"log_bytes_after":5000}`)
 	default:
 		http.NotFound(w, r)
 	}
+}
+
+// keepBody stores the body of a request under its path.
+func (f *fakeNode) keepBody(r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.kv[r.URL.Path] = string(body)
 }
 
 // snapshot returns a copy of what is stored.
@@ -160,7 +164,7 @@ func (f *fakeNode) set(kv map[string]string) {
 }
 
 // answerProblem answers as a node does.
-func answerProblem(w http.ResponseWriter, status int, p problem) {
+func answerProblem(w http.ResponseWriter, status int, p api.Problem) {
 	p.Status = status
 	w.Header().Set("Content-Type", "application/problem+json")
 	if status == http.StatusServiceUnavailable {
@@ -175,13 +179,13 @@ func breakOff(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHand
 
 // noLeader answers a node's 503.
 func noLeader(w http.ResponseWriter, _ *http.Request) bool {
-	answerProblem(w, http.StatusServiceUnavailable, problem{Title: "No leader", Detail: "no leader is known", Retryable: true, Outcome: "not_done"})
+	answerProblem(w, http.StatusServiceUnavailable, api.Problem{Title: "No leader", Detail: "no leader is known", Retryable: true, Outcome: "not_done"})
 	return true
 }
 
 // unknownOutcome answers a node's 504.
 func unknownOutcome(w http.ResponseWriter, _ *http.Request) bool {
-	answerProblem(w, http.StatusGatewayTimeout, problem{Title: "Outcome unknown", Detail: "the answer was lost", Outcome: "unknown"})
+	answerProblem(w, http.StatusGatewayTimeout, api.Problem{Title: "Outcome unknown", Detail: "the answer was lost", Outcome: "unknown"})
 	return true
 }
 

@@ -17,23 +17,20 @@ does not exist is an error with exit code 1.`,
 	reads := addReadFlags(cmd)
 	flags := addClientFlags(cmd, defaultTimeout)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := checkKey(args[0]); err != nil {
-			return err
-		}
-		query, err := reads.query()
+		options, err := reads.options()
 		if err != nil {
 			return err
 		}
-		c, err := flags.open(cmd, 1)
+		c, err := flags.open(cmd)
 		if err != nil {
 			return err
 		}
-		defer c.close()
-		value, err := c.get(cmd.Context(), args[0], query)
+		defer c.Close()
+		read, err := c.Get(cmd.Context(), args[0], options)
 		if err != nil {
 			return err
 		}
-		_, err = cmd.OutOrStdout().Write(value)
+		_, err = cmd.OutOrStdout().Write(read.Value)
 		return err
 	}
 	return cmd

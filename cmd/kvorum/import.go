@@ -14,6 +14,9 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"github.com/kvorum/kvorum/client"
+	"github.com/kvorum/kvorum/internal/api"
 )
 
 const (
@@ -81,17 +84,21 @@ stored for --retry-for, import stops. Ctrl-C stops it too; both report.`,
 		if o.retryFor < 0 {
 			return usagef("--retry-for must not be negative")
 		}
-		c, err := flags.open(cmd, o.concurrency)
+		clients, err := flags.openEach(cmd)
 		if err != nil {
 			return err
 		}
-		defer c.close()
+		defer func() {
+			for _, c := range clients {
+				c.Close()
+			}
+		}()
 		src, err := openSource(args[0], cmd.InOrStdin())
 		if err != nil {
 			return err
 		}
 		defer func() { _ = src.close() }() // only read from
-		imp := newImporter(c, o, newBar(src, cmd.ErrOrStderr()))
+		imp := newImporter(clients, o, newBar(src, cmd.ErrOrStderr()))
 		stopped := imp.run(cmd.Context(), src)
 		if err := imp.tally.report(cmd.OutOrStdout(), cmd.ErrOrStderr()); stopped == nil {
 			return err
@@ -103,7 +110,7 @@ stored for --retry-for, import stops. Ctrl-C stops it too; both report.`,
 
 // item is one key to store.
 type item struct {
-	record
+	api.Item
 	name   string // the file or line it comes from, for messages
 	units  int    // what it takes of the budget
 	weight int    // what it moves the progress bar
@@ -112,9 +119,9 @@ type item struct {
 // importer stores items with many requests in flight.
 type importer struct {
 	importOptions
-	client *client
-	tally  *tally
-	bar    *progressbar.ProgressBar // nil unless a terminal watches
+	clients []*client.Client // of one endpoint each
+	tally   *tally
+	bar     *progressbar.ProgressBar // nil unless a terminal watches
 
 	// budget holds a token for each unit of values in memory. Only the source
 	// puts tokens in, so that two can't wait for each other half served.
@@ -126,9 +133,9 @@ type importer struct {
 	stop       context.CancelCauseFunc // ends the import; set by run
 }
 
-func newImporter(c *client, o importOptions, bar *progressbar.ProgressBar) *importer {
+func newImporter(clients []*client.Client, o importOptions, bar *progressbar.ProgressBar) *importer {
 	return &importer{
-		importOptions: o, client: c, tally: newTally("stored"), bar: bar,
+		importOptions: o, clients: clients, tally: newTally("stored"), bar: bar,
 		budget: make(chan struct{}, budgetUnits),
 		items:  make(chan item),
 		start:  time.Now(),
@@ -186,7 +193,7 @@ func (imp *importer) dispatch(ctx context.Context, queues []chan item) {
 			if !ok {
 				return
 			}
-			queues[maphash.String(seed, it.key)%uint64(len(queues))] <- it
+			queues[maphash.String(seed, it.Key)%uint64(len(queues))] <- it
 		}
 	}
 }
@@ -215,7 +222,7 @@ func (imp *importer) release(units int) {
 
 // send hands an item to the workers; once ctx is cancelled it counts it as unfinished.
 func (imp *importer) send(ctx context.Context, it item) {
-	it.key = imp.prefix + it.key
+	it.Key = imp.prefix + it.Key
 	select {
 	case imp.items <- it:
 	case <-ctx.Done():
@@ -227,12 +234,12 @@ func (imp *importer) send(ctx context.Context, it item) {
 // store stores one item and counts the outcome.
 func (imp *importer) store(ctx context.Context, it item, worker uint64) {
 	began := time.Now()
-	err := imp.putUntilDone(ctx, it.record, worker)
+	err := imp.putUntilDone(ctx, it.Item, worker)
 	imp.release(it.units)
 	switch {
 	case err == nil:
 		imp.lastStored.Store(int64(time.Since(imp.start)))
-		imp.tally.ok(len(it.value))
+		imp.tally.ok(len(it.Value))
 	case ctx.Err() != nil:
 		imp.tally.interrupt()
 	default:
@@ -249,14 +256,14 @@ func (imp *importer) progress(weight int) {
 	}
 }
 
-// putUntilDone puts a record until it is stored, refused for good, or retryFor
+// putUntilDone puts an item until it is stored, refused for good, or retryFor
 // has passed. Each attempt goes to the next endpoint. An unknown outcome is
 // tried again too: putting the same bytes again leaves the same value.
-func (imp *importer) putUntilDone(ctx context.Context, r record, worker uint64) error {
+func (imp *importer) putUntilDone(ctx context.Context, it api.Item, worker uint64) error {
 	deadline := time.Now().Add(imp.retryFor)
 	wait := newBackoff(firstRetryPause, maxRetryPause)
 	for n := worker; ; n++ {
-		err := imp.client.putOnce(ctx, r.key, r.value, n)
+		_, err := imp.clients[n%uint64(len(imp.clients))].Put(ctx, it.Key, it.Value)
 		if err == nil || !passing(err) {
 			return err
 		}
@@ -284,8 +291,17 @@ func (imp *importer) checkOutage(began time.Time, err error) {
 
 // passing says whether a put that failed with err is to be sent again.
 func passing(err error) bool {
-	var re *requestError
-	return errors.As(err, &re) && (re.retryable || !re.notDone)
+	var e *client.Error
+	return errors.As(err, &e) && (e.Retryable || e.Outcome == client.Unknown)
+}
+
+// retryAfter returns how long the server that answered err asks to wait.
+func retryAfter(err error) time.Duration {
+	var e *client.Error
+	if errors.As(err, &e) {
+		return e.RetryAfter
+	}
+	return 0
 }
 
 // newBar returns a progress bar for src if w is a terminal, else nil.

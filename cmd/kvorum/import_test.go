@@ -13,6 +13,9 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/kvorum/kvorum/client"
+	"github.com/kvorum/kvorum/internal/api"
 )
 
 // writeFile makes a file and the directories above it.
@@ -113,7 +116,7 @@ func TestImport_Retries(t *testing.T) {
 		"unknown outcome":   unknownOutcome,
 		"broken connection": breakOff,
 		"overload": func(w http.ResponseWriter, _ *http.Request) bool {
-			answerProblem(w, http.StatusTooManyRequests, problem{Title: "Overloaded", Retryable: true, Outcome: "not_done"})
+			answerProblem(w, http.StatusTooManyRequests, api.Problem{Title: "Overloaded", Retryable: true, Outcome: "not_done"})
 			return true
 		},
 	} {
@@ -150,8 +153,8 @@ func TestImport_GivesUp(t *testing.T) {
 
 // TestImporter_Outage checks when a key that failed ends the whole import.
 func TestImporter_Outage(t *testing.T) {
-	refused := &requestError{notDone: true, retryable: true}
-	tooLarge := &requestError{answered: true, notDone: true}
+	refused := &client.Error{Outcome: client.NotDone, Retryable: true}
+	tooLarge := &client.Error{Outcome: client.NotDone}
 	for _, tc := range []struct {
 		name     string
 		retryFor time.Duration
@@ -161,7 +164,7 @@ func TestImporter_Outage(t *testing.T) {
 	}{
 		{"nothing stored meanwhile", time.Second, -time.Second, refused, true},
 		{"another stored meanwhile", time.Second, time.Second, refused, false},
-		{"outcome unknown", time.Second, -time.Second, &requestError{}, true},
+		{"outcome unknown", time.Second, -time.Second, &client.Error{Outcome: client.Unknown}, true},
 		{"refused for good", time.Second, -time.Second, tooLarge, false},
 		{"no retries wanted", 0, -time.Second, refused, false},
 	} {
@@ -186,7 +189,7 @@ func TestImport_RefusalsAreFinal(t *testing.T) {
 		if !strings.HasPrefix(r.URL.Path, "/kv/big") {
 			return false
 		}
-		answerProblem(w, http.StatusRequestEntityTooLarge, problem{Title: "Too large", Detail: "limit 1 byte", Outcome: "not_done"})
+		answerProblem(w, http.StatusRequestEntityTooLarge, api.Problem{Title: "Too large", Detail: "limit 1 byte", Outcome: "not_done"})
 		return true
 	})
 	var in strings.Builder
@@ -209,7 +212,7 @@ func TestImport_RefusalsAreFinal(t *testing.T) {
 // TestImport_PrintsNames checks that a name that could not be read on one line is quoted.
 func TestImport_PrintsNames(t *testing.T) {
 	f := newFake(t, func(w http.ResponseWriter, _ *http.Request) bool {
-		answerProblem(w, http.StatusRequestEntityTooLarge, problem{Title: "Too large", Outcome: "not_done"})
+		answerProblem(w, http.StatusRequestEntityTooLarge, api.Problem{Title: "Too large", Outcome: "not_done"})
 		return true
 	})
 	dir := t.TempDir()
@@ -346,7 +349,7 @@ func TestReadWhole(t *testing.T) {
 // waits for its units, and gives back what it took when it is interrupted.
 func TestImporter_Budget(t *testing.T) {
 	imp := newImporter(nil, importOptions{}, nil)
-	all, err := imp.reserve(t.Context(), maxValueBytes)
+	all, err := imp.reserve(t.Context(), api.MaxValueBytes)
 	if err != nil || all != budgetUnits {
 		t.Fatalf("reserve the largest value: got %d, %v, want all %d units", all, err, budgetUnits)
 	}

@@ -1,16 +1,15 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
-	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/client"
 )
 
 func newJoinCommand() *cobra.Command {
-	var req cluster.JoinRequest
+	var req client.JoinRequest
 	cmd := &cobra.Command{
 		Use:   "join --id NAME --peer-addr HOST:PORT --http-addr HOST:PORT [flags]",
 		Short: "Add a running node to the cluster",
@@ -28,16 +27,12 @@ cluster's state first and votes once it has caught up.`,
 		if req.ID == "" || req.PeerAddr == "" || req.HTTPAddr == "" {
 			return usagef("--id, --peer-addr and --http-addr are required")
 		}
-		body, err := json.Marshal(req)
-		if err != nil {
-			return fmt.Errorf("encode request: %w", err)
-		}
-		c, err := flags.open(cmd, 1)
+		c, err := flags.open(cmd)
 		if err != nil {
 			return err
 		}
-		defer c.close()
-		if err := c.admin(cmd.Context(), "/admin/join", body); err != nil {
+		defer c.Close()
+		if _, err := c.Join(cmd.Context(), req); err != nil {
 			return err
 		}
 		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s joined\n", req.ID)

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"github.com/kvorum/kvorum/client"
 )
 
 func newLeaveCommand() *cobra.Command {
@@ -23,22 +26,19 @@ forced.`,
 	cmd.Flags().BoolVar(&force, "force", false, "remove it even if too few live voters are left then")
 	flags := addClientFlags(cmd, adminTimeout)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := flags.open(cmd, 1)
+		name, err := nodeName(args, "this node")
 		if err != nil {
 			return err
 		}
-		defer c.close()
-		if len(args) == 0 && len(c.endpoints) != 1 {
-			return usagef("name the node, or give the one endpoint of the node that is to leave")
-		}
-		body, err := encodeNode(args, force)
+		c, err := flags.open(cmd)
 		if err != nil {
 			return err
 		}
-		if err := c.admin(cmd.Context(), "/admin/leave", body); err != nil {
+		defer c.Close()
+		if err := c.Leave(cmd.Context(), client.LeaveRequest{ID: name, Force: force}); err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s left the cluster\n", nodeOr(args, "the node"))
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s left the cluster\n", cmp.Or(name, "the node"))
 		return err
 	}
 	return cmd

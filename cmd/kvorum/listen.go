@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 )
 
 // listeners are the addresses that a server has bound. Gossip binds its own once
@@ -35,7 +36,7 @@ func (l listeners) close() error { return errors.Join(l.http.Close(), l.peer.Clo
 func listen(what, addr string) (net.Listener, error) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
-		return nil, fmt.Errorf("listen on %s address %s: %w", what, addr, netReason(err))
+		return nil, fmt.Errorf("listen on %s address %s: %w", what, addr, listenReason(err))
 	}
 	return l, nil
 }
@@ -50,9 +51,21 @@ func tryGossip(addr string) error {
 	_ = l.Close() // nothing was accepted
 	u, err := net.ListenPacket("udp", addr)
 	if err != nil {
-		return fmt.Errorf("listen on gossip address %s (UDP): %w", addr, netReason(err))
+		return fmt.Errorf("listen on gossip address %s (UDP): %w", addr, listenReason(err))
 	}
 	return u.Close()
+}
+
+// listenReason returns an error of a listener without what its message says anyway:
+// operation and address.
+func listenReason(err error) error {
+	if oe := new(net.OpError); errors.As(err, &oe) {
+		err = oe.Err
+	}
+	if se := new(os.SyscallError); errors.As(err, &se) {
+		return se.Err
+	}
+	return err
 }
 
 // advertised returns the address that others reach: the one that was given, or

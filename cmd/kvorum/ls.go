@@ -11,6 +11,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+
+	"github.com/kvorum/kvorum/client"
 )
 
 func newListCommand() *cobra.Command {
@@ -32,49 +34,42 @@ a Go string literal ("a\x00b"), so that one line is always one key.`,
 	reads := addReadFlags(cmd)
 	flags := addClientFlags(cmd, defaultTimeout)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if limit < 0 {
-			return usagef("--limit must not be negative")
-		}
-		query, err := reads.query()
+		options, err := reads.options()
 		if err != nil {
 			return err
 		}
-		c, err := flags.open(cmd, 1)
+		c, err := flags.open(cmd)
 		if err != nil {
 			return err
 		}
-		defer c.close()
-		list, err := c.list(cmd.Context(), listQuery{
-			prefix: strings.Join(args, ""), limit: limit, keysOnly: !values, reads: query,
+		defer c.Close()
+		list, err := c.List(cmd.Context(), client.ListOptions{
+			Prefix: strings.Join(args, ""), Limit: limit, KeysOnly: !values, ReadOptions: options,
 		})
 		if err != nil {
 			return err
 		}
-		defer list.close()
 		out := bufio.NewWriter(cmd.OutOrStdout())
-		return errors.Join(printRecords(out, list, values), out.Flush())
+		return errors.Join(printItems(out, list, values), out.Flush())
 	}
 	return cmd
 }
 
-// printRecords prints a listing, one record a line.
-func printRecords(out io.Writer, list *listing, values bool) error {
-	for {
-		r, err := list.next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
+// printItems prints a listing, one item a line.
+func printItems(out io.Writer, list *client.Listing, values bool) error {
+	for item, err := range list.All() {
 		if err != nil {
 			return err
 		}
-		line := printable(r.key)
+		line := printable(item.Key)
 		if values {
-			line += "\t" + printable(string(r.value))
+			line += "\t" + printable(string(item.Value))
 		}
 		if _, err := fmt.Fprintln(out, line); err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
 // printable returns s as it is if it reads as what it is on one line, otherwise quoted.

@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/kvorum/kvorum/client"
 )
 
 // Exit codes of the program.
@@ -46,7 +48,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	fmt.Fprintln(stderr, "kvorum: "+oneLine(err))
 	var usage *usageError
-	if errors.As(err, &usage) {
+	if errors.As(err, &usage) || errors.Is(err, client.ErrUsage) {
 		return exitUsage
 	}
 	return exitError
@@ -67,9 +69,9 @@ func usagef(format string, args ...any) error {
 	return &usageError{fmt.Errorf(format, args...)}
 }
 
-// oneLine returns err's text with its lines joined by semicolons.
+// oneLine returns err's text with its lines joined by semicolons, in terms of flags.
 func oneLine(err error) string {
-	return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
+	return inFlags.Replace(strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; "))
 }
 
 func newRootCommand() *cobra.Command {

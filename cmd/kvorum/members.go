@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/client"
 )
 
 func newMembersCommand() *cobra.Command {
@@ -20,34 +20,27 @@ func newMembersCommand() *cobra.Command {
 	}
 	flags := addClientFlags(cmd, defaultTimeout)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := flags.open(cmd, 1)
+		c, err := flags.open(cmd)
 		if err != nil {
 			return err
 		}
-		defer c.close()
-		body, _, err := c.status(cmd.Context())
+		defer c.Close()
+		members, err := c.Members(cmd.Context())
 		if err != nil {
 			return err
 		}
-		status, err := parseStatus(body)
-		if err != nil {
-			return err
-		}
-		if len(status.Members) == 0 {
-			return fmt.Errorf("node %s is in no cluster yet", status.ID)
-		}
-		return printMembers(cmd.OutOrStdout(), status)
+		return printMembers(cmd.OutOrStdout(), members)
 	}
 	return cmd
 }
 
-// printMembers prints a status's members as a table.
-func printMembers(out io.Writer, s cluster.Status) error {
+// printMembers prints members as a table.
+func printMembers(out io.Writer, members []client.Member) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "NAME\tHTTP\tPEER\tVOTER\tLEADER")
-	for _, m := range s.Members {
+	for _, m := range members {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", m.ID, m.HTTPAddr, m.PeerAddr,
-			yesNo(m.Voter), yesNo(s.Leader != nil && s.Leader.ID == m.ID))
+			yesNo(m.Voter), yesNo(m.Leader))
 	}
 	return w.Flush()
 }

@@ -7,6 +7,8 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+
+	"github.com/kvorum/kvorum/internal/api"
 )
 
 func newPutCommand() *cobra.Command {
@@ -30,27 +32,27 @@ again: it happened once or not at all.`,
 		if (len(args) == 2) == (file != "") {
 			return usagef("give either a value or --file; use: %s", cmd.UseLine())
 		}
-		if err := checkKey(args[0]); err != nil {
-			return err
+		if args[0] == "" { // before the value is read
+			return usagef("the key is empty")
 		}
-		c, err := flags.open(cmd, 1)
+		c, err := flags.open(cmd)
 		if err != nil {
 			return err
 		}
-		defer c.close()
+		defer c.Close()
 		value, err := putValue(cmd.InOrStdin(), file, args[1:])
 		if err != nil {
 			return err
 		}
-		created, revision, err := c.put(cmd.Context(), args[0], value)
+		written, err := c.Put(cmd.Context(), args[0], value)
 		if err != nil {
 			return err
 		}
 		verb := "replaced"
-		if created {
+		if written.Created {
 			verb = "created"
 		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s, revision %s\n", verb, revision)
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s, revision %d\n", verb, written.Revision)
 		return err
 	}
 	return cmd
@@ -74,11 +76,11 @@ func putValue(stdin io.Reader, file string, args []string) ([]byte, error) {
 
 // readValue reads all of r, up to the largest value a server can be set to take.
 func readValue(name string, r io.Reader) ([]byte, error) {
-	value, err := io.ReadAll(io.LimitReader(r, maxValueBytes+1))
+	value, err := io.ReadAll(io.LimitReader(r, api.MaxValueBytes+1))
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, reason(err))
 	}
-	if len(value) > maxValueBytes {
+	if len(value) > api.MaxValueBytes {
 		return nil, fmt.Errorf("%s: %w", name, errTooLarge)
 	}
 	return value, nil
@@ -86,11 +88,3 @@ func readValue(name string, r io.Reader) ([]byte, error) {
 
 // errTooLarge is returned for a value that no server takes.
 var errTooLarge = errors.New("is larger than 64 MiB, the most a value can have")
-
-// checkKey refuses the key that no request can name.
-func checkKey(key string) error {
-	if key == "" {
-		return usagef("the key is empty")
-	}
-	return nil
-}

@@ -2,11 +2,9 @@ package main
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/base64"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"strings"
 
@@ -73,18 +71,4 @@ func overTLS(l net.Listener, files *transport.TLSFiles) net.Listener {
 			return &newest.Certificates[0], nil
 		},
 	})
-}
-
-// trust has a client's transport accept the authorities in a PEM file.
-func trust(t *http.Transport, file string) error {
-	pem, err := os.ReadFile(file)
-	if err != nil {
-		return usagef("--ca: %v", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return usagef("--ca: %s holds no certificate", file)
-	}
-	t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13}
-	return nil
 }

@@ -175,9 +175,9 @@ func TestSettings_ClientVariables(t *testing.T) {
 		})
 	}
 	probe := &cobra.Command{Use: "probe"}
-	c, err := addClientFlags(probe, time.Second).open(probe, 1)
-	if err != nil || c.timeout != 17*time.Second || !slices.Equal(c.endpoints, []string{"http://a:1", "http://b:2"}) {
-		t.Errorf("got %+v, %v", c, err)
+	f := addClientFlags(probe, time.Second)
+	if _, err := f.open(probe); err != nil || f.timeout != 17*time.Second || !slices.Equal(f.endpoints, []string{"a:1", "b:2"}) {
+		t.Errorf("got %+v, %v", f, err)
 	}
 }
 

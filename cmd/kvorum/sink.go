@@ -9,6 +9,9 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+
+	"github.com/kvorum/kvorum/client"
+	"github.com/kvorum/kvorum/internal/api"
 )
 
 // streamSink writes JSON lines to a stream.
@@ -21,11 +24,11 @@ func newStreamSink(w io.Writer, t *tally) *streamSink {
 	return &streamSink{w: bufio.NewWriterSize(w, 256<<10), tally: t}
 }
 
-func (s *streamSink) put(r record) error {
-	if err := writeRecord(s.w, r); err != nil {
+func (s *streamSink) put(item client.Item) error {
+	if err := api.WriteLine(s.w, api.Item(item)); err != nil {
 		return err
 	}
-	s.tally.ok(len(r.value))
+	s.tally.ok(len(item.Value))
 	return nil
 }
 
@@ -100,18 +103,18 @@ func newDirSink(dir string, force bool, t *tally) (*dirSink, error) {
 	return &dirSink{root: root, force: force, tally: t}, nil
 }
 
-func (s *dirSink) put(r record) error {
-	file, err := s.create(r.key)
+func (s *dirSink) put(item client.Item) error {
+	file, err := s.create(item.Key)
 	if err != nil {
-		s.tally.fail(r.key, reason(err)) // a matter of this key alone
+		s.tally.fail(item.Key, reason(err)) // a matter of this key alone
 		return nil
 	}
-	_, err = file.Write(r.value)
+	_, err = file.Write(item.Value)
 	if err := errors.Join(err, file.Close()); err != nil {
 		// A full disk fails every other key too. What stands there is not the value.
-		return errors.Join(err, s.root.Remove(filepath.FromSlash(r.key)))
+		return errors.Join(err, s.root.Remove(filepath.FromSlash(item.Key)))
 	}
-	s.tally.ok(len(r.value))
+	s.tally.ok(len(item.Value))
 	return nil
 }
 

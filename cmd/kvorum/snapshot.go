@@ -1,14 +1,9 @@
 package main
 
 import (
-	"context"
-	"encoding/json"
 	"fmt"
-	"net/http"
 
 	"github.com/spf13/cobra"
-
-	"github.com/kvorum/kvorum/cluster"
 )
 
 func newSnapshotCommand() *cobra.Command {
@@ -27,19 +22,16 @@ A follower that lacks some of the dropped log gets the snapshot instead.`,
 	}
 	flags := addClientFlags(cmd, adminTimeout)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := flags.open(cmd, 1)
+		name, err := nodeName(args, "this node")
 		if err != nil {
 			return err
 		}
-		defer c.close()
-		if len(args) == 0 && len(c.endpoints) != 1 {
-			return usagef("name the node, or give its one endpoint: another node's snapshot makes no room on this one")
-		}
-		body, err := encodeNode(args, false)
+		c, err := flags.open(cmd)
 		if err != nil {
 			return err
 		}
-		s, err := c.snapshot(cmd.Context(), body)
+		defer c.Close()
+		s, err := c.Snapshot(cmd.Context(), name)
 		if err != nil {
 			return err
 		}
@@ -48,18 +40,4 @@ A follower that lacks some of the dropped log gets the snapshot instead.`,
 		return err
 	}
 	return cmd
-}
-
-// snapshot has a node take a snapshot: the one that body names, or the one that is
-// asked.
-func (c *client) snapshot(ctx context.Context, body []byte) (cluster.SnapshotResult, error) {
-	var result cluster.SnapshotResult
-	answer, _, err := c.call(ctx, request{method: http.MethodPost, path: "/admin/snapshot", body: body, json: true, write: true}, maxAnswerBytes)
-	if err != nil {
-		return result, err
-	}
-	if err := json.Unmarshal(answer, &result); err != nil {
-		return result, fmt.Errorf("read the answer: %w", err)
-	}
-	return result, nil
 }

@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/kvorum/kvorum/internal/api"
 )
 
 // source is where an import's items come from.
@@ -134,7 +136,7 @@ func (s *treeSource) sendFile(ctx context.Context, imp *importer, rel string) er
 		return reason(err)
 	case !info.Mode().IsRegular():
 		return errChanged
-	case info.Size() > maxValueBytes:
+	case info.Size() > api.MaxValueBytes:
 		return errTooLarge
 	}
 	units, err := imp.reserve(ctx, info.Size())
@@ -147,8 +149,8 @@ func (s *treeSource) sendFile(ctx context.Context, imp *importer, rel string) er
 		return err
 	}
 	imp.send(ctx, item{
-		record: record{key: filepath.ToSlash(rel), value: value},
-		name:   rel, units: units, weight: 1,
+		Item: api.Item{Key: filepath.ToSlash(rel), Value: value},
+		name: rel, units: units, weight: 1,
 	})
 	return nil
 }
@@ -173,7 +175,7 @@ func readWhole(file *os.File, info fs.FileInfo) ([]byte, error) {
 	return value, nil
 }
 
-// lineSource yields the records of JSON lines.
+// lineSource yields the items of JSON lines.
 type lineSource struct {
 	name   string // what a line's number is put behind
 	r      io.Reader
@@ -191,15 +193,15 @@ func (s *lineSource) close() error {
 func (s *lineSource) size() (int64, bool) { return s.total, s.total >= 0 }
 
 func (s *lineSource) produce(ctx context.Context, imp *importer) {
-	lines := newLineReader(s.r)
+	lines := api.NewLines(s.r)
 	for number := 1; ctx.Err() == nil; number++ {
 		name := fmt.Sprintf("%s %d", s.name, number)
-		line, err := lines.next()
+		line, err := lines.Next()
 		last := errors.Is(err, io.ErrUnexpectedEOF) // a last line needs no end in a file made by hand
 		switch {
 		case errors.Is(err, io.EOF):
 			return
-		case errors.Is(err, errLineTooLong):
+		case errors.Is(err, api.ErrLineTooLong):
 			imp.tally.fail(name, err)
 			continue
 		case err != nil && !last:
@@ -213,7 +215,7 @@ func (s *lineSource) produce(ctx context.Context, imp *importer) {
 	}
 }
 
-// sendLine sends the record that a line holds; a blank line holds none, and
+// sendLine sends the item that a line holds; a blank line holds none, and
 // neither does the last one of a listing.
 func (s *lineSource) sendLine(ctx context.Context, imp *importer, name string, line []byte) {
 	weight := 1
@@ -229,14 +231,14 @@ func (s *lineSource) sendLine(ctx context.Context, imp *importer, name string, l
 		imp.tally.interrupt()
 		return
 	}
-	r, err := parseRecord(line, false)
-	if err != nil {
+	parsed, end, err := api.ParseLine(line)
+	if err != nil || end {
 		imp.release(units)
-		if end := new(endError); !errors.As(err, &end) {
+		if err != nil {
 			imp.tally.fail(name, err)
 		}
 		imp.progress(weight)
 		return
 	}
-	imp.send(ctx, item{record: r, name: name, units: units, weight: weight})
+	imp.send(ctx, item{Item: parsed, name: name, units: units, weight: weight})
 }

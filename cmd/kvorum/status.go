@@ -1,7 +1,7 @@
 package main
 
 import (
-	"encoding/json"
+	"cmp"
 	"fmt"
 	"io"
 	"strconv"
@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/client"
 )
 
 func newStatusCommand() *cobra.Command {
@@ -27,44 +27,27 @@ be a container's health check.`,
 	cmd.Flags().BoolVar(&raw, "json", false, "print the node's own JSON")
 	flags := addClientFlags(cmd, defaultTimeout)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := flags.open(cmd, 1)
+		c, err := flags.open(cmd)
 		if err != nil {
 			return err
 		}
-		defer c.close()
-		body, notReady, err := c.status(cmd.Context())
+		defer c.Close()
+		status, err := c.Status(cmd.Context())
 		if err != nil {
 			return err
 		}
 		if raw {
-			if _, err := cmd.OutOrStdout().Write(body); err != nil {
-				return err
-			}
-			return notReady
+			_, err = cmd.OutOrStdout().Write(status.JSON)
+		} else {
+			err = printStatus(cmd.OutOrStdout(), status)
 		}
-		status, err := parseStatus(body)
-		if err != nil {
-			return err
-		}
-		if err := printStatus(cmd.OutOrStdout(), status, notReady == nil); err != nil {
-			return err
-		}
-		return notReady
+		return cmp.Or(err, status.NotReady)
 	}
 	return cmd
 }
 
-// parseStatus reads the body of GET /status.
-func parseStatus(body []byte) (cluster.Status, error) {
-	var s cluster.Status
-	if err := json.Unmarshal(body, &s); err != nil {
-		return s, fmt.Errorf("read status: %w", err)
-	}
-	return s, nil
-}
-
 // printStatus prints a status as a table of facts and one of members.
-func printStatus(out io.Writer, s cluster.Status, ready bool) error {
+func printStatus(out io.Writer, s client.Status) error {
 	leader := "none known"
 	if s.Leader != nil {
 		leader = fmt.Sprintf("%s (%s)", s.Leader.ID, s.Leader.HTTPAddr)
@@ -72,7 +55,7 @@ func printStatus(out io.Writer, s cluster.Status, ready bool) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, row := range [][2]string{
 		{"node", s.ID},
-		{"ready", yesNo(ready)},
+		{"ready", yesNo(s.NotReady == nil)},
 		{"cluster", s.ClusterID},
 		{"role", s.Role},
 		{"leader", leader},
@@ -90,11 +73,11 @@ func printStatus(out io.Writer, s cluster.Status, ready bool) error {
 		return err
 	}
 	fmt.Fprintln(out)
-	return printMembers(out, s)
+	return printMembers(out, s.Members)
 }
 
 // diskText returns a node's room in words, and nothing where it is not known.
-func diskText(d *cluster.DiskStatus) string {
+func diskText(d *client.DiskStatus) string {
 	if d == nil || d.TotalBytes == 0 {
 		return ""
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -17,19 +18,19 @@ that is ready first. Writes wait for a moment meanwhile; none is lost.`,
 	}
 	flags := addClientFlags(cmd, adminTimeout)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := flags.open(cmd, 1)
+		name, err := nodeName(args, "any voter")
 		if err != nil {
 			return err
 		}
-		defer c.close()
-		body, err := encodeNode(args, false)
+		c, err := flags.open(cmd)
 		if err != nil {
 			return err
 		}
-		if err := c.admin(cmd.Context(), "/admin/transfer", body); err != nil {
+		defer c.Close()
+		if err := c.Transfer(cmd.Context(), name); err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s leads now\n", nodeOr(args, "another node"))
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s leads now\n", cmp.Or(name, "another node"))
 		return err
 	}
 	return cmd

@@ -1,4 +1,4 @@
-package main
+package client
 
 import (
 	"context"
@@ -13,11 +13,11 @@ import (
 	"os"
 	"strings"
 	"syscall"
-	"time"
 	"unicode"
 )
 
-// maxForeignText bounds what an error shows of an answer that is not the API's: 200 bytes.
+// maxForeignText is the maximum of what an error shows of an answer that is not the
+// API's: 200 bytes.
 const maxForeignText = 200
 
 // foreignText returns the first line of an answer that is not of the API's shape,
@@ -31,36 +31,51 @@ func foreignText(body []byte) string {
 		return r
 	}, line[:min(len(line), maxForeignText)])
 	if text := string(body); strings.Contains(text, "HTTPS server") || strings.Contains(text, "HTTPS port") {
-		return line + "; give the endpoint as https://host:port, and --ca"
+		return line + "; give the endpoint as https://host:port, and Config.CAFile"
 	}
 	return line
 }
 
 // explain returns what a user is told of err, of a request without an answer that had
 // conn, or none.
-func (c *client) explain(ctx context.Context, err error, conn *net.Conn) error {
-	shown := transportReason(ctx, err, c.timeout)
+func explain(ctx context.Context, err error, conn *net.Conn) error {
+	reason := transportReason(ctx, err)
 	if conn == nil || ctx.Err() != nil {
-		return withHint(shown, err)
+		return withHint(reason, err)
 	}
 	if foreign := foreignSpeech(*conn); foreign != nil {
 		return foreign
 	}
 	if hintFor(err) == "" && heardNothing(*conn) {
-		return withHint(shown, io.ErrUnexpectedEOF)
+		return withHint(reason, io.ErrUnexpectedEOF)
 	}
-	return withHint(shown, err)
+	return withHint(reason, err)
 }
 
-// transportReason makes err, of a request without an answer, short.
-func transportReason(ctx context.Context, err error, timeout time.Duration) error {
-	switch {
-	case errors.Is(context.Cause(ctx), context.DeadlineExceeded):
-		return fmt.Errorf("no answer within %v", timeout)
-	case ctx.Err() != nil:
+// transportReason makes err, of a request without a whole answer, short.
+func transportReason(ctx context.Context, err error) error {
+	var timeout *timeoutError
+	switch cause := context.Cause(ctx); {
+	case errors.As(cause, &timeout):
+		return timeout
+	case errors.Is(cause, context.DeadlineExceeded):
+		return errors.New("no answer before the context's deadline")
+	case cause != nil:
 		return errors.New("interrupted")
 	}
 	return netReason(err)
+}
+
+// endedOr returns the end of ctx as an error that errors.Is knows, or err while ctx goes on.
+func endedOr(ctx context.Context, err error) error {
+	switch cause := context.Cause(ctx); {
+	case cause == nil:
+		return err
+	case errors.Is(cause, context.DeadlineExceeded):
+		return cause
+	default:
+		return errors.Join(ctx.Err(), cause)
+	}
 }
 
 // netReason returns a network error without what its message will say anyway:
@@ -81,17 +96,17 @@ func netReason(err error) error {
 	return err
 }
 
-// withHint adds to shown, an error of a request without an answer, what to do
+// withHint adds to reason, an error of a request without an answer, what to do
 // about it where cause, all of the error, tells what is likely wrong.
-func withHint(shown, cause error) error {
+func withHint(reason, cause error) error {
 	if hint := hintFor(cause); hint != "" {
-		return fmt.Errorf("%w; %s", shown, hint)
+		return fmt.Errorf("%w; %s", reason, hint)
 	}
-	return shown
+	return reason
 }
 
-// noAPIHint is for an endpoint where something else than HTTP is spoken.
-const noAPIHint = "this is no HTTP API: --endpoints takes what the nodes have as --http-addr, as https://host:port if they have --tls-cert"
+// noAPIHint is for an endpoint where something else than the API is spoken.
+const noAPIHint = "this is no HTTP API: Config.Endpoints takes what the nodes have as --http-addr, as https://host:port if they have --tls-cert"
 
 // hintFor returns what may be wrong with an endpoint that a request failed at with err.
 func hintFor(err error) string {
@@ -101,7 +116,7 @@ func hintFor(err error) string {
 	case errors.Is(err, http.ErrSchemeMismatch):
 		return "this node serves plain HTTP: give the endpoint as http://host:port"
 	case errors.As(err, &authority):
-		return "--ca names the file of the authorities that sign the nodes' certificates"
+		return "Config.CAFile names the file of the authorities that sign the nodes' certificates"
 	case errors.As(err, &record), strings.Contains(err.Error(), "malformed HTTP"):
 		return noAPIHint
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),

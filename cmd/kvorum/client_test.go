@@ -1,20 +1,15 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"net/http"
-	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
-	"pgregory.net/rapid"
+	"github.com/kvorum/kvorum/internal/api"
 )
 
 // unreachable returns an endpoint where nobody listens.
@@ -65,72 +60,6 @@ func TestClient_EndpointsFromVariable(t *testing.T) {
 	wantFailure(t, runKvorum(t, "", "get", "a"), exitUsage, "KVORUM_TIMEOUT")
 }
 
-// TestClient_Failover checks when another endpoint is asked: whenever the
-// first had no effect for certain, or there is none to have.
-func TestClient_Failover(t *testing.T) {
-	for _, tc := range []struct {
-		name  string
-		hook  func(http.ResponseWriter, *http.Request) bool // nil: nobody listens
-		write bool
-		want  string // empty: the second endpoint did it
-	}{
-		{"write, refused connection", nil, true, ""},
-		{"write, no leader", noLeader, true, ""},
-		{"write, unknown outcome", unknownOutcome, true, "Outcome unknown: the answer was lost"},
-		{"write, broken connection", breakOff, true, "outcome unknown, the write may or may not have happened"},
-		{"write, a proxy's 502", status(http.StatusBadGateway), true, "outcome unknown"},
-		{"write, a proxy's redirect", status(http.StatusFound), true, "302 Found"},
-		{"read, refused connection", nil, false, ""},
-		{"read, no leader", noLeader, false, ""},
-		{"read, broken connection", breakOff, false, ""},
-		{"read, a proxy's 502", status(http.StatusBadGateway), false, ""},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			second := newFake(t, nil)
-			second.set(map[string]string{"k": "v"})
-			at := "--endpoints=" + unreachable(t) + "," + second.URL
-			if tc.hook != nil {
-				at = endpoints(newFake(t, tc.hook), second)
-			}
-			args := []string{"get", "k", at}
-			if tc.write {
-				args = []string{"put", "k", "w", at}
-			}
-			r := runKvorum(t, "", args...)
-			if tc.want == "" {
-				if r.code != exitOK || len(second.seen()) != 1 {
-					t.Errorf("got exit code %d and %d requests to the second, want 0 and 1; stderr: %s", r.code, len(second.seen()), r.stderr)
-				}
-				return
-			}
-			wantFailure(t, r, exitError, tc.want)
-			if n := len(second.seen()); n != 0 {
-				t.Errorf("got %d requests to the second endpoint, want none", n)
-			}
-		})
-	}
-}
-
-// status answers with a bare status, as a proxy might.
-func status(code int) func(http.ResponseWriter, *http.Request) bool {
-	return func(w http.ResponseWriter, _ *http.Request) bool {
-		w.WriteHeader(code)
-		return true
-	}
-}
-
-func TestClient_FinalAnswersAreNotRetried(t *testing.T) {
-	tooLarge := newFake(t, func(w http.ResponseWriter, r *http.Request) bool {
-		answerProblem(w, http.StatusRequestEntityTooLarge, problem{Title: "Too large", Detail: "value: limit 3 bytes", Outcome: "not_done"})
-		return true
-	})
-	other := newFake(t, nil)
-	wantFailure(t, runKvorum(t, "", "put", "k", "long", endpoints(tooLarge, other)), exitError, "Too large: value: limit 3 bytes")
-	if n := len(other.seen()); n != 0 {
-		t.Errorf("got %d requests to the other endpoint, want none", n)
-	}
-}
-
 func TestClient_AllEndpointsFail(t *testing.T) {
 	r := runKvorum(t, "", "put", "k", "v", "--endpoints", unreachable(t)+","+unreachable(t))
 	wantFailure(t, r, exitError, "connection refused; 127.0.0.1:")
@@ -149,59 +78,6 @@ func TestClient_Timeout(t *testing.T) {
 	wantFailure(t, runKvorum(t, "", "ls", endpoints(f), "--timeout", "50ms"), exitError, "no answer within 50ms")
 }
 
-// TestClient_LargeValuesAwaitConsent checks that a refusal comes before the value is sent.
-func TestClient_LargeValuesAwaitConsent(t *testing.T) {
-	f := newFake(t, nil)
-	large := strings.Repeat("x", expectBytes+1)
-	mustRun(t, large, "put", "k", "-", endpoints(f))
-	mustRun(t, "small", "put", "l", "-", endpoints(f))
-	if got := f.snapshot()["k"]; got != large {
-		t.Errorf("got a value of %d bytes, want %d", len(got), len(large))
-	}
-	if f.expects != 1 {
-		t.Errorf("got %d requests that wait for consent, want the large one alone", f.expects)
-	}
-}
-
-// TestClient_KeysSurvive checks that a key of any bytes reaches the server as it is.
-func TestClient_KeysSurvive(t *testing.T) {
-	f := newFake(t, nil)
-	c, err := newClient([]string{f.URL}, 10*time.Second, 1, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.close()
-	roundTrip := func(t interface{ Fatalf(string, ...any) }, key string) {
-		want := fmt.Sprintf("value of %q", key)
-		if _, _, err := c.put(context.Background(), key, []byte(want)); err != nil {
-			t.Fatalf("put %q: %v", key, err)
-		}
-		if got := f.snapshot()[key]; got != want {
-			t.Fatalf("stored under %q: got %q, want %q", key, got, want)
-		}
-		got, err := c.get(context.Background(), key, url.Values{"consistency": {"stale"}})
-		if err != nil || string(got) != want {
-			t.Fatalf("get %q: got %q, %v, want %q", key, got, err, want)
-		}
-		if _, err := c.del(context.Background(), key); err != nil {
-			t.Fatalf("del %q: %v", key, err)
-		}
-	}
-	for _, key := range []string{
-		".", "..", "/", "//", "a//b", "/a", "a/", "a/./b", "a/../b", "../../etc", "...", ".a", "a.b",
-		"%2F", "%", "a b", "a+b", "a?b=c", "a#b", "\x00", "\xff\xfe", "ü", "a\nb", "\\", ":", "a;b", "*",
-	} {
-		roundTrip(t, key)
-	}
-	rapid.Check(t, func(t *rapid.T) {
-		key := rapid.OneOf(
-			rapid.StringOfN(rapid.RuneFrom([]rune("./%+a ")), 1, 12, -1),
-			rapid.Map(rapid.SliceOfN(rapid.Byte(), 1, 40), func(b []byte) string { return string(b) }),
-		).Draw(t, "key")
-		roundTrip(t, key)
-	})
-}
-
 func TestList(t *testing.T) {
 	f := newFake(t, nil)
 	f.set(map[string]string{"a": "1", "b\nc": "2\t", `"q"`: "3", "ü": "4", "\xff": "\x00"})
@@ -216,42 +92,15 @@ func TestList(t *testing.T) {
 	}
 }
 
+// TestList_CutStreamIsAnError checks that a list which is not whole is none for the
+// commands either; package client tests each way in which it may be cut.
 func TestList_CutStreamIsAnError(t *testing.T) {
-	for name, end := range map[string]func(http.ResponseWriter){
-		"in a line": func(w http.ResponseWriter) {
-			fmt.Fprint(w, `{"key":"b","val`)
-			_ = http.NewResponseController(w).Flush()
-			panic(http.ErrAbortHandler)
-		},
-		"between lines": func(w http.ResponseWriter) {
-			_ = http.NewResponseController(w).Flush()
-			panic(http.ErrAbortHandler)
-		},
-		"in a line, then a proper end": func(w http.ResponseWriter) { fmt.Fprint(w, `{"key":"b","value":"2"}`) },
-		"no last line":                 func(http.ResponseWriter) {},
-		"a last line that counts more": func(w http.ResponseWriter) { fmt.Fprintln(w, `{"end":true,"count":2}`) },
-		"a last line without a count":  func(w http.ResponseWriter) { fmt.Fprintln(w, `{"end":true}`) },
-		"a line after the last":        func(w http.ResponseWriter) { fmt.Fprintln(w, `{"end":true,"count":1}`+"\n"+`{"key":"b","value":"2"}`) },
-		"a bad line":                   func(w http.ResponseWriter) { fmt.Fprintln(w, `{"key":"b"}`) },
-		"no end to be seen": func(w http.ResponseWriter) {
-			conn, _, err := http.NewResponseController(w).Hijack()
-			if err == nil {
-				conn.Close()
-			}
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			f := newFake(t, func(w http.ResponseWriter, _ *http.Request) bool {
-				fmt.Fprintln(w, `{"key":"a","value":"1"}`)
-				end(w)
-				return true
-			})
-			for _, args := range [][]string{{"ls", "--values"}, {"export", "-"}} {
-				if r := runKvorum(t, "", append(args, endpoints(f))...); r.code != exitError {
-					t.Errorf("%v: got exit code %d, want 1; stdout: %s", args, r.code, r.stdout)
-				}
-			}
-		})
+	f := newFake(t, func(w http.ResponseWriter, _ *http.Request) bool {
+		fmt.Fprintln(w, `{"key":"a","value":"1"}`)
+		return true
+	})
+	for _, args := range [][]string{{"ls", "--values"}, {"export", "-"}} {
+		wantFailure(t, runKvorum(t, "", append(args, endpoints(f))...), exitError, "listing broke off: its last line is missing after 1 keys")
 	}
 }
 
@@ -265,7 +114,7 @@ func TestList_WithoutChunks(t *testing.T) {
 		}
 		conn, _, err := http.NewResponseController(w).Hijack()
 		if err == nil {
-			fmt.Fprintf(conn, "HTTP/1.0 200 OK\r\n\r\n%s", lines)
+			fmt.Fprintf(conn, "HTTP/1.0 200 OK\r\nKvorum-Node: n1\r\n\r\n%s", lines)
 			conn.Close()
 		}
 		return true
@@ -345,11 +194,41 @@ func TestJoinLeaveTransfer(t *testing.T) {
 	}
 }
 
+// TestClient_EmptyNameIsNone shows that a name which is empty is not taken for the node
+// that is asked: it is more likely a script's unset variable.
+func TestClient_EmptyNameIsNone(t *testing.T) {
+	f := newFake(t, nil)
+	for command, advice := range map[string]string{"leave": "this node", "snapshot": "this node", "transfer": "any voter"} {
+		wantFailure(t, runKvorum(t, "", command, "", endpoints(f)), exitError, "kvorum: Invalid request: id: must not be empty; leave it out for "+advice)
+	}
+	if n := len(f.seen()); n != 0 {
+		t.Errorf("got %d requests, want none", n)
+	}
+}
+
+// TestClient_TextsNameFlags shows that what package client says of its fields is said of flags.
+func TestClient_TextsNameFlags(t *testing.T) {
+	for want, args := range map[string][]string{
+		"--endpoints names no endpoint":                                                     {"get", "a", "--endpoints", ""},
+		"--timeout must be greater than 0":                                                  {"get", "a", "--timeout", "0s"},
+		"--ca: open /nonexistent: no such file or directory":                                {"ls", "--ca", "/nonexistent"},
+		"--limit must not be negative":                                                      {"ls", "--limit=-1"},
+		`--consistency "eventual" is none of: linearizable, leader, stale`:                  {"get", "a", "--consistency", "eventual"},
+		"--max-stale is for --consistency stale only":                                       {"ls", "--max-stale", "1s"},
+		"--max-stale must not be negative":                                                  {"export", "-", "--max-stale=-1s"},
+		`endpoint "ftp://x" is not host:port, http://host:port or https://host:port`:        {"import", "-", "--endpoints", "ftp://x"},
+		"name the node, or give the one endpoint of the node that is to leave":              {"leave", "--endpoints", "a:1,b:1"},
+		"name the node, or give its one endpoint: another node's snapshot makes no room on": {"snapshot", "--endpoints", "a:1,b:1"},
+	} {
+		wantFailure(t, runKvorum(t, "", args...), exitUsage, "kvorum: "+want)
+	}
+}
+
 // TestSnapshot_OfTheNodeAsked checks that a node that has no room for a snapshot is
 // not passed over for another one, whose snapshot nobody has asked for.
 func TestSnapshot_OfTheNodeAsked(t *testing.T) {
 	full := newFake(t, func(w http.ResponseWriter, _ *http.Request) bool {
-		answerProblem(w, http.StatusInsufficientStorage, problem{
+		answerProblem(w, http.StatusInsufficientStorage, api.Problem{
 			Title: "Disk nearly full", Status: 507, Code: "disk_full", Retryable: true, Outcome: "not_done",
 		})
 		return true
@@ -379,24 +258,6 @@ func TestClient_ReadLevels(t *testing.T) {
 					t.Errorf("%s %s: got query %q, want %s in it", command[0], tc.flags, f.queries[0], param)
 				}
 			}
-		}
-	}
-}
-
-// TestNetReason checks that an error of the network says once what went wrong.
-func TestNetReason(t *testing.T) {
-	refused := &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
-	lookup := &net.DNSError{Err: "no such host", Name: "n9"}
-	for _, tc := range []struct {
-		err  error
-		want string
-	}{
-		{&url.Error{Op: "Get", URL: "http://n9", Err: refused}, "connection refused"},
-		{&net.OpError{Op: "listen", Net: "tcp", Err: lookup}, "lookup n9: no such host"},
-		{lookup, "lookup n9: no such host"},
-	} {
-		if got := netReason(tc.err); got.Error() != tc.want {
-			t.Errorf("%v: got %q, want %q", tc.err, got, tc.want)
 		}
 	}
 }

@@ -9,12 +9,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httptrace"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/kvorum/kvorum/internal/testkit"
 )
@@ -55,48 +52,21 @@ func TestTrial_F11_EndpointsSayWhatIsWrong(t *testing.T) {
 	testkit.Outcome(t, "F11", "%d command lines against an HTTPS node without https://, a plain one with it, a certificate of nobody, a peer, a gossip and an SSH port: each error says what to give", count)
 }
 
-// TestClient_ServerSpeaksFirst shows that a server which speaks before it is asked is
-// told from a node, whether its words come before the request is written or after it;
-// that a put's outcome stays unknown; and that net/http writes nothing to the terminal.
-func TestClient_ServerSpeaksFirst(t *testing.T) {
+// TestClient_TerminalIsTheCommands shows that net/http, which logs what a server says
+// unasked, writes nothing to the terminal.
+func TestClient_TerminalIsTheCommands(t *testing.T) {
 	var logged bytes.Buffer
 	before := log.Writer()
 	log.SetOutput(&logged)
 	defer log.SetOutput(before)
-	c, err := newClient([]string{greeter(t, "SSH-2.0-x\r\n")}, 5*time.Second, 1, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.close()
-	for _, early := range []bool{true, false} {
-		ctx, parts := t.Context(), []string{"--http-addr"}
-		if early { // net/http reads the greeting before it writes the request
-			ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(got httptrace.GotConnInfo) {
-				for !heard(got.Conn) {
-					runtime.Gosched()
-				}
-			}})
-			parts = append(parts, "SSH-2.0-x")
-		}
-		for _, r := range []request{{method: http.MethodGet, path: "/kv/k"}, putRequest("k", []byte("v"))} {
-			_, err := c.try(ctx, r, 0)
-			for _, part := range parts {
-				if text := fmt.Sprint(err); !strings.Contains(text, part) || strings.Contains(text, "%!") {
-					t.Errorf("%s, early: %v: got %q, want %q in it", r.method, early, text, part)
-				}
-			}
-			if r.write != strings.Contains(fmt.Sprint(err), "outcome unknown") {
-				t.Errorf("%s, early: %v: got %v, want an unknown outcome of writes alone", r.method, early, err)
-			}
-		}
+	at := "--endpoints=" + greeter(t, "SSH-2.0-x\r\n")
+	for range 20 {
+		wantFailure(t, runKvorum(t, "", "put", "k", "v", at), exitError, "outcome unknown")
 	}
 	if logged.Len() > 0 {
 		t.Errorf("net/http wrote %q", logged.String())
 	}
 }
-
-// heard says that something came over a connection of a client's.
-func heard(conn net.Conn) bool { return conn.(*heardConn).first.Load() != nil }
 
 // greeter returns the address of a server that speaks first.
 func greeter(t *testing.T, text string) string {

@@ -1,0 +1,167 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"time"
+
+	"github.com/kvorum/kvorum/client"
+)
+
+// The variable endpoint of these examples is the address of a node, such as
+// "127.0.0.1:8001" of "kvorum demo".
+
+func Example() {
+	ctx := context.Background()
+	c, err := client.New(client.Config{Endpoints: []string{endpoint}}) // better those of three nodes
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+
+	written, err := c.Put(ctx, "greeting", []byte("hello"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	read, err := c.Get(ctx, "greeting", client.ReadOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("created: %t, value: %s\n", written.Created, read.Value)
+	fmt.Println("the write was the key's last change:", read.ModRevision == written.Revision)
+	if _, err := c.Delete(ctx, "greeting"); err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// created: true, value: hello
+	// the write was the key's last change: true
+}
+
+// Add to a number that others change too: read it, write it if nobody has changed it
+// since, and begin again otherwise.
+func ExampleIfRevision() {
+	ctx := context.Background()
+	c, err := client.New(client.Config{Endpoints: []string{endpoint}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	defer c.Delete(ctx, "counter")
+	if _, err := c.Put(ctx, "counter", []byte("41"), client.IfAbsent()); err != nil {
+		log.Fatal(err)
+	}
+	for {
+		read, err := c.Get(ctx, "counter", client.ReadOptions{})
+		if err != nil {
+			log.Fatal(err)
+		}
+		var n int
+		if _, err := fmt.Sscan(string(read.Value), &n); err != nil {
+			log.Fatal(err)
+		}
+		_, err = c.Put(ctx, "counter", fmt.Append(nil, n+1), client.IfRevision(read.ModRevision))
+		if errors.Is(err, client.ErrConditionFailed) {
+			continue
+		}
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(n + 1)
+		break
+	}
+	// Output: 42
+}
+
+// Tell what became of a write that failed.
+func ExampleError() {
+	ctx := context.Background()
+	c, err := client.New(client.Config{Endpoints: []string{"127.0.0.1:1"}}) // nobody listens there
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	_, err = c.Put(ctx, "greeting", []byte("hello"))
+	var e *client.Error
+	if errors.As(err, &e) {
+		switch {
+		case e.Outcome == client.Unknown:
+			fmt.Println("read the key before you write it again:", e)
+		case e.Retryable:
+			fmt.Println("nothing changed, try later:", e)
+		default:
+			fmt.Println("nothing changed, and never will:", e)
+		}
+	}
+	// Output: nothing changed, try later: 127.0.0.1:1: connection refused
+}
+
+func ExampleClient_List() {
+	ctx := context.Background()
+	c, err := client.New(client.Config{Endpoints: []string{endpoint}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	for _, name := range []string{"bob", "alice", "carol"} {
+		if _, err := c.Put(ctx, "user/"+name, []byte("hello")); err != nil {
+			log.Fatal(err)
+		}
+	}
+	list, err := c.List(ctx, client.ListOptions{Prefix: "user/", Limit: 2})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for item, err := range list.All() { // closes the listing
+		if err != nil {
+			log.Fatal(err) // what came before is not the whole list
+		}
+		fmt.Printf("%s: %s\n", item.Key, item.Value)
+	}
+	fmt.Println("the next page starts at", list.Next())
+	// Output:
+	// user/alice: hello
+	// user/bob: hello
+	// the next page starts at user/carol
+}
+
+// Read fast from any node, at most five seconds old, and never older than what this
+// program has seen.
+func ExampleReadOptions() {
+	ctx := context.Background()
+	c, err := client.New(client.Config{Endpoints: []string{endpoint}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	written, err := c.Put(ctx, "session", []byte("of alice"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	read, err := c.Get(ctx, "session", client.ReadOptions{
+		Level: client.Stale, MaxStale: 5 * time.Second, MinRevision: written.Revision,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%s\n", read.Value)
+	// Output: of alice
+}
+
+func ExampleClient_Members() {
+	ctx := context.Background()
+	c, err := client.New(client.Config{Endpoints: []string{endpoint}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	members, err := c.Members(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, m := range members {
+		fmt.Printf("%s: voter %t, leader %t\n", m.ID, m.Voter, m.Leader)
+	}
+	// Output: n1: voter true, leader true
+}

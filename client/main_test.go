@@ -1,0 +1,208 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/kvorum/kvorum/client"
+	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/httpapi"
+)
+
+// endpoint is the HTTP address of a cluster of one node, which serves all tests and
+// examples of this package. Each of them has keys of its own.
+var endpoint string
+
+func TestMain(m *testing.M) {
+	n, err := startNode()
+	if err != nil {
+		log.Fatal(err)
+	}
+	endpoint = n.listener.Addr().String()
+	code := m.Run()
+	if err := n.close(); err != nil {
+		log.Fatal(err)
+	}
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			log.Fatal(err)
+		}
+	}
+	os.Exit(code)
+}
+
+// node is a node that serves HTTP.
+type node struct {
+	dir      string
+	listener net.Listener
+	node     *cluster.Node
+	http     *httpapi.Server
+	served   chan error
+}
+
+// startNode returns a node that is ready, which is a cluster by itself.
+func startNode() (*node, error) {
+	dir, err := os.MkdirTemp("", "kvorum-client-")
+	if err != nil {
+		return nil, err
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	peers, err := net.Listen("tcp", "127.0.0.1:0") // owned by the node from Open on
+	if err != nil {
+		return nil, err
+	}
+	n := &node{dir: dir, listener: listener, served: make(chan error, 1)}
+	n.node, err = cluster.Open(context.Background(), cluster.Config{
+		Name: "n1", DataDir: dir, PeerListener: peers, AdvertisePeer: peers.Addr().String(),
+		AdvertiseHTTP: listener.Addr().String(), GossipAddr: "127.0.0.1:0", BootstrapExpect: 1,
+	})
+	if err != nil {
+		return nil, err
+	}
+	n.http, err = httpapi.New(httpapi.Config{Node: n.node, NodeID: "n1"})
+	if err != nil {
+		return nil, err
+	}
+	go func() { n.served <- n.http.Serve(listener) }()
+	for n.node.Ready() != nil { // the cluster is being formed
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-n.node.Fatal():
+			return nil, n.node.Err()
+		}
+	}
+	return n, nil
+}
+
+func (n *node) close() error {
+	return errors.Join(n.http.Shutdown(context.Background()), <-n.served, n.node.Close(), os.RemoveAll(n.dir))
+}
+
+// mustNew returns a client of some endpoints, closed with the test.
+func mustNew(t testing.TB, cfg client.Config) *client.Client {
+	t.Helper()
+	c, err := client.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// server is one that is no whole node: what it answers is the test's.
+type server struct {
+	*httptest.Server
+	mu       sync.Mutex
+	requests []*http.Request // guarded by mu
+}
+
+// serve returns a server that names itself as a node does, and answers as handle does.
+func serve(t testing.TB, handle http.HandlerFunc) *server {
+	t.Helper()
+	s := new(server)
+	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
+		s.requests = append(s.requests, r)
+		s.mu.Unlock()
+		w.Header().Set("Kvorum-Node", "n1")
+		handle(w, r)
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
+// seen returns the requests so far.
+func (s *server) seen() []*http.Request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.requests[:len(s.requests):len(s.requests)]
+}
+
+// addr returns host:port of the server.
+func (s *server) addr() string { return strings.TrimPrefix(s.URL, "http://") }
+
+// problem answers with an error as a node does.
+func problem(status int, code, title, detail, outcome string, retryable bool) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/problem+json")
+		w.WriteHeader(status)
+		fmt.Fprintf(w, `{"title":%q,"detail":%q,"code":%q,"outcome":%q,"retryable":%t}`, title, detail, code, outcome, retryable)
+	}
+}
+
+// noLeader answers a node's 503.
+func noLeader(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Retry-After", "1")
+	problem(http.StatusServiceUnavailable, "no_leader", "No leader", "no leader is known", "not_done", true)(w, r)
+}
+
+// unknownOutcome answers a node's 504.
+var unknownOutcome = problem(http.StatusGatewayTimeout, "unknown_outcome", "Outcome unknown", "the answer was lost", "unknown", false)
+
+// status answers with a bare status, as a proxy might.
+func status(code int) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Del("Kvorum-Node")
+		w.WriteHeader(code)
+	}
+}
+
+// breakOff ends the connection without an answer.
+func breakOff(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
+
+// hang gives no answer until the client hangs up.
+func hang(_ http.ResponseWriter, r *http.Request) {
+	_, _ = io.Copy(io.Discard, r.Body) // a server notices a hang-up only once it has the body
+	<-r.Context().Done()
+}
+
+// ok answers with an empty success.
+func ok(http.ResponseWriter, *http.Request) {}
+
+// unreachable returns an endpoint where nobody listens.
+func unreachable(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// wantError checks what an error says, and returns the *client.Error in it.
+func wantError(t testing.TB, err error, o client.Outcome, parts ...string) *client.Error {
+	t.Helper()
+	var e *client.Error
+	if !errors.As(err, &e) {
+		t.Fatalf("got %v, want a *client.Error", err)
+	}
+	if e.Outcome != o || (e.Outcome != client.NotDone && e.Retryable) {
+		t.Errorf("%v: got outcome %v, retryable %v, want %v", err, e.Outcome, e.Retryable, o)
+	}
+	for _, part := range parts {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("got %q, want %q in it", err, part)
+		}
+	}
+	if strings.Contains(err.Error(), "\n") || strings.Contains(err.Error(), "%!") {
+		t.Errorf("got %q, want one line", err)
+	}
+	return e
+}

@@ -1,0 +1,212 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// expectBytes is the size from which a put waits for the node's consent before it
+	// sends the value: a refusal of a value too large then costs nothing, and can't be
+	// lost to a connection that breaks under unread bytes.
+	expectBytes = 1 << 20
+	// maxAnswerBytes is the maximum of what is read of an answer that is no value: 4 MiB.
+	maxAnswerBytes = 4 << 20
+)
+
+// request is one call of the API, sent to one endpoint after the other.
+type request struct {
+	method string
+	path   string // escaped, with its query
+	header map[string]string
+	body   []byte // nil is none
+	json   bool   // body is JSON rather than a raw value
+	write  bool   // changes the cluster's state: sent again only if certainly not done
+}
+
+// answer is a successful one, read whole.
+type answer struct {
+	endpoint uint64 // which gave it, modulo their number
+	base     string // of that one
+	status   int
+	header   http.Header
+	body     []byte
+}
+
+// timeoutError is the end of the time that a call has.
+type timeoutError struct{ after time.Duration }
+
+// Error implements error.
+func (e *timeoutError) Error() string { return fmt.Sprintf("no answer within %v", e.after) }
+
+// Unwrap returns context.DeadlineExceeded, which it is an instance of.
+func (e *timeoutError) Unwrap() error { return context.DeadlineExceeded }
+
+// call sends r to one endpoint after the other and reads the answer, of at most limit
+// bytes, whole; d bounds all of that.
+func (c *Client) call(ctx context.Context, d time.Duration, r request, limit int64) (answer, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, d, &timeoutError{d})
+	defer cancel()
+	resp, n, err := c.do(ctx, r)
+	if err != nil {
+		return answer{}, err
+	}
+	return c.read(ctx, resp, n, r.write, limit)
+}
+
+// read reads the body of the answer that the nth endpoint gave.
+func (c *Client) read(ctx context.Context, resp *http.Response, n uint64, write bool, limit int64) (answer, error) {
+	defer resp.Body.Close()
+	a := answer{endpoint: n, base: c.endpoint(n), status: resp.StatusCode, header: resp.Header}
+	var err error
+	a.body, err = io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	switch {
+	case write: // the status said that it is done
+	case err != nil:
+		e := badAnswer(a.base, a.status, NotDone, "answer broke off: %w", transportReason(ctx, err))
+		e.cause = endedOr(ctx, e.cause)
+		return answer{}, e
+	case int64(len(a.body)) > limit:
+		return answer{}, badAnswer(a.base, a.status, NotDone, "answer is larger than %d bytes", limit)
+	}
+	return a, nil
+}
+
+// decode reads the JSON of an answer into v; what names it. The outcome of the call is
+// known by then.
+func (a *answer) decode(what string, o Outcome, v any) error {
+	if err := json.Unmarshal(a.body, v); err != nil {
+		return badAnswer(a.base, a.status, o, "read %s: %w", what, err)
+	}
+	return nil
+}
+
+// do sends r to one endpoint after the other until one carries it out, and returns
+// which did. Another endpoint is tried while r is certainly not done, or changes
+// nothing, and the failure is one that another may not share. The caller closes the body.
+func (c *Client) do(ctx context.Context, r request) (*http.Response, uint64, error) {
+	first := c.first.Load()
+	begin := first
+	var failures []error
+	for n := first; n < first+uint64(len(c.endpoints)); n++ {
+		resp, err := c.try(ctx, r, n)
+		if err == nil {
+			c.first.CompareAndSwap(begin, n)
+			return resp, n, nil
+		}
+		var e *Error
+		silent := errors.As(err, &e) && e.Status == 0 && !errors.Is(err, context.Canceled)
+		if silent && c.first.CompareAndSwap(n, n+1) {
+			begin = n + 1 // for the next call, too
+		}
+		if e == nil || !e.Retryable || ctx.Err() != nil || len(c.endpoints) == 1 {
+			return nil, n, err
+		}
+		failures = append(failures, err)
+	}
+	return nil, first, &allFailed{failures}
+}
+
+// endpoint returns the base URL of the nth endpoint, counted modulo their number.
+func (c *Client) endpoint(n uint64) string { return c.endpoints[n%uint64(len(c.endpoints))] }
+
+// try sends r to the nth endpoint. Its error is an *Error unless the request itself
+// could not be made.
+func (c *Client) try(ctx context.Context, r request, n uint64) (*http.Response, error) {
+	endpoint := c.endpoint(n)
+	// A request that never had a connection had no bytes sent.
+	var conn atomic.Pointer[net.Conn]
+	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(got httptrace.GotConnInfo) { conn.Store(&got.Conn) },
+	})
+	req, err := newHTTPRequest(traced, endpoint, r)
+	if err != nil {
+		return nil, fmt.Errorf("make request: %w", err)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		o := outcomeOf(r.write, conn.Load() == nil)
+		return nil, &Error{
+			Endpoint: endpoint, Outcome: o, Retryable: o == NotDone,
+			text: bare(endpoint) + ": " + explain(ctx, err, conn.Load()).Error(), cause: endedOr(ctx, err),
+		}
+	}
+	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+		defer resp.Body.Close()
+		return nil, answerError(resp, endpoint, r.write)
+	}
+	if resp.Header.Get("Kvorum-Node") == "" {
+		defer resp.Body.Close()
+		return nil, strangerError(resp, endpoint, r.write)
+	}
+	return resp, nil
+}
+
+// newHTTPRequest returns r as a request to an endpoint.
+func newHTTPRequest(ctx context.Context, endpoint string, r request) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, r.method, endpoint+r.path, bytes.NewReader(r.body))
+	if err != nil {
+		return nil, err
+	}
+	for name, value := range r.header {
+		req.Header.Set(name, value)
+	}
+	if len(r.body) > expectBytes {
+		req.Header.Set("Expect", "100-continue")
+	}
+	switch {
+	case r.json:
+		req.Header.Set("Content-Type", "application/json")
+	case r.body != nil:
+		req.Header.Set("Content-Type", "application/octet-stream")
+	}
+	return req, nil
+}
+
+// strangerError returns the error of a success that no node has answered: a node names
+// itself in each answer. A read may succeed elsewhere; what became of a write is not known.
+func strangerError(resp *http.Response, endpoint string, write bool) *Error {
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxForeignText)) // it is only shown
+	text := fmt.Sprintf("%s answered %s, as no node does: %q; %s", endpoint, resp.Status, foreignText(body), noAPIHint)
+	return &Error{Endpoint: endpoint, Status: resp.StatusCode, Outcome: outcomeOf(write, false), Retryable: !write, text: text}
+}
+
+// revisionOf returns the revision that an answer is at least as new as, 0 for none.
+func revisionOf(h http.Header) uint64 {
+	revision, _ := strconv.ParseUint(h.Get("Kvorum-Revision"), 10, 64) // 0 where it is none
+	return revision
+}
+
+// modRevisionOf returns the revision of the key that an answer is about, 0 for none.
+func modRevisionOf(h http.Header) uint64 {
+	revision, _ := strconv.ParseUint(strings.Trim(h.Get("ETag"), `"`), 10, 64) // 0 where it is none
+	return revision
+}
+
+// jsonRequest returns a request that changes the cluster, with body as JSON.
+func jsonRequest(path string, body any) (request, error) {
+	data, err := json.Marshal(body)
+	if err != nil {
+		return request{}, fmt.Errorf("encode request: %w", err)
+	}
+	return request{method: http.MethodPost, path: path, body: data, json: true, write: true}, nil
+}
+
+// optional returns a name as a member of a request that may be missing.
+func optional(name string) *string {
+	if name == "" {
+		return nil
+	}
+	return &name
+}
