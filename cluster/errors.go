@@ -14,9 +14,9 @@ var (
 	// ErrNoLeader is returned when no leader was known, or none could be reached, within the request's time.
 	ErrNoLeader = errors.New("no leader is known")
 	// ErrTimeout is returned by a request whose time ended while it waited behind
-	// others, or for the leader's answer to a read: a leader is known, and there is
-	// no election to look for.
-	ErrTimeout = errors.New("the request's time ended before its turn")
+	// others, or for an answer of the leader: one is known, and there is no election to
+	// look for.
+	ErrTimeout = errors.New("no answer in time")
 	// ErrNotLeader is returned by a node that was asked to act as the leader and is not.
 	ErrNotLeader = errors.New("this node is not the leader")
 	// ErrOverloaded is returned when too many requests or bytes are in flight already.

@@ -34,11 +34,32 @@ func handlerContext(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, limit)
 }
 
+// outOfTime returns the error of a request that was not done in its time. last is how
+// its last attempt ended, nil if there was none. ErrNoLeader is said only where no
+// leader is known, or the attempt did not find it: one that is slow is another matter.
+func (l *leadership) outOfTime(last error) error {
+	state, _ := l.current()
+	switch {
+	case state.leader == "":
+		return leaderTimeout(last)
+	case last == nil:
+		return fmt.Errorf("%w: it waited behind other writes", ErrTimeout)
+	case isSlow(last):
+		return last
+	}
+	return leaderTimeout(last)
+}
+
+// isSlow says whether an error is that of a leader that is there, and slow or overloaded.
+func isSlow(err error) bool {
+	return !errors.Is(err, ErrNoLeader) && (errors.Is(err, ErrTimeout) || errors.Is(err, ErrOverloaded))
+}
+
 // leaderTimeout returns the error of a request that found no leader in its time;
 // last is how the last attempt ended, nil if there was none.
 func leaderTimeout(last error) error {
 	switch {
-	case last == nil, last.Error() == ErrNoLeader.Error(), errors.Is(last, ErrTimeout):
+	case last == nil, last.Error() == ErrNoLeader.Error(), isSlow(last):
 		return fmt.Errorf("%w within the request's time", ErrNoLeader)
 	case errors.Is(last, ErrNoLeader):
 		return last // says more

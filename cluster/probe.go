@@ -78,10 +78,19 @@ func (r *replica) probe(ctx context.Context, term uint64, settle time.Duration) 
 		}
 	}
 	if len(round.answers) <= voters/2 {
-		few := fmt.Errorf("%w: %d of %d voters answered in time", ErrNoLeader, len(round.answers), voters)
+		few := fmt.Errorf("%w: %d of %d voters answered in time", round.failure(voters), len(round.answers), voters)
 		return nil, errors.Join(append([]error{few}, round.errs...)...)
 	}
 	return round.answers, nil
+}
+
+// failure returns what a round without a majority shows: a leader that can't reach a
+// majority leads nobody; one whose voters have not answered yet may only be slow.
+func (p *probeRound) failure(voters int) error {
+	if len(p.errs) >= voters-voters/2 {
+		return ErrNoLeader
+	}
+	return ErrTimeout
 }
 
 // probeRound is what has come back of a round of probes.

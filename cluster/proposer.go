@@ -145,9 +145,12 @@ func (p *proposer) propose(ctx context.Context, cmds []fsm.Command, forwarded bo
 
 // abandon ends a proposal whose caller waits no longer.
 func (p *proposer) abandon(pr *proposal) ([]fsm.Result, error) {
-	last := p.refused.Load() // first: it is forgotten when a batch is sent
+	var last error // how the last attempt failed; first, as it is forgotten when a batch is sent
+	if refused := p.refused.Load(); refused != nil {
+		last = *refused
+	}
 	if pr.state.Swap(proposalAbandoned) == proposalWaiting {
-		return nil, p.queueTimeout(last)
+		return nil, p.leaders.outOfTime(last)
 	}
 	select {
 	case r := <-pr.done: // it ended at the same moment
@@ -155,18 +158,6 @@ func (p *proposer) abandon(pr *proposal) ([]fsm.Result, error) {
 	default:
 		return nil, fmt.Errorf("%w: no answer came within the request's time", ErrUnknownOutcome)
 	}
-}
-
-// queueTimeout returns why a proposal was not sent in its time: no leader could be
-// reached, or others were before it. last is how the last attempt of those failed.
-func (p *proposer) queueTimeout(last *error) error {
-	if state, _ := p.leaders.current(); state.leader == "" || last != nil {
-		if last == nil {
-			return leaderTimeout(nil)
-		}
-		return leaderTimeout(*last)
-	}
-	return fmt.Errorf("%w: it waited behind other writes", ErrTimeout)
 }
 
 // run hands on batches until ctx ends; what then still waits ends with ErrClosed.

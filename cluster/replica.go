@@ -250,7 +250,7 @@ func (r *replica) apply(cmds []fsm.Command) ([]fsm.Result, error) {
 // commit puts one encoded batch into the log and waits for its results. It is
 // the only caller of raft's Apply: an error of the state machine comes with
 // the response, one of the log with the future, and both are sorted here into
-// 'not done' (ErrNotLeader) and ErrUnknownOutcome.
+// 'not done' (ErrNotLeader, ErrTimeout) and ErrUnknownOutcome.
 func (r *replica) commit(entry []byte) ([]fsm.Result, error) {
 	var future raft.ApplyFuture
 	err := r.asks.ask(func() error {
@@ -260,19 +260,25 @@ func (r *replica) commit(entry []byte) ([]fsm.Result, error) {
 	if d := r.stuck.observe(err, time.Now()); d > r.cfg.stuckTransferLimit {
 		r.fatal.fail(fmt.Errorf("raft has refused writes for %v: %w", d, err))
 	}
-	switch {
-	case err == nil:
-	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrEnqueueTimeout),
-		errors.Is(err, raft.ErrLeadershipTransferInProgress):
-		return nil, fmt.Errorf("%w: %w", ErrNotLeader, err)
-	default:
-		return nil, fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
+	if err != nil {
+		return nil, commitError(err)
 	}
 	results, ok := future.Response().([]fsm.Result)
 	if !ok {
 		return nil, fmt.Errorf("%w: the state machine answered with %T", ErrUnknownOutcome, future.Response())
 	}
 	return results, nil
+}
+
+// commitError sorts what raft's Apply returned.
+func commitError(err error) error {
+	switch {
+	case errors.Is(err, raft.ErrEnqueueTimeout):
+		return fmt.Errorf("%w: raft is busy: %w", ErrTimeout, err)
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress):
+		return fmt.Errorf("%w: %w", ErrNotLeader, err)
+	}
+	return fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
 }
 
 // catchUp makes one linearizable read after the start, which shows that this

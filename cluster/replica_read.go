@@ -21,6 +21,7 @@ func (r *replica) waitCurrent(ctx context.Context) error { return r.waitIndex(ct
 // waitIndex returns once this replica's state machine has applied the index that
 // find finds. It tries again, through the leader of the moment, until ctx ends.
 func (r *replica) waitIndex(ctx context.Context, find func(context.Context) (uint64, error)) error {
+	var last error // how the last attempt ended that had its time, by the leader of the moment
 	for {
 		_, changed := r.leaders.current()
 		index, err := find(ctx)
@@ -30,14 +31,15 @@ func (r *replica) waitIndex(ctx context.Context, find func(context.Context) (uin
 			}
 			return nil
 		}
+		if last == nil || ctx.Err() == nil {
+			last = err
+		}
 		select {
 		case <-changed:
+			last = nil
 		case <-time.After(retryDelay):
 		case <-ctx.Done():
-			if state, _ := r.leaders.current(); state.leader != "" && errors.Is(err, ErrTimeout) {
-				return err
-			}
-			return leaderTimeout(err)
+			return r.leaders.outOfTime(last)
 		}
 	}
 }
@@ -100,13 +102,25 @@ func (r *replica) askIndex(ctx context.Context, leader raft.ServerID, kind trans
 	answer, err := r.callLeader(ctx, leader, kind, nil, func() bool { return true })
 	switch {
 	case err != nil && ctx.Err() != nil:
-		return 0, fmt.Errorf("%w: %s gave no answer within the request's time", ErrNoLeader, nameOf(leader))
+		return 0, fmt.Errorf("%w: %s gave none within the request's time", ErrTimeout, nameOf(leader))
 	case err != nil:
-		return 0, fmt.Errorf("%w: ask %s: %w", ErrNoLeader, nameOf(leader), err)
+		return 0, askError(leader, err)
 	case len(answer) != 8:
 		return 0, fmt.Errorf("%w: %s answered a read with %d bytes", ErrNoLeader, nameOf(leader), len(answer))
 	}
 	return binary.BigEndian.Uint64(answer), nil
+}
+
+// askError returns the error of a question that the leader did not answer with an
+// index. A leader that is known and slow, or has too much to do, is no lack of one.
+func askError(leader raft.ServerID, err error) error {
+	switch {
+	case errors.Is(err, transport.ErrNoAnswer):
+		return fmt.Errorf("%w: ask %s: %w", ErrTimeout, nameOf(leader), err)
+	case isSlow(err):
+		return fmt.Errorf("ask %s: %w", nameOf(leader), err)
+	}
+	return fmt.Errorf("%w: ask %s: %w", ErrNoLeader, nameOf(leader), err)
 }
 
 // age returns how old this replica's state is at most. A leader does not know

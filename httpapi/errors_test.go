@@ -26,6 +26,7 @@ func TestErrors_Table(t *testing.T) {
 		outcome   string // of a write; a read always is not done
 	}{
 		{cluster.ErrNoLeader, 503, "no_leader", true, notDone},
+		{cluster.ErrTimeout, 503, "timeout", true, notDone},
 		{cluster.ErrNotLeader, 503, "not_leader", true, notDone},
 		{cluster.ErrNotJoined, 503, "not_joined", true, notDone},
 		{cluster.ErrRemoved, 503, "removed", true, notDone},

@@ -1,0 +1,144 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/transport"
+)
+
+// wantSlow fails the test unless err is want, and says neither that there is no leader
+// nor that the outcome is unknown.
+func wantSlow(t *testing.T, what string, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) || errors.Is(err, ErrNoLeader) || errors.Is(err, ErrUnknownOutcome) {
+		t.Errorf("%s: got %v, want %v", what, err, want)
+	}
+}
+
+// TestOutOfTime is the table of what a request is told that was not done in its time.
+func TestOutOfTime(t *testing.T) {
+	for _, tt := range []struct {
+		leader raft.ServerID
+		last   error
+		want   error
+	}{
+		{"", nil, ErrNoLeader},
+		{"", ErrOverloaded, ErrNoLeader},
+		{"", ErrTimeout, ErrNoLeader},
+		{"n2.x", nil, ErrTimeout},
+		{"n2.x", fmt.Errorf("ask n2: %w", ErrOverloaded), ErrOverloaded},
+		{"n2.x", fmt.Errorf("ask n2: %w", ErrTimeout), ErrTimeout},
+		{"n2.x", ErrNotLeader, ErrNoLeader},
+		{"n2.x", fmt.Errorf("%w: ask n2: refused", ErrNoLeader), ErrNoLeader},
+	} {
+		l := newLeadership()
+		l.setLeader(tt.leader, "n1.x", 1)
+		got := l.outOfTime(tt.last)
+		if !errors.Is(got, tt.want) || (tt.want == ErrNoLeader) != errors.Is(got, ErrNoLeader) {
+			t.Errorf("leader %q, after %v: got %v, want %v", tt.leader, tt.last, got, tt.want)
+		}
+	}
+}
+
+// TestAskError is the table of what a read is told whose leader gave it no index.
+func TestAskError(t *testing.T) {
+	for _, tt := range []struct{ err, want error }{
+		{fmt.Errorf("%w: %w", transport.ErrNotSent, errors.New("refused")), ErrNoLeader},
+		{fmt.Errorf("%w: %w", transport.ErrNoAnswer, context.DeadlineExceeded), ErrTimeout},
+		{overWire(ErrTimeout), ErrTimeout},
+		{overWire(ErrOverloaded), ErrOverloaded},
+		{overWire(ErrNotLeader), ErrNoLeader},
+		{overWire(ErrNoLeader), ErrNoLeader},
+	} {
+		got := askError("n2.x", tt.err)
+		if !errors.Is(got, tt.want) || (tt.want == ErrNoLeader) != errors.Is(got, ErrNoLeader) {
+			t.Errorf("%v: got %v, want %v", tt.err, got, tt.want)
+		}
+	}
+}
+
+// TestCommitError is the table of what raft's errors say of a write.
+func TestCommitError(t *testing.T) {
+	for err, want := range map[error]error{
+		raft.ErrEnqueueTimeout:               ErrTimeout,
+		raft.ErrNotLeader:                    ErrNotLeader,
+		raft.ErrLeadershipTransferInProgress: ErrNotLeader,
+		raft.ErrLeadershipLost:               ErrUnknownOutcome,
+		raft.ErrRaftShutdown:                 ErrUnknownOutcome,
+	} {
+		if got := commitError(err); !errors.Is(got, want) || errors.Is(got, ErrUnknownOutcome) != (want == ErrUnknownOutcome) {
+			t.Errorf("%v: got %v, want %v", err, got, want)
+		}
+	}
+}
+
+// TestProposer_SlowLeader has a leader refuse all writes because it has too much to do,
+// or too little time, for as long as they may wait. They are told so, those too that
+// wait behind the ones that it refuses.
+func TestProposer_SlowLeader(t *testing.T) {
+	for _, slow := range []error{ErrOverloaded, ErrTimeout} {
+		synctest.Test(t, func(t *testing.T) {
+			p := runProposer(t, 1<<20, &fakeRoute{unsent: true, answer: func(cmds []fsm.Command) error { return slow }})
+			p.leaders.setLeader("n2.x", "n1.x", 1)
+			const limit = 10*retryDelay + retryDelay/2 // between two attempts
+			refused, behind := proposeTo(t, p, "refused", limit), proposeTo(t, p, "behind", limit)
+			time.Sleep(limit)
+			wantSlow(t, "refused", <-refused, slow)
+			wantSlow(t, "behind", <-behind, slow)
+		})
+	}
+}
+
+// TestGet_SlowLeader has a leader take its time before it says at which index to read.
+// The read is told that no answer came in time, also when the leader itself, or the
+// caller's node, gave up first. Nobody has to look for an election.
+func TestGet_SlowLeader(t *testing.T) {
+	var asked time.Duration = handlerTimeout * 9 / 10
+	for _, limit := range []time.Duration{time.Second, asked + retryDelay/2, leaderCallTimeout + asked} {
+		synctest.Test(t, func(t *testing.T) {
+			var slow atomic.Bool
+			release := make(chan struct{})
+			b := openBubble(t, 3, func(cfg *Config) {
+				cfg.Seams.ConfirmLeader = func(*raft.Raft) error {
+					if slow.Load() {
+						<-release
+					}
+					return nil
+				}
+			})
+			leader, follower, _ := b.leaderAndOthers(t)
+			slow.Store(true)
+			defer close(release)
+			for what, n := range map[string]*Node{"leader": leader, "follower": follower} {
+				ctx, cancel := context.WithTimeout(t.Context(), limit)
+				_, err := n.Get(ctx, "first", ReadOptions{})
+				cancel()
+				wantSlow(t, fmt.Sprintf("%s, after %v", what, limit), err, ErrTimeout)
+			}
+		})
+	}
+}
+
+// TestProbe_Slow shows that voters that have not answered yet do not mean that there is
+// no leader.
+func TestProbe_Slow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := openBubble(t, 3, nil)
+		leader, one, two := b.leaderAndOthers(t)
+		b.hold(one.cfg.Name, leader.cfg.Name)
+		b.hold(two.cfg.Name, leader.cfg.Name)
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		r := mustJoined(t, leader)
+		_, err := r.probe(ctx, r.raft.CurrentTerm(), 0)
+		wantSlow(t, "a leader whose voters are slow", err, ErrTimeout)
+	})
+}
