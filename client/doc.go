@@ -44,10 +44,10 @@
 //
 // # Endpoints
 //
-// A call asks the endpoint that answered last. It goes on to the next one as long as
-// the failure is one that another endpoint may not share, and, for a write, as long as
-// no endpoint has carried it out for certain. A call that fails everywhere tells of
-// each endpoint. No write is sent twice to one endpoint, and no call waits before it is
+// A call asks the endpoint that answered last, and the next one after a failure that
+// another endpoint may not share. A write is sent to another endpoint only while it is
+// certain that none has carried it out. A call that fails everywhere tells of each
+// endpoint. No write is sent twice to one endpoint, and no call waits before it is
 // sent to the next: a caller who wants to try longer calls again, after RetryAfter or
 // a pause of its own. An endpoint that does not answer takes all of the call's time;
 // the next call begins at another one.
