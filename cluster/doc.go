@@ -35,6 +35,22 @@
 // that nothing changed. A linearizable Get or List, on any node, sees every
 // write that was acknowledged before it began; no clock is used for that.
 //
+// # One round trip
+//
+// A follower asks its leader at which index to read, and says in which term it is. Where
+// the two are a majority of the voters, as in a cluster of three, the leader answers at
+// once. The proof has three steps:
+//
+//   - The follower reads its term after the read has begun, and is not beyond the leader's
+//     term. The leader is not beyond it when it has taken its commit index, later still.
+//   - A later leader needs the votes of a majority, which has one of the two in it, and a
+//     voter takes on the new term before it votes. So no later leader was elected before
+//     the read began, and no write was acknowledged by one.
+//   - Whatever this leader and those before it have acknowledged is at or below its commit
+//     index, since the first entry of its term is committed.
+//
+// In other clusters, and for a read replica, the leader asks the voters first.
+//
 // # Concurrency
 //
 // All methods of Node are safe for concurrent use. Values given to Put must not

@@ -52,7 +52,7 @@ func (r *replica) leaderIndex(ctx context.Context) (uint64, error) {
 	case state.leader == "":
 		return 0, ErrNoLeader
 	case state.leader != r.id:
-		return r.askIndex(ctx, state.leader, kindLeaderIndex)
+		return r.askIndex(ctx, state.leader, kindLeaderIndex, nil)
 	case !r.leading():
 		return 0, fmt.Errorf("%w: its term has not begun", ErrNotLeader)
 	}
@@ -70,7 +70,7 @@ func (r *replica) readIndex(ctx context.Context) (uint64, error) {
 	case r.id:
 		return r.leaderReadIndex(ctx, state.term)
 	}
-	return r.askIndex(ctx, state.leader, kindReadIndex)
+	return r.askIndex(ctx, state.leader, kindReadIndex, binary.BigEndian.AppendUint64(nil, r.raft.CurrentTerm()))
 }
 
 // leaderReadIndex returns this leader's commit index, once a majority of voters
@@ -97,9 +97,45 @@ func (r *replica) leaderReadIndex(ctx context.Context, term *termStart) (uint64,
 	return index, nil
 }
 
+// leaderIndexFor returns this leader's commit index for a voter that asks for it, where
+// that voter and this node are a majority: no probe is needed then, and the read of a
+// follower takes one round trip. ok is false where that is not so.
+//
+// The asker read its term after the reads began that wait for the answer, and was not
+// beyond this leader's term at that moment. This node is not beyond it once the index is
+// taken, which is later still. So a majority had not gone beyond the term when the reads
+// began, as leaderReadIndex has it from probes.
+func (r *replica) leaderIndexFor(asker raft.ServerID, askersTerm uint64) (index uint64, ok bool) {
+	state, _ := r.leaders.current()
+	if state.term == nil || r.cfg.Seams.ConfirmLeader != nil {
+		return 0, false
+	}
+	voters, leaderVotes, askerVotes := 0, false, false
+	for _, s := range r.servers() {
+		if s.Suffrage == raft.Voter {
+			voters++
+			leaderVotes = leaderVotes || s.ID == r.id
+			askerVotes = askerVotes || s.ID == asker
+		}
+	}
+	counted := 0
+	if leaderVotes {
+		counted++
+	}
+	if asker != r.id && r.cfg.Seams.CountAsker(askerVotes, askersTerm, state.term.term) {
+		counted++
+	}
+	index = r.raft.CommitIndex()
+	return index, counted > voters/2 && r.raft.CurrentTerm() == state.term.term
+}
+
+// countAsker reports whether a node that asks for an index to read at counts as a voter
+// that has not gone beyond the leader's term.
+func countAsker(votes bool, askersTerm, term uint64) bool { return votes && askersTerm <= term }
+
 // askIndex asks the leader for an index to read at.
-func (r *replica) askIndex(ctx context.Context, leader raft.ServerID, kind transport.Kind) (uint64, error) {
-	answer, err := r.callLeader(ctx, leader, kind, nil, func() bool { return true })
+func (r *replica) askIndex(ctx context.Context, leader raft.ServerID, kind transport.Kind, question []byte) (uint64, error) {
+	answer, err := r.callLeader(ctx, leader, kind, question, func() bool { return true })
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return 0, fmt.Errorf("%w: %s gave none within the request's time", ErrTimeout, nameOf(leader))

@@ -17,7 +17,7 @@ import (
 // Kinds of RPC between nodes. The values are part of the peer protocol.
 const (
 	kindPropose   transport.Kind = 1 // commands → results; the leader only
-	kindReadIndex transport.Kind = 2 // nothing → an index, 8 bytes; the leader only
+	kindReadIndex transport.Kind = 2 // the asker's term, 8 bytes → an index, 8 bytes; the leader only
 	kindInfo      transport.Kind = 3 // nothing → nodeInfo
 	kindAccept    transport.Kind = 4 // acceptRequest → nodeInfo; also before the node is in a cluster
 	kindJoin      transport.Kind = 5 // JoinRequest → Member; the leader only
@@ -218,7 +218,7 @@ func (n *Node) dispatch(ctx context.Context, from transport.Identity, kind trans
 		}
 		return fsm.EncodeResults(nil, results), nil
 	case kindReadIndex:
-		return r.handleIndex(ctx, r.reader.index)
+		return r.handleReadIndex(ctx, from.ID, payload)
 	case kindLeaderIndex:
 		return r.handleIndex(ctx, r.leaderIndex)
 	case kindProbe:
@@ -254,6 +254,21 @@ func decodeForwarded(payload []byte) ([]fsm.Command, error) {
 		}
 	}
 	return cmds, nil
+}
+
+// handleReadIndex answers another node's question for an index that covers every write
+// acknowledged before it was asked. It is answered at once where the question proves
+// enough, and else after a round of probes, which such questions share.
+func (r *replica) handleReadIndex(ctx context.Context, asker raft.ServerID, payload []byte) ([]byte, error) {
+	if len(payload) != 8 {
+		return nil, &ValidationError{Field: "term", Reason: fmt.Sprintf("a read's question has 8 bytes, not %d", len(payload))}
+	}
+	return r.handleIndex(ctx, func(ctx context.Context) (uint64, error) {
+		if index, ok := r.leaderIndexFor(asker, binary.BigEndian.Uint64(payload)); ok {
+			return index, nil
+		}
+		return r.reader.index(ctx)
+	})
 }
 
 // handleIndex answers a follower's question for an index to read at.

@@ -34,6 +34,10 @@ type Seams struct {
 	// sure that it leads. It is for tests which show that something weaker is
 	// caught. Nil is a round of probes.
 	ConfirmLeader func(*raft.Raft) error
+	// CountAsker replaces the rule by which a leader counts the node that asks it for
+	// an index to read at among those who have not gone beyond its term; see
+	// leaderIndexFor. It is for tests which show that something weaker is caught.
+	CountAsker func(votes bool, askersTerm, term uint64) bool
 	// OpenLog changes how the log is opened. It is for tests which show what is lost
 	// without a measure of the log's. Nil changes nothing.
 	OpenLog func(*wal.Options)
@@ -71,6 +75,9 @@ func (s Seams) withDefaults() Seams {
 	}
 	if s.LockDir == nil {
 		s.LockDir = lockDir
+	}
+	if s.CountAsker == nil {
+		s.CountAsker = countAsker
 	}
 	if s.Clock == nil {
 		s.Clock = time.Now

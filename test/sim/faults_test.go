@@ -30,6 +30,14 @@ var (
 	lateAcks = []harm{
 		{"transfer, slow towards the old leader", func(n *nemesis) { n.slowTowards(n.leader(), 80, 200); n.transfer() }},
 	}
+	// Neither the old leader nor the read replicas hear of a new one in time.
+	lateReplicas = []harm{
+		{"grow by read replicas", func(n *nemesis) { n.growBy(func() (votes bool) { return false }) }},
+		{"transfer, slow from the others to the old leader and read replicas", func(n *nemesis) {
+			n.slowFromFollowers(80, 200)
+			n.transfer()
+		}},
+	}
 	partitions = []harm{
 		{"isolate one", func(n *nemesis) { n.isolate(n.victim(), true, true) }},
 		{"one hears nothing", func(n *nemesis) { n.isolate(n.victim(), true, false) }},
@@ -168,6 +176,19 @@ func (n *nemesis) slowTowards(h *host, low, high int) {
 	delay := n.between(low, high)
 	for _, other := range n.w.hosts {
 		n.w.net.set(other.name, h.name, link{min: delay, max: delay + delay/4})
+	}
+}
+
+// slowFromFollowers has all that voters other than the leader send to it, and to read
+// replicas, take a number of milliseconds between low and high.
+func (n *nemesis) slowFromFollowers(low, high int) {
+	leader, delay := n.leader(), n.between(low, high)
+	for _, from := range n.w.hosts {
+		for _, to := range n.w.hosts {
+			if from != leader && from.votes() && (to == leader || !to.votes()) {
+				n.w.net.set(from.name, to.name, link{min: delay, max: delay + delay/4})
+			}
+		}
 	}
 }
 

@@ -358,6 +358,7 @@ func (p *proc) config() cluster.Config {
 			},
 			LockDir:       func(string) (io.Closer, error) { return io.NopCloser(nil), nil },
 			ConfirmLeader: confirm,
+			CountAsker:    h.w.plan.countAsker,
 			OpenLog:       func(opts *wal.Options) { opts.IgnoreEnd = h.w.plan.ignoreEnd },
 		},
 	}

@@ -210,7 +210,10 @@ func (n *nemesis) voters() (voters int) {
 }
 
 // grow adds two hosts, now and then as read replicas.
-func (n *nemesis) grow() {
+func (n *nemesis) grow() { n.growBy(func() (votes bool) { return n.rng.IntN(3) != 0 }) }
+
+// growBy adds two hosts, and asks of each whether it votes.
+func (n *nemesis) growBy(votes func() bool) {
 	if n.mayChange() != nil || len(n.members()) > n.w.plan.nodes {
 		return
 	}
@@ -221,7 +224,7 @@ func (n *nemesis) grow() {
 		n.want[h] = true
 		n.mu.Unlock()
 		if added {
-			h.joinAs(n.rng.IntN(3) == 0)
+			h.joinAs(!votes())
 			h.start()
 		}
 	}

@@ -175,6 +175,10 @@ func TestControl(t *testing.T) {
 			p.leaderReads = true
 			p.faults, p.pace, p.pause = lateAcks, 0.2, 5*time.Millisecond
 		},
+		"ReplicaCounted": func(p *plan) {
+			p.countAsker = func(bool, uint64, uint64) bool { return true }
+			p.faults, p.pace, p.pause = lateReplicas, 0.2, 5*time.Millisecond
+		},
 		"VerifyLeader": func(p *plan) {
 			p.confirm = func(r *raft.Raft) error { return r.VerifyLeader().Error() }
 			p.faults, p.pace, p.pause = lateAcks, 0.2, 5*time.Millisecond

@@ -48,6 +48,7 @@ type plan struct {
 	leaderReads bool
 	ignoreEnd   bool // logs are not compared with their durable ends
 	confirm     func(*raft.Raft) error
+	countAsker  func(votes bool, askersTerm, term uint64) bool
 }
 
 // counts are what a simulation reports. Safe for concurrent use.
