@@ -119,7 +119,7 @@ func TestClient_NoAnswerOfANode(t *testing.T) {
 		{"HTML for a success", serve(t, page(200)).addr(), false, `answered 200 OK, as no node does: "<html>"; this is no HTTP API: Config.Endpoints takes`},
 		{"HTML for a missing page", serve(t, page(404)).addr(), true, `answered 404 Not Found: <html>`},
 		{"HTML for a failure", serve(t, page(500)).addr(), false, `answered 500 Internal Server Error: <html>`},
-		{"a redirect elsewhere", serve(t, http.RedirectHandler(elsewhere.URL+"/", 307).ServeHTTP).addr(), true, "answered 307 Temporary Redirect"},
+		{"a redirect elsewhere", serve(t, http.RedirectHandler(elsewhere.URL+"/", http.StatusTemporaryRedirect).ServeHTTP).addr(), true, "answered 307 Temporary Redirect"},
 		{"another protocol", raw(t, "SSH-2.0-x\r\n"), false, `it answered "SSH-2.0-x"; this is no HTTP API`},
 		{"half a head", raw(t, "HTTP/1.1 200 OK\r\nKvorum-"), false, "malformed MIME header"},
 		{"an endless head", raw(t, "HTTP/1.1 200 OK\r\nKvorum-Node: "+strings.Repeat("x", 100<<10)+"\r\n\r\n"), false, "headers exceeded 65536 bytes"},

@@ -101,7 +101,7 @@ func TestProposer_SlowLeader(t *testing.T) {
 // The read is told that no answer came in time, also when the leader itself, or the
 // caller's node, gave up first. Nobody has to look for an election.
 func TestGet_SlowLeader(t *testing.T) {
-	var asked time.Duration = handlerTimeout * 9 / 10
+	const asked = handlerTimeout * 9 / 10
 	for _, limit := range []time.Duration{time.Second, asked + retryDelay/2, leaderCallTimeout + asked} {
 		synctest.Test(t, func(t *testing.T) {
 			var slow atomic.Bool

@@ -35,7 +35,7 @@ type gossipLines struct {
 func (g *gossipLines) Write(line []byte) (int, error) {
 	text := strings.TrimSpace(string(line))
 	if !wrongKey(text) {
-		g.debug.Debug(text)
+		g.debug.Debug("gossip", "memberlist", text)
 	} else {
 		g.lines.Log(slog.LevelWarn, "", "gossip is dropped: it was not encrypted with this node's key", "memberlist", text)
 	}
