@@ -97,6 +97,9 @@ func (c *client) keys() []string {
 func (c *client) value() string {
 	c.next++
 	// Some are large, so that logs grow and snapshots are taken.
+	if c.w.plan.large && c.rng.IntN(50) == 0 {
+		return fmt.Sprintf("%d.%d%s", c.id, c.next, strings.Repeat("-", 100_000+c.rng.IntN(300_000)))
+	}
 	return fmt.Sprintf("%d.%d%s", c.id, c.next, strings.Repeat("-", []int{0, 0, 0, 300, 1000}[c.rng.IntN(5)]))
 }
 

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// window is how many bytes may be under way in one direction of a connection.
+// window is how many bytes may be under way in one direction of a connection, before
+// a narrow link and behind it.
 const window = 1 << 20
 
 // segment is a piece of what was written.
@@ -29,8 +30,9 @@ type pipe struct {
 	readable, writable chan struct{}
 
 	mu       sync.Mutex
-	queue    []segment // guarded by mu
-	buffered int       // guarded by mu; bytes in queue
+	held     []segment // guarded by mu; what waits before a narrow link
+	queue    []segment // guarded by mu; what is behind it, each to arrive at its time
+	buffered int       // guarded by mu; bytes in both
 	last     time.Time // guarded by mu; arrival of the newest segment
 	broken   error     // guarded by mu; both ends get it at once
 	void     bool      // guarded by mu; nobody reads any more
@@ -90,27 +92,74 @@ func (p *pipe) close(err error, drop bool) {
 	delay, _ := p.net.travel(p.route)
 	p.mu.Lock()
 	if drop {
-		p.queue, p.buffered = nil, 0
+		p.held, p.queue, p.buffered = nil, nil, 0
 	}
-	p.push(segment{end: err}, delay)
+	enlist := p.put(segment{end: err}, delay, false)
 	p.mu.Unlock()
+	if enlist {
+		p.net.wireOf(p.route).enlist(p)
+	}
 	p.wake()
 }
 
-// push queues s. Its caller holds p.mu.
+// put sends s behind what was sent before, and reports whether the pipe is to wait
+// for its turns on a narrow link from now on. Its caller holds p.mu.
+func (p *pipe) put(s segment, delay time.Duration, narrow bool) (enlist bool) {
+	p.buffered += len(s.data)
+	if len(p.held) == 0 && !narrow {
+		p.push(s, delay)
+		return false
+	}
+	p.held = append(p.held, s)
+	return len(p.held) == 1
+}
+
+// unsent returns how many bytes wait before a narrow link.
+func (p *pipe) unsent() (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range p.held {
+		n += len(s.data)
+	}
+	return n
+}
+
+// leave has n bytes pass the link, and what ends the pipe if that is next. It reports
+// whether more waits.
+func (p *pipe) leave(n int) bool {
+	delay, _ := p.net.travel(p.route)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	defer poke(p.readable)
+	for len(p.held) > 0 {
+		s := p.held[0]
+		if len(s.data) > n {
+			if n > 0 {
+				p.push(segment{data: s.data[:n]}, delay)
+				p.held[0].data = s.data[n:]
+			}
+			return true
+		}
+		n -= len(s.data)
+		p.push(s, delay)
+		p.held = p.held[1:]
+	}
+	return false
+}
+
+// push queues s to arrive. Its caller holds p.mu.
 func (p *pipe) push(s segment, delay time.Duration) {
 	if s.at = time.Now().Add(delay); s.at.Before(p.last) {
 		s.at = p.last
 	}
 	p.last = s.at
 	p.queue = append(p.queue, s)
-	p.buffered += len(s.data)
 }
 
 // discard says that nobody reads any more.
 func (p *pipe) discard() {
 	p.mu.Lock()
-	p.void, p.queue, p.buffered = true, nil, 0
+	p.void, p.held, p.queue, p.buffered = true, nil, nil, 0
 	p.mu.Unlock()
 	p.net.mu.Lock()
 	delete(p.net.pipes, p)
@@ -149,6 +198,12 @@ func (p *pipe) take(b []byte) (n int, wait time.Duration, err error) {
 // offer queues b if there is room. A segment that resets its connection says so.
 func (p *pipe) offer(b []byte) (done, reset bool, err error) {
 	delay, reset := p.net.travel(p.route)
+	narrow, enlist := p.net.rate(p.route) > 0, false
+	defer func() {
+		if enlist {
+			p.net.wireOf(p.route).enlist(p)
+		}
+	}()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
@@ -159,7 +214,7 @@ func (p *pipe) offer(b []byte) (done, reset bool, err error) {
 	case p.buffered >= window:
 		return false, false, nil
 	}
-	p.push(segment{data: append([]byte(nil), b...)}, delay)
+	enlist = p.put(segment{data: append([]byte(nil), b...)}, delay, narrow)
 	poke(p.readable)
 	return true, reset, nil
 }

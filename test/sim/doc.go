@@ -3,7 +3,7 @@
 //
 // A simulation is one testing/synctest bubble. In it run cluster.Nodes as a
 // program would open them; only the machine below is made up: a network of
-// connections that are delayed, stalled, cut and reset; disks (wal/crashfs) that
+// connections that are delayed, narrow, stalled, cut and reset; disks (wal/crashfs) that
 // hang, fail, and forget at a power failure what was not synced; and a gossip
 // that may be wrong. Clients read and write through any node while a nemesis
 // kills, partitions, wipes, adds and removes nodes. Checked are

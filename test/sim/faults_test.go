@@ -52,6 +52,10 @@ var (
 		{"connections reset", func(n *nemesis) { n.resets() }},
 		{"stall", func(n *nemesis) { n.stall() }},
 	}
+	narrowness = []harm{
+		{"narrow links", func(n *nemesis) { n.narrow(n.w.hosts...) }},
+		{"narrow links around one", func(n *nemesis) { n.narrow(n.victim()) }},
+	}
 	diskFaults = []harm{
 		{"a slow disk", func(n *nemesis) { n.slowDisk() }},
 		{"a disk hangs", func(n *nemesis) { n.hangDisk() }},
@@ -188,6 +192,19 @@ func (n *nemesis) slowFromFollowers(low, high int) {
 			if from != leader && from.votes() && (to == leader || !to.votes()) {
 				n.w.net.set(from.name, to.name, link{min: delay, max: delay + delay/4})
 			}
+		}
+	}
+}
+
+// narrow has each link to and from some hosts carry no more than 1 to 50 Mbit/s, or
+// all links from one host together.
+func (n *nemesis) narrow(some ...*host) {
+	l := n.w.plan.link
+	l.rate, l.shared = int64(1+n.rng.IntN(50))*megabit, n.rng.IntN(2) == 0
+	for _, h := range some {
+		for _, other := range n.w.hosts {
+			n.w.net.set(h.name, other.name, l)
+			n.w.net.set(other.name, h.name, l)
 		}
 	}
 }

@@ -11,6 +11,9 @@ import (
 	"time"
 )
 
+// megabit is a rate of one million bits per second, in bytes.
+const megabit = 1_000_000 / 8
+
 // retransmit is how long a sender waits before it sends a lost segment again.
 const retransmit = 200 * time.Millisecond
 
@@ -21,6 +24,8 @@ type link struct {
 	min, max time.Duration // of the way, chosen for each segment
 	loss     float64       // probability that a segment is lost, each time it is sent
 	reset    float64       // probability that a segment resets its connection instead
+	rate     int64         // bytes per second, of all connections together; 0 is no bound
+	shared   bool          // the rate is that of all that the sending host sends, to anybody
 }
 
 // route is a link's two ends.
@@ -38,13 +43,14 @@ type network struct {
 	listeners map[string]*listener   // by address
 	endpoints map[*endpoint]struct{} // of live processes
 	pipes     map[*pipe]struct{}     // that still carry something
+	wires     map[route]*wire        // of links that are narrow, or were; those of a host's own rate go to nobody
 	changed   chan struct{}          // closed and replaced whenever links or down change
 }
 
 func newNetwork(rng *rand.Rand, normal link, tr *trace) *network {
 	return &network{
 		trace: tr, rng: rng, normal: normal, links: map[route]link{}, down: map[string]bool{},
-		listeners: map[string]*listener{}, endpoints: map[*endpoint]struct{}{}, pipes: map[*pipe]struct{}{},
+		listeners: map[string]*listener{}, endpoints: map[*endpoint]struct{}{}, pipes: map[*pipe]struct{}{}, wires: map[route]*wire{},
 		changed: make(chan struct{}),
 	}
 }

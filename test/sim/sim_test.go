@@ -82,6 +82,9 @@ func randomPlan(seed uint64) plan {
 			p.faults = append(p.faults, kind...)
 		}
 	}
+	if rng.IntN(2) == 0 {
+		p.faults, p.large = append(p.faults, narrowness...), true
+	}
 	p.moves = rng.IntN(2) == 0
 	p.early = rng.IntN(4) == 0
 	p.pace = []float64{0.2, 0.5, 1}[rng.IntN(3)]

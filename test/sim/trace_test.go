@@ -86,6 +86,8 @@ func (h traceHandler) Handle(_ context.Context, r slog.Record) error {
 		h.count.elections.Add(1)
 	case "Installed remote snapshot":
 		h.count.snapshots.Add(1)
+	case "failed to contact":
+		h.count.late.Add(1)
 	}
 	if h.trace.repeated(h.host + r.Message) {
 		return nil

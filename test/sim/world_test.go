@@ -42,6 +42,8 @@ type plan struct {
 	early         bool          // faults begin before the cluster has formed
 	pace          float64       // 1: a fault every 5 s or so; 0.2: five times as many
 	pause         time.Duration // of a client between operations, on average
+	large         bool          // some values are as long as a narrow link carries in a second
+	maxValue      int           // bytes; 0 is the default
 
 	// What a positive control breaks.
 	forgetful   bool
@@ -54,6 +56,7 @@ type plan struct {
 // counts are what a simulation reports. Safe for concurrent use.
 type counts struct {
 	ops, unknown, notDone, faults, restarts, wipes, tails, told, members, transfers, elections, snapshots atomic.Int64
+	late                                                                                                  atomic.Int64 // voters that a leader has not heard within its lease
 	recovery                                                                                              atomic.Int64 // nanoseconds; the longest time from the end of all faults until all is well
 }
 
