@@ -11,8 +11,9 @@ const (
 	storeDescriptors    = 8
 	gossipDescriptors   = 16
 	// minPeerDescriptors and maxPeerDescriptors bound the eighth of the limit that is
-	// reserved for connections to and from peers.
-	minPeerDescriptors, maxPeerDescriptors = 48, 1024
+	// reserved for connections to and from peers: two in each direction with each peer, so
+	// that the least is enough for 15 nodes.
+	minPeerDescriptors, maxPeerDescriptors = 72, 1024
 	// minClientDescriptors is the least that must be left for clients.
 	minClientDescriptors = 32
 	// maxClientDescriptors is the most that clients are given.

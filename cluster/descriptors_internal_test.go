@@ -23,7 +23,7 @@ func TestPlanDescriptors(t *testing.T) {
 		}
 	}
 	_, err := PlanDescriptors(MinDescriptors-1, "RLIMIT_NOFILE")
-	for _, word := range []string{"171", "172", "RLIMIT_NOFILE", "ulimit -n", "LimitNOFILE"} {
+	for _, word := range []string{"195", "196", "RLIMIT_NOFILE", "ulimit -n", "LimitNOFILE"} {
 		if err == nil || !strings.Contains(err.Error(), word) {
 			t.Errorf("got %v, want an error that names %q", err, word)
 		}

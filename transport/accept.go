@@ -117,7 +117,7 @@ func (t *Transport) greet(c *conn, release func()) {
 		serveSnapshot(c, local, peer)
 		return
 	}
-	serve(c, local, peer)
+	serve(c, kind, local, peer)
 }
 
 // handshake reads who dialed, and answers.
@@ -198,7 +198,7 @@ func readStreamKind(c *conn) (streamKind, error) {
 		return 0, fmt.Errorf("read first byte: %w", err)
 	}
 	kind := streamKind(b[0])
-	if kind == streamRPC || kind == streamSnapshot {
+	if kind.known() {
 		return kind, nil
 	}
 	n := 1

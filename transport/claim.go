@@ -125,7 +125,7 @@ func (c *conn) answers(ctx context.Context) (Identity, bool) {
 // answersAt dials where a process was last, and reports whether one with its id
 // other than peer answers.
 func (t *Transport) answersAt(ctx context.Context, was, peer Identity) (Identity, bool) {
-	c, _, who, err := t.shakeHands(ctx, was.PeerAddr, streamRPC, was.ID)
+	c, _, who, err := t.shakeHands(ctx, was.PeerAddr, streamUrgent, was.ID)
 	if err != nil {
 		who = refusedPeer(err)
 	} else {

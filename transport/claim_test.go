@@ -126,6 +126,26 @@ func TestClaim_Duplicate(t *testing.T) {
 	}
 }
 
+// TestClaim_DuplicateOfBusy starts a second process with an id while the first is
+// known by an answer that it gives at once though 64 MiB are on their way to it.
+func TestClaim_DuplicateOfBusy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		t.Cleanup(func() { time.Sleep(time.Hour) }) // until the network is empty
+		c, addrs := &claims{t: t, net: memNet{narrow: newNarrow(20*megabit, 4<<20)}}, new(book)
+		a, first := c.start("a", 1, "a", addrs), c.start("b", 7, "b", addrs)
+		respond(t, first, accept)
+		appended := appendBy(a, 64<<20)
+		time.Sleep(5 * time.Second)
+		second := c.start("b", 8, "b2", addrs)
+		_, err := second.Call(ctxFor(t), "a", kindEcho, nil)
+		expectRefusal(t, err, transport.RefusedDuplicate, true, "alive at b")
+		if err := <-appended; err != nil {
+			t.Errorf("append to the first: %v", err)
+		}
+		c.expectDisplaced(map[string]string{"b2": "at b"})
+	})
+}
+
 // TestClaim_OneStays has two processes with one id that are known in different
 // places: only one of the two gives way.
 func TestClaim_OneStays(t *testing.T) {

@@ -24,6 +24,8 @@ type conn struct {
 	raw       net.Conn // what Conn is, or is built on; never changes
 	t         *Transport
 	received  atomic.Uint64 // bytes
+	made      time.Time
+	moved     atomic.Int64 // when something of what is sent moved last; nanoseconds since made
 	of        atomic.Pointer[traffic]
 	closeOnce sync.Once
 
@@ -36,11 +38,11 @@ type conn struct {
 	opened      bool
 	kind        streamKind
 	local, peer Identity // as told in the handshake
-	rpc         rpcEnd   // for streamRPC, else nil
+	rpc         rpcEnd   // nil for a snapshot
 	aimed       bool     // the dialer said whom it wanted
 }
 
-// rpcEnd is this node's end of an RPC connection.
+// rpcEnd is this node's end of an connection.
 type rpcEnd interface {
 	retire()                        // take no more requests, and end with the last in progress
 	lives(ctx context.Context) bool // report whether the other end answers a ping
@@ -56,7 +58,7 @@ func (t *Transport) newConn(nc net.Conn) (*conn, error) {
 			return nil, err
 		}
 	}
-	c := &conn{Conn: nc, raw: nc, t: t}
+	c := &conn{Conn: nc, raw: nc, t: t, made: time.Now()}
 	c.of.Store(new(traffic)) // until it is known whose it is
 	t.mu.Lock()
 	closed, full := t.closed || t.retired, len(t.conns) >= t.limits.conns
@@ -103,7 +105,7 @@ func (c *conn) open(kind streamKind, local, peer Identity, rpc rpcEnd) {
 
 // retire ends the use of a connection that was opened under another cluster id.
 func (c *conn) retire() {
-	if c.kind == streamRPC {
+	if c.rpc != nil {
 		c.rpc.retire()
 		return
 	}
@@ -124,9 +126,21 @@ func (c *conn) traffic() *traffic { return c.of.Load() }
 
 // wrote counts n bytes that left.
 func (c *conn) wrote(n int64) {
+	if n > 0 {
+		c.move()
+	}
 	c.t.counts.bytesOut.Add(uint64(n))
 	c.traffic().out.Add(uint64(n))
 }
+
+// age returns the time since the connection was made. No clock that is set changes it.
+func (c *conn) age() time.Duration { return time.Since(c.made) }
+
+// move records that something of what is sent has moved.
+func (c *conn) move() { c.moved.Store(int64(c.age())) }
+
+// movedAt returns the connection's age when something of what is sent moved last.
+func (c *conn) movedAt() time.Duration { return time.Duration(c.moved.Load()) }
 
 // Write writes p in pieces, each of which has a limited time to leave: a write
 // of any size ends soon after the peer stopped reading. Write returns the

@@ -11,21 +11,60 @@
 // Connections are encrypted, and both ends authenticated, where Config.TLS says
 // so; otherwise the network must keep strangers out.
 //
-// All methods are safe for concurrent use. What goes to one peer, raft's
-// commands and calls alike, shares one connection, on which answers overtake
-// each other; a snapshot has a connection of its own. Everything from outside is
-// bounded: connections, handshakes, their time, frames, and requests in
-// progress. Close waits for every goroutine, handlers included.
+// All methods are safe for concurrent use. Everything from outside is bounded:
+// connections, handshakes, their time, frames, and requests in progress. Close waits
+// for every goroutine, handlers included.
 //
 // A failed call is exactly one of: ErrNotSent, the peer cannot have seen it (a
 // *RefusedError and an *UnreachableError are special cases); ErrNoAnswer, it may
 // have been handled or not; *RemoteError, it was handled and its Handler, or
 // raft, returned an error (but see CodeOverloaded).
 //
+// # Two connections
+//
+// A node dials each peer twice. The urgent connection carries heartbeats, votes,
+// TimeoutNow, and calls of up to 4 KiB; the bulk connection carries appends and larger
+// calls; a snapshot has a connection of its own. Answers come over the connection of
+// their request, and overtake each other. So nothing urgent waits for an entry of 64
+// MiB to leave, whose time on a narrow network is longer than a leader's lease.
+//
+// Parts of a large message, between which urgent frames go, would not do on one
+// connection: behind it the kernel holds up to some megabytes of what was written,
+// and nothing overtakes there. To hold less would limit how fast a distant peer gets
+// data. Two connections share a network by turns instead, in the sender's kernel at
+// least. Over a queue of the network's own, a router's, both still wait.
+//
+// Raft orders nothing between the two. (hashicorp/raft 1.8.0: replicate and heartbeat
+// are goroutines of their own for each peer, and appendEntries looks at all that it
+// relies on.)
+//
+//   - A heartbeat names a term and its leader, and neither an entry nor a commit index.
+//     It may overtake appends of its term, or be overtaken: the answer to one does not
+//     depend on the other. In a later term it makes the follower refuse what it has
+//     overtaken, as the first append of that term would.
+//   - A request for a vote may overtake an append. The voter's log lacks the entries
+//     then, and it has acknowledged none of them.
+//   - TimeoutNow is sent when the successor has acknowledged all of the log.
+//   - Appends are sent in the order of the log over one connection, and reach raft in
+//     that order. A pipeline needs this to be quick, and nothing to be right: an append
+//     without those before it is refused. The appends that carry a commit index and no
+//     entry are among them.
+//   - A probe before a read asks for the voter's term, and nothing of its log.
+//
+// # Limits of time
+//
+// A heartbeat, a vote and TimeoutNow have Config.RaftTimeout in all. An append may take
+// as long as it needs: it is given up when none of its bytes has moved for that time,
+// or when it has arrived as a whole and is not answered for that time. Bytes that a
+// write took may still be in the kernel, so the acceptor of a bulk connection tells how
+// many have arrived, four times a second. A peer may be slow, but not at will: 256 KiB
+// must leave within 10 s, and below 26 KiB/s (0.2 Mbit/s) the connection is closed. A
+// call has the time of its context.
+//
 // # Protocol
 //
-// The dialer sends one byte, 'K' for commands and calls or 'S' for a snapshot,
-// and a hello; the acceptor answers with a welcome, and the dialer sends the
+// The dialer sends one byte, 'K' for an urgent connection, 'B' for bulk or 'S' for a
+// snapshot, and a hello; the acceptor answers with a welcome, and the dialer sends the
 // proof that it has read it: what was recorded can't be played back. What opens otherwise (HTTP,
 // say) is closed. With TLS, all of this is inside. All integers are big endian; a
 // text is 2 bytes of length and that many bytes.
@@ -36,9 +75,9 @@
 //	proof:     nonce(16)
 //	identity:  id(text)  cluster(text)  peer addr(text)  HTTP addr(text)  generation(8)
 //
-// Versions must be equal, and the wanted id, if any, that of the acceptor. Raft
-// needs a wanted id and two equal cluster ids; for calls, one cluster id may be
-// empty. Both sides check, and both ask Config.Admit. That a node is
+// Versions must be equal, and the wanted id that of the acceptor; over an urgent
+// connection, none need be wanted. Raft needs a wanted id and two equal cluster ids; for
+// calls, one cluster id may be empty. Both sides check, and both ask Config.Admit. That a node is
 // who it says only TLS can prove. Of two processes with one id, which differ in
 // their generation, one is refused while the other, which was accepted, answers.
 //
@@ -51,8 +90,12 @@
 //	4 cancel    5 go away   6 ping   7 pong: nothing
 //	8 raft:     kind(1)  fields of the raft command; answered like a request
 //	9 go ahead: nothing
+//	10 arrived: nothing; id is the bytes of frames that have arrived over this connection
 //
-// The dialer sends 1, 4 and 8, the acceptor 2, 3 and 5, both 6 and 7. The fields of a raft
+// The dialer sends 1, 4 and 8, the acceptor 2, 3 and 5, and over a bulk connection 10,
+// both 6 and 7. Appends come over a bulk connection, and all other commands over an
+// urgent one: a heartbeat is an append that has no entry, commit index or entry before
+// it. The fields of a raft
 // command or answer are in the order of raft's types; a list of bytes is 4 bytes
 // of length and that many bytes, a flag is a byte. An append tells raft a commit
 // index that its entries reach, and beside it how far the leader's log is

@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// frameType says what a frame of an RPC connection is.
+// frameType says what a frame of an connection is.
 type frameType byte
 
-// The dialer sends requests, cancels and pings; the acceptor the rest.
+// The dialer sends requests, cancels, raft's commands and pings; the acceptor the rest.
 const (
 	frameRequest frameType = 1 + iota // kind, timeout, payload
 	frameAnswer                       // payload
@@ -27,6 +27,9 @@ const (
 	// The frames below, frameRaft, frameAnswer, frameFailure and framePong are what
 	// a snapshot stream has.
 	frameGoAhead // send the snapshot's data
+
+	// frameArrived is sent over a bulk connection while it brings something.
+	frameArrived // id: how many bytes of frames have arrived over this connection
 )
 
 const (
@@ -39,7 +42,7 @@ const (
 	firstPayloadBytes = 64 << 10 // allocated before the first byte of a payload came
 )
 
-// frame is one message of an RPC connection as it was read.
+// frame is one message of an connection as it was read.
 type frame struct {
 	typ     frameType
 	id      uint64        // of the request that it is, answers or cancels

@@ -21,9 +21,15 @@ const helloHeaderSize = len(magic) + 1 + 2
 type streamKind byte
 
 const (
-	streamRPC      streamKind = 'K'
-	streamSnapshot streamKind = 'S'
+	streamUrgent   streamKind = 'K' // heartbeats, votes and short calls
+	streamBulk     streamKind = 'B' // appends and large calls
+	streamSnapshot streamKind = 'S' // one snapshot
 )
+
+// known reports whether a peer may open a connection so.
+func (k streamKind) known() bool {
+	return k == streamUrgent || k == streamBulk || k == streamSnapshot
+}
 
 // hello is what the dialer sends after the stream kind.
 type hello struct {
@@ -79,7 +85,7 @@ func checkWelcome(kind streamKind, local Identity, target raft.ServerID, peer Id
 // and target the one that the dialer wanted. A wrong target comes first: to
 // which cluster a node belongs that nobody wanted is of no interest.
 func check(kind streamKind, answering, target raft.ServerID, local, peer Identity) *RefusedError {
-	if target != answering && (kind == streamSnapshot || target != "") {
+	if target != answering && (kind != streamUrgent || target != "") {
 		return &RefusedError{Reason: RefusedWrongTarget, Peer: peer,
 			Message: fmt.Sprintf("%q was wanted, %q answers here", target, answering)}
 	}

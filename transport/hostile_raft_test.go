@@ -25,6 +25,11 @@ func beatOf(id string) string {
 	return "\x01" + raftHeader(id) + number(7) + number(0) + number(0) + number(0) + number(0) + "\x00\x00\x00\x00"
 }
 
+// appendOfNone is an append without entries, which is no heartbeat.
+func appendOfNone(id string) string {
+	return "\x01" + raftHeader(id) + number(7) + number(1) + number(1) + number(1) + number(1) + "\x00\x00\x00\x00"
+}
+
 func preVoteOf(id string) string {
 	return "\x03" + raftHeader(id) + number(7) + number(2) + number(1)
 }
@@ -39,7 +44,7 @@ func TestRaft_ByHand(t *testing.T) {
 	respond(t, b, func(rpc raft.RPC) (any, error) {
 		return &raft.RequestPreVoteResponse{RPCHeader: header(b), Term: rpc.Command.(*raft.RequestPreVoteRequest).Term, Granted: true}, nil
 	})
-	c, r := mustJoinAs(t, b, identity("x", "c")+text("b"))
+	c, r := mustJoinAs(t, b, "K", identity("x", "c")+text("b"))
 	io.WriteString(c, frame(8, 4, preVoteOf("x")))
 	expect(t, r, frame(2, 4, raftHeader("b")+number(7)+"\x01"))
 }
@@ -68,21 +73,34 @@ func TestRaft_Strangers(t *testing.T) {
 		"MalformedEntry":  {member, appendHead + "\x00\x00\x00\x01" + list("\x02"+entry[1:])},
 		"SnapshotHere":    {member, snapshotOf("x", number(3))},
 		"FlagOfTwo":       {member, "\x02" + raftHeader("x") + number(7) + number(2) + number(1) + "\x02"},
-		"ReplayedElse":    {member, "K" + message(3, member)},
+		"ReplayedElse":    {member, "K" + message(4, member)},
 		"NegativeLengths": {member, appendHead + "\x00\x00\x00\x01" + "\xff\xff\xff\xff" + entry},
 	} {
-		t.Run(name, func(t *testing.T) {
-			conn, _ := mustJoinAs(t, b, c.hello)
-			io.WriteString(conn, frame(8, 1, c.sent))
-			if got := expectClosed(t, conn); len(got) != 0 {
-				t.Errorf("got %q", got)
+		for _, kind := range []string{"K", "B"} {
+			if kind == "B" && c.hello == anybody {
+				continue // is not even accepted
 			}
-		})
+			t.Run(name+kind, func(t *testing.T) { expectGone(t, b, kind, c.hello, c.sent) })
+		}
 	}
+	t.Run("AppendIsUrgent", func(t *testing.T) { expectGone(t, b, "K", member, appendOfNone("x")) })
+	t.Run("BeatIsBulk", func(t *testing.T) { expectGone(t, b, "B", member, beatOf("x")) })
+	t.Run("VoteIsBulk", func(t *testing.T) { expectGone(t, b, "B", member, preVoteOf("x")) })
 	select {
 	case rpc := <-b.Raft().Consumer():
 		t.Errorf("raft got %+v", rpc.Command)
 	default:
+	}
+}
+
+// expectGone sends a raft command over a connection of a kind, and checks that it is
+// closed without an answer.
+func expectGone(t *testing.T, b *node, kind, hello, sent string) {
+	t.Helper()
+	conn, _ := mustJoinAs(t, b, kind, hello)
+	io.WriteString(conn, frame(8, 1, sent))
+	if got := expectClosed(t, conn); len(got) != 0 {
+		t.Errorf("got %q", got)
 	}
 }
 
@@ -99,7 +117,7 @@ func TestSnapshot_Strangers(t *testing.T) {
 		"HugeList":     frame(8, 0, "\x05"+raftHeader("x")+"\x01"+number(7)+number(2)+number(1)+"\x7f\xff\xff\xff"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := mustDial(t, b.addr, "S"+message(3, identity("x", "c")+text("b")))
+			c := mustDial(t, b.addr, "S"+message(4, identity("x", "c")+text("b")))
 			io.WriteString(c, readWelcome(t, c, b)+sent)
 			if got := expectClosed(t, c); len(got) != 0 {
 				t.Errorf("got %q", got)
@@ -117,21 +135,18 @@ func TestSnapshot_Strangers(t *testing.T) {
 // bounded.
 func TestRaft_Overload(t *testing.T) {
 	_, b := pair(t)
-	for what, command := range map[string]string{
-		"appends": "\x01" + raftHeader("x") + number(7) + number(1) + number(1) + number(1) + number(1) + "\x00\x00\x00\x00",
-		"votes":   preVoteOf("x"),
-	} {
-		c, r := mustJoinAs(t, b, identity("x", "c")+text("b"))
+	for kind, command := range map[string]string{"B": appendOfNone("x"), "K": preVoteOf("x")} {
+		c, r := mustJoinAs(t, b, kind, identity("x", "c")+text("b"))
 		for id := range 200 {
 			io.WriteString(c, frame(8, uint64(id), command))
 		}
 		var head [4]byte
 		if _, err := io.ReadFull(r, head[:]); err != nil {
-			t.Fatalf("%s: %v", what, err)
+			t.Fatalf("%s: %v", kind, err)
 		}
 		rest := make([]byte, binary.BigEndian.Uint32(head[:]))
 		if _, err := io.ReadFull(r, rest); err != nil || rest[0] != 3 || !strings.Contains(string(rest), "overloaded") {
-			t.Errorf("%s: got %q, %v, want a failure", what, rest, err)
+			t.Errorf("%s: got %q, %v, want a failure", kind, rest, err)
 		}
 		c.Close()
 	}

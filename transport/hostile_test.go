@@ -56,16 +56,16 @@ func mustDial(t testing.TB, addr, send string) net.Conn {
 	return c
 }
 
-// mustJoin opens an RPC connection to b by hand.
+// mustJoin opens an urgent connection to b by hand.
 func mustJoin(t testing.TB, b *node) (net.Conn, *bufio.Reader) {
 	t.Helper()
-	return mustJoinAs(t, b, identity("x", "c")+text(""))
+	return mustJoinAs(t, b, "K", identity("x", "c")+text(""))
 }
 
-// mustJoinAs is mustJoin with a hello.
-func mustJoinAs(t testing.TB, b *node, hello string) (net.Conn, *bufio.Reader) {
+// mustJoinAs opens a connection of a kind to b by hand, with a hello.
+func mustJoinAs(t testing.TB, b *node, kind, hello string) (net.Conn, *bufio.Reader) {
 	t.Helper()
-	c := mustDial(t, b.addr, "K"+message(3, hello))
+	c := mustDial(t, b.addr, kind+message(4, hello))
 	r := bufio.NewReader(c)
 	io.WriteString(c, readWelcome(t, r, b))
 	return c, r
@@ -77,7 +77,7 @@ func readWelcome(t testing.TB, r io.Reader, b *node) (nonce string) {
 	own := b.Identity()
 	want := "\x00" + text("") +
 		text(string(own.ID)) + text(own.Cluster) + text(own.PeerAddr) + text(own.HTTPAddr) + "\x00\x00\x00\x00\x00\x00\x00\x07"
-	expect(t, r, message(3, want+strings.Repeat("n", 16))[:7+len(want)])
+	expect(t, r, message(4, want+strings.Repeat("n", 16))[:7+len(want)])
 	b16 := make([]byte, 16)
 	if _, err := io.ReadFull(r, b16); err != nil {
 		t.Fatal(err)
@@ -173,27 +173,29 @@ func TestAccept_BadHello(t *testing.T) {
 		want  transport.Reason
 	}{
 		"OtherMagic":   {"KVRN\x03" + text(good), transport.RefusedMalformed},
-		"Oversized":    {"KVRM\x03\xff\xff", transport.RefusedMalformed},
-		"NextVersion":  {message(4, "who knows"), transport.RefusedVersion},
-		"EmptyBody":    {message(3, ""), transport.RefusedMalformed},
-		"CutBody":      {message(3, good[:20]), transport.RefusedMalformed},
-		"TrailingByte": {message(3, good+"x"), transport.RefusedMalformed},
-		"NoID":         {message(3, identity("", "c")+text("b")), transport.RefusedMalformed},
-		"LongID":       {message(3, identity(strings.Repeat("x", 257), "c")+text("b")), transport.RefusedMalformed},
-		"LongTarget":   {message(3, identity("x", "c")+text(strings.Repeat("x", 257))), transport.RefusedMalformed},
+		"Oversized":    {"KVRM\x04\xff\xff", transport.RefusedMalformed},
+		"NextVersion":  {message(5, "who knows"), transport.RefusedVersion},
+		"EmptyBody":    {message(4, ""), transport.RefusedMalformed},
+		"CutBody":      {message(4, good[:20]), transport.RefusedMalformed},
+		"TrailingByte": {message(4, good+"x"), transport.RefusedMalformed},
+		"NoID":         {message(4, identity("", "c")+text("b")), transport.RefusedMalformed},
+		"LongID":       {message(4, identity(strings.Repeat("x", 257), "c")+text("b")), transport.RefusedMalformed},
+		"LongTarget":   {message(4, identity("x", "c")+text(strings.Repeat("x", 257))), transport.RefusedMalformed},
 	} {
-		for _, kind := range []string{"K", "S"} {
+		for _, kind := range []string{"K", "B", "S"} {
 			t.Run(name+kind, func(t *testing.T) {
 				got := string(expectClosed(t, mustDial(t, b.addr, kind+c.hello)))
-				if len(got) < 8 || got[:5] != "KVRM\x03" || transport.Reason(got[7]) != c.want {
+				if len(got) < 8 || got[:5] != "KVRM\x04" || transport.Reason(got[7]) != c.want {
 					t.Errorf("got %q, want a refusal: %v", got, c.want)
 				}
 			})
 		}
 	}
-	got := string(expectClosed(t, mustDial(t, b.addr, "S"+message(3, identity("x", "c")+text("")))))
-	if len(got) < 8 || transport.Reason(got[7]) != transport.RefusedWrongTarget {
-		t.Errorf("a snapshot stream to nobody in particular: got %q, want a refusal: %v", got, transport.RefusedWrongTarget)
+	for _, kind := range []string{"B", "S"} {
+		got := string(expectClosed(t, mustDial(t, b.addr, kind+message(4, identity("x", "c")+text("")))))
+		if len(got) < 8 || transport.Reason(got[7]) != transport.RefusedWrongTarget {
+			t.Errorf("%s to nobody in particular: got %q, want a refusal: %v", kind, got, transport.RefusedWrongTarget)
+		}
 	}
 	// The listener has been delayed by none of it.
 	c, r := mustJoin(t, b)
@@ -236,7 +238,7 @@ func TestAccept_Replayed(t *testing.T) {
 func TestDial_BadWelcome(t *testing.T) {
 	nonce := "0123456789abcdef"
 	accepted := func(id, cluster string) string {
-		return message(3, "\x00"+text("")+identity(id, cluster)+nonce)
+		return message(4, "\x00"+text("")+identity(id, cluster)+nonce)
 	}
 	for name, c := range map[string]struct {
 		welcome string
@@ -245,20 +247,20 @@ func TestDial_BadWelcome(t *testing.T) {
 	}{
 		"Closed":       {"", 0, false},
 		"HTTP":         {"HTTP/1.1 400 Bad Request\r\n\r\n", transport.RefusedMalformed, false},
-		"Oversized":    {"KVRM\x03\xff\xff", transport.RefusedMalformed, false},
-		"OtherVersion": {message(4, "?"), transport.RefusedVersion, false},
+		"Oversized":    {"KVRM\x04\xff\xff", transport.RefusedMalformed, false},
+		"OtherVersion": {message(5, "?"), transport.RefusedVersion, false},
 		"Cut":          {accepted("b", "c")[:20], 0, false},
 		"WrongTarget":  {accepted("x", "c"), transport.RefusedWrongTarget, false},
 		"OtherCluster": {accepted("b", "d"), transport.RefusedOtherCluster, false},
 		"NoID":         {accepted("", "c"), transport.RefusedMalformed, false},
-		"NoNonce":      {message(3, "\x00"+text("")+identity("b", "c")), transport.RefusedMalformed, false},
-		"Refused":      {message(3, "\x05"+text("go")+identity("b", "c")+nonce), transport.RefusedNotAdmitted, true},
-		"UnknownBut":   {message(3, "\xc8"+text("go")+identity("b", "c")+nonce), 200, true},
+		"NoNonce":      {message(4, "\x00"+text("")+identity("b", "c")), transport.RefusedMalformed, false},
+		"Refused":      {message(4, "\x05"+text("go")+identity("b", "c")+nonce), transport.RefusedNotAdmitted, true},
+		"UnknownBut":   {message(4, "\xc8"+text("go")+identity("b", "c")+nonce), 200, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			addrs := &book{}
 			a := startNode(t, "a", addrs, nil)
-			acceptAs(t, addrs, "b", func(c2 net.Conn, r *bufio.Reader) { io.WriteString(c2, c.welcome) })
+			acceptAs(t, addrs, "b", func(_ byte, c2 net.Conn, r *bufio.Reader) { io.WriteString(c2, c.welcome) })
 			_, err := a.Call(ctxFor(t), "b", kindEcho, nil)
 			if !errors.Is(err, transport.ErrNotSent) {
 				t.Errorf("got %v, want ErrNotSent", err)
@@ -280,8 +282,8 @@ func TestDial_BadWelcome(t *testing.T) {
 }
 
 // acceptAs listens in place of node id: it reads a hello from each connection,
-// calls serve, and closes the connection.
-func acceptAs(t testing.TB, addrs *book, id raft.ServerID, serve func(net.Conn, *bufio.Reader)) {
+// calls serve with the connection's kind, and closes it.
+func acceptAs(t testing.TB, addrs *book, id raft.ServerID, serve func(byte, net.Conn, *bufio.Reader)) {
 	t.Helper()
 	l := mustListen(t, "")
 	addrs.set(id, l.Addr().String())
@@ -302,7 +304,7 @@ func acceptAs(t testing.TB, addrs *book, id raft.ServerID, serve func(net.Conn, 
 				if _, err := r.Discard(int(binary.BigEndian.Uint16(head[6:]))); err != nil {
 					return
 				}
-				serve(c, r)
+				serve(head[0], c, r)
 			})
 		}
 	})
@@ -316,7 +318,7 @@ func TestAccept_Slow(t *testing.T) {
 	a := startNode(t, "a", addrs, nil)
 	b := startLimited(t, "b", addrs, transport.Limits{Handshake: 300 * time.Millisecond}, nil)
 	var slow []net.Conn
-	for _, sent := range []string{"", "K", "S", "KKV", "KKVRM\x03\x00\x99half a hello"} {
+	for _, sent := range []string{"", "K", "B", "S", "KKV", "KKVRM\x04\x00\x99half a hello"} {
 		slow = append(slow, mustDial(t, b.addr, sent))
 	}
 	poll(t, "the handshakes begin", func() bool { return b.Stats().Handshaking == len(slow) })
@@ -459,8 +461,8 @@ func TestIdle(t *testing.T) {
 // welcomeAndStall is a peer that accepts the handshake and reads no further.
 func welcomeAndStall(t *testing.T, addrs *book) {
 	stop := make(chan struct{})
-	acceptAs(t, addrs, "b", func(c net.Conn, r *bufio.Reader) {
-		io.WriteString(c, message(3, "\x00"+text("")+identity("b", "c")+strings.Repeat("n", 16)))
+	acceptAs(t, addrs, "b", func(_ byte, c net.Conn, r *bufio.Reader) {
+		io.WriteString(c, message(4, "\x00"+text("")+identity("b", "c")+strings.Repeat("n", 16)))
 		<-stop
 	})
 	t.Cleanup(func() { close(stop) })
@@ -502,7 +504,7 @@ func TestStalledPeer_Withdrawn(t *testing.T) {
 	poll(t, "the big request is being written", func() bool { return a.Stats().BytesOut > 256<<10 })
 	short, cancelShort := context.WithTimeout(ctx, 50*time.Millisecond)
 	defer cancelShort()
-	_, err := a.Call(short, "b", kindEcho, []byte("small"))
+	_, err := a.Call(short, "b", kindEcho, make([]byte, 5<<10))
 	if !errors.Is(err, transport.ErrNotSent) || errors.Is(err, transport.ErrNoAnswer) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v, want ErrNotSent and DeadlineExceeded", err)
 	}

@@ -13,7 +13,8 @@ const (
 	maxMessageBytes = 1024      // of an error's text on the wire
 	maxCodeBytes    = 256       // of an error's code on the wire
 	maxHelloBytes   = 4096      // of a handshake message
-	writeChunkBytes = 256 << 10 // written under one deadline
+	writeChunkBytes = 256 << 10 // written under one deadline: with writeStall the least rate of a connection
+	urgentBytes     = 4 << 10   // a call with more goes over the bulk connection
 	writeQueue      = 128       // frames waiting to be written to one connection
 
 	// frameBytesCeiling keeps every length in a frame below 2^31.
@@ -28,6 +29,7 @@ type limits struct {
 	handshake  time.Duration // for an accepted connection to introduce itself
 	writeStall time.Duration // for writeChunkBytes to leave
 	pingEvery  time.Duration // between the pings of the side that dialed
+	tellEvery  time.Duration // between two reports of what has arrived over a bulk connection
 	deadPings  int           // intervals without one byte after a ping: the peer is dead
 	idle       time.Duration // without a frame, pings included: the dialer is dead
 	dataStall  time.Duration // without a byte of a snapshot's data: its sender is dead
@@ -55,6 +57,7 @@ func defaultLimits() limits {
 		handshake:   5 * time.Second,
 		writeStall:  10 * time.Second,
 		pingEvery:   time.Second,
+		tellEvery:   250 * time.Millisecond,
 		deadPings:   5,
 		idle:        30 * time.Second,
 		dataStall:   3 * time.Second,

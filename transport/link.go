@@ -16,8 +16,8 @@ import (
 // was sent, and another link may do better.
 var errStale = errors.New("connection takes no more calls")
 
-// link is the dialing end of an RPC connection: it carries the requests of many
-// concurrent calls and hands each its answer.
+// link is the dialing end of an urgent or bulk connection: it carries the requests
+// of many concurrent calls and hands each its answer.
 type link struct {
 	session
 	addr string // that was dialed
@@ -43,15 +43,19 @@ type sentPing struct {
 	at     time.Time
 }
 
-// openLink dials addr, and introduces this node to target, or to any node that answers
-// if target is empty. The caller must end the link.
-func (t *Transport) openLink(ctx context.Context, addr string, target raft.ServerID) (*link, error) {
-	c, local, peer, err := t.dial(ctx, addr, streamRPC, target)
+// openLink dials addr for an urgent or bulk connection, and introduces this node to
+// target, or to any node that answers if target is empty. The caller must end the
+// link.
+func (t *Transport) openLink(ctx context.Context, addr string, kind streamKind, target raft.ServerID) (*link, error) {
+	c, local, peer, err := t.dial(ctx, addr, kind, target)
 	if err != nil {
 		return nil, err
 	}
 	l := &link{session: newSession(c), addr: addr, waiting: make(map[uint64]chan frame)}
-	c.open(streamRPC, local, peer, l)
+	if kind == streamBulk {
+		l.out = new(progress)
+	}
+	c.open(kind, local, peer, l)
 	if !t.spawn(l.readLoop) || !t.spawn(l.pingLoop) {
 		l.end(ErrClosed)
 		return nil, ErrClosed
@@ -79,7 +83,7 @@ func (l *link) call(ctx context.Context, kind Kind, payload []byte, ready func()
 	if err != nil {
 		return nil, err
 	}
-	return x.wait(ctx)
+	return x.wait(ctx, 0)
 }
 
 // exchange is a request that was queued, and the answer to it.
@@ -88,6 +92,7 @@ type exchange struct {
 	id     uint64
 	answer <-chan frame
 	o      *outgoing
+	began  time.Duration // the connection's age when it was queued
 }
 
 // begin queues the request that frame makes for an id. Its error is errStale or
@@ -97,7 +102,7 @@ func (l *link) begin(ctx context.Context, urgent bool, frame func(id uint64) *ou
 	if !ok {
 		return nil, errStale
 	}
-	x := &exchange{l: l, id: id, answer: answer, o: frame(id)}
+	x := &exchange{l: l, id: id, answer: answer, o: frame(id), began: l.c.age()}
 	var err error
 	select {
 	case l.queueOf(urgent) <- x.o:
@@ -111,20 +116,36 @@ func (l *link) begin(ctx context.Context, urgent bool, frame func(id uint64) *ou
 	return nil, notSent(err)
 }
 
-// wait returns the answer's payload. Its error is a *RemoteError, or wraps
-// ErrNotSent or ErrNoAnswer.
-func (x *exchange) wait(ctx context.Context) ([]byte, error) {
+// wait returns the answer's payload. It gives up when ctx ends and, on a bulk
+// connection, when nothing has moved for as long as stall, where that is not 0. Its
+// error is a *RemoteError, or wraps ErrNotSent or ErrNoAnswer.
+func (x *exchange) wait(ctx context.Context, stall time.Duration) ([]byte, error) {
 	defer x.l.forget(x.id)
+	var stalled <-chan time.Time
+	var timer *time.Timer
+	if stall > 0 {
+		timer = time.NewTimer(stall)
+		defer timer.Stop()
+		stalled = timer.C
+	}
 	var err error
-	select {
-	case f := <-x.answer:
-		return result(f)
-	case <-ctx.Done():
-		err = ctx.Err()
-	case <-x.l.done:
-		err = x.l.err
-	case <-x.o.withheld:
-		return nil, notSent(errWithheld)
+	for err == nil {
+		select {
+		case f := <-x.answer:
+			return result(f)
+		case <-ctx.Done():
+			err = ctx.Err()
+		case <-x.l.done:
+			err = x.l.err
+		case <-x.o.withheld:
+			return nil, notSent(errWithheld)
+		case <-stalled:
+			if left := stall - x.idle(); left > 0 {
+				timer.Reset(left)
+			} else {
+				err = errStalled
+			}
+		}
 	}
 	select {
 	case f := <-x.answer: // it came just before the end
@@ -136,6 +157,17 @@ func (x *exchange) wait(ctx context.Context) ([]byte, error) {
 	}
 	x.l.offer(newOutgoing(appendFrame(nil, frameCancel, x.id, 0)))
 	return nil, fmt.Errorf("%w: %w", ErrNoAnswer, err)
+}
+
+// idle returns for how long the request has not moved. While it waits for its turn,
+// what is before it moves on its behalf; once it has wholly arrived, nothing does.
+func (x *exchange) idle() time.Duration {
+	if way := x.o.way.Load(); way != nil {
+		if arrived := time.Duration(way.arrived.Load()); arrived != 0 {
+			return x.l.c.age() - arrived
+		}
+	}
+	return x.l.c.age() - max(x.began, x.l.c.movedAt())
 }
 
 // abandon gives up the answer.
@@ -250,10 +282,24 @@ func (l *link) receive(f frame) error {
 	case framePong:
 		l.answered(f.id)
 		l.pong(f.id)
+	case frameArrived:
+		return l.arrived(f.id)
 	default:
 		return fmt.Errorf("%w: frame of type %d from the answering side", errMalformed, f.typ)
 	}
 	return nil
+}
+
+// arrived takes in how many bytes of frames the other end has received.
+func (l *link) arrived(bytes uint64) error {
+	if l.out == nil {
+		return fmt.Errorf("%w: a report of what has arrived over an urgent connection", errMalformed)
+	}
+	more, err := l.out.tell(bytes, l.c.age())
+	if more {
+		l.c.move()
+	}
+	return err
 }
 
 // pingLoop writes the link's frames, and a ping at intervals.
@@ -266,24 +312,27 @@ func (l *link) pingLoop() {
 // beat decides on each tick whether to ping. A peer that sent not one byte for
 // many ticks after a ping is dead, or as good as dead: TCP alone would keep its
 // callers waiting for many minutes. Ticks are counted, not time: after a pause of
-// this process, the answers that came meanwhile are read before the next tick.
-func (l *link) beat() (ping uint64, err error) {
+// this process, the answers that came meanwhile are read before the next tick. Over
+// a bulk connection on a narrow network the answer may take longer than that, behind
+// what was sent before; what the peer tells of that meanwhile are signs of life too.
+func (l *link) beat() (*outgoing, error) {
 	received := l.c.received.Load()
 	if l.ping != 0 && received == l.received {
 		if l.silent++; l.silent >= l.c.t.limits.deadPings {
-			return 0, errPeerDead
+			return nil, errPeerDead
 		}
-		return 0, nil
+		return nil, nil
 	}
 	l.ping++
 	l.received, l.silent = received, 0
 	l.pingSent.Store(&sentPing{l.ping, time.Now()})
-	return l.ping, nil
+	return newOutgoing(appendFrame(nil, framePing, l.ping, 0)), nil
 }
 
-// pong measures the round trip of the newest ping.
+// pong measures the round trip of the newest ping. One over a bulk connection says
+// how much was before it.
 func (l *link) pong(number uint64) {
-	if sent := l.pingSent.Load(); sent != nil && sent.number == number {
+	if sent := l.pingSent.Load(); sent != nil && sent.number == number && l.out == nil {
 		l.c.traffic().roundTrip.Store(int64(time.Since(sent.at)))
 	}
 }

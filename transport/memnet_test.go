@@ -15,6 +15,8 @@ import (
 
 // memNet is a network of pipes, for tests in which time is simulated.
 type memNet struct {
+	narrow *narrow // nil: nothing takes time
+
 	mu        sync.Mutex
 	listeners map[string]*memListener
 }
@@ -52,7 +54,7 @@ func (n *memNet) dial(ctx context.Context, addr string) (net.Conn, error) {
 	if l == nil {
 		return nil, errors.New("nobody listens at " + addr)
 	}
-	here, there := net.Pipe()
+	here, there := n.pipe()
 	select {
 	case l.conns <- there:
 		return here, nil
@@ -60,6 +62,13 @@ func (n *memNet) dial(ctx context.Context, addr string) (net.Conn, error) {
 	case <-ctx.Done():
 	}
 	return nil, errors.New("nobody accepts at " + addr)
+}
+
+func (n *memNet) pipe() (here, there net.Conn) {
+	if n.narrow != nil {
+		return n.narrow.pipe()
+	}
+	return net.Pipe()
 }
 
 func (l *memListener) Accept() (net.Conn, error) {

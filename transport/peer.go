@@ -4,36 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"sync"
-	"time"
 
 	"github.com/hashicorp/raft"
 )
 
-// peer is how this node reaches one other: its link while there is one, the
-// dial in progress, and when to dial again after a failure.
+// peer is how this node reaches one other: over two connections, so that nothing
+// urgent waits behind bulk.
 type peer struct {
 	t       *Transport
 	id      raft.ServerID
 	traffic traffic
-
-	// mu guards the fields below. It is not held across I/O or callbacks.
-	mu      sync.Mutex
-	link    *link    // the newest; may have ended
-	dial    *dialing // the newest in progress, or nil
-	dials   int      // in progress, those to addresses from before included
-	backoff time.Duration
-	retryAt time.Time // no dial to failure.addr before
-	failure dialing   // the newest failed dial, if retryAt is set
-}
-
-// dialing is one attempt to reach a peer, shared by all calls that wait for it.
-type dialing struct {
-	addr string
-	done chan struct{} // closed when link and err are set
-	link *link
-	err  error
+	urgent  lane
+	bulk    lane // dialed where urgent is connected
 }
 
 // peerOf returns the record of a peer, making one at need.
@@ -43,6 +25,8 @@ func (t *Transport) peerOf(id raft.ServerID) *peer {
 	p := t.peers[id]
 	if p == nil {
 		p = &peer{t: t, id: id}
+		p.urgent.init(p, streamUrgent)
+		p.bulk.init(p, streamBulk)
 		t.peers[id] = p
 	}
 	return p
@@ -73,7 +57,9 @@ func (p *peer) forgotten() bool {
 }
 
 // Call asks a peer, found by its id, and waits for the answer. Concurrent calls
-// share one connection and overtake each other. The error wraps ErrNotSent or
+// share a connection and overtake each other. A request of more than 4 KiB is bulk,
+// and travels with its answer over another connection than short ones, so that these
+// don't wait for it; a short request should have a short answer. The error wraps ErrNotSent or
 // ErrNoAnswer, and with it ctx's error if that ended the call, or a
 // *RemoteError; a *RefusedError is an ErrNotSent. After a failed dial, calls
 // fail at once for 50 ms, growing to 1 s.
@@ -105,7 +91,7 @@ func (t *Transport) call(ctx context.Context, to raft.ServerID, kind Kind, paylo
 	// A link can be retired or break between being found and being used. The
 	// second attempt finds another; a third is not worth it.
 	for range 2 {
-		l, err := t.peerOf(to).connect(ctx)
+		l, err := t.peerOf(to).connect(ctx, len(payload) > urgentBytes)
 		if err != nil {
 			return nil, notSent(err)
 		}
@@ -133,7 +119,7 @@ func (t *Transport) callAddr(ctx context.Context, addr string, kind Kind, payloa
 	if err := t.checkPayload(payload); err != nil {
 		return Identity{}, nil, err
 	}
-	l, err := t.openLink(ctx, addr, "")
+	l, err := t.openLink(ctx, addr, streamUrgent, "")
 	if err != nil {
 		return refusedPeer(err), nil, notSent(err)
 	}
@@ -149,7 +135,7 @@ func (t *Transport) callAddr(ctx context.Context, addr string, kind Kind, payloa
 // If the handshake was refused, the error is a *RefusedError and the identity
 // is that of the other side as far as it is known.
 func (t *Transport) Probe(ctx context.Context, addr string) (Identity, error) {
-	c, _, peer, err := t.dial(ctx, addr, streamRPC, "")
+	c, _, peer, err := t.dial(ctx, addr, streamUrgent, "")
 	if err != nil {
 		return refusedPeer(err), fmt.Errorf("probe %s: %w", addr, notSent(err))
 	}
@@ -172,9 +158,9 @@ func (t *Transport) checkPayload(payload []byte) error {
 	return nil
 }
 
-// connect returns the link to the peer at its present address, dialing it at
-// need.
-func (p *peer) connect(ctx context.Context) (*link, error) {
+// connect returns the peer's urgent or bulk link at its present address, dialing at
+// need. There is no bulk link without an urgent one.
+func (p *peer) connect(ctx context.Context, bulk bool) (*link, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -182,108 +168,11 @@ func (p *peer) connect(ctx context.Context) (*link, error) {
 	if !ok {
 		return nil, errNoAddress
 	}
-	l, d, err := p.find(addr)
-	if l != nil || err != nil {
+	l, err := p.urgent.connect(ctx, addr)
+	if err != nil || !bulk {
 		return l, err
 	}
-	select {
-	case <-d.done:
-		return d.link, d.err
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// find returns the link if there is one, or else the dial of addr to wait for, or
-// why there is neither. A link to another address is used until the peer has been
-// reached at addr: addresses are hints, and this one may be a lie.
-func (p *peer) find(addr string) (*link, *dialing, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	usable := p.link != nil && p.link.usable()
-	if usable && (p.link.addr == addr || p.dial != nil) {
-		return p.link, nil, nil
-	}
-	d, err := p.dialLocked(addr)
-	if usable {
-		return p.link, nil, nil
-	}
-	return nil, d, err
-}
-
-// dialLocked returns the dial of addr in progress, having begun it at need, or
-// why there is none. A peer whose address changes all the time is not dialed
-// everywhere at once. The caller holds p.mu.
-func (p *peer) dialLocked(addr string) (*dialing, error) {
-	if p.dial != nil && (p.dial.addr == addr || p.dials >= maxDials) {
-		return p.dial, nil
-	}
-	if p.failure.addr == addr && time.Now().Before(p.retryAt) {
-		return nil, fmt.Errorf("not dialed again so soon: %w", p.failure.err)
-	}
-	d := &dialing{addr: addr, done: make(chan struct{})}
-	if !p.t.spawn(func() { p.run(d) }) {
-		return nil, ErrClosed
-	}
-	p.dial = d
-	p.dials++
-	return d, nil
-}
-
-// run dials, for as long as the transport allows, even if no caller waits any more.
-func (p *peer) run(d *dialing) {
-	d.link, d.err = p.t.openLink(p.t.root, d.addr, p.id)
-	if d.err != nil && p.t.cfg.Unreached != nil {
-		p.t.cfg.Unreached(p.id, d.addr)
-	}
-	p.mu.Lock()
-	p.dials--
-	superseded := p.dial != d // the peer moved meanwhile
-	unwanted := d.link
-	if !superseded {
-		p.dial = nil
-		unwanted = p.settleLocked(d)
-	}
-	p.mu.Unlock()
-	close(d.done)
-	if !superseded {
-		p.report(d)
-	}
-	if unwanted != nil {
-		unwanted.retire()
-	}
-	if d.link != nil && p.forgotten() {
-		d.link.retire() // nobody would find it, or close it
-	}
-}
-
-// settleLocked records how a dial ended, and returns the link that is not to be
-// used any more, if any. The caller holds p.mu.
-func (p *peer) settleLocked(d *dialing) (before *link) {
-	if d.err == nil {
-		before = p.link
-		p.link, p.failure, p.backoff, p.retryAt = d.link, dialing{}, 0, time.Time{}
-		return before
-	}
-	p.failure = *d
-	p.backoff = min(max(2*p.backoff, p.t.limits.minBackoff), p.t.limits.maxBackoff)
-	p.retryAt = time.Now().Add(p.backoff)
-	return nil
-}
-
-// report logs that a peer can't be reached, at growing intervals, and once when it
-// can again.
-func (p *peer) report(d *dialing) {
-	if d.err == nil {
-		p.t.lines.Over("peer "+string(p.id), "peer can be reached again", "peer", string(p.id), "addr", d.addr)
-		return
-	}
-	p.mu.Lock()
-	lost := p.link == nil || !p.link.usable()
-	p.mu.Unlock()
-	if lost && p.t.root.Err() == nil {
-		p.t.lines.Log(slog.LevelWarn, "peer "+string(p.id), "peer can't be reached", "peer", string(p.id), "addr", d.addr, "err", d.err)
-	}
+	return p.bulk.connect(ctx, l.addr)
 }
 
 // seen ends the waiting after a failed dial: the peer reached us, so it may be
@@ -295,7 +184,6 @@ func (t *Transport) seen(id raft.ServerID) {
 	if p == nil {
 		return
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.backoff, p.retryAt = 0, time.Time{}
+	p.urgent.hurry()
+	p.bulk.hurry()
 }

@@ -12,7 +12,7 @@ import (
 
 var (
 	errRejected = errors.New("an append was not successful")
-	errStalled  = errors.New("no answer to an append in time")
+	errStalled  = errors.New("nothing of an append has moved, or no answer has come, in time")
 )
 
 // pipeline sends appends to one peer without waiting for the answers, up to a
@@ -56,9 +56,7 @@ func (r *raftTransport) AppendEntriesPipeline(id raft.ServerID, _ raft.ServerAdd
 	if window < MinPipelineWindow {
 		return nil, raft.ErrPipelineReplicationNotSupported
 	}
-	ctx, cancel := context.WithTimeout(r.ctx, r.t.cfg.RaftTimeout)
-	defer cancel()
-	l, err := r.connect(ctx, id)
+	l, err := r.connect(r.ctx, id, true)
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +73,8 @@ func (r *raftTransport) AppendEntriesPipeline(id raft.ServerID, _ raft.ServerAdd
 }
 
 // AppendEntries implements raft.AppendPipeline. It waits while the window is
-// full, at most for Config.RaftTimeout; an error is final for the pipeline.
+// full, until an answer comes or none of what is under way has moved for
+// Config.RaftTimeout; an error is final for the pipeline.
 func (p *pipeline) AppendEntries(args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
 	f := &appendFuture{began: time.Now(), args: args, resp: resp, done: make(chan struct{})}
 	parts := splitAppend(args)
@@ -90,16 +89,12 @@ func (p *pipeline) AppendEntries(args *raft.AppendEntriesRequest, resp *raft.App
 
 // send sends one message when the window has room.
 func (p *pipeline) send(part *appendPart, f *appendFuture, last bool) error {
-	stalled := time.NewTimer(p.r.t.cfg.RaftTimeout)
-	defer stalled.Stop()
 	select {
 	case p.window <- struct{}{}:
 	case <-p.failed:
 		return p.err
 	case <-p.ctx.Done():
 		return raft.ErrPipelineShutdown
-	case <-stalled.C:
-		return errStalled
 	}
 	select {
 	case <-p.failed: // there was room as well
@@ -175,17 +170,13 @@ func (p *pipeline) collectUntilFailure() error {
 // collectOne waits for the answer to a message and hands its future on, if it is
 // the last of a request or unsuccessful. It returns why the pipeline has to end.
 func (p *pipeline) collectOne(s sentAppend) error {
-	ctx, cancel := context.WithTimeoutCause(p.ctx, p.r.t.cfg.RaftTimeout, errStalled)
-	defer cancel()
-	answer, err := s.x.wait(ctx)
+	answer, err := s.x.wait(p.ctx, p.r.t.cfg.RaftTimeout)
 	if err == nil {
 		err = decodeResponse(answer, s.future.resp)
 	}
 	switch {
 	case p.ctx.Err() != nil:
 		return raft.ErrPipelineShutdown
-	case ctx.Err() != nil && err != nil:
-		return errStalled
 	case err != nil:
 		return err
 	}

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
 
-// raftTransport is raft's transport over the connections that calls use, and a
-// connection for each snapshot. It differs from the library's own in what was
+// raftTransport is raft's transport over the connections that calls use, appends
+// over the bulk one and all else over the urgent one, and a connection for each
+// snapshot. It differs from the library's own in what was
 // unsafe there:
 //
 //   - There is no fast path for heartbeats. The handler that raft sets would
@@ -157,7 +159,7 @@ func (r *raftTransport) timeoutNow(ctx context.Context, to raft.ServerID, args *
 type message struct {
 	buffers [][]byte // the first begins with room for a frame's head
 	size    int      // bytes without that room
-	urgent  bool
+	urgent  bool     // not behind bulk, and within Config.RaftTimeout in all
 	// again says that the command may be sent again when the connection breaks. Raft
 	// asks for a vote once per election, and a connection that a restart of the peer
 	// left dead can cost a whole election timeout. A node grants its vote to the
@@ -189,12 +191,18 @@ func (r *raftTransport) askWithin(ctx context.Context, to raft.ServerID, m messa
 	if r.silent.Load() && !m.whileSilent {
 		return ErrSilent
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.t.cfg.RaftTimeout)
-	defer cancel()
+	var stall time.Duration
+	if m.urgent {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, r.t.cfg.RaftTimeout)
+		defer cancel()
+	} else {
+		stall = r.t.cfg.RaftTimeout
+	}
 	var err error
 	for range 3 {
 		var l *link
-		if l, err = r.connect(ctx, to); err != nil {
+		if l, err = r.connect(ctx, to, !m.urgent); err != nil {
 			return err
 		}
 		var x *exchange
@@ -203,7 +211,7 @@ func (r *raftTransport) askWithin(ctx context.Context, to raft.ServerID, m messa
 		}
 		var answer []byte
 		if err == nil {
-			answer, err = x.wait(ctx)
+			answer, err = x.wait(ctx, stall)
 		}
 		if err == nil {
 			return decodeResponse(answer, response)
@@ -226,13 +234,15 @@ func (m message) clone() message {
 	return m
 }
 
-// connect returns the connection to a peer. The error is an *UnreachableError or
-// ErrClosed.
-func (r *raftTransport) connect(ctx context.Context, to raft.ServerID) (*link, error) {
+// connect returns the urgent or bulk connection to a peer, for which it takes no
+// longer than Config.RaftTimeout. The error is an *UnreachableError or ErrClosed.
+func (r *raftTransport) connect(ctx context.Context, to raft.ServerID, bulk bool) (*link, error) {
 	if r.ctx.Err() != nil {
 		return nil, ErrClosed
 	}
-	l, err := r.t.peerOf(to).connect(ctx)
+	ctx, cancel := context.WithTimeout(ctx, r.t.cfg.RaftTimeout)
+	defer cancel()
+	l, err := r.t.peerOf(to).connect(ctx, bulk)
 	if err == nil {
 		refused := checkRaft(l.c.local, l.c.peer)
 		if refused == nil {

@@ -91,8 +91,8 @@ func TestRaft_RPCs(t *testing.T) {
 	if err != nil || !installed.Success {
 		t.Errorf("InstallSnapshot = %+v, %v", installed, err)
 	}
-	if got := b.Stats().Connections; got != 1 {
-		t.Errorf("%d connections, want one for all but the snapshot", got)
+	if got := b.Stats().Connections; got != 2 {
+		t.Errorf("%d connections, want one for appends, and one for all else but the snapshot", got)
 	}
 	if _, err := trans.AppendEntriesPipeline("b", "b"); !errors.Is(err, raft.ErrPipelineReplicationNotSupported) {
 		t.Errorf("AppendEntriesPipeline: got %v, want ErrPipelineReplicationNotSupported", err)

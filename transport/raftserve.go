@@ -22,9 +22,9 @@ var (
 	errRaftOverload = &RemoteError{Code: CodeOverloaded, Message: "too many raft commands of this peer are in progress"}
 )
 
-// raftServer hands raft the commands of one connection: appends in the order
-// they came, each when the one before was answered, and all others, heartbeats
-// among them, past the appends.
+// raftServer hands raft the commands of one connection: those of a bulk one, the
+// appends, in the order they came, each when the one before was answered; those of
+// an urgent one as they come.
 type raftServer struct {
 	s        *server
 	appends  chan raftCommand
@@ -51,9 +51,12 @@ func (s *server) startRaft(f frame) error {
 	if err := checkSender(command, s.from); err != nil {
 		return err
 	}
+	if isAppend(command) != (s.kind == streamBulk) {
+		return fmt.Errorf("%w: %T over the wrong connection", errMalformed, command)
+	}
 	if s.raft == nil {
 		r := &raftServer{s: s, appends: make(chan raftCommand, maxAppendsWaiting)}
-		if !s.t.spawn(r.appendLoop) {
+		if s.kind == streamBulk && !s.t.spawn(r.appendLoop) {
 			return ErrClosed
 		}
 		s.raft = r
@@ -73,13 +76,10 @@ func checkSender(command any, from Identity) error {
 }
 
 func (r *raftServer) start(c raftCommand) error {
-	switch command := c.command.(type) {
-	case *raft.InstallSnapshotRequest:
+	if _, ok := c.command.(*raft.InstallSnapshotRequest); ok {
 		return fmt.Errorf("%w: a snapshot has a connection of its own", errMalformed)
-	case *raft.AppendEntriesRequest:
-		if isHeartbeat(command) {
-			break
-		}
+	}
+	if isAppend(c.command) {
 		select {
 		case r.appends <- c:
 		default:
@@ -118,11 +118,16 @@ func (r *raftServer) handle(c raftCommand) {
 	r.reply(c.id, response, err)
 }
 
-// accepted reports whether a command is an append that raft has accepted. A
-// heartbeat is none: it says nothing of what is committed.
-func accepted(command, response any) bool {
+// isAppend reports whether a command is an append, with entries or without. A
+// heartbeat is none: it says nothing of the log, nor of what is committed.
+func isAppend(command any) bool {
 	request, ok := command.(*raft.AppendEntriesRequest)
-	if !ok || isHeartbeat(request) {
+	return ok && !isHeartbeat(request)
+}
+
+// accepted reports whether a command is an append that raft has accepted.
+func accepted(command, response any) bool {
+	if !isAppend(command) {
 		return false
 	}
 	answer, ok := response.(*raft.AppendEntriesResponse)

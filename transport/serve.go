@@ -9,15 +9,20 @@ import (
 	"time"
 )
 
-// server is the accepting end of an RPC connection: it runs the handler for
-// each request and sends the answers as they come.
+// server is the accepting end of an urgent or bulk connection: it runs the handler
+// for each request and sends the answers as they come.
 type server struct {
 	session
 	t    *Transport
+	kind streamKind // urgent or bulk
 	from Identity
 	ctx  context.Context // of all handlers; ends with the connection
 
 	raft *raftServer // belongs to the read loop; nil until the first raft command
+
+	// The fields below belong to the write loop: how many bytes had been received when
+	// the first frame was to come, and how many the dialer of a bulk connection was told.
+	began, told uint64
 
 	// mu guards running: by request, what ends its handler's context.
 	mu      sync.Mutex
@@ -25,19 +30,40 @@ type server struct {
 }
 
 // serve serves an accepted connection until it ends.
-func serve(c *conn, local, peer Identity) {
+func serve(c *conn, kind streamKind, local, peer Identity) {
 	ctx, cancel := context.WithCancel(c.t.root)
 	defer cancel()
 	s := &server{
-		session: newSession(c), t: c.t, from: peer,
-		ctx: ctx, running: make(map[uint64]context.CancelFunc),
+		session: newSession(c), t: c.t, kind: kind, from: peer,
+		ctx: ctx, running: make(map[uint64]context.CancelFunc), began: c.received.Load(),
 	}
-	if !c.t.spawn(func() { s.writeLoop(nil, nil) }) {
+	loop := func() { s.writeLoop(nil, nil) }
+	if kind == streamBulk {
+		loop = s.tellLoop
+	}
+	if !c.t.spawn(loop) {
 		s.end(ErrClosed)
 		return
 	}
-	c.open(streamRPC, local, peer, s)
+	c.open(kind, local, peer, s)
 	s.end(s.readLoop())
+}
+
+// tellLoop writes the answers, and at intervals how much has arrived.
+func (s *server) tellLoop() {
+	ticker := time.NewTicker(s.t.limits.tellEvery)
+	defer ticker.Stop()
+	s.writeLoop(ticker.C, s.tell)
+}
+
+// tell returns the report of what has arrived, nil if that is what was told before.
+func (s *server) tell() (*outgoing, error) {
+	arrived := s.c.received.Load() - s.began
+	if arrived == s.told {
+		return nil, nil
+	}
+	s.told = arrived
+	return newOutgoing(appendFrame(nil, frameArrived, arrived, 0)), nil
 }
 
 // retire asks the peer to send no more requests on this connection. The peer

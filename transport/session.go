@@ -15,7 +15,7 @@ const (
 	vectorBytes = 32 << 10
 )
 
-// session is what the two ends of an RPC connection have in common: one
+// session is what the two ends of an urgent or bulk connection have in common: one
 // goroutine that writes the frames queued for it, and one end of life.
 type session struct {
 	c      *conn
@@ -25,7 +25,8 @@ type session struct {
 	err    error          // why it ended; valid once done is closed
 	once   sync.Once
 
-	pings pings // of lives
+	pings pings     // of lives
+	out   *progress // of the dialing end of a bulk connection, else nil
 }
 
 func newSession(c *conn) session {
@@ -81,10 +82,10 @@ func (s *session) offer(o *outgoing) {
 }
 
 // writeLoop writes queued frames until the session ends, flushing when the
-// queues are empty. On each tick, if any, it asks beat for a ping's number, 0
-// being none; there are no ticks while a write is in progress, which has a
-// deadline of its own.
-func (s *session) writeLoop(tick <-chan time.Time, beat func() (ping uint64, err error)) {
+// queues are empty. On each tick, if any, it asks beat for a frame, nil being
+// none; there are no ticks while a write is in progress, which has a deadline of
+// its own.
+func (s *session) writeLoop(tick <-chan time.Time, beat func() (*outgoing, error)) {
 	w := bufio.NewWriterSize(s.c, frameBufferBytes)
 	for {
 		var err error
@@ -94,9 +95,9 @@ func (s *session) writeLoop(tick <-chan time.Time, beat func() (ping uint64, err
 		case o := <-s.queue:
 			err = s.writeQueued(w, o)
 		case <-tick:
-			var ping uint64
-			if ping, err = beat(); err == nil && ping != 0 {
-				err = s.writeQueued(w, newOutgoing(appendFrame(nil, framePing, ping, 0)))
+			var o *outgoing
+			if o, err = beat(); o != nil {
+				err = s.writeQueued(w, o)
 			}
 		case <-s.done:
 			return
@@ -141,6 +142,9 @@ func (s *session) write(w *bufio.Writer, o *outgoing) error {
 	if !o.take() {
 		return nil
 	}
+	if s.out != nil {
+		o.way.Store(s.out.wrote(o.size))
+	}
 	if o.size >= vectorBytes && s.c.vectored() {
 		if err := w.Flush(); err != nil {
 			return err
@@ -168,6 +172,7 @@ type outgoing struct {
 	parts [][]byte // written one after the other; not changed, by anybody
 	size  int      // bytes
 	state atomic.Int32
+	way   atomic.Pointer[transit] // nil while it is not written, and where nobody follows it
 
 	// ready is asked before the frame is taken, and has it withdrawn if it returns
 	// false; withheld is closed then. Nil for most frames.

@@ -7,7 +7,7 @@ import (
 
 // Stats is what a transport did since New, and what is open now.
 type Stats struct {
-	Connections     int // open, in both directions, those for snapshots excepted
+	Connections     int // open, urgent and bulk, in both directions; those for snapshots excepted
 	SnapshotStreams int // open, in both directions
 	Handshaking     int // accepted connections that have not introduced themselves
 

@@ -12,11 +12,12 @@ import (
 // PeerStats is what a transport knows of one peer that it has dialed.
 type PeerStats struct {
 	ID        raft.ServerID
-	Connected bool // a connection that this node dialed is open
+	Connected bool // an urgent connection that this node dialed is open
 	// LastContact is when something was last received over a connection that this
 	// node dialed; zero if nothing ever was.
 	LastContact time.Time
-	// RoundTrip is that of the newest ping; 0 if there is none. No disk is part of it.
+	// RoundTrip is that of the newest ping over the urgent connection; 0 if there is none.
+	// No disk is part of it.
 	RoundTrip time.Duration
 	// BytesIn and BytesOut count what went over connections in both directions.
 	BytesIn, BytesOut uint64
@@ -89,11 +90,8 @@ func (t *Transport) Peers() []PeerStats {
 }
 
 func (p *peer) stats() PeerStats {
-	p.mu.Lock()
-	connected := p.link != nil && p.link.usable()
-	p.mu.Unlock()
 	s := PeerStats{
-		ID: p.id, Connected: connected,
+		ID: p.id, Connected: p.urgent.connected(),
 		RoundTrip: time.Duration(p.traffic.roundTrip.Load()),
 		BytesIn:   p.traffic.in.Load(), BytesOut: p.traffic.out.Load(),
 	}

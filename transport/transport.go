@@ -15,7 +15,7 @@ import (
 )
 
 // Version is the peer protocol's version; a peer of another one is refused.
-const Version = 3
+const Version = 4
 
 // repeatEvery is the shortest interval between two log lines about the same peer or stranger.
 const repeatEvery = 10 * time.Second
@@ -92,8 +92,10 @@ type Config struct {
 	// TLS encrypts and authenticates all connections; nil leaves them open.
 	TLS *TLS
 
-	// RaftTimeout bounds one raft RPC, the peer's write to its disk included, but
-	// for InstallSnapshot; 0 means 5 s.
+	// RaftTimeout bounds a heartbeat, a vote and TimeoutNow. An append may take longer
+	// on a narrow network: it is given up when no byte of it has moved for as long, or
+	// when it has wholly arrived and is not answered for as long, the peer's write to
+	// its disk included. It bounds no snapshot; 0 means 5 s.
 	RaftTimeout time.Duration
 	// PipelineWindow is how many appends may be under way to one peer, 2 to 8; 0
 	// means that raft waits for the answer to each.

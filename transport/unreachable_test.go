@@ -122,9 +122,11 @@ func TestPeers(t *testing.T) {
 // TestForget drops a peer: its figures, and its connections in both directions.
 func TestForget(t *testing.T) {
 	a, b := pair(t)
-	mustCall(t, a, "b", "hello")
-	mustCall(t, b, "a", "hello")
-	poll(t, "both are connected", func() bool { return a.Stats().Connections == 2 })
+	for _, size := range []int{1, 10 << 10} { // urgent and bulk
+		mustCall(t, a, "b", strings.Repeat("x", size))
+		mustCall(t, b, "a", strings.Repeat("x", size))
+	}
+	poll(t, "both are connected", func() bool { return a.Stats().Connections == 4 })
 	a.Forget("b")
 	a.Forget("nobody")
 	if got := a.Peers(); len(got) != 0 {

@@ -346,7 +346,7 @@ func (p *proc) config() cluster.Config {
 		AdvertisePeer: p.peer, AdvertiseHTTP: h.name + ":8001", GossipAddr: h.name + ":6001",
 		BootstrapExpect: h.expect, Join: []string{"n1:6001"},
 		SnapshotBytes: h.w.plan.snapshotBytes, SnapshotBytesPerSecond: h.w.plan.snapshotRate,
-		PipelineWindow: h.w.plan.window, NonVoter: !h.votes(),
+		PipelineWindow: h.w.plan.window, NonVoter: !h.votes(), MaxValueBytes: h.w.plan.maxValue,
 		Logger: h.w.trace.logger(h.name, h.w.count),
 		Seams: cluster.Seams{
 			Dial: p.net.dial,

@@ -1,0 +1,54 @@
+package transport
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// transit is a frame on its way over a bulk connection.
+type transit struct {
+	end     uint64       // bytes of frames that have arrived with the last of this one's
+	arrived atomic.Int64 // the connection's age when it had; 0 until it has
+}
+
+// progress follows the frames that one end of a bulk connection sends. What a write
+// to the socket returns says little of a narrow network: the kernel may hold
+// megabytes. So the other end tells how much has arrived. The zero value is ready.
+type progress struct {
+	// mu guards the fields below.
+	mu      sync.Mutex
+	written uint64     // bytes of frames
+	arrived uint64     // of these, as far as is known
+	onWay   []*transit // written and not wholly arrived, in their order
+}
+
+// wrote takes in a frame of size bytes that is about to be written.
+func (p *progress) wrote(size int) *transit {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.written += uint64(size)
+	f := &transit{end: p.written}
+	p.onWay = append(p.onWay, f)
+	return f
+}
+
+// tell takes in how many bytes have arrived by now, the connection's age, and
+// reports whether these are more than before. More than were written are nonsense.
+func (p *progress) tell(arrived uint64, now time.Duration) (more bool, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if arrived > p.written {
+		return false, fmt.Errorf("%w: %d bytes are said to have arrived, of %d", errMalformed, arrived, p.written)
+	}
+	if arrived <= p.arrived {
+		return false, nil
+	}
+	p.arrived = arrived
+	for len(p.onWay) > 0 && p.onWay[0].end <= arrived {
+		p.onWay[0].arrived.Store(int64(now))
+		p.onWay = p.onWay[1:]
+	}
+	return true, nil
+}
