@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	"github.com/kvorum/kvorum/internal/nodeid"
 	"github.com/kvorum/kvorum/internal/sealed"
 	"github.com/kvorum/kvorum/transport"
 	"github.com/kvorum/kvorum/wal"
@@ -39,7 +40,7 @@ type bootstrapPlan struct {
 	Members []Announcement `json:"members"`
 }
 
-func planPath(dir string) string { return filepath.Join(dir, "bootstrap.json") }
+func planPath(dir string) string { return filepath.Join(dir, nodeid.PlanFile) }
 
 // loadPlan reads the plan that an earlier run left, if any.
 func loadPlan(files wal.FS, dir string) (*bootstrapPlan, error) {
@@ -118,7 +119,7 @@ func (n *Node) considerPlan(before []raft.ServerID) []raft.ServerID {
 	if seen[0] != n.id() || !slices.Equal(seen, before) {
 		return seen
 	}
-	plan := &bootstrapPlan{Cluster: newClusterID(), Members: members}
+	plan := &bootstrapPlan{Cluster: nodeid.NewClusterID(), Members: members}
 	if err := n.adopt(plan); err != nil {
 		n.fatal.fail(fmt.Errorf("bootstrap: %w", err))
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/kvorum/kvorum/cluster/raftstore"
 	"github.com/kvorum/kvorum/internal/dirlock"
+	"github.com/kvorum/kvorum/internal/nodeid"
 	"github.com/kvorum/kvorum/wal"
 )
 
@@ -32,7 +33,7 @@ func Check(dir string) (report Report, err error) {
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
 	files := wal.OS()
-	ident, found, err := loadIdentity(files, dir)
+	ident, found, err := nodeid.Load(files, dir, raftstore.Names())
 	if err != nil {
 		return Report{}, err
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -172,8 +171,7 @@ func (r *replica) diverged(err *DivergenceError) {
 			r.log.Warn("leadership not handed over", "err", err)
 		}
 	}
-	_, incarnation, _ := strings.Cut(string(r.id), nameOf(r.id)+".")
-	if noted := noteDivergence(r.cfg.FS, r.cfg.DataDir, incarnation, err); noted != nil {
+	if noted := noteDivergence(r.cfg.FS, r.cfg.DataDir, incarnationOf(r.id), err); noted != nil {
 		r.fatal.fail(fmt.Errorf("%s: %w", err.Error(), noted)) // a restart would find no note
 		return
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/internal/nodeid"
 	"github.com/kvorum/kvorum/wal"
 	"github.com/kvorum/kvorum/wal/crashfs"
 )
@@ -104,7 +105,7 @@ func TestDivergence_Snapshot(t *testing.T) {
 		t.Errorf("rogue is there (%v), error %v", result.Found, err)
 	}
 	aside := filepath.Join(rejoined.cfg.DataDir, setAsidePrefix+bad.identity().Incarnation+"-")
-	for _, name := range []string{identityFile, walDir, stableDir, snapshotsDir, divergenceFile} {
+	for _, name := range []string{nodeid.File, walDir, stableDir, snapshotsDir, divergenceFile} {
 		if _, err := wal.OS().Stat(aside + name); err != nil {
 			t.Errorf("not kept: %v", err)
 		}
@@ -152,7 +153,7 @@ func TestDivergence_NoteStays(t *testing.T) {
 // of its changes to the disk: the next one finishes it, and mixes nothing.
 func TestDivergence_SetAsideInterrupted(t *testing.T) {
 	const dir, incarnation = "/data", "0123456789abcdef"
-	moved := []string{identityFile, walDir, stableDir, snapshotsDir, divergenceFile}
+	moved := []string{nodeid.File, walDir, stableDir, snapshotsDir, divergenceFile}
 	interrupted := errors.New("interrupted")
 	for at := 1; ; at++ {
 		disk := crashfs.New()

@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/internal/nodeid"
 	"github.com/kvorum/kvorum/transport"
 	"github.com/kvorum/kvorum/wal/crashfs"
 )
@@ -82,7 +83,7 @@ func openFollower(t *testing.T, change func(*Config), tune func(*transport.Confi
 	})
 	f := newFatal(cfg.Logger)
 	var err error
-	if r, err = openReplica(t.Context(), cfg, identity{Name: "n1", Incarnation: "a", Cluster: "c"}, peers, f); err != nil {
+	if r, err = openReplica(t.Context(), cfg, nodeid.Identity{Name: "n1", Incarnation: "a", Cluster: "c"}, peers, f); err != nil {
 		return nil, nil, errors.Join(err, peers.Close())
 	}
 	t.Cleanup(func() {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/raft"
 	"github.com/kvorum/kvorum/cluster/raftstore"
+	"github.com/kvorum/kvorum/internal/nodeid"
 	"github.com/kvorum/kvorum/wal"
 )
 
@@ -41,7 +42,7 @@ func (r *loadReader) Read(p []byte) (int, error) {
 
 // openStores opens log, snapshots, and term and vote. The newest snapshot becomes the
 // state while the log is checked.
-func (r *replica) openStores(load context.Context, ident identity) error {
+func (r *replica) openStores(load context.Context, ident nodeid.Identity) error {
 	fs, dir := r.cfg.FS, r.cfg.DataDir
 	var err error
 	if r.total, err = wal.TotalSpace(fs, dir); err != nil && !errors.Is(err, errors.ErrUnsupported) {
@@ -62,10 +63,10 @@ func (r *replica) openStores(load context.Context, ident identity) error {
 }
 
 // logOptions says how the log is opened, all of which is checked.
-func (r *replica) logOptions(load context.Context, ident identity) wal.Options {
+func (r *replica) logOptions(load context.Context, ident nodeid.Identity) wal.Options {
 	opts := wal.Options{
 		MaxOpenSegments: openSegments, CacheBytes: r.cfg.Memory.LogCache,
-		MaxSegmentSize: r.segmentBytes, Owner: wal.Owner{Node: string(ident.serverID()), Cluster: ident.Cluster},
+		MaxSegmentSize: r.segmentBytes, Owner: wal.Owner{Node: string(ident.ServerID()), Cluster: ident.Cluster},
 		Checked: func(done, total int64) error {
 			r.cfg.Loading.set(phaseCheck, done, total)
 			return ended(load)

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/kvorum/kvorum/transport"
 )
@@ -86,8 +85,7 @@ func (r *replica) handleLostTail(from transport.Identity, payload []byte) error 
 	}
 	err = r.peers.CloseRaft()
 	if err == nil {
-		_, incarnation, _ := strings.Cut(string(r.id), nameOf(r.id)+".")
-		err = noteLostTail(r.cfg.FS, r.cfg.DataDir, incarnation, lost)
+		err = noteLostTail(r.cfg.FS, r.cfg.DataDir, incarnationOf(r.id), lost)
 	}
 	if err != nil {
 		err = fmt.Errorf("%s: %w", lost.Error(), err) // a restart would find no note

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/kvorum/kvorum/internal/nodeid"
 	"github.com/kvorum/kvorum/internal/testkit"
 	"github.com/kvorum/kvorum/transport"
 	"github.com/kvorum/kvorum/wal"
@@ -124,7 +125,7 @@ func TestTrial_B7_LeaderTellsFollower(t *testing.T) {
 		}
 	}
 	aside := filepath.Join(cfg.DataDir, setAsidePrefix+closed.identity().Incarnation+"-")
-	for _, name := range []string{identityFile, walDir, stableDir, divergenceFile} {
+	for _, name := range []string{nodeid.File, walDir, stableDir, divergenceFile} {
 		if _, err := os.Stat(aside + name); err != nil {
 			t.Errorf("not kept: %v", err)
 		}

@@ -11,6 +11,8 @@ import (
 
 	"github.com/hashicorp/raft"
 	"github.com/kvorum/kvorum/cluster/discovery"
+	"github.com/kvorum/kvorum/cluster/raftstore"
+	"github.com/kvorum/kvorum/internal/nodeid"
 	"github.com/kvorum/kvorum/transport"
 	"github.com/kvorum/kvorum/wal"
 )
@@ -43,9 +45,9 @@ type Node struct {
 	opened chan struct{}
 
 	mu      sync.RWMutex
-	ident   identity // guarded by mu
-	replica *replica // guarded by mu; nil while the node is in no cluster
-	closing bool     // guarded by mu
+	ident   nodeid.Identity // guarded by mu
+	replica *replica        // guarded by mu; nil while the node is in no cluster
+	closing bool            // guarded by mu
 
 	cancel    context.CancelFunc
 	wg        sync.WaitGroup
@@ -84,7 +86,7 @@ func (n *Node) open(load, run context.Context) error {
 		return err
 	}
 	self := transport.Identity{
-		ID: n.ident.serverID(), Cluster: n.ident.Cluster, Generation: n.book.NextGeneration(string(n.ident.serverID())),
+		ID: n.ident.ServerID(), Cluster: n.ident.Cluster, Generation: n.book.NextGeneration(string(n.ident.ServerID())),
 		PeerAddr: n.cfg.AdvertisePeer, HTTPAddr: n.cfg.AdvertiseHTTP,
 	}
 	n.book.begin(self)
@@ -155,7 +157,7 @@ func (n *Node) openIdentity() error {
 	if err := afterDivergence(n.cfg.FS, n.cfg.DataDir, n.log); err != nil {
 		return err
 	}
-	ident, found, err := loadIdentity(n.cfg.FS, n.cfg.DataDir)
+	ident, found, err := nodeid.Load(n.cfg.FS, n.cfg.DataDir, raftstore.Names())
 	if err != nil {
 		return err
 	}
@@ -166,7 +168,7 @@ func (n *Node) openIdentity() error {
 		if err := checkDisk(n.cfg); err != nil {
 			return err
 		}
-		ident = identity{Name: n.cfg.Name, Incarnation: newIncarnation()}
+		ident = nodeid.Identity{Name: n.cfg.Name, Incarnation: nodeid.NewIncarnation()}
 	}
 	n.ident = ident
 	if n.plan, err = loadPlan(n.cfg.FS, n.cfg.DataDir); err != nil {
@@ -193,7 +195,7 @@ func (n *Node) accept(cluster string) error {
 		return fmt.Errorf("%w: %s is of cluster %s, not %s", ErrOtherCluster, ident.Name, ident.Cluster, cluster)
 	}
 	ident.Cluster = cluster
-	if err := writeIdentity(n.cfg.FS, n.cfg.DataDir, ident); err != nil {
+	if err := nodeid.Write(n.cfg.FS, n.cfg.DataDir, ident); err != nil {
 		err = fmt.Errorf("accept cluster %s: %w", cluster, err)
 		n.fatal.fail(err)
 		return err
@@ -255,14 +257,14 @@ func (n *Node) displaced(refused *transport.RefusedError) {
 		ErrDuplicate, n.id(), nameOf(refused.Peer.ID), refused.Message))
 }
 
-func (n *Node) identity() identity {
+func (n *Node) identity() nodeid.Identity {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	return n.ident
 }
 
 // id returns this node's server id, which never changes while it is open.
-func (n *Node) id() raft.ServerID { return n.identity().serverID() }
+func (n *Node) id() raft.ServerID { return n.identity().ServerID() }
 
 // Fatal is closed when the node has met something that it must not go on
 // after; Err then tells what. Close is still the owner's to call.

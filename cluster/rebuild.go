@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/kvorum/kvorum/cluster/raftstore"
+	"github.com/kvorum/kvorum/internal/nodeid"
 	"github.com/kvorum/kvorum/internal/sealed"
 	"github.com/kvorum/kvorum/wal"
 )
@@ -103,7 +104,7 @@ func afterDivergence(files wal.FS, dir string, log *slog.Logger) error {
 	if err := checkFirstTime(files, dir, aside); err != nil {
 		return err
 	}
-	for _, name := range slices.Concat([]string{identityFile}, raftstore.Names(), []string{divergenceFile}) {
+	for _, name := range slices.Concat([]string{nodeid.File}, raftstore.Names(), []string{divergenceFile}) {
 		err := files.Rename(filepath.Join(dir, name), filepath.Join(dir, aside+name))
 		if err == nil {
 			err = files.SyncDir(dir)

@@ -13,6 +13,7 @@ import (
 	"github.com/kvorum/kvorum/cluster/raftstore"
 	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/internal/dirlock"
+	"github.com/kvorum/kvorum/internal/nodeid"
 	"github.com/kvorum/kvorum/wal"
 )
 
@@ -78,7 +79,7 @@ func Survey(dir string) (s Survivor, err error) {
 // survey is Survey of a locked directory. It has the newest snapshot restored, if there
 // is one, and shows each entry behind it to visit; both may be nil.
 func survey(files wal.FS, dir string, restore func(*raft.SnapshotMeta, io.Reader) error, visit func(*raft.Log)) (Survivor, error) {
-	ident, found, err := loadIdentity(files, dir)
+	ident, found, err := nodeid.Load(files, dir, raftstore.Names())
 	if err != nil {
 		return Survivor{}, err
 	}
@@ -139,10 +140,10 @@ func recoverNode(files wal.FS, dir string) (cluster string, err error) {
 		return "", failed
 	}
 	// The new id first: with the old log under it the node does not start.
-	ident := identity{
-		Name: before.Name, Incarnation: before.Incarnation, Cluster: newClusterID(), Former: append(before.Former, before.Cluster),
+	ident := nodeid.Identity{
+		Name: before.Name, Incarnation: before.Incarnation, Cluster: nodeid.NewClusterID(), Former: append(before.Former, before.Cluster),
 	}
-	if err := replaceIdentity(files, dir, ident); err != nil {
+	if err := nodeid.Replace(files, dir, ident); err != nil {
 		return "", err
 	}
 	if err := errors.Join(removePlan(files, dir), forgetDivergence(files, dir)); err != nil {
@@ -153,13 +154,13 @@ func recoverNode(files wal.FS, dir string) (cluster string, err error) {
 
 // replaceStores puts a snapshot of machine at the end of the history, whose configuration
 // has one voter, in the place of the old cluster's log and snapshots.
-func replaceStores(files wal.FS, dir string, before Survivor, ident identity, machine *fsm.FSM) error {
+func replaceStores(files wal.FS, dir string, before Survivor, ident nodeid.Identity, machine *fsm.FSM) error {
 	snapshot, err := machine.Snapshot()
 	if err != nil {
 		return err
 	}
 	defer snapshot.Release()
-	self := ident.serverID()
+	self := ident.ServerID()
 	alone := raftstore.History{
 		LastIndex: before.LastIndex, LastTerm: before.LastTerm,
 		Configuration: raft.Configuration{Servers: []raft.Server{{Suffrage: raft.Voter, ID: self, Address: raft.ServerAddress(self)}}},

@@ -15,6 +15,7 @@ import (
 	"github.com/kvorum/kvorum/cluster/raftstore"
 	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/internal/loglimit"
+	"github.com/kvorum/kvorum/internal/nodeid"
 	"github.com/kvorum/kvorum/transport"
 )
 
@@ -89,9 +90,9 @@ type replica struct {
 // openReplica opens the stores below cfg.DataDir, which belong to ident, and
 // starts raft on them. It ends early with load, whose error it returns then. An
 // error leaves nothing open.
-func openReplica(load context.Context, cfg Config, ident identity, peers *transport.Transport, f *fatal) (*replica, error) {
+func openReplica(load context.Context, cfg Config, ident nodeid.Identity, peers *transport.Transport, f *fatal) (*replica, error) {
 	r := &replica{
-		id: ident.serverID(), cfg: cfg, log: cfg.Logger, lines: newLines(cfg.Logger), fatal: f, peers: peers,
+		id: ident.ServerID(), cfg: cfg, log: cfg.Logger, lines: newLines(cfg.Logger), fatal: f, peers: peers,
 		leaders: newLeadership(), writing: make(chan struct{}, 1), observed: make(chan raft.Observation, 16),
 		quorum: newQuorumRoom(), snapshotting: make(chan struct{}, 1), tight: make(chan struct{}, 1),
 	}
@@ -111,7 +112,7 @@ func openReplica(load context.Context, cfg Config, ident identity, peers *transp
 }
 
 // open opens what the replica stands on, the lowest first.
-func (r *replica) open(load context.Context, ident identity) error {
+func (r *replica) open(load context.Context, ident nodeid.Identity) error {
 	done := make(chan struct{})
 	defer close(done)
 	go r.cfg.Loading.watch(r.log, done)

@@ -13,7 +13,7 @@ import (
 )
 
 // TestSealed_NewerFormat shows that a file of a newer format is refused, whichever of a
-// node's own files it is (raftstore and discovery test theirs). The error names the
+// node's own files it is (raftstore, discovery and nodeid test theirs). The error names the
 // file, the version that was found and the one that is known, and the file stays as it is.
 func TestSealed_NewerFormat(t *testing.T) {
 	for _, f := range []struct {
@@ -21,10 +21,6 @@ func TestSealed_NewerFormat(t *testing.T) {
 		format int
 		load   func(files wal.FS) error
 	}{
-		{filepath.Join("data", identityFile), identityFormat, func(files wal.FS) error {
-			_, _, err := loadIdentity(files, "data")
-			return err
-		}},
 		{planPath("data"), planFormat, func(files wal.FS) error {
 			_, err := loadPlan(files, "data")
 			return err

@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/raft"
 	"github.com/kvorum/kvorum/cluster/raftstore"
 	"github.com/kvorum/kvorum/wal"
+	"github.com/kvorum/kvorum/wal/crashfs"
 )
 
 // What package raftstore has below a data directory.
@@ -67,6 +68,24 @@ func wantTerms(t *testing.T, s raft.LogStore, first uint64, want ...uint64) {
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Fatalf("terms from entry %d on are %v, want %v", first, got, want)
+	}
+}
+
+// newDataDir returns a filesystem with a durable directory "data".
+func newDataDir(t testing.TB) *crashfs.FS {
+	t.Helper()
+	fsys := crashfs.New()
+	mustMkdir(t, fsys, "data")
+	if err := fsys.SyncDir("."); err != nil {
+		t.Fatal(err)
+	}
+	return fsys
+}
+
+func mustWrite(t testing.TB, fsys wal.FS, path string, content []byte) {
+	t.Helper()
+	if err := wal.WriteFileAtomic(fsys, path, content); err != nil {
+		t.Fatal(err)
 	}
 }
 

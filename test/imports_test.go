@@ -32,6 +32,7 @@ var allowed = map[string][]string{
 	"internal/entry":    {"github.com/hashicorp/raft"},
 	"internal/loglimit": {},
 	"internal/machine":  {},
+	"internal/nodeid":   {"wal", "internal/sealed", "github.com/hashicorp/raft"},
 	"internal/sealed":   {"wal"},
 	"internal/testkit":  {},
 	"fsm":               {"store", "github.com/hashicorp/raft"},
@@ -40,7 +41,7 @@ var allowed = map[string][]string{
 	"cluster/raftstore": {"wal", "internal/entry", "internal/sealed", "github.com/hashicorp/raft", "github.com/hashicorp/raft-boltdb"},
 	"cluster": {
 		"cluster/discovery", "cluster/raftstore", "fsm", "store", "wal", "transport",
-		"internal/dirlock", "internal/loglimit", "internal/sealed", "github.com/hashicorp/raft",
+		"internal/dirlock", "internal/loglimit", "internal/nodeid", "internal/sealed", "github.com/hashicorp/raft",
 	},
 	"httpapi": {"store", "cluster", "internal/api", "internal/loglimit", "github.com/gorilla/mux"},
 	"client":  {"internal/api"},

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/internal/nodeid"
 	"github.com/kvorum/kvorum/store"
 	"github.com/kvorum/kvorum/wal"
 )
@@ -32,7 +33,7 @@ first damage, which it names by file and offset.`,
 
 // checkDir tells a node's directory from an embedded store's by what is in it.
 func checkDir(out io.Writer, dir string) error {
-	switch _, err := os.Stat(filepath.Join(dir, "node.json")); {
+	switch _, err := os.Stat(filepath.Join(dir, nodeid.File)); {
 	case err == nil:
 		return checkNode(out, dir)
 	case !errors.Is(err, fs.ErrNotExist):

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/internal/nodeid"
 )
 
 func newRecoverCommand() *cobra.Command {
@@ -48,7 +49,7 @@ directories of the others, and start those with --join.`,
 func recoverCluster(out io.Writer, dirs []string, confirm bool) error {
 	var survivors []cluster.Survivor
 	for _, dir := range dirs {
-		if _, err := os.Stat(filepath.Join(dir, "node.json")); errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(filepath.Join(dir, nodeid.File)); errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("%w: %s", cluster.ErrNoNode, dir) // and no LOCK is left in it
 		}
 		s, err := cluster.Survey(dir)
