@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/kvorum/kvorum/cluster/recovery"
 	"github.com/kvorum/kvorum/fsm"
 )
 
@@ -34,6 +35,14 @@ type DivergenceError struct {
 func (e *DivergenceError) Error() string {
 	return fmt.Sprintf("this replica's state has diverged: at index %d its hash is %016x, a majority of voters has %016x; %v",
 		e.Index, e.Own, e.Majority, ErrRestart)
+}
+
+// note returns what the node with this id writes down.
+func (e *DivergenceError) note(id raft.ServerID) recovery.Note {
+	return recovery.Note{
+		Incarnation: incarnationOf(id), Index: e.Index,
+		Own: fmt.Sprintf("%016x", e.Own), Majority: fmt.Sprintf("%016x", e.Majority),
+	}
 }
 
 // Is says that the error is an ErrRestart.
@@ -152,7 +161,7 @@ func (r *replica) handleHash(payload []byte) ([]byte, error) {
 func (r *replica) sound(index uint64) {
 	if noted := r.noted.Load(); noted != 0 && index >= noted {
 		r.noted.Store(0)
-		if err := forgetDivergence(r.cfg.FS, r.cfg.DataDir); err != nil {
+		if err := recovery.ForgetNote(r.cfg.FS, r.cfg.DataDir); err != nil {
 			r.fatal.fail(err)
 			return
 		}
@@ -171,7 +180,7 @@ func (r *replica) diverged(err *DivergenceError) {
 			r.log.Warn("leadership not handed over", "err", err)
 		}
 	}
-	if noted := noteDivergence(r.cfg.FS, r.cfg.DataDir, incarnationOf(r.id), err); noted != nil {
+	if noted := recovery.WriteNote(r.cfg.FS, r.cfg.DataDir, err.note(r.id)); noted != nil {
 		r.fatal.fail(fmt.Errorf("%s: %w", err.Error(), noted)) // a restart would find no note
 		return
 	}

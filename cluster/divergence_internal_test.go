@@ -12,6 +12,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/kvorum/kvorum/cluster/recovery"
 	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/internal/nodeid"
 	"github.com/kvorum/kvorum/wal"
@@ -51,7 +52,7 @@ func testDivergence(t *testing.T, ofLeader bool) {
 		t.Errorf("a stale read of what has diverged: got %v, want ErrClosed", err)
 	}
 
-	note, err := loadDivergence(wal.OS(), bad.cfg.DataDir)
+	note, err := recovery.ReadNote(wal.OS(), bad.cfg.DataDir)
 	if err != nil || note.Times != 1 {
 		t.Fatalf("note of the divergence: got %+v, %v", note, err)
 	}
@@ -68,7 +69,7 @@ func testDivergence(t *testing.T, ofLeader bool) {
 	if result, err := again.Get(t.Context(), "rogue", ReadOptions{}); err != nil || result.Found {
 		t.Errorf("rogue is there (%v), error %v", result.Found, err)
 	}
-	if note, err := loadDivergence(wal.OS(), again.cfg.DataDir); err != nil || note.Times != 0 {
+	if note, err := recovery.ReadNote(wal.OS(), again.cfg.DataDir); err != nil || note.Times != 0 {
 		t.Errorf("the note is still there: %+v, %v", note, err)
 	}
 }
@@ -104,8 +105,8 @@ func TestDivergence_Snapshot(t *testing.T) {
 	if result, err := rejoined.Get(t.Context(), "rogue", ReadOptions{}); err != nil || result.Found {
 		t.Errorf("rogue is there (%v), error %v", result.Found, err)
 	}
-	aside := filepath.Join(rejoined.cfg.DataDir, setAsidePrefix+bad.identity().Incarnation+"-")
-	for _, name := range []string{nodeid.File, walDir, stableDir, snapshotsDir, divergenceFile} {
+	aside := filepath.Join(rejoined.cfg.DataDir, asidePrefix+bad.identity().Incarnation+"-")
+	for _, name := range []string{nodeid.File, walDir, stableDir, snapshotsDir, noteFile} {
 		if _, err := wal.OS().Stat(aside + name); err != nil {
 			t.Errorf("not kept: %v", err)
 		}
@@ -113,7 +114,7 @@ func TestDivergence_Snapshot(t *testing.T) {
 
 	diverge(t, rejoined, good)
 	for range 2 {
-		if err := noteDivergence(wal.OS(), rejoined.cfg.DataDir, rejoined.identity().Incarnation, &DivergenceError{}); err != nil {
+		if err := recovery.WriteNote(wal.OS(), rejoined.cfg.DataDir, (&DivergenceError{}).note(rejoined.id())); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -133,7 +134,7 @@ func TestDivergence_NoteStays(t *testing.T) {
 	if err := wal.MakeDir(disk, "/data"); err != nil {
 		t.Fatal(err)
 	}
-	if err := noteDivergence(disk, "/data", "0123456789abcdef", &DivergenceError{Index: 100}); err != nil {
+	if err := recovery.WriteNote(disk, "/data", (&DivergenceError{Index: 100}).note("n1.0123456789abcdef")); err != nil {
 		t.Fatal(err)
 	}
 	r := &replica{cfg: Config{FS: disk, DataDir: "/data"}, fatal: newFatal(slog.New(slog.DiscardHandler))}
@@ -143,59 +144,8 @@ func TestDivergence_NoteStays(t *testing.T) {
 		times int
 	}{{50, 1}, {99, 1}, {100, 0}, {150, 0}} {
 		r.sound(step.index)
-		if note, err := loadDivergence(disk, "/data"); err != nil || note.Times != step.times || r.fatal.reason() != nil {
+		if note, err := recovery.ReadNote(disk, "/data"); err != nil || note.Times != step.times || r.fatal.reason() != nil {
 			t.Errorf("after checkpoint %d: got %+v, %v, want %d times", step.index, note, err, step.times)
-		}
-	}
-}
-
-// TestDivergence_SetAsideInterrupted ends a start that sets files aside at each
-// of its changes to the disk: the next one finishes it, and mixes nothing.
-func TestDivergence_SetAsideInterrupted(t *testing.T) {
-	const dir, incarnation = "/data", "0123456789abcdef"
-	moved := []string{nodeid.File, walDir, stableDir, snapshotsDir, divergenceFile}
-	interrupted := errors.New("interrupted")
-	for at := 1; ; at++ {
-		disk := crashfs.New()
-		for _, name := range moved[:4] {
-			if err := wal.MakeDir(disk, filepath.Join(dir, name)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		for range 2 {
-			if err := noteDivergence(disk, dir, incarnation, &DivergenceError{Index: 7}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		ops := 0
-		disk.SetHook(func(crashfs.Op, string) error {
-			if ops++; ops >= at {
-				return interrupted
-			}
-			return nil
-		})
-		err := afterDivergence(disk, dir, slog.New(slog.DiscardHandler))
-		disk.SetHook(nil)
-		if err == nil {
-			if at < 10 {
-				t.Errorf("it took %d changes only", at)
-			}
-			return
-		}
-		if !errors.Is(err, interrupted) {
-			t.Fatal(err)
-		}
-		after := disk.Crash(crashfs.CrashOptions{})
-		if err := afterDivergence(after, dir, slog.New(slog.DiscardHandler)); err != nil {
-			t.Fatalf("after change %d: %v", at, err)
-		}
-		for _, name := range moved {
-			if _, err := after.Stat(filepath.Join(dir, setAsidePrefix+incarnation+"-"+name)); err != nil {
-				t.Errorf("after change %d: %v", at, err)
-			}
-			if _, err := after.Stat(filepath.Join(dir, name)); err == nil {
-				t.Errorf("after change %d: %s is still there", at, name)
-			}
 		}
 	}
 }

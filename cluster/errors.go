@@ -6,6 +6,7 @@ import (
 
 	"github.com/kvorum/kvorum/cluster/discovery"
 	"github.com/kvorum/kvorum/cluster/raftstore"
+	"github.com/kvorum/kvorum/cluster/recovery"
 	"github.com/kvorum/kvorum/internal/dirlock"
 )
 
@@ -34,6 +35,10 @@ var (
 // ErrDataDirInUse is returned by Open when another process, or another node of
 // this one, has the data directory open.
 var ErrDataDirInUse = dirlock.ErrInUse
+
+// ErrDivergedAgain is returned by Open where an incarnation's files were set aside
+// before and are still there: the likely cause is the machine's memory or disk.
+var ErrDivergedAgain = recovery.ErrDivergedAgain
 
 // ErrUnknownOutcome is returned when a write was sent and its answer was lost:
 // it happened once or not at all.

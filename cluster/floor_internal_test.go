@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kvorum/kvorum/cluster/recovery"
 	"github.com/kvorum/kvorum/wal"
 )
 
@@ -47,10 +48,10 @@ func TestD11_Floor(t *testing.T) {
 			if _, err := Open(t.Context(), listening(t, cfg)); !errors.As(err, &damage) || !strings.Contains(err.Error(), part) {
 				t.Errorf("open: got %v, want a CorruptionError that names %s", err, part)
 			}
-			if _, err := Survey(cfg.DataDir); name != floorFile && !errors.As(err, &damage) {
+			if _, err := recovery.Survey(wal.OS(), cfg.DataDir); name != floorFile && !errors.As(err, &damage) {
 				t.Errorf("survey: got %v, want a CorruptionError", err)
 			}
-			if _, err := Check(cfg.DataDir); !errors.As(err, &damage) {
+			if _, err := recovery.Check(wal.OS(), cfg.DataDir); !errors.As(err, &damage) {
 				t.Errorf("check: got %v, want a CorruptionError", err)
 			}
 			if err := os.RemoveAll(lost); err != nil { // the store may have made it again

@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/hashicorp/raft"
+
+	"github.com/kvorum/kvorum/cluster/recovery"
 	"github.com/kvorum/kvorum/transport"
 )
 
@@ -37,6 +40,11 @@ type LostTailError struct {
 func (e *LostTailError) Error() string {
 	return fmt.Sprintf("this node's log ends at entry %d, and the node had acknowledged entry %d to %s in term %d: its disk has lost what it had synced; %v",
 		e.Last, e.Acknowledged, e.Leader, e.Term, ErrRestart)
+}
+
+// note returns what the node with this id writes down.
+func (e *LostTailError) note(id raft.ServerID) recovery.Note {
+	return recovery.Note{Incarnation: incarnationOf(id), Index: e.Acknowledged, LostTail: e.Error()}
 }
 
 // Is says that the error is an ErrRestart.
@@ -85,7 +93,7 @@ func (r *replica) handleLostTail(from transport.Identity, payload []byte) error 
 	}
 	err = r.peers.CloseRaft()
 	if err == nil {
-		err = noteLostTail(r.cfg.FS, r.cfg.DataDir, incarnationOf(r.id), lost)
+		err = recovery.WriteNote(r.cfg.FS, r.cfg.DataDir, lost.note(r.id))
 	}
 	if err != nil {
 		err = fmt.Errorf("%s: %w", lost.Error(), err) // a restart would find no note

@@ -10,11 +10,11 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/kvorum/kvorum/cluster/recovery"
 	"github.com/kvorum/kvorum/internal/nodeid"
 	"github.com/kvorum/kvorum/internal/testkit"
 	"github.com/kvorum/kvorum/transport"
 	"github.com/kvorum/kvorum/wal"
-	"github.com/kvorum/kvorum/wal/crashfs"
 )
 
 // loseTail zeroes the end of the only segment of a node's log, which must hold
@@ -124,8 +124,8 @@ func TestTrial_B7_LeaderTellsFollower(t *testing.T) {
 			t.Errorf("k%d: got %q, %v", i, got.Item.Value, err)
 		}
 	}
-	aside := filepath.Join(cfg.DataDir, setAsidePrefix+closed.identity().Incarnation+"-")
-	for _, name := range []string{nodeid.File, walDir, stableDir, divergenceFile} {
+	aside := filepath.Join(cfg.DataDir, asidePrefix+closed.identity().Incarnation+"-")
+	for _, name := range []string{nodeid.File, walDir, stableDir, noteFile} {
 		if _, err := os.Stat(aside + name); err != nil {
 			t.Errorf("not kept: %v", err)
 		}
@@ -180,40 +180,8 @@ func TestLostTail_Refused(t *testing.T) {
 	if err := r.handleLostTail(from, request(9)[1:]); !errors.As(err, new(*ValidationError)) {
 		t.Errorf("got %v, want a ValidationError", err)
 	}
-	if note, err := loadDivergence(wal.OS(), n.cfg.DataDir); err != nil || note.Times != 0 || n.Err() != nil {
+	if note, err := recovery.ReadNote(wal.OS(), n.cfg.DataDir); err != nil || note.Times != 0 || n.Err() != nil {
 		t.Fatalf("got %+v, %v, and %v", note, err, n.Err())
 	}
 	mustPut(t, n, "k", "w")
-}
-
-// TestLostTail_SetAside has a node that was told start: its files are set aside at
-// once, and where that was done before, it does not start.
-func TestLostTail_SetAside(t *testing.T) {
-	const dir = "/data"
-	disk := crashfs.New()
-	quiet := slog.New(slog.DiscardHandler)
-	for _, incarnation := range []string{"0123456789abcdef", "123456789abcdef0"} {
-		if err := wal.MakeDir(disk, filepath.Join(dir, walDir)); err != nil {
-			t.Fatal(err)
-		}
-		if err := noteLostTail(disk, dir, incarnation, &LostTailError{Leader: "n1", Term: 3, Acknowledged: 9, Last: 4}); err != nil {
-			t.Fatal(err)
-		}
-		err := afterDivergence(disk, dir, quiet)
-		if incarnation != "0123456789abcdef" {
-			if !errors.Is(err, ErrDivergedAgain) {
-				t.Fatalf("the second time: got %v, want ErrDivergedAgain", err)
-			}
-			return
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := disk.Stat(filepath.Join(dir, walDir)); err == nil {
-			t.Error("the log is still there")
-		}
-		if _, err := disk.Stat(filepath.Join(dir, setAsidePrefix+incarnation+"-"+walDir)); err != nil {
-			t.Errorf("the log is not kept: %v", err)
-		}
-	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/raft"
 	"github.com/kvorum/kvorum/cluster/discovery"
 	"github.com/kvorum/kvorum/cluster/raftstore"
+	"github.com/kvorum/kvorum/cluster/recovery"
 	"github.com/kvorum/kvorum/internal/nodeid"
 	"github.com/kvorum/kvorum/transport"
 	"github.com/kvorum/kvorum/wal"
@@ -154,7 +155,7 @@ func (n *Node) openIdentity() error {
 	if n.lock, err = n.cfg.Seams.LockDir(n.cfg.DataDir); err != nil {
 		return err
 	}
-	if err := afterDivergence(n.cfg.FS, n.cfg.DataDir, n.log); err != nil {
+	if err := recovery.ActOnNote(n.cfg.FS, n.cfg.DataDir, n.log); err != nil {
 		return err
 	}
 	ident, found, err := nodeid.Load(n.cfg.FS, n.cfg.DataDir, raftstore.Names())

@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashicorp/raft"
 	"github.com/kvorum/kvorum/cluster/raftstore"
+	"github.com/kvorum/kvorum/cluster/recovery"
 	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/internal/loglimit"
 	"github.com/kvorum/kvorum/internal/nodeid"
@@ -121,7 +122,7 @@ func (r *replica) open(load context.Context, ident nodeid.Identity) error {
 	if err := r.openStores(load, ident); err != nil {
 		return err
 	}
-	note, err := loadDivergence(r.cfg.FS, r.cfg.DataDir)
+	note, err := recovery.ReadNote(r.cfg.FS, r.cfg.DataDir)
 	if err != nil {
 		return err
 	}

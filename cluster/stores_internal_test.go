@@ -27,6 +27,12 @@ const (
 	floorFile        = "floor.json"
 )
 
+// What the packages recovery and internal/nodeid have there.
+const (
+	noteFile    = "diverged.json"
+	asidePrefix = "diverged-" // of the files of an incarnation; the incarnation and a dash follow
+)
+
 var errFault = errors.New("injected fault")
 
 // point is an entry's index and term.

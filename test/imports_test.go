@@ -39,8 +39,11 @@ var allowed = map[string][]string{
 	"transport":         {"internal/entry", "internal/loglimit", "github.com/hashicorp/raft"},
 	"cluster/discovery": {"internal/loglimit", "internal/sealed", "github.com/hashicorp/memberlist"},
 	"cluster/raftstore": {"wal", "internal/entry", "internal/sealed", "github.com/hashicorp/raft", "github.com/hashicorp/raft-boltdb"},
+	"cluster/recovery": {
+		"cluster/raftstore", "fsm", "wal", "internal/dirlock", "internal/nodeid", "internal/sealed", "github.com/hashicorp/raft",
+	},
 	"cluster": {
-		"cluster/discovery", "cluster/raftstore", "fsm", "store", "wal", "transport",
+		"cluster/discovery", "cluster/raftstore", "cluster/recovery", "fsm", "store", "wal", "transport",
 		"internal/dirlock", "internal/loglimit", "internal/nodeid", "internal/sealed", "github.com/hashicorp/raft",
 	},
 	"httpapi": {"store", "cluster", "internal/api", "internal/loglimit", "github.com/gorilla/mux"},
@@ -133,6 +136,9 @@ func TestRuleOf(t *testing.T) {
 				t.Errorf("%s may import %s", owner, forbidden)
 			}
 		}
+	}
+	if mayImport("cluster/recovery", module+"cluster") {
+		t.Error("cluster/recovery may import cluster")
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/cluster/recovery"
 	"github.com/kvorum/kvorum/internal/nodeid"
 	"github.com/kvorum/kvorum/store"
 	"github.com/kvorum/kvorum/wal"
@@ -48,7 +48,7 @@ func checkDir(out io.Writer, dir string) error {
 }
 
 func checkNode(out io.Writer, dir string) error {
-	report, err := cluster.Check(dir)
+	report, err := recovery.Check(wal.OS(), dir)
 	if report.Name != "" {
 		fmt.Fprintf(out, "node %s, incarnation %s, cluster %s\n", report.Name, report.Incarnation, report.Cluster)
 	}

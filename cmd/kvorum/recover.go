@@ -4,16 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
-	"github.com/kvorum/kvorum/cluster"
-	"github.com/kvorum/kvorum/internal/nodeid"
+	"github.com/kvorum/kvorum/cluster/recovery"
+	"github.com/kvorum/kvorum/wal"
 )
 
 func newRecoverCommand() *cobra.Command {
@@ -47,21 +44,21 @@ directories of the others, and start those with --join.`,
 }
 
 func recoverCluster(out io.Writer, dirs []string, confirm bool) error {
-	var survivors []cluster.Survivor
+	var survivors []recovery.Survivor
 	for _, dir := range dirs {
-		if _, err := os.Stat(filepath.Join(dir, nodeid.File)); errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%w: %s", cluster.ErrNoNode, dir) // and no LOCK is left in it
+		s, err := recovery.Survey(wal.OS(), dir)
+		if errors.Is(err, recovery.ErrNoNode) {
+			return err // names dir
 		}
-		s, err := cluster.Survey(dir)
 		if err != nil {
 			return fmt.Errorf("%s: %w", dir, err)
 		}
 		survivors = append(survivors, s)
-		if !cluster.SameHistory(survivors) {
+		if !recovery.SameHistory(survivors) {
 			return fmt.Errorf("%s is of cluster %s, %s of %s", dir, s.Cluster, survivors[0].Dir, survivors[0].Cluster)
 		}
 	}
-	best := slices.MaxFunc(survivors, cluster.Survivor.Compare)
+	best := slices.MaxFunc(survivors, recovery.Survivor.Compare)
 	if err := printSurvivors(out, survivors, best); err != nil {
 		return err
 	}
@@ -72,7 +69,7 @@ func recoverCluster(out io.Writer, dirs []string, confirm bool) error {
 		_, err := fmt.Fprintf(out, "\nNothing was changed. With --confirm, %s becomes the only member of a new cluster.\n", best.Name)
 		return err
 	}
-	id, err := cluster.Recover(best.Dir)
+	id, err := recovery.Recover(wal.OS(), best.Dir)
 	if err != nil {
 		return fmt.Errorf("%s: %w", best.Dir, err)
 	}
@@ -81,7 +78,7 @@ func recoverCluster(out io.Writer, dirs []string, confirm bool) error {
 	return err
 }
 
-func printSurvivors(out io.Writer, survivors []cluster.Survivor, best cluster.Survivor) error {
+func printSurvivors(out io.Writer, survivors []recovery.Survivor, best recovery.Survivor) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "DIRECTORY\tNODE\tLAST TERM\tLAST INDEX\tSNAPSHOT\tKNOWS MOST")
 	for _, s := range survivors {
@@ -91,7 +88,7 @@ func printSurvivors(out io.Writer, survivors []cluster.Survivor, best cluster.Su
 		return err
 	}
 	verdict := "Every acknowledged write is in one of these directories; the one that knows most has all of them."
-	if cluster.MayLose(survivors) {
+	if recovery.MayLose(survivors) {
 		verdict = fmt.Sprintf("Acknowledged writes MAY BE LOST: of %d voters too few are left to be sure to have all.", len(best.Voters))
 	}
 	_, err := fmt.Fprintf(out, "\n%s\n", verdict)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -23,6 +24,9 @@ func TestRecover(t *testing.T) {
 	empty := t.TempDir()
 	check("no node", 1, []string{"kvorum: directory holds no node: " + empty + "\n"}, empty)
 	wantKV(t, tree(t, empty), nil)
+	nameless := t.TempDir()
+	writeFile(t, filepath.Join(nameless, "wal", "MANIFEST"), "")
+	check("data without identity", 1, []string{"no node.json", nameless}, nameless)
 	check("two clusters", 1, []string{"is of cluster", dir, other}, dir, other)
 	check("survey", 0, []string{"n1", "Every acknowledged write", "Nothing was changed"}, dir)
 	_, before := runCheck(t, dir)
