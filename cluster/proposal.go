@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"fmt"
 	"sync/atomic"
 
 	"github.com/kvorum/kvorum/fsm"
@@ -90,6 +91,20 @@ func complete(batch []*proposal, results []fsm.Result) {
 func finishAll(batch []*proposal, err error) {
 	for _, pr := range batch {
 		pr.finish(nil, err)
+	}
+}
+
+// abandon ends a proposal whose caller waits no longer. It returns what has become of it at
+// the same moment, and otherwise notDone if it was not sent, or that its outcome is unknown, and why.
+func (pr *proposal) abandon(notDone error, why string) ([]fsm.Result, error) {
+	if pr.state.Swap(proposalAbandoned) == proposalWaiting {
+		return nil, notDone
+	}
+	select {
+	case r := <-pr.done:
+		return r.results, r.err
+	default:
+		return nil, fmt.Errorf("%w: %s", ErrUnknownOutcome, why)
 	}
 }
 

@@ -57,6 +57,7 @@ const (
 //	sent       results, or an error of this kind    its caller gets them
 //	sent       certainly not done                   waiting
 //	sent       its caller's time ends, no answer    unknown
+//	either     this node stops                      as if its caller's time ended
 type proposer struct {
 	queue    chan *proposal // of this node's own callers
 	forwards chan *proposal // of other nodes; refused at once while this node does not lead
@@ -70,8 +71,9 @@ type proposer struct {
 	slots    chan struct{} // one is held by each batch that is under way to the leader
 	newest   forwarding    // belongs to run
 	// hang is the time after which a leader that answers no forwarded batch counts as hanging.
-	hang  time.Duration
-	ended chan struct{} // closed when run hands on nothing any more
+	hang    time.Duration
+	ended   chan struct{} // closed when run hands on nothing any more
+	stopped chan struct{} // closed by stop
 }
 
 // forwarding is a batch on its way to the leader.
@@ -97,7 +99,7 @@ func newProposer(maxBytes int64, hang time.Duration, leaders *leadership, route 
 	return &proposer{
 		queue: make(chan *proposal, maxPendingProposals), forwards: make(chan *proposal, maxPendingProposals),
 		applying: make(chan struct{}, 1), slots: make(chan struct{}, maxForwards),
-		maxBytes: maxBytes, hang: hang, leaders: leaders, route: route, ended: make(chan struct{}),
+		maxBytes: maxBytes, hang: hang, leaders: leaders, route: route, ended: make(chan struct{}), stopped: make(chan struct{}),
 	}
 }
 
@@ -132,6 +134,8 @@ func (p *proposer) propose(ctx context.Context, cmds []fsm.Command, forwarded bo
 		return r.results, r.err
 	case <-ctx.Done():
 		return p.abandon(pr)
+	case <-p.stopped:
+		return pr.abandon(ErrClosed, "this node stops")
 	case <-p.ended: // what is queued now stays there
 		pr.leave()
 	}
@@ -143,21 +147,17 @@ func (p *proposer) propose(ctx context.Context, cmds []fsm.Command, forwarded bo
 	}
 }
 
+// stop has all who wait be told at once that this node stops. It is called once; run goes
+// on until its context ends.
+func (p *proposer) stop() { close(p.stopped) }
+
 // abandon ends a proposal whose caller waits no longer.
 func (p *proposer) abandon(pr *proposal) ([]fsm.Result, error) {
 	var last error // how the last attempt failed; first, as it is forgotten when a batch is sent
 	if refused := p.refused.Load(); refused != nil {
 		last = *refused
 	}
-	if pr.state.Swap(proposalAbandoned) == proposalWaiting {
-		return nil, p.leaders.outOfTime(last)
-	}
-	select {
-	case r := <-pr.done: // it ended at the same moment
-		return r.results, r.err
-	default:
-		return nil, fmt.Errorf("%w: no answer came within the request's time", ErrUnknownOutcome)
-	}
+	return pr.abandon(p.leaders.outOfTime(last), "no answer came within the request's time")
 }
 
 // run hands on batches until ctx ends; what then still waits ends with ErrClosed.

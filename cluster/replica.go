@@ -108,7 +108,7 @@ func openReplica(load context.Context, cfg Config, ident nodeid.Identity, peers 
 	}
 	r.proposer = newProposer(cfg.MaxPendingBytes, max(minHang, hangElections*cfg.Timing.Election), r.leaders, r)
 	r.reader = newReader(r.ctx, r.readIndex)
-	r.start(r.watchLeadership, r.beginTerms, r.compactLoop, r.watchLog, r.watchSpace, r.watchMemory, r.catchUp, r.compareStates, r.watchSilence, r.proposer.run)
+	r.start(r.watchLeadership, r.beginTerms, r.compactLoop, r.watchLog, r.watchSpace, r.watchMemory, r.catchUp, r.compareStates, r.watchSilence, r.proposer.run, r.endWaits)
 	return r, nil
 }
 
@@ -303,6 +303,23 @@ func (r *replica) catchUp(ctx context.Context) {
 			next = time.Now().Add(pause)
 		}
 	}
+}
+
+// endWaits has all who wait be told at once when the node must stop: neither a leader
+// nor an entry comes any more. What was sent is unknown, what was not is not done. A node
+// that has left its cluster still answers who asked it to.
+func (r *replica) endWaits(ctx context.Context) {
+	select {
+	case <-r.fatal.done:
+	case <-ctx.Done():
+		return
+	}
+	if Left(r.fatal.err) {
+		return
+	}
+	r.cancel()
+	r.proposer.stop()
+	_ = r.fsm.Close() // wakes who waits for an entry; it has no error
 }
 
 // ready says why this replica can't serve linearizable requests, nil if it can.

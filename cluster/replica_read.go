@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/transport"
 )
 
@@ -26,10 +27,7 @@ func (r *replica) waitIndex(ctx context.Context, find func(context.Context) (uin
 		_, changed := r.leaders.current()
 		index, err := find(ctx)
 		if err == nil {
-			if err := r.fsm.WaitApplied(ctx, index); err != nil {
-				return behindError(ctx, "index", r.fsm.AppliedIndex(), index, err)
-			}
-			return nil
+			return r.waitApplied(ctx, index)
 		}
 		if last == nil || ctx.Err() == nil {
 			last = err
@@ -38,10 +36,24 @@ func (r *replica) waitIndex(ctx context.Context, find func(context.Context) (uin
 		case <-changed:
 			last = nil
 		case <-time.After(retryDelay):
+		case <-r.ctx.Done():
+			return ErrClosed
 		case <-ctx.Done():
 			return r.leaders.outOfTime(last)
 		}
 	}
+}
+
+// waitApplied returns once this replica's state machine has applied an index.
+func (r *replica) waitApplied(ctx context.Context, index uint64) error {
+	err := r.fsm.WaitApplied(ctx, index)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, fsm.ErrClosed):
+		return ErrClosed
+	}
+	return behindError(ctx, "index", r.fsm.AppliedIndex(), index, err)
 }
 
 // leaderIndex finds the index that the leader has applied, as far as it knows

@@ -315,6 +315,8 @@ func (n *Node) onLeader(ctx context.Context, kind transport.Kind, request any) (
 		case <-time.After(pause):
 		case <-patience.C:
 			return nil, leaderTimeout(err)
+		case <-r.ctx.Done():
+			return nil, ErrClosed
 		case <-ctx.Done():
 			if errors.Is(err, ErrNoSuccessor) {
 				return nil, err

@@ -1,0 +1,74 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// TestFatal_EndsWaits has a node that knows no leader, or has lost its majority, be asked
+// for writes, reads and a change of the membership, and then find that it must stop. All
+// are told at once, and what may have happened is said to be unknown: a node that waits
+// for its clients comes back that much later.
+func TestFatal_EndsWaits(t *testing.T) {
+	t.Run("NoLeader", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b := openBubble(t, 3, nil)
+			leader, one, two := b.leaderAndOthers(t)
+			b.holdBetween(leader, one, two)
+			b.holdBetween(one, two)
+			time.Sleep(10 * leader.cfg.Timing.Lease)
+			endWaits(t, leader, ErrClosed)
+			b.letAll()
+		})
+	})
+	t.Run("Sent", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b := openBubble(t, 3, nil)
+			leader, one, two := b.leaderAndOthers(t)
+			b.holdBetween(leader, one, two)
+			endWaits(t, leader, ErrUnknownOutcome)
+			b.letAll()
+		})
+	})
+}
+
+// endWaits makes requests of a node, has it find that it must stop, and wants each to end
+// at that moment; a write with an error.
+func endWaits(t *testing.T, n *Node, write error) {
+	t.Helper()
+	r := mustJoined(t, n)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	results := map[string]chan error{}
+	ask := func(what string, request func() error) {
+		result := make(chan error, 1)
+		results[what] = result
+		go func() { result <- request() }()
+	}
+	ask("put", func() error { _, err := n.Put(ctx, "k", nil, Condition{}); return err })
+	ask("get", func() error { _, err := n.Get(ctx, "k", ReadOptions{}); return err })
+	ask("get of a revision to come", func() error {
+		_, err := n.Get(ctx, "k", ReadOptions{Level: Stale, MinRevision: r.fsm.Revision() + 1})
+		return err
+	})
+	if r.raft.State() != raft.Leader {
+		ask("leave", func() error { return n.Leave(ctx, LeaveRequest{ID: "n2"}) })
+	}
+	synctest.Wait()
+	began := time.Now()
+	r.fatal.fail(errors.New("the disk has failed"))
+	for what, result := range results {
+		err := <-result
+		if err == nil || (what == "put" && !errors.Is(err, write)) {
+			t.Errorf("%s: got %v", what, err)
+		}
+		if took := time.Since(began); took > n.cfg.Timing.Heartbeat/10 {
+			t.Errorf("%s: told after %v", what, took)
+		}
+	}
+}
