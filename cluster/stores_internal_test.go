@@ -102,17 +102,6 @@ func mustMkdir(t testing.TB, fsys wal.FS, dir string) {
 	}
 }
 
-func mustTruncate(t testing.TB, fsys wal.FS, name string, size int64) {
-	t.Helper()
-	f, err := fsys.Open(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(f.Truncate(size), f.Close()); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // stopped returns nil once the node has stopped.
 func stopped(n *Node) error {
 	if n.Err() == nil {
