@@ -95,33 +95,45 @@ func TestRead_RefusesWhatOpenRefuses(t *testing.T) {
 	}
 }
 
+// newOwner is the owner of the logs that tests make with Replace.
+var newOwner = wal.Owner{Node: "n1", Cluster: "new"}
+
+// replaceAtNine calls Replace for the end of the history of written, with one voter.
+func replaceAtNine(files wal.FS, former string) error {
+	alone := raftstore.History{LastIndex: 9, LastTerm: 2, Configuration: raft.Configuration{Servers: servers.Servers[:1]}}
+	return raftstore.Replace(files, dir, alone, newOwner, former, func(sink raft.SnapshotSink) error {
+		_, err := sink.Write([]byte("at 9"))
+		return errors.Join(err, sink.Close())
+	})
+}
+
+// failAfter lets changes of files pass, and fails all that follow.
+func failAfter(files *crashfs.FS, changes int) {
+	files.SetHook(func(op crashfs.Op, _ string) error {
+		if !op.Mutates() {
+			return nil
+		}
+		if changes--; changes < 0 {
+			return errFault
+		}
+		return nil
+	})
+}
+
 // TestReplace_HalfWay ends a replacement before each of its changes: Open refuses what is
 // left under the new owner, Read takes it, and the next call finishes.
 func TestReplace_HalfWay(t *testing.T) {
 	before, _ := written(t)
-	alone := raftstore.History{LastIndex: 9, LastTerm: 2, Configuration: raft.Configuration{Servers: servers.Servers[:1]}}
-	owner := wal.Owner{Node: "n1", Cluster: "new"}
 	calls := 0
 	replace := func(files wal.FS) error {
 		calls++
-		return raftstore.Replace(files, dir, alone, owner, fmt.Sprint("old", calls), func(sink raft.SnapshotSink) error {
-			_, err := sink.Write([]byte("at 9"))
-			return errors.Join(err, sink.Close())
-		})
+		return replaceAtNine(files, fmt.Sprint("old", calls))
 	}
 	for changes, finished := 0, false; !finished; changes++ {
-		m, left := newMember(before.fs.Clone()), changes
+		m := newMember(before.fs.Clone())
 		calls = 0
-		m.options.Log.Owner = owner
-		m.fs.SetHook(func(op crashfs.Op, _ string) error {
-			if !op.Mutates() {
-				return nil
-			}
-			if left--; left < 0 {
-				return errFault
-			}
-			return nil
-		})
+		m.options.Log.Owner = newOwner
+		failAfter(m.fs, changes)
 		err := replace(m.fs)
 		m.fs.SetHook(nil)
 		if finished = err == nil; finished && changes < 10 {
@@ -155,6 +167,63 @@ func TestReplace_HalfWay(t *testing.T) {
 			t.Fatalf("after %d changes the old log is not kept: it ends at %d", changes, kept)
 		}
 	}
+}
+
+// TestReplace_PowerLossTwice loses power at each change of a replacement, and again at each
+// change of the next one. Read takes what is left, and a third call finishes.
+func TestReplace_PowerLossTwice(t *testing.T) {
+	before, _ := written(t)
+	for _, keep := range []float64{0, 1} {
+		for first, more := 0, true; more; first++ {
+			var once *crashfs.FS
+			once, more = replaceUntil(t, before.fs.Clone(), "old1", first, keep)
+			for second, again := 0, true; again; second++ {
+				var twice *crashfs.FS
+				twice, again = replaceUntil(t, once.Clone(), "old2", second, keep)
+				wantReplaced(t, twice, fmt.Sprintf("with %v of what was not synced, after %d changes and %d", keep, first, second))
+			}
+		}
+	}
+}
+
+// replaceUntil replaces the stores on files, and returns the disk as it is after power was
+// lost at change number at, and whether there was one.
+func replaceUntil(t *testing.T, files *crashfs.FS, former string, at int, keep float64) (*crashfs.FS, bool) {
+	t.Helper()
+	failAfter(files, at)
+	err := replaceAtNine(files, former)
+	if err != nil && !errors.Is(err, errFault) {
+		t.Fatalf("%s, until change %d: %v", former, at, err)
+	}
+	return files.Crash(crashfs.CrashOptions{Keep: keep}), err != nil
+}
+
+// wantReplaced fails the test unless another replacement finishes what is on files, and the
+// old log is kept.
+func wantReplaced(t *testing.T, files *crashfs.FS, when string) {
+	t.Helper()
+	if h, err := raftstore.Read(files, dir, nil, nil); err != nil || h.LastIndex != 9 || h.LastTerm != 2 {
+		t.Fatalf("read %s: got %+v, %v", when, h, err)
+	}
+	if err := replaceAtNine(files, "old3"); err != nil {
+		t.Fatalf("again %s: %v", when, err)
+	}
+	kept := uint64(0)
+	for call := range 3 {
+		if log, err := wal.Check(files, fmt.Sprint("data/wal-of-old", call+1)); err == nil {
+			kept = max(kept, log.Last)
+		}
+	}
+	if kept != 9 {
+		t.Fatalf("%s the old log is not kept: it ends at %d", when, kept)
+	}
+	m := newMember(files)
+	m.options.Log.Owner = newOwner
+	m.mustOpen(t)
+	wantNewest(t, m.Snapshots, point{9, 2}, []byte("at 9"))
+	wantEnds(t, m.Log, 9, 9)
+	m.fatals.wantNone(t)
+	m.close()
 }
 
 // TestReplace_InterruptedIsRefused: before the new log is in place, the stores don't open

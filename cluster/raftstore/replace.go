@@ -65,6 +65,9 @@ func replaceSnapshots(files wal.FS, dir string, h History, persist func(raft.Sna
 // under another name.
 func renewLog(files wal.FS, dir string, owner wal.Owner, former string) error {
 	present, fresh := filepath.Join(dir, walDir), filepath.Join(dir, newLogDir)
+	if err := placeNewLog(files, dir); err != nil {
+		return fmt.Errorf("put the new log of an interrupted call in place: %w", err)
+	}
 	if err := files.RemoveAll(fresh); err != nil {
 		return fmt.Errorf("make a new log: %w", err)
 	}
@@ -82,4 +85,19 @@ func renewLog(files wal.FS, dir string, owner wal.Owner, former string) error {
 		return fmt.Errorf("set the old log aside: %w", err)
 	}
 	return nil
+}
+
+// placeNewLog finishes an interrupted call that has set the old log aside: the new log, which
+// that call left, gets its final name. One of the two names always leads to a log, then, and
+// a crash of this call can be repaired too.
+func placeNewLog(files wal.FS, dir string) error {
+	present := filepath.Join(dir, walDir)
+	if _, err := files.Stat(present); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	err := files.Rename(filepath.Join(dir, newLogDir), present)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // the stores never had a log
+	}
+	return errors.Join(err, files.SyncDir(dir))
 }
