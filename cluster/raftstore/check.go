@@ -51,7 +51,7 @@ func Check(files wal.FS, dir string) (report Report, err error) {
 	err = checkBolt(filepath.Join(dir, stableDir, stableFile))
 	report.Stable = err == nil
 	if err == nil && !found && (report.Log.Last != 0 || newest != 0) {
-		err = &wal.CorruptionError{File: filepath.Join(dir, floorFile), Reason: "file is missing"}
+		err = missingFloor(dir)
 	}
 	return report, err
 }

@@ -46,6 +46,12 @@ func (f floor) save(files wal.FS, dir string) error {
 	return nil
 }
 
+// missingFloor returns the error for a data directory whose stores hold something and that
+// has no floor: the floor is made before they hold anything.
+func missingFloor(dir string) error {
+	return &wal.CorruptionError{File: filepath.Join(dir, floorFile), Reason: "file is missing"}
+}
+
 // checkFiles returns a *wal.CorruptionError where the log or the file of term
 // and vote is missing below dir.
 func (f floor) checkFiles(files wal.FS, dir string) error {

@@ -36,33 +36,43 @@ func Read(files wal.FS, dir string, restore func(*raft.SnapshotMeta, io.Reader) 
 	if err := h.readSnapshot(files, dir, restore); err != nil {
 		return h, fmt.Errorf("read snapshots: %w", err)
 	}
-	if err := h.checkFloor(files, dir); err != nil {
+	found, err := h.checkFloor(files, dir)
+	if err != nil {
 		return h, err
 	}
-	err := wal.Scan(files, filepath.Join(dir, walDir), max(h.SnapshotIndex, 1), func(index uint64, f wal.Frame) error {
-		log, err := entry.Decode(f.Payload)
-		if err != nil {
-			return fmt.Errorf("entry %d: %w", index, err)
+	err = wal.Scan(files, filepath.Join(dir, walDir), max(h.SnapshotIndex, 1), func(index uint64, f wal.Frame) error {
+		if !found {
+			return missingFloor(dir)
 		}
-		if index == h.SnapshotIndex {
-			if log.Term != h.LastTerm {
-				return errOverruled
-			}
-			return nil
-		}
-		h.LastIndex, h.LastTerm = log.Index, log.Term
-		if log.Type == raft.LogConfiguration {
-			h.Configuration = raft.DecodeConfiguration(log.Data)
-		}
-		if visit != nil {
-			visit(&log)
-		}
-		return nil
+		return h.readEntry(index, f, visit)
 	})
 	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errOverruled) {
 		return h, err
 	}
 	return h, nil
+}
+
+// readEntry takes in the entry at index, from that of the snapshot on.
+func (h *History) readEntry(index uint64, f wal.Frame, visit func(*raft.Log)) error {
+	log, err := entry.Decode(f.Payload)
+	switch {
+	case err != nil:
+		return fmt.Errorf("entry %d: %w", index, err)
+	case index > h.LastIndex+1:
+		return fmt.Errorf("%w: %d to %d", errLogHole, h.LastIndex+1, index-1)
+	case index == h.SnapshotIndex && log.Term != h.LastTerm:
+		return errOverruled
+	case index == h.SnapshotIndex:
+		return nil
+	}
+	h.LastIndex, h.LastTerm = log.Index, log.Term
+	if log.Type == raft.LogConfiguration {
+		h.Configuration = raft.DecodeConfiguration(log.Data)
+	}
+	if visit != nil {
+		visit(&log)
+	}
+	return nil
 }
 
 // readSnapshot takes in the newest snapshot.
@@ -87,17 +97,23 @@ func (h *History) readSnapshot(files wal.FS, dir string, restore func(*raft.Snap
 	return errors.Join(restore(meta, state), state.Close())
 }
 
-// checkFloor returns a *wal.CorruptionError if one of the stores is missing, but for the
-// log while Replace has not come to its end.
-func (h *History) checkFloor(files wal.FS, dir string) error {
+// checkFloor reports whether there is a floor. It returns a *wal.CorruptionError if one of the
+// stores is missing, but for the log while Replace is unfinished, and for a snapshot
+// without a floor.
+func (h *History) checkFloor(files wal.FS, dir string) (found bool, err error) {
 	least, found, err := loadFloor(files, dir)
-	if err != nil || !found {
-		return err
+	switch {
+	case err != nil:
+		return false, err
+	case !found && h.SnapshotIndex != 0:
+		return false, missingFloor(dir)
+	case !found:
+		return false, nil
 	}
 	if _, err := files.Stat(filepath.Join(dir, newLogDir)); err != nil {
 		if err := least.checkFiles(files, dir); err != nil {
-			return err
+			return true, err
 		}
 	}
-	return least.checkSnapshot(dir, h.SnapshotIndex)
+	return true, least.checkSnapshot(dir, h.SnapshotIndex)
 }

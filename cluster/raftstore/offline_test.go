@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -81,16 +82,46 @@ func TestRead_OverruledLogIsLeftOut(t *testing.T) {
 // TestRead_RefusesWhatOpenRefuses: damage and missing stores are errors offline, too.
 func TestRead_RefusesWhatOpenRefuses(t *testing.T) {
 	m, _ := written(t)
-	for _, lost := range []string{"data/wal", "data/stable", "data/snapshots"} {
+	for _, lost := range [][]string{{walDir}, {"data/stable"}, {snapshotsDir}, {floorFile}, {floorFile, snapshotsDir}, {floorFile, walDir}} {
 		without := m.fs.Clone()
-		if err := without.RemoveAll(lost); err != nil {
-			t.Fatal(err)
+		for _, name := range lost {
+			if err := without.RemoveAll(name); err != nil {
+				t.Fatal(err)
+			}
 		}
 		if _, err := raftstore.Read(without, dir, nil, nil); !errors.Is(err, wal.ErrCorrupt) {
 			t.Errorf("read without %s: got %v, want %v", lost, err, wal.ErrCorrupt)
 		}
-		if _, err := raftstore.Check(without, dir); !errors.Is(err, wal.ErrCorrupt) {
+		if _, err := raftstore.Check(without, dir); !slices.Contains(lost, floorFile) && !errors.Is(err, wal.ErrCorrupt) {
 			t.Errorf("check without %s: got %v, want %v", lost, err, wal.ErrCorrupt)
+		}
+	}
+}
+
+// TestRead_RefusesHoleInLog: the log must reach down to the newest snapshot, or to entry 1.
+func TestRead_RefusesHoleInLog(t *testing.T) {
+	m := openNew(t)
+	mustTake(t, m.Snapshots, 8, 1, nil)
+	newest := mustTake(t, m.Snapshots, 9, 1, nil)
+	mustStore(t, m.Log, entries(10, 12, 1))
+	m.crash()
+	if h, err := raftstore.Read(m.fs, dir, nil, nil); err != nil || h.LastIndex != 12 {
+		t.Fatalf("got %+v, %v", h, err)
+	}
+	if err := m.fs.RemoveAll(filepath.Join(snapshotsDir, newest)); err != nil {
+		t.Fatal(err)
+	}
+	for _, with := range []point{{8, 1}, {}} {
+		lowered := map[string]uint64{"snapshot_index": with.index, "snapshot_term": with.term}
+		if err := sealed.Write(m.fs, floorFile, floorFormat, lowered); err != nil {
+			t.Fatal(err)
+		}
+		_, err := raftstore.Read(m.fs, dir, nil, func(log *raft.Log) { t.Errorf("entry %d was shown", log.Index) })
+		if !errors.Is(err, raftstore.ErrLogHole) {
+			t.Errorf("with the snapshot at %d: got %v, want %v", with.index, err, raftstore.ErrLogHole)
+		}
+		if err := m.fs.RemoveAll(snapshotsDir); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

@@ -204,7 +204,7 @@ func (s *Stores) openFloor(least floor, found bool) error {
 		return err
 	}
 	if !found && (s.wal.LastIndex() != 0 || newest.SnapshotIndex != 0 || s.ballot.current() != ballot{}) {
-		return &wal.CorruptionError{File: filepath.Join(s.opts.Dir, floorFile), Reason: "file is missing"}
+		return missingFloor(s.opts.Dir)
 	}
 	if found && newest == least {
 		return nil
