@@ -52,6 +52,20 @@ func Check(fsys FS, dir string) (Report, error) {
 	return report, nil
 }
 
+// OwnerOf returns the owner of the log in dir, as its manifest says; the segments are not
+// read. The error is a *CorruptionError, a *VersionError, fs.ErrNotExist where there is no
+// manifest, or one of reading. fsys may be nil for the operating system's.
+func OwnerOf(fsys FS, dir string) (Owner, error) {
+	if fsys == nil {
+		fsys = OS()
+	}
+	m, err := readManifest(fsys, dir)
+	if err != nil {
+		return Owner{}, fmt.Errorf("owner of log %s: %w", dir, err)
+	}
+	return m.owner, nil
+}
+
 // Scan is Check that shows each record from the index from on, in order, until
 // visit returns an error, which is then Scan's. The payload is good only until
 // visit returns.

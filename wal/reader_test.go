@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"testing"
 
 	"github.com/kvorum/kvorum/wal"
@@ -146,5 +147,29 @@ func TestScan(t *testing.T) {
 	enough := errors.New("enough")
 	if err := wal.Scan(files, "log", 0, func(uint64, wal.Frame) error { return enough }); !errors.Is(err, enough) {
 		t.Errorf("got %v, want what visit returned", err)
+	}
+}
+
+// TestOwnerOf reads an owner from the manifest, which must be whole.
+func TestOwnerOf(t *testing.T) {
+	files, want := crashfs.New(), wal.Owner{Node: "n1", Cluster: "c"}
+	if _, err := wal.OwnerOf(files, "log"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("without a log: got %v, want %v", err, fs.ErrNotExist)
+	}
+	w, err := wal.Open("log", wal.Options{FS: files, Owner: want})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := wal.OwnerOf(files, "log"); err != nil || got != want {
+		t.Errorf("got %+v, %v, want %+v", got, err, want)
+	}
+	if err := files.FlipBit("log/"+wal.ManifestName, 20, 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := wal.OwnerOf(files, "log"); !errors.Is(err, wal.ErrCorrupt) {
+		t.Errorf("damaged: got %v, want %v", err, wal.ErrCorrupt)
 	}
 }

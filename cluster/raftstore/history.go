@@ -18,6 +18,12 @@ type History struct {
 	LastIndex, LastTerm uint64 // of the newest entry, or of the snapshot if there is none behind it
 	// Configuration is the newest that snapshot or log holds, committed or not.
 	Configuration raft.Configuration
+	// Previous is the configuration before that one if the newest is an entry behind the
+	// snapshot, and otherwise the zero value. It is the one that is in force if another
+	// leader has overruled that entry. No older one can be: a leader changes the
+	// configuration only after the one before is committed.
+	Previous raft.Configuration
+	Owner    wal.Owner // of the log; the zero value if there is no log
 }
 
 // errOverruled ends the reading of a log that the snapshot contradicts.
@@ -40,7 +46,11 @@ func Read(files wal.FS, dir string, restore func(*raft.SnapshotMeta, io.Reader) 
 	if err != nil {
 		return h, err
 	}
-	err = wal.Scan(files, filepath.Join(dir, walDir), max(h.SnapshotIndex, 1), func(index uint64, f wal.Frame) error {
+	logDir := filepath.Join(dir, walDir)
+	if h.Owner, err = wal.OwnerOf(files, logDir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return h, err
+	}
+	err = wal.Scan(files, logDir, max(h.SnapshotIndex, 1), func(index uint64, f wal.Frame) error {
 		if !found {
 			return missingFloor(dir)
 		}
@@ -67,7 +77,7 @@ func (h *History) readEntry(index uint64, f wal.Frame, visit func(*raft.Log)) er
 	}
 	h.LastIndex, h.LastTerm = log.Index, log.Term
 	if log.Type == raft.LogConfiguration {
-		h.Configuration = raft.DecodeConfiguration(log.Data)
+		h.Previous, h.Configuration = h.Configuration, raft.DecodeConfiguration(log.Data)
 	}
 	if visit != nil {
 		visit(&log)

@@ -48,7 +48,7 @@ func TestRead_FindsTheWholeHistory(t *testing.T) {
 		state = string(b)
 		return err
 	}, func(log *raft.Log) { visited = append(visited, log.Index) })
-	want := raftstore.History{SnapshotIndex: 5, LastIndex: 9, LastTerm: 2, Configuration: changed}
+	want := raftstore.History{SnapshotIndex: 5, LastIndex: 9, LastTerm: 2, Configuration: changed, Previous: servers}
 	if err != nil || !reflect.DeepEqual(h, want) {
 		t.Errorf("got %+v, %v, want %+v", h, err, want)
 	}

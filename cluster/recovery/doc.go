@@ -25,7 +25,10 @@
 //  1. SameHistory must hold. Directories of two clusters have nothing in common.
 //  2. An acknowledged write was durable on a majority of the voters. If fewer voters are
 //     missing than a majority has, one of the directories has the write: of 3 voters 2 must be
-//     left, of 4 voters 2, of 5 voters 3. MayLose says that fewer are left.
+//     left, of 4 voters 2, of 5 voters 3. MayLose says that fewer are left. The newest
+//     configuration may be an entry that was never committed, so that others elected a
+//     leader under the one before: enough voters of both must be left. A voter whose log
+//     has lost its end does not count, because it may have acknowledged what it has lost.
 //  3. The greatest survivor by Compare has every acknowledged write that any of them has.
 //     That is the rule by which raft elects: a log with a later last term, or with the same
 //     one and more entries, is at least as complete (section 5.4.1). Entries behind the
@@ -50,10 +53,11 @@
 //	  which is kept as wal-of-CLUSTER
 //
 // A node whose identity and log are of different clusters refuses to start, so no half of a
-// recovery can be used. Another Recover finishes it, under one more id. The exception is a
-// note that asks for the files to be set aside: a start between changes 1 and 2 does that.
-// Then nothing is lost either, but the files must be given their names again before another
-// Recover. Term and vote stay as they are: the new cluster continues the old one's terms.
+// recovery can be used. Another Recover finishes it, under one more id. MayLose does not count
+// the node until then: after change 3 nobody can tell which voters there were, and the answer
+// before the interruption holds. The exception is a note that asks for the files to be set
+// aside: a start between changes 1 and 2 does that. Then nothing is lost either, but the files
+// must be given their names again before another Recover. Term and vote stay as they are: the new cluster continues the old one's terms.
 //
 // # The note
 //

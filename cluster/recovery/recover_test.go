@@ -180,6 +180,31 @@ func TestRecover_PowerLoss(t *testing.T) {
 	t.Logf("%d changes, of which %d left a node that is refused", at, refused)
 }
 
+// TestRecover_InterruptedMayLose interrupts the recovery of the one node of three that is
+// left, at each change: from then on the node may be the only voter of its configuration, but
+// that doesn't bring the others back. What was asked before the recovery stays the answer
+// until it is finished.
+func TestRecover_InterruptedMayLose(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	if err := os.Mkdir(dir, 0o700); err != nil { // for the lock
+		t.Fatal(err)
+	}
+	whole := crashfs.New()
+	makeNode(t, whole, dir, 1, voters(3), history(voters(3), 9, 2))
+	for at, more := 0, true; more; at++ {
+		var left *crashfs.FS
+		left, more = recoverUntil(t, whole.Clone(), dir, at, float64(at%2))
+		s, err := recovery.Survey(left, dir)
+		if err != nil {
+			t.Fatalf("after %d changes: %v", at, err)
+		}
+		unfinished := s.Cluster == oldCluster || refusedAfterCrash(t, left, dir)
+		if got := recovery.MayLose([]recovery.Survivor{s}); got != unfinished {
+			t.Errorf("after %d changes: got may lose %t, want %t: %+v", at, got, unfinished, s)
+		}
+	}
+}
+
 // recoverUntil recovers dir, and returns the disk as it is after power was lost at change
 // number at, and whether there was one.
 func recoverUntil(t *testing.T, files *crashfs.FS, dir string, at int, keep float64) (*crashfs.FS, bool) {

@@ -27,6 +27,16 @@ type Survivor struct {
 	// Voters are the server ids of the voters in the newest configuration that snapshot or
 	// log has, committed or not.
 	Voters []string
+	// PreviousVoters are those of the configuration before that one if the newest is in the
+	// log behind the snapshot, and otherwise nil. They are the voters if another leader has
+	// overruled the newest configuration.
+	PreviousVoters []string
+	// LostTail says that the log has lost its end, as the node was told (Note.LostTail): it
+	// may have acknowledged entries that it does not have.
+	LostTail bool
+	// Interrupted says that a Recover of the directory is unfinished. Voters may be the node
+	// alone, and LostTail false, because of that.
+	Interrupted bool
 }
 
 // ServerID returns the id by which raft knows the node: its name, a dot, its incarnation.
@@ -56,23 +66,33 @@ func SameHistory(survivors []Survivor) bool {
 }
 
 // MayLose says whether an acknowledged write may be in none of survivors: so many voters
-// are missing that they could be the majority that it was durable on. There must be at
-// least one survivor; those that do not vote don't count.
+// are missing that they could be the majority that it was durable on, by the newest
+// configuration or by the one before, which may be in force. A survivor counts as missing if
+// its log has lost its end, or if a Recover of it is unfinished. There must be at least one
+// survivor; those that do not vote don't count. MayLose is true if no voters are known.
 func MayLose(survivors []Survivor) bool {
 	best := slices.MaxFunc(survivors, Survivor.Compare)
+	if len(best.Voters) == 0 {
+		return true
+	}
+	return tooFew(survivors, best.Voters) || len(best.PreviousVoters) > 0 && tooFew(survivors, best.PreviousVoters)
+}
+
+// tooFew says whether the voters that are not among survivors could be a majority.
+func tooFew(survivors []Survivor, voters []string) bool {
 	present := 0
-	for _, id := range best.Voters {
-		if slices.ContainsFunc(survivors, func(s Survivor) bool { return s.ServerID() == id }) {
+	for _, id := range voters {
+		if slices.ContainsFunc(survivors, func(s Survivor) bool { return s.ServerID() == id && !s.LostTail && !s.Interrupted }) {
 			present++
 		}
 	}
-	return present < len(best.Voters)-len(best.Voters)/2
+	return present < len(voters)-len(voters)/2
 }
 
 // Survey reads the data directory of a node that does not run, checks all of its newest
 // snapshot and of its log, and changes nothing but dir's LOCK. It also takes a directory
 // in which Recover was interrupted. Errors are those of Check, but for term and vote, of
-// which it only sees whether the file is there.
+// which it only sees whether the file is there, and those of ReadNote.
 func Survey(files wal.FS, dir string) (s Survivor, err error) {
 	err = withLock(files, dir, dirlock.Acquire, func(ident nodeid.Identity) error {
 		var err error
@@ -93,10 +113,21 @@ func survey(files wal.FS, dir string, ident nodeid.Identity, restore func(*raft.
 	if err != nil {
 		return s, err
 	}
-	for _, server := range h.Configuration.Servers {
+	s.Voters, s.PreviousVoters = votersOf(h.Configuration), votersOf(h.Previous)
+	// Open refuses a log of another owner, so that nothing else leaves one.
+	s.Interrupted = h.LastIndex != 0 && h.Owner.Cluster != ident.Cluster
+	note, err := ReadNote(files, dir)
+	s.LostTail = note.LostTail != ""
+	return s, err
+}
+
+// votersOf returns the server ids of the voters of c.
+func votersOf(c raft.Configuration) []string {
+	var voters []string
+	for _, server := range c.Servers {
 		if server.Suffrage == raft.Voter {
-			s.Voters = append(s.Voters, string(server.ID))
+			voters = append(voters, string(server.ID))
 		}
 	}
-	return s, nil
+	return voters
 }

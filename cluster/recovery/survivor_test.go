@@ -56,7 +56,7 @@ func TestSurvey_FindsWhatEachKnows(t *testing.T) {
 // TestSurvey_NewestConfiguration shows that a configuration in the log takes precedence
 // over the snapshot's, and that only its voters count.
 func TestSurvey_NewestConfiguration(t *testing.T) {
-	c := voters(3)
+	c := voters(2)
 	newer := voters(2)
 	newer.Servers[1].Suffrage = raft.Nonvoter
 	entries := append(history(c, 6, 1), &raft.Log{Index: 7, Term: 1, Type: raft.LogConfiguration, Data: raft.EncodeConfiguration(newer)})
@@ -65,7 +65,7 @@ func TestSurvey_NewestConfiguration(t *testing.T) {
 		t.Errorf("got %v, %v, want %v", s.Voters, err, want)
 	}
 	if recovery.MayLose([]recovery.Survivor{s}) {
-		t.Error("the only voter is there, and may lose writes")
+		t.Error("the only voter is there, one of two before, and may lose writes")
 	}
 }
 
@@ -85,6 +85,75 @@ func TestMayLose(t *testing.T) {
 			ident := identityOf(left + 1)
 			survivors = append(survivors, recovery.Survivor{Name: ident.Name, Incarnation: ident.Incarnation, Voters: all})
 		}
+	}
+	if !recovery.MayLose([]recovery.Survivor{{Name: "n1", LastIndex: 9}}) {
+		t.Error("no voter is known, and nothing is lost")
+	}
+}
+
+// TestMayLose_OverruledConfiguration shows that a configuration in the log may have been
+// overruled: n1 leads three voters and adds a fourth one, which alone gets the entry; n2 and
+// n3 elect one of themselves and acknowledge a write. A configuration that the snapshot has
+// was committed.
+func TestMayLose_OverruledConfiguration(t *testing.T) {
+	added := &raft.Log{Index: 7, Term: 1, Type: raft.LogConfiguration, Data: raft.EncodeConfiguration(voters(4))}
+	survey := func(i int, snapshot raft.Configuration, entries []*raft.Log) recovery.Survivor {
+		t.Helper()
+		s, err := recovery.Survey(wal.OS(), newNode(t, i, snapshot, entries))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	entries := append(history(voters(3), 6, 1), added)
+	n1, n2, n4 := survey(1, voters(3), entries), survey(2, voters(3), entries[:6]), survey(4, voters(3), entries)
+	if !recovery.MayLose([]recovery.Survivor{n1, n4}) {
+		t.Error("one of three voters is left, and the fourth that it has added: every write is said to be there")
+	}
+	if recovery.MayLose([]recovery.Survivor{n1, n2, n4}) {
+		t.Error("two of three voters are left, and three of four: writes are said to be lost")
+	}
+	n1, n4 = survey(1, voters(4), history(voters(3), 6, 1)), survey(4, voters(4), history(voters(3), 6, 1))
+	if recovery.MayLose([]recovery.Survivor{n1, n4}) {
+		t.Error("two of four voters are left: writes are said to be lost")
+	}
+}
+
+// TestMayLose_LostTail shows that a node whose log has lost its end does not count, and that
+// one whose state has diverged does: its log is whole. A damaged note is refused.
+func TestMayLose_LostTail(t *testing.T) {
+	n1, n2 := newNode(t, 1, voters(3), history(voters(3), 6, 1)), newNode(t, 2, voters(3), history(voters(3), 6, 1))
+	mayLose := func() bool {
+		t.Helper()
+		a, err := recovery.Survey(wal.OS(), n1)
+		b, err2 := recovery.Survey(wal.OS(), n2)
+		if err := errors.Join(err, err2); err != nil {
+			t.Fatal(err)
+		}
+		return recovery.MayLose([]recovery.Survivor{a, b})
+	}
+	note := recovery.Note{Incarnation: identityOf(1).Incarnation, Index: 9, Own: "00000000000000aa", Majority: "00000000000000bb"}
+	for _, lost := range []string{"", "it ends at 6"} {
+		if note.LostTail = lost; lost != "" {
+			note.Own, note.Majority = "", ""
+		}
+		if err := recovery.WriteNote(wal.OS(), n1, note); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := mayLose(), lost != ""; got != want {
+			t.Errorf("with note %+v: got may lose %t, want %t", note, got, want)
+		}
+	}
+	flip(t, filepath.Join(n1, noteFile), 24)
+	before := tree(t, n1)
+	for _, name := range []string{"Survey", "Recover"} {
+		var version *wal.VersionError
+		if err := onDirectory[name](n1); !errors.Is(err, wal.ErrCorrupt) && !errors.As(err, &version) {
+			t.Errorf("%s with a damaged note: got %v", name, err)
+		}
+	}
+	if !reflect.DeepEqual(tree(t, n1), before) {
+		t.Error("something has changed")
 	}
 }
 

@@ -87,10 +87,34 @@ func printSurvivors(out io.Writer, survivors []recovery.Survivor, best recovery.
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	verdict := "Every acknowledged write is in one of these directories; the one that knows most has all of them."
-	if recovery.MayLose(survivors) {
-		verdict = fmt.Sprintf("Acknowledged writes MAY BE LOST: of %d voters too few are left to be sure to have all.", len(best.Voters))
-	}
-	_, err := fmt.Fprintf(out, "\n%s\n", verdict)
+	_, err := fmt.Fprintf(out, "\n%s\n", verdict(survivors, best))
 	return err
+}
+
+// verdict says whether acknowledged writes may be lost, and why.
+func verdict(survivors []recovery.Survivor, best recovery.Survivor) string {
+	if !recovery.MayLose(survivors) {
+		return "Every acknowledged write is in one of these directories; the one that knows most has all of them."
+	}
+	var why string
+	switch {
+	case best.Interrupted:
+		why = fmt.Sprintf("an earlier recovery of %s was interrupted. What it said of them still holds.", best.Name)
+	case len(best.Voters) == 0:
+		why = "no directory says which nodes are voters."
+	case len(best.PreviousVoters) != 0:
+		why = fmt.Sprintf("of %d voters, or of %d before the newest change, which may not be in force, too few are left to be sure to have all.",
+			len(best.Voters), len(best.PreviousVoters))
+	default:
+		why = fmt.Sprintf("of %d voters too few are left to be sure to have all.", len(best.Voters))
+	}
+	for _, s := range survivors {
+		switch {
+		case s.LostTail:
+			why += fmt.Sprintf("\nThe log of %s has lost its end, so that %[1]s counts as one that is lost.", s.Name)
+		case s.Interrupted && s.Dir != best.Dir:
+			why += fmt.Sprintf("\nA recovery of %s was interrupted, so that %[1]s counts as one that is lost.", s.Name)
+		}
+	}
+	return "Acknowledged writes MAY BE LOST: " + why
 }
