@@ -143,7 +143,8 @@ func answerError(resp *http.Response, endpoint string, write bool) *Error {
 			e.text += ": " + text
 		}
 		e.Retryable = resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode > 501
-		e.Outcome = outcomeOf(write, resp.StatusCode < 500)
+		// A proxy also says 408 of a request that it has passed on.
+		e.Outcome = outcomeOf(write, resp.StatusCode < 500 && resp.StatusCode != http.StatusRequestTimeout)
 	}
 	e.Retryable = e.Retryable && e.Outcome == NotDone
 	if e.Code == api.CodeConditionFailed {

@@ -25,6 +25,7 @@ func TestClient_Failover(t *testing.T) {
 		{"write, unknown outcome", unknownOutcome, true, client.Unknown, "Outcome unknown: the answer was lost"},
 		{"write, broken connection", breakOff, true, client.Unknown, "outcome unknown, the write may or may not have happened: 127.0.0.1:"},
 		{"write, a proxy's 502", status(http.StatusBadGateway), true, client.Unknown, "answered 502 Bad Gateway"},
+		{"write, a proxy's 408", status(http.StatusRequestTimeout), true, client.Unknown, "answered 408 Request Timeout"},
 		{"write, a proxy's 429", status(http.StatusTooManyRequests), true, 0, ""},
 		{"write, a proxy's problem", problem(http.StatusBadGateway, "", "Bad Gateway", "", "", false), true, client.Unknown, "502"},
 		{"write, a redirect", http.RedirectHandler("http://elsewhere.invalid/", http.StatusFound).ServeHTTP, true, client.NotDone, "302 Found"},

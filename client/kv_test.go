@@ -193,3 +193,20 @@ func TestPut_LargeValuesAwaitConsent(t *testing.T) {
 		}
 	}
 }
+
+// TestClient_ValueIsReturned refuses a put before its body has come. The caller may then use
+// its memory for something else; the race detector sees whether the client still reads it.
+func TestClient_ValueIsReturned(t *testing.T) {
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		problem(http.StatusTooManyRequests, "overloaded", "Too many", "", "not_done", true)(w, r)
+	})
+	c := mustNew(t, client.Config{Endpoints: []string{s.URL}})
+	value := make([]byte, 1<<20)
+	for i := range 20 {
+		_, err := c.Put(t.Context(), "k", value)
+		for k := range value {
+			value[k] = byte(i)
+		}
+		wantError(t, err, client.NotDone, "Too many")
+	}
+}

@@ -1,7 +1,6 @@
 package client
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -130,7 +129,9 @@ func (c *Client) try(ctx context.Context, r request, n uint64) (*http.Response, 
 	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(got httptrace.GotConnInfo) { conn.Store(&got.Conn) },
 	})
-	req, err := newHTTPRequest(traced, endpoint, r)
+	body := &lentBody{bytes: r.body}
+	defer body.take()
+	req, err := newHTTPRequest(traced, endpoint, r, body)
 	if err != nil {
 		return nil, fmt.Errorf("make request: %w", err)
 	}
@@ -153,11 +154,15 @@ func (c *Client) try(ctx context.Context, r request, n uint64) (*http.Response, 
 	return resp, nil
 }
 
-// newHTTPRequest returns r as a request to an endpoint.
-func newHTTPRequest(ctx context.Context, endpoint string, r request) (*http.Request, error) {
-	req, err := http.NewRequestWithContext(ctx, r.method, endpoint+r.path, bytes.NewReader(r.body))
+// newHTTPRequest returns r as a request to an endpoint, with the body that holds r's.
+func newHTTPRequest(ctx context.Context, endpoint string, r request, body *lentBody) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, r.method, endpoint+r.path, http.NoBody)
 	if err != nil {
 		return nil, err
+	}
+	if len(r.body) > 0 {
+		req.Body, req.ContentLength = body.reader(), int64(len(r.body))
+		req.GetBody = func() (io.ReadCloser, error) { return body.reader(), nil }
 	}
 	for name, value := range r.header {
 		req.Header.Set(name, value)

@@ -10,6 +10,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -464,5 +465,29 @@ func TestCallWhen(t *testing.T) {
 	cancel()
 	if _, err := a.CallWhen(ended, "b", kindEcho, nil, answer(true)); !errors.Is(err, transport.ErrNotSent) || asked != 3 {
 		t.Errorf("no time left: got %v, asked %d times in all", err, asked)
+	}
+}
+
+// TestCallWhen_EndsAfterReady ends a call while ready is being asked. The call does not end
+// before: its caller may send the request another time, and an answer of ready's that is for
+// the first time must not be taken for one about the second.
+func TestCallWhen_EndsAfterReady(t *testing.T) {
+	for _, ready := range []bool{false, true} {
+		a, _ := pair(t)
+		mustCall(t, a, "b", "connect")
+		ctx, cancel := context.WithCancel(ctxFor(t))
+		var over atomic.Bool
+		_, err := a.CallWhen(ctx, "b", kindBlock, nil, func() bool {
+			cancel()
+			time.Sleep(50 * time.Millisecond) // the call has seen that its context ended
+			over.Store(true)
+			return ready
+		})
+		if !over.Load() {
+			t.Errorf("ready %v: the call ended while ready was asked", ready)
+		}
+		if want := map[bool]error{false: transport.ErrNotSent, true: transport.ErrNoAnswer}[ready]; !errors.Is(err, want) {
+			t.Errorf("ready %v: got %v, want %v", ready, err, want)
+		}
 	}
 }

@@ -76,7 +76,7 @@ func (l *link) call(ctx context.Context, kind Kind, payload []byte, ready func()
 	x, err := l.begin(ctx, false, func(id uint64) *outgoing {
 		o := newOutgoing(appendRequest(nil, id, kind, timeout, len(payload)), payload)
 		if ready != nil {
-			o.ready, o.withheld = ready, make(chan struct{})
+			o.ready, o.withheld, o.asked = ready, make(chan struct{}), make(chan struct{})
 		}
 		return o
 	})
@@ -121,6 +121,7 @@ func (l *link) begin(ctx context.Context, urgent bool, frame func(id uint64) *ou
 // error is a *RemoteError, or wraps ErrNotSent or ErrNoAnswer.
 func (x *exchange) wait(ctx context.Context, stall time.Duration) ([]byte, error) {
 	defer x.l.forget(x.id)
+	defer x.leaveProgress()
 	var stalled <-chan time.Time
 	var timer *time.Timer
 	if stall > 0 {
@@ -152,7 +153,7 @@ func (x *exchange) wait(ctx context.Context, stall time.Duration) ([]byte, error
 		return result(f)
 	default:
 	}
-	if x.o.withdraw() {
+	if x.o.withdraw() || x.o.wasWithheld() {
 		return nil, notSent(err)
 	}
 	x.l.offer(newOutgoing(appendFrame(nil, frameCancel, x.id, 0)))
@@ -170,9 +171,17 @@ func (x *exchange) idle() time.Duration {
 	return x.l.c.age() - max(x.began, x.l.c.movedAt())
 }
 
+// leaveProgress has the request followed no longer.
+func (x *exchange) leaveProgress() {
+	if way := x.o.way.Load(); way != nil {
+		x.l.out.drop(way)
+	}
+}
+
 // abandon gives up the answer.
 func (x *exchange) abandon() {
 	x.o.withdraw()
+	x.leaveProgress()
 	x.l.forget(x.id)
 }
 

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,17 +22,29 @@ type progress struct {
 	mu      sync.Mutex
 	written uint64     // bytes of frames
 	arrived uint64     // of these, as far as is known
-	onWay   []*transit // written and not wholly arrived, in their order
+	onWay   []*transit // followed ones that are written and not wholly arrived, in their order
 }
 
-// wrote takes in a frame of size bytes that is about to be written.
-func (p *progress) wrote(size int) *transit {
+// wrote takes in a frame of size bytes that is about to be written. It returns nil unless
+// the frame is to be followed, until it has arrived or is dropped.
+func (p *progress) wrote(size int, follow bool) *transit {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.written += uint64(size)
+	if !follow {
+		return nil
+	}
 	f := &transit{end: p.written}
 	p.onWay = append(p.onWay, f)
 	return f
+}
+
+// drop follows a frame no longer: its answer has come, or nobody waits for it. A peer that
+// never tells what has arrived is remembered no more frames than are waited for.
+func (p *progress) drop(f *transit) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.onWay = slices.DeleteFunc(p.onWay, func(other *transit) bool { return other == f })
 }
 
 // tell takes in how many bytes have arrived by now, the connection's age, and

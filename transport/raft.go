@@ -178,7 +178,9 @@ func newMessage(command any, again bool) message {
 // frame that it returned was abandoned or sent.
 func (m message) frame(id uint64) *outgoing {
 	putFrameHead(m.buffers[0], frameRaft, id, m.size)
-	return newOutgoing(m.buffers...)
+	o := newOutgoing(m.buffers...)
+	o.followed = !m.urgent
+	return o
 }
 
 // ask sends a message and waits for the answer, which it decodes into response.

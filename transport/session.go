@@ -143,7 +143,7 @@ func (s *session) write(w *bufio.Writer, o *outgoing) error {
 		return nil
 	}
 	if s.out != nil {
-		o.way.Store(s.out.wrote(o.size))
+		o.way.Store(s.out.wrote(o.size, o.followed))
 	}
 	if o.size >= vectorBytes && s.c.vectored() {
 		if err := w.Flush(); err != nil {
@@ -174,10 +174,14 @@ type outgoing struct {
 	state atomic.Int32
 	way   atomic.Pointer[transit] // nil while it is not written, and where nobody follows it
 
-	// ready is asked before the frame is taken, and has it withdrawn if it returns
-	// false; withheld is closed then. Nil for most frames.
-	ready    func() bool
-	withheld chan struct{}
+	// followed says that it is waited for as long as it moves; see progress.
+	followed bool
+
+	// ready is asked once the frame is taken, and has it not written if it returns
+	// false; withheld is closed then, and after that, or where it is written, asked.
+	// Nil for most frames.
+	ready           func() bool
+	withheld, asked chan struct{}
 }
 
 func newOutgoing(parts ...[]byte) *outgoing {
@@ -188,15 +192,37 @@ func newOutgoing(parts ...[]byte) *outgoing {
 	return o
 }
 
-// take reports whether the frame is to be written. The writer calls it.
+// take reports whether the frame is to be written. The writer calls it. From the moment
+// on at which it is taken nobody withdraws it, so that ready never answers for a request
+// that has ended, and is sent another time.
 func (o *outgoing) take() bool {
-	if o.ready != nil && o.state.Load() == stateQueued && !o.ready() {
-		if o.withdraw() {
-			close(o.withheld)
-		}
+	if !o.state.CompareAndSwap(stateQueued, stateTaken) {
 		return false
 	}
-	return o.state.CompareAndSwap(stateQueued, stateTaken)
+	if o.ready == nil {
+		return true
+	}
+	defer close(o.asked)
+	if o.ready() {
+		return true
+	}
+	close(o.withheld)
+	return false
+}
+
+// wasWithheld reports of a frame that was taken whether ready kept it from being written.
+// It waits for ready, if that is still being asked.
+func (o *outgoing) wasWithheld() bool {
+	if o.ready == nil {
+		return false
+	}
+	<-o.asked
+	select {
+	case <-o.withheld:
+		return true
+	default:
+		return false
+	}
 }
 
 // withdraw reports whether the frame was kept from being sent.
