@@ -123,6 +123,7 @@ func (r *replica) startRaft(load context.Context) (err error) {
 		}
 	}()
 	r.raft, err = raft.NewRaft(r.raftConfig(), machine{r.fsm, r}, r.logs, r.stores.Stable, r.snaps, r.peers.Raft())
+	r.logs.Watch(nil) // nothing would recover a panic of raft's own goroutines
 	if stopped := ended(load); err != nil && stopped != nil {
 		return stopped // raft does not wrap what the log returned
 	}
