@@ -53,7 +53,8 @@ type ReadOptions struct {
 	Level Consistency
 	// MaxStale bounds how old what a stale read sees may be, by the newest message
 	// of the leader's that this node has caught up with; where that is too long ago,
-	// or where this node leads, the read is a linearizable one. 0 is no bound.
+	// or where this node leads, the read is a linearizable one. The time that the message
+	// was on its way is not counted. 0 is no bound.
 	MaxStale time.Duration
 	// MinRevision makes the read wait until this node has applied that revision.
 	MinRevision uint64
