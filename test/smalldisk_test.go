@@ -41,7 +41,8 @@ func freeOn(t testing.TB, dir string) int64 {
 	return int64(s.Bavail) * s.Bsize
 }
 
-// takeAllBut fills the disk of dir with a file so that left bytes are free.
+// takeAllBut fills the disk of dir with a file so that left bytes are free. It goes by
+// small steps, and looks before each: what the node writes meanwhile is not taken.
 func takeAllBut(t testing.TB, dir string, left int64) (path string) {
 	t.Helper()
 	path = filepath.Join(dir, "other")
@@ -54,10 +55,13 @@ func takeAllBut(t testing.TB, dir string, left int64) (path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := freeOn(t, dir) - left; n > 0 {
-		if err := syscall.Fallocate(int(f.Fd()), 0, info.Size(), n); err != nil {
+	size := info.Size()
+	for n := freeOn(t, dir) - left; n > 0; n = freeOn(t, dir) - left {
+		n = min(n, 4<<20)
+		if err := syscall.Fallocate(int(f.Fd()), 0, size, n); err != nil {
 			t.Fatal(err)
 		}
+		size += n
 	}
 	return path
 }
