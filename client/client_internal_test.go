@@ -16,13 +16,15 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/kvorum/kvorum/internal/testkit"
 )
 
 // TestClient_ServerSpeaksFirst shows that a server which speaks before it is asked is
 // told from a node, whether its words come before the request is written or after it,
 // and that a put's outcome stays unknown.
 func TestClient_ServerSpeaksFirst(t *testing.T) {
-	c, err := New(Config{Endpoints: []string{greeter(t, "SSH-2.0-x\r\n")}})
+	c, err := New(Config{Endpoints: []string{testkit.Greeter(t, "SSH-2.0-x\r\n")}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,27 +56,6 @@ func TestClient_ServerSpeaksFirst(t *testing.T) {
 
 // heard says that something came over a connection of a client's.
 func heard(conn net.Conn) bool { return conn.(*heardConn).first.Load() != nil }
-
-// greeter returns the address of a server that speaks first.
-func greeter(t *testing.T, text string) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			fmt.Fprint(c, text)
-			c.Close()
-		}
-	}()
-	return l.Addr().String()
-}
 
 // TestNetReason shows that an error of the network says once what went wrong.
 func TestNetReason(t *testing.T) {

@@ -7,49 +7,24 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
-	"strings"
-	"sync"
 	"testing"
 	"time"
+
+	"github.com/kvorum/kvorum/internal/testkit"
 )
-
-// logBuffer is a log that may be read while it is written.
-type logBuffer struct {
-	mu  sync.Mutex
-	all bytes.Buffer // guarded by mu
-}
-
-func (l *logBuffer) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.all.Write(b)
-}
-
-// count returns how many lines have text in them.
-func (l *logBuffer) count(text string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	n := 0
-	for line := range strings.Lines(l.all.String()) {
-		if strings.Contains(line, text) {
-			n++
-		}
-	}
-	return n
-}
 
 // TestNode_GossipKey has nodes with another key, and with none, join a node with
 // one: they are not seen, which its log says, and not without end. One with the
 // same key is.
 func TestNode_GossipKey(t *testing.T) {
 	key := bytes.Repeat([]byte("k"), 32)
-	open := func(name string, key []byte, expect int, join ...string) (*Node, *logBuffer) {
+	open := func(name string, key []byte, expect int, join ...string) (*Node, *testkit.Log) {
 		t.Helper()
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
-		var out logBuffer
+		var out testkit.Log
 		n, err := Open(t.Context(), Config{
 			Name: name, DataDir: filepath.Join(t.TempDir(), "data"), PeerListener: listener,
 			AdvertisePeer: listener.Addr().String(), AdvertiseHTTP: "127.0.0.1:1", GossipAddr: freeAddr(t),
@@ -72,17 +47,17 @@ func TestNode_GossipKey(t *testing.T) {
 	plain, plainLog := open("n3", nil, 0, first.GossipAddr())
 	const dropped = "gossip is dropped"
 	eventually(t, "n1 says what it drops", func() error {
-		if log.count(dropped) == 0 {
+		if log.Count(dropped) == 0 {
 			return errors.New("not yet")
 		}
 		return nil
 	})
 	time.Sleep(4 * time.Second) // each tries once a second
 	most := 1 + int(time.Since(began)/repeatEvery)
-	if got := log.count(dropped); got > most {
+	if got := log.Count(dropped); got > most {
 		t.Errorf("%d lines of what is dropped, want at most %d", got, most)
 	}
-	if got := plainLog.count("another gossip key, or none"); got < 1 || got > most {
+	if got := plainLog.Count("another gossip key, or none"); got < 1 || got > most {
 		t.Errorf("%d lines of why n3 waits, want 1 to %d", got, most)
 	}
 	for _, n := range []*Node{first, other, plain} {

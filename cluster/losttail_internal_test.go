@@ -83,7 +83,7 @@ func TestTrial_B7_LeaderTellsFollower(t *testing.T) {
 	t.Parallel()
 	left, closed := openWithout(t, false)
 	cfg := closed.cfg
-	var logged logBuffer
+	var logged testkit.Log
 	cfg.Logger = slog.New(slog.NewTextHandler(&logged, nil))
 	again, err := Open(t.Context(), listening(t, cfg))
 	if err != nil {
@@ -131,7 +131,7 @@ func TestTrial_B7_LeaderTellsFollower(t *testing.T) {
 		}
 	}
 	for _, text := range []string{"its disk has lost what it had synced", "set-aside"} {
-		if logged.count(text) == 0 {
+		if logged.Count(text) == 0 {
 			t.Errorf("the log does not say %q", text)
 		}
 	}

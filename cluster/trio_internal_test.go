@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/kvorum/kvorum/internal/testkit"
 )
 
 // board is a Discovery in which all nodes of a test see each other.
@@ -137,17 +139,7 @@ func openMoved(t *testing.T, cfg Config) *Node {
 // eventually polls until check returns nil, and fails the test after 20 s.
 func eventually(t *testing.T, what string, check func() error) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for {
-		err := check()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: %v", what, err)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	testkit.Eventually(t, 20*time.Second, what, check)
 }
 
 // mustPut puts a value until that is done: what became of a write is unknown when

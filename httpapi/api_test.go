@@ -23,6 +23,7 @@ import (
 
 	"github.com/kvorum/kvorum/cluster"
 	"github.com/kvorum/kvorum/httpapi"
+	"github.com/kvorum/kvorum/internal/testkit"
 	"github.com/kvorum/kvorum/store"
 )
 
@@ -376,17 +377,7 @@ func (a *api) expectReleased() {
 // poll waits until cond holds.
 func poll(t testing.TB, what string, cond func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for !cond() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("timed out waiting: %s", what)
-		}
-	}
+	testkit.Until(t, patience, what, cond)
 }
 
 // await waits until ch is closed or sent to.

@@ -79,7 +79,7 @@ func TestTrial_F4_Certificates(t *testing.T) {
 		p.start(t)
 		p.waitLog(t, 20*time.Second, "level=WARN", "ends soon", "left=120h")
 		p.waitLog(t, 5*time.Second, "level=WARN", "not for an advertised address", "n1.kvorum.test:7001")
-		poll(t, 20*time.Second, "the metric", func() error {
+		testkit.Eventually(t, 20*time.Second, "the metric", func() error {
 			body, ends, err := p.getTLS(ca, "/metrics")
 			if err == nil && !strings.Contains(body, fmt.Sprintf("\nkvorum_tls_certificate_expiry_timestamp_seconds %v\n", float64(ends.Unix()))) {
 				err = fmt.Errorf("no metric of %v", ends)
@@ -124,10 +124,10 @@ func TestTrial_F4_Certificates(t *testing.T) {
 				return nil
 			}
 		}
-		poll(t, 20*time.Second, "the first certificate", shows(60*24*time.Hour))
+		testkit.Eventually(t, 20*time.Second, "the first certificate", shows(60*24*time.Hour))
 		ca.Issue(t, second, p.ip, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(70 * 24 * time.Hour) })
 		exchange(second)
-		poll(t, 20*time.Second, "the second certificate", shows(70*24*time.Hour))
+		testkit.Eventually(t, 20*time.Second, "the second certificate", shows(70*24*time.Hour))
 		p.waitLog(t, 5*time.Second, "certificates replaced")
 		ca.Issue(t, broken, p.ip, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
 		exchange(broken)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/internal/testkit"
 )
 
 // compose runs docker-compose, or the compose plugin, on the project's file.
@@ -106,7 +107,7 @@ func TestCompose(t *testing.T) {
 	}
 	c.run("up", "-d", "n3")
 	c.waitReady(3)
-	poll(t, 60*time.Second, "n3 votes again", func() error {
+	testkit.Eventually(t, 60*time.Second, "n3 votes again", func() error {
 		if after := c.members(1); after != before {
 			return fmt.Errorf("members: %s, before: %s", after, before)
 		}
@@ -121,7 +122,7 @@ func (c *compose) url(node int, path string) string {
 
 func (c *compose) waitReady(node int) {
 	c.t.Helper()
-	poll(c.t, 60*time.Second, fmt.Sprintf("n%d is ready", node), func() error {
+	testkit.Eventually(c.t, 60*time.Second, fmt.Sprintf("n%d is ready", node), func() error {
 		resp, err := http.Get(c.url(node, "/readyz"))
 		if err != nil {
 			return err
@@ -137,7 +138,7 @@ func (c *compose) waitReady(node int) {
 // put writes and tries again only what the server says was not done.
 func (c *compose) put(node int, key, value string) {
 	c.t.Helper()
-	poll(c.t, 30*time.Second, "put "+key, func() error {
+	testkit.Eventually(c.t, 30*time.Second, "put "+key, func() error {
 		req, err := http.NewRequest(http.MethodPut, c.url(node, "/kv/"+key), strings.NewReader(value))
 		if err != nil {
 			return err
@@ -152,7 +153,7 @@ func (c *compose) put(node int, key, value string) {
 
 func (c *compose) get(node int, key, want string) {
 	c.t.Helper()
-	poll(c.t, 30*time.Second, "get "+key, func() error {
+	testkit.Eventually(c.t, 30*time.Second, "get "+key, func() error {
 		resp, err := http.Get(c.url(node, "/kv/"+key))
 		if err != nil {
 			return err

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/kvorum/kvorum/internal/testkit"
 )
 
 // freeBase returns a port p such that p to p+2, and those 1,000 and 2,000
@@ -43,7 +45,7 @@ func startDemo(t *testing.T, base int, dir string) (*exec.Cmd, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	errs := new(syncBuffer)
+	errs := new(testkit.Log)
 	cmd.Stderr = errs
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -73,7 +75,7 @@ func startDemo(t *testing.T, base int, dir string) (*exec.Cmd, string) {
 func waitGone(t *testing.T, base int, dir string) {
 	t.Helper()
 	for i := range 3 {
-		poll(t, 20*time.Second, fmt.Sprintf("node %d has ended", i+1), func() error {
+		testkit.Eventually(t, 20*time.Second, fmt.Sprintf("node %d has ended", i+1), func() error {
 			resp, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/livez", base+i))
 			if err == nil {
 				resp.Body.Close()

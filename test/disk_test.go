@@ -34,7 +34,7 @@ func TestTrial_B2_DeletingMakesRoom(t *testing.T) {
 	mustPutStatus(t, ps[0], keys[0], value, http.StatusNoContent)
 	takeAllBut(t, disk, 40_000_000)
 	var detail string
-	poll(t, 30*time.Second, "a put is refused", func() error {
+	testkit.Eventually(t, 30*time.Second, "a put is refused", func() error {
 		takeAllBut(t, disk, 40_000_000) // the node may just have given up a snapshot and log
 		code, d, err := ps[0].putStatus(keys[0], value)
 		if err == nil && code != http.StatusInsufficientStorage {
@@ -50,7 +50,7 @@ func TestTrial_B2_DeletingMakesRoom(t *testing.T) {
 	}
 	deleteAll(t, ps[0], keys)
 	began := time.Now()
-	poll(t, 60*time.Second, "puts are taken again", func() error {
+	testkit.Eventually(t, 60*time.Second, "puts are taken again", func() error {
 		code, d, err := ps[0].putStatus("new", value)
 		if err == nil && code >= 300 {
 			err = fmt.Errorf("got %d: %s", code, d)
@@ -86,7 +86,7 @@ func TestTrial_B2_ThreeNodes(t *testing.T) {
 	}
 	deleteAll(t, ps[0], keys)
 	for _, p := range ps {
-		poll(t, 60*time.Second, "puts are taken again", func() error {
+		testkit.Eventually(t, 60*time.Second, "puts are taken again", func() error {
 			code, d, err := p.putStatus("new", value)
 			if err == nil && code >= 300 {
 				err = fmt.Errorf("got %d: %s", code, d)

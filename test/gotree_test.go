@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/kvorum/kvorum/internal/testkit"
 )
 
 // TestProcesses_GoTree proves that no acknowledged write is lost: a real tree,
@@ -37,7 +39,7 @@ func TestProcesses_GoTree(t *testing.T) {
 		stdout, stderr, err := kvorum(t, "import", root, "--endpoints", through.http())
 		imported <- outcome{stdout, stderr, err}
 	}()
-	poll(t, 60*time.Second, "a third is imported", func() error {
+	testkit.Eventually(t, 60*time.Second, "a third is imported", func() error {
 		s, err := through.status()
 		if err != nil {
 			return err

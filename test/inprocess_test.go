@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/internal/testkit"
 	"github.com/kvorum/kvorum/test/history"
 )
 
@@ -35,7 +36,7 @@ func openNodes(t testing.TB, n int) []*inproc {
 	var seeds []string
 	for i := range n {
 		ip := loopback()
-		logs := new(syncBuffer)
+		logs := new(testkit.Log)
 		nodes = append(nodes, &inproc{peer: net.JoinHostPort(ip, "7001"), cfg: cluster.Config{
 			Name: fmt.Sprintf("n%d", i+1), DataDir: filepath.Join(t.TempDir(), "data"),
 			AdvertisePeer: net.JoinHostPort(ip, "7001"), AdvertiseHTTP: net.JoinHostPort(ip, "8001"),
@@ -46,7 +47,7 @@ func openNodes(t testing.TB, n int) []*inproc {
 		seeds = append(seeds, net.JoinHostPort(ip, "6001"))
 		t.Cleanup(func() {
 			if t.Failed() {
-				t.Logf("log of n%d:\n%s", i+1, logs.tail(4000))
+				t.Logf("log of n%d:\n%s", i+1, logs.Tail(4000))
 			}
 		})
 	}
@@ -56,7 +57,7 @@ func openNodes(t testing.TB, n int) []*inproc {
 		t.Cleanup(func() { n.close(t) })
 	}
 	for _, n := range nodes {
-		poll(t, 30*time.Second, n.cfg.Name+" is ready", n.get().Ready)
+		testkit.Eventually(t, 30*time.Second, n.cfg.Name+" is ready", n.get().Ready)
 	}
 	return nodes
 }
@@ -204,12 +205,12 @@ func TestNode_SnapshotCatchUp(t *testing.T) {
 	for i := range keys { // more entries than the 1,024 that every log keeps
 		// The same bytes under the same key may be put again when the outcome of
 		// the first time is unknown.
-		poll(t, 30*time.Second, "put", func() error {
+		testkit.Eventually(t, 30*time.Second, "put", func() error {
 			_, err := nodes[i%2].get().Put(ctx, fmt.Sprintf("key-%04d", i), value, cluster.Condition{})
 			return err
 		})
 	}
-	poll(t, 30*time.Second, "the log is shorter than what was missed", func() error {
+	testkit.Eventually(t, 30*time.Second, "the log is shorter than what was missed", func() error {
 		for _, n := range nodes[:2] {
 			if s := n.get().Stats(); s.Log.FirstIndex < 100 {
 				return fmt.Errorf("log of %s begins at %d", n.cfg.Name, s.Log.FirstIndex)
@@ -218,7 +219,7 @@ func TestNode_SnapshotCatchUp(t *testing.T) {
 		return nil
 	})
 	behind.open(t)
-	poll(t, 30*time.Second, "the node that was away is ready", behind.get().Ready)
+	testkit.Eventually(t, 30*time.Second, "the node that was away is ready", behind.get().Ready)
 	list, err := behind.get().List(ctx, cluster.ReadOptions{})
 	if err != nil {
 		t.Fatal(err)

@@ -8,13 +8,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/kvorum/kvorum/internal/testkit"
 )
 
 // members polls until every running node sees exactly the named members, all voters.
 func (ps procs) waitMembers(t *testing.T, names ...string) {
 	t.Helper()
 	for _, p := range ps {
-		poll(t, 60*time.Second, fmt.Sprintf("%s sees members %v", p.name, names), func() error {
+		testkit.Eventually(t, 60*time.Second, fmt.Sprintf("%s sees members %v", p.name, names), func() error {
 			s, err := p.status()
 			if err != nil {
 				return err
@@ -74,10 +76,10 @@ func TestMembership(t *testing.T) {
 	check(ps, "first")
 
 	// A fourth node is joined by command, through a follower.
-	fourth := &proc{name: "n4", ip: loopback(), dir: t.TempDir(), logs: new(syncBuffer)}
+	fourth := &proc{name: "n4", ip: loopback(), dir: t.TempDir(), logs: new(testkit.Log)}
 	fourth.start(t)
 	t.Cleanup(fourth.kill)
-	poll(t, 20*time.Second, "n4 answers", func() error { _, err := fourth.status(); return err })
+	testkit.Eventually(t, 20*time.Second, "n4 answers", func() error { _, err := fourth.status(); return err })
 	if _, stderr, err := kvorum(t, "join", "--id", "n4", "--peer-addr", net.JoinHostPort(fourth.ip, "7001"),
 		"--http-addr", fourth.http(), "--endpoints", ps.followers(t)[0].http()); err != nil {
 		t.Fatalf("join: %v %s", err, stderr)
@@ -107,7 +109,7 @@ func TestMembership(t *testing.T) {
 	check(rest, "first", "second")
 	leader.extra = []string{"--join", net.JoinHostPort(rest[0].ip, "6001")}
 	leader.start(t)
-	if err := leader.wait(t, 30*time.Second); err == nil || !strings.Contains(leader.logs.tail(300), "empty its data directory "+leader.dir) {
+	if err := leader.wait(t, 30*time.Second); err == nil || !strings.Contains(leader.logs.Tail(300), "empty its data directory "+leader.dir) {
 		t.Errorf("started again, the leader that left exits with %v, want an error that says what to do", err)
 	}
 	rest.waitMembers(t, names...)

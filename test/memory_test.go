@@ -45,7 +45,7 @@ func memoryGroup(t testing.TB, limit int64) string {
 		t.Skipf("no control group can be made here: %v", err)
 	}
 	t.Cleanup(func() {
-		poll(t, 10*time.Second, "the control group is empty", func() error { return os.Remove(dir) })
+		testkit.Eventually(t, 10*time.Second, "the control group is empty", func() error { return os.Remove(dir) })
 	})
 	if err := os.WriteFile(filepath.Join(dir, "memory.limit_in_bytes"), []byte(fmt.Sprint(limit)), 0o600); err != nil {
 		t.Skipf("a limit on memory can't be set here: %v", err)
@@ -262,7 +262,7 @@ func TestTrial_F9_SmallMemory(t *testing.T) {
 			ps.waitReady(t)
 			w.check(t, p)
 			deleteStored(t, p, w)
-			poll(t, 20*time.Second, "puts are taken again", func() error {
+			testkit.Eventually(t, 20*time.Second, "puts are taken again", func() error {
 				resp, err := p.put("after", strings.Repeat("v", 1<<20))
 				if err == nil && resp.StatusCode != http.StatusCreated {
 					err = errors.New(resp.Status)

@@ -35,7 +35,7 @@ func underHosts(t *testing.T, hosts string) []string {
 // logs waits until a line of the node's log has all words.
 func (p *proc) waitLog(t *testing.T, limit time.Duration, words ...string) {
 	t.Helper()
-	poll(t, limit, fmt.Sprintf("%s logs %q", p.name, words), func() error {
+	testkit.Eventually(t, limit, fmt.Sprintf("%s logs %q", p.name, words), func() error {
 	lines:
 		for line := range strings.Lines(p.logs.String()) {
 			for _, word := range words {
@@ -67,7 +67,7 @@ func TestTrial_F5_AdvertisedGossipName(t *testing.T) {
 	b := newLone(t, "n2", "--join", name)
 	a.under, b.under = under, under
 	a.start(t)
-	poll(t, 20*time.Second, "n1 is ready", func() error {
+	testkit.Eventually(t, 20*time.Second, "n1 is ready", func() error {
 		select {
 		case <-a.exited:
 			t.Fatalf("n1 ended: %v\n%s", a.err, a.logs)

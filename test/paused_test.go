@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/kvorum/kvorum/internal/testkit"
 )
 
 // TestProcesses_PausedLeader stops the leader's process, clocks going on, until
@@ -65,7 +67,7 @@ func resume(t *testing.T, p *proc) {
 // awaitOtherLeader returns the node that the nodes other than old take for the leader.
 func awaitOtherLeader(t *testing.T, ps procs, old *proc) (leader *proc) {
 	t.Helper()
-	poll(t, 20*time.Second, "another node leads", func() error {
+	testkit.Eventually(t, 20*time.Second, "another node leads", func() error {
 		for _, p := range ps {
 			if p == old {
 				continue

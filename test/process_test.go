@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -22,6 +21,7 @@ import (
 	"time"
 
 	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/internal/testkit"
 )
 
 // binary builds the program once for all tests of this package.
@@ -78,7 +78,7 @@ type proc struct {
 	name, ip, dir string
 	extra         []string
 	under         []string // the program that runs the server, and its arguments; empty for none
-	logs          *syncBuffer
+	logs          *testkit.Log
 	prepare       func(*exec.Cmd) // changes the command before it is started; may be nil
 
 	cmd    *exec.Cmd
@@ -116,7 +116,7 @@ func startProcs(t testing.TB, n int, place func() string, prepare func(*exec.Cmd
 	var ps procs
 	var seeds []string
 	for i := range n {
-		p := &proc{name: fmt.Sprintf("n%d", i+1), ip: loopback(), dir: filepath.Join(place(), "data"), logs: new(syncBuffer), prepare: prepare}
+		p := &proc{name: fmt.Sprintf("n%d", i+1), ip: loopback(), dir: filepath.Join(place(), "data"), logs: new(testkit.Log), prepare: prepare}
 		ps = append(ps, p)
 		seeds = append(seeds, net.JoinHostPort(p.ip, "6001"))
 	}
@@ -128,7 +128,7 @@ func startProcs(t testing.TB, n int, place func() string, prepare func(*exec.Cmd
 		for _, p := range ps {
 			p.kill()
 			if t.Failed() {
-				t.Logf("log of %s:\n%s", p.name, p.logs.tail(6000))
+				t.Logf("log of %s:\n%s", p.name, p.logs.Tail(6000))
 			}
 		}
 	})
@@ -184,7 +184,7 @@ func (p *proc) wait(t testing.TB, limit time.Duration) error {
 	case <-p.exited:
 		return p.err
 	case <-time.After(limit):
-		t.Fatalf("%s did not end in %v; its log:\n%s", p.name, limit, p.logs.tail(4000))
+		t.Fatalf("%s did not end in %v; its log:\n%s", p.name, limit, p.logs.Tail(4000))
 		return nil
 	}
 }
@@ -193,7 +193,7 @@ func (p *proc) wait(t testing.TB, limit time.Duration) error {
 func (ps procs) waitReady(t testing.TB) {
 	t.Helper()
 	for _, p := range ps {
-		poll(t, 60*time.Second, p.name+" is ready", func() error {
+		testkit.Eventually(t, 60*time.Second, p.name+" is ready", func() error {
 			resp, err := http.Get("http://" + p.http() + "/readyz")
 			if err != nil {
 				return err
@@ -222,7 +222,7 @@ func (p *proc) status() (cluster.Status, error) {
 func (ps procs) leader(t testing.TB) *proc {
 	t.Helper()
 	var leader *proc
-	poll(t, 30*time.Second, "all agree on a leader", func() error {
+	testkit.Eventually(t, 30*time.Second, "all agree on a leader", func() error {
 		names := map[string]bool{}
 		for _, p := range ps {
 			s, err := p.status()
@@ -299,49 +299,4 @@ func do(req *http.Request) (*http.Response, error) {
 	defer resp.Body.Close()
 	_, err = io.Copy(io.Discard, resp.Body)
 	return resp, err
-}
-
-// poll calls cond until it returns nil, and fails the test after limit.
-func poll(t testing.TB, limit time.Duration, what string, cond func() error) {
-	t.Helper()
-	deadline := time.Now().Add(limit)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := cond()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("waited %v until %s: %v", limit, what, err)
-		}
-		select {
-		case <-tick.C:
-		case <-t.Context().Done():
-			t.Fatal(errors.Join(t.Context().Err(), err))
-		}
-	}
-}
-
-// syncBuffer collects what several writers write.
-type syncBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
-
-func (b *syncBuffer) tail(n int) string {
-	s := b.String()
-	return s[max(0, len(s)-n):]
 }

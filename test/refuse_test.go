@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/kvorum/kvorum/internal/testkit"
 )
 
 // refusal runs args to their end and checks that the program refuses: a
@@ -149,7 +151,7 @@ func TestNoQuorum(t *testing.T) {
 		t.Fatalf("put: %v %v", resp, err)
 	}
 	left := ps.followers(t)[0]
-	poll(t, 10*time.Second, "the follower has the value", func() error {
+	testkit.Eventually(t, 10*time.Second, "the follower has the value", func() error {
 		_, body, err := left.get("k", "?consistency=stale")
 		if err == nil && body != "v" {
 			err = fmt.Errorf("got %q", body)
@@ -161,7 +163,7 @@ func TestNoQuorum(t *testing.T) {
 			p.kill()
 		}
 	}
-	poll(t, 10*time.Second, "the survivor knows no leader", func() error {
+	testkit.Eventually(t, 10*time.Second, "the survivor knows no leader", func() error {
 		s, err := left.status()
 		if err == nil && s.Leader != nil {
 			err = fmt.Errorf("knows %s", s.Leader.ID)

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/kvorum/kvorum/internal/testkit"
 )
 
 // smallDisk mounts a tmpfs of so many MiB for the test, and returns where.
@@ -115,7 +117,7 @@ func (p *proc) putStatus(key, value string) (int, string, error) {
 // one of these answers.
 func mustPutStatus(t testing.TB, p *proc, key, value string, want ...int) (code int) {
 	t.Helper()
-	poll(t, 30*time.Second, "put "+key, func() error {
+	testkit.Eventually(t, 30*time.Second, "put "+key, func() error {
 		got, detail, err := p.putStatus(key, value)
 		if err == nil && !slices.Contains(want, got) {
 			err = fmt.Errorf("got %d %s, want one of %v", got, detail, want)
@@ -138,7 +140,7 @@ func deleteAll(t testing.TB, p *proc, keys []string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		poll(t, 30*time.Second, "delete "+key, func() error {
+		testkit.Eventually(t, 30*time.Second, "delete "+key, func() error {
 			resp, err := do(req)
 			if err == nil && resp.StatusCode != http.StatusNoContent && resp.StatusCode != http.StatusNotFound {
 				err = errors.New(resp.Status)
@@ -154,7 +156,7 @@ func (ps procs) mustRun(t testing.TB) {
 	for _, p := range ps {
 		select {
 		case <-p.exited:
-			t.Fatalf("%s has ended: %v; its log:\n%s", p.name, p.err, p.logs.tail(3000))
+			t.Fatalf("%s has ended: %v; its log:\n%s", p.name, p.err, p.logs.Tail(3000))
 		default:
 		}
 	}
@@ -172,7 +174,7 @@ func TestSnapshotByHand(t *testing.T) {
 	}
 	// The leader writes a checkpoint within 10 s of the last put. An entry that comes while
 	// the snapshot is written would keep the log's newest segment.
-	poll(t, 20*time.Second, "the follower has it all, and the checkpoint behind it", func() error {
+	testkit.Eventually(t, 20*time.Second, "the follower has it all, and the checkpoint behind it", func() error {
 		a, err := asked.status()
 		if err != nil {
 			return err
@@ -236,7 +238,7 @@ func TestServer_SmallDisk(t *testing.T) {
 	takeAllBut(t, disk, 3<<20)
 	ps[0].start(t)
 	ps.waitReady(t)
-	poll(t, 10*time.Second, "puts are refused", func() error {
+	testkit.Eventually(t, 10*time.Second, "puts are refused", func() error {
 		code, _, err := ps[0].putStatus("k0", "v")
 		if err == nil && code != http.StatusInsufficientStorage {
 			err = fmt.Errorf("got %d", code)
@@ -250,7 +252,7 @@ func TestServer_SmallDisk(t *testing.T) {
 	if err := os.Remove(filepath.Join(disk, "other")); err != nil {
 		t.Fatal(err)
 	}
-	poll(t, 10*time.Second, "puts are taken", func() error {
+	testkit.Eventually(t, 10*time.Second, "puts are taken", func() error {
 		code, detail, err := ps[0].putStatus("k0", "v")
 		if err == nil && code != http.StatusCreated {
 			err = fmt.Errorf("got %d: %s", code, detail)

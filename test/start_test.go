@@ -33,7 +33,7 @@ const (
 // and a SIGTERM ends the load at once, although a client's connection is silent, and
 // damages nothing.
 func TestTrial_B5_AliveWhileLoading(t *testing.T) {
-	p := &proc{name: "n1", ip: loopback(), dir: filepath.Join(t.TempDir(), "data"), logs: new(syncBuffer)}
+	p := &proc{name: "n1", ip: loopback(), dir: filepath.Join(t.TempDir(), "data"), logs: new(testkit.Log)}
 	mustBinary(t) // its building is no part of a start
 	revision := fillNode(t, p)
 	var first sighting
@@ -42,14 +42,14 @@ func TestTrial_B5_AliveWhileLoading(t *testing.T) {
 		first = p.startLoading(t, syscall.SIGTERM)
 		began := time.Now()
 		if err := p.wait(t, loadStop); err != nil {
-			t.Fatalf("a load that was told to stop ended with %v, want exit code 0; log:\n%s", err, p.logs.tail(4000))
+			t.Fatalf("a load that was told to stop ended with %v, want exit code 0; log:\n%s", err, p.logs.Tail(4000))
 		}
 		stop = time.Since(began)
 		if !strings.Contains(p.logs.String(), "node runs") {
 			break
 		}
 		if attempt == loadAttempts { // else the load may have ended just before the signal
-			t.Fatalf("no load was stopped, the node went on to run each time; log:\n%s", p.logs.tail(4000))
+			t.Fatalf("no load was stopped, the node went on to run each time; log:\n%s", p.logs.Tail(4000))
 		}
 	}
 	p.start(t)
@@ -83,7 +83,7 @@ func fillNode(t *testing.T, p *proc) uint64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	poll(t, time.Minute, "the node to fill is ready", node.Ready)
+	testkit.Eventually(t, time.Minute, "the node to fill is ready", node.Ready)
 	fill(t, node, 1, loadedKeys*4/5)
 	if _, err := node.Snapshot(t.Context(), ""); err != nil {
 		t.Fatalf("snapshot: %v", err)
@@ -130,7 +130,7 @@ type sighting struct {
 func (p *proc) startLoading(t *testing.T, signal os.Signal) sighting {
 	t.Helper()
 	for range loadAttempts {
-		p.logs = new(syncBuffer) // one that was quicker ran
+		p.logs = new(testkit.Log) // one that was quicker ran
 		began := time.Now()
 		p.prepare = func(cmd *exec.Cmd) { cmd.Env = append(os.Environ(), "GOMAXPROCS=1") }
 		p.start(t)
@@ -149,7 +149,7 @@ func (p *proc) startLoading(t *testing.T, signal os.Signal) sighting {
 		}
 		return s
 	}
-	t.Fatalf("in %d starts no request met the node loading; log:\n%s", loadAttempts, p.logs.tail(4000))
+	t.Fatalf("in %d starts no request met the node loading; log:\n%s", loadAttempts, p.logs.Tail(4000))
 	return sighting{}
 }
 

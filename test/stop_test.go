@@ -42,7 +42,7 @@ func TestTrial_F10_StopWithSlowListReader(t *testing.T) {
 	}
 	began := time.Now()
 	if err := p.stop(t); err != nil {
-		t.Errorf("the node ended with %v, want exit code 0; its log:\n%s", err, p.logs.tail(4000))
+		t.Errorf("the node ended with %v, want exit code 0; its log:\n%s", err, p.logs.Tail(4000))
 	}
 	took := time.Since(began)
 	if took >= dockerGrace {

@@ -96,7 +96,7 @@ func (p *proc) putMany(t *testing.T, prefix string, count, size int) {
 // waitRecorded waits until the log's manifest is newer than the moment since.
 func (p *proc) waitRecorded(t *testing.T, since time.Time) {
 	t.Helper()
-	poll(t, 12*time.Second, "the durable end is recorded", func() error {
+	testkit.Eventually(t, 12*time.Second, "the durable end is recorded", func() error {
 		info, err := os.Stat(filepath.Join(p.dir, "wal", "MANIFEST"))
 		if err == nil && info.ModTime().Before(since) {
 			err = fmt.Errorf("last written at %v", info.ModTime())
@@ -185,7 +185,7 @@ func TestTrial_B7_LeaderTellsProcess(t *testing.T) {
 	replaceFile(t, segment, data)
 
 	follower.start(t)
-	poll(t, 60*time.Second, "the node's files are set aside", func() error {
+	testkit.Eventually(t, 60*time.Second, "the node's files are set aside", func() error {
 		kept, err := filepath.Glob(filepath.Join(follower.dir, "diverged-*-wal"))
 		if err == nil && len(kept) != 1 {
 			err = fmt.Errorf("found %v", kept)

@@ -60,7 +60,7 @@ func newLink(t *testing.T) link {
 // startServer starts the only node of a cluster at the server's end.
 func (l link) startServer(t *testing.T) {
 	t.Helper()
-	var logs syncBuffer
+	var logs testkit.Log
 	cmd := exec.Command("ip", "netns", "exec", l.server, mustBinary(t), "server", "--id", "n1", "--bootstrap-expect", "1",
 		"--data-dir", filepath.Join(t.TempDir(), "data"), "--http-addr", linkServer+":8001",
 		"--peer-addr", linkServer+":7001", "--gossip-addr", linkServer+":6001")
@@ -72,10 +72,10 @@ func (l link) startServer(t *testing.T) {
 		_ = cmd.Process.Kill() // ip has become the server
 		_ = cmd.Wait()
 		if t.Failed() {
-			t.Logf("log of the server:\n%s", logs.tail(4000))
+			t.Logf("log of the server:\n%s", logs.Tail(4000))
 		}
 	})
-	poll(t, 30*time.Second, "the node is ready", func() error {
+	testkit.Eventually(t, 30*time.Second, "the node is ready", func() error {
 		resp, _, err := l.exchange("GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n", nil)
 		if err == nil && resp.StatusCode != http.StatusOK {
 			err = fmt.Errorf("answered %s", resp.Status)

@@ -22,13 +22,13 @@ import (
 // newLone returns a server that is not started, and ends it with the test.
 func newLone(t *testing.T, name string, extra ...string) *proc {
 	t.Helper()
-	p := &proc{name: name, ip: loopback(), dir: filepath.Join(t.TempDir(), "data"), logs: new(syncBuffer), extra: extra}
+	p := &proc{name: name, ip: loopback(), dir: filepath.Join(t.TempDir(), "data"), logs: new(testkit.Log), extra: extra}
 	t.Cleanup(func() {
 		if p.cmd != nil {
 			p.kill()
 		}
 		if t.Failed() {
-			t.Logf("log of %s:\n%s", p.name, p.logs.tail(6000))
+			t.Logf("log of %s:\n%s", p.name, p.logs.Tail(6000))
 		}
 	})
 	return p
@@ -111,7 +111,7 @@ func (p *proc) says(t *testing.T, began time.Time, words ...string) (took time.D
 		}
 		return nil
 	}
-	poll(t, 20*time.Second, p.name+" says what it waits for", func() error {
+	testkit.Eventually(t, 20*time.Second, p.name+" says what it waits for", func() error {
 		err := errors.New("no line that it waits")
 		for line := range strings.Lines(p.logs.String()) {
 			if strings.Contains(line, "msg=waiting") {
@@ -124,7 +124,7 @@ func (p *proc) says(t *testing.T, began time.Time, words ...string) (took time.D
 		}
 		return err
 	})
-	poll(t, 5*time.Second, "/readyz says it too", func() error {
+	testkit.Eventually(t, 5*time.Second, "/readyz says it too", func() error {
 		resp, err := http.Get("http://" + p.http() + "/readyz")
 		if err != nil {
 			return err
@@ -136,7 +136,7 @@ func (p *proc) says(t *testing.T, began time.Time, words ...string) (took time.D
 		}
 		return missing(string(body))
 	})
-	poll(t, 5*time.Second, "/status says it too", func() error {
+	testkit.Eventually(t, 5*time.Second, "/status says it too", func() error {
 		s, err := p.status()
 		if err != nil {
 			return err
@@ -188,7 +188,7 @@ func TestTrial_F1_WaitingIsSaid(t *testing.T) {
 					wants(t, p, began, "2 of 3 found", "n1", "n2", c.gossip()+": connection refused", "--bootstrap-expect")
 				}
 				startAll(t, procs{c}, a.gossip())
-				poll(t, 20*time.Second, "the wait is over", func() error {
+				testkit.Eventually(t, 20*time.Second, "the wait is over", func() error {
 					if !strings.Contains(a.logs.String(), "waiting is over") {
 						return errors.New("not yet")
 					}
@@ -352,7 +352,7 @@ func TestTrial_X2_RepeatedLines(t *testing.T) {
 	}
 	began := time.Now()
 	startAll(t, procs{a, b})
-	poll(t, lasts+10*time.Second, "the time is over", func() error {
+	testkit.Eventually(t, lasts+10*time.Second, "the time is over", func() error {
 		if time.Since(began) < lasts {
 			return errors.New("not yet")
 		}
@@ -375,7 +375,7 @@ func TestTrial_X2_RepeatedLines(t *testing.T) {
 			p.start(t)
 		}
 	}
-	poll(t, 20*time.Second, "the survivor says that it reaches a peer again, and after how long", func() error {
+	testkit.Eventually(t, 20*time.Second, "the survivor says that it reaches a peer again, and after how long", func() error {
 		// A read has it ask the leader. A follower that nobody asks anything reaches
 		// for nobody: the leader's own connection serves raft.
 		_, _, _ = left.get("k", "") // no leader yet is no error of this test

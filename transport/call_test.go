@@ -10,9 +10,9 @@ import (
 	"net"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -472,22 +472,22 @@ func TestCallWhen(t *testing.T) {
 // before: its caller may send the request another time, and an answer of ready's that is for
 // the first time must not be taken for one about the second.
 func TestCallWhen_EndsAfterReady(t *testing.T) {
-	for _, ready := range []bool{false, true} {
-		a, _ := pair(t)
-		mustCall(t, a, "b", "connect")
-		ctx, cancel := context.WithCancel(ctxFor(t))
-		var over atomic.Bool
-		_, err := a.CallWhen(ctx, "b", kindBlock, nil, func() bool {
-			cancel()
-			time.Sleep(50 * time.Millisecond) // the call has seen that its context ended
-			over.Store(true)
-			return ready
+	for ready, want := range map[bool]error{false: transport.ErrNotSent, true: transport.ErrNoAnswer} {
+		bubble(t, 0, func(t *testing.T, a, _ *node) {
+			ctx, cancel := context.WithCancel(ctxFor(t))
+			over := false
+			_, err := a.CallWhen(ctx, "b", kindBlock, nil, func() bool {
+				cancel()
+				synctest.Wait() // the call has seen that its context ended
+				over = true
+				return ready
+			})
+			if !over {
+				t.Errorf("ready %v: the call ended while ready was asked", ready)
+			}
+			if !errors.Is(err, want) {
+				t.Errorf("ready %v: got %v, want %v", ready, err, want)
+			}
 		})
-		if !over.Load() {
-			t.Errorf("ready %v: the call ended while ready was asked", ready)
-		}
-		if want := map[bool]error{false: transport.ErrNotSent, true: transport.ErrNoAnswer}[ready]; !errors.Is(err, want) {
-			t.Errorf("ready %v: got %v, want %v", ready, err, want)
-		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/raft"
 	"go.uber.org/goleak"
 
+	"github.com/kvorum/kvorum/internal/testkit"
 	"github.com/kvorum/kvorum/transport"
 )
 
@@ -162,17 +163,7 @@ func ctxFor(t testing.TB) context.Context {
 // poll waits until cond holds.
 func poll(t testing.TB, what string, cond func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !cond() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("waited %v for: %s", patience, what)
-		}
-	}
+	testkit.Until(t, patience, what, cond)
 }
 
 // await receives from ch.

@@ -2,7 +2,6 @@ package transport_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/kvorum/kvorum/internal/testkit"
 	"github.com/kvorum/kvorum/transport"
 )
 
@@ -93,24 +93,6 @@ func expect(t testing.TB, r io.Reader, want string) {
 	}
 }
 
-// logBuffer collects log lines.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 func TestProtocol_ByHand(t *testing.T) {
 	_, b := pair(t)
 	c, r := mustJoin(t, b)
@@ -142,7 +124,7 @@ func TestAccept_Strangers(t *testing.T) {
 		"Zero":    "\x00",
 	} {
 		t.Run(name, func(t *testing.T) {
-			var log logBuffer
+			var log testkit.Log
 			n := startNode(t, "n", &book{}, func(c *transport.Config) {
 				c.Logger = slog.New(slog.NewTextHandler(&log, nil))
 			})
@@ -206,7 +188,7 @@ func TestAccept_BadHello(t *testing.T) {
 // TestAccept_Replayed records all that a peer sends, and plays it back.
 func TestAccept_Replayed(t *testing.T) {
 	addrs := &book{}
-	var log logBuffer
+	var log testkit.Log
 	b := startNode(t, "b", addrs, func(c *transport.Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 	count := new(counting)
 	a := startNode(t, "a", addrs, func(c *transport.Config) {

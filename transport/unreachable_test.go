@@ -14,6 +14,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/kvorum/kvorum/internal/testkit"
 	"github.com/kvorum/kvorum/transport"
 )
 
@@ -23,7 +24,7 @@ import (
 func TestUnreachable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var network memNet
-		var log logBuffer
+		var log testkit.Log
 		addrs := new(book)
 		dials, blackHole := 0, true
 		a := startNode(t, "a", addrs, func(c *transport.Config) {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/kvorum/kvorum/cluster/discovery"
+	"github.com/kvorum/kvorum/internal/testkit"
 )
 
 // TestGossip_NamesChange has the addresses of gossip's names change while nodes
@@ -16,7 +17,7 @@ import (
 func TestGossip_NamesChange(t *testing.T) {
 	t.Parallel()
 	names := &hostNames{all: map[string]string{"n1.test": "127.0.0.1", "seed.test": "127.0.0.9"}}
-	var out logBuffer
+	var out testkit.Log
 	log := slog.New(slog.NewTextHandler(&out, nil))
 	first := open(t, discovery.Config{Addr: "0.0.0.0:0", Advertise: "n1.test:0", Logger: log, LookupIP: names.lookup}, node("n1.a", ""))
 	port := netip.MustParseAddrPort(first.Addr()).Port()
@@ -42,7 +43,7 @@ func TestGossip_NamesChange(t *testing.T) {
 		t.Errorf("n1 sees %d nodes, want 2", got)
 	}
 	eventually(t, "n1's log tells the change", func() error {
-		if got := out.count("advertised gossip address changed"); got != 1 {
+		if got := out.Count("advertised gossip address changed"); got != 1 {
 			return fmt.Errorf("%d lines", got)
 		}
 		return nil

@@ -1,16 +1,15 @@
 package discovery_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"net/netip"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/kvorum/kvorum/cluster/discovery"
+	"github.com/kvorum/kvorum/internal/testkit"
 )
 
 // hostNames is a resolver of a test. It is safe for concurrent use.
@@ -35,37 +34,10 @@ func (h *hostNames) lookup(_ context.Context, host string) ([]netip.Addr, error)
 	return []netip.Addr{netip.MustParseAddr(ip)}, nil
 }
 
-// logBuffer is a log that may be read while it is written.
-type logBuffer struct {
-	mu  sync.Mutex
-	all bytes.Buffer // guarded by mu
-}
-
-func (l *logBuffer) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.all.Write(b)
-}
-
-// count returns how many lines have text in them.
-func (l *logBuffer) count(text string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.all.String(), text)
-}
-
 // eventually waits until check returns nil.
 func eventually(t *testing.T, what string, check func() error) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		err := check()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: %v", what, err)
-		}
-	}
+	testkit.Eventually(t, 30*time.Second, what, check)
 }
 
 // open opens gossip until the test ends.

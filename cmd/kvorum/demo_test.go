@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/kvorum/kvorum/internal/dirlock"
+	"github.com/kvorum/kvorum/internal/testkit"
 )
 
 func TestPlanDemo(t *testing.T) {
@@ -87,7 +88,7 @@ func TestDemo_RunsStopsAndResumes(t *testing.T) {
 
 	for _, try := range []string{"first", "second"} {
 		ctx, cancel := context.WithCancel(t.Context())
-		stdout, stderr, code := new(lockedBuffer), new(lockedBuffer), make(chan int, 1)
+		stdout, stderr, code := new(testkit.Log), new(testkit.Log), make(chan int, 1)
 		go func() { code <- run(ctx, args, nil, stdout, stderr) }()
 		poll(t, "the demo to be ready", func() bool {
 			if len(code) > 0 {
@@ -141,7 +142,7 @@ func TestDemo_KilledTakesItsNodesAlong(t *testing.T) {
 		t.Fatal(err)
 	}
 	port, dir := freeDemoPort(t), t.TempDir()
-	stdout := new(lockedBuffer)
+	stdout := new(testkit.Log)
 	cmd := exec.Command(program, "demo", "--data-dir", dir, "--http-base-port", strconv.Itoa(port))
 	cmd.Env = append(os.Environ(), mainEnv+"=1")
 	cmd.Stdout, cmd.Stderr = stdout, io.Discard
@@ -184,7 +185,7 @@ func TestDemo_TemporaryDirectoryIsRemoved(t *testing.T) {
 	t.Setenv("TMPDIR", temp)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	stdout, stderr, code := new(lockedBuffer), new(lockedBuffer), make(chan int, 1)
+	stdout, stderr, code := new(testkit.Log), new(testkit.Log), make(chan int, 1)
 	port := freeDemoPort(t)
 	go func() {
 		code <- run(ctx, []string{"demo", "--nodes", "1", "--http-base-port", strconv.Itoa(port)}, nil, stdout, stderr)

@@ -3,10 +3,8 @@ package main
 import (
 	"bytes"
 	"encoding/pem"
-	"fmt"
 	"io"
 	"log"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -36,7 +34,7 @@ func TestTrial_F11_EndpointsSayWhatIsWrong(t *testing.T) {
 		{"the peer port", n.peer, "neither its peer nor its gossip address"},
 		{"the gossip port", n.gossip, "neither its peer nor its gossip address"},
 		{"the peer port, over HTTPS", "https://" + n.peer, "neither its peer nor its gossip address"},
-		{"an SSH server", greeter(t, "SSH-2.0-x\r\n"), "--http-addr"},
+		{"an SSH server", testkit.Greeter(t, "SSH-2.0-x\r\n"), "--http-addr"},
 	} {
 		for _, args := range [][]string{{"get", "k"}, {"ls"}, {"put", "k", "v"}, {"put", "k", strings.Repeat("v", 100_000)}, {"status"}, {"export", "-"}} {
 			r := runKvorum(t, "", append(args, "--endpoints", tc.endpoint)...)
@@ -59,32 +57,11 @@ func TestClient_TerminalIsTheCommands(t *testing.T) {
 	before := log.Writer()
 	log.SetOutput(&logged)
 	defer log.SetOutput(before)
-	at := "--endpoints=" + greeter(t, "SSH-2.0-x\r\n")
+	at := "--endpoints=" + testkit.Greeter(t, "SSH-2.0-x\r\n")
 	for range 20 {
 		wantFailure(t, runKvorum(t, "", "put", "k", "v", at), exitError, "outcome unknown")
 	}
 	if logged.Len() > 0 {
 		t.Errorf("net/http wrote %q", logged.String())
 	}
-}
-
-// greeter returns the address of a server that speaks first.
-func greeter(t *testing.T, text string) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			fmt.Fprint(c, text)
-			c.Close()
-		}
-	}()
-	return l.Addr().String()
 }

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/kvorum/kvorum/internal/testkit"
 )
 
 // tree returns the regular files below dir.
@@ -123,7 +125,7 @@ func TestExport_EmptyAndUnwritable(t *testing.T) {
 	wantKV(t, tree(t, filepath.Dir(name)), map[string]string{"lines": ""})
 
 	f.set(map[string]string{"a": "1"})
-	var stderr lockedBuffer
+	var stderr testkit.Log
 	if code := run(context.Background(), []string{"export", "-", endpoints(f)}, nil, failingWriter{}, &stderr); code != exitError {
 		t.Errorf("to a closed pipe: got exit code %d, want 1; stderr: %s", code, stderr.String())
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/kvorum/kvorum/client"
 	"github.com/kvorum/kvorum/internal/api"
+	"github.com/kvorum/kvorum/internal/testkit"
 )
 
 // writeFile makes a file and the directories above it.
@@ -288,7 +289,7 @@ func TestImport_Interrupted(t *testing.T) {
 		<-reached // the one worker has the answer for the first key then
 		cancel()
 	}()
-	var stdout, stderr lockedBuffer
+	var stdout, stderr testkit.Log
 	code := run(ctx, []string{"import", "-", "--concurrency", "1", endpoints(f)}, in, &stdout, &stderr)
 	if code != exitError || !strings.HasPrefix(stdout.String(), "stored 1, failed 0, skipped 0, unfinished 1,") ||
 		!strings.Contains(stderr.String(), "kvorum: interrupted before the end") {
@@ -303,7 +304,7 @@ func TestImport_InterruptedBetweenKeys(t *testing.T) {
 	cancel()
 	in, feed := io.Pipe()
 	defer feed.Close()
-	var stderr lockedBuffer
+	var stderr testkit.Log
 	code := run(ctx, []string{"import", "-", endpoints(newFake(t, nil))}, in, io.Discard, &stderr)
 	if code != exitError || !strings.Contains(stderr.String(), "interrupted") {
 		t.Errorf("got exit code %d, stderr %q", code, stderr.String())

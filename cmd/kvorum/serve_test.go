@@ -11,12 +11,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/kvorum/kvorum/internal/testkit"
 )
 
 // node is a server that runs in this process.
 type node struct {
 	http, peer, gossip string // the addresses it bound
-	log                *lockedBuffer
+	log                *testkit.Log
 	cancel             context.CancelFunc
 	code               chan int // receives the exit code
 }
@@ -26,7 +28,7 @@ type node struct {
 func startNode(t *testing.T, stdin io.Reader, args ...string) *node {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	n := &node{log: new(lockedBuffer), cancel: cancel, code: make(chan int, 1)}
+	n := &node{log: new(testkit.Log), cancel: cancel, code: make(chan int, 1)}
 	args = append([]string{
 		"server", "--log-format", "json",
 		"--http-addr", "127.0.0.1:0", "--peer-addr", "127.0.0.1:0", "--gossip-addr", "127.0.0.1:0",

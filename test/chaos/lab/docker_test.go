@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/kvorum/kvorum/internal/testkit"
 	"github.com/kvorum/kvorum/test/chaos/lab"
 )
 
@@ -80,7 +81,7 @@ func mustProgram(t testing.TB) string {
 // later is for what the engine removes by and by.
 func nothingLeft(t testing.TB) {
 	t.Helper()
-	poll(t, time.Minute, "nothing is left", func() error {
+	testkit.Eventually(t, time.Minute, "nothing is left", func() error {
 		for _, line := range []string{
 			"docker container ls --all --format {{.Names}}", "docker network ls --format {{.Name}}", "docker volume ls --format {{.Name}}",
 			"docker image ls --format {{.Repository}}", "iptables -S", "pgrep -a docker", "ls " + os.TempDir(),
@@ -370,7 +371,7 @@ func testDockerWipe(t *testing.T, l lab.Lab) {
 	must(t, h.Wipe(t.Context()))
 	must(t, h.Start(t.Context()))
 	leader(t, l.Hosts())
-	poll(t, time.Minute, "the value is back", func() error {
+	testkit.Eventually(t, time.Minute, "the value is back", func() error {
 		if code := get(t, h, "/kv/before%20the%20wipe?consistency=stale"); code != http.StatusOK {
 			return fmt.Errorf("status %d", code)
 		}
@@ -452,7 +453,7 @@ func get(t *testing.T, h lab.Host, path string) int {
 // put writes a key until that is acknowledged.
 func put(t *testing.T, h lab.Host, key string, value ...string) {
 	t.Helper()
-	poll(t, 20*time.Second, "put "+key, func() error {
+	testkit.Eventually(t, 20*time.Second, "put "+key, func() error {
 		req, err := http.NewRequest(http.MethodPut, h.URL()+"/kv/"+strings.ReplaceAll(key, " ", "%20"), strings.NewReader(strings.Join(value, "")))
 		must(t, err)
 		resp, err := http.DefaultClient.Do(req)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/internal/testkit"
 	"github.com/kvorum/kvorum/test/chaos/lab"
 )
 
@@ -46,7 +47,7 @@ func TestKvorum_LeaderCutOff(t *testing.T) {
 // leader waits until hosts are ready and name the same leader, which is one of them.
 func leader(t *testing.T, hosts []lab.Host) (leads lab.Host) {
 	t.Helper()
-	poll(t, time.Minute, "all agree on a leader", func() error {
+	testkit.Eventually(t, time.Minute, "all agree on a leader", func() error {
 		leads = nil
 		names := map[string]bool{}
 		for _, h := range hosts {

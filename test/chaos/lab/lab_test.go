@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kvorum/kvorum/internal/testkit"
 	"github.com/kvorum/kvorum/test/chaos/lab"
 )
 
@@ -58,7 +59,7 @@ func mustOpen(t testing.TB, cfg lab.Config) lab.Lab {
 				t.Logf("log of %s:\n%s", h.Name(), h.Log(4000))
 			}
 		}
-		poll(t, 10*time.Second, "nothing is left", func() error {
+		testkit.Eventually(t, 10*time.Second, "nothing is left", func() error {
 			if left := machine(t, os.Getpid(), cfg.Dir); left != "" {
 				return errors.New(left)
 			}
@@ -98,7 +99,7 @@ func mustStart(t testing.TB, hosts ...lab.Host) {
 		}
 	}
 	for _, h := range hosts {
-		poll(t, 20*time.Second, h.Name()+" serves", func() error { _, err := tell(t, h, "/now"); return err })
+		testkit.Eventually(t, 20*time.Second, h.Name()+" serves", func() error { _, err := tell(t, h, "/now"); return err })
 	}
 }
 
@@ -158,21 +159,5 @@ func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
-	}
-}
-
-// poll calls cond until it returns nil, and fails the test after limit.
-func poll(t testing.TB, limit time.Duration, what string, cond func() error) {
-	t.Helper()
-	deadline := time.Now().Add(limit)
-	for {
-		err := cond()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("waited %v until %s: %v", limit, what, err)
-		}
-		time.Sleep(20 * time.Millisecond)
 	}
 }

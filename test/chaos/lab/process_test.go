@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kvorum/kvorum/internal/testkit"
 	"github.com/kvorum/kvorum/test/chaos/lab"
 )
 
@@ -275,7 +276,7 @@ func TestOpen_AfterCrash(t *testing.T) {
 			l, err := lab.Open(t.Context(), lab.Config{Kind: lab.KindProxy, Program: helperProgram(t), Initial: 1, Dir: t.TempDir()})
 			must(t, err)
 			must(t, l.Close())
-			poll(t, 10*time.Second, "nothing is left of the runner", func() error {
+			testkit.Eventually(t, 10*time.Second, "nothing is left of the runner", func() error {
 				if left := machine(t, runner.Process.Pid, dir); left != "" {
 					return errors.New(left)
 				}
