@@ -71,9 +71,10 @@ func (w *response) dropSmallRest() bool {
 // quarters of all; others are closed at once. So clients that never end are not all
 // that is served, and a node that refuses most of what comes is still understood.
 type lingering struct {
-	now   atomic.Int64
-	most  int64
-	bytes int64 // of each rest
+	stopped atomic.Int64 // when the server began to stop, in nanoseconds since the Unix epoch; 0 before
+	now     atomic.Int64
+	most    int64
+	bytes   int64 // of each rest
 }
 
 // newLingering returns the bounds for so many connections and so large values.
@@ -82,6 +83,16 @@ func newLingering(conns, valueBytes int) *lingering {
 		most:  int64(max(1, conns*3/4)),
 		bytes: max(minLingerBytes, 2*int64(valueBytes)),
 	}
+}
+
+// stop bounds all reading of rests, as a server does that stops.
+func (l *lingering) stop() { l.stopped.CompareAndSwap(0, time.Now().UnixNano()) }
+
+// stopping reports whether the server has been stopping for longer than stopGrace. A client
+// that is silent then is waited for once more, for lingerIdle at the longest.
+func (l *lingering) stopping(now time.Time) bool {
+	at := l.stopped.Load()
+	return at != 0 && now.Sub(time.Unix(0, at)) > stopGrace
 }
 
 // linger sends the answer, and then reads and drops what still comes of the
@@ -97,7 +108,7 @@ func (l *lingering) linger(w *response, r *http.Request) {
 		return
 	}
 	rest := &restReader{
-		src: w.body, setDeadline: w.setReadDeadline,
+		of: l, src: w.body, setDeadline: w.setReadDeadline,
 		end: time.Now().Add(lingerTimeout), idle: min(lingerIdle, w.progress.stall),
 	}
 	conn, _ := r.Context().Value(connKey{}).(net.Conn)
@@ -117,6 +128,7 @@ func (l *lingering) linger(w *response, r *http.Request) {
 // restReader reads what still comes of a request until it ends, pauses or has
 // taken too long.
 type restReader struct {
+	of          *lingering
 	src         io.Reader
 	end         time.Time
 	idle        time.Duration // the longest pause
@@ -126,7 +138,7 @@ type restReader struct {
 // Read implements io.Reader.
 func (r *restReader) Read(p []byte) (int, error) {
 	now := time.Now()
-	if now.After(r.end) {
+	if r.of.stopping(now) || now.After(r.end) {
 		return 0, errRestTimeout
 	}
 	next := now.Add(r.idle)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/kvorum/kvorum/httpapi"
@@ -262,6 +263,47 @@ func TestRest_ManyReadTheirAnswers(t *testing.T) {
 		if resp, body := c.answer("PUT"); resp.StatusCode != http.StatusRequestEntityTooLarge {
 			t.Errorf("client %d: got %d %s, want 413", i, resp.StatusCode, body)
 		}
+	}
+}
+
+// TestRest_EndsWithTheServer stops a server while clients are refused that go on sending, or
+// say nothing more, in simulated time: the stop takes no longer than a client may pause.
+func TestRest_EndsWithTheServer(t *testing.T) {
+	for _, pause := range []time.Duration{100 * time.Millisecond, time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			a := mustAPI(t, smallValues)
+			client, server := net.Pipe()
+			l := &pipeListener{conns: make(chan net.Conn, 1), closed: make(chan struct{})}
+			l.conns <- server
+			served := make(chan error, 1)
+			go func() { served <- a.server.Serve(l) }()
+			if _, err := fmt.Fprintf(client, "PUT /kv/k HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", 1<<40); err != nil {
+				t.Fatal(err)
+			}
+			resp, err := http.ReadResponse(bufio.NewReader(client), nil)
+			if err != nil || resp.StatusCode != http.StatusRequestEntityTooLarge {
+				t.Fatalf("got %v, %v, want 413", resp, err)
+			}
+			sent := make(chan struct{})
+			go func() {
+				defer close(sent)
+				for err := error(nil); err == nil; _, err = client.Write([]byte("v")) {
+					time.Sleep(pause)
+				}
+			}()
+			began := time.Now()
+			if err := a.server.Shutdown(t.Context()); err != nil {
+				t.Errorf("Shutdown: %v", err)
+			}
+			if took := time.Since(began); took > 4*time.Second {
+				t.Errorf("a client that pauses for %v: the server stopped after %v", pause, took)
+			}
+			client.Close()
+			<-sent
+			if err := <-served; err != nil {
+				t.Errorf("Serve: %v", err)
+			}
+		})
 	}
 }
 

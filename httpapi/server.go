@@ -133,13 +133,15 @@ const firstRequestGrace = 500 * time.Millisecond
 
 // Shutdown stops accepting connections, and waits for the requests in flight. A
 // read's answer that has begun, such as a list, is broken off after a second, so
-// that no client takes it for a whole one. A connection that has sent no request
+// that no client takes it for a whole one; so is the reading of what is left of a
+// refused request. A connection that has sent no request
 // is closed after half a second. When ctx ends first it cancels the requests, closes
 // their connections, and returns ctx's error. It returns when every connection's
 // goroutine has ended.
 func (s *Server) Shutdown(ctx context.Context) error {
 	defer s.cancel()
 	s.answers.stop()
+	s.lingering.stop()
 	closeFresh := time.AfterFunc(firstRequestGrace, s.conns.closeFresh)
 	defer closeFresh.Stop()
 	err := s.http.Shutdown(ctx)

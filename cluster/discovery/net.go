@@ -22,6 +22,8 @@ const (
 	gossipPortAttempts = 10
 	// firstBytes is how much of an answer is kept to tell what answers.
 	firstBytes = 16
+	// maxNoted is the maximum number of addresses whose newest connection is remembered.
+	maxNoted = 1024
 )
 
 // gossipNet is memberlist's network, with three differences. Its sockets outlive
@@ -110,6 +112,12 @@ func (n *gossipNet) DialAddressTimeout(a memberlist.Address, timeout time.Durati
 func (n *gossipNet) note(addr string, d gossipDial) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if _, known := n.dials[addr]; !known && len(n.dials) >= maxNoted {
+		for other := range n.dials { // any one
+			delete(n.dials, other)
+			break
+		}
+	}
 	n.dials[addr] = d
 }
 
