@@ -1,9 +1,13 @@
 package test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptrace"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -26,15 +30,24 @@ func TestProcesses_PausedLeader(t *testing.T) {
 		}
 		pause(t, old)
 		reads, writes := make(chan error, 4), make(chan error, 1)
+		written := make(chan struct{}, cap(reads)+cap(writes)) // the requests lie in its sockets
+		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
+			WroteRequest: func(httptrace.WroteRequestInfo) {
+				select {
+				case written <- struct{}{}:
+				default: // one was written again, over another connection
+				}
+			},
+		})
 		next := awaitOtherLeader(t, ps, old)
 		if err := putUntilDone(next, "k", after); err != nil {
 			t.Fatal(err)
 		}
 		for range cap(reads) {
-			go func() { reads <- wantNotStale(old, before) }()
+			go func() { reads <- wantNotStale(ctx, old, before) }()
 		}
-		go func() { writes <- wantHonest(old, next, round) }()
-		time.Sleep(200 * time.Millisecond) // the requests wait in its sockets
+		go func() { writes <- wantHonest(ctx, old, next, round) }()
+		testkit.Until(t, 20*time.Second, "all requests are written", func() bool { return len(written) == cap(written) })
 		resume(t, old)
 		for range cap(reads) {
 			if err := <-reads; err != nil {
@@ -103,9 +116,18 @@ func putUntilDone(p *proc, key, value string) error {
 
 // wantNotStale reads from p and returns an error if it answers with a value that
 // was overwritten before it was asked.
-func wantNotStale(p *proc, overwritten string) error {
-	resp, body, err := p.get("k", "")
-	if err == nil && resp.StatusCode == http.StatusOK && body == overwritten {
+func wantNotStale(ctx context.Context, p *proc, overwritten string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.keyURL("k"), nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil // it may refuse
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode == http.StatusOK && string(body) == overwritten {
 		return fmt.Errorf("%s answered with %q, which was overwritten before", p.name, body)
 	}
 	return nil // it may refuse
@@ -113,9 +135,13 @@ func wantNotStale(p *proc, overwritten string) error {
 
 // wantHonest writes through p and returns an error if it acknowledges what other
 // then does not have.
-func wantHonest(p, other *proc, round int) error {
+func wantHonest(ctx context.Context, p, other *proc, round int) error {
 	key := fmt.Sprint("late", round)
-	resp, err := p.put(key, "v")
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, p.keyURL(key), strings.NewReader("v"))
+	if err != nil {
+		return err
+	}
+	resp, err := do(req)
 	if err != nil || resp.StatusCode >= 300 {
 		return nil // refused, or unknown
 	}
