@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // process is a node in a process of its own. It stops by itself when this
@@ -127,7 +127,7 @@ func (ps processes) awaitReady(ctx context.Context) error {
 
 // leader returns the node that the first one takes for the leader.
 func (ps processes) leader(ctx context.Context) (*process, error) {
-	var s cluster.Status
+	var s kv.Status
 	if err := ps[0].do(ctx, http.MethodGet, "/status", &s); err != nil {
 		return nil, err
 	}

@@ -14,8 +14,10 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
 	"github.com/kvorum/kvorum/internal/nodeid"
 	"github.com/kvorum/kvorum/internal/sealed"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
 	"github.com/kvorum/kvorum/wal"
 )
@@ -185,14 +187,14 @@ func (n *Node) carryOut(ctx context.Context, plan *bootstrapPlan) (bool, error) 
 		return true, removePlan(n.cfg.FS, n.cfg.DataDir) // done before a crash
 	}
 	var servers []raft.Server
-	var asked []AskedAddress
+	var asked []kv.AskedAddress
 	var errs []error
 	for _, m := range plan.Members {
 		id := announcedID(m)
 		if id != r.id {
 			var addr string
 			id, addr, err = n.invite(ctx, m, plan.Cluster)
-			answer := AskedAddress{Addr: addr, Node: nameOf(announcedID(m)), Reached: err == nil, Answer: "accepts"}
+			answer := kv.AskedAddress{Addr: addr, Node: nameOf(announcedID(m)), Reached: err == nil, Answer: "accepts"}
 			if err != nil {
 				answer.Answer = peerReason(err)
 				errs = append(errs, err)
@@ -259,18 +261,18 @@ func acceptError(err error, peer transport.Identity, name, addr string) error {
 	case errors.As(err, &remote):
 		return fromWire(err)
 	case errors.As(err, &refused) && refused.Reason == transport.RefusedOtherCluster:
-		return fmt.Errorf("%w: %s at %s", ErrOtherCluster, name, addr)
+		return fmt.Errorf("%w: %s at %s", kv.ErrOtherCluster, name, addr)
 	case errors.As(err, &refused) && refused.Reason == transport.RefusedNotAdmitted && !refused.Remote:
-		return fmt.Errorf("%w: %s was removed; empty its data directory to join again", ErrNameTaken, peer.ID)
+		return fmt.Errorf("%w: %s was removed; empty its data directory to join again", kv.ErrNameTaken, peer.ID)
 	}
-	return fmt.Errorf("%w: %s at %s: %w", ErrUnreachable, name, addr, err)
+	return fmt.Errorf("%w: %s at %s: %w", kv.ErrUnreachable, name, addr, err)
 }
 
 // handleAccept answers another node that asks this one to belong to its cluster.
 func (n *Node) handleAccept(from transport.Identity, payload []byte) ([]byte, error) {
 	var request acceptRequest
 	if err := json.Unmarshal(payload, &request); err != nil || request.Cluster == "" {
-		return nil, &ValidationError{Field: "accept", Reason: "names no cluster"}
+		return nil, &kv.ValidationError{Field: "accept", Reason: "names no cluster"}
 	}
 	if err := checkWanted(n.cfg.Name, request.Name); err != nil {
 		return nil, err

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/wal/crashfs"
 )
 
@@ -99,7 +101,7 @@ func awaitLeads(t *testing.T, n *Node) {
 	r := mustJoined(t, n)
 	eventually(t, n.cfg.Name+" leads", func() error {
 		if !r.leading() {
-			return ErrNotLeader
+			return kv.ErrNotLeader
 		}
 		return nil
 	})
@@ -127,7 +129,7 @@ func goGet(t *testing.T, n *Node, key string) <-chan string {
 	t.Cleanup(cancel)
 	got := make(chan string, 1)
 	go func() {
-		result, err := n.Get(ctx, key, ReadOptions{})
+		result, err := n.Get(ctx, key, kv.ReadOptions{})
 		switch {
 		case err != nil:
 			got <- "error: " + err.Error()

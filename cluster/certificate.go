@@ -1,12 +1,10 @@
 package cluster
 
-import "time"
+import (
+	"time"
 
-// CertificateStatus describes the certificate of a node.
-type CertificateStatus struct {
-	Ends        time.Time `json:"ends"`         // of it, or of an authority that it depends on
-	LeftSeconds float64   `json:"left_seconds"` // until then; negative after it
-}
+	"github.com/kvorum/kvorum/kv"
+)
 
 // certificateEnds returns when the certificate of the peer port ends; zero if there
 // is none.
@@ -17,10 +15,10 @@ func (n *Node) certificateEnds() time.Time {
 	return n.cfg.TLS.Ends()
 }
 
-func (n *Node) certificate() *CertificateStatus {
+func (n *Node) certificate() *kv.CertificateStatus {
 	ends := n.certificateEnds()
 	if ends.IsZero() {
 		return nil
 	}
-	return &CertificateStatus{Ends: ends, LeftSeconds: time.Until(ends).Seconds()}
+	return &kv.CertificateStatus{Ends: ends, LeftSeconds: time.Until(ends).Seconds()}
 }

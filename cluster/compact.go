@@ -10,21 +10,13 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
 )
 
 const (
 	// compactTick is how often the log's growth is looked at, at least.
 	compactTick = 2 * time.Second
-)
-
-// Errors of a snapshot by hand.
-var (
-	// ErrNothingToSnapshot is returned where the newest snapshot has all that was
-	// applied, and no log that it covers is left.
-	ErrNothingToSnapshot = errors.New("there is nothing new to snapshot")
-	// ErrSnapshotRunning is returned while another snapshot is being written.
-	ErrSnapshotRunning = errors.New("a snapshot is being written already")
 )
 
 // compactLoop keeps the log short: it takes a snapshot, and gives up the log that
@@ -133,24 +125,15 @@ func (r *replica) snapshot(trailing int64) error {
 	return err
 }
 
-// SnapshotResult is what a snapshot by hand did.
-type SnapshotResult struct {
-	ID             string `json:"id"`               // the name of the node that it is of
-	Index          uint64 `json:"index"`            // of the last entry that it covers
-	Bytes          int64  `json:"bytes"`            // of the snapshot
-	LogBytesBefore int64  `json:"log_bytes_before"` // that the log's files had
-	LogBytesAfter  int64  `json:"log_bytes_after"`
-}
-
 // Snapshot has the member of that name, this node where it is empty, take a snapshot
 // now, and drop the log that it covers. A follower that lacks some of that log gets
 // the snapshot instead. It returns ErrNothingToSnapshot, ErrSnapshotRunning,
 // ErrDiskFull where the snapshot does not fit, ErrUnknownNode, or an error of not
 // reaching the member. A snapshot that takes longer than ctx is still finished.
-func (n *Node) Snapshot(ctx context.Context, name string) (SnapshotResult, error) {
+func (n *Node) Snapshot(ctx context.Context, name string) (kv.SnapshotResult, error) {
 	r, err := n.joined()
 	if err != nil {
-		return SnapshotResult{}, err
+		return kv.SnapshotResult{}, err
 	}
 	if name == "" || name == n.cfg.Name {
 		return r.snapshotByHand(ctx)
@@ -160,18 +143,18 @@ func (n *Node) Snapshot(ctx context.Context, name string) (SnapshotResult, error
 			return r.askSnapshot(ctx, s.ID)
 		}
 	}
-	return SnapshotResult{}, fmt.Errorf("%w: %q", ErrUnknownNode, name)
+	return kv.SnapshotResult{}, fmt.Errorf("%w: %q", kv.ErrUnknownNode, name)
 }
 
 // snapshotByHand takes a snapshot of this node.
-func (r *replica) snapshotByHand(ctx context.Context) (SnapshotResult, error) {
+func (r *replica) snapshotByHand(ctx context.Context) (kv.SnapshotResult, error) {
 	select {
 	case r.snapshotting <- struct{}{}:
 	default:
-		return SnapshotResult{}, ErrSnapshotRunning
+		return kv.SnapshotResult{}, kv.ErrSnapshotRunning
 	}
 	type outcome struct {
-		result SnapshotResult
+		result kv.SnapshotResult
 		err    error
 	}
 	ended := make(chan outcome, 1)
@@ -181,7 +164,7 @@ func (r *replica) snapshotByHand(ctx context.Context) (SnapshotResult, error) {
 			o.result, o.err = r.snapshotNow()
 			return nil
 		}); closed != nil {
-			o.err = ErrClosed
+			o.err = kv.ErrClosed
 		}
 		<-r.snapshotting
 		ended <- o
@@ -190,13 +173,13 @@ func (r *replica) snapshotByHand(ctx context.Context) (SnapshotResult, error) {
 	case o := <-ended:
 		return o.result, o.err
 	case <-ctx.Done():
-		return SnapshotResult{}, fmt.Errorf("the snapshot is still being written: %w", ctx.Err())
+		return kv.SnapshotResult{}, fmt.Errorf("the snapshot is still being written: %w", ctx.Err())
 	}
 }
 
 // snapshotNow takes a snapshot, or only drops log where the newest one is of the
 // present state. Its caller holds the snapshotting slot.
-func (r *replica) snapshotNow() (SnapshotResult, error) {
+func (r *replica) snapshotNow() (kv.SnapshotResult, error) {
 	before := r.logs.Stats().DiskBytes
 	var err error
 	fresh := r.fsm.AppliedIndex() > r.logs.SnapshotIndex()
@@ -208,13 +191,13 @@ func (r *replica) snapshotNow() (SnapshotResult, error) {
 	after := r.logs.Stats().DiskBytes
 	switch {
 	case errors.Is(err, raft.ErrNothingNewToSnapshot), err == nil && !fresh && after == before:
-		return SnapshotResult{}, ErrNothingToSnapshot
+		return kv.SnapshotResult{}, kv.ErrNothingToSnapshot
 	case err != nil:
-		return SnapshotResult{}, err
+		return kv.SnapshotResult{}, err
 	}
 	newest, _ := r.snaps.Sizes()
 	r.log.Info("snapshot taken by hand", "index", r.logs.SnapshotIndex(), "bytes", newest, "log before", before, "log after", after)
-	return SnapshotResult{
+	return kv.SnapshotResult{
 		ID: nameOf(r.id), Index: r.logs.SnapshotIndex(), Bytes: newest, LogBytesBefore: before, LogBytesAfter: after,
 	}, nil
 }
@@ -238,19 +221,19 @@ func (r *replica) handleSnapshot(ctx context.Context) ([]byte, error) {
 }
 
 // askSnapshot has another member take a snapshot.
-func (r *replica) askSnapshot(ctx context.Context, id raft.ServerID) (SnapshotResult, error) {
-	var result SnapshotResult
+func (r *replica) askSnapshot(ctx context.Context, id raft.ServerID) (kv.SnapshotResult, error) {
+	var result kv.SnapshotResult
 	answer, err := r.peers.Call(ctx, id, kindSnapshot, nil)
 	switch {
 	case errors.Is(err, transport.ErrNotSent):
-		return result, fmt.Errorf("%w: %w", ErrUnreachable, err)
+		return result, fmt.Errorf("%w: %w", kv.ErrUnreachable, err)
 	case errors.Is(err, transport.ErrNoAnswer):
-		return result, fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
+		return result, fmt.Errorf("%w: %w", kv.ErrUnknownOutcome, err)
 	case err != nil:
 		return result, fromWire(err)
 	}
 	if err := json.Unmarshal(answer, &result); err != nil {
-		return result, fmt.Errorf("%w: answer of %s: %w", ErrUnknownOutcome, nameOf(id), err)
+		return result, fmt.Errorf("%w: answer of %s: %w", kv.ErrUnknownOutcome, nameOf(id), err)
 	}
 	return result, nil
 }

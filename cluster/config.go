@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/kvorum/kvorum/cluster/discovery"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
 	"github.com/kvorum/kvorum/wal"
 )
@@ -83,11 +84,11 @@ func (t Timing) validate() error {
 	const least = 5 * time.Millisecond // raft's own
 	switch {
 	case t.Heartbeat < least || t.Election < t.Heartbeat || t.Commit < time.Millisecond:
-		return &ValidationError{Field: "timing", Reason: fmt.Sprintf("heartbeat %v, election %v, commit %v: each has a least value, and elections take no less than heartbeats", t.Heartbeat, t.Election, t.Commit)}
+		return &kv.ValidationError{Field: "timing", Reason: fmt.Sprintf("heartbeat %v, election %v, commit %v: each has a least value, and elections take no less than heartbeats", t.Heartbeat, t.Election, t.Commit)}
 	case t.Lease < least || t.Lease > t.Heartbeat:
-		return &ValidationError{Field: "timing", Reason: fmt.Sprintf("lease %v is not between %v and the heartbeat timeout %v", t.Lease, least, t.Heartbeat)}
+		return &kv.ValidationError{Field: "timing", Reason: fmt.Sprintf("lease %v is not between %v and the heartbeat timeout %v", t.Lease, least, t.Heartbeat)}
 	case t.Stall < 0 || t.StallFatal < t.Stall:
-		return &ValidationError{Field: "timing", Reason: fmt.Sprintf("stall %v must not be negative, nor stall-fatal %v less", t.Stall, t.StallFatal)}
+		return &kv.ValidationError{Field: "timing", Reason: fmt.Sprintf("stall %v must not be negative, nor stall-fatal %v less", t.Stall, t.StallFatal)}
 	}
 	return nil
 }
@@ -224,7 +225,7 @@ func (c Config) withDefaults() Config {
 func (c Config) Validate() error {
 	var errs []error
 	bad := func(field, format string, args ...any) {
-		errs = append(errs, &ValidationError{Field: field, Reason: fmt.Sprintf(format, args...)})
+		errs = append(errs, &kv.ValidationError{Field: field, Reason: fmt.Sprintf(format, args...)})
 	}
 	if err := validateName(c.Name); err != nil {
 		errs = append(errs, err)
@@ -259,7 +260,7 @@ func (c Config) ValidateLimits() error {
 	c = c.withDefaults()
 	var errs []error
 	bad := func(field, format string, args ...any) {
-		errs = append(errs, &ValidationError{Field: field, Reason: fmt.Sprintf(format, args...)})
+		errs = append(errs, &kv.ValidationError{Field: field, Reason: fmt.Sprintf(format, args...)})
 	}
 	if c.BootstrapExpect < 0 || c.BootstrapExpect > maxBootstrapExpect {
 		bad("bootstrap-expect", "%d is not between 0 and %d", c.BootstrapExpect, maxBootstrapExpect)
@@ -314,16 +315,16 @@ func (c Config) ValidateLimits() error {
 func validateAddress(field, addr string) error {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
-		return &ValidationError{Field: field, Reason: fmt.Sprintf("%q is not host:port", addr)}
+		return &kv.ValidationError{Field: field, Reason: fmt.Sprintf("%q is not host:port", addr)}
 	}
 	if len(addr) > discovery.MaxAddressBytes {
-		return &ValidationError{Field: field, Reason: "is too long", Size: int64(len(addr)), Limit: discovery.MaxAddressBytes}
+		return &kv.ValidationError{Field: field, Reason: "is too long", Size: int64(len(addr)), Limit: discovery.MaxAddressBytes}
 	}
 	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
-		return &ValidationError{Field: field, Reason: fmt.Sprintf("port %q is not between 1 and 65535", port)}
+		return &kv.ValidationError{Field: field, Reason: fmt.Sprintf("port %q is not between 1 and 65535", port)}
 	}
 	if ip := net.ParseIP(host); host == "" || (ip != nil && ip.IsUnspecified()) {
-		return &ValidationError{Field: field, Reason: fmt.Sprintf("%q names no host that others could reach", addr)}
+		return &kv.ValidationError{Field: field, Reason: fmt.Sprintf("%q names no host that others could reach", addr)}
 	}
 	return nil
 }

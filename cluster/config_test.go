@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // TestConfig_LimitsOfTheLibrary checks that what would fail later, some of it by a
@@ -38,7 +39,7 @@ func TestConfig_LimitsOfTheLibrary(t *testing.T) {
 			var c cluster.Config
 			change(&c)
 			err := c.Validate()
-			if invalid := new(cluster.ValidationError); !errors.As(err, &invalid) || !strings.Contains(err.Error(), field+": ") {
+			if invalid := new(kv.ValidationError); !errors.As(err, &invalid) || !strings.Contains(err.Error(), field+": ") {
 				t.Errorf("%s, case %d: got %v, want a ValidationError of that field", field, i, err)
 			}
 			if err := c.ValidateLimits(); err == nil {

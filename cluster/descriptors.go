@@ -1,6 +1,10 @@
 package cluster
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/kvorum/kvorum/kv"
+)
 
 // Descriptors reserved for each part of a node (docs/limits.md has the table with
 // what each consists of).
@@ -61,51 +65,21 @@ func PlanDescriptors(limit int, source string) (DescriptorPlan, error) {
 	return p, nil
 }
 
-// DescriptorStatus describes the file descriptors of a node's process.
-type DescriptorStatus struct {
-	Limit  int    `json:"limit"`
-	Source string `json:"source"`
-	Open   int    `json:"open"` // in the whole process; 0 where that is not known
-
-	Process   DescriptorShare `json:"process"`
-	Log       DescriptorShare `json:"log"`
-	Snapshots DescriptorShare `json:"snapshots"`
-	Store     DescriptorShare `json:"store"`
-	Gossip    DescriptorShare `json:"gossip"`
-	Peers     DescriptorShare `json:"peers"`
-	Clients   DescriptorShare `json:"clients"`
-}
-
-// DescriptorShare is what one part of a node may have open.
-type DescriptorShare struct {
-	Share int `json:"share"`
-	// Open is how many of them are; absent where a part does not count.
-	Open *int `json:"open,omitempty"`
-}
-
-// Parts returns the shares by their names in /status.
-func (s *DescriptorStatus) Parts() map[string]DescriptorShare {
-	return map[string]DescriptorShare{
-		"process": s.Process, "log": s.Log, "snapshots": s.Snapshots, "store": s.Store,
-		"gossip": s.Gossip, "peers": s.Peers, "clients": s.Clients,
-	}
-}
-
 // descriptors describes the descriptors of the node, nil where there is no plan.
 // Clients are counted by the HTTP server, the whole process by the plan's maker.
-func (n *Node) descriptors() *DescriptorStatus {
+func (n *Node) descriptors() *kv.DescriptorStatus {
 	p := n.cfg.Descriptors
 	if p.Limit == 0 {
 		return nil
 	}
 	traffic := n.peers.Stats()
 	peers := traffic.Connections + traffic.SnapshotStreams + traffic.Handshaking
-	s := &DescriptorStatus{
+	s := &kv.DescriptorStatus{
 		Limit: p.Limit, Source: p.Source,
-		Process: DescriptorShare{Share: p.Process}, Log: DescriptorShare{Share: p.Log},
-		Snapshots: DescriptorShare{Share: p.Snapshots}, Store: DescriptorShare{Share: p.Store},
-		Gossip: DescriptorShare{Share: p.Gossip}, Peers: DescriptorShare{Share: p.Peers, Open: &peers},
-		Clients: DescriptorShare{Share: p.Clients},
+		Process: kv.DescriptorShare{Share: p.Process}, Log: kv.DescriptorShare{Share: p.Log},
+		Snapshots: kv.DescriptorShare{Share: p.Snapshots}, Store: kv.DescriptorShare{Share: p.Store},
+		Gossip: kv.DescriptorShare{Share: p.Gossip}, Peers: kv.DescriptorShare{Share: p.Peers, Open: &peers},
+		Clients: kv.DescriptorShare{Share: p.Clients},
 	}
 	if r, err := n.joined(); err == nil {
 		files, snapshots := r.logs.Stats().OpenFiles, r.snaps.OpenFiles()

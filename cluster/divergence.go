@@ -12,6 +12,7 @@ import (
 
 	"github.com/kvorum/kvorum/cluster/recovery"
 	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/kv"
 )
 
 const (
@@ -145,7 +146,7 @@ func (r *replica) askHash(ctx context.Context, id raft.ServerID, index uint64) (
 // handleHash answers a peer that compares its state with this one.
 func (r *replica) handleHash(payload []byte) ([]byte, error) {
 	if len(payload) != 8 {
-		return nil, &ValidationError{Field: "index", Reason: "has 8 bytes"}
+		return nil, &kv.ValidationError{Field: "index", Reason: "has 8 bytes"}
 	}
 	index := binary.BigEndian.Uint64(payload)
 	for _, c := range r.fsm.Checkpoints() {
@@ -191,7 +192,7 @@ func (r *replica) diverged(err *DivergenceError) {
 // anybody, nor decide about a write.
 func (r *replica) serving() error {
 	if err := r.unsound.Load(); err != nil {
-		return fmt.Errorf("%w: %w", ErrClosed, err)
+		return fmt.Errorf("%w: %w", kv.ErrClosed, err)
 	}
 	return nil
 }

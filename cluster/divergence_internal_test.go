@@ -15,6 +15,7 @@ import (
 	"github.com/kvorum/kvorum/cluster/recovery"
 	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/internal/nodeid"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/wal"
 	"github.com/kvorum/kvorum/wal/crashfs"
 )
@@ -48,7 +49,7 @@ func testDivergence(t *testing.T, ofLeader bool) {
 			t.Errorf("%s has stopped too: %v", n.cfg.Name, n.Err())
 		}
 	}
-	if _, err := bad.Get(t.Context(), "k", ReadOptions{Level: Stale}); !errors.Is(err, ErrClosed) {
+	if _, err := bad.Get(t.Context(), "k", kv.ReadOptions{Level: kv.Stale}); !errors.Is(err, kv.ErrClosed) {
 		t.Errorf("a stale read of what has diverged: got %v, want ErrClosed", err)
 	}
 
@@ -66,7 +67,7 @@ func testDivergence(t *testing.T, ofLeader bool) {
 	if got, want := again.id(), bad.id(); got != want {
 		t.Errorf("it came back as %s, and was %s", got, want)
 	}
-	if result, err := again.Get(t.Context(), "rogue", ReadOptions{}); err != nil || result.Found {
+	if result, err := again.Get(t.Context(), "rogue", kv.ReadOptions{}); err != nil || result.Found {
 		t.Errorf("rogue is there (%v), error %v", result.Found, err)
 	}
 	if note, err := recovery.ReadNote(wal.OS(), again.cfg.DataDir); err != nil || note.Times != 0 {
@@ -102,7 +103,7 @@ func TestDivergence_Snapshot(t *testing.T) {
 	if rejoined.id() == bad.id() {
 		t.Errorf("it is still %s", bad.id())
 	}
-	if result, err := rejoined.Get(t.Context(), "rogue", ReadOptions{}); err != nil || result.Found {
+	if result, err := rejoined.Get(t.Context(), "rogue", kv.ReadOptions{}); err != nil || result.Found {
 		t.Errorf("rogue is there (%v), error %v", result.Found, err)
 	}
 	aside := filepath.Join(rejoined.cfg.DataDir, asidePrefix+bad.identity().Incarnation+"-")
@@ -185,7 +186,7 @@ func rogue(t *testing.T, n *Node) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := n.Get(t.Context(), "k", ReadOptions{}); err != nil { // it has applied all there is
+	if _, err := n.Get(t.Context(), "k", kv.ReadOptions{}); err != nil { // it has applied all there is
 		t.Fatal(err)
 	}
 	r.fsm.Apply(&raft.Log{

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/kvorum/kvorum/kv"
 )
 
 // TestNode_CopiedDataDir runs a copy of a node's data directory beside it: one of
@@ -42,7 +44,7 @@ func TestNode_CopiedDataDir(t *testing.T) { // not parallel: who answers within 
 				if err := n.Err(); err != nil {
 					t.Errorf("%s stops: %v", n.cfg.Name, err)
 				}
-				if _, err := n.Get(t.Context(), "k", ReadOptions{}); err != nil {
+				if _, err := n.Get(t.Context(), "k", kv.ReadOptions{}); err != nil {
 					t.Errorf("%s: %v", n.cfg.Name, err)
 				}
 			}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/kvorum/kvorum/kv"
 )
 
 // TestFatal_EndsWaits has a node that knows no leader, or has lost its majority, be asked
@@ -22,7 +24,7 @@ func TestFatal_EndsWaits(t *testing.T) {
 			b.holdBetween(leader, one, two)
 			b.holdBetween(one, two)
 			time.Sleep(10 * leader.cfg.Timing.Lease)
-			endWaits(t, leader, ErrClosed)
+			endWaits(t, leader, kv.ErrClosed)
 			b.letAll()
 		})
 	})
@@ -31,7 +33,7 @@ func TestFatal_EndsWaits(t *testing.T) {
 			b := openBubble(t, 3, nil)
 			leader, one, two := b.leaderAndOthers(t)
 			b.holdBetween(leader, one, two)
-			endWaits(t, leader, ErrUnknownOutcome)
+			endWaits(t, leader, kv.ErrUnknownOutcome)
 			b.letAll()
 		})
 	})
@@ -51,13 +53,13 @@ func endWaits(t *testing.T, n *Node, write error) {
 		go func() { result <- request() }()
 	}
 	ask("put", func() error { _, err := n.Put(ctx, "k", nil, Condition{}); return err })
-	ask("get", func() error { _, err := n.Get(ctx, "k", ReadOptions{}); return err })
+	ask("get", func() error { _, err := n.Get(ctx, "k", kv.ReadOptions{}); return err })
 	ask("get of a revision to come", func() error {
-		_, err := n.Get(ctx, "k", ReadOptions{Level: Stale, MinRevision: r.fsm.Revision() + 1})
+		_, err := n.Get(ctx, "k", kv.ReadOptions{Level: kv.Stale, MinRevision: r.fsm.Revision() + 1})
 		return err
 	})
 	if r.raft.State() != raft.Leader {
-		ask("leave", func() error { return n.Leave(ctx, LeaveRequest{ID: "n2"}) })
+		ask("leave", func() error { return n.Leave(ctx, kv.LeaveRequest{ID: "n2"}) })
 	}
 	synctest.Wait()
 	began := time.Now()

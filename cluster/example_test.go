@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // Example runs a cluster of one node, writes a key and reads it.
@@ -49,7 +50,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err) // not done, or cluster.ErrUnknownOutcome
 	}
-	got, err := node.Get(ctx, "greeting", cluster.ReadOptions{})
+	got, err := node.Get(ctx, "greeting", kv.ReadOptions{})
 	if err != nil {
 		log.Fatal(err)
 	}

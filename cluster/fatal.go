@@ -5,6 +5,8 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+
+	"github.com/kvorum/kvorum/kv"
 )
 
 // fatal latches the first reason why a node must stop. Libraries never end
@@ -48,5 +50,5 @@ func (f *fatal) reason() error {
 // now, as it was told to. One that only finds that it was removed has not.
 func Left(reason error) bool {
 	var removed *RemovedError
-	return errors.Is(reason, ErrRemoved) && !errors.As(reason, &removed)
+	return errors.Is(reason, kv.ErrRemoved) && !errors.As(reason, &removed)
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/kvorum/kvorum/cluster/recovery"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/wal"
 )
 
@@ -64,7 +65,7 @@ func TestD11_Floor(t *testing.T) {
 	}
 	again := reopen(t, node)
 	eventually(t, "it serves again", again.Ready)
-	if got, err := again.Get(t.Context(), "k", ReadOptions{}); err != nil || string(got.Item.Value) != "19" {
+	if got, err := again.Get(t.Context(), "k", kv.ReadOptions{}); err != nil || string(got.Item.Value) != "19" {
 		t.Errorf("got %q, %v", got.Item.Value, err)
 	}
 }

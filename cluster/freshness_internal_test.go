@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/wal"
 )
 
@@ -52,7 +53,7 @@ func TestNode_MaxStale(t *testing.T) {
 	get := func(n *Node, bound time.Duration) error {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		defer cancel()
-		_, err := n.Get(ctx, "k", ReadOptions{Level: Stale, MaxStale: bound})
+		_, err := n.Get(ctx, "k", kv.ReadOptions{Level: kv.Stale, MaxStale: bound})
 		return err
 	}
 	for _, n := range nodes {
@@ -78,7 +79,7 @@ func TestNode_MaxStale(t *testing.T) {
 		}
 	}
 	eventually(t, "the read is too stale", func() error {
-		if err := get(follower, 200*time.Millisecond); !errors.Is(err, ErrNoLeader) {
+		if err := get(follower, 200*time.Millisecond); !errors.Is(err, kv.ErrNoLeader) {
 			return fmt.Errorf("got %v, want ErrNoLeader", err)
 		}
 		return nil
@@ -86,8 +87,8 @@ func TestNode_MaxStale(t *testing.T) {
 	if err := get(follower, 0); err != nil {
 		t.Errorf("without a bound: got %v", err)
 	}
-	var invalid *ValidationError
-	if _, err := follower.Get(t.Context(), "k", ReadOptions{MaxStale: time.Second}); !errors.As(err, &invalid) {
+	var invalid *kv.ValidationError
+	if _, err := follower.Get(t.Context(), "k", kv.ReadOptions{MaxStale: time.Second}); !errors.As(err, &invalid) {
 		t.Errorf("a bound on a linearizable read: got %v", err)
 	}
 }
@@ -134,7 +135,7 @@ func TestNode_MaxStaleCatchingUp(t *testing.T) {
 	eventually(t, "the follower is current", func() error {
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
-		got, err := n.Get(ctx, "k", ReadOptions{Level: Stale, MaxStale: 200 * time.Millisecond})
+		got, err := n.Get(ctx, "k", kv.ReadOptions{Level: kv.Stale, MaxStale: 200 * time.Millisecond})
 		if want := strconv.Itoa(writes - 1); err == nil && string(got.Item.Value) != want {
 			t.Fatalf("a read at most 200ms stale has %q; it has been %q for a second", got.Item.Value, want)
 		}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/kvorum/kvorum/kv"
 )
 
 const (
@@ -57,7 +59,7 @@ func (h *health) stable(id raft.ServerID, info nodeInfo, committed uint64, now t
 	defer h.mu.Unlock()
 	if info.AppliedIndex+maxPromoteLag < committed {
 		delete(h.keepsUp, id)
-		return fmt.Errorf("%w: %s has applied %d of %d", ErrBehind, id, info.AppliedIndex, committed)
+		return fmt.Errorf("%w: %s has applied %d of %d", kv.ErrBehind, id, info.AppliedIndex, committed)
 	}
 	since, ok := h.keepsUp[id]
 	if !ok {
@@ -65,7 +67,7 @@ func (h *health) stable(id raft.ServerID, info nodeInfo, committed uint64, now t
 		h.keepsUp[id] = now
 	}
 	if now.Sub(since) < promoteStable {
-		return fmt.Errorf("%w: %s has only just caught up", ErrBehind, id)
+		return fmt.Errorf("%w: %s has only just caught up", kv.ErrBehind, id)
 	}
 	return nil
 }
@@ -148,12 +150,12 @@ func mayRemove(dead raft.ServerID, voters []raft.ServerID, answered map[raft.Ser
 			continue
 		}
 		if !answered[id] {
-			return fmt.Errorf("%w: %s is dead, but %s does not answer either", ErrQuorum, dead, id)
+			return fmt.Errorf("%w: %s is dead, but %s does not answer either", kv.ErrQuorum, dead, id)
 		}
 		votersLeft++
 	}
 	if votersLeft < len(voters) && votersLeft < minVotersLeft {
-		return fmt.Errorf("%w: %s is dead, but only %d voters would be left", ErrQuorum, dead, votersLeft)
+		return fmt.Errorf("%w: %s is dead, but only %d voters would be left", kv.ErrQuorum, dead, votersLeft)
 	}
 	return nil
 }
@@ -174,7 +176,7 @@ func (r *replica) quorumOf(ctx context.Context, voters []raft.ServerID) error {
 	}
 	if need := len(voters)/2 + 1; able < need {
 		return fmt.Errorf("%w: %d of %d would take part, %d are needed (%s); force it if they never come back",
-			ErrQuorum, able, len(voters), need, strings.Join(words, ", "))
+			kv.ErrQuorum, able, len(voters), need, strings.Join(words, ", "))
 	}
 	return nil
 }

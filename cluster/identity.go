@@ -6,6 +6,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/kvorum/kvorum/internal/nodeid"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // ErrIdentityMissing is returned by Open for a data directory that has a node's log,
@@ -28,7 +29,7 @@ func validateName(name string) error {
 	if err == nil {
 		return nil
 	}
-	invalid := &ValidationError{Field: "id", Reason: err.Error()}
+	invalid := &kv.ValidationError{Field: "id", Reason: err.Error()}
 	if len(name) > nodeid.MaxNameBytes {
 		invalid.Size, invalid.Limit = int64(len(name)), nodeid.MaxNameBytes
 	}

@@ -6,13 +6,15 @@ import (
 	"testing"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/kvorum/kvorum/kv"
 )
 
 // TestValidateName shows that a bad name is an error of the field id, with size and limit
 // where it is too long.
 func TestValidateName(t *testing.T) {
 	for name, limit := range map[string]int64{strings.Repeat("x", 65): 64, "": 0, "a.b": 0} {
-		var invalid *ValidationError
+		var invalid *kv.ValidationError
 		if err := validateName(name); !errors.As(err, &invalid) || invalid.Field != "id" || invalid.Limit != limit ||
 			limit != 0 && invalid.Size != int64(len(name)) {
 			t.Errorf("validateName(%q) = %+v", name, invalid)

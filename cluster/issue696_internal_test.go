@@ -10,7 +10,9 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
+
 	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // stuckPair is two servers of the library, of which the first leads whenever
@@ -84,7 +86,7 @@ func (p *stuckPair) awaitLeader(t *testing.T, after uint64) (term uint64) {
 	t.Helper()
 	eventually(t, "the first server leads", func() error {
 		if term = p.one.CurrentTerm(); p.one.State() != raft.Leader || term <= after {
-			return ErrNoLeader
+			return kv.ErrNoLeader
 		}
 		return nil
 	})
@@ -149,7 +151,7 @@ func TestIssue696_D9_StuckTransfer(t *testing.T) {
 			return err
 		}
 		for range 2 {
-			if err := errors.Join(write(), leader.Transfer(t.Context(), target.cfg.Name)); !errors.Is(err, ErrNoSuccessor) {
+			if err := errors.Join(write(), leader.Transfer(t.Context(), target.cfg.Name)); !errors.Is(err, kv.ErrNoSuccessor) {
 				t.Errorf("got %v, want ErrNoSuccessor", err)
 			}
 		}
@@ -174,7 +176,7 @@ func TestIssue696_D9_StuckTransfer(t *testing.T) {
 			release()
 			eventually(t, "raft takes writes again", func() error {
 				_, err := r.commit(fsm.EncodeBatch(nil, fsm.Batch{Commands: []fsm.Command{{Op: fsm.OpClock}}}))
-				if errors.Is(err, ErrUnknownOutcome) {
+				if errors.Is(err, kv.ErrUnknownOutcome) {
 					return nil // raft took it, and the state machine of a node that must stop is closed
 				}
 				return err

@@ -11,6 +11,8 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
+
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
 	"github.com/kvorum/kvorum/wal"
 	"github.com/kvorum/kvorum/wal/crashfs"
@@ -137,7 +139,7 @@ func TestD5_StaleSnapshot(t *testing.T) {
 		}
 	})
 	t.Run("Starting", func(t *testing.T) {
-		if _, err := new(Node).staleSnapshot(new(raft.InstallSnapshotRequest)); !errors.Is(err, ErrNotJoined) {
+		if _, err := new(Node).staleSnapshot(new(raft.InstallSnapshotRequest)); !errors.Is(err, kv.ErrNotJoined) {
 			t.Errorf("without a replica: got %v, want ErrNotJoined", err)
 		}
 	})

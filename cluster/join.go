@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
 )
 
@@ -16,18 +18,18 @@ import (
 // waits until it votes, unless it never does, or ctx ends. Adding a member again is no error. Any
 // node may be asked. It returns a *ValidationError, ErrUnreachable,
 // ErrOtherCluster, ErrNameTaken, or an error of not reaching the leader.
-func (n *Node) Join(ctx context.Context, request JoinRequest) (Member, error) {
+func (n *Node) Join(ctx context.Context, request kv.JoinRequest) (kv.Member, error) {
 	if err := errors.Join(validateName(request.ID), validateAddress("peer_addr", request.PeerAddr),
 		validateAddress("http_addr", request.HTTPAddr)); err != nil {
-		return Member{}, err
+		return kv.Member{}, err
 	}
 	answer, err := n.onLeader(ctx, kindJoin, request)
 	if err != nil {
-		return Member{}, err
+		return kv.Member{}, err
 	}
-	var member Member
+	var member kv.Member
 	if err := json.Unmarshal(answer, &member); err != nil {
-		return Member{}, fmt.Errorf("answer to join: %w", err)
+		return kv.Member{}, fmt.Errorf("answer to join: %w", err)
 	}
 	return member, nil
 }
@@ -35,15 +37,15 @@ func (n *Node) Join(ctx context.Context, request JoinRequest) (Member, error) {
 // add makes a running node a member and waits until it is all it is to be. Other
 // changes of the membership go on meanwhile, also ones that remove it again. What
 // ctx leaves undone, the reconcile loop finishes.
-func (n *Node) add(ctx context.Context, r *replica, request JoinRequest) (Member, error) {
+func (n *Node) add(ctx context.Context, r *replica, request kv.JoinRequest) (kv.Member, error) {
 	id, err := n.addNonvoter(ctx, r, request)
 	if err != nil {
-		return Member{}, err
+		return kv.Member{}, err
 	}
 	for {
 		voter, err := n.promote(ctx, r, id)
-		if errors.Is(err, ErrNotLeader) || errors.Is(err, ErrNameTaken) || errors.Is(err, ErrUnknownNode) {
-			return Member{}, err
+		if errors.Is(err, kv.ErrNotLeader) || errors.Is(err, kv.ErrNameTaken) || errors.Is(err, kv.ErrUnknownNode) {
+			return kv.Member{}, err
 		}
 		if err != nil {
 			select {
@@ -52,14 +54,14 @@ func (n *Node) add(ctx context.Context, r *replica, request JoinRequest) (Member
 			case <-ctx.Done():
 			}
 		}
-		return Member{ID: request.ID, PeerAddr: request.PeerAddr, HTTPAddr: request.HTTPAddr, Voter: voter}, nil
+		return kv.Member{ID: request.ID, PeerAddr: request.PeerAddr, HTTPAddr: request.HTTPAddr, Voter: voter}, nil
 	}
 }
 
 // addNonvoter adds the node at request.PeerAddr as a member that does not vote
 // yet. Whom it can't add, it does not change: the node is asked to belong to this
 // cluster, which is for good, once nothing speaks against it.
-func (n *Node) addNonvoter(ctx context.Context, r *replica, request JoinRequest) (raft.ServerID, error) {
+func (n *Node) addNonvoter(ctx context.Context, r *replica, request kv.JoinRequest) (raft.ServerID, error) {
 	release, err := n.joining.acquire(ctx, request.ID)
 	if err != nil {
 		return "", err
@@ -89,17 +91,17 @@ func (n *Node) addNonvoter(ctx context.Context, r *replica, request JoinRequest)
 // is now forbids it: gone are the members of the same name that don't answer.
 func (r *replica) addNonvoter(id raft.ServerID, gone map[raft.ServerID]bool) error {
 	if !r.leading() {
-		return ErrNotLeader
+		return kv.ErrNotLeader
 	}
 	if r.fsm.Retired(string(id)) {
-		return fmt.Errorf("%w: %s was removed meanwhile; empty its data directory to have it join again", ErrNameTaken, id)
+		return fmt.Errorf("%w: %s was removed meanwhile; empty its data directory to have it join again", kv.ErrNameTaken, id)
 	}
 	if _, member := r.member(id); member {
 		return nil
 	}
 	for _, o := range r.namesakes(id) {
 		if !gone[o] {
-			return fmt.Errorf("%w: %s has joined meanwhile", ErrNameTaken, o)
+			return fmt.Errorf("%w: %s has joined meanwhile", kv.ErrNameTaken, o)
 		}
 	}
 	if err := configError(r.asks.ask(func() error {
@@ -130,17 +132,17 @@ func (n *Node) checkForgotten(ctx context.Context, r *replica, peer transport.Id
 		err = json.Unmarshal(answer, &info)
 	}
 	if err != nil {
-		return fmt.Errorf("%w: ask %s what it holds: %w", ErrUnreachable, peer.ID, fromWire(err))
+		return fmt.Errorf("%w: ask %s what it holds: %w", kv.ErrUnreachable, peer.ID, fromWire(err))
 	}
 	if !info.Empty {
 		return fmt.Errorf("%w: %s holds entries of this cluster and is no member: it was removed; empty its data directory to have it join again",
-			ErrNameTaken, peer.ID)
+			kv.ErrNameTaken, peer.ID)
 	}
 	return nil
 }
 
 // identify returns who answers at the address of a node that is to join.
-func (n *Node) identify(ctx context.Context, request JoinRequest) (transport.Identity, error) {
+func (n *Node) identify(ctx context.Context, request kv.JoinRequest) (transport.Identity, error) {
 	ctx, cancel := context.WithTimeout(ctx, bootstrapCallTimeout)
 	defer cancel()
 	peer, err := n.peers.Probe(ctx, request.PeerAddr)
@@ -157,7 +159,7 @@ func (n *Node) identify(ctx context.Context, request JoinRequest) (transport.Ide
 // checkWanted returns what to tell who means the node wanted and has found another.
 func checkWanted(found, wanted string) error {
 	if found != wanted {
-		return &ValidationError{Field: "id", Reason: fmt.Sprintf("the node at this address is %s, not %s", found, wanted)}
+		return &kv.ValidationError{Field: "id", Reason: fmt.Sprintf("the node at this address is %s, not %s", found, wanted)}
 	}
 	return nil
 }
@@ -169,12 +171,12 @@ func checkWanted(found, wanted string) error {
 // there is something to wait for.
 func (n *Node) promote(ctx context.Context, r *replica, id raft.ServerID) (voter bool, err error) {
 	if !r.leading() {
-		return false, ErrNotLeader
+		return false, kv.ErrNotLeader
 	}
 	suffrage, member := r.member(id)
 	switch {
 	case !member:
-		return false, fmt.Errorf("%w: %s", ErrUnknownNode, id)
+		return false, fmt.Errorf("%w: %s", kv.ErrUnknownNode, id)
 	case suffrage == raft.Voter:
 		return true, nil
 	}
@@ -198,12 +200,12 @@ func (n *Node) promote(ctx context.Context, r *replica, id raft.ServerID) (voter
 // have stopped, or have left, and a vote that nobody casts may cost the quorum.
 func (n *Node) changeSuffrage(ctx context.Context, r *replica, id raft.ServerID, gone map[raft.ServerID]bool) (voter bool, err error) {
 	if !r.leading() {
-		return false, ErrNotLeader
+		return false, kv.ErrNotLeader
 	}
 	suffrage, member := r.member(id)
 	switch {
 	case !member || r.fsm.Retired(string(id)):
-		return false, fmt.Errorf("%w: %s was removed meanwhile", ErrUnknownNode, id)
+		return false, fmt.Errorf("%w: %s was removed meanwhile", kv.ErrUnknownNode, id)
 	case suffrage == raft.Voter:
 		return true, nil
 	}
@@ -213,7 +215,7 @@ func (n *Node) changeSuffrage(ctx context.Context, r *replica, id raft.ServerID,
 	}
 	for _, o := range r.namesakes(id) {
 		if !gone[o] {
-			return false, fmt.Errorf("%w: %s has joined meanwhile", ErrBehind, o) // looked at the next time
+			return false, fmt.Errorf("%w: %s has joined meanwhile", kv.ErrBehind, o) // looked at the next time
 		}
 		if err := r.retire(ctx, o); err != nil {
 			return false, err
@@ -270,7 +272,7 @@ func (n *Node) namesakesGone(ctx context.Context, r *replica, id raft.ServerID) 
 	gone := make(map[raft.ServerID]bool)
 	for _, o := range r.namesakes(id) {
 		if n.alive(ctx, o) {
-			return nil, fmt.Errorf("%w: %s", ErrNameTaken, o)
+			return nil, fmt.Errorf("%w: %s", kv.ErrNameTaken, o)
 		}
 		gone[o] = true
 	}
@@ -319,7 +321,7 @@ func (l *nameLocks) acquire(ctx context.Context, name string) (release func(), e
 		select {
 		case <-busy:
 		case <-ctx.Done():
-			return nil, fmt.Errorf("%w: another node named %s is joining", ErrOverloaded, name)
+			return nil, fmt.Errorf("%w: another node named %s is joining", kv.ErrOverloaded, name)
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/wal/crashfs"
 )
 
@@ -41,7 +42,7 @@ func (b *bubble) openJoiner(t *testing.T, name string, change func(*Config)) *No
 
 // joining is a join that is under way.
 type joining struct {
-	member Member
+	member kv.Member
 	err    error
 	done   chan struct{}
 }
@@ -51,7 +52,7 @@ func goJoin(ctx context.Context, n, joiner *Node) *joining {
 	j := &joining{done: make(chan struct{})}
 	go func() {
 		defer close(j.done)
-		j.member, j.err = n.Join(ctx, JoinRequest{ID: joiner.cfg.Name, PeerAddr: joiner.cfg.AdvertisePeer, HTTPAddr: "127.0.0.1:1"})
+		j.member, j.err = n.Join(ctx, kv.JoinRequest{ID: joiner.cfg.Name, PeerAddr: joiner.cfg.AdvertisePeer, HTTPAddr: "127.0.0.1:1"})
 	}()
 	return j
 }
@@ -100,7 +101,7 @@ func TestJoin_NeverCatchesUp(t *testing.T) {
 			}
 			cancel() // the caller goes away
 			<-join.done
-			if join.err != nil && !errors.Is(join.err, ErrUnknownOutcome) && !errors.Is(join.err, ErrNoLeader) || join.member.Voter {
+			if join.err != nil && !errors.Is(join.err, kv.ErrUnknownOutcome) && !errors.Is(join.err, kv.ErrNoLeader) || join.member.Voter {
 				t.Errorf("join: got %+v, %v", join.member, join.err)
 			}
 			if all, voters := membersOf(leader, false), membersOf(leader, true); all != "[n1 n2 n3 n4]" || voters != "[n1 n2 n3]" {
@@ -115,7 +116,7 @@ func TestJoin_NeverCatchesUp(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			b, _, _, _ := openStuckJoin(t, 3, nil)
 			leader, one, _ := b.leaderAndOthers(t)
-			if err := leader.Leave(soon(t), LeaveRequest{ID: one.cfg.Name}); err != nil {
+			if err := leader.Leave(soon(t), kv.LeaveRequest{ID: one.cfg.Name}); err != nil {
 				t.Errorf("leave: %v", err)
 			}
 			waitMembers(t, leader, true, membersWithout(b.nodes, one))
@@ -130,7 +131,7 @@ func TestJoin_NeverCatchesUp(t *testing.T) {
 			}
 			waitMembers(t, leader, true, membersWithout(b.nodes, dead))
 			<-join.done // the one that joins does not answer either: it is removed, too
-			if !errors.Is(join.err, ErrUnknownNode) || !mustJoined(t, leader).fsm.Retired(string(joiner.id())) {
+			if !errors.Is(join.err, kv.ErrUnknownNode) || !mustJoined(t, leader).fsm.Retired(string(joiner.id())) {
 				t.Errorf("join: got %v, want ErrUnknownNode", join.err)
 			}
 		})
@@ -143,11 +144,11 @@ func TestJoin_LeavesMeanwhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, joiner, join, _ := openStuckJoin(t, 3, nil)
 		leader, _, _ := b.leaderAndOthers(t)
-		if err := leader.Leave(soon(t), LeaveRequest{ID: joiner.cfg.Name}); err != nil {
+		if err := leader.Leave(soon(t), kv.LeaveRequest{ID: joiner.cfg.Name}); err != nil {
 			t.Fatalf("leave: %v", err)
 		}
 		<-join.done
-		if !errors.Is(join.err, ErrUnknownNode) {
+		if !errors.Is(join.err, kv.ErrUnknownNode) {
 			t.Errorf("join: got %v, want ErrUnknownNode", join.err)
 		}
 		b.letAll()
@@ -157,7 +158,7 @@ func TestJoin_LeavesMeanwhile(t *testing.T) {
 		}
 		again := goJoin(soon(t), leader, joiner)
 		<-again.done
-		if !errors.Is(again.err, ErrNameTaken) {
+		if !errors.Is(again.err, kv.ErrNameTaken) {
 			t.Errorf("the same incarnation joins again: got %v, want ErrNameTaken", again.err)
 		}
 	})
@@ -220,7 +221,7 @@ func TestJoin_TwoAtOnce(t *testing.T) {
 		for i, j := range joins {
 			switch {
 			case j.err == nil && j.member.Voter:
-			case i >= 2 && errors.Is(j.err, ErrNameTaken):
+			case i >= 2 && errors.Is(j.err, kv.ErrNameTaken):
 				refused++
 				if cluster := joiners[i].identity().Cluster; cluster != "" {
 					t.Errorf("the one that was refused belongs to cluster %s", cluster)
@@ -259,7 +260,7 @@ func TestJoin_RetiredAndForgotten(t *testing.T) {
 		if join.err != nil || !join.member.Voter {
 			t.Fatalf("join: got %+v, %v", join.member, join.err)
 		}
-		if err := leader.Leave(soon(t), LeaveRequest{ID: "n4"}); err != nil {
+		if err := leader.Leave(soon(t), kv.LeaveRequest{ID: "n4"}); err != nil {
 			t.Fatal(err)
 		}
 		if err := removed.Close(); err != nil {
@@ -281,7 +282,7 @@ func TestJoin_RetiredAndForgotten(t *testing.T) {
 
 		again := goJoin(soon(t), leader, open())
 		<-again.done
-		if !errors.Is(again.err, ErrNameTaken) {
+		if !errors.Is(again.err, kv.ErrNameTaken) {
 			t.Errorf("the removed incarnation joins: got %+v, %v, want ErrNameTaken", again.member, again.err)
 		}
 		accepted := b.openJoiner(t, "n5", nil)

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // TestGet_RevisionIsSessionToken has entries set or delete all keys while others read,
@@ -18,7 +19,7 @@ func TestGet_RevisionIsSessionToken(t *testing.T) {
 	first := r.fsm.Revision()
 	done := make(chan struct{})
 	var readers sync.WaitGroup
-	for _, level := range []Consistency{Stale, LeaderLocal, Linearizable} {
+	for _, level := range []kv.Consistency{kv.Stale, kv.LeaderLocal, kv.Linearizable} {
 		readers.Go(func() {
 			var seen uint64 // revision
 			for i := 0; ; i++ {
@@ -27,7 +28,7 @@ func TestGet_RevisionIsSessionToken(t *testing.T) {
 					return
 				default:
 				}
-				result, err := n.Get(t.Context(), fmt.Sprint("k", i%keys), ReadOptions{Level: level, MinRevision: seen})
+				result, err := n.Get(t.Context(), fmt.Sprint("k", i%keys), kv.ReadOptions{Level: level, MinRevision: seen})
 				if err != nil {
 					t.Errorf("%s: %v", level, err)
 					return

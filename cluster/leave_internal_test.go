@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/kvorum/kvorum/kv"
 )
 
 // counting counts what tells a peer to campaign, and loses it while it is told to.
@@ -79,7 +81,7 @@ func TestNode_LeaveOfLeader(t *testing.T) {
 				var held time.Duration
 				writer.Go(func() { puts, held = holdsBack(t, other, stop) })
 				began := time.Now()
-				err := leader.Leave(ctx, LeaveRequest{})
+				err := leader.Leave(ctx, kv.LeaveRequest{})
 				took := time.Since(began)
 				close(stop)
 				writer.Wait()
@@ -88,7 +90,7 @@ func TestNode_LeaveOfLeader(t *testing.T) {
 					t.Errorf("%d attempts, %d puts, held back for %v of %v", attempts, puts, held, took)
 				}
 				if name == "Always" {
-					if !errors.Is(err, ErrNoSuccessor) || errors.Is(err, ErrNotLeader) {
+					if !errors.Is(err, kv.ErrNoSuccessor) || errors.Is(err, kv.ErrNotLeader) {
 						t.Errorf("got %v, want ErrNoSuccessor", err)
 					}
 					return
@@ -114,7 +116,7 @@ func TestTransfer_NoneReady(t *testing.T) {
 		var puts int
 		var held time.Duration
 		writer.Go(func() { puts, held = holdsBack(t, two, stop) })
-		if err := leader.Transfer(t.Context(), one.cfg.Name); !errors.Is(err, ErrNoSuccessor) {
+		if err := leader.Transfer(t.Context(), one.cfg.Name); !errors.Is(err, kv.ErrNoSuccessor) {
 			t.Errorf("got %v, want ErrNoSuccessor", err)
 		}
 		close(stop)

@@ -8,8 +8,10 @@ import (
 	"io"
 
 	"github.com/hashicorp/raft"
+
 	"github.com/kvorum/kvorum/cluster/raftstore"
 	"github.com/kvorum/kvorum/internal/nodeid"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/wal"
 )
 
@@ -144,10 +146,10 @@ func (r *replica) replayed() bool {
 
 // replaying returns how far the node has come with applying what its log held
 // when it was opened, and whether that is known not to be over.
-func (r *replica) replaying() (LoadStatus, bool) {
+func (r *replica) replaying() (kv.LoadStatus, bool) {
 	last, applied := r.replayTo.Load(), r.fsm.AppliedIndex()
 	if r.caughtUp.Load() || last <= r.loaded {
-		return LoadStatus{}, false
+		return kv.LoadStatus{}, false
 	}
 	r.cfg.Loading.set(phaseApply, int64(min(max(applied, r.loaded), last)-r.loaded), int64(last-r.loaded))
 	s := r.cfg.Loading.Status()

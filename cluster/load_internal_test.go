@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/wal"
 )
 
@@ -86,7 +87,7 @@ func TestOpen_EndsWithItsContext(t *testing.T) {
 // A load that has not come to an end says how far it has come.
 func TestLoading_Status(t *testing.T) {
 	var l Loading
-	if err := (&LoadingError{Status: l.Status()}); err.Error() != ErrLoading.Error() || !errors.Is(err, ErrLoading) {
+	if err := (&kv.LoadingError{Status: l.Status()}); err.Error() != kv.ErrLoading.Error() || !errors.Is(err, kv.ErrLoading) {
 		t.Errorf("before the first phase: got %q", err)
 	}
 	l.begin()
@@ -96,7 +97,7 @@ func TestLoading_Status(t *testing.T) {
 		t.Errorf("of two phases: got %+v, want the first one", s)
 	}
 	l.end(phaseRestore)
-	err := (&LoadingError{Status: l.Status()}).Error()
+	err := (&kv.LoadingError{Status: l.Status()}).Error()
 	if !strings.Contains(err, "checking the log, 5 of 10 bytes (50 %)") {
 		t.Errorf("got %q", err)
 	}

@@ -1,10 +1,11 @@
 package cluster
 
 import (
-	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
+
+	"github.com/kvorum/kvorum/kv"
 )
 
 // loadPhase is a part of what a node does with its data directory before it
@@ -34,32 +35,6 @@ const (
 	maxLoadReport   = 30 * time.Second
 )
 
-// LoadStatus is how far a node has come with loading its data directory.
-type LoadStatus struct {
-	Phase   string  `json:"phase"`   // empty before the first one
-	Done    int64   `json:"done"`    // of the phase, in Unit
-	Total   int64   `json:"total"`   // likewise
-	Unit    string  `json:"unit"`    // "bytes" or "entries"
-	Percent int     `json:"percent"` // of the phase
-	Seconds float64 `json:"seconds"` // since the load began
-}
-
-// LoadingError is returned by a node that is loading its data directory. It is
-// an ErrLoading.
-type LoadingError struct{ Status LoadStatus }
-
-// Error implements error.
-func (e *LoadingError) Error() string {
-	if e.Status.Phase == "" {
-		return ErrLoading.Error()
-	}
-	return fmt.Sprintf("%v: %s, %d of %d %s (%d %%)",
-		ErrLoading, e.Status.Phase, e.Status.Done, e.Status.Total, e.Status.Unit, e.Status.Percent)
-}
-
-// Is says that the error is an ErrLoading.
-func (e *LoadingError) Is(target error) bool { return target == ErrLoading }
-
 // Loading tells how far one call of Open has come. The zero value is ready to be
 // put in a Config. All methods are safe for concurrent use.
 type Loading struct {
@@ -68,8 +43,8 @@ type Loading struct {
 }
 
 // Status returns how far the load has come.
-func (l *Loading) Status() LoadStatus {
-	var s LoadStatus
+func (l *Loading) Status() kv.LoadStatus {
+	var s kv.LoadStatus
 	if began := l.began.Load(); began != 0 {
 		s.Seconds = time.Since(time.Unix(0, began)).Seconds()
 	}

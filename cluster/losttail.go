@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/kvorum/kvorum/cluster/recovery"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
 )
 
@@ -79,7 +80,7 @@ func (n *Node) tellLostTail(ctx context.Context, lost *transport.LostTailError) 
 // acknowledges; the answer tells the leader that the note is durable.
 func (r *replica) handleLostTail(from transport.Identity, payload []byte) error {
 	if len(payload) != lostTailBytes {
-		return &ValidationError{Field: "lost tail", Reason: fmt.Sprintf("has %d bytes", lostTailBytes)}
+		return &kv.ValidationError{Field: "lost tail", Reason: fmt.Sprintf("has %d bytes", lostTailBytes)}
 	}
 	lost := &LostTailError{
 		Leader: nameOf(from.ID), Term: binary.BigEndian.Uint64(payload), Acknowledged: binary.BigEndian.Uint64(payload[8:]),

@@ -13,6 +13,7 @@ import (
 	"github.com/kvorum/kvorum/cluster/recovery"
 	"github.com/kvorum/kvorum/internal/nodeid"
 	"github.com/kvorum/kvorum/internal/testkit"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
 	"github.com/kvorum/kvorum/wal"
 )
@@ -120,7 +121,7 @@ func TestTrial_B7_LeaderTellsFollower(t *testing.T) {
 		t.Errorf("it is still %s", closed.id())
 	}
 	for i := range 10 {
-		if got, err := rejoined.Get(t.Context(), fmt.Sprint("k", i), ReadOptions{}); err != nil || string(got.Item.Value) != fmt.Sprint("value-", i) {
+		if got, err := rejoined.Get(t.Context(), fmt.Sprint("k", i), kv.ReadOptions{}); err != nil || string(got.Item.Value) != fmt.Sprint("value-", i) {
 			t.Errorf("k%d: got %q, %v", i, got.Item.Value, err)
 		}
 	}
@@ -177,7 +178,7 @@ func TestLostTail_Refused(t *testing.T) {
 			t.Errorf("acknowledged %d of %d: got %v, want errTailUnproven", acknowledged, r.logs.Stats().LastIndex, err)
 		}
 	}
-	if err := r.handleLostTail(from, request(9)[1:]); !errors.As(err, new(*ValidationError)) {
+	if err := r.handleLostTail(from, request(9)[1:]); !errors.As(err, new(*kv.ValidationError)) {
 		t.Errorf("got %v, want a ValidationError", err)
 	}
 	if note, err := recovery.ReadNote(wal.OS(), n.cfg.DataDir); err != nil || note.Times != 0 || n.Err() != nil {

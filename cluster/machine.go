@@ -7,6 +7,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // machine is the state machine as raft has it: a snapshot of the leader's replaces
@@ -71,7 +72,7 @@ func sizeOf(meta *raft.SnapshotMeta, state io.Reader) (dataSize, error) {
 // now; otherwise what was read of it since means nothing.
 func (r *replica) present(version uint64) error {
 	if version%2 == 1 || r.gone.Load() != version {
-		return fmt.Errorf("%w: it loads a snapshot of the leader's", ErrBehind)
+		return fmt.Errorf("%w: it loads a snapshot of the leader's", kv.ErrBehind)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // heldReader hands a snapshot out when it is let.
@@ -82,17 +83,17 @@ func TestRestore_TwoStatesDoNotFit(t *testing.T) {
 	if m := n.Status().Memory; m.Data < keys*size {
 		t.Errorf("data meanwhile: got %d bytes, want what is being loaded", m.Data)
 	}
-	if _, err := n.Get(t.Context(), "k1", ReadOptions{Level: Stale}); !errors.Is(err, ErrBehind) {
-		t.Errorf("read meanwhile: got %v, want %v", err, ErrBehind)
+	if _, err := n.Get(t.Context(), "k1", kv.ReadOptions{Level: kv.Stale}); !errors.Is(err, kv.ErrBehind) {
+		t.Errorf("read meanwhile: got %v, want %v", err, kv.ErrBehind)
 	}
-	if _, err := n.List(t.Context(), ReadOptions{Level: Stale}); !errors.Is(err, ErrBehind) {
-		t.Errorf("list meanwhile: got %v, want %v", err, ErrBehind)
+	if _, err := n.List(t.Context(), kv.ReadOptions{Level: kv.Stale}); !errors.Is(err, kv.ErrBehind) {
+		t.Errorf("list meanwhile: got %v, want %v", err, kv.ErrBehind)
 	}
 	close(held.let)
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
-	got, err := n.Get(t.Context(), "k1", ReadOptions{Level: Stale})
+	got, err := n.Get(t.Context(), "k1", kv.ReadOptions{Level: kv.Stale})
 	if err != nil || len(got.Item.Value) != size {
 		t.Errorf("read afterwards: got %d bytes, %v", len(got.Item.Value), err)
 	}
@@ -106,7 +107,7 @@ func TestRestore_TwoStatesDoNotFit(t *testing.T) {
 	if err := n.Err(); !errors.Is(err, ErrRestart) {
 		t.Errorf("got %v, want a reason that a restart corrects", err)
 	}
-	if _, err := n.Get(t.Context(), "k1", ReadOptions{Level: Stale}); err == nil {
+	if _, err := n.Get(t.Context(), "k1", kv.ReadOptions{Level: kv.Stale}); err == nil {
 		t.Error("a node without a state answers a read")
 	}
 

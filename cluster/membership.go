@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
 	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
 )
 
@@ -29,7 +31,7 @@ const (
 // It returns ErrUnknownNode, ErrLastVoter, ErrQuorum, ErrNoSuccessor, or an error of
 // not reaching the leader. Once this node itself has
 // left, Fatal is closed with ErrRemoved.
-func (n *Node) Leave(ctx context.Context, request LeaveRequest) error {
+func (n *Node) Leave(ctx context.Context, request kv.LeaveRequest) error {
 	self := n.identity().Name
 	if request.ID == "" {
 		request.ID = self
@@ -38,7 +40,7 @@ func (n *Node) Leave(ctx context.Context, request LeaveRequest) error {
 		return err
 	}
 	if request.ID == self {
-		n.fatal.fail(ErrRemoved)
+		n.fatal.fail(kv.ErrRemoved)
 	}
 	return nil
 }
@@ -46,15 +48,15 @@ func (n *Node) Leave(ctx context.Context, request LeaveRequest) error {
 // lead carries out a membership change on the leader.
 func (n *Node) lead(ctx context.Context, r *replica, kind transport.Kind, payload []byte) ([]byte, error) {
 	if !r.leading() {
-		return nil, ErrNotLeader
+		return nil, kv.ErrNotLeader
 	}
 	if kind == kindTransfer {
 		return nil, n.handleTransfer(ctx, r, payload)
 	}
 	if kind == kindLeave {
-		var request LeaveRequest
+		var request kv.LeaveRequest
 		if err := json.Unmarshal(payload, &request); err != nil {
-			return nil, &ValidationError{Field: "id", Reason: "leave request is malformed"}
+			return nil, &kv.ValidationError{Field: "id", Reason: "leave request is malformed"}
 		}
 		var removed []raft.ServerID
 		err := n.exclusively(ctx, func() (err error) {
@@ -66,9 +68,9 @@ func (n *Node) lead(ctx context.Context, r *replica, kind transport.Kind, payloa
 		}
 		return nil, err
 	}
-	var request JoinRequest
+	var request kv.JoinRequest
 	if err := json.Unmarshal(payload, &request); err != nil {
-		return nil, &ValidationError{Field: "id", Reason: "join request is malformed"}
+		return nil, &kv.ValidationError{Field: "id", Reason: "join request is malformed"}
 	}
 	member, err := n.add(ctx, r, request)
 	if err != nil {
@@ -89,7 +91,7 @@ func (n *Node) exclusively(ctx context.Context, change func() error) error {
 		defer func() { <-n.changes }()
 		return change()
 	case <-ctx.Done():
-		return fmt.Errorf("%w: another membership change is under way", ErrOverloaded)
+		return fmt.Errorf("%w: another membership change is under way", kv.ErrOverloaded)
 	}
 }
 
@@ -109,7 +111,7 @@ func (r *replica) askInfo(ctx context.Context, id raft.ServerID) (info nodeInfo,
 
 // remove takes a member out of the configuration, and returns those of its
 // incarnations that are out.
-func (n *Node) remove(ctx context.Context, r *replica, request LeaveRequest) (removed []raft.ServerID, err error) {
+func (n *Node) remove(ctx context.Context, r *replica, request kv.LeaveRequest) (removed []raft.ServerID, err error) {
 	var ids, left []raft.ServerID // left: the voters that stay
 	for _, s := range r.servers() {
 		if nameOf(s.ID) == request.ID {
@@ -120,9 +122,9 @@ func (n *Node) remove(ctx context.Context, r *replica, request LeaveRequest) (re
 	}
 	switch {
 	case len(ids) == 0:
-		return nil, fmt.Errorf("%w: %q", ErrUnknownNode, request.ID)
+		return nil, fmt.Errorf("%w: %q", kv.ErrUnknownNode, request.ID)
 	case len(left) == 0:
-		return nil, ErrLastVoter
+		return nil, kv.ErrLastVoter
 	}
 	if !request.Force {
 		if err := r.quorumOf(ctx, left); err != nil {
@@ -133,7 +135,7 @@ func (n *Node) remove(ctx context.Context, r *replica, request LeaveRequest) (re
 		if err := r.transfer(ctx, ""); err != nil {
 			return nil, fmt.Errorf("hand leadership over before leaving: %w", err)
 		}
-		return nil, ErrNotLeader // the next leader removes this one: the caller finds it and asks again
+		return nil, kv.ErrNotLeader // the next leader removes this one: the caller finds it and asks again
 	}
 	for _, id := range ids {
 		if err := r.retire(ctx, id); err != nil {
@@ -158,9 +160,9 @@ func (n *Node) tellRemoved(ctx context.Context, id raft.ServerID) {
 func (n *Node) handleRemoved(r *replica, from transport.Identity) error {
 	state, _ := r.leaders.current()
 	if state.leader != from.ID && !r.fsm.Retired(string(r.id)) {
-		return fmt.Errorf("%w: %s", ErrNotLeader, from.ID)
+		return fmt.Errorf("%w: %s", kv.ErrNotLeader, from.ID)
 	}
-	n.fatal.fail(ErrRemoved)
+	n.fatal.fail(kv.ErrRemoved)
 	return nil
 }
 
@@ -195,8 +197,8 @@ func configError(err error) error {
 		return nil
 	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrEnqueueTimeout),
 		errors.Is(err, raft.ErrLeadershipTransferInProgress):
-		return fmt.Errorf("%w: %w", ErrNotLeader, err)
+		return fmt.Errorf("%w: %w", kv.ErrNotLeader, err)
 	default:
-		return fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
+		return fmt.Errorf("%w: %w", kv.ErrUnknownOutcome, err)
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/kvorum/kvorum/kv"
 )
 
 func TestHealth_Stable(t *testing.T) {
@@ -26,7 +28,7 @@ func TestHealth_Stable(t *testing.T) {
 		{1000, time.Second, false}, {1000, promoteStable, true},
 	} {
 		at = at.Add(step.pass)
-		if err := h.stable("n", nodeInfo{AppliedIndex: step.applied}, 1000, at); (err == nil) != step.ok || err != nil && !errors.Is(err, ErrBehind) {
+		if err := h.stable("n", nodeInfo{AppliedIndex: step.applied}, 1000, at); (err == nil) != step.ok || err != nil && !errors.Is(err, kv.ErrBehind) {
 			t.Errorf("step %d: got %v, want stable %t", i, err, step.ok)
 		}
 	}
@@ -112,7 +114,7 @@ func TestNode_RemoveDead(t *testing.T) {
 	}
 	eventually(t, "the leader refuses to go below three voters", func() error {
 		err := leader.settle(t.Context(), r)
-		if !errors.Is(err, ErrQuorum) {
+		if !errors.Is(err, kv.ErrQuorum) {
 			return fmt.Errorf("got %v, want ErrQuorum", err)
 		}
 		return nil
@@ -145,21 +147,21 @@ func TestNode_LeaveQuorum(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Two of three are alive: without the second one, one of two would be.
-	if err := leader.Leave(ctx, LeaveRequest{ID: others[1].cfg.Name}); !errors.Is(err, ErrQuorum) {
+	if err := leader.Leave(ctx, kv.LeaveRequest{ID: others[1].cfg.Name}); !errors.Is(err, kv.ErrQuorum) {
 		t.Fatalf("got %v, want ErrQuorum", err)
 	}
-	if err := leader.Leave(ctx, LeaveRequest{ID: "nobody", Force: true}); !errors.Is(err, ErrUnknownNode) {
+	if err := leader.Leave(ctx, kv.LeaveRequest{ID: "nobody", Force: true}); !errors.Is(err, kv.ErrUnknownNode) {
 		t.Errorf("unknown node: got %v", err)
 	}
 	// Without the dead one, both of two are.
-	if err := leader.Leave(ctx, LeaveRequest{ID: others[0].cfg.Name}); err != nil {
+	if err := leader.Leave(ctx, kv.LeaveRequest{ID: others[0].cfg.Name}); err != nil {
 		t.Fatal(err)
 	}
 	waitMembers(t, leader, true, membersWithout(nodes, others[0]))
 	if err := others[1].Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := leader.Leave(ctx, LeaveRequest{ID: leader.cfg.Name}); !errors.Is(err, ErrQuorum) && !errors.Is(err, ErrNoLeader) {
+	if err := leader.Leave(ctx, kv.LeaveRequest{ID: leader.cfg.Name}); !errors.Is(err, kv.ErrQuorum) && !errors.Is(err, kv.ErrNoLeader) {
 		t.Errorf("the only live voter leaves: got %v", err)
 	}
 }
@@ -190,7 +192,7 @@ func TestNode_NonVoter(t *testing.T) {
 		}
 	}()
 	eventually(t, "the replica is ready", replica.Ready)
-	if got, err := replica.Get(ctx, "k", ReadOptions{}); err != nil || string(got.Item.Value) != "v" {
+	if got, err := replica.Get(ctx, "k", kv.ReadOptions{}); err != nil || string(got.Item.Value) != "v" {
 		t.Errorf("get: %q, %v", got.Item.Value, err)
 	}
 	mustPut(t, replica, "k", "w")
@@ -209,7 +211,7 @@ func TestNode_NonVoter(t *testing.T) {
 	if all, voters := membersOf(nodes[0], false), membersOf(nodes[0], true); all != "[n1 n2 n3 reader]" || voters != "[n1 n2 n3]" {
 		t.Errorf("got members %s, voters %s", all, voters)
 	}
-	if err := nodes[0].Transfer(ctx, "reader"); !errors.Is(err, ErrUnknownNode) {
+	if err := nodes[0].Transfer(ctx, "reader"); !errors.Is(err, kv.ErrUnknownNode) {
 		t.Errorf("transfer to it: got %v, want ErrUnknownNode", err)
 	}
 }

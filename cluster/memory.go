@@ -109,29 +109,5 @@ func memoryFor(data int64, maxValueBytes int) int64 {
 // their values.
 func stateMemory(keys int, size int64) int64 { return size + int64(keys)*keyMemory }
 
-// MemoryStatus describes the memory of a node. All figures are in bytes.
-type MemoryStatus struct {
-	Limit     int64  `json:"limit"`
-	Source    string `json:"source"`
-	HeapLimit int64  `json:"heap_limit"` // Go's part of the limit
-	HeapLive  int64  `json:"heap_live"`  // what the newest collection found in use
-
-	Data      int64 `json:"data"`       // of keys and values, with what each key takes beside them
-	DataLimit int64 `json:"data_limit"` // least of all voters
-	Quota     int64 `json:"quota"`      // Config.MaxDataBytes, of keys and values alone; 0 is none
-	// Full says that puts which need more memory are refused, and Reason why.
-	Full   bool   `json:"full"`
-	Reason string `json:"reason,omitempty"`
-
-	Bodies      int64 `json:"bodies_limit"`    // of HTTP requests in flight
-	Proposals   int64 `json:"proposals_limit"` // writes that wait or are under way
-	LogCache    int64 `json:"log_cache_limit"` // newest records of the log
-	Peers       int64 `json:"peers_limit"`     // messages with log entries
-	Connections int   `json:"connections_limit"`
-	// SecondState says whether a snapshot from the leader fits beside the present data.
-	// Where it does not, the present data is dropped first, and reads wait.
-	SecondState bool `json:"second_state_fits"`
-}
-
 // memoryTick is how often a node looks how much of its memory is in use, at least.
 const memoryTick = time.Second

@@ -12,8 +12,10 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
 	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/internal/testkit"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/wal"
 )
 
@@ -104,7 +106,7 @@ func TestTrial_F9_FollowerWithLessMemory(t *testing.T) {
 	var refused error
 	put := func(n *Node, key string) error { // again where a busy machine lost its leader
 		_, err := n.Put(t.Context(), key, bytes.Repeat([]byte{'v'}, value), Condition{})
-		for errors.Is(err, ErrUnknownOutcome) {
+		for errors.Is(err, kv.ErrUnknownOutcome) {
 			_, err = n.Put(t.Context(), key, bytes.Repeat([]byte{'v'}, value), Condition{})
 		}
 		return err
@@ -115,20 +117,20 @@ func TestTrial_F9_FollowerWithLessMemory(t *testing.T) {
 		}
 	}
 	small := nodes[1].cfg.Name
-	if !errors.Is(refused, ErrMemoryFull) || !strings.Contains(refused.Error(), small) {
-		t.Fatalf("after %d puts: got %v, want %v that names %s", stored, refused, ErrMemoryFull, small)
+	if !errors.Is(refused, kv.ErrMemoryFull) || !strings.Contains(refused.Error(), small) {
+		t.Fatalf("after %d puts: got %v, want %v that names %s", stored, refused, kv.ErrMemoryFull, small)
 	}
 	if used := stateMemory(stored, int64(stored)*(value+3)); used > 100_000 || used < 90_000 {
 		t.Errorf("%d puts, %d bytes, were taken", stored, used)
 	}
 	for _, n := range nodes {
-		if err := put(n, "another"); !errors.Is(err, ErrMemoryFull) {
-			t.Errorf("put at %s: got %v, want %v", n.cfg.Name, err, ErrMemoryFull)
+		if err := put(n, "another"); !errors.Is(err, kv.ErrMemoryFull) {
+			t.Errorf("put at %s: got %v, want %v", n.cfg.Name, err, kv.ErrMemoryFull)
 		}
 		if err := put(n, "k1"); err != nil {
 			t.Errorf("a put of the same length at %s: %v", n.cfg.Name, err)
 		}
-		if _, err := n.Get(t.Context(), "k1", ReadOptions{}); err != nil {
+		if _, err := n.Get(t.Context(), "k1", kv.ReadOptions{}); err != nil {
 			t.Errorf("read at %s: %v", n.cfg.Name, err)
 		}
 	}
@@ -137,7 +139,7 @@ func TestTrial_F9_FollowerWithLessMemory(t *testing.T) {
 	}
 	for i := range 3 {
 		_, err := nodes[2].Delete(t.Context(), fmt.Sprintf("k%d", i), Condition{})
-		if err != nil && !errors.Is(err, ErrUnknownOutcome) {
+		if err != nil && !errors.Is(err, kv.ErrUnknownOutcome) {
 			t.Fatal(err)
 		}
 	}
@@ -172,7 +174,7 @@ func TestMemory_LowVoterThatDies(t *testing.T) {
 		return err
 	}
 	eventually(t, "puts are refused because of the follower", func() error {
-		if err := put(); !errors.Is(err, ErrMemoryFull) || !strings.Contains(err.Error(), low.cfg.Name) {
+		if err := put(); !errors.Is(err, kv.ErrMemoryFull) || !strings.Contains(err.Error(), low.cfg.Name) {
 			return fmt.Errorf("got %v", err)
 		}
 		return nil
@@ -210,7 +212,7 @@ func TestMemory_SilentDisks(t *testing.T) {
 	}
 	eventually(t, "puts are refused because of the follower", func() error {
 		r.memory.low.Store(true) // until the next collection
-		if err := put(); !errors.Is(err, ErrMemoryFull) {
+		if err := put(); !errors.Is(err, kv.ErrMemoryFull) {
 			return fmt.Errorf("got %v", err)
 		}
 		return nil
@@ -223,7 +225,7 @@ func TestMemoryGuard_NewTerm(t *testing.T) {
 	g := newMemoryGuard(smallPlan(1<<30), 0, fsm.New(fsm.Config{}))
 	put := []fsm.Command{{Op: fsm.OpPut, Key: "k", Value: []byte("v")}}
 	g.heard("n2.x", &memoryRoom{Data: 1 << 20, Low: true})
-	if err := g.admit(put); !errors.Is(err, ErrMemoryFull) {
+	if err := g.admit(put); !errors.Is(err, kv.ErrMemoryFull) {
 		t.Fatalf("with a voter whose memory is full: got %v", err)
 	}
 	if s := g.status(); !s.Full || !strings.Contains(s.Reason, "n2") {
@@ -246,8 +248,8 @@ func TestMemoryGuard_NewTerm(t *testing.T) {
 func TestMemoryGuard_OldRefusal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newMemoryGuard(MemoryPlan{}, 1000, fsm.New(fsm.Config{}))
-		if err := g.admit([]fsm.Command{{Op: fsm.OpPut, Key: "k", Value: make([]byte, 1000)}}); !errors.Is(err, ErrDataLimit) {
-			t.Fatalf("got %v, want %v", err, ErrDataLimit)
+		if err := g.admit([]fsm.Command{{Op: fsm.OpPut, Key: "k", Value: make([]byte, 1000)}}); !errors.Is(err, kv.ErrDataLimit) {
+			t.Fatalf("got %v, want %v", err, kv.ErrDataLimit)
 		}
 		if !g.status().Full {
 			t.Error("a put was refused a moment ago, and the status does not say so")
@@ -270,11 +272,11 @@ func TestNode_MaxDataBytes(t *testing.T) {
 	if err := put("a", 600); err != nil {
 		t.Fatal(err)
 	}
-	if err := put("b", 600); !errors.Is(err, ErrDataLimit) {
-		t.Errorf("got %v, want %v", err, ErrDataLimit)
+	if err := put("b", 600); !errors.Is(err, kv.ErrDataLimit) {
+		t.Errorf("got %v, want %v", err, kv.ErrDataLimit)
 	}
-	if err := put("b", 399); !errors.Is(err, ErrDataLimit) { // 1,001 bytes with both keys
-		t.Errorf("a byte too many: got %v, want %v", err, ErrDataLimit)
+	if err := put("b", 399); !errors.Is(err, kv.ErrDataLimit) { // 1,001 bytes with both keys
+		t.Errorf("a byte too many: got %v, want %v", err, kv.ErrDataLimit)
 	}
 	for i := range 99 { // short ones: a key counts its own bytes alone
 		if err := put(fmt.Sprintf("c%d", i%10), 37); err != nil {
@@ -287,8 +289,8 @@ func TestNode_MaxDataBytes(t *testing.T) {
 	if m := n.Status().Memory; m == nil || !m.Full || !strings.Contains(m.Reason, "1000 of 1000 bytes") {
 		t.Errorf("status: got %+v, want that it is full", m)
 	}
-	if err := put("d", 0); !errors.Is(err, ErrDataLimit) {
-		t.Errorf("an empty value of a new key: got %v, want %v", err, ErrDataLimit)
+	if err := put("d", 0); !errors.Is(err, kv.ErrDataLimit) {
+		t.Errorf("an empty value of a new key: got %v, want %v", err, kv.ErrDataLimit)
 	}
 	if err := put("a", 500); err != nil {
 		t.Errorf("a shorter value: %v", err)
@@ -350,7 +352,7 @@ func TestMemoryGuard_Live(t *testing.T) {
 	g.plan.Heap = 1 << 10 // whatever is live is too much
 	g.limit.Store(0)
 	err := g.admit(put)
-	if !errors.Is(err, ErrMemoryFull) || refusedBy(err) == nil || !refusedBy(err)(put[0]) {
+	if !errors.Is(err, kv.ErrMemoryFull) || refusedBy(err) == nil || !refusedBy(err)(put[0]) {
 		t.Errorf("with too much live: got %v", err)
 	}
 	if err := g.admit([]fsm.Command{{Op: fsm.OpDelete, Key: "k"}}); err != nil {
@@ -366,7 +368,7 @@ func TestMemoryGuard_Live(t *testing.T) {
 	})
 
 	g.heard("n2.x", &memoryRoom{Data: 1 << 40, Low: true})
-	if err := g.admit(put); !errors.Is(err, ErrMemoryFull) || !strings.Contains(err.Error(), "n2") {
+	if err := g.admit(put); !errors.Is(err, kv.ErrMemoryFull) || !strings.Contains(err.Error(), "n2") {
 		t.Errorf("with a voter whose memory is full: got %v", err)
 	}
 	g.keep([]raft.ServerID{"n3.x"})
@@ -386,7 +388,7 @@ func TestMemoryGuard_CollectsAside(t *testing.T) {
 		g.plan.Heap = 1 << 10 // whatever is live is too much
 		put := []fsm.Command{{Op: fsm.OpPut, Key: "k", Value: make([]byte, 1000)}}
 		for range 20 {
-			if err := g.admit(put); !errors.Is(err, ErrMemoryFull) {
+			if err := g.admit(put); !errors.Is(err, kv.ErrMemoryFull) {
 				t.Fatalf("with too much live: got %v", err)
 			}
 			time.Sleep(collectPause)

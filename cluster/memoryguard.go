@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"runtime"
@@ -15,17 +14,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/kvorum/kvorum/fsm"
-)
-
-// Errors of puts that need memory which is not there. The put was not done; deletes,
-// reads, and puts that make nothing longer continue.
-var (
-	// ErrMemoryFull is returned for a put that the memory of the leader, or of another
-	// voter, has no room for.
-	ErrMemoryFull = errors.New("the memory is nearly full")
-	// ErrDataLimit is returned for a put that would make the data longer than
-	// Config.MaxDataBytes.
-	ErrDataLimit = errors.New("the data is at its limit")
+	"github.com/kvorum/kvorum/kv"
 )
 
 const (
@@ -153,11 +142,11 @@ func (g *memoryGuard) bounds(keys int, size int64) (bounds []dataBound) {
 		most, who := g.dataLimit()
 		used := stateMemory(keys, size)
 		bounds = append(bounds, dataBound{most - used, keyMemory, fmt.Errorf("%w: %d keys take %s of the %s that %s has for data",
-			ErrMemoryFull, keys, inBytes(used), inBytes(most), who)})
+			kv.ErrMemoryFull, keys, inBytes(used), inBytes(most), who)})
 	}
 	if g.quota != 0 {
 		bounds = append(bounds, dataBound{g.quota - size, 0, fmt.Errorf("%w: %d keys have %d of %d bytes (--max-data-bytes)",
-			ErrDataLimit, keys, size, g.quota)})
+			kv.ErrDataLimit, keys, size, g.quota)})
 	}
 	return bounds
 }
@@ -228,7 +217,7 @@ func (g *memoryGuard) liveRoom(n int64) error {
 	}
 	g.low.Store(true)
 	return fmt.Errorf("%w: %s are in use and %s may be: lists and snapshots keep replaced values until they end; see docs/limits.md",
-		ErrMemoryFull, inBytes(g.live.Load()), inBytes(g.plan.Heap*livePercent/100))
+		kv.ErrMemoryFull, inBytes(g.live.Load()), inBytes(g.plan.Heap*livePercent/100))
 }
 
 // lowVoter returns an error where another voter says that it has too much in use.
@@ -237,7 +226,7 @@ func (g *memoryGuard) lowVoter() error {
 	defer g.mu.Unlock()
 	for _, id := range slices.Sorted(maps.Keys(g.voters)) {
 		if g.voters[id].Low {
-			return fmt.Errorf("%w: %s has too much in use; see docs/limits.md", ErrMemoryFull, nameOf(id))
+			return fmt.Errorf("%w: %s has too much in use; see docs/limits.md", kv.ErrMemoryFull, nameOf(id))
 		}
 	}
 	return nil
@@ -400,13 +389,13 @@ func (r *replica) watchMemory(ctx context.Context) {
 }
 
 // status describes the memory, nil where there is neither a plan nor a quota.
-func (g *memoryGuard) status() *MemoryStatus {
+func (g *memoryGuard) status() *kv.MemoryStatus {
 	p := g.plan
 	if p.Limit == 0 && g.quota == 0 {
 		return nil
 	}
 	keys, size := g.data()
-	s := &MemoryStatus{
+	s := &kv.MemoryStatus{
 		Limit: p.Limit, Source: p.Source, HeapLimit: p.Heap, HeapLive: g.live.Load(),
 		Data: stateMemory(keys, size), Quota: g.quota, Full: g.low.Load(),
 		Bodies: p.Bodies, Proposals: p.Proposals, LogCache: p.LogCache, Peers: p.Peers, Connections: p.Connections,

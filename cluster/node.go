@@ -10,10 +10,12 @@ import (
 	"sync"
 
 	"github.com/hashicorp/raft"
+
 	"github.com/kvorum/kvorum/cluster/discovery"
 	"github.com/kvorum/kvorum/cluster/raftstore"
 	"github.com/kvorum/kvorum/cluster/recovery"
 	"github.com/kvorum/kvorum/internal/nodeid"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
 	"github.com/kvorum/kvorum/wal"
 )
@@ -163,7 +165,7 @@ func (n *Node) openIdentity() error {
 		return err
 	}
 	if found && ident.Name != n.cfg.Name {
-		return &ValidationError{Field: "id", Reason: fmt.Sprintf("data directory %s belongs to node %s, not %s", n.cfg.DataDir, ident.Name, n.cfg.Name)}
+		return &kv.ValidationError{Field: "id", Reason: fmt.Sprintf("data directory %s belongs to node %s, not %s", n.cfg.DataDir, ident.Name, n.cfg.Name)}
 	}
 	if !found {
 		if err := checkDisk(n.cfg); err != nil {
@@ -193,7 +195,7 @@ func (n *Node) accept(cluster string) error {
 		return nil
 	case "":
 	default:
-		return fmt.Errorf("%w: %s is of cluster %s, not %s", ErrOtherCluster, ident.Name, ident.Cluster, cluster)
+		return fmt.Errorf("%w: %s is of cluster %s, not %s", kv.ErrOtherCluster, ident.Name, ident.Cluster, cluster)
 	}
 	ident.Cluster = cluster
 	if err := nodeid.Write(n.cfg.FS, n.cfg.DataDir, ident); err != nil {
@@ -228,7 +230,7 @@ func (n *Node) startReplica(load context.Context) error {
 	}
 	n.mu.Unlock()
 	if closing {
-		return errors.Join(ErrClosed, r.close(func() error { return nil }))
+		return errors.Join(kv.ErrClosed, r.close(func() error { return nil }))
 	}
 	return nil
 }
@@ -239,9 +241,9 @@ func (n *Node) joined() (*replica, error) {
 	defer n.mu.RUnlock()
 	switch {
 	case n.closing:
-		return nil, ErrClosed
+		return nil, kv.ErrClosed
 	case n.replica == nil:
-		return nil, ErrNotJoined
+		return nil, kv.ErrNotJoined
 	}
 	return n.replica, nil
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/kvorum/kvorum/kv"
 )
 
 const (
@@ -43,7 +45,7 @@ func (l *leadership) outOfTime(last error) error {
 	case state.leader == "":
 		return leaderTimeout(last)
 	case last == nil:
-		return fmt.Errorf("%w: it waited behind other writes", ErrTimeout)
+		return fmt.Errorf("%w: it waited behind other writes", kv.ErrTimeout)
 	case isSlow(last):
 		return last
 	}
@@ -52,25 +54,25 @@ func (l *leadership) outOfTime(last error) error {
 
 // isSlow says whether an error is that of a leader that is there, and slow or overloaded.
 func isSlow(err error) bool {
-	return !errors.Is(err, ErrNoLeader) && (errors.Is(err, ErrTimeout) || errors.Is(err, ErrOverloaded))
+	return !errors.Is(err, kv.ErrNoLeader) && (errors.Is(err, kv.ErrTimeout) || errors.Is(err, kv.ErrOverloaded))
 }
 
 // leaderTimeout returns the error of a request that found no leader in its time;
 // last is how the last attempt ended, nil if there was none.
 func leaderTimeout(last error) error {
 	switch {
-	case last == nil, last.Error() == ErrNoLeader.Error(), isSlow(last):
-		return fmt.Errorf("%w within the request's time", ErrNoLeader)
-	case errors.Is(last, ErrNoLeader):
+	case last == nil, last.Error() == kv.ErrNoLeader.Error(), isSlow(last):
+		return fmt.Errorf("%w within the request's time", kv.ErrNoLeader)
+	case errors.Is(last, kv.ErrNoLeader):
 		return last // says more
 	}
-	return fmt.Errorf("%w within the request's time: %w", ErrNoLeader, last)
+	return fmt.Errorf("%w within the request's time: %w", kv.ErrNoLeader, last)
 }
 
 // behindError returns the error of a read whose wait for this node's state
 // machine ended with err. That its time has passed is what ErrBehind says.
 func behindError(ctx context.Context, what string, at, wants uint64, err error) error {
-	behind := fmt.Errorf("%w: at %s %d, wants %d", ErrBehind, what, at, wants)
+	behind := fmt.Errorf("%w: at %s %d, wants %d", kv.ErrBehind, what, at, wants)
 	if ctx.Err() != nil {
 		return behind
 	}

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
 )
 
@@ -27,7 +28,7 @@ func TestHandleRPC_Deadline(t *testing.T) {
 			}
 			n := &Node{opened: make(chan struct{})} // never: the request waits for as long as it may
 			began := time.Now()
-			if _, err := n.handleRPC(ctx, transport.Identity{}, kindLeave, nil); !errors.Is(err, ErrClosed) {
+			if _, err := n.handleRPC(ctx, transport.Identity{}, kindLeave, nil); !errors.Is(err, kv.ErrClosed) {
 				t.Errorf("got %v, want ErrClosed", err)
 			}
 			if got := time.Since(began); got != tt.want {
@@ -56,15 +57,15 @@ func TestNode_AdminWithoutQuorum(t *testing.T) {
 	defer cancel()
 	var asking sync.WaitGroup
 	for what, act := range map[string]func() error{
-		"leave":    func() error { return nodes[0].Leave(ctx, LeaveRequest{ID: "n2"}) },
+		"leave":    func() error { return nodes[0].Leave(ctx, kv.LeaveRequest{ID: "n2"}) },
 		"transfer": func() error { return nodes[0].Transfer(ctx, "") },
 		"join": func() error {
-			_, err := nodes[0].Join(ctx, JoinRequest{ID: "n4", PeerAddr: "127.0.0.1:1", HTTPAddr: "127.0.0.1:1"})
+			_, err := nodes[0].Join(ctx, kv.JoinRequest{ID: "n4", PeerAddr: "127.0.0.1:1", HTTPAddr: "127.0.0.1:1"})
 			return err
 		},
 	} {
 		asking.Go(func() {
-			if err := act(); !errors.Is(err, ErrNoLeader) || errors.Is(err, ErrUnknownOutcome) {
+			if err := act(); !errors.Is(err, kv.ErrNoLeader) || errors.Is(err, kv.ErrUnknownOutcome) {
 				t.Errorf("%s: got %v, want ErrNoLeader", what, err)
 			}
 		})
@@ -82,13 +83,13 @@ func TestLeaderTimeout(t *testing.T) {
 		want string
 	}{
 		{nil, "no leader is known within the request's time"},
-		{ErrNoLeader, "no leader is known within the request's time"},
+		{kv.ErrNoLeader, "no leader is known within the request's time"},
 		{leaderTimeout(nil), "no leader is known within the request's time"},
-		{fmt.Errorf("%w: ask n2: refused", ErrNoLeader), "no leader is known: ask n2: refused"},
-		{ErrNotLeader, "no leader is known within the request's time: this node is not the leader"},
+		{fmt.Errorf("%w: ask n2: refused", kv.ErrNoLeader), "no leader is known: ask n2: refused"},
+		{kv.ErrNotLeader, "no leader is known within the request's time: this node is not the leader"},
 	} {
 		got := leaderTimeout(tt.last)
-		if !errors.Is(got, ErrNoLeader) || got.Error() != tt.want {
+		if !errors.Is(got, kv.ErrNoLeader) || got.Error() != tt.want {
 			t.Errorf("after %v: got %q, want %q", tt.last, got, tt.want)
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/kvorum/kvorum/kv"
 )
 
 const (
@@ -74,7 +76,7 @@ func (r *replica) probe(ctx context.Context, term uint64, settle time.Duration) 
 	round.gather(ctx, voters/2+1, settle)
 	for _, a := range round.answers {
 		if a.term > term {
-			return nil, fmt.Errorf("%w: a voter is in term %d, beyond %d", ErrNotLeader, a.term, term)
+			return nil, fmt.Errorf("%w: a voter is in term %d, beyond %d", kv.ErrNotLeader, a.term, term)
 		}
 	}
 	if len(round.answers) <= voters/2 {
@@ -88,9 +90,9 @@ func (r *replica) probe(ctx context.Context, term uint64, settle time.Duration) 
 // majority leads nobody; one whose voters have not answered yet may only be slow.
 func (p *probeRound) failure(voters int) error {
 	if len(p.errs) >= voters-voters/2 {
-		return ErrNoLeader
+		return kv.ErrNoLeader
 	}
-	return ErrTimeout
+	return kv.ErrTimeout
 }
 
 // probeRound is what has come back of a round of probes.

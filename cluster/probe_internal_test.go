@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/kvorum/kvorum/kv"
 )
 
 func TestMedianClock(t *testing.T) {
@@ -130,7 +132,7 @@ func TestD2_TermNotBegun(t *testing.T) {
 			if applied, commit := r.raft.AppliedIndex(), r.raft.CommitIndex(); applied != commit {
 				t.Errorf("applied %d, committed %d", applied, commit)
 			}
-			if result, err := node.Get(t.Context(), "k", ReadOptions{Level: Stale}); err != nil || result.Found {
+			if result, err := node.Get(t.Context(), "k", kv.ReadOptions{Level: kv.Stale}); err != nil || result.Found {
 				t.Errorf("the new leader has the write at its commit index: %v, %v", result.Found, err)
 			}
 		})
@@ -170,15 +172,15 @@ func TestReadIndex_Refuses(t *testing.T) {
 	if index, err := r.leaderReadIndex(ctx, state.term); err != nil || index < r.fsm.AppliedIndex() {
 		t.Errorf("got index %d, %v, want %d at least", index, err, r.fsm.AppliedIndex())
 	}
-	if _, err := r.leaderReadIndex(ctx, nil); !errors.Is(err, ErrNotLeader) {
+	if _, err := r.leaderReadIndex(ctx, nil); !errors.Is(err, kv.ErrNotLeader) {
 		t.Errorf("a term that has not begun: got %v", err)
 	}
 	earlier := *state.term
 	earlier.term--
-	if _, err := r.leaderReadIndex(ctx, &earlier); !errors.Is(err, ErrNotLeader) {
+	if _, err := r.leaderReadIndex(ctx, &earlier); !errors.Is(err, kv.ErrNotLeader) {
 		t.Errorf("an earlier term: got %v", err)
 	}
-	if _, err := r.probe(ctx, state.term.term-1, 0); !errors.Is(err, ErrNotLeader) {
+	if _, err := r.probe(ctx, state.term.term-1, 0); !errors.Is(err, kv.ErrNotLeader) {
 		t.Errorf("voters beyond the term: got %v", err)
 	}
 	for _, n := range nodes {
@@ -188,12 +190,12 @@ func TestReadIndex_Refuses(t *testing.T) {
 			}
 		}
 	}
-	if _, err := r.probe(ctx, state.term.term, 0); !errors.Is(err, ErrNoLeader) {
+	if _, err := r.probe(ctx, state.term.term, 0); !errors.Is(err, kv.ErrNoLeader) {
 		t.Errorf("no voter answers: got %v", err)
 	}
 	brief, cancelBrief := context.WithTimeout(ctx, 300*time.Millisecond)
 	defer cancelBrief()
-	if _, err := leader.Get(brief, "k", ReadOptions{}); err == nil {
+	if _, err := leader.Get(brief, "k", kv.ReadOptions{}); err == nil {
 		t.Error("a leader without voters has served a linearizable read")
 	}
 }

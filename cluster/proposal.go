@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // States of a proposal. Its waiter moves it to abandoned; the proposer moves it
@@ -39,7 +40,7 @@ func live(batch []*proposal, leading bool) []*proposal {
 	for _, pr := range batch {
 		switch {
 		case pr.forwarded && !leading:
-			pr.finish(nil, ErrNotLeader)
+			pr.finish(nil, kv.ErrNotLeader)
 		case pr.state.Load() == proposalAbandoned:
 			pr.leave()
 		default:
@@ -104,7 +105,7 @@ func (pr *proposal) abandon(notDone error, why string) ([]fsm.Result, error) {
 	case r := <-pr.done:
 		return r.results, r.err
 	default:
-		return nil, fmt.Errorf("%w: %s", ErrUnknownOutcome, why)
+		return nil, fmt.Errorf("%w: %s", kv.ErrUnknownOutcome, why)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // Bounds of one batch and of the queue before it.
@@ -109,7 +110,7 @@ func newProposer(maxBytes int64, hang time.Duration, leaders *leadership, route 
 // ErrNotLeader unless this node leads.
 func (p *proposer) propose(ctx context.Context, cmds []fsm.Command, forwarded bool) ([]fsm.Result, error) {
 	if forwarded && !p.route.leading() {
-		return nil, ErrNotLeader
+		return nil, kv.ErrNotLeader
 	}
 	pr := &proposal{cmds: cmds, forwarded: forwarded, held: &p.pending, done: make(chan proposalResult, 1)}
 	for _, c := range cmds {
@@ -117,7 +118,7 @@ func (p *proposer) propose(ctx context.Context, cmds []fsm.Command, forwarded bo
 	}
 	if p.pending.Add(pr.bytes) > p.maxBytes {
 		p.pending.Add(-pr.bytes)
-		return nil, fmt.Errorf("%w: over %d bytes of writes are under way", ErrOverloaded, p.maxBytes)
+		return nil, fmt.Errorf("%w: over %d bytes of writes are under way", kv.ErrOverloaded, p.maxBytes)
 	}
 	queue := p.queue
 	if forwarded {
@@ -127,7 +128,7 @@ func (p *proposer) propose(ctx context.Context, cmds []fsm.Command, forwarded bo
 	case queue <- pr:
 	default:
 		pr.leave()
-		return nil, fmt.Errorf("%w: %d writes are waiting", ErrOverloaded, maxPendingProposals)
+		return nil, fmt.Errorf("%w: %d writes are waiting", kv.ErrOverloaded, maxPendingProposals)
 	}
 	select {
 	case r := <-pr.done:
@@ -135,7 +136,7 @@ func (p *proposer) propose(ctx context.Context, cmds []fsm.Command, forwarded bo
 	case <-ctx.Done():
 		return p.abandon(pr)
 	case <-p.stopped:
-		return pr.abandon(ErrClosed, "this node stops")
+		return pr.abandon(kv.ErrClosed, "this node stops")
 	case <-p.ended: // what is queued now stays there
 		pr.leave()
 	}
@@ -143,7 +144,7 @@ func (p *proposer) propose(ctx context.Context, cmds []fsm.Command, forwarded bo
 	case r := <-pr.done:
 		return r.results, r.err
 	default:
-		return nil, ErrClosed
+		return nil, kv.ErrClosed
 	}
 }
 
@@ -224,12 +225,12 @@ func (p *proposer) turn(ctx context.Context, first *proposal) (leading, ok bool)
 		_, changed := p.leaders.current()
 		switch {
 		case ctx.Err() != nil:
-			first.finish(nil, ErrClosed)
+			first.finish(nil, kv.ErrClosed)
 			return false, false
 		case p.route.leading():
 			return true, true
 		case first.forwarded:
-			first.finish(nil, ErrNotLeader)
+			first.finish(nil, kv.ErrNotLeader)
 			return false, false
 		}
 		if !p.awaitNewest(ctx, changed) {
@@ -240,7 +241,7 @@ func (p *proposer) turn(ctx context.Context, first *proposal) (leading, ok bool)
 			return false, true
 		}
 		if hung {
-			err := fmt.Errorf("%w: %s has answered no write for %v", ErrTimeout, p.leaderName(), p.hang)
+			err := fmt.Errorf("%w: %s has answered no write for %v", kv.ErrTimeout, p.leaderName(), p.hang)
 			first.finish(nil, err)
 			p.refuseQueued(ctx, changed, err)
 			return false, false
@@ -262,7 +263,7 @@ func (p *proposer) awaitNewest(ctx context.Context, changed <-chan struct{}) boo
 		case <-slow:
 			return true
 		case pr := <-p.forwards:
-			pr.finish(nil, ErrNotLeader)
+			pr.finish(nil, kv.ErrNotLeader)
 		case <-changed:
 			return false
 		case <-ctx.Done():
@@ -285,7 +286,7 @@ func (p *proposer) awaitSlot(ctx context.Context, changed <-chan struct{}) (slot
 		case p.slots <- struct{}{}:
 			return true, false
 		case pr := <-p.forwards:
-			pr.finish(nil, ErrNotLeader)
+			pr.finish(nil, kv.ErrNotLeader)
 		case <-hang:
 			return false, p.refused.Load() == nil
 		case <-changed:
@@ -307,7 +308,7 @@ func (p *proposer) refuseQueued(ctx context.Context, changed <-chan struct{}, er
 		case pr := <-p.queue:
 			pr.finish(nil, err)
 		case pr := <-p.forwards:
-			pr.finish(nil, ErrNotLeader)
+			pr.finish(nil, kv.ErrNotLeader)
 		case <-changed:
 			return
 		case <-ctx.Done():
@@ -357,7 +358,7 @@ func (p *proposer) deliver(ctx context.Context, batch []*proposal) {
 			complete(sending, results)
 			return
 		}
-		if invalid := new(ValidationError); errors.Is(err, ErrUnknownOutcome) || errors.As(err, &invalid) {
+		if invalid := new(kv.ValidationError); errors.Is(err, kv.ErrUnknownOutcome) || errors.As(err, &invalid) {
 			finishAll(sending, err)
 			return
 		}
@@ -373,7 +374,7 @@ func (p *proposer) deliver(ctx context.Context, batch []*proposal) {
 		}
 		p.refused.Store(&err)
 		if !p.pause(ctx, changed) {
-			finishAll(batch, ErrClosed)
+			finishAll(batch, kv.ErrClosed)
 			return
 		}
 	}
@@ -387,7 +388,7 @@ func (p *proposer) pause(ctx context.Context, changed <-chan struct{}) bool {
 	for {
 		select {
 		case pr := <-p.forwards:
-			pr.finish(nil, ErrNotLeader)
+			pr.finish(nil, kv.ErrNotLeader)
 		case <-changed:
 			return true
 		case <-retry:
@@ -429,7 +430,7 @@ func (p *proposer) send(ctx context.Context, batch []*proposal, leading bool) ([
 	case err != nil && abandoned.Load():
 		return nil, errAbandoned
 	case err == nil && len(results) != len(cmds):
-		return nil, fmt.Errorf("%w: %d results for %d commands", ErrUnknownOutcome, len(results), len(cmds))
+		return nil, fmt.Errorf("%w: %d results for %d commands", kv.ErrUnknownOutcome, len(results), len(cmds))
 	}
 	return results, err
 }
@@ -440,7 +441,7 @@ func (p *proposer) apply(ctx context.Context, cmds []fsm.Command, ready func() b
 	case p.applying <- struct{}{}:
 		defer func() { <-p.applying }()
 	case <-ctx.Done():
-		return nil, ErrClosed
+		return nil, kv.ErrClosed
 	}
 	if !ready() {
 		return nil, errAbandoned
@@ -453,9 +454,9 @@ func (p *proposer) drain() {
 	for {
 		select {
 		case pr := <-p.queue:
-			pr.finish(nil, ErrClosed)
+			pr.finish(nil, kv.ErrClosed)
 		case pr := <-p.forwards:
-			pr.finish(nil, ErrClosed)
+			pr.finish(nil, kv.ErrClosed)
 		default:
 			return
 		}

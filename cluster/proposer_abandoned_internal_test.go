@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 
 	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // TestProposer_AbandonedStayInBudget shows that a proposal whose caller has given up
@@ -32,8 +33,8 @@ func TestProposer_AbandonedStayInBudget(t *testing.T) {
 		if got := p.pending.Load(); got != 2*(commandOverhead+1) {
 			t.Errorf("after the callers have gone: got %d bytes pending, want those of both", got)
 		}
-		if _, err := p.propose(t.Context(), put("c"), false); !errors.Is(err, ErrOverloaded) {
-			t.Errorf("a third proposal: got %v, want %v", err, ErrOverloaded)
+		if _, err := p.propose(t.Context(), put("c"), false); !errors.Is(err, kv.ErrOverloaded) {
+			t.Errorf("a third proposal: got %v, want %v", err, kv.ErrOverloaded)
 		}
 		close(gate)
 		synctest.Wait()

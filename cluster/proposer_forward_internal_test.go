@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
 )
 
@@ -19,7 +20,7 @@ type relay struct {
 
 func (relay) leading() bool { return false }
 
-func (relay) apply([]fsm.Command) ([]fsm.Result, error) { return nil, ErrNotLeader }
+func (relay) apply([]fsm.Command) ([]fsm.Result, error) { return nil, kv.ErrNotLeader }
 
 func (r relay) forward(ctx context.Context, cmds []fsm.Command, ready func() bool) ([]fsm.Result, error) {
 	if err := r.carry(ctx, cmds, ready); err != nil {
@@ -49,7 +50,7 @@ func wantNow(t *testing.T, what string, ended <-chan error, want error) {
 	synctest.Wait()
 	select {
 	case err := <-ended:
-		if !errors.Is(err, want) || want == nil && err != nil || errors.Is(err, ErrUnknownOutcome) && want != ErrUnknownOutcome {
+		if !errors.Is(err, want) || want == nil && err != nil || errors.Is(err, kv.ErrUnknownOutcome) && want != kv.ErrUnknownOutcome {
 			t.Errorf("%s: got %v, want %v", what, err, want)
 		}
 	default:
@@ -87,7 +88,7 @@ func TestProposer_HangingForward(t *testing.T) {
 		wantNow(t, "the one behind that", proposeTo(t, p, "third", time.Minute), nil)
 		wantWaits(t, "the one that hangs", hangs)
 		time.Sleep(time.Second)
-		wantNow(t, "the one that hangs", hangs, ErrUnknownOutcome)
+		wantNow(t, "the one that hangs", hangs, kv.ErrUnknownOutcome)
 		answer <- nil
 	})
 }
@@ -99,7 +100,7 @@ func TestProposer_HangingLeader(t *testing.T) {
 		answer := make(chan error)
 		p := runProposer(t, 1<<20, relay{func(_ context.Context, _ []fsm.Command, ready func() bool) error {
 			if !ready() {
-				return ErrNoLeader
+				return kv.ErrNoLeader
 			}
 			return <-answer
 		}})
@@ -113,8 +114,8 @@ func TestProposer_HangingLeader(t *testing.T) {
 		time.Sleep(minHang - time.Millisecond)
 		wantWaits(t, "the one behind them", waits)
 		time.Sleep(time.Millisecond)
-		wantNow(t, "the one behind them", waits, ErrTimeout)
-		wantNow(t, "one that comes later", proposeTo(t, p, "later", time.Minute), ErrTimeout)
+		wantNow(t, "the one behind them", waits, kv.ErrTimeout)
+		wantNow(t, "one that comes later", proposeTo(t, p, "later", time.Minute), kv.ErrTimeout)
 		answer <- nil
 		synctest.Wait()
 		next := proposeTo(t, p, "next", time.Minute)
@@ -140,7 +141,7 @@ func TestProposer_NewLeaderIsNotHeldUp(t *testing.T) {
 				return nil
 			}
 			<-changed // as callLeader does
-			return ErrUnknownOutcome
+			return kv.ErrUnknownOutcome
 		}})
 		p.leaders.setLeader("n2.x", "n1.x", 1)
 		for range maxForwards {
@@ -164,7 +165,7 @@ func TestProposer_UnsentIsNotDone(t *testing.T) {
 		p := runProposer(t, 1<<20, relay{func(_ context.Context, cmds []fsm.Command, ready func() bool) error {
 			<-connected
 			if !ready() {
-				return ErrNoLeader
+				return kv.ErrNoLeader
 			}
 			for _, c := range cmds {
 				sent = append(sent, c.Key)
@@ -175,8 +176,8 @@ func TestProposer_UnsentIsNotDone(t *testing.T) {
 		first := proposeTo(t, p, "first", time.Second)
 		short, long := proposeTo(t, p, "short", time.Second), proposeTo(t, p, "long", time.Minute)
 		time.Sleep(time.Second) // both of these wait in one batch
-		wantNow(t, "the first", first, ErrTimeout)
-		wantNow(t, "the second, whose time has ended", short, ErrTimeout)
+		wantNow(t, "the first", first, kv.ErrTimeout)
+		wantNow(t, "the second, whose time has ended", short, kv.ErrTimeout)
 		close(connected)
 		wantNow(t, "the second, whose time has not ended", long, nil)
 		if len(sent) != 1 || sent[0] != "long" {
@@ -222,7 +223,7 @@ func TestForward_NotConnected(t *testing.T) {
 		one.peers.Forget(leader.id())
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		defer cancel()
-		if _, err := one.Put(ctx, "k", []byte("v"), Condition{}); errors.Is(err, ErrUnknownOutcome) || err == nil {
+		if _, err := one.Put(ctx, "k", []byte("v"), Condition{}); errors.Is(err, kv.ErrUnknownOutcome) || err == nil {
 			t.Errorf("while the old leader is known: got %v, want that it was not done", err)
 		}
 		ctx, cancel = context.WithTimeout(t.Context(), time.Minute)

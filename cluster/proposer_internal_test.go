@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // fakeRoute is a batchRoute whose answers a test decides.
@@ -38,7 +39,7 @@ func (f *fakeRoute) setLeads(leads bool) {
 
 func (f *fakeRoute) forward(ctx context.Context, cmds []fsm.Command, ready func() bool) ([]fsm.Result, error) {
 	if !f.unsent && !ready() {
-		return nil, ErrNoLeader
+		return nil, kv.ErrNoLeader
 	}
 	if f.relay != nil {
 		return f.relay(ctx, cmds)
@@ -109,7 +110,7 @@ func TestProposer_Batches(t *testing.T) {
 
 // TestProposer_Outcomes is the table of what a caller is told.
 func TestProposer_Outcomes(t *testing.T) {
-	invalid := &ValidationError{Field: "value", Reason: "too large"}
+	invalid := &kv.ValidationError{Field: "value", Reason: "too large"}
 	for _, tt := range []struct {
 		name      string
 		answer    func(try int) error
@@ -121,13 +122,13 @@ func TestProposer_Outcomes(t *testing.T) {
 		{"OK", func(int) error { return nil }, false, true, nil, 1},
 		{"NotDoneIsTriedAgain", func(try int) error {
 			if try < 3 {
-				return ErrNotLeader
+				return kv.ErrNotLeader
 			}
 			return nil
 		}, false, true, nil, 3},
-		{"UnknownIsNeverTriedAgain", func(int) error { return ErrUnknownOutcome }, false, true, ErrUnknownOutcome, 1},
+		{"UnknownIsNeverTriedAgain", func(int) error { return kv.ErrUnknownOutcome }, false, true, kv.ErrUnknownOutcome, 1},
 		{"InvalidIsNeverTriedAgain", func(int) error { return invalid }, false, true, invalid, 1},
-		{"ForwardedIsNotForwardedOn", func(int) error { return nil }, true, false, ErrNotLeader, 0},
+		{"ForwardedIsNotForwardedOn", func(int) error { return nil }, true, false, kv.ErrNotLeader, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -172,13 +173,13 @@ func TestProposer_Deadline(t *testing.T) {
 		synctest.Wait()
 		submit("waiting")
 		wg.Wait()
-		if !errors.Is(errs["sent"], ErrUnknownOutcome) {
+		if !errors.Is(errs["sent"], kv.ErrUnknownOutcome) {
 			t.Errorf("sent: got %v, want ErrUnknownOutcome", errs["sent"])
 		}
-		if err := errs["waiting"]; !errors.Is(err, ErrTimeout) || errors.Is(err, ErrUnknownOutcome) || errors.Is(err, ErrNoLeader) {
+		if err := errs["waiting"]; !errors.Is(err, kv.ErrTimeout) || errors.Is(err, kv.ErrUnknownOutcome) || errors.Is(err, kv.ErrNoLeader) {
 			t.Errorf("waiting behind others: got %v, want ErrTimeout", err)
 		}
-		gate <- ErrNotLeader // the first batch turns out not done: its caller has been told 'unknown'
+		gate <- kv.ErrNotLeader // the first batch turns out not done: its caller has been told 'unknown'
 		synctest.Wait()
 		time.Sleep(time.Second)
 		if len(route.batches) != 1 {
@@ -191,7 +192,7 @@ func TestProposer_Deadline(t *testing.T) {
 // refused at once by a node that lost leadership, although its own proposals wait.
 func TestProposer_ForwardedDoesNotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := runProposer(t, 1<<20, &fakeRoute{unsent: true, answer: func([]fsm.Command) error { return ErrNoLeader }})
+		p := runProposer(t, 1<<20, &fakeRoute{unsent: true, answer: func([]fsm.Command) error { return kv.ErrNoLeader }})
 		own, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		done := make(chan error, 1)
@@ -201,13 +202,13 @@ func TestProposer_ForwardedDoesNotWait(t *testing.T) {
 		}()
 		synctest.Wait()
 		began := time.Now()
-		if _, err := p.propose(t.Context(), put("forwarded"), true); !errors.Is(err, ErrNotLeader) {
+		if _, err := p.propose(t.Context(), put("forwarded"), true); !errors.Is(err, kv.ErrNotLeader) {
 			t.Errorf("forwarded: got %v, want ErrNotLeader", err)
 		}
 		if took := time.Since(began); took > retryDelay {
 			t.Errorf("forwarded: refused after %v behind a waiting batch", took)
 		}
-		if err := <-done; !errors.Is(err, ErrNoLeader) {
+		if err := <-done; !errors.Is(err, kv.ErrNoLeader) {
 			t.Errorf("own: got %v, want ErrNoLeader", err)
 		}
 	})
@@ -227,7 +228,7 @@ func TestProposer_Overload(t *testing.T) {
 			}
 		})
 		synctest.Wait()
-		if _, err := p.propose(t.Context(), cmd, false); !errors.Is(err, ErrOverloaded) {
+		if _, err := p.propose(t.Context(), cmd, false); !errors.Is(err, kv.ErrOverloaded) {
 			t.Errorf("second: got %v, want ErrOverloaded", err)
 		}
 		close(gate)
@@ -268,13 +269,13 @@ func TestProposer_Bounds(t *testing.T) {
 // TestProposer_Close shows that what waits when the proposer stops is told so.
 func TestProposer_Close(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newProposer(1<<20, minHang, newLeadership(), &fakeRoute{unsent: true, answer: func([]fsm.Command) error { return ErrNoLeader }})
+		p := newProposer(1<<20, minHang, newLeadership(), &fakeRoute{unsent: true, answer: func([]fsm.Command) error { return kv.ErrNoLeader }})
 		ctx, cancel := context.WithCancel(t.Context())
 		go p.run(ctx)
 		var wg sync.WaitGroup
 		for range 3 {
 			wg.Go(func() {
-				if _, err := p.propose(t.Context(), put("k"), false); !errors.Is(err, ErrClosed) {
+				if _, err := p.propose(t.Context(), put("k"), false); !errors.Is(err, kv.ErrClosed) {
 					t.Errorf("got %v, want ErrClosed", err)
 				}
 			})

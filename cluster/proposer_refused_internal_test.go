@@ -10,13 +10,14 @@ import (
 	"time"
 
 	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // TestProposer_RefusedDeleteHoldsNobodyUp sends a delete for which there is no room to
 // a leader that always refuses it. It ends at once with what to do, as does all behind
 // it, and it is not sent again.
 func TestProposer_RefusedDeleteHoldsNobodyUp(t *testing.T) {
-	for _, full := range []error{ErrDiskFull, ErrMemoryFull} {
+	for _, full := range []error{kv.ErrDiskFull, kv.ErrMemoryFull} {
 		for _, leads := range []bool{true, false} {
 			synctest.Test(t, func(t *testing.T) {
 				route := &fakeRoute{leads: leads, answer: func([]fsm.Command) error {
@@ -37,7 +38,7 @@ func TestProposer_RefusedDeleteHoldsNobodyUp(t *testing.T) {
 					synctest.Wait()
 				}
 				for range 2 {
-					if err := <-ended; !errors.Is(err, full) || errors.Is(err, ErrTimeout) || errors.Is(err, ErrNoLeader) || !strings.Contains(err.Error(), "remove the ballast") {
+					if err := <-ended; !errors.Is(err, full) || errors.Is(err, kv.ErrTimeout) || errors.Is(err, kv.ErrNoLeader) || !strings.Contains(err.Error(), "remove the ballast") {
 						t.Errorf("got %v, want what to do", err)
 					}
 				}
@@ -53,7 +54,7 @@ func TestProposer_RefusedDeleteHoldsNobodyUp(t *testing.T) {
 // why, and not that others came first.
 func TestProposer_QueuedKnowsWhy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		why := fmt.Errorf("%w: its port is closed", ErrNoLeader)
+		why := fmt.Errorf("%w: its port is closed", kv.ErrNoLeader)
 		p := runProposer(t, 1<<20, &fakeRoute{unsent: true, answer: func([]fsm.Command) error { return why }})
 		p.leaders.setLeader("n2", "n1", 1)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -67,7 +68,7 @@ func TestProposer_QueuedKnowsWhy(t *testing.T) {
 			synctest.Wait()
 		}
 		for range 2 {
-			if err := <-ended; !errors.Is(err, ErrNoLeader) || !strings.Contains(err.Error(), "its port is closed") {
+			if err := <-ended; !errors.Is(err, kv.ErrNoLeader) || !strings.Contains(err.Error(), "its port is closed") {
 				t.Errorf("got %v, want %v", err, why)
 			}
 		}
@@ -84,7 +85,7 @@ func TestProposer_ForwardedMemoryRefusal(t *testing.T) {
 			<-gate
 			for _, c := range cmds {
 				if strings.HasPrefix(c.Key, "new") {
-					return fmt.Errorf("%w: delete keys", ErrMemoryFull)
+					return fmt.Errorf("%w: delete keys", kv.ErrMemoryFull)
 				}
 			}
 			return nil
@@ -111,7 +112,7 @@ func TestProposer_ForwardedMemoryRefusal(t *testing.T) {
 		close(gate)
 		for range 7 {
 			o := <-ended
-			if refused := strings.HasPrefix(o.key, "new"); refused != errors.Is(o.err, ErrMemoryFull) || !refused && o.err != nil {
+			if refused := strings.HasPrefix(o.key, "new"); refused != errors.Is(o.err, kv.ErrMemoryFull) || !refused && o.err != nil {
 				t.Errorf("%s: got %v", o.key, o.err)
 			}
 		}
@@ -127,7 +128,7 @@ func TestProposer_ManyForwardedRefusals(t *testing.T) {
 		route := &fakeRoute{answer: func(cmds []fsm.Command) error {
 			time.Sleep(trip)
 			if cmds[0].Op == fsm.OpPut {
-				return fmt.Errorf("%w: delete keys", ErrMemoryFull)
+				return fmt.Errorf("%w: delete keys", kv.ErrMemoryFull)
 			}
 			return nil
 		}}
@@ -150,8 +151,8 @@ func TestProposer_ManyForwardedRefusals(t *testing.T) {
 			t.Errorf("a delete took %v, %d round trips", took, took/trip)
 		}
 		for range puts {
-			if err := <-ended; !errors.Is(err, ErrMemoryFull) {
-				t.Errorf("got %v, want %v", err, ErrMemoryFull)
+			if err := <-ended; !errors.Is(err, kv.ErrMemoryFull) {
+				t.Errorf("got %v, want %v", err, kv.ErrMemoryFull)
 			}
 		}
 	})

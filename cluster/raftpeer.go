@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/kvorum/kvorum/kv"
 )
 
 // raftTerm is raft's current term, 0 while this node has no raft. The transport
@@ -32,7 +34,7 @@ const startWait = 4 * time.Second
 // the leader's, once raft has started.
 func (n *Node) roomFor(command any) (done func(), err error) {
 	r, err := n.joined()
-	for began := time.Now(); errors.Is(err, ErrNotJoined) && time.Since(began) < startWait; r, err = n.joined() {
+	for began := time.Now(); errors.Is(err, kv.ErrNotJoined) && time.Since(began) < startWait; r, err = n.joined() {
 		time.Sleep(retryDelay)
 	}
 	if err != nil {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"sync"
+
+	"github.com/kvorum/kvorum/kv"
 )
 
 // reader finds, for reads that wait, an index that they must see. Reads that
@@ -44,7 +46,7 @@ func (r *reader) index(ctx context.Context) (uint64, error) {
 	case <-round.done:
 		return round.index, round.err
 	case <-ctx.Done():
-		return 0, fmt.Errorf("%w: the leader has not said what to read at", ErrTimeout)
+		return 0, fmt.Errorf("%w: the leader has not said what to read at", kv.ErrTimeout)
 	}
 }
 
@@ -53,7 +55,7 @@ func (r *reader) enter() (*readRound, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
-		return nil, ErrClosed
+		return nil, kv.ErrClosed
 	}
 	if r.next == nil {
 		r.next = &readRound{done: make(chan struct{})}

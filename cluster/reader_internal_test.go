@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/kvorum/kvorum/kv"
 )
 
 // TestReader_Shares shows that reads which arrive while a round runs share the
@@ -43,7 +45,7 @@ func TestReader_Shares(t *testing.T) {
 		}
 		cancel()
 		r.close()
-		if _, err := r.index(t.Context()); !errors.Is(err, ErrClosed) {
+		if _, err := r.index(t.Context()); !errors.Is(err, kv.ErrClosed) {
 			t.Errorf("after close: got %v, want ErrClosed", err)
 		}
 	})
@@ -56,7 +58,7 @@ func TestReader_Deadline(t *testing.T) {
 		r := newReader(ctx, func(ctx context.Context) (uint64, error) { <-ctx.Done(); return 0, ctx.Err() })
 		one, stop := context.WithTimeout(t.Context(), time.Second)
 		defer stop()
-		if _, err := r.index(one); !errors.Is(err, ErrTimeout) {
+		if _, err := r.index(one); !errors.Is(err, kv.ErrTimeout) {
 			t.Errorf("got %v, want ErrTimeout", err)
 		}
 		cancel()

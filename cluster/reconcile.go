@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
 	"github.com/kvorum/kvorum/cluster/discovery"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
 )
 
@@ -48,7 +50,7 @@ func (n *Node) learn(peer transport.Identity) {
 func (n *Node) admit(peer transport.Identity) error {
 	r, err := n.joined()
 	if err == nil && r.fsm.Retired(string(peer.ID)) {
-		return ErrRemoved
+		return kv.ErrRemoved
 	}
 	return nil
 }
@@ -103,7 +105,7 @@ func (n *Node) settle(ctx context.Context, r *replica) error {
 	errs = append(errs, concurrently(nonvoters, func(id raft.ServerID) error {
 		_, err := n.promote(ctx, r, id)
 		return err
-	}), concurrently(strangers, func(request JoinRequest) error {
+	}), concurrently(strangers, func(request kv.JoinRequest) error {
 		_, err := n.addNonvoter(ctx, r, request)
 		return err
 	}))
@@ -140,7 +142,7 @@ func (n *Node) finishRetired(ctx context.Context, r *replica) error {
 
 // strangers returns the nodes that announce themselves, are in no cluster, or in
 // this one and no member, and answer.
-func (n *Node) strangers(ctx context.Context, r *replica) ([]JoinRequest, error) {
+func (n *Node) strangers(ctx context.Context, r *replica) ([]kv.JoinRequest, error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	members := make(map[raft.ServerID]bool)
@@ -151,7 +153,7 @@ func (n *Node) strangers(ctx context.Context, r *replica) ([]JoinRequest, error)
 	var (
 		asking sync.WaitGroup
 		mu     sync.Mutex
-		found  []JoinRequest
+		found  []kv.JoinRequest
 		errs   []error
 		asked  int
 	)
@@ -163,7 +165,7 @@ func (n *Node) strangers(ctx context.Context, r *replica) ([]JoinRequest, error)
 			break // the map's order is another one each time
 		}
 		asking.Go(func() {
-			request := JoinRequest{ID: nameOf(id), PeerAddr: a.PeerAddr, HTTPAddr: a.HTTPAddr}
+			request := kv.JoinRequest{ID: nameOf(id), PeerAddr: a.PeerAddr, HTTPAddr: a.HTTPAddr}
 			_, err := n.identify(ctx, request)
 			mu.Lock()
 			defer mu.Unlock()
@@ -217,7 +219,7 @@ func (n *Node) checkMembership(ctx context.Context, r *replica) error {
 // askMember notes whether a member is reached, and stops this node if the member
 // does not admit it any more.
 func (n *Node) askMember(ctx context.Context, id raft.ServerID) {
-	answer := AskedAddress{Node: nameOf(id), Answer: "its address is not known"}
+	answer := kv.AskedAddress{Node: nameOf(id), Answer: "its address is not known"}
 	if addr, ok := n.book.ResolvePeer(id); ok {
 		probe, cancel := context.WithTimeout(ctx, probeTimeout)
 		defer cancel()

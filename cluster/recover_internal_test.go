@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/kvorum/kvorum/cluster/recovery"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/wal"
 )
 
@@ -89,7 +90,7 @@ func TestRecover(t *testing.T) {
 	})
 	for _, n := range []*Node{alone, fresh} {
 		for i := range keys {
-			got, err := n.Get(ctx, fmt.Sprintf("k%03d", i), ReadOptions{})
+			got, err := n.Get(ctx, fmt.Sprintf("k%03d", i), kv.ReadOptions{})
 			if err != nil || string(got.Item.Value) != fmt.Sprint(i) {
 				t.Fatalf("%s: key %d: got %q, %v", n.cfg.Name, i, got.Item.Value, err)
 			}

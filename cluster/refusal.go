@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // maxApart is the maximum number of proposals of a batch that is taken apart that are
@@ -19,7 +20,7 @@ func refusedBy(err error) func(fsm.Command) bool {
 	if memory := new(memoryRefusal); errors.As(err, &memory) {
 		return memory.grows
 	}
-	for _, full := range []error{ErrDiskFull, ErrMemoryFull, ErrDataLimit} {
+	for _, full := range []error{kv.ErrDiskFull, kv.ErrMemoryFull, kv.ErrDataLimit} {
 		if errors.Is(err, full) {
 			return fillsDisk
 		}
@@ -35,7 +36,7 @@ func refusedBy(err error) func(fsm.Command) bool {
 // The leader's words say that memory has no room, not for which puts: those that make
 // no data longer still have some. So a batch that was forwarded is taken apart.
 func (p *proposer) refuse(ctx context.Context, batch []*proposal, refused func(fsm.Command) bool, err error, leading bool) []*proposal {
-	apart := !leading && len(batch) > 1 && (errors.Is(err, ErrMemoryFull) || errors.Is(err, ErrDataLimit))
+	apart := !leading && len(batch) > 1 && (errors.Is(err, kv.ErrMemoryFull) || errors.Is(err, kv.ErrDataLimit))
 	var refusedOnes, others []*proposal
 	for _, pr := range batch {
 		if slices.ContainsFunc(pr.cmds, refused) {

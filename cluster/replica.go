@@ -12,11 +12,13 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
 	"github.com/kvorum/kvorum/cluster/raftstore"
 	"github.com/kvorum/kvorum/cluster/recovery"
 	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/internal/loglimit"
 	"github.com/kvorum/kvorum/internal/nodeid"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
 )
 
@@ -212,7 +214,7 @@ func (r *replica) beginTerm(ctx context.Context) error {
 		return err
 	}
 	if r.raft.State() != raft.Leader || r.raft.CurrentTerm() != term {
-		return ErrNotLeader
+		return kv.ErrNotLeader
 	}
 	r.leaders.setTerm(&termStart{term: term, base: r.fsm.Clock(), at: time.Now()})
 	r.log.Info("leading", "term", term)
@@ -231,14 +233,14 @@ func (r *replica) apply(cmds []fsm.Command) ([]fsm.Result, error) {
 	case r.writing <- struct{}{}:
 		defer func() { <-r.writing }()
 	default:
-		return nil, fmt.Errorf("%w: it hands leadership over", ErrNotLeader)
+		return nil, fmt.Errorf("%w: it hands leadership over", kv.ErrNotLeader)
 	}
 	if err := r.serving(); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNotLeader, err)
+		return nil, fmt.Errorf("%w: %w", kv.ErrNotLeader, err)
 	}
 	state, _ := r.leaders.current()
 	if state.term == nil {
-		return nil, ErrNotLeader
+		return nil, kv.ErrNotLeader
 	}
 	entry := fsm.EncodeBatch(nil, fsm.Batch{Clock: state.term.stamp(), Commands: cmds})
 	cost, err := r.admitBatch(r.ctx, cmds, entry)
@@ -267,7 +269,7 @@ func (r *replica) commit(entry []byte) ([]fsm.Result, error) {
 	}
 	results, ok := future.Response().([]fsm.Result)
 	if !ok {
-		return nil, fmt.Errorf("%w: the state machine answered with %T", ErrUnknownOutcome, future.Response())
+		return nil, fmt.Errorf("%w: the state machine answered with %T", kv.ErrUnknownOutcome, future.Response())
 	}
 	return results, nil
 }
@@ -276,11 +278,11 @@ func (r *replica) commit(entry []byte) ([]fsm.Result, error) {
 func commitError(err error) error {
 	switch {
 	case errors.Is(err, raft.ErrEnqueueTimeout):
-		return fmt.Errorf("%w: raft is busy: %w", ErrTimeout, err)
+		return fmt.Errorf("%w: raft is busy: %w", kv.ErrTimeout, err)
 	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress):
-		return fmt.Errorf("%w: %w", ErrNotLeader, err)
+		return fmt.Errorf("%w: %w", kv.ErrNotLeader, err)
 	}
-	return fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
+	return fmt.Errorf("%w: %w", kv.ErrUnknownOutcome, err)
 }
 
 // catchUp makes one linearizable read after the start, which shows that this
@@ -325,15 +327,15 @@ func (r *replica) endWaits(ctx context.Context) {
 // ready says why this replica can't serve linearizable requests, nil if it can.
 func (r *replica) ready() error {
 	if state, _ := r.leaders.current(); state.leader == "" {
-		return ErrNoLeader
+		return kv.ErrNoLeader
 	}
 	if r.caughtUp.Load() {
 		return nil
 	}
 	if status, ok := r.replaying(); ok {
-		return &LoadingError{Status: status}
+		return &kv.LoadingError{Status: status}
 	}
-	return ErrBehind
+	return kv.ErrBehind
 }
 
 // close stops raft and everything on it, then closes the files. Raft's part of

@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
 	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
 )
 
@@ -37,7 +39,7 @@ func (r *replica) waitIndex(ctx context.Context, find func(context.Context) (uin
 			last = nil
 		case <-time.After(retryDelay):
 		case <-r.ctx.Done():
-			return ErrClosed
+			return kv.ErrClosed
 		case <-ctx.Done():
 			return r.leaders.outOfTime(last)
 		}
@@ -51,7 +53,7 @@ func (r *replica) waitApplied(ctx context.Context, index uint64) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, fsm.ErrClosed):
-		return ErrClosed
+		return kv.ErrClosed
 	}
 	return behindError(ctx, "index", r.fsm.AppliedIndex(), index, err)
 }
@@ -62,11 +64,11 @@ func (r *replica) leaderIndex(ctx context.Context) (uint64, error) {
 	state, _ := r.leaders.current()
 	switch {
 	case state.leader == "":
-		return 0, ErrNoLeader
+		return 0, kv.ErrNoLeader
 	case state.leader != r.id:
 		return r.askIndex(ctx, state.leader, kindLeaderIndex, nil)
 	case !r.leading():
-		return 0, fmt.Errorf("%w: its term has not begun", ErrNotLeader)
+		return 0, fmt.Errorf("%w: its term has not begun", kv.ErrNotLeader)
 	}
 	return r.fsm.AppliedIndex(), nil
 }
@@ -78,7 +80,7 @@ func (r *replica) readIndex(ctx context.Context) (uint64, error) {
 	state, _ := r.leaders.current()
 	switch state.leader {
 	case "":
-		return 0, ErrNoLeader
+		return 0, kv.ErrNoLeader
 	case r.id:
 		return r.leaderReadIndex(ctx, state.term)
 	}
@@ -94,7 +96,7 @@ func (r *replica) readIndex(ctx context.Context) (uint64, error) {
 // entries that raft keeps to itself come before that first one.
 func (r *replica) leaderReadIndex(ctx context.Context, term *termStart) (uint64, error) {
 	if term == nil || r.raft.CurrentTerm() != term.term {
-		return 0, fmt.Errorf("%w: its term has not begun", ErrNotLeader)
+		return 0, fmt.Errorf("%w: its term has not begun", kv.ErrNotLeader)
 	}
 	index := r.raft.CommitIndex()
 	if confirm := r.cfg.Seams.ConfirmLeader; confirm != nil {
@@ -104,7 +106,7 @@ func (r *replica) leaderReadIndex(ctx context.Context, term *termStart) (uint64,
 		return 0, err
 	}
 	if now := r.raft.CurrentTerm(); now != term.term {
-		return 0, fmt.Errorf("%w: term %d has passed", ErrNotLeader, term.term)
+		return 0, fmt.Errorf("%w: term %d has passed", kv.ErrNotLeader, term.term)
 	}
 	return index, nil
 }
@@ -150,11 +152,11 @@ func (r *replica) askIndex(ctx context.Context, leader raft.ServerID, kind trans
 	answer, err := r.callLeader(ctx, leader, kind, question, func() bool { return true })
 	switch {
 	case err != nil && ctx.Err() != nil:
-		return 0, fmt.Errorf("%w: %s gave none within the request's time", ErrTimeout, nameOf(leader))
+		return 0, fmt.Errorf("%w: %s gave none within the request's time", kv.ErrTimeout, nameOf(leader))
 	case err != nil:
 		return 0, askError(leader, err)
 	case len(answer) != 8:
-		return 0, fmt.Errorf("%w: %s answered a read with %d bytes", ErrNoLeader, nameOf(leader), len(answer))
+		return 0, fmt.Errorf("%w: %s answered a read with %d bytes", kv.ErrNoLeader, nameOf(leader), len(answer))
 	}
 	return binary.BigEndian.Uint64(answer), nil
 }
@@ -164,11 +166,11 @@ func (r *replica) askIndex(ctx context.Context, leader raft.ServerID, kind trans
 func askError(leader raft.ServerID, err error) error {
 	switch {
 	case errors.Is(err, transport.ErrNoAnswer):
-		return fmt.Errorf("%w: ask %s: %w", ErrTimeout, nameOf(leader), err)
+		return fmt.Errorf("%w: ask %s: %w", kv.ErrTimeout, nameOf(leader), err)
 	case isSlow(err):
 		return fmt.Errorf("ask %s: %w", nameOf(leader), err)
 	}
-	return fmt.Errorf("%w: ask %s: %w", ErrNoLeader, nameOf(leader), err)
+	return fmt.Errorf("%w: ask %s: %w", kv.ErrNoLeader, nameOf(leader), err)
 }
 
 // age returns how old this replica's state is at most. A leader does not know

@@ -14,6 +14,7 @@ import (
 
 	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/internal/testkit"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/wal/crashfs"
 )
 
@@ -42,7 +43,7 @@ func TestSpace_ReservedBeforeUse(t *testing.T) {
 					continue
 				}
 				if err := s.admit(2*n, true); err != nil {
-					if !errors.Is(err, ErrDiskFull) {
+					if !errors.Is(err, kv.ErrDiskFull) {
 						t.Errorf("got %v, want ErrDiskFull", err)
 					}
 					continue
@@ -79,7 +80,7 @@ func TestSpace_Snapshot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.admit(11<<20, false); !errors.Is(err, ErrDiskFull) {
+	if err := s.admit(11<<20, false); !errors.Is(err, kv.ErrDiskFull) {
 		t.Errorf("room of the snapshot was given away: %v", err)
 	}
 	if err := s.admit(9<<20, false); err != nil {
@@ -92,7 +93,7 @@ func TestSpace_Snapshot(t *testing.T) {
 		t.Errorf("room beside half of the snapshot: %v", err)
 	}
 	s.release(9 << 20)
-	if _, err := s.plan(next, snapshotPoint{}); !errors.Is(err, ErrDiskFull) || !strings.Contains(err.Error(), "does not fit") {
+	if _, err := s.plan(next, snapshotPoint{}); !errors.Is(err, kv.ErrDiskFull) || !strings.Contains(err.Error(), "does not fit") {
 		t.Errorf("a second snapshot: got %v", err)
 	}
 	done()
@@ -184,7 +185,7 @@ func TestTrial_B4_FollowerWithoutRoom(t *testing.T) {
 		}
 		f.mustAppend(t, 2, point{9, 2}, commands(10, 10, 2), 10) // the log's file has room for it
 		for range 3 {
-			if response, err := f.append(2, point{10, 2}, large(11, 2, 6<<20), 11); err == nil || !strings.Contains(err.Error(), ErrDiskFull.Error()) {
+			if response, err := f.append(2, point{10, 2}, large(11, 2, 6<<20), 11); err == nil || !strings.Contains(err.Error(), kv.ErrDiskFull.Error()) {
 				t.Fatalf("append without room: got %+v, %v", response, err)
 			}
 		}
@@ -283,8 +284,8 @@ func TestStatus_NeedsNoDisk(t *testing.T) {
 			}
 			return nil
 		})
-		var s Status
-		s.describe(f.replica)
+		var s kv.Status
+		f.replica.describe(&s)
 		if s.Log == nil || s.Log.FirstIndex != 1 || s.Disk == nil {
 			t.Fatalf("got %+v, %+v", s.Log, s.Disk)
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/wal"
 	"github.com/kvorum/kvorum/wal/crashfs"
 )
@@ -36,7 +37,7 @@ func TestSpace_PutsComeBack(t *testing.T) {
 			}
 			err := s.admit(mib/2, true)
 			want := fmt.Sprintf("puts continue once %d MiB are free", (needed+tt.again)/mib+1)
-			if !errors.Is(err, ErrDiskFull) || !strings.Contains(err.Error(), want) {
+			if !errors.Is(err, kv.ErrDiskFull) || !strings.Contains(err.Error(), want) {
 				t.Errorf("state of %d, room for %d: got %v, want %q", tt.next, room, err, want)
 			}
 			if got := s.facts.Load().resumes(); got != needed+tt.again {
@@ -187,7 +188,7 @@ func TestAdmitCommand_RemovesNothingItself(t *testing.T) {
 		synctest.Wait()
 		select {
 		case err := <-answered:
-			if !errors.Is(err, ErrDiskFull) || time.Since(began) > 0 {
+			if !errors.Is(err, kv.ErrDiskFull) || time.Since(began) > 0 {
 				t.Errorf("got %v after %v", err, time.Since(began))
 			}
 		default:

@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
 	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
 )
 
@@ -64,33 +66,6 @@ type acceptRequest struct {
 	Gossip  []string       `json:"gossip"` // addresses of their gossip
 }
 
-// wireErrors are the errors that keep their identity between nodes, by code.
-var wireErrors = []struct {
-	code string
-	err  error
-}{
-	{"unknown_outcome", ErrUnknownOutcome}, // first: it wins over any other in the same chain
-	{"not_leader", ErrNotLeader},
-	{"no_leader", ErrNoLeader},
-	{"timeout", ErrTimeout},
-	{"overloaded", ErrOverloaded},
-	{"not_joined", ErrNotJoined},
-	{"closed", ErrClosed},
-	{"disk_full", ErrDiskFull},
-	{"memory_full", ErrMemoryFull},
-	{"data_limit", ErrDataLimit},
-	{"nothing_new", ErrNothingToSnapshot},
-	{"snapshot_running", ErrSnapshotRunning},
-	{"behind", ErrBehind},
-	{"unknown_node", ErrUnknownNode},
-	{"name_taken", ErrNameTaken},
-	{"other_cluster", ErrOtherCluster},
-	{"unreachable", ErrUnreachable},
-	{"last_voter", ErrLastVoter},
-	{"no_successor", ErrNoSuccessor},
-	{"quorum", ErrQuorum},
-}
-
 // rpcError gives an error the code under which it travels.
 type rpcError struct {
 	code string
@@ -101,18 +76,17 @@ func (e *rpcError) Error() string   { return e.err.Error() }
 func (e *rpcError) Unwrap() error   { return e.err }
 func (e *rpcError) RPCCode() string { return e.code }
 
-// toWire gives err its code, if it has one.
+// toWire gives err the code of its class, if it has one.
 func toWire(err error) error {
-	var invalid *ValidationError
-	if errors.As(err, &invalid) {
+	var invalid *kv.ValidationError
+	class := kv.Classify(err)
+	switch {
+	case class == nil:
+		return err
+	case class != kv.ErrUnknownOutcome && errors.As(err, &invalid):
 		return &rpcError{"invalid:" + invalid.Field, errors.New(invalid.Reason)}
 	}
-	for _, w := range wireErrors {
-		if errors.Is(err, w.err) {
-			return &rpcError{w.code, err}
-		}
-	}
-	return err
+	return &rpcError{string(class.Code), err}
 }
 
 // fromWire turns an answered error back into what it was on the other node.
@@ -121,13 +95,11 @@ func fromWire(err error) error {
 	if !errors.As(err, &remote) {
 		return err
 	}
-	for _, w := range wireErrors {
-		if w.code == remote.Code {
-			return &remoteError{w.err, remote}
-		}
+	if class := kv.ByCode(kv.Code(remote.Code)); class != nil {
+		return &remoteError{class, remote}
 	}
 	if field, ok := strings.CutPrefix(remote.Code, "invalid:"); ok {
-		return &ValidationError{Field: field, Reason: remote.Message}
+		return &kv.ValidationError{Field: field, Reason: remote.Message}
 	}
 	return err
 }
@@ -145,10 +117,10 @@ func (e *remoteError) Unwrap() []error { return []error{e.is, e.remote} }
 func (r *replica) forward(ctx context.Context, cmds []fsm.Command, ready func() bool) ([]fsm.Result, error) {
 	state, _ := r.leaders.current()
 	if state.leader == "" {
-		return nil, ErrNoLeader
+		return nil, kv.ErrNoLeader
 	}
 	if state.leader == r.id {
-		return nil, fmt.Errorf("%w: its term has not begun", ErrNotLeader)
+		return nil, fmt.Errorf("%w: its term has not begun", kv.ErrNotLeader)
 	}
 	answer, err := r.callLeader(ctx, state.leader, kindPropose, fsm.EncodeCommands(nil, cmds), ready)
 	if err != nil {
@@ -156,7 +128,7 @@ func (r *replica) forward(ctx context.Context, cmds []fsm.Command, ready func() 
 	}
 	results, err := fsm.DecodeResults(answer)
 	if err != nil {
-		return nil, fmt.Errorf("%w: answer of %s: %w", ErrUnknownOutcome, nameOf(state.leader), err)
+		return nil, fmt.Errorf("%w: answer of %s: %w", kv.ErrUnknownOutcome, nameOf(state.leader), err)
 	}
 	return results, nil
 }
@@ -166,20 +138,20 @@ func (r *replica) forward(ctx context.Context, cmds []fsm.Command, ready func() 
 // says it refused. All else may have happened.
 func forwardOutcome(err error) error {
 	switch {
-	case errors.Is(err, ErrUnknownOutcome):
+	case errors.Is(err, kv.ErrUnknownOutcome):
 		return err
 	case errors.Is(err, transport.ErrNotSent):
-		return fmt.Errorf("%w: %w", ErrNoLeader, err)
+		return fmt.Errorf("%w: %w", kv.ErrNoLeader, err)
 	}
-	if invalid := new(ValidationError); errors.As(err, &invalid) {
+	if invalid := new(kv.ValidationError); errors.As(err, &invalid) {
 		return err
 	}
-	for _, refused := range []error{ErrNotLeader, ErrNoLeader, ErrTimeout, ErrOverloaded, ErrNotJoined, ErrClosed, ErrDiskFull, ErrMemoryFull, ErrDataLimit} {
+	for _, refused := range []error{kv.ErrNotLeader, kv.ErrNoLeader, kv.ErrTimeout, kv.ErrOverloaded, kv.ErrNotJoined, kv.ErrClosed, kv.ErrDiskFull, kv.ErrMemoryFull, kv.ErrDataLimit} {
 		if errors.Is(err, refused) {
 			return err
 		}
 	}
-	return fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
+	return fmt.Errorf("%w: %w", kv.ErrUnknownOutcome, err)
 }
 
 // handleRPC answers one RPC of a peer; it is the transport's handler.
@@ -189,7 +161,7 @@ func (n *Node) handleRPC(ctx context.Context, from transport.Identity, kind tran
 	select {
 	case <-n.opened:
 	case <-ctx.Done():
-		return nil, toWire(ErrClosed)
+		return nil, toWire(kv.ErrClosed)
 	}
 	answer, err := n.dispatch(ctx, from, kind, payload)
 	return answer, toWire(err)
@@ -204,7 +176,7 @@ func (n *Node) dispatch(ctx context.Context, from transport.Identity, kind trans
 		return nil, err
 	}
 	if from.Cluster != n.peers.Identity().Cluster {
-		return nil, fmt.Errorf("%w: %s", ErrOtherCluster, from.ID)
+		return nil, fmt.Errorf("%w: %s", kv.ErrOtherCluster, from.ID)
 	}
 	switch kind {
 	case kindPropose:
@@ -236,7 +208,7 @@ func (n *Node) dispatch(ctx context.Context, from transport.Identity, kind trans
 	case kindJoin, kindLeave, kindTransfer:
 		return n.lead(ctx, r, kind, payload)
 	}
-	return nil, &ValidationError{Field: "kind", Reason: fmt.Sprintf("this node knows no RPC of kind %d", kind)}
+	return nil, &kv.ValidationError{Field: "kind", Reason: fmt.Sprintf("this node knows no RPC of kind %d", kind)}
 }
 
 // decodeForwarded reads the commands of another node's clients. That node has
@@ -245,12 +217,12 @@ func (n *Node) dispatch(ctx context.Context, from transport.Identity, kind trans
 func decodeForwarded(payload []byte) ([]fsm.Command, error) {
 	cmds, err := fsm.DecodeCommands(payload)
 	if err != nil {
-		return nil, &ValidationError{Field: "commands", Reason: err.Error()}
+		return nil, &kv.ValidationError{Field: "commands", Reason: err.Error()}
 	}
 	for _, c := range cmds {
 		if (c.Op != fsm.OpPut && c.Op != fsm.OpDelete) || c.Key == "" ||
 			len(c.Key) > LimitMaxKeyBytes || len(c.Value) > LimitMaxValueBytes {
-			return nil, &ValidationError{Field: "commands", Reason: "a command is none that a client may send, or too large"}
+			return nil, &kv.ValidationError{Field: "commands", Reason: "a command is none that a client may send, or too large"}
 		}
 	}
 	return cmds, nil
@@ -261,7 +233,7 @@ func decodeForwarded(payload []byte) ([]fsm.Command, error) {
 // enough, and else after a round of probes, which such questions share.
 func (r *replica) handleReadIndex(ctx context.Context, asker raft.ServerID, payload []byte) ([]byte, error) {
 	if len(payload) != 8 {
-		return nil, &ValidationError{Field: "term", Reason: fmt.Sprintf("a read's question has 8 bytes, not %d", len(payload))}
+		return nil, &kv.ValidationError{Field: "term", Reason: fmt.Sprintf("a read's question has 8 bytes, not %d", len(payload))}
 	}
 	return r.handleIndex(ctx, func(ctx context.Context) (uint64, error) {
 		if index, ok := r.leaderIndexFor(asker, binary.BigEndian.Uint64(payload)); ok {
@@ -274,7 +246,7 @@ func (r *replica) handleReadIndex(ctx context.Context, asker raft.ServerID, payl
 // handleIndex answers a follower's question for an index to read at.
 func (r *replica) handleIndex(ctx context.Context, find func(context.Context) (uint64, error)) ([]byte, error) {
 	if state, _ := r.leaders.current(); state.leader != r.id {
-		return nil, ErrNotLeader
+		return nil, kv.ErrNotLeader
 	}
 	index, err := find(ctx)
 	if err != nil {
@@ -302,9 +274,9 @@ func (n *Node) onLeader(ctx context.Context, kind transport.Kind, request any) (
 		answer, err := n.callOrLead(ctx, r, state.leader, kind, payload)
 		pause := retryDelay
 		switch {
-		case kind == kindLeave && errors.Is(err, ErrNoSuccessor):
+		case kind == kindLeave && errors.Is(err, kv.ErrNoSuccessor):
 			pause, handover = handover, 2*handover
-		case !errors.Is(err, ErrNotLeader) && !errors.Is(err, ErrNoLeader):
+		case !errors.Is(err, kv.ErrNotLeader) && !errors.Is(err, kv.ErrNoLeader):
 			return answer, err
 		}
 		if state.leader != "" {
@@ -316,9 +288,9 @@ func (n *Node) onLeader(ctx context.Context, kind transport.Kind, request any) (
 		case <-patience.C:
 			return nil, leaderTimeout(err)
 		case <-r.ctx.Done():
-			return nil, ErrClosed
+			return nil, kv.ErrClosed
 		case <-ctx.Done():
-			if errors.Is(err, ErrNoSuccessor) {
+			if errors.Is(err, kv.ErrNoSuccessor) {
 				return nil, err
 			}
 			return nil, leaderTimeout(err)
@@ -329,16 +301,16 @@ func (n *Node) onLeader(ctx context.Context, kind transport.Kind, request any) (
 func (n *Node) callOrLead(ctx context.Context, r *replica, leader raft.ServerID, kind transport.Kind, payload []byte) ([]byte, error) {
 	switch leader {
 	case "":
-		return nil, ErrNoLeader
+		return nil, kv.ErrNoLeader
 	case r.id:
 		return n.lead(ctx, r, kind, payload)
 	}
 	answer, err := r.peers.Call(ctx, leader, kind, payload)
 	switch {
 	case errors.Is(err, transport.ErrNotSent):
-		return nil, fmt.Errorf("%w: %w", ErrNoLeader, err)
+		return nil, fmt.Errorf("%w: %w", kv.ErrNoLeader, err)
 	case errors.Is(err, transport.ErrNoAnswer):
-		return nil, fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
+		return nil, fmt.Errorf("%w: %w", kv.ErrUnknownOutcome, err)
 	}
 	return answer, fromWire(err)
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
 )
 
@@ -23,25 +24,23 @@ func overWire(err error) error {
 // TestWireErrors shows that each error keeps its identity, and its text,
 // between nodes, and that an unknown outcome wins over all else in its chain.
 func TestWireErrors(t *testing.T) {
-	for _, w := range wireErrors {
-		sent := fmt.Errorf("context: %w", w.err)
+	for _, class := range kv.Classes() {
+		sent := fmt.Errorf("context: %w", class)
 		got := overWire(sent)
-		if !errors.Is(got, w.err) || got.Error() != sent.Error() {
-			t.Errorf("%s: got %v, want %v", w.code, got, sent)
+		if !errors.Is(got, class) || got.Error() != sent.Error() {
+			t.Errorf("%s: got %v, want %v", class.Code, got, sent)
 		}
 	}
-	got := overWire(errors.Join(ErrNotLeader, ErrUnknownOutcome))
-	if !errors.Is(got, ErrUnknownOutcome) || errors.Is(got, ErrNotLeader) {
+	got := overWire(errors.Join(kv.ErrNotLeader, kv.ErrUnknownOutcome))
+	if !errors.Is(got, kv.ErrUnknownOutcome) || errors.Is(got, kv.ErrNotLeader) {
 		t.Errorf("joined: got %v, want ErrUnknownOutcome alone", got)
 	}
-	var invalid *ValidationError
-	if got := overWire(&ValidationError{Field: "id", Reason: "is bad"}); !errors.As(got, &invalid) || invalid.Field != "id" || invalid.Reason != "is bad" {
+	var invalid *kv.ValidationError
+	if got := overWire(&kv.ValidationError{Field: "id", Reason: "is bad"}); !errors.As(got, &invalid) || invalid.Field != "id" || invalid.Reason != "is bad" {
 		t.Errorf("validation: got %v", got)
 	}
-	for _, w := range wireErrors {
-		if got := overWire(errors.New("something else")); errors.Is(got, w.err) {
-			t.Errorf("an error without a code becomes %v", w.err)
-		}
+	if got := overWire(errors.New("something else")); kv.Classify(got) != nil {
+		t.Errorf("an error without a code becomes %v", kv.Classify(got))
 	}
 }
 
@@ -57,19 +56,19 @@ func TestForwardOutcome(t *testing.T) {
 	}{
 		{"NotSent", fmt.Errorf("dial: %w", transport.ErrNotSent), false},
 		{"Refused", &transport.RefusedError{Reason: transport.RefusedWrongTarget}, false},
-		{"NotLeader", overWire(ErrNotLeader), false},
-		{"NoLeaderAfterAll", overWire(ErrNoLeader), false},
-		{"Overloaded", overWire(ErrOverloaded), false},
-		{"Closed", overWire(ErrClosed), false},
-		{"NotJoined", overWire(ErrNotJoined), false},
-		{"Invalid", overWire(&ValidationError{Field: "commands", Reason: "x"}), false},
+		{"NotLeader", overWire(kv.ErrNotLeader), false},
+		{"NoLeaderAfterAll", overWire(kv.ErrNoLeader), false},
+		{"Overloaded", overWire(kv.ErrOverloaded), false},
+		{"Closed", overWire(kv.ErrClosed), false},
+		{"NotJoined", overWire(kv.ErrNotJoined), false},
+		{"Invalid", overWire(&kv.ValidationError{Field: "commands", Reason: "x"}), false},
 		{"NoAnswer", sent, true},
-		{"UnknownThere", overWire(ErrUnknownOutcome), true},
-		{"NotLeaderButUnknown", overWire(errors.Join(ErrNotLeader, ErrUnknownOutcome)), true},
+		{"UnknownThere", overWire(kv.ErrUnknownOutcome), true},
+		{"NotLeaderButUnknown", overWire(errors.Join(kv.ErrNotLeader, kv.ErrUnknownOutcome)), true},
 		{"ErrorWithoutCode", overWire(errors.New("boom")), true},
 		{"TransportClosed", transport.ErrClosed, true},
 	} {
-		if got := forwardOutcome(tt.err); errors.Is(got, ErrUnknownOutcome) != tt.unknown {
+		if got := forwardOutcome(tt.err); errors.Is(got, kv.ErrUnknownOutcome) != tt.unknown {
 			t.Errorf("%s: got %v, want unknown %t", tt.name, got, tt.unknown)
 		}
 	}
@@ -85,7 +84,7 @@ func TestDecodeForwarded(t *testing.T) {
 		"LongKey":  {Op: fsm.OpPut, Key: string(make([]byte, LimitMaxKeyBytes+1))},
 		"BigValue": {Op: fsm.OpPut, Key: "k", Value: make([]byte, LimitMaxValueBytes+1)},
 	} {
-		var invalid *ValidationError
+		var invalid *kv.ValidationError
 		if _, err := decodeForwarded(fsm.EncodeCommands(nil, []fsm.Command{good, bad})); !errors.As(err, &invalid) {
 			t.Errorf("%s: got %v, want a ValidationError", name, err)
 		}

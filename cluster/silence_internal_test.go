@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/kvorum/kvorum/kv"
 )
 
 // TestSilence_FoundInTime cuts the leader off ten times, while no log is ahead of
@@ -41,7 +43,7 @@ func worstElection(t *testing.T, patient bool) (worst, limit time.Duration) {
 		b.letAll()
 		eventually(t, leader.cfg.Name+" follows another one", func() error {
 			if state, _ := mustJoined(t, leader).leaders.current(); state.leader == "" || state.leader == leader.id() {
-				return ErrNoLeader
+				return kv.ErrNoLeader
 			}
 			return nil
 		})

@@ -7,7 +7,9 @@ import (
 	"strings"
 
 	"github.com/hashicorp/raft"
+
 	"github.com/kvorum/kvorum/cluster/discovery"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // asker is a Discovery that knows what the seeds answer.
@@ -23,7 +25,7 @@ type obstacle struct{ text, check string }
 func (o *obstacle) Error() string { return o.text }
 
 // situation returns what the node waits for, without times, nil for nothing.
-func (n *Node) situation() *Waiting {
+func (n *Node) situation() *kv.Waiting {
 	select {
 	case <-n.opened:
 	default:
@@ -34,7 +36,7 @@ func (n *Node) situation() *Waiting {
 	}
 	r, err := n.joined()
 	switch {
-	case errors.Is(err, ErrNotJoined):
+	case errors.Is(err, kv.ErrNotJoined):
 		return n.outside()
 	case err != nil || r.ready() == nil:
 		return nil
@@ -43,9 +45,9 @@ func (n *Node) situation() *Waiting {
 }
 
 // outside is the situation of a node that is in no cluster.
-func (n *Node) outside() *Waiting {
+func (n *Node) outside() *kv.Waiting {
 	members := n.gossip.Members()
-	w := &Waiting{Found: namesOf(members), Asked: n.seeds()}
+	w := &kv.Waiting{Found: namesOf(members), Asked: n.seeds()}
 	expect := n.cfg.BootstrapExpect
 	if cluster, in := clusterOf(members); cluster != "" {
 		w.For = fmt.Sprintf("the leader of cluster %s, which %s belongs to, to add this node", cluster, in)
@@ -73,14 +75,14 @@ func (n *Node) outside() *Waiting {
 }
 
 // inside is the situation of a node that belongs to a cluster and can't serve.
-func (n *Node) inside(r *replica) *Waiting {
+func (n *Node) inside(r *replica) *kv.Waiting {
 	state, _ := r.leaders.current()
 	servers := r.servers()
 	switch {
 	case state.leader == r.id:
-		return &Waiting{For: "a majority to answer this node, which was elected", Check: "the log and /status of the other members"}
+		return &kv.Waiting{For: "a majority to answer this node, which was elected", Check: "the log and /status of the other members"}
 	case state.leader != "":
-		return &Waiting{
+		return &kv.Waiting{
 			For:   fmt.Sprintf("what the leader %s has that this node lacks", nameOf(state.leader)),
 			Check: "applied_index in /status, which must grow, and whether the leader reaches this node's peer address",
 		}
@@ -92,8 +94,8 @@ func (n *Node) inside(r *replica) *Waiting {
 
 // forming is the situation of a node that has accepted a cluster which is not
 // formed yet.
-func (n *Node) forming() *Waiting {
-	w := &Waiting{
+func (n *Node) forming() *kv.Waiting {
+	w := &kv.Waiting{
 		For:   "the new cluster to be formed: its members have not all accepted it",
 		Found: namesOf(n.gossip.Members()), Asked: n.waits.plan(),
 		Check: "all members must run, and be reached at their --advertise-peer-addr by the one with the lowest name, which asks them",
@@ -105,8 +107,8 @@ func (n *Node) forming() *Waiting {
 }
 
 // leaderless is the situation of a member that knows no leader.
-func (n *Node) leaderless(r *replica, servers []raft.Server) *Waiting {
-	w := &Waiting{}
+func (n *Node) leaderless(r *replica, servers []raft.Server) *kv.Waiting {
+	w := &kv.Waiting{}
 	voters, reached := 0, 0
 	for _, s := range servers {
 		asked, known := n.waits.member(string(s.ID))
@@ -125,7 +127,7 @@ func (n *Node) leaderless(r *replica, servers []raft.Server) *Waiting {
 		}
 		w.Asked = append(w.Asked, asked)
 	}
-	slices.SortFunc(w.Asked, func(a, b AskedAddress) int { return strings.Compare(a.Node, b.Node) })
+	slices.SortFunc(w.Asked, func(a, b kv.AskedAddress) int { return strings.Compare(a.Node, b.Node) })
 	need := voters/2 + 1
 	w.For = fmt.Sprintf("a leader: %d of %d voters reached, %d are needed", reached, voters, need)
 	if w.Check = "the logs of the others: a majority is reached, and elects nobody"; reached < need {
@@ -135,18 +137,18 @@ func (n *Node) leaderless(r *replica, servers []raft.Server) *Waiting {
 }
 
 // seeds returns what the addresses of Config.Join answer.
-func (n *Node) seeds() []AskedAddress {
+func (n *Node) seeds() []kv.AskedAddress {
 	a, ok := n.gossip.(asker)
 	if !ok {
 		return nil
 	}
-	var all []AskedAddress
+	var all []kv.AskedAddress
 	for _, s := range a.Asked() {
 		if s.Answer == "" {
 			s.Answer = "no answer yet"
 		}
 		if !s.Self {
-			all = append(all, AskedAddress{Addr: s.Addr, Reached: s.Reached, Answer: s.Answer})
+			all = append(all, kv.AskedAddress{Addr: s.Addr, Reached: s.Reached, Answer: s.Answer})
 		}
 	}
 	return all

@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
 	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
 )
 
@@ -18,7 +20,7 @@ import (
 // nor that the outcome is unknown.
 func wantSlow(t *testing.T, what string, err, want error) {
 	t.Helper()
-	if !errors.Is(err, want) || errors.Is(err, ErrNoLeader) || errors.Is(err, ErrUnknownOutcome) {
+	if !errors.Is(err, want) || errors.Is(err, kv.ErrNoLeader) || errors.Is(err, kv.ErrUnknownOutcome) {
 		t.Errorf("%s: got %v, want %v", what, err, want)
 	}
 }
@@ -30,19 +32,19 @@ func TestOutOfTime(t *testing.T) {
 		last   error
 		want   error
 	}{
-		{"", nil, ErrNoLeader},
-		{"", ErrOverloaded, ErrNoLeader},
-		{"", ErrTimeout, ErrNoLeader},
-		{"n2.x", nil, ErrTimeout},
-		{"n2.x", fmt.Errorf("ask n2: %w", ErrOverloaded), ErrOverloaded},
-		{"n2.x", fmt.Errorf("ask n2: %w", ErrTimeout), ErrTimeout},
-		{"n2.x", ErrNotLeader, ErrNoLeader},
-		{"n2.x", fmt.Errorf("%w: ask n2: refused", ErrNoLeader), ErrNoLeader},
+		{"", nil, kv.ErrNoLeader},
+		{"", kv.ErrOverloaded, kv.ErrNoLeader},
+		{"", kv.ErrTimeout, kv.ErrNoLeader},
+		{"n2.x", nil, kv.ErrTimeout},
+		{"n2.x", fmt.Errorf("ask n2: %w", kv.ErrOverloaded), kv.ErrOverloaded},
+		{"n2.x", fmt.Errorf("ask n2: %w", kv.ErrTimeout), kv.ErrTimeout},
+		{"n2.x", kv.ErrNotLeader, kv.ErrNoLeader},
+		{"n2.x", fmt.Errorf("%w: ask n2: refused", kv.ErrNoLeader), kv.ErrNoLeader},
 	} {
 		l := newLeadership()
 		l.setLeader(tt.leader, "n1.x", 1)
 		got := l.outOfTime(tt.last)
-		if !errors.Is(got, tt.want) || (tt.want == ErrNoLeader) != errors.Is(got, ErrNoLeader) {
+		if !errors.Is(got, tt.want) || (tt.want == kv.ErrNoLeader) != errors.Is(got, kv.ErrNoLeader) {
 			t.Errorf("leader %q, after %v: got %v, want %v", tt.leader, tt.last, got, tt.want)
 		}
 	}
@@ -51,15 +53,15 @@ func TestOutOfTime(t *testing.T) {
 // TestAskError is the table of what a read is told whose leader gave it no index.
 func TestAskError(t *testing.T) {
 	for _, tt := range []struct{ err, want error }{
-		{fmt.Errorf("%w: %w", transport.ErrNotSent, errors.New("refused")), ErrNoLeader},
-		{fmt.Errorf("%w: %w", transport.ErrNoAnswer, context.DeadlineExceeded), ErrTimeout},
-		{overWire(ErrTimeout), ErrTimeout},
-		{overWire(ErrOverloaded), ErrOverloaded},
-		{overWire(ErrNotLeader), ErrNoLeader},
-		{overWire(ErrNoLeader), ErrNoLeader},
+		{fmt.Errorf("%w: %w", transport.ErrNotSent, errors.New("refused")), kv.ErrNoLeader},
+		{fmt.Errorf("%w: %w", transport.ErrNoAnswer, context.DeadlineExceeded), kv.ErrTimeout},
+		{overWire(kv.ErrTimeout), kv.ErrTimeout},
+		{overWire(kv.ErrOverloaded), kv.ErrOverloaded},
+		{overWire(kv.ErrNotLeader), kv.ErrNoLeader},
+		{overWire(kv.ErrNoLeader), kv.ErrNoLeader},
 	} {
 		got := askError("n2.x", tt.err)
-		if !errors.Is(got, tt.want) || (tt.want == ErrNoLeader) != errors.Is(got, ErrNoLeader) {
+		if !errors.Is(got, tt.want) || (tt.want == kv.ErrNoLeader) != errors.Is(got, kv.ErrNoLeader) {
 			t.Errorf("%v: got %v, want %v", tt.err, got, tt.want)
 		}
 	}
@@ -68,13 +70,13 @@ func TestAskError(t *testing.T) {
 // TestCommitError is the table of what raft's errors say of a write.
 func TestCommitError(t *testing.T) {
 	for err, want := range map[error]error{
-		raft.ErrEnqueueTimeout:               ErrTimeout,
-		raft.ErrNotLeader:                    ErrNotLeader,
-		raft.ErrLeadershipTransferInProgress: ErrNotLeader,
-		raft.ErrLeadershipLost:               ErrUnknownOutcome,
-		raft.ErrRaftShutdown:                 ErrUnknownOutcome,
+		raft.ErrEnqueueTimeout:               kv.ErrTimeout,
+		raft.ErrNotLeader:                    kv.ErrNotLeader,
+		raft.ErrLeadershipTransferInProgress: kv.ErrNotLeader,
+		raft.ErrLeadershipLost:               kv.ErrUnknownOutcome,
+		raft.ErrRaftShutdown:                 kv.ErrUnknownOutcome,
 	} {
-		if got := commitError(err); !errors.Is(got, want) || errors.Is(got, ErrUnknownOutcome) != (want == ErrUnknownOutcome) {
+		if got := commitError(err); !errors.Is(got, want) || errors.Is(got, kv.ErrUnknownOutcome) != (want == kv.ErrUnknownOutcome) {
 			t.Errorf("%v: got %v, want %v", err, got, want)
 		}
 	}
@@ -84,7 +86,7 @@ func TestCommitError(t *testing.T) {
 // or too little time, for as long as they may wait. They are told so, those too that
 // wait behind the ones that it refuses.
 func TestProposer_SlowLeader(t *testing.T) {
-	for _, slow := range []error{ErrOverloaded, ErrTimeout} {
+	for _, slow := range []error{kv.ErrOverloaded, kv.ErrTimeout} {
 		synctest.Test(t, func(t *testing.T) {
 			p := runProposer(t, 1<<20, &fakeRoute{unsent: true, answer: func(cmds []fsm.Command) error { return slow }})
 			p.leaders.setLeader("n2.x", "n1.x", 1)
@@ -119,9 +121,9 @@ func TestGet_SlowLeader(t *testing.T) {
 			defer close(release)
 			for what, n := range map[string]*Node{"leader": leader, "follower": follower} {
 				ctx, cancel := context.WithTimeout(t.Context(), limit)
-				_, err := n.Get(ctx, "first", ReadOptions{})
+				_, err := n.Get(ctx, "first", kv.ReadOptions{})
 				cancel()
-				wantSlow(t, fmt.Sprintf("%s, after %v", what, limit), err, ErrTimeout)
+				wantSlow(t, fmt.Sprintf("%s, after %v", what, limit), err, kv.ErrTimeout)
 			}
 		})
 	}
@@ -139,6 +141,6 @@ func TestProbe_Slow(t *testing.T) {
 		defer cancel()
 		r := mustJoined(t, leader)
 		_, err := r.probe(ctx, r.raft.CurrentTerm(), 0)
-		wantSlow(t, "a leader whose voters are slow", err, ErrTimeout)
+		wantSlow(t, "a leader whose voters are slow", err, kv.ErrTimeout)
 	})
 }

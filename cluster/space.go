@@ -1,13 +1,13 @@
 package cluster
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
 
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/wal"
 )
 
@@ -31,11 +31,6 @@ const (
 	// snapshotOverhead is what any snapshot takes beside its items, at most.
 	snapshotOverhead = 256 << 10
 )
-
-// ErrDiskFull is returned for a put for which the disks have no room: that of the
-// leader, until another node leads, or those of so many followers that no majority
-// could store it. Deletes and reads continue. The put was not done.
-var ErrDiskFull = errors.New("the disk is nearly full")
 
 // space is the model of a node's disk: it says what may be written before it is
 // written, so that no write that a client may send meets a full disk.
@@ -210,7 +205,7 @@ func (s *space) admit(n int64, put bool) error {
 		return nil
 	}
 	if _, err := s.look(); err != nil {
-		return fmt.Errorf("%w: how much room it has is not known: %w", ErrDiskFull, err)
+		return fmt.Errorf("%w: how much room it has is not known: %w", kv.ErrDiskFull, err)
 	}
 	if s.take(n, limit) {
 		return nil
@@ -252,7 +247,7 @@ func (s *space) plan(n int64, at snapshotPoint) (done func(), err error) {
 	f, err := s.look()
 	if err == nil && f.spare < 0 {
 		err = fmt.Errorf("%w: a snapshot of %s does not fit: %s are free, of which %s stay for the log",
-			ErrDiskFull, inBytes(n), inBytes(f.free), inBytes(floorBytes))
+			kv.ErrDiskFull, inBytes(n), inBytes(f.free), inBytes(floorBytes))
 	}
 	if err != nil {
 		done()
@@ -297,10 +292,10 @@ func (s *space) full(n int64, put bool) error {
 			more = max(more, f.enough()-f.put)
 		}
 		return fmt.Errorf("%w: %s are free, %s are needed and %s for this write; puts continue once %s are free: %s",
-			ErrDiskFull, inBytes(f.free), inBytes(f.needed()), inBytes(n), inBytes(f.free+max(more, 0)+1<<20), wayOut)
+			kv.ErrDiskFull, inBytes(f.free), inBytes(f.needed()), inBytes(n), inBytes(f.free+max(more, 0)+1<<20), wayOut)
 	}
 	return fmt.Errorf("%w: %s are free, and %s stay for what the node itself writes: %s",
-		ErrDiskFull, inBytes(f.free), inBytes(floorBytes), restWayOut)
+		kv.ErrDiskFull, inBytes(f.free), inBytes(floorBytes), restWayOut)
 }
 
 // wayOut is what an operator can do, in the order to try it in.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/kvorum/kvorum/internal/testkit"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/wal"
 )
 
@@ -67,14 +68,14 @@ func TestNode_DiskNearlyFull(t *testing.T) {
 		eventually(t, n.cfg.Name+" refuses puts", func() error {
 			began := time.Now()
 			_, err := n.Put(t.Context(), "k2", nil, Condition{})
-			if !errors.Is(err, ErrDiskFull) || errors.Is(err, ErrUnknownOutcome) {
+			if !errors.Is(err, kv.ErrDiskFull) || errors.Is(err, kv.ErrUnknownOutcome) {
 				return fmt.Errorf("got %v after %v, want ErrDiskFull", err, time.Since(began))
 			}
 			return nil
 		})
 	}
 	for _, n := range nodes {
-		if result, err := n.Get(t.Context(), "k", ReadOptions{}); err != nil || string(result.Item.Value) != "w" {
+		if result, err := n.Get(t.Context(), "k", kv.ReadOptions{}); err != nil || string(result.Item.Value) != "w" {
 			t.Errorf("%s: get: got %q, %v", n.cfg.Name, result.Item.Value, err)
 		}
 		if _, err := n.Delete(t.Context(), "other", Condition{}); err != nil {
@@ -114,14 +115,14 @@ func TestTrial_B4_MajorityWithoutRoom(t *testing.T) {
 		}
 	}
 	eventually(t, "the leader knows", func() error {
-		if _, err := leader.Put(t.Context(), "k2", nil, Condition{}); !errors.Is(err, ErrDiskFull) {
+		if _, err := leader.Put(t.Context(), "k2", nil, Condition{}); !errors.Is(err, kv.ErrDiskFull) {
 			return fmt.Errorf("got %v, want ErrDiskFull", err)
 		}
 		return nil
 	})
 	for _, n := range nodes {
 		_, err := n.Put(t.Context(), "k2", make([]byte, 1<<20), Condition{})
-		if !errors.Is(err, ErrDiskFull) || errors.Is(err, ErrUnknownOutcome) || !strings.Contains(err.Error(), "has room for 0 bytes") {
+		if !errors.Is(err, kv.ErrDiskFull) || errors.Is(err, kv.ErrUnknownOutcome) || !strings.Contains(err.Error(), "has room for 0 bytes") {
 			t.Errorf("%s: got %v, want ErrDiskFull with the others' room", n.cfg.Name, err)
 		}
 		if _, err := n.Delete(t.Context(), "other", Condition{}); err != nil {

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/kvorum/kvorum/kv"
 )
 
 const (
@@ -66,7 +68,7 @@ func (q *quorumRoom) admit(ctx context.Context, r *replica, put bool) error {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return fmt.Errorf("%w on too many of the other nodes (%s): %s", ErrDiskFull, q.shortage[what], help)
+	return fmt.Errorf("%w on too many of the other nodes (%s): %s", kv.ErrDiskFull, q.shortage[what], help)
 }
 
 // voterRoom is what one follower said of its room, as limits of the leader's count.

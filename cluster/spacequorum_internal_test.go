@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/wal"
 	"github.com/kvorum/kvorum/wal/crashfs"
 )
@@ -88,12 +89,12 @@ func TestNode_LeaveWithoutRoom(t *testing.T) {
 		}
 		return nil
 	})
-	err := leader.Leave(t.Context(), LeaveRequest{ID: nodes[leaves].cfg.Name})
-	if !errors.Is(err, ErrQuorum) || !strings.Contains(err.Error(), nodes[full].cfg.Name+" has no room for puts on its disk") {
+	err := leader.Leave(t.Context(), kv.LeaveRequest{ID: nodes[leaves].cfg.Name})
+	if !errors.Is(err, kv.ErrQuorum) || !strings.Contains(err.Error(), nodes[full].cfg.Name+" has no room for puts on its disk") {
 		t.Fatalf("got %v, want ErrQuorum and whose disk has no room", err)
 	}
 	free[full].Store(1 << 40)
 	eventually(t, "the node leaves", func() error {
-		return leader.Leave(t.Context(), LeaveRequest{ID: nodes[leaves].cfg.Name})
+		return leader.Leave(t.Context(), kv.LeaveRequest{ID: nodes[leaves].cfg.Name})
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/wal"
 )
 
@@ -60,7 +61,7 @@ func checkDisk(cfg Config) error {
 		return fmt.Errorf("size of the disk of %s: %w", cfg.DataDir, err)
 	}
 	if least := leastDisk(total, 0, snapshotSize(0, 0)); total < least {
-		return &ValidationError{Field: "data-dir", Reason: fmt.Sprintf(
+		return &kv.ValidationError{Field: "data-dir", Reason: fmt.Sprintf(
 			"the disk of %s has %s, and a node needs %s, even without data", cfg.DataDir, inBytes(total), inBytes(least+1<<20))}
 	}
 	return nil
@@ -167,7 +168,7 @@ func (r *replica) leaveLead(ctx context.Context) error {
 		}
 		info, err := r.askInfo(ctx, s.ID)
 		if err == nil && info.LowSpace {
-			err = fmt.Errorf("%s: %w", nameOf(s.ID), ErrDiskFull)
+			err = fmt.Errorf("%s: %w", nameOf(s.ID), kv.ErrDiskFull)
 		}
 		if err == nil {
 			err = r.transfer(ctx, nameOf(s.ID))

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/wal"
 )
 
@@ -53,7 +54,7 @@ func putWithin(t *testing.T, nodes []*Node, without *Node, limit time.Duration) 
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
-	err := ErrNoLeader
+	var err error = kv.ErrNoLeader
 	for i := 0; ctx.Err() == nil; i++ {
 		if n := nodes[i%len(nodes)]; n != without {
 			attempt, cancel := context.WithTimeout(ctx, limit/4)

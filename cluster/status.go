@@ -8,15 +8,17 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
 	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
 	"github.com/kvorum/kvorum/wal"
 )
 
 // Status returns what this node knows of itself and its cluster, at once.
-func (n *Node) Status() Status {
+func (n *Node) Status() kv.Status {
 	ident := n.identity()
-	s := Status{ID: ident.Name, ClusterID: ident.Cluster, Role: "joining", Members: []Member{}, Waiting: n.Waiting(), Descriptors: n.descriptors()}
+	s := kv.Status{ID: ident.Name, ClusterID: ident.Cluster, Role: "joining", Members: []kv.Member{}, Waiting: n.Waiting(), Descriptors: n.descriptors()}
 	s.Certificate = n.certificate()
 	r, err := n.joined()
 	if err != nil {
@@ -28,27 +30,27 @@ func (n *Node) Status() Status {
 	s.AppliedIndex = r.fsm.AppliedIndex()
 	s.Revision = r.fsm.Revision()
 	if state, _ := r.leaders.current(); state.leader != "" {
-		s.Leader = &Leader{ID: nameOf(state.leader), HTTPAddr: n.book.httpAddr(state.leader)}
+		s.Leader = &kv.Leader{ID: nameOf(state.leader), HTTPAddr: n.book.httpAddr(state.leader)}
 	}
 	s.Memory = r.memory.status()
-	s.describe(r)
+	r.describe(&s)
 	for _, server := range r.servers() {
 		peer, _ := n.book.ResolvePeer(server.ID)
-		s.Members = append(s.Members, Member{
+		s.Members = append(s.Members, kv.Member{
 			ID: nameOf(server.ID), PeerAddr: peer, HTTPAddr: n.book.httpAddr(server.ID),
 			Voter: server.Suffrage == raft.Voter,
 		})
 	}
-	slices.SortFunc(s.Members, func(a, b Member) int {
+	slices.SortFunc(s.Members, func(a, b kv.Member) int {
 		return cmp.Or(strings.Compare(a.ID, b.ID), strings.Compare(a.PeerAddr, b.PeerAddr))
 	})
 	return s
 }
 
 // describe adds what operators look at when something is wrong.
-func (s *Status) describe(r *replica) {
+func (r *replica) describe(s *kv.Status) {
 	log := r.logs.Stats()
-	s.Log = &LogStatus{
+	s.Log = &kv.LogStatus{
 		FirstIndex: log.FirstIndex, LastIndex: log.LastIndex, Bytes: log.DiskBytes,
 		OldestAgeSeconds: r.oldestAge().Seconds(),
 		Sync50Ms:         milliseconds(log.SyncTimes.Quantile(0.5)), Sync99Ms: milliseconds(log.SyncTimes.Quantile(0.99)),
@@ -59,7 +61,7 @@ func (s *Status) describe(r *replica) {
 	s.Disk = r.disk()
 	queue := r.queued(s.CommitIndex, s.AppliedIndex)
 	s.Queue = &queue
-	s.State = &StateStatus{VerifiedIndex: r.verified.Load()}
+	s.State = &kv.StateStatus{VerifiedIndex: r.verified.Load()}
 	if all := r.fsm.Checkpoints(); len(all) > 0 {
 		newest := all[len(all)-1]
 		s.State.Index, s.State.Hash = newest.Index, fmt.Sprintf("%016x", newest.Hash)
@@ -70,8 +72,8 @@ func (s *Status) describe(r *replica) {
 }
 
 // queued describes what waits at this node.
-func (r *replica) queued(committed, applied uint64) QueueStatus {
-	return QueueStatus{
+func (r *replica) queued(committed, applied uint64) kv.QueueStatus {
+	return kv.QueueStatus{
 		PendingBytes: r.proposer.pending.Load(), Proposals: len(r.proposer.queue), Forwarded: len(r.proposer.forwards),
 		Unapplied: max(committed, applied) - applied,
 	}
@@ -79,8 +81,8 @@ func (r *replica) queued(committed, applied uint64) QueueStatus {
 
 // peerStatus describes one peer; last is the end of this node's log. What the peer
 // had in an earlier term it may not have any more.
-func peerStatus(p transport.PeerStats, leading bool, term, last uint64) PeerStatus {
-	s := PeerStatus{
+func peerStatus(p transport.PeerStats, leading bool, term, last uint64) kv.PeerStatus {
+	s := kv.PeerStatus{
 		ID: nameOf(p.ID), ServerID: string(p.ID), Connected: p.Connected, LastContactSeconds: -1, RoundTripMs: milliseconds(p.RoundTrip),
 	}
 	if !p.LastContact.IsZero() {
@@ -93,7 +95,7 @@ func peerStatus(p transport.PeerStats, leading bool, term, last uint64) PeerStat
 		s.Lag = max(last, s.MatchIndex) - s.MatchIndex
 	}
 	if p.Snapshot != nil {
-		s.Snapshot = &SnapshotStatus{Index: p.Snapshot.Index, Sent: p.Snapshot.Sent, Total: p.Snapshot.Total}
+		s.Snapshot = &kv.SnapshotStatus{Index: p.Snapshot.Index, Sent: p.Snapshot.Sent, Total: p.Snapshot.Total}
 	}
 	return s
 }
@@ -126,12 +128,12 @@ func (r *replica) oldestAge() time.Duration {
 }
 
 // disk describes this node's disk as the last look found it, nil before the first.
-func (r *replica) disk() *DiskStatus {
+func (r *replica) disk() *kv.DiskStatus {
 	f := r.space.facts.Load()
 	if f == nil {
 		return nil
 	}
-	s := &DiskStatus{
+	s := &kv.DiskStatus{
 		TotalBytes: f.total, FreeBytes: f.free, NeededBytes: f.needed(), ReservedBytes: floorBytes + reserveBytes,
 		LogBytes: f.log, LogMaxBytes: r.logMayHave(f.next), SnapshotBytes: f.newest, SnapshotsBytes: f.snapshots,
 		NextSnapshotBytes: f.next, BallastBytes: f.ballast, Low: r.space.low.Load(),
@@ -156,16 +158,16 @@ type Stats struct {
 	Keys          int   // in the state machine
 	Bytes         int64 // of keys and values in the state machine
 	Retired       int   // removed incarnations that the state machine remembers; see fsm.MaxRetired
-	Queue         QueueStatus
+	Queue         kv.QueueStatus
 	Checkpoint    fsm.Checkpoint // the newest state hash that this node has noted
 	VerifiedIndex uint64         // of the newest checkpoint at which a majority of voters has this node's state
 	Log           wal.Stats
-	OldestAge     time.Duration // of the log's oldest entry; see LogStatus
-	Disk          *DiskStatus   // nil where nothing is known of it yet
+	OldestAge     time.Duration  // of the log's oldest entry; see LogStatus
+	Disk          *kv.DiskStatus // nil where nothing is known of it yet
 	Transport     transport.Stats
-	Peers         []PeerStatus
-	Descriptors   *DescriptorStatus // nil where nobody has divided them
-	Memory        *MemoryStatus     // nil where there is neither a plan nor a quota
+	Peers         []kv.PeerStatus
+	Descriptors   *kv.DescriptorStatus // nil where nobody has divided them
+	Memory        *kv.MemoryStatus     // nil where there is neither a plan nor a quota
 	// CertificateEnds is when the node's certificate, or one that it depends on, ends;
 	// zero is none.
 	CertificateEnds time.Time

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
 )
 
@@ -68,7 +70,7 @@ func TestNode_StatusOfRemoved(t *testing.T) {
 	leader := leaderOf(t, nodes)
 	i := slices.IndexFunc(nodes, func(n *Node) bool { return n != leader })
 	gone := nodes[i]
-	if err := leader.Leave(t.Context(), LeaveRequest{ID: gone.cfg.Name}); err != nil {
+	if err := leader.Leave(t.Context(), kv.LeaveRequest{ID: gone.cfg.Name}); err != nil {
 		t.Fatal(err)
 	}
 	for _, n := range slices.Delete(nodes, i, i+1) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/kvorum/kvorum/internal/testkit"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
 )
 
@@ -71,7 +72,7 @@ func TestNode_TLSReload(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	for _, n := range nodes {
-		if _, err := n.Get(ctx, "k", ReadOptions{}); err != nil {
+		if _, err := n.Get(ctx, "k", kv.ReadOptions{}); err != nil {
 			t.Errorf("%s: %v", n.cfg.Name, err)
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
 )
 
@@ -55,7 +57,7 @@ func (n *Node) TransferLeadership(ctx context.Context) error {
 func (n *Node) handleTransfer(ctx context.Context, r *replica, payload []byte) error {
 	var request transferRequest
 	if err := json.Unmarshal(payload, &request); err != nil {
-		return &ValidationError{Field: "id", Reason: "transfer request is malformed"}
+		return &kv.ValidationError{Field: "id", Reason: "transfer request is malformed"}
 	}
 	return n.exclusively(ctx, func() error { return r.transfer(ctx, request.ID) })
 }
@@ -68,7 +70,7 @@ func (n *Node) handleTransfer(ctx context.Context, r *replica, payload []byte) e
 // outcome, writes go on when it returns; those that waited were not done before.
 func (r *replica) transfer(ctx context.Context, name string) error {
 	if !r.leading() {
-		return ErrNotLeader
+		return kv.ErrNotLeader
 	}
 	candidates, err := r.successors(name)
 	if err != nil || len(candidates) == 0 {
@@ -81,7 +83,7 @@ func (r *replica) transfer(ctx context.Context, name string) error {
 	case r.writing <- struct{}{}: // the batch under way has ended
 		defer func() { <-r.writing }()
 	case <-ctx.Done():
-		return fmt.Errorf("%w: a write is still under way", ErrNoSuccessor)
+		return fmt.Errorf("%w: a write is still under way", kv.ErrNoSuccessor)
 	}
 	target, err := r.awaitSuccessor(ctx, candidates, handoverWait)
 	if err != nil {
@@ -105,9 +107,9 @@ func (r *replica) successors(name string) ([]raft.ServerID, error) {
 	}
 	switch {
 	case len(ids) == 0 && name != "":
-		return nil, fmt.Errorf("%w that votes: %q", ErrUnknownNode, name)
+		return nil, fmt.Errorf("%w that votes: %q", kv.ErrUnknownNode, name)
 	case len(ids) == 0:
-		return nil, fmt.Errorf("%w: there is no other voter", ErrNoSuccessor)
+		return nil, fmt.Errorf("%w: there is no other voter", kv.ErrNoSuccessor)
 	}
 	return ids, nil
 }
@@ -144,7 +146,7 @@ func (r *replica) awaitSuccessor(ctx context.Context, candidates []raft.ServerID
 		}
 	}
 	// Why they did not answer is no reason of this node's: not to be taken for one.
-	return "", fmt.Errorf("%w: %s", ErrNoSuccessor, errors.Join(errs...).Error())
+	return "", fmt.Errorf("%w: %s", kv.ErrNoSuccessor, errors.Join(errs...).Error())
 }
 
 // awaitCommitted returns nil once id's log is committed up to index.
@@ -186,10 +188,10 @@ func (r *replica) takeOver(ctx context.Context, target raft.ServerID) error {
 		case err := <-told:
 			var refused *transport.RemoteError
 			if errors.Is(err, transport.ErrNotSent) || errors.As(err, &refused) {
-				return fmt.Errorf("%w: tell %s to take over: %w", ErrNoSuccessor, nameOf(target), err)
+				return fmt.Errorf("%w: tell %s to take over: %w", kv.ErrNoSuccessor, nameOf(target), err)
 			}
 		case <-ctx.Done():
-			return fmt.Errorf("%w: %s did not take over", ErrNoSuccessor, nameOf(target))
+			return fmt.Errorf("%w: %s did not take over", kv.ErrNoSuccessor, nameOf(target))
 		}
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/kvorum/kvorum/kv"
 )
 
 // deafTo loses, once it is told to, what tells a peer to campaign.
@@ -56,7 +58,7 @@ func TestNode_TransferHangs(t *testing.T) {
 	for _, patience := range []time.Duration{time.Minute, 200 * time.Millisecond} {
 		began := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		if err := leader.TransferLeadership(ctx); !errors.Is(err, ErrNoSuccessor) {
+		if err := leader.TransferLeadership(ctx); !errors.Is(err, kv.ErrNoSuccessor) {
 			t.Errorf("got %v, want ErrNoSuccessor", err)
 		}
 		cancel()

@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/kvorum/kvorum/internal/testkit"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // board is a Discovery in which all nodes of a test see each other.
@@ -150,7 +151,7 @@ func mustPut(t *testing.T, n *Node, key, value string) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	_, err := n.Put(ctx, key, []byte(value), Condition{})
-	for errors.Is(err, ErrUnknownOutcome) && ctx.Err() == nil {
+	for errors.Is(err, kv.ErrUnknownOutcome) && ctx.Err() == nil {
 		_, err = n.Put(ctx, key, []byte(value), Condition{})
 	}
 	if err != nil {
@@ -168,7 +169,7 @@ func leaderOf(t *testing.T, nodes []*Node) (leader *Node) {
 				return nil
 			}
 		}
-		return ErrNoLeader
+		return kv.ErrNoLeader
 	})
 	return leader
 }
@@ -191,7 +192,7 @@ func TestNode_Transfer(t *testing.T) {
 			default:
 			}
 			_, err := nodes[i%3].Put(ctx, fmt.Sprint("k", i), nil, Condition{})
-			for errors.Is(err, ErrUnknownOutcome) { // the same again changes nothing
+			for errors.Is(err, kv.ErrUnknownOutcome) { // the same again changes nothing
 				_, err = nodes[i%3].Put(ctx, fmt.Sprint("k", i), nil, Condition{})
 			}
 			if err != nil {
@@ -221,10 +222,10 @@ func TestNode_Transfer(t *testing.T) {
 	if err := nodes[0].Transfer(ctx, ""); err != nil {
 		t.Errorf("to anybody: %v", err)
 	}
-	if err := nodes[0].Transfer(ctx, "nobody"); !errors.Is(err, ErrUnknownNode) {
+	if err := nodes[0].Transfer(ctx, "nobody"); !errors.Is(err, kv.ErrUnknownNode) {
 		t.Errorf("to an unknown node: got %v, want ErrUnknownNode", err)
 	}
-	list, err := nodes[1].List(ctx, ReadOptions{})
+	list, err := nodes[1].List(ctx, kv.ReadOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +255,7 @@ func TestNode_TransferFails(t *testing.T) {
 	if err := down.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := leader.Transfer(ctx, down.cfg.Name); !errors.Is(err, ErrNoSuccessor) {
+	if err := leader.Transfer(ctx, down.cfg.Name); !errors.Is(err, kv.ErrNoSuccessor) {
 		t.Errorf("got %v, want ErrNoSuccessor", err)
 	}
 	mustPut(t, leader, "k", "")
@@ -262,7 +263,7 @@ func TestNode_TransferFails(t *testing.T) {
 		t.Error("leadership has moved")
 	}
 	alone := openCluster(t, 1, nil)[0]
-	if err := alone.Transfer(ctx, ""); !errors.Is(err, ErrNoSuccessor) {
+	if err := alone.Transfer(ctx, ""); !errors.Is(err, kv.ErrNoSuccessor) {
 		t.Errorf("alone: got %v, want ErrNoSuccessor", err)
 	}
 }

@@ -2,13 +2,13 @@ package cluster
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/kvorum/kvorum/internal/loglimit"
+	"github.com/kvorum/kvorum/kv"
 )
 
 const (
@@ -18,67 +18,8 @@ const (
 	waitingFirst = 3 * time.Second
 )
 
-// Waiting describes what a node waits for before it can serve linearizable
-// requests.
-type Waiting struct {
-	For string `json:"for"` // what it waits for
-	// SinceSeconds is how long the node has waited, for this and for what was before it.
-	SinceSeconds float64        `json:"since_seconds"`
-	Found        []string       `json:"found,omitempty"` // names of the nodes that are seen, this one included
-	Asked        []AskedAddress `json:"asked,omitempty"`
-	Check        string         `json:"check"` // what an operator should look at
-}
-
-// AskedAddress is what became of asking one address: one of Config.Join, or that
-// of a member.
-type AskedAddress struct {
-	Addr    string `json:"addr"`
-	Node    string `json:"node,omitempty"` // the name of the member
-	Reached bool   `json:"reached"`
-	Answer  string `json:"answer"` // what it answered, or why it was not reached
-	// SinceSeconds is how long this has been the answer.
-	SinceSeconds float64 `json:"since_seconds"`
-}
-
-// String returns the address and its answer in words.
-func (a AskedAddress) String() string {
-	name := a.Addr
-	if a.Node != "" {
-		name = fmt.Sprintf("%s at %s", a.Node, a.Addr)
-	}
-	return fmt.Sprintf("%s: %s, for %v", name, a.Answer, time.Duration(a.SinceSeconds)*time.Second)
-}
-
-// split returns the addresses that were reached, and those that were not, in words.
-func (w *Waiting) split() (reached, not []string) {
-	for _, a := range w.Asked {
-		if a.Reached {
-			reached = append(reached, a.String())
-		} else {
-			not = append(not, a.String())
-		}
-	}
-	return reached, not
-}
-
-// String returns all of it in words, for the reason of /readyz.
-func (w *Waiting) String() string {
-	parts := []string{fmt.Sprintf("waits for %s, since %v", w.For, time.Duration(w.SinceSeconds)*time.Second)}
-	if len(w.Found) > 0 {
-		parts = append(parts, "found: "+strings.Join(w.Found, ", "))
-	}
-	reached, not := w.split()
-	if len(reached) > 0 {
-		parts = append(parts, "reached: "+strings.Join(reached, " and "))
-	}
-	if len(not) > 0 {
-		parts = append(parts, "not reached: "+strings.Join(not, " and "))
-	}
-	return strings.Join(append(parts, "check: "+w.Check), "; ")
-}
-
-// key tells situations apart: it has all of one but times.
-func (w *Waiting) key() string {
+// situationKey tells situations apart: it has all of one but times.
+func situationKey(w *kv.Waiting) string {
 	parts := append([]string{w.For}, w.Found...)
 	for _, a := range w.Asked {
 		parts = append(parts, a.Addr, a.Node, a.Answer)
@@ -92,11 +33,11 @@ type waits struct {
 	lines *loglimit.Lines
 
 	mu      sync.Mutex
-	since   time.Time                // guarded by mu; zero while the node does not wait
-	told    bool                     // guarded by mu; a line was logged since then
-	answers map[string]answeredSince // guarded by mu; by address and name
-	members map[string]AskedAddress  // guarded by mu; what members answered, by server id
-	invited []AskedAddress           // guarded by mu; what the members of a plan answered
+	since   time.Time                  // guarded by mu; zero while the node does not wait
+	told    bool                       // guarded by mu; a line was logged since then
+	answers map[string]answeredSince   // guarded by mu; by address and name
+	members map[string]kv.AskedAddress // guarded by mu; what members answered, by server id
+	invited []kv.AskedAddress          // guarded by mu; what the members of a plan answered
 }
 
 // answeredSince is an answer and when it was the first of its kind.
@@ -106,11 +47,11 @@ type answeredSince struct {
 }
 
 func newWaits(log *slog.Logger) *waits {
-	return &waits{lines: newLines(log), answers: map[string]answeredSince{}, members: map[string]AskedAddress{}}
+	return &waits{lines: newLines(log), answers: map[string]answeredSince{}, members: map[string]kv.AskedAddress{}}
 }
 
 // observe gives w, which the node waits for now, the times that belong to it.
-func (s *waits) observe(w *Waiting, now time.Time) {
+func (s *waits) observe(w *kv.Waiting, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.since.IsZero() {
@@ -144,7 +85,7 @@ func (s *waits) over(now time.Time) (waited time.Duration, told bool) {
 
 // tell logs what the node waits for: first after waitingFirst, then at once when
 // the situation changes, and at growing intervals while it does not.
-func (s *waits) tell(w *Waiting) {
+func (s *waits) tell(w *kv.Waiting) {
 	if w.SinceSeconds < waitingFirst.Seconds() {
 		return
 	}
@@ -152,7 +93,7 @@ func (s *waits) tell(w *Waiting) {
 	s.told = true
 	s.mu.Unlock()
 	attrs := []any{"for", w.For, "since", time.Duration(w.SinceSeconds) * time.Second}
-	reached, not := w.split()
+	reached, not := w.Split()
 	for _, list := range []struct {
 		key   string
 		words []string
@@ -161,18 +102,18 @@ func (s *waits) tell(w *Waiting) {
 			attrs = append(attrs, list.key, strings.Join(list.words, "; "))
 		}
 	}
-	s.lines.Log(slog.LevelInfo, w.key(), "waiting", append(attrs, "check", w.Check)...)
+	s.lines.Log(slog.LevelInfo, situationKey(w), "waiting", append(attrs, "check", w.Check)...)
 }
 
 // setMember records what a member answered.
-func (s *waits) setMember(id string, a AskedAddress) {
+func (s *waits) setMember(id string, a kv.AskedAddress) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.members[id] = a
 }
 
 // member returns what a member answered last, and false if it was not asked.
-func (s *waits) member(id string) (AskedAddress, bool) {
+func (s *waits) member(id string) (kv.AskedAddress, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a, ok := s.members[id]
@@ -180,17 +121,17 @@ func (s *waits) member(id string) (AskedAddress, bool) {
 }
 
 // setInvited records what the members of a plan answered.
-func (s *waits) setInvited(all []AskedAddress) {
+func (s *waits) setInvited(all []kv.AskedAddress) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.invited = all
 }
 
 // plan returns what the members of a plan answered.
-func (s *waits) plan() []AskedAddress {
+func (s *waits) plan() []kv.AskedAddress {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return append([]AskedAddress(nil), s.invited...)
+	return append([]kv.AskedAddress(nil), s.invited...)
 }
 
 // waitingLoop logs what the node waits for.
@@ -213,7 +154,7 @@ func (n *Node) waitingLoop(ctx context.Context) {
 
 // Waiting returns what the node waits for, nil if it can serve linearizable
 // requests or can't continue at all.
-func (n *Node) Waiting() *Waiting {
+func (n *Node) Waiting() *kv.Waiting {
 	w := n.situation()
 	if w != nil {
 		n.waits.observe(w, time.Now())

@@ -13,8 +13,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/kvorum/kvorum/cluster"
 	"github.com/kvorum/kvorum/internal/api"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // maxAdminBody bounds the bodies of /admin/ requests.
@@ -34,7 +34,7 @@ func (s *Server) join(w *response, r *http.Request) error {
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.AdminTimeout)
 	defer cancel()
-	member, err := s.node.Join(ctx, cluster.JoinRequest(req))
+	member, err := s.node.Join(ctx, kv.JoinRequest(req))
 	if err != nil {
 		return err
 	}
@@ -56,7 +56,7 @@ func (s *Server) leave(w *response, r *http.Request) error {
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.AdminTimeout)
 	defer cancel()
-	if err := s.node.Leave(ctx, cluster.LeaveRequest{ID: name, Force: req.Force}); err != nil {
+	if err := s.node.Leave(ctx, kv.LeaveRequest{ID: name, Force: req.Force}); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -230,5 +230,5 @@ func stringToken(decoder *json.Decoder) (string, error) {
 
 // invalidField returns the error for a member of a body, or the body itself.
 func invalidField(field, reason string) error {
-	return &cluster.ValidationError{Field: field, Reason: reason}
+	return &kv.ValidationError{Field: field, Reason: reason}
 }

@@ -13,8 +13,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/kvorum/kvorum/cluster"
 	"github.com/kvorum/kvorum/httpapi"
+	"github.com/kvorum/kvorum/kv"
 )
 
 func TestAdmin_Join(t *testing.T) {
@@ -23,11 +23,11 @@ func TestAdmin_Join(t *testing.T) {
 	if w.Code != http.StatusOK {
 		t.Fatalf("got %d %s, want 200", w.Code, w.Body)
 	}
-	var got cluster.Member
+	var got kv.Member
 	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
 		t.Fatal(err)
 	}
-	if want := (cluster.Member{ID: "n4", PeerAddr: "h:7004", HTTPAddr: "h:8004", Voter: true}); got != want {
+	if want := (kv.Member{ID: "n4", PeerAddr: "h:7004", HTTPAddr: "h:8004", Voter: true}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	expectHeaders(t, w.Header(), "Content-Type", "application/json", "Kvorum-Node", "n1")
@@ -65,10 +65,10 @@ func TestAdmin_Snapshot(t *testing.T) {
 		}
 	}
 	for err, status := range map[error]int{
-		cluster.ErrNothingToSnapshot: http.StatusConflict,
-		cluster.ErrSnapshotRunning:   http.StatusConflict,
-		cluster.ErrDiskFull:          http.StatusInsufficientStorage,
-		cluster.ErrUnknownNode:       http.StatusNotFound,
+		kv.ErrNothingToSnapshot: http.StatusConflict,
+		kv.ErrSnapshotRunning:   http.StatusConflict,
+		kv.ErrDiskFull:          http.StatusInsufficientStorage,
+		kv.ErrUnknownNode:       http.StatusNotFound,
 	} {
 		a := mustAPI(t, nil)
 		a.node.hook = func(context.Context, string, string) error { return fmt.Errorf("%w: because", err) }
@@ -143,7 +143,7 @@ func TestAdmin_BodyLimit(t *testing.T) {
 // TestStatus pins the whole body, every name in it included.
 func TestStatus(t *testing.T) {
 	a := mustAPI(t, nil)
-	a.node.stat = cluster.Status{ID: "n1", Role: "joining"}
+	a.node.stat = kv.Status{ID: "n1", Role: "joining"}
 	w := a.do("GET", "/status", "")
 	want := `{"id":"n1","cluster_id":"","role":"joining","leader":null,"term":0,"commit_index":0,` +
 		`"applied_index":0,"revision":0,"members":[]}` + "\n"
@@ -152,17 +152,17 @@ func TestStatus(t *testing.T) {
 	}
 	expectHeaders(t, w.Header(), "Content-Type", "application/json")
 
-	a.node.stat = cluster.Status{
-		ID: "n1", ClusterID: "c", Role: "leader", Leader: &cluster.Leader{ID: "n1", HTTPAddr: "h:1"},
+	a.node.stat = kv.Status{
+		ID: "n1", ClusterID: "c", Role: "leader", Leader: &kv.Leader{ID: "n1", HTTPAddr: "h:1"},
 		Term: 2, CommitIndex: 9, AppliedIndex: 8, Revision: 5,
-		Members: []cluster.Member{{ID: "n1", PeerAddr: "h:2", HTTPAddr: "h:1", Voter: true}},
-		Log:     &cluster.LogStatus{FirstIndex: 1, LastIndex: 9, Bytes: 4096, OldestAgeSeconds: 1.5, Sync50Ms: 0.25, Sync99Ms: 8},
-		Queue:   &cluster.QueueStatus{PendingBytes: 70, Proposals: 3, Forwarded: 4, Unapplied: 1},
-		State:   &cluster.StateStatus{Index: 7, Hash: "00000000000000ff", VerifiedIndex: 6},
-		Peers: []cluster.PeerStatus{
+		Members: []kv.Member{{ID: "n1", PeerAddr: "h:2", HTTPAddr: "h:1", Voter: true}},
+		Log:     &kv.LogStatus{FirstIndex: 1, LastIndex: 9, Bytes: 4096, OldestAgeSeconds: 1.5, Sync50Ms: 0.25, Sync99Ms: 8},
+		Queue:   &kv.QueueStatus{PendingBytes: 70, Proposals: 3, Forwarded: 4, Unapplied: 1},
+		State:   &kv.StateStatus{Index: 7, Hash: "00000000000000ff", VerifiedIndex: 6},
+		Peers: []kv.PeerStatus{
 			{ID: "n2", ServerID: "n2.ab", LastContactSeconds: -1},
 			{ID: "n3", ServerID: "n3.cd", Connected: true, LastContactSeconds: 0.5, RoundTripMs: 0.75, MatchIndex: 5, Lag: 4,
-				Snapshot: &cluster.SnapshotStatus{Index: 3, Sent: 10, Total: 20}},
+				Snapshot: &kv.SnapshotStatus{Index: 3, Sent: 10, Total: 20}},
 		},
 	}
 	want = `{"id":"n1","cluster_id":"c","role":"leader","leader":{"id":"n1","http_addr":"h:1"},"term":2,"commit_index":9,` +
@@ -189,7 +189,7 @@ func TestHealth(t *testing.T) {
 	expect("/livez", 200, "ok\n")
 	expect("/readyz", 200, "ready\n")
 
-	a.node.ready = fmt.Errorf("%w: asked n2 and n3", cluster.ErrNoLeader)
+	a.node.ready = fmt.Errorf("%w: asked n2 and n3", kv.ErrNoLeader)
 	expect("/livez", 200, "ok\n")
 	p := expectProblem(t, a.do("GET", "/readyz", ""), http.StatusServiceUnavailable, "not_ready")
 	if !strings.Contains(p.Detail, "asked n2 and n3") {
@@ -295,7 +295,7 @@ func TestNew_Validates(t *testing.T) {
 		cfg := ok
 		change(&cfg)
 		_, err := httpapi.New(cfg)
-		var invalid *cluster.ValidationError
+		var invalid *kv.ValidationError
 		if !errors.As(err, &invalid) || invalid.Field != field {
 			t.Errorf("%s: got %v, want a validation error of it", field, err)
 		}

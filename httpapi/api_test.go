@@ -24,6 +24,7 @@ import (
 	"github.com/kvorum/kvorum/cluster"
 	"github.com/kvorum/kvorum/httpapi"
 	"github.com/kvorum/kvorum/internal/testkit"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/store"
 )
 
@@ -38,13 +39,13 @@ type fakeNode struct {
 	hook  func(ctx context.Context, op, key string) error
 	list  func() *cluster.Listing // instead of what is in items
 	ready error
-	stat  cluster.Status
+	stat  kv.Status
 
 	mu       sync.Mutex
 	revision uint64
 	items    map[string]store.Item
 	calls    []string
-	read     cluster.ReadOptions // of the last read
+	read     kv.ReadOptions // of the last read
 }
 
 var (
@@ -126,18 +127,20 @@ func (n *fakeNode) Delete(ctx context.Context, key string, cond cluster.Conditio
 	return cluster.WriteResult{Found: true, Revision: n.revision}, nil
 }
 
-func (n *fakeNode) Get(ctx context.Context, key string, options cluster.ReadOptions) (cluster.ReadResult, error) {
+func (n *fakeNode) Get(ctx context.Context, key string, options kv.ReadOptions) (kv.ReadResult, error) {
 	if err := n.begin(ctx, "get", key); err != nil {
-		return cluster.ReadResult{}, err
+		return kv.ReadResult{}, err
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.read = options
 	item, found := n.items[key]
-	return cluster.ReadResult{Item: item, Found: found, Revision: n.revision}, nil
+	return kv.ReadResult{Item: kv.Item{
+		Key: item.Key, Value: item.Value, CreateRevision: item.CreateRevision, ModRevision: item.ModRevision, Version: item.Version,
+	}, Found: found, Revision: n.revision}, nil
 }
 
-func (n *fakeNode) List(ctx context.Context, options cluster.ReadOptions) (*cluster.Listing, error) {
+func (n *fakeNode) List(ctx context.Context, options kv.ReadOptions) (*cluster.Listing, error) {
 	if err := n.begin(ctx, "list", ""); err != nil {
 		return nil, err
 	}
@@ -163,28 +166,28 @@ func (n *fakeNode) List(ctx context.Context, options cluster.ReadOptions) (*clus
 	}), nil
 }
 
-func (n *fakeNode) Status() cluster.Status { return n.stat }
-func (n *fakeNode) Ready() error           { return n.ready }
+func (n *fakeNode) Status() kv.Status { return n.stat }
+func (n *fakeNode) Ready() error      { return n.ready }
 
-func (n *fakeNode) Join(ctx context.Context, req cluster.JoinRequest) (cluster.Member, error) {
+func (n *fakeNode) Join(ctx context.Context, req kv.JoinRequest) (kv.Member, error) {
 	if err := n.begin(ctx, "join", req.ID); err != nil {
-		return cluster.Member{}, err
+		return kv.Member{}, err
 	}
-	return cluster.Member{ID: req.ID, PeerAddr: req.PeerAddr, HTTPAddr: req.HTTPAddr, Voter: true}, nil
+	return kv.Member{ID: req.ID, PeerAddr: req.PeerAddr, HTTPAddr: req.HTTPAddr, Voter: true}, nil
 }
 
 func (n *fakeNode) Transfer(ctx context.Context, name string) error {
 	return n.begin(ctx, "transfer", name)
 }
 
-func (n *fakeNode) Snapshot(ctx context.Context, name string) (cluster.SnapshotResult, error) {
+func (n *fakeNode) Snapshot(ctx context.Context, name string) (kv.SnapshotResult, error) {
 	if err := n.begin(ctx, "snapshot", name); err != nil {
-		return cluster.SnapshotResult{}, err
+		return kv.SnapshotResult{}, err
 	}
-	return cluster.SnapshotResult{ID: "n1", Index: 7, Bytes: 100, LogBytesBefore: 9, LogBytesAfter: 5}, nil
+	return kv.SnapshotResult{ID: "n1", Index: 7, Bytes: 100, LogBytesBefore: 9, LogBytesAfter: 5}, nil
 }
 
-func (n *fakeNode) Leave(ctx context.Context, req cluster.LeaveRequest) error {
+func (n *fakeNode) Leave(ctx context.Context, req kv.LeaveRequest) error {
 	name := req.ID
 	if req.Force {
 		name += " by force"

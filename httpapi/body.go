@@ -8,7 +8,7 @@ import (
 	"os"
 	"strings"
 
-	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/kv"
 )
 
 const (
@@ -77,10 +77,10 @@ func (s *Server) takeBody(w *response, r *http.Request, field string, limit int6
 var errTooMany = errors.New("the body is above its limit")
 
 // errNoRoom is returned for a request or a body that finds no room.
-var errNoRoom = fmt.Errorf("%w: the requests in flight and their bodies take all that they may", cluster.ErrOverloaded)
+var errNoRoom = fmt.Errorf("%w: the requests in flight and their bodies take all that they may", kv.ErrOverloaded)
 
 // errBodyCut is returned for a body that was cut off to make room for others.
-var errBodyCut = fmt.Errorf("%w: the bodies in flight take all the memory they may, and this one came slowly", cluster.ErrOverloaded)
+var errBodyCut = fmt.Errorf("%w: the bodies in flight take all the memory they may, and this one came slowly", kv.ErrOverloaded)
 
 // readBody reads a body of want bytes, or, where want is -1, of at most limit. Room
 // for the first bytes is reserved; it reserves the rest step by step.
@@ -179,5 +179,5 @@ func checkEncoding(h http.Header) error {
 // size bytes.
 func tooLarge(field, has string, size, limit int64) error {
 	reason := fmt.Sprintf("%s %d bytes, the limit is %d", has, size, limit)
-	return &cluster.ValidationError{Field: field, Reason: reason, Size: size, Limit: limit}
+	return &kv.ValidationError{Field: field, Reason: reason, Size: size, Limit: limit}
 }

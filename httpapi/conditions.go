@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // writeCondition returns the condition that a write carries: If-Match: "N",
@@ -99,5 +100,5 @@ func parseETag(tag string) (uint64, bool) {
 
 // invalidCondition returns the error for a condition that can't be understood.
 func invalidCondition(header, reason string) error {
-	return &cluster.ValidationError{Field: header, Reason: reason}
+	return &kv.ValidationError{Field: header, Reason: reason}
 }

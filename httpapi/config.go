@@ -9,7 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // Defaults of a Config's zero fields.
@@ -109,7 +109,7 @@ func (c Config) Validate() error {
 	var errs []error
 	require := func(ok bool, field, reason string) {
 		if !ok {
-			errs = append(errs, &cluster.ValidationError{Field: field, Reason: reason})
+			errs = append(errs, &kv.ValidationError{Field: field, Reason: reason})
 		}
 	}
 	require(c.Node != nil, "Node", "is required")

@@ -16,6 +16,7 @@ import (
 	"github.com/kvorum/kvorum/cluster"
 	"github.com/kvorum/kvorum/httpapi"
 	"github.com/kvorum/kvorum/internal/testkit"
+	"github.com/kvorum/kvorum/kv"
 )
 
 func TestConns_IdleIsClosed(t *testing.T) {
@@ -121,7 +122,7 @@ func TestShutdown_Forced(t *testing.T) {
 		close(entered)
 		<-ctx.Done()
 		close(ended)
-		return cluster.ErrUnknownOutcome
+		return kv.ErrUnknownOutcome
 	}
 	c := a.dial()
 	c.send("PUT /kv/k HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")

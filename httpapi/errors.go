@@ -9,8 +9,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/kvorum/kvorum/cluster"
 	"github.com/kvorum/kvorum/internal/api"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // Errors of the protocol itself. None of them reaches the node, so all of them
@@ -50,31 +50,31 @@ var problems = []struct {
 	retryable bool
 	outcome   api.Outcome
 }{
-	{cluster.ErrUnknownOutcome, http.StatusGatewayTimeout, "unknown_outcome", "Outcome unknown", false, unknown},
+	{kv.ErrUnknownOutcome, http.StatusGatewayTimeout, "unknown_outcome", "Outcome unknown", false, unknown},
 
-	{cluster.ErrLoading, http.StatusServiceUnavailable, "loading", "Loading", true, notDone},
+	{kv.ErrLoading, http.StatusServiceUnavailable, "loading", "Loading", true, notDone},
 	{errNotReady, http.StatusServiceUnavailable, "not_ready", "Not ready", true, notDone},
-	{cluster.ErrNoLeader, http.StatusServiceUnavailable, "no_leader", "No leader", true, notDone},
-	{cluster.ErrTimeout, http.StatusServiceUnavailable, "timeout", "No answer in time", true, notDone},
-	{cluster.ErrNotLeader, http.StatusServiceUnavailable, "not_leader", "Not the leader", true, notDone},
-	{cluster.ErrNotJoined, http.StatusServiceUnavailable, api.CodeNotJoined, "Not in a cluster", true, notDone},
-	{cluster.ErrRemoved, http.StatusServiceUnavailable, "removed", "Removed from its cluster", true, notDone},
-	{cluster.ErrClosed, http.StatusServiceUnavailable, "shutting_down", "Shutting down", true, notDone},
-	{cluster.ErrMemoryFull, http.StatusInsufficientStorage, "memory_full", "Memory nearly full", true, notDone},
-	{cluster.ErrDataLimit, http.StatusInsufficientStorage, "data_limit", "Data at its limit", true, notDone},
-	{cluster.ErrDiskFull, http.StatusInsufficientStorage, "disk_full", "Disk nearly full", true, notDone},
-	{cluster.ErrBehind, http.StatusServiceUnavailable, "behind", "Behind", true, notDone},
-	{cluster.ErrOverloaded, http.StatusTooManyRequests, "overloaded", "Too many requests in flight", true, notDone},
+	{kv.ErrNoLeader, http.StatusServiceUnavailable, "no_leader", "No leader", true, notDone},
+	{kv.ErrTimeout, http.StatusServiceUnavailable, "timeout", "No answer in time", true, notDone},
+	{kv.ErrNotLeader, http.StatusServiceUnavailable, "not_leader", "Not the leader", true, notDone},
+	{kv.ErrNotJoined, http.StatusServiceUnavailable, api.CodeNotJoined, "Not in a cluster", true, notDone},
+	{kv.ErrRemoved, http.StatusServiceUnavailable, "removed", "Removed from its cluster", true, notDone},
+	{kv.ErrClosed, http.StatusServiceUnavailable, "shutting_down", "Shutting down", true, notDone},
+	{kv.ErrMemoryFull, http.StatusInsufficientStorage, "memory_full", "Memory nearly full", true, notDone},
+	{kv.ErrDataLimit, http.StatusInsufficientStorage, "data_limit", "Data at its limit", true, notDone},
+	{kv.ErrDiskFull, http.StatusInsufficientStorage, "disk_full", "Disk nearly full", true, notDone},
+	{kv.ErrBehind, http.StatusServiceUnavailable, "behind", "Behind", true, notDone},
+	{kv.ErrOverloaded, http.StatusTooManyRequests, "overloaded", "Too many requests in flight", true, notDone},
 
-	{cluster.ErrUnknownNode, http.StatusNotFound, "unknown_node", "No such node", false, notDone},
-	{cluster.ErrNameTaken, http.StatusConflict, "name_taken", "Name taken", false, notDone},
-	{cluster.ErrOtherCluster, http.StatusConflict, "other_cluster", "Belongs to another cluster", false, notDone},
-	{cluster.ErrQuorum, http.StatusConflict, "quorum", "Too few live voters would be left", false, notDone},
-	{cluster.ErrNoSuccessor, http.StatusConflict, "no_successor", "Leadership not handed over", true, notDone},
-	{cluster.ErrLastVoter, http.StatusConflict, "last_voter", "The only voter", false, notDone},
-	{cluster.ErrNothingToSnapshot, http.StatusConflict, "nothing_new", "Nothing new to snapshot", false, notDone},
-	{cluster.ErrSnapshotRunning, http.StatusConflict, "snapshot_running", "Snapshot under way", true, notDone},
-	{cluster.ErrUnreachable, http.StatusBadGateway, "unreachable", "Node unreachable", true, notDone},
+	{kv.ErrUnknownNode, http.StatusNotFound, "unknown_node", "No such node", false, notDone},
+	{kv.ErrNameTaken, http.StatusConflict, "name_taken", "Name taken", false, notDone},
+	{kv.ErrOtherCluster, http.StatusConflict, "other_cluster", "Belongs to another cluster", false, notDone},
+	{kv.ErrQuorum, http.StatusConflict, "quorum", "Too few live voters would be left", false, notDone},
+	{kv.ErrNoSuccessor, http.StatusConflict, "no_successor", "Leadership not handed over", true, notDone},
+	{kv.ErrLastVoter, http.StatusConflict, "last_voter", "The only voter", false, notDone},
+	{kv.ErrNothingToSnapshot, http.StatusConflict, "nothing_new", "Nothing new to snapshot", false, notDone},
+	{kv.ErrSnapshotRunning, http.StatusConflict, "snapshot_running", "Snapshot under way", true, notDone},
+	{kv.ErrUnreachable, http.StatusBadGateway, "unreachable", "Node unreachable", true, notDone},
 
 	{errKeyNotFound, http.StatusNotFound, api.CodeKeyNotFound, "Key not found", false, notDone},
 	{errPrecondition, http.StatusPreconditionFailed, api.CodeConditionFailed, "Condition failed", false, notDone},
@@ -93,8 +93,8 @@ var problems = []struct {
 // mutation was not done; a deadline by itself, or an error that the table does
 // not know, leaves its outcome unknown.
 func classify(err error, mutation bool) api.Problem {
-	var invalid *cluster.ValidationError
-	if errors.As(err, &invalid) && !errors.Is(err, cluster.ErrUnknownOutcome) {
+	var invalid *kv.ValidationError
+	if errors.As(err, &invalid) && !errors.Is(err, kv.ErrUnknownOutcome) {
 		return invalidRequest(invalid)
 	}
 	for _, row := range problems {
@@ -122,7 +122,7 @@ func classify(err error, mutation bool) api.Problem {
 
 // invalidRequest returns the answer to a request that can never be carried out:
 // 413 where it is too large, otherwise 400.
-func invalidRequest(e *cluster.ValidationError) api.Problem {
+func invalidRequest(e *kv.ValidationError) api.Problem {
 	if e.Size > e.Limit {
 		return newProblem(http.StatusRequestEntityTooLarge, "too_large", "Too large", e.Error(), false, notDone)
 	}

@@ -10,13 +10,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/kvorum/kvorum/cluster"
 	"github.com/kvorum/kvorum/httpapi"
+	"github.com/kvorum/kvorum/kv"
 )
 
 func TestErrors_Table(t *testing.T) {
-	tooLarge := &cluster.ValidationError{Field: "value", Reason: "has 9 bytes, the limit is 8", Size: 9, Limit: 8}
-	invalid := &cluster.ValidationError{Field: "key", Reason: "is odd"}
+	tooLarge := &kv.ValidationError{Field: "value", Reason: "has 9 bytes, the limit is 8", Size: 9, Limit: 8}
+	invalid := &kv.ValidationError{Field: "key", Reason: "is odd"}
 	const notDone, unknown = "not_done", "unknown"
 	for _, test := range []struct {
 		err       error
@@ -25,27 +25,27 @@ func TestErrors_Table(t *testing.T) {
 		retryable bool
 		outcome   string // of a write; a read always is not done
 	}{
-		{cluster.ErrNoLeader, 503, "no_leader", true, notDone},
-		{cluster.ErrTimeout, 503, "timeout", true, notDone},
-		{cluster.ErrNotLeader, 503, "not_leader", true, notDone},
-		{cluster.ErrNotJoined, 503, "not_joined", true, notDone},
-		{cluster.ErrRemoved, 503, "removed", true, notDone},
-		{cluster.ErrClosed, 503, "shutting_down", true, notDone},
-		{cluster.ErrBehind, 503, "behind", true, notDone},
-		{cluster.ErrOverloaded, 429, "overloaded", true, notDone},
-		{cluster.ErrUnknownNode, 404, "unknown_node", false, notDone},
-		{cluster.ErrNameTaken, 409, "name_taken", false, notDone},
-		{cluster.ErrOtherCluster, 409, "other_cluster", false, notDone},
-		{cluster.ErrLastVoter, 409, "last_voter", false, notDone},
-		{cluster.ErrUnreachable, 502, "unreachable", true, notDone},
+		{kv.ErrNoLeader, 503, "no_leader", true, notDone},
+		{kv.ErrTimeout, 503, "timeout", true, notDone},
+		{kv.ErrNotLeader, 503, "not_leader", true, notDone},
+		{kv.ErrNotJoined, 503, "not_joined", true, notDone},
+		{kv.ErrRemoved, 503, "removed", true, notDone},
+		{kv.ErrClosed, 503, "shutting_down", true, notDone},
+		{kv.ErrBehind, 503, "behind", true, notDone},
+		{kv.ErrOverloaded, 429, "overloaded", true, notDone},
+		{kv.ErrUnknownNode, 404, "unknown_node", false, notDone},
+		{kv.ErrNameTaken, 409, "name_taken", false, notDone},
+		{kv.ErrOtherCluster, 409, "other_cluster", false, notDone},
+		{kv.ErrLastVoter, 409, "last_voter", false, notDone},
+		{kv.ErrUnreachable, 502, "unreachable", true, notDone},
 		{tooLarge, 413, "too_large", false, notDone},
 		{invalid, 400, "invalid", false, notDone},
-		{cluster.ErrUnknownOutcome, 504, "unknown_outcome", false, unknown},
+		{kv.ErrUnknownOutcome, 504, "unknown_outcome", false, unknown},
 		// What says both is unknown: sending it again could do it twice.
-		{errors.Join(cluster.ErrNoLeader, cluster.ErrUnknownOutcome), 504, "unknown_outcome", false, unknown},
-		{fmt.Errorf("%w: %w", cluster.ErrUnknownOutcome, invalid), 504, "unknown_outcome", false, unknown},
+		{errors.Join(kv.ErrNoLeader, kv.ErrUnknownOutcome), 504, "unknown_outcome", false, unknown},
+		{fmt.Errorf("%w: %w", kv.ErrUnknownOutcome, invalid), 504, "unknown_outcome", false, unknown},
 		// A node that gave up before it sent anything says so beside the deadline.
-		{fmt.Errorf("%w: %w", cluster.ErrNoLeader, context.DeadlineExceeded), 503, "no_leader", true, notDone},
+		{fmt.Errorf("%w: %w", kv.ErrNoLeader, context.DeadlineExceeded), 503, "no_leader", true, notDone},
 	} {
 		for _, request := range [][2]string{{"PUT", "/kv/k"}, {"DELETE", "/kv/k"}, {"GET", "/kv/k"}, {"GET", "/kv/"}, {"POST", "/admin/leave"}} {
 			a := mustAPI(t, nil)
@@ -62,7 +62,7 @@ func TestErrors_Table(t *testing.T) {
 func TestErrors_OneLine(t *testing.T) {
 	a := mustAPI(t, nil)
 	a.node.hook = func(context.Context, string, string) error {
-		return errors.Join(cluster.ErrNoLeader, errors.New("probe n2: refused"), errors.New("probe n3: refused"))
+		return errors.Join(kv.ErrNoLeader, errors.New("probe n2: refused"), errors.New("probe n3: refused"))
 	}
 	p := expectProblem(t, a.do("GET", "/kv/k", ""), http.StatusServiceUnavailable, "no_leader")
 	if want := "no leader is known; probe n2: refused; probe n3: refused"; p.Detail != want {

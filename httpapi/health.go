@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"net/http"
 
-	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // textPlain is the type of answers for people.
@@ -60,7 +60,7 @@ func (s *Server) status(w *response, _ *http.Request) error {
 		d.Clients.Open = &open
 	}
 	if status.Members == nil {
-		status.Members = []cluster.Member{} // [] rather than null
+		status.Members = []kv.Member{} // [] rather than null
 	}
 	writeJSON(w, http.StatusOK, "application/json", status)
 	return nil

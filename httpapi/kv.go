@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // keyOf returns the key that r's path names: what follows "/kv/", decoded once,
@@ -16,7 +17,7 @@ func (s *Server) keyOf(r *http.Request) (string, error) {
 	key := strings.TrimPrefix(r.URL.Path, "/kv/")
 	switch {
 	case key == "":
-		return "", &cluster.ValidationError{Field: "key", Reason: "must not be empty"}
+		return "", &kv.ValidationError{Field: "key", Reason: "must not be empty"}
 	case len(key) > s.cfg.MaxKeyBytes:
 		return "", tooLarge("key", "has", int64(len(key)), int64(s.cfg.MaxKeyBytes))
 	}
@@ -32,7 +33,7 @@ func (s *Server) put(w *response, r *http.Request) error {
 	}
 	if len(r.Header.Values("Content-Range")) > 0 {
 		// Taking a part for the whole would destroy the rest (RFC 9110, section 14.5).
-		return &cluster.ValidationError{Field: "Content-Range", Reason: "values can only be put whole"}
+		return &kv.ValidationError{Field: "Content-Range", Reason: "values can only be put whole"}
 	}
 	if err := w.checkLength(r, true); err != nil {
 		return err
@@ -128,7 +129,7 @@ func (s *Server) get(w *response, r *http.Request) error {
 }
 
 // writeItem answers a read of a key that exists.
-func writeItem(w *response, cond readCond, result cluster.ReadResult) error {
+func writeItem(w *response, cond readCond, result kv.ReadResult) error {
 	h := w.Header()
 	setETag(h, result.Item.ModRevision)
 	if !cond.match.holds(result.Item.ModRevision) {
@@ -152,7 +153,7 @@ func setWriteHeaders(h http.Header, result cluster.WriteResult) {
 }
 
 // setReadHeaders describes the outcome of a read.
-func setReadHeaders(h http.Header, revision uint64, level cluster.Consistency) {
+func setReadHeaders(h http.Header, revision uint64, level kv.Consistency) {
 	setRevision(h, revision)
 	h.Set("Kvorum-Consistency", string(level))
 }

@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/kvorum/kvorum/cluster"
 	"github.com/kvorum/kvorum/httpapi"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // expectHeaders fails unless w has the headers, given as pairs; "" means absent.
@@ -99,14 +99,14 @@ func TestKV_EmptyValue(t *testing.T) {
 }
 
 func TestKV_Consistency(t *testing.T) {
-	for target, want := range map[string]cluster.ReadOptions{
-		"/kv/k":                                  {Level: cluster.Linearizable},
-		"/kv/k?consistency=linearizable":         {Level: cluster.Linearizable},
-		"/kv/k?consistency=leader":               {Level: cluster.LeaderLocal},
-		"/kv/k?consistency=stale":                {Level: cluster.Stale},
-		"/kv/k?consistency=stale&max_stale=1.5s": {Level: cluster.Stale, MaxStale: 1500 * time.Millisecond},
-		"/kv/k?min_revision=7":                   {Level: cluster.Linearizable, MinRevision: 7},
-		"/kv/?consistency=stale&min_revision=42": {Level: cluster.Stale, MinRevision: 42},
+	for target, want := range map[string]kv.ReadOptions{
+		"/kv/k":                                  {Level: kv.Linearizable},
+		"/kv/k?consistency=linearizable":         {Level: kv.Linearizable},
+		"/kv/k?consistency=leader":               {Level: kv.LeaderLocal},
+		"/kv/k?consistency=stale":                {Level: kv.Stale},
+		"/kv/k?consistency=stale&max_stale=1.5s": {Level: kv.Stale, MaxStale: 1500 * time.Millisecond},
+		"/kv/k?min_revision=7":                   {Level: kv.Linearizable, MinRevision: 7},
+		"/kv/?consistency=stale&min_revision=42": {Level: kv.Stale, MinRevision: 42},
 	} {
 		a := mustAPI(t, nil)
 		a.node.items["k"] = item("k", "v", 1)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // A list is a stream of JSON lines, one per key in byte order, all of the view
@@ -43,7 +44,7 @@ type listParams struct {
 	prefix, start string
 	limit         int // 0 means all
 	keysOnly      bool
-	options       cluster.ReadOptions
+	options       kv.ReadOptions
 }
 
 // parseListParams returns the parameters in a query string.
@@ -92,7 +93,7 @@ func (s *Server) list(w *response, r *http.Request) error {
 }
 
 // listing asks the node for a view, within the time of a read.
-func (s *Server) listing(r *http.Request, options cluster.ReadOptions) (*cluster.Listing, error) {
+func (s *Server) listing(r *http.Request, options kv.ReadOptions) (*cluster.Listing, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.RequestTimeout)
 	defer cancel()
 	return s.node.List(ctx, options)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/kvorum/kvorum/cluster"
 	"github.com/kvorum/kvorum/httpapi"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/store"
 )
 
@@ -372,6 +373,6 @@ func TestList_HalfClosedClient(t *testing.T) {
 
 func TestList_ErrorBeforeTheStream(t *testing.T) {
 	a := mustAPI(t, nil)
-	a.node.hook = func(context.Context, string, string) error { return cluster.ErrBehind }
+	a.node.hook = func(context.Context, string, string) error { return kv.ErrBehind }
 	expectProblem(t, a.do("GET", "/kv/", ""), http.StatusServiceUnavailable, "behind")
 }

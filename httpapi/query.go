@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // query holds the parameters of a request, each given once.
@@ -47,12 +47,12 @@ func parseQuery(raw string, known ...string) (query, error) {
 var readParams = []string{"consistency", "max_stale", "min_revision"}
 
 // readOptions returns what a read is to promise: linearizable by default.
-func (q query) readOptions() (cluster.ReadOptions, error) {
-	options := cluster.ReadOptions{Level: cluster.Linearizable}
+func (q query) readOptions() (kv.ReadOptions, error) {
+	options := kv.ReadOptions{Level: kv.Linearizable}
 	if value, ok := q["consistency"]; ok {
-		options.Level = cluster.Consistency(value)
+		options.Level = kv.Consistency(value)
 		switch options.Level {
-		case cluster.Linearizable, cluster.LeaderLocal, cluster.Stale:
+		case kv.Linearizable, kv.LeaderLocal, kv.Stale:
 		default:
 			return options, invalidParam("consistency", "must be linearizable, leader or stale")
 		}
@@ -62,7 +62,7 @@ func (q query) readOptions() (cluster.ReadOptions, error) {
 		if options.MaxStale, err = time.ParseDuration(value); err != nil || options.MaxStale <= 0 {
 			return options, invalidParam("max_stale", "must be a duration above 0, such as 500ms or 10s")
 		}
-		if options.Level != cluster.Stale {
+		if options.Level != kv.Stale {
 			return options, invalidParam("max_stale", "is for consistency=stale only")
 		}
 	}
@@ -101,5 +101,5 @@ func (q query) flag(name string) (bool, error) {
 
 // invalidParam returns the error for a query parameter.
 func invalidParam(name, reason string) error {
-	return &cluster.ValidationError{Field: fmt.Sprintf("query parameter %.64q", name), Reason: reason}
+	return &kv.ValidationError{Field: fmt.Sprintf("query parameter %.64q", name), Reason: reason}
 }

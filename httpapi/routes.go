@@ -12,7 +12,7 @@ import (
 
 	"github.com/gorilla/mux"
 
-	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // handler answers a request, or returns the error to answer it with. It must
@@ -99,7 +99,7 @@ func (s *Server) dispatch(w *response, r *http.Request, m methods, allow string)
 func (s *Server) guard(next handler) handler {
 	return checked(func(w *response, r *http.Request) error {
 		if !s.budget.takeRequest() {
-			return cluster.ErrOverloaded
+			return kv.ErrOverloaded
 		}
 		defer s.budget.putRequest()
 		return next(w, r)

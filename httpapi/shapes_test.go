@@ -8,12 +8,13 @@ import (
 
 	"github.com/kvorum/kvorum/cluster"
 	shapes "github.com/kvorum/kvorum/internal/api"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // TestShapes_StatusHoldsWhatClientsRead shows that GET /status has each member that
 // package api declares, with its name and type.
 func TestShapes_StatusHoldsWhatClientsRead(t *testing.T) {
-	wantMembers(t, "status", reflect.TypeFor[shapes.Status](), reflect.TypeFor[cluster.Status]())
+	wantMembers(t, "status", reflect.TypeFor[shapes.Status](), reflect.TypeFor[kv.Status]())
 }
 
 // wantMembers checks that each member of want is one of got.

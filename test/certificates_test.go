@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/kvorum/kvorum/cluster"
 	"github.com/kvorum/kvorum/internal/testkit"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // tlsFlags returns the flags that name a node's files.
@@ -111,7 +111,7 @@ func TestTrial_F4_Certificates(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				var s cluster.Status
+				var s kv.Status
 				if err := json.Unmarshal([]byte(body), &s); err != nil {
 					return err
 				}

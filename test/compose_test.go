@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/kvorum/kvorum/cluster"
 	"github.com/kvorum/kvorum/internal/testkit"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // compose runs docker-compose, or the compose plugin, on the project's file.
@@ -174,7 +174,7 @@ func (c *compose) members(node int) string {
 		return err.Error()
 	}
 	defer resp.Body.Close()
-	var status cluster.Status
+	var status kv.Status
 	if err := json.NewDecoder(resp.Body).Decode(&status); err != nil {
 		return err.Error()
 	}

@@ -25,6 +25,7 @@ var bigFive = []string{
 // import ("ARCHITECTURE.md, Packages"). A package below another one that has no line of
 // its own may import what its parent may, and its parent.
 var allowed = map[string][]string{
+	"kv":                {},
 	"wal":               {},
 	"store":             {"wal", "internal/dirlock"},
 	"internal/api":      {},
@@ -37,16 +38,16 @@ var allowed = map[string][]string{
 	"internal/testkit":  {},
 	"fsm":               {"store", "github.com/hashicorp/raft"},
 	"transport":         {"internal/entry", "internal/loglimit", "github.com/hashicorp/raft"},
-	"cluster/discovery": {"internal/loglimit", "internal/sealed", "github.com/hashicorp/memberlist"},
+	"cluster/discovery": {"kv", "internal/loglimit", "internal/sealed", "github.com/hashicorp/memberlist"},
 	"cluster/raftstore": {"wal", "internal/entry", "internal/sealed", "github.com/hashicorp/raft", "github.com/hashicorp/raft-boltdb"},
 	"cluster/recovery": {
 		"cluster/raftstore", "fsm", "wal", "internal/dirlock", "internal/nodeid", "internal/sealed", "github.com/hashicorp/raft",
 	},
 	"cluster": {
-		"cluster/discovery", "cluster/raftstore", "cluster/recovery", "fsm", "store", "wal", "transport",
+		"kv", "cluster/discovery", "cluster/raftstore", "cluster/recovery", "fsm", "store", "wal", "transport",
 		"internal/dirlock", "internal/loglimit", "internal/nodeid", "internal/sealed", "github.com/hashicorp/raft",
 	},
-	"httpapi": {"store", "cluster", "internal/api", "internal/loglimit", "github.com/gorilla/mux"},
+	"httpapi": {"kv", "store", "cluster", "internal/api", "internal/loglimit", "github.com/gorilla/mux"},
 	"client":  {"internal/api"},
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/kvorum/kvorum/cluster"
 	"github.com/kvorum/kvorum/internal/testkit"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/test/history"
 )
 
@@ -112,7 +113,7 @@ func client(ctx context.Context, h *history.History, id int, rng *rand.Rand, nod
 		var out history.Output
 		call := h.Call()
 		if rng.IntN(2) == 0 {
-			result, err := node.Get(ctx, in.Key, cluster.ReadOptions{})
+			result, err := node.Get(ctx, in.Key, kv.ReadOptions{})
 			if err != nil {
 				continue // a read that failed says nothing
 			}
@@ -120,7 +121,7 @@ func client(ctx context.Context, h *history.History, id int, rng *rand.Rand, nod
 		} else {
 			in.Kind, in.Value = history.Put, fmt.Sprintf("%d-%d", id, i)
 			result, err := node.Put(ctx, in.Key, []byte(in.Value), cluster.Condition{})
-			if err != nil && !errors.Is(err, cluster.ErrUnknownOutcome) {
+			if err != nil && !errors.Is(err, kv.ErrUnknownOutcome) {
 				continue // not done: must never be seen
 			}
 			out.Done, out.Unknown = result.Created, err != nil
@@ -220,7 +221,7 @@ func TestNode_SnapshotCatchUp(t *testing.T) {
 	})
 	behind.open(t)
 	testkit.Eventually(t, 30*time.Second, "the node that was away is ready", behind.get().Ready)
-	list, err := behind.get().List(ctx, cluster.ReadOptions{})
+	list, err := behind.get().List(ctx, kv.ReadOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,8 +20,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/kvorum/kvorum/cluster"
 	"github.com/kvorum/kvorum/internal/testkit"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // binary builds the program once for all tests of this package.
@@ -208,8 +208,8 @@ func (ps procs) waitReady(t testing.TB) {
 	}
 }
 
-func (p *proc) status() (cluster.Status, error) {
-	var s cluster.Status
+func (p *proc) status() (kv.Status, error) {
+	var s kv.Status
 	resp, err := http.Get("http://" + p.http() + "/status")
 	if err != nil {
 		return s, err

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // TestReadPath_NoForbiddenCalls keeps package cluster away from what looks like
@@ -64,34 +65,34 @@ func TestNode_ReadOptions(t *testing.T) {
 		return result.Revision
 	}
 	for i, n := range nodes {
-		for _, level := range []cluster.Consistency{"", cluster.Linearizable, cluster.LeaderLocal} {
+		for _, level := range []kv.Consistency{"", kv.Linearizable, kv.LeaderLocal} {
 			value := string(level) + n.cfg.Name
 			revision := put(value)
-			got, err := n.get().Get(ctx, "k", cluster.ReadOptions{Level: level})
+			got, err := n.get().Get(ctx, "k", kv.ReadOptions{Level: level})
 			if err != nil || string(got.Item.Value) != value || got.Revision < revision {
 				t.Errorf("node %d, level %q: got %q at %d, %v, want %q at %d", i, level, got.Item.Value, got.Revision, err, value, revision)
 			}
 		}
 		value := "stale" + n.cfg.Name
-		got, err := n.get().Get(ctx, "k", cluster.ReadOptions{Level: cluster.Stale, MinRevision: put(value)})
+		got, err := n.get().Get(ctx, "k", kv.ReadOptions{Level: kv.Stale, MinRevision: put(value)})
 		if err != nil || string(got.Item.Value) != value {
 			t.Errorf("node %d, stale with a revision: got %q, %v, want %q", i, got.Item.Value, err, value)
 		}
 	}
-	var invalid *cluster.ValidationError
-	if _, err := nodes[0].get().Get(ctx, "k", cluster.ReadOptions{Level: "strong"}); !errors.As(err, &invalid) {
+	var invalid *kv.ValidationError
+	if _, err := nodes[0].get().Get(ctx, "k", kv.ReadOptions{Level: "strong"}); !errors.As(err, &invalid) {
 		t.Errorf("unknown level: got %v", err)
 	}
 
 	next := put("now") + 1
 	brief, cancelBrief := context.WithTimeout(ctx, 50*time.Millisecond)
 	defer cancelBrief()
-	if _, err := nodes[1].get().Get(brief, "k", cluster.ReadOptions{Level: cluster.Stale, MinRevision: next}); !errors.Is(err, cluster.ErrBehind) {
+	if _, err := nodes[1].get().Get(brief, "k", kv.ReadOptions{Level: kv.Stale, MinRevision: next}); !errors.Is(err, kv.ErrBehind) {
 		t.Errorf("a revision that does not come: got %v, want ErrBehind", err)
 	}
 	answer := make(chan error, 1)
 	go func() {
-		got, err := nodes[2].get().Get(ctx, "k", cluster.ReadOptions{MinRevision: next})
+		got, err := nodes[2].get().Get(ctx, "k", kv.ReadOptions{MinRevision: next})
 		if err == nil && string(got.Item.Value) != "later" {
 			err = errors.New("got " + string(got.Item.Value))
 		}

@@ -1,9 +1,11 @@
 package clusterprom
 
 import (
-	"github.com/kvorum/kvorum/cluster"
-	"github.com/kvorum/kvorum/wal"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/kv"
+	"github.com/kvorum/kvorum/wal"
 )
 
 // Source is what a Collector needs of a node; *cluster.Node has it. Stats must
@@ -22,7 +24,7 @@ type figure struct {
 // peerFigure is one metric of each peer.
 type peerFigure struct {
 	desc *prometheus.Desc
-	read func(*cluster.PeerStatus) float64
+	read func(*kv.PeerStatus) float64
 }
 
 // Collector is a prometheus.Collector of one node. It is safe for concurrent use.
@@ -86,22 +88,22 @@ func (c *Collector) addState(gauge prometheus.ValueType) {
 // addPeers adds the figures of each peer that the node has dialed. Two
 // incarnations of one name are two peers.
 func (c *Collector) addPeers() {
-	add := func(name, help string, read func(*cluster.PeerStatus) float64) {
+	add := func(name, help string, read func(*kv.PeerStatus) float64) {
 		c.peers = append(c.peers, peerFigure{prometheus.NewDesc("kvorum_peer_"+name, help, []string{"peer", "server_id"}, nil), read})
 	}
-	add("connected", "Whether a connection to the peer is open.", func(p *cluster.PeerStatus) float64 { return truth(p.Connected) })
-	add("last_contact_seconds", "Time since the peer was heard last; -1 for never.", func(p *cluster.PeerStatus) float64 { return p.LastContactSeconds })
-	add("round_trip_seconds", "Round trip of the newest ping.", func(p *cluster.PeerStatus) float64 { return p.RoundTripMs / 1000 })
-	add("match_index", "Index up to which the peer's log is known to be this leader's; 0 on other nodes.", func(p *cluster.PeerStatus) float64 { return float64(p.MatchIndex) })
-	add("lag_entries", "Entries of this leader's log that the peer lacks; 0 on other nodes.", func(p *cluster.PeerStatus) float64 { return float64(p.Lag) })
-	add("snapshot_sent_bytes", "Bytes of a snapshot that have been sent to the peer; 0 if none is being sent.", func(p *cluster.PeerStatus) float64 { return float64(snapshotOf(p).Sent) })
-	add("snapshot_total_bytes", "Bytes of the snapshot that is being sent to the peer; 0 if none is.", func(p *cluster.PeerStatus) float64 { return float64(snapshotOf(p).Total) })
+	add("connected", "Whether a connection to the peer is open.", func(p *kv.PeerStatus) float64 { return truth(p.Connected) })
+	add("last_contact_seconds", "Time since the peer was heard last; -1 for never.", func(p *kv.PeerStatus) float64 { return p.LastContactSeconds })
+	add("round_trip_seconds", "Round trip of the newest ping.", func(p *kv.PeerStatus) float64 { return p.RoundTripMs / 1000 })
+	add("match_index", "Index up to which the peer's log is known to be this leader's; 0 on other nodes.", func(p *kv.PeerStatus) float64 { return float64(p.MatchIndex) })
+	add("lag_entries", "Entries of this leader's log that the peer lacks; 0 on other nodes.", func(p *kv.PeerStatus) float64 { return float64(p.Lag) })
+	add("snapshot_sent_bytes", "Bytes of a snapshot that have been sent to the peer; 0 if none is being sent.", func(p *kv.PeerStatus) float64 { return float64(snapshotOf(p).Sent) })
+	add("snapshot_total_bytes", "Bytes of the snapshot that is being sent to the peer; 0 if none is.", func(p *kv.PeerStatus) float64 { return float64(snapshotOf(p).Total) })
 }
 
 // snapshotOf returns the snapshot that is being sent to p, zero if none is.
-func snapshotOf(p *cluster.PeerStatus) cluster.SnapshotStatus {
+func snapshotOf(p *kv.PeerStatus) kv.SnapshotStatus {
 	if p.Snapshot == nil {
-		return cluster.SnapshotStatus{}
+		return kv.SnapshotStatus{}
 	}
 	return *p.Snapshot
 }
@@ -123,7 +125,7 @@ func (c *Collector) addTransport(gauge, counter prometheus.ValueType) {
 
 // addDisk adds the figures of the node's disk. All are 0 where nothing is known yet.
 func (c *Collector) addDisk(gauge prometheus.ValueType) {
-	add := func(name, help string, read func(*cluster.DiskStatus) float64) {
+	add := func(name, help string, read func(*kv.DiskStatus) float64) {
 		c.add("disk_"+name, help, gauge, func(s *cluster.Stats) float64 {
 			if s.Disk == nil {
 				return 0
@@ -131,18 +133,18 @@ func (c *Collector) addDisk(gauge prometheus.ValueType) {
 			return read(s.Disk)
 		})
 	}
-	add("total_bytes", "Bytes of the filesystem of the data directory.", func(d *cluster.DiskStatus) float64 { return float64(d.TotalBytes) })
-	add("free_bytes", "Bytes that are free on it.", func(d *cluster.DiskStatus) float64 { return float64(d.FreeBytes) })
-	add("needed_bytes", "Bytes that must be free for puts to be taken.", func(d *cluster.DiskStatus) float64 { return float64(d.NeededBytes) })
-	add("resume_bytes", "Bytes that must be free for puts to be taken again once they are refused.", func(d *cluster.DiskStatus) float64 { return float64(d.ResumeBytes) })
-	add("room_bytes", "Bytes that puts may take yet; each takes its size twice.", func(d *cluster.DiskStatus) float64 { return float64(d.RoomBytes) })
-	add("reserved_bytes", "Bytes that puts leave for deletes, the log's end and small files.", func(d *cluster.DiskStatus) float64 { return float64(d.ReservedBytes) })
-	add("log_max_bytes", "Bytes that the log's files may grow to.", func(d *cluster.DiskStatus) float64 { return float64(d.LogMaxBytes) })
-	add("snapshot_bytes", "Bytes of the newest snapshot.", func(d *cluster.DiskStatus) float64 { return float64(d.SnapshotBytes) })
-	add("snapshots_bytes", "Bytes of all snapshots that are kept.", func(d *cluster.DiskStatus) float64 { return float64(d.SnapshotsBytes) })
-	add("next_snapshot_bytes", "Bytes that the next snapshot takes at most.", func(d *cluster.DiskStatus) float64 { return float64(d.NextSnapshotBytes) })
-	add("ballast_bytes", "Bytes of the file that an operator may remove.", func(d *cluster.DiskStatus) float64 { return float64(d.BallastBytes) })
-	add("low", "Whether puts are refused because of this disk.", func(d *cluster.DiskStatus) float64 { return truth(d.Low) })
+	add("total_bytes", "Bytes of the filesystem of the data directory.", func(d *kv.DiskStatus) float64 { return float64(d.TotalBytes) })
+	add("free_bytes", "Bytes that are free on it.", func(d *kv.DiskStatus) float64 { return float64(d.FreeBytes) })
+	add("needed_bytes", "Bytes that must be free for puts to be taken.", func(d *kv.DiskStatus) float64 { return float64(d.NeededBytes) })
+	add("resume_bytes", "Bytes that must be free for puts to be taken again once they are refused.", func(d *kv.DiskStatus) float64 { return float64(d.ResumeBytes) })
+	add("room_bytes", "Bytes that puts may take yet; each takes its size twice.", func(d *kv.DiskStatus) float64 { return float64(d.RoomBytes) })
+	add("reserved_bytes", "Bytes that puts leave for deletes, the log's end and small files.", func(d *kv.DiskStatus) float64 { return float64(d.ReservedBytes) })
+	add("log_max_bytes", "Bytes that the log's files may grow to.", func(d *kv.DiskStatus) float64 { return float64(d.LogMaxBytes) })
+	add("snapshot_bytes", "Bytes of the newest snapshot.", func(d *kv.DiskStatus) float64 { return float64(d.SnapshotBytes) })
+	add("snapshots_bytes", "Bytes of all snapshots that are kept.", func(d *kv.DiskStatus) float64 { return float64(d.SnapshotsBytes) })
+	add("next_snapshot_bytes", "Bytes that the next snapshot takes at most.", func(d *kv.DiskStatus) float64 { return float64(d.NextSnapshotBytes) })
+	add("ballast_bytes", "Bytes of the file that an operator may remove.", func(d *kv.DiskStatus) float64 { return float64(d.BallastBytes) })
+	add("low", "Whether puts are refused because of this disk.", func(d *kv.DiskStatus) float64 { return truth(d.Low) })
 }
 
 // addLog adds the figures of the write-ahead log.

@@ -12,6 +12,7 @@ import (
 	"github.com/kvorum/kvorum/cluster"
 	"github.com/kvorum/kvorum/cluster/clusterprom"
 	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
 	"github.com/kvorum/kvorum/wal"
 )
@@ -24,10 +25,10 @@ func (f fixed) Stats() cluster.Stats { return cluster.Stats(f) }
 // figures has another value in each field.
 var figures = cluster.Stats{
 	Leader: true, HasLeader: true, Ready: true, Term: 7, CommitIndex: 42, AppliedIndex: 40, Revision: 39, Keys: 3, Bytes: 30, Retired: 4,
-	Queue:      cluster.QueueStatus{PendingBytes: 11, Proposals: 12, Forwarded: 13, Unapplied: 2},
+	Queue:      kv.QueueStatus{PendingBytes: 11, Proposals: 12, Forwarded: 13, Unapplied: 2},
 	Checkpoint: fsm.Checkpoint{Index: 37, Hash: 0xfedcba9876543210}, VerifiedIndex: 36,
 	Log: wal.Stats{FirstIndex: 5, LastIndex: 41, Segments: 4, DiskBytes: 4096, Appends: 21, Records: 22}, OldestAge: 90 * time.Second,
-	Disk: &cluster.DiskStatus{
+	Disk: &kv.DiskStatus{
 		TotalBytes: 81, FreeBytes: 82, NeededBytes: 83, ResumeBytes: 91, RoomBytes: 84, ReservedBytes: 85, LogBytes: 4096, LogMaxBytes: 86, SnapshotBytes: 87,
 		SnapshotsBytes: 88, NextSnapshotBytes: 89, BallastBytes: 90, Low: true,
 	},
@@ -36,10 +37,10 @@ var figures = cluster.Stats{
 		Handled: 59, Overloaded: 60, Refused: map[transport.Reason]uint64{transport.RefusedTLS: 61, transport.RefusedVersion: 0},
 	},
 	CertificateEnds: time.Unix(1800000000, 0),
-	Peers: []cluster.PeerStatus{
+	Peers: []kv.PeerStatus{
 		{ID: "n2", ServerID: "n2.old", LastContactSeconds: -1},
 		{ID: "n2", ServerID: "n2.new", Connected: true, LastContactSeconds: 0.5, RoundTripMs: 2, MatchIndex: 32, Lag: 9,
-			Snapshot: &cluster.SnapshotStatus{Index: 30, Sent: 77, Total: 88}},
+			Snapshot: &kv.SnapshotStatus{Index: 30, Sent: 77, Total: 88}},
 	},
 }
 

@@ -1,8 +1,9 @@
 package clusterprom
 
 import (
-	"github.com/kvorum/kvorum/cluster"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/kvorum/kvorum/kv"
 )
 
 // descriptorFigures are the metrics of file descriptors. How many the process has
@@ -27,7 +28,7 @@ func (f descriptorFigures) describe(out chan<- *prometheus.Desc) {
 }
 
 // collect shows s, nothing where it is nil.
-func (f descriptorFigures) collect(out chan<- prometheus.Metric, s *cluster.DescriptorStatus) {
+func (f descriptorFigures) collect(out chan<- prometheus.Metric, s *kv.DescriptorStatus) {
 	if s == nil {
 		return
 	}

@@ -17,9 +17,6 @@ const (
 	maxClusterBytes = 64
 )
 
-// ErrOtherCluster is part of an error that says that a node belongs to another cluster.
-var ErrOtherCluster = errors.New("the node belongs to another cluster")
-
 // Announcement is what a node tells the others of itself. It is a hint, which may be late
 // or a lie; who the node is, and where, is known from a handshake with it alone.
 type Announcement struct {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/hashicorp/memberlist"
+
+	"github.com/kvorum/kvorum/kv"
 )
 
 // gossipDelegate hands memberlist this node's announcement.
@@ -93,7 +95,7 @@ func (e gossipEvents) check(peer *memberlist.Node) error {
 	self := e.g.announced()
 	if self.Cluster != "" && a.Cluster != "" && a.Cluster != self.Cluster {
 		return fmt.Errorf("%w: %s at %s is of cluster %s, this node of %s",
-			ErrOtherCluster, a.ID, a.PeerAddr, a.Cluster, self.Cluster)
+			kv.ErrOtherCluster, a.ID, a.PeerAddr, a.Cluster, self.Cluster)
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
+
 	"github.com/kvorum/kvorum/internal/loglimit"
 )
 
@@ -50,7 +51,7 @@ type Config struct {
 	// LookupIP returns the addresses of a host name. Nil is the machine's resolver.
 	LookupIP func(ctx context.Context, host string) ([]netip.Addr, error)
 	// Foreign is told when a seed has answered three times in a row for another cluster,
-	// and no node of this one's was met since the start; its error is an ErrOtherCluster. It
+	// and no node of this one's was met since the start; its error is a kv.ErrOtherCluster. It
 	// is called by a goroutine of the seed's. Nil where nobody asks.
 	Foreign func(error)
 }

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/kvorum/kvorum/kv"
 )
 
 const (
@@ -160,7 +162,7 @@ func (g *Gossip) askOne(seed string, target netip.AddrPort) Answer {
 		answer.Reached, answer.Answer = true, "answers"
 		return answer
 	}
-	answer.foreign = strings.Contains(err.Error(), ErrOtherCluster.Error()) // memberlist does not wrap it
+	answer.foreign = strings.Contains(err.Error(), kv.ErrOtherCluster.Error()) // memberlist does not wrap it
 	answer.Answer = gossipReason(err, g.net.dialed(target.String()))
 	return answer
 }
@@ -209,7 +211,7 @@ func gossipReason(err error, d gossipDial) string {
 		return "no gossip answers there, but HTTP: compare the ports"
 	case wrongKey(text) || strings.Contains(text, "decrypt"):
 		return "another gossip key, or none: compare --gossip-key-file"
-	case strings.Contains(text, ErrOtherCluster.Error()):
+	case strings.Contains(text, kv.ErrOtherCluster.Error()):
 		return "it is of another cluster"
 	case strings.Contains(text, "EOF"), strings.Contains(text, "reset by peer"):
 		return "the connection is closed without an answer: no gossip, or one with another key"

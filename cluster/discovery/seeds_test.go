@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/kvorum/kvorum/cluster/discovery"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // TestGossip_SeedsAnswerInWords asks seeds of each kind.
@@ -94,8 +95,8 @@ func TestGossip_OtherClusterIsKeptOut(t *testing.T) {
 		}
 	}
 	second := open(t, cfg, node("n2.b", "c2"))
-	if err := <-foreign; !errors.Is(err, discovery.ErrOtherCluster) || !strings.Contains(err.Error(), "n1.a") {
-		t.Errorf("got %v, want an ErrOtherCluster that names the node", err)
+	if err := <-foreign; !errors.Is(err, kv.ErrOtherCluster) || !strings.Contains(err.Error(), "n1.a") {
+		t.Errorf("got %v, want a kv.ErrOtherCluster that names the node", err)
 	}
 	for _, g := range []*discovery.Gossip{first, second} {
 		if got := g.Members(); len(got) != 1 {

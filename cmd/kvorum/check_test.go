@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/store"
 )
 
@@ -102,7 +103,7 @@ func closedNode(t *testing.T) (dir string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	for node.Ready() != nil && ctx.Err() == nil {
-		_, _ = node.Get(ctx, "k", cluster.ReadOptions{})
+		_, _ = node.Get(ctx, "k", kv.ReadOptions{})
 	}
 	if _, err := node.Put(ctx, "k", []byte("v"), cluster.Condition{}); err != nil {
 		t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/kvorum/kvorum/cluster"
 	"github.com/kvorum/kvorum/httpapi"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // gate is the node that HTTP serves from the moment its port listens. Until the
@@ -34,9 +35,9 @@ func (g *gate) opened() (*cluster.Node, error) {
 		return node, nil
 	}
 	if g.stopping.Load() {
-		return nil, cluster.ErrClosed
+		return nil, kv.ErrClosed
 	}
-	return nil, &cluster.LoadingError{Status: g.loading.Status()}
+	return nil, &kv.LoadingError{Status: g.loading.Status()}
 }
 
 // Ready implements httpapi.Cluster.
@@ -46,20 +47,20 @@ func (g *gate) Ready() error {
 		return err
 	}
 	if g.stopping.Load() {
-		return cluster.ErrClosed
+		return kv.ErrClosed
 	}
 	return node.Ready()
 }
 
 // Status implements httpapi.Cluster.
-func (g *gate) Status() cluster.Status {
+func (g *gate) Status() kv.Status {
 	if node := g.node.Load(); node != nil {
 		s := node.Status()
 		countOpen(s.Descriptors)
 		return s
 	}
 	loading := g.loading.Status()
-	return cluster.Status{ID: g.id, Role: "loading", Members: []cluster.Member{}, Loading: &loading}
+	return kv.Status{ID: g.id, Role: "loading", Members: []kv.Member{}, Loading: &loading}
 }
 
 // Put implements httpapi.Store.
@@ -81,16 +82,16 @@ func (g *gate) Delete(ctx context.Context, key string, cond cluster.Condition) (
 }
 
 // Get implements httpapi.Store.
-func (g *gate) Get(ctx context.Context, key string, options cluster.ReadOptions) (cluster.ReadResult, error) {
+func (g *gate) Get(ctx context.Context, key string, options kv.ReadOptions) (kv.ReadResult, error) {
 	node, err := g.opened()
 	if err != nil {
-		return cluster.ReadResult{}, err
+		return kv.ReadResult{}, err
 	}
 	return node.Get(ctx, key, options)
 }
 
 // List implements httpapi.Store.
-func (g *gate) List(ctx context.Context, options cluster.ReadOptions) (*cluster.Listing, error) {
+func (g *gate) List(ctx context.Context, options kv.ReadOptions) (*cluster.Listing, error) {
 	node, err := g.opened()
 	if err != nil {
 		return nil, err
@@ -99,16 +100,16 @@ func (g *gate) List(ctx context.Context, options cluster.ReadOptions) (*cluster.
 }
 
 // Join implements httpapi.Cluster.
-func (g *gate) Join(ctx context.Context, req cluster.JoinRequest) (cluster.Member, error) {
+func (g *gate) Join(ctx context.Context, req kv.JoinRequest) (kv.Member, error) {
 	node, err := g.opened()
 	if err != nil {
-		return cluster.Member{}, err
+		return kv.Member{}, err
 	}
 	return node.Join(ctx, req)
 }
 
 // Leave implements httpapi.Cluster.
-func (g *gate) Leave(ctx context.Context, req cluster.LeaveRequest) error {
+func (g *gate) Leave(ctx context.Context, req kv.LeaveRequest) error {
 	node, err := g.opened()
 	if err != nil {
 		return err
@@ -126,10 +127,10 @@ func (g *gate) Transfer(ctx context.Context, name string) error {
 }
 
 // Snapshot implements httpapi.Cluster.
-func (g *gate) Snapshot(ctx context.Context, name string) (cluster.SnapshotResult, error) {
+func (g *gate) Snapshot(ctx context.Context, name string) (kv.SnapshotResult, error) {
 	node, err := g.opened()
 	if err != nil {
-		return cluster.SnapshotResult{}, err
+		return kv.SnapshotResult{}, err
 	}
 	return node.Snapshot(ctx, name)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/kvorum/kvorum/cluster"
 	"github.com/kvorum/kvorum/internal/machine"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // planDescriptors raises the limit on file descriptors as far as it may be raised,
@@ -32,7 +33,7 @@ func (o *serverOptions) logLimits(log *slog.Logger) {
 }
 
 // countOpen completes s, which may be nil, with what the whole process has open.
-func countOpen(s *cluster.DescriptorStatus) {
+func countOpen(s *kv.DescriptorStatus) {
 	if s == nil {
 		return
 	}

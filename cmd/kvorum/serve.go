@@ -20,6 +20,7 @@ import (
 	"github.com/kvorum/kvorum/cluster"
 	"github.com/kvorum/kvorum/cluster/clusterprom"
 	"github.com/kvorum/kvorum/httpapi"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
 )
 
@@ -184,7 +185,7 @@ func (s *server) serveHTTP(l net.Listener, files *transport.TLSFiles, hangups <-
 func (s *server) openNode(ctx context.Context, config cluster.Config) error {
 	config.Loading = &s.gate.loading
 	node, err := cluster.Open(ctx, config)
-	var invalid *cluster.ValidationError
+	var invalid *kv.ValidationError
 	if errors.As(err, &invalid) {
 		err = &usageError{err}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // logLevels are what --log-level takes.
@@ -174,7 +175,7 @@ func (o *serverOptions) validateLimits() error {
 	config := cluster.Config{Timing: timings[o.timing]}
 	o.setLimits(&config)
 	err := config.ValidateLimits()
-	if invalid := new(cluster.ValidationError); errors.As(err, &invalid) {
+	if invalid := new(kv.ValidationError); errors.As(err, &invalid) {
 		return usagef("--%s %s", invalid.Field, invalid.Reason)
 	}
 	return err

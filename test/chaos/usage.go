@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/test/chaos/lab"
 	"github.com/kvorum/kvorum/test/chaos/load"
 )
@@ -80,7 +80,7 @@ func onDisk(ctx context.Context, h lab.Host) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	var s cluster.Status
+	var s kv.Status
 	if err := json.Unmarshal(page, &s); err != nil {
 		return 0, fmt.Errorf("status of %s: %w", h.Name(), err)
 	}

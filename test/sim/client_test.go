@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/test/history"
 )
 
@@ -23,12 +24,12 @@ type client struct {
 	w    *world
 	id   int
 	rng  *rand.Rand
-	next int                           // number of the next value
-	seen map[string]cluster.ReadResult // last read of each key, for swaps
+	next int                      // number of the next value
+	seen map[string]kv.ReadResult // last read of each key, for swaps
 }
 
 func newClient(w *world, id int) *client {
-	return &client{w: w, id: id, rng: rand.New(rand.NewPCG(w.plan.seed, 100+uint64(id))), seen: map[string]cluster.ReadResult{}}
+	return &client{w: w, id: id, rng: rand.New(rand.NewPCG(w.plan.seed, 100+uint64(id))), seen: map[string]kv.ReadResult{}}
 }
 
 func (c *client) run(stop <-chan struct{}) {
@@ -105,12 +106,12 @@ func (c *client) value() string {
 
 func (c *client) get(ctx context.Context, node *cluster.Node, p *proc) {
 	key, call := c.key(), c.w.hist.Call()
-	options := cluster.ReadOptions{}
+	options := kv.ReadOptions{}
 	if c.w.plan.leaderReads {
 		if node.Status().Role != "leader" {
 			return
 		}
-		options.Level = cluster.Stale
+		options.Level = kv.Stale
 	}
 	result, err := node.Get(ctx, key, options)
 	if err != nil || p.disk.isDead() {
@@ -121,7 +122,7 @@ func (c *client) get(ctx context.Context, node *cluster.Node, p *proc) {
 }
 
 // read returns the value that was read, and checks its revision.
-func (c *client) read(result cluster.ReadResult) string {
+func (c *client) read(result kv.ReadResult) string {
 	if !result.Found {
 		return ""
 	}
@@ -188,7 +189,7 @@ func (c *client) write(p *proc, in history.Input, do func() (cluster.WriteResult
 // fate sorts the answer to a write as the interface promises it.
 func (c *client) fate(p *proc, err error) history.Fate {
 	switch {
-	case p.disk.isDead(), errors.Is(err, cluster.ErrUnknownOutcome):
+	case p.disk.isDead(), errors.Is(err, kv.ErrUnknownOutcome):
 		c.w.count.unknown.Add(1)
 		return history.Unknown
 	case err != nil:
@@ -221,7 +222,7 @@ func (c *client) list(ctx context.Context, node *cluster.Node, p *proc) {
 		return
 	}
 	keys, call := c.keys(), c.w.hist.Call()
-	list, err := node.List(ctx, cluster.ReadOptions{})
+	list, err := node.List(ctx, kv.ReadOptions{})
 	if err != nil || p.disk.isDead() {
 		return
 	}

@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
 	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/wal"
 	"github.com/kvorum/kvorum/wal/crashfs"
 )
@@ -293,7 +295,7 @@ func (p *proc) confirm(r *raft.Raft) error {
 	}
 	p.mu.Unlock()
 	if over {
-		return cluster.ErrClosed
+		return kv.ErrClosed
 	}
 	defer p.confirming.Done()
 	return p.host.w.plan.confirm(r)
@@ -310,7 +312,7 @@ func (p *proc) stopped(err error) {
 	leaving := h.leaving
 	h.mu.Unlock()
 	switch {
-	case errors.Is(err, cluster.ErrRemoved) && leaving:
+	case errors.Is(err, kv.ErrRemoved) && leaving:
 	case h.noticedLoss(err):
 	case p.mayFail():
 	case errors.Is(err, cluster.ErrDuplicate) && h.copy:
@@ -319,7 +321,7 @@ func (p *proc) stopped(err error) {
 	default:
 		h.w.violate("%s stops without a reason: %v", h.name, err)
 	}
-	if p.die(killed) && !errors.Is(err, cluster.ErrRemoved) && !h.copy {
+	if p.die(killed) && !errors.Is(err, kv.ErrRemoved) && !h.copy {
 		h.w.after(restartDelay, h.start)
 	}
 }

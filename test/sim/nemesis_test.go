@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // nemesis breaks a cluster. Its methods but busy belong to one goroutine.
@@ -261,10 +262,10 @@ func (n *nemesis) remove(h *host, linger time.Duration, ghost bool) {
 		members := n.members()
 		if node, p := members[tries%len(members)].live(); node != nil {
 			ctx, cancel := context.WithTimeout(p.ctx, 3*time.Second)
-			err := node.Leave(ctx, cluster.LeaveRequest{ID: h.name})
+			err := node.Leave(ctx, kv.LeaveRequest{ID: h.name})
 			cancel()
 			n.w.trace.add("%s leaves: %v", h.name, err)
-			if err == nil || errors.Is(err, cluster.ErrUnknownNode) {
+			if err == nil || errors.Is(err, kv.ErrUnknownNode) {
 				break
 			}
 		}

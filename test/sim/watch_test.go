@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/test/history"
 )
 
@@ -25,7 +26,7 @@ type content struct {
 // moved on meanwhile.
 func contentOf(node *cluster.Node) (c content, ok bool) {
 	before := node.Stats().AppliedIndex
-	list, err := node.List(context.Background(), cluster.ReadOptions{Level: cluster.Stale})
+	list, err := node.List(context.Background(), kv.ReadOptions{Level: kv.Stale})
 	if err != nil {
 		return content{}, false
 	}
@@ -46,7 +47,7 @@ func contentOf(node *cluster.Node) (c content, ok bool) {
 func (w *world) watch(stop <-chan struct{}) {
 	byRevision, byIndex := map[uint64]uint64{}, map[uint64]content{}
 	leaders := map[uint64]string{}
-	last := map[*proc]cluster.Status{}
+	last := map[*proc]kv.Status{}
 	for {
 		select {
 		case <-stop:
@@ -89,7 +90,7 @@ func (w *world) watch(stop <-chan struct{}) {
 }
 
 // watchNode checks what a node says of itself against what it said before.
-func (w *world) watchNode(h *host, p *proc, node *cluster.Node, before cluster.Status, leaders map[uint64]string) {
+func (w *world) watchNode(h *host, p *proc, node *cluster.Node, before kv.Status, leaders map[uint64]string) {
 	one, two := node.Status(), node.Status()
 	if p.opened() == nil {
 		return // it is being shut down
@@ -145,7 +146,7 @@ func (w *world) finalReads(h *host) {
 	call := w.hist.Call()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	list, err := node.List(ctx, cluster.ReadOptions{})
+	list, err := node.List(ctx, kv.ReadOptions{})
 	if err != nil {
 		w.violate("the last read of %s: %v", h.name, err)
 		return

@@ -14,7 +14,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/test/chaos/lab"
 )
 
@@ -211,16 +211,16 @@ func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (n *Node) statusLocked(w http.ResponseWriter) {
-	s := cluster.Status{
+	s := kv.Status{
 		ID: n.name, Role: "follower", Term: n.term, AppliedIndex: uint64(n.applied), CommitIndex: uint64(n.applied),
-		Revision: uint64(n.applied), State: &cluster.StateStatus{Index: uint64(n.applied), Hash: n.hash},
-		Leader: &cluster.Leader{ID: n.cluster.Nodes[0].name},
+		Revision: uint64(n.applied), State: &kv.StateStatus{Index: uint64(n.applied), Hash: n.hash},
+		Leader: &kv.Leader{ID: n.cluster.Nodes[0].name},
 	}
 	if n == n.cluster.Nodes[0] {
 		s.Role = "leader"
 	}
 	for _, m := range n.cluster.Nodes {
-		s.Members = append(s.Members, cluster.Member{ID: m.name, Voter: true})
+		s.Members = append(s.Members, kv.Member{ID: m.name, Voter: true})
 	}
 	_ = json.NewEncoder(w).Encode(s) // a client that is gone needs no answer
 }

@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/kvorum/kvorum/cluster"
 	"github.com/kvorum/kvorum/internal/testkit"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/test/chaos/lab"
 )
 
@@ -69,8 +69,8 @@ func leader(t *testing.T, hosts []lab.Host) (leads lab.Host) {
 }
 
 // status returns what a ready server that knows a leader says of itself.
-func status(h lab.Host) (cluster.Status, error) {
-	var s cluster.Status
+func status(h lab.Host) (kv.Status, error) {
+	var s kv.Status
 	ready, err := http.Get(h.URL() + "/readyz")
 	if err != nil {
 		return s, err

@@ -13,7 +13,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/test/chaos/lab"
 	"github.com/kvorum/kvorum/test/chaos/record"
 )
@@ -143,19 +143,19 @@ func (c *Cluster) faultsOn(h lab.Host) []*Fault {
 }
 
 // status asks a host for its status.
-func (c *Cluster) status(ctx context.Context, h lab.Host) (*cluster.Status, error) {
+func (c *Cluster) status(ctx context.Context, h lab.Host) (*kv.Status, error) {
 	return status(ctx, c.http, h)
 }
 
 // status asks a host for its status.
-func status(ctx context.Context, client *http.Client, h lab.Host) (*cluster.Status, error) {
+func status(ctx context.Context, client *http.Client, h lab.Host) (*kv.Status, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	body, err := send(ctx, client, http.MethodGet, h.URL()+"/status", nil)
 	if err != nil {
 		return nil, fmt.Errorf("status of %s: %w", h.Name(), err)
 	}
-	var s cluster.Status
+	var s kv.Status
 	if err := json.Unmarshal(body, &s); err != nil {
 		return nil, fmt.Errorf("status of %s: %w", h.Name(), err)
 	}
@@ -263,7 +263,7 @@ func (c *Cluster) whole(ctx context.Context) error {
 }
 
 // sameMembers returns nil if a status shows these hosts as voters and nobody else.
-func sameMembers(s *cluster.Status, members []lab.Host) error {
+func sameMembers(s *kv.Status, members []lab.Host) error {
 	for _, h := range members {
 		if !votes(s, h) {
 			return fmt.Errorf("%s does not know %s as a voter: %+v", s.ID, h.Name(), s.Members)
@@ -276,8 +276,8 @@ func sameMembers(s *cluster.Status, members []lab.Host) error {
 }
 
 // votes says whether a status shows a host as a voter.
-func votes(s *cluster.Status, h lab.Host) bool {
-	return slices.ContainsFunc(s.Members, func(m cluster.Member) bool { return m.ID == h.Name() && m.Voter })
+func votes(s *kv.Status, h lab.Host) bool {
+	return slices.ContainsFunc(s.Members, func(m kv.Member) bool { return m.ID == h.Name() && m.Voter })
 }
 
 // remove takes a host out of the members of the cluster, asking one after the other

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/test/chaos/lab"
 )
 
@@ -145,17 +145,17 @@ func (l *fakeLab) electLocked() {
 	}
 }
 
-func (h *fakeHost) statusLocked() *cluster.Status {
+func (h *fakeHost) statusLocked() *kv.Status {
 	l := h.lab
-	s := &cluster.Status{ID: h.name, Role: "follower", Term: l.term, CommitIndex: l.index, Log: &cluster.LogStatus{FirstIndex: h.first}}
+	s := &kv.Status{ID: h.name, Role: "follower", Term: l.term, CommitIndex: l.index, Log: &kv.LogStatus{FirstIndex: h.first}}
 	if l.leader != nil {
-		s.Leader = &cluster.Leader{ID: l.leader.name}
+		s.Leader = &kv.Leader{ID: l.leader.name}
 	}
 	if l.leader == h {
 		s.Role = "leader"
 	}
 	for name := range l.members {
-		s.Members = append(s.Members, cluster.Member{ID: name, Voter: true})
+		s.Members = append(s.Members, kv.Member{ID: name, Voter: true})
 	}
 	return s
 }

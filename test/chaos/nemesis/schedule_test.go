@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/test/chaos/lab"
 	"github.com/kvorum/kvorum/test/chaos/record"
 )
@@ -192,12 +192,12 @@ func TestSchedule_Exits(t *testing.T) {
 // TestWatch_Finds shows what of the nodes' own words is a violation.
 func TestWatch_Finds(t *testing.T) {
 	l := newFakeLab(3, 0)
-	says := func(role string, term uint64) *cluster.Status {
-		return &cluster.Status{Role: role, Term: term, Leader: &cluster.Leader{ID: "n1"}}
+	says := func(role string, term uint64) *kv.Status {
+		return &kv.Status{Role: role, Term: term, Leader: &kv.Leader{ID: "n1"}}
 	}
 	type word struct {
 		host int
-		s    *cluster.Status
+		s    *kv.Status
 	}
 	tests := []struct {
 		name  string
@@ -234,10 +234,10 @@ func TestWatch_Forget(t *testing.T) {
 	l := newFakeLab(1, 0)
 	h := l.Hosts()[0]
 	w := &Watch{began: time.Now(), views: map[lab.Host]*view{h: {}}, led: map[uint64]lab.Host{}, accused: map[uint64]bool{}}
-	w.hear(h, 0, &cluster.Status{Role: "follower", Term: 5})
+	w.hear(h, 0, &kv.Status{Role: "follower", Term: 5})
 	w.Forget(h)
-	w.hear(h, 0, &cluster.Status{Role: "follower", Term: 5})
-	w.hear(h, 1, &cluster.Status{Role: "follower", Term: 1})
+	w.hear(h, 0, &kv.Status{Role: "follower", Term: 5})
+	w.hear(h, 1, &kv.Status{Role: "follower", Term: 1})
 	if v := w.Violations(); len(v) > 0 {
 		t.Errorf("violations: %+v", v)
 	}

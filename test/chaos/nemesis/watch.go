@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/test/chaos/lab"
 	"github.com/kvorum/kvorum/test/chaos/record"
 )
@@ -41,10 +41,10 @@ type Watch struct {
 
 // view is what a host said last.
 type view struct {
-	incarnation int             // counts how often its data was wiped
-	status      *cluster.Status // nil where it did not answer
-	term        uint64          // the highest that this incarnation was in
-	leads       uint64          // the term in which it said that it leads, 0 for none
+	incarnation int        // counts how often its data was wiped
+	status      *kv.Status // nil where it did not answer
+	term        uint64     // the highest that this incarnation was in
+	leads       uint64     // the term in which it said that it leads, 0 for none
 }
 
 // Observe starts to watch all hosts of a Lab, whether they run or not.
@@ -105,7 +105,7 @@ func (w *Watch) Forget(h lab.Host) {
 
 // hear takes in what a host said, nil for nothing. An answer of an earlier incarnation
 // comes too late.
-func (w *Watch) hear(h lab.Host, incarnation int, s *cluster.Status) {
+func (w *Watch) hear(h lab.Host, incarnation int, s *kv.Status) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	v := w.views[h]
@@ -122,7 +122,7 @@ func (w *Watch) hear(h lab.Host, incarnation int, s *cluster.Status) {
 
 // checkLocked finds what one answer shows that must not be. A node reads its role and
 // its term one after the other, so that it leads in a term once it has said so twice.
-func (w *Watch) checkLocked(h lab.Host, v *view, s *cluster.Status) {
+func (w *Watch) checkLocked(h lab.Host, v *view, s *kv.Status) {
 	if s.Term < v.term {
 		w.violateLocked("the term of a node does not go back", fmt.Sprintf("%s was in term %d, and is in %d", h.Name(), v.term, s.Term))
 	}

@@ -9,14 +9,14 @@ import (
 	"slices"
 	"time"
 
-	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/test/chaos/lab"
 )
 
 // node is a host that runs and is a member, and what it said of itself last.
 type node struct {
 	lab.Host
-	status cluster.Status
+	status kv.Status
 }
 
 // settle waits until all members among the hosts serve and have applied the same.
@@ -54,7 +54,7 @@ func pause(ctx context.Context) bool {
 // equal.
 func (f *final) look(ctx context.Context) ([]node, error) {
 	var nodes []node
-	var leader *cluster.Status
+	var leader *kv.Status
 	for _, h := range f.hosts {
 		if !h.Running() {
 			continue
@@ -73,7 +73,7 @@ func (f *final) look(ctx context.Context) ([]node, error) {
 	}
 	var inside []node
 	for _, n := range nodes {
-		if slices.ContainsFunc(leader.Members, func(m cluster.Member) bool { return m.ID == n.status.ID }) {
+		if slices.ContainsFunc(leader.Members, func(m kv.Member) bool { return m.ID == n.status.ID }) {
 			inside = append(inside, n)
 		}
 	}

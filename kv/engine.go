@@ -1,0 +1,34 @@
+package kv
+
+import "context"
+
+// Engine carries out requests and reads. All methods are safe for concurrent use, honour
+// the context, and return errors that [Classify] knows.
+type Engine interface {
+	// Do carries out one replicated request. Where it returns an error, nothing was
+	// done, or the outcome is unknown.
+	Do(ctx context.Context, r Request) (Response, error)
+	// Get reads one key as options say. An absent key is a result, not an error. It is
+	// apart from View, because a read of one key needs nothing frozen.
+	Get(ctx context.Context, key string, options ReadOptions) (ReadResult, error)
+	// View returns a view of all keys as options say, which is valid beyond ctx.
+	View(ctx context.Context, options ReadOptions) (View, error)
+}
+
+// Admin describes and changes the cluster that a node is in. All methods are safe for
+// concurrent use.
+type Admin interface {
+	// Status describes the node.
+	Status() Status
+	// Ready returns nil when the node can serve linearizable requests, otherwise why it can't.
+	Ready() error
+	// Join adds a running node that is in no cluster yet.
+	Join(ctx context.Context, request JoinRequest) (Member, error)
+	// Leave removes a member.
+	Leave(ctx context.Context, request LeaveRequest) error
+	// Transfer hands leadership to the named voter; "" is one that is ready.
+	Transfer(ctx context.Context, name string) error
+	// Snapshot has the named member take a snapshot and drop the log that it covers; ""
+	// is this node.
+	Snapshot(ctx context.Context, name string) (SnapshotResult, error)
+}

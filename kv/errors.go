@@ -1,0 +1,182 @@
+package kv
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Outcome says what became of a request that failed.
+type Outcome string
+
+// Outcomes. Their text is the name in the API.
+const (
+	NotDone Outcome = "not_done" // nothing changed, and nothing will
+	Unknown Outcome = "unknown"  // it was done once, or not at all
+)
+
+// Code names a reason why a request failed. Its text is the name in the API and between nodes.
+type Code string
+
+// Error is a class of errors. Every class is a variable of this package; an error is of
+// a class if errors.Is says so. [Classify] finds the class of an error.
+type Error struct {
+	Code Code
+	// Outcome says what became of the request.
+	Outcome Outcome
+	// Retryable says that the same request may succeed if it is sent again.
+	Retryable bool
+
+	text string
+}
+
+// Error implements error.
+func (e *Error) Error() string { return e.text }
+
+// Codes that are used by name; the others are in the classes alone.
+const (
+	CodeInvalid   Code = "invalid"   // a *ValidationError
+	CodeTooLarge  Code = "too_large" // a *ValidationError about a size
+	CodeNotJoined Code = "not_joined"
+)
+
+// ErrUnknownOutcome is returned when a write was sent and its answer was lost:
+// it happened once or not at all.
+var ErrUnknownOutcome = &Error{"unknown_outcome", Unknown, false, "outcome unknown: the write may or may not have happened"}
+
+// Errors that say a request was not done: nothing changed, and it may be sent again.
+var (
+	// ErrLoading is returned by a node that has not loaded its data directory yet; see LoadingError.
+	ErrLoading = &Error{"loading", NotDone, true, "this node is loading its data directory"}
+	// ErrNoLeader is returned when no leader was known, or none could be reached, within the request's time.
+	ErrNoLeader = &Error{"no_leader", NotDone, true, "no leader is known"}
+	// ErrTimeout is returned by a request whose time ended while it waited behind
+	// others, or for an answer of the leader: one is known, and there is no election to
+	// look for.
+	ErrTimeout = &Error{"timeout", NotDone, true, "no answer in time"}
+	// ErrNotLeader is returned by a node that was asked to act as the leader and is not.
+	ErrNotLeader = &Error{"not_leader", NotDone, true, "this node is not the leader"}
+	// ErrNotJoined is returned by a node that is in no cluster yet.
+	ErrNotJoined = &Error{CodeNotJoined, NotDone, true, "this node is in no cluster yet"}
+	// ErrRemoved is the reason a node stops with once it has left, or was removed from, its cluster.
+	ErrRemoved = &Error{"removed", NotDone, true, "this node is no longer a member of its cluster"}
+	// ErrClosed is returned by a node that is shutting down.
+	ErrClosed = &Error{"shutting_down", NotDone, true, "this node is shutting down"}
+	// ErrBehind is returned by a read whose node could not catch up in time.
+	ErrBehind = &Error{"behind", NotDone, true, "this node is behind and did not catch up in time"}
+	// ErrOverloaded is returned when too many requests or bytes are in flight already.
+	ErrOverloaded = &Error{"overloaded", NotDone, true, "too many requests in flight"}
+)
+
+// Errors of puts that need room which is not there. The put was not done. Deletes and
+// reads continue, and so do, where memory has no room, puts that make nothing longer.
+var (
+	// ErrMemoryFull is returned for a put that the memory of the leader, or of another
+	// voter, has no room for.
+	ErrMemoryFull = &Error{"memory_full", NotDone, true, "the memory is nearly full"}
+	// ErrDataLimit is returned for a put that would make the data longer than it may be.
+	ErrDataLimit = &Error{"data_limit", NotDone, true, "the data is at its limit"}
+	// ErrDiskFull is returned for a put that the disk of the leader, or those of a
+	// majority, have no room for, and for a snapshot that does not fit.
+	ErrDiskFull = &Error{"disk_full", NotDone, true, "the disk is nearly full"}
+)
+
+// Errors of changing the membership, and of a snapshot by hand; nothing changed.
+var (
+	// ErrUnknownNode is returned when no member has the given name.
+	ErrUnknownNode = &Error{"unknown_node", NotDone, false, "no such node in the cluster"}
+	// ErrNameTaken is returned when a live member with the joining node's name exists.
+	ErrNameTaken = &Error{"name_taken", NotDone, false, "a live member has this name"}
+	// ErrOtherCluster is returned when the joining node belongs to another cluster.
+	ErrOtherCluster = &Error{"other_cluster", NotDone, false, "the node belongs to another cluster"}
+	// ErrQuorum is returned for a removal after which too few of the voters that are left
+	// would be alive, keep up, and have room on their disks.
+	ErrQuorum = &Error{"quorum", NotDone, false, "too few live voters would be left"}
+	// ErrNoSuccessor is returned by a transfer of leadership that found nobody to take over.
+	ErrNoSuccessor = &Error{"no_successor", NotDone, true, "no other voter took over"}
+	// ErrLastVoter is returned when the only voter was asked to leave.
+	ErrLastVoter = &Error{"last_voter", NotDone, false, "the only voter of a cluster can't leave it"}
+	// ErrNothingToSnapshot is returned for a snapshot of a state that the newest one has.
+	ErrNothingToSnapshot = &Error{"nothing_new", NotDone, false, "there is nothing new to snapshot"}
+	// ErrSnapshotRunning is returned while another snapshot of the node is written.
+	ErrSnapshotRunning = &Error{"snapshot_running", NotDone, true, "a snapshot is being written already"}
+	// ErrUnreachable is returned when the joining node did not answer at its address.
+	ErrUnreachable = &Error{"unreachable", NotDone, true, "the node could not be reached"}
+)
+
+// classes are all classes. Of several that an error is of, the first one counts: an
+// unknown outcome before all.
+var classes = []*Error{
+	ErrUnknownOutcome,
+	ErrLoading, ErrNoLeader, ErrTimeout, ErrNotLeader, ErrNotJoined, ErrRemoved, ErrClosed,
+	ErrMemoryFull, ErrDataLimit, ErrDiskFull, ErrBehind, ErrOverloaded,
+	ErrUnknownNode, ErrNameTaken, ErrOtherCluster, ErrQuorum, ErrNoSuccessor, ErrLastVoter,
+	ErrNothingToSnapshot, ErrSnapshotRunning, ErrUnreachable,
+}
+
+// Classes of a *ValidationError.
+var (
+	errInvalid  = &Error{CodeInvalid, NotDone, false, "invalid request"}
+	errTooLarge = &Error{CodeTooLarge, NotDone, false, "too large"}
+)
+
+// Classify returns the class of err, nil where it is of none: then nothing is known of
+// what became of a write.
+func Classify(err error) *Error {
+	if errors.Is(err, ErrUnknownOutcome) {
+		return ErrUnknownOutcome
+	}
+	if invalid := (*ValidationError)(nil); errors.As(err, &invalid) {
+		if invalid.Size > invalid.Limit {
+			return errTooLarge
+		}
+		return errInvalid
+	}
+	for _, class := range classes {
+		if errors.Is(err, class) {
+			return class
+		}
+	}
+	return nil
+}
+
+// ByCode returns the class that has a code, nil for none: what one node says of an error
+// is an error of the same class on another. The classes of a *ValidationError are not among them.
+func ByCode(code Code) *Error {
+	for _, class := range classes {
+		if class.Code == code {
+			return class
+		}
+	}
+	return nil
+}
+
+// Classes returns every class that ByCode finds, in the order in which Classify looks for them.
+func Classes() []*Error { return append([]*Error(nil), classes...) }
+
+// ValidationError is returned for a request or a configuration that can never
+// be carried out as it is: a field is empty, too large or malformed.
+type ValidationError struct {
+	Field  string // what is wrong: "key", "value", "peer-addr"
+	Reason string // why, with the limit
+	Size   int64  // the offending size in bytes, where it is one of size
+	Limit  int64  // the limit in bytes, where it is one of size
+}
+
+// Error implements error.
+func (e *ValidationError) Error() string { return fmt.Sprintf("%s: %s", e.Field, e.Reason) }
+
+// LoadingError is returned by a node that is loading its data directory. It is
+// an ErrLoading.
+type LoadingError struct{ Status LoadStatus }
+
+// Error implements error.
+func (e *LoadingError) Error() string {
+	if e.Status.Phase == "" {
+		return ErrLoading.Error()
+	}
+	return fmt.Sprintf("%v: %s, %d of %d %s (%d %%)",
+		ErrLoading, e.Status.Phase, e.Status.Done, e.Status.Total, e.Status.Unit, e.Status.Percent)
+}
+
+// Is says that the error is an ErrLoading.
+func (e *LoadingError) Is(target error) bool { return target == ErrLoading }
