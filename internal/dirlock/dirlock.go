@@ -8,8 +8,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
+
+	"github.com/gofrs/flock"
 )
 
 const (
@@ -23,16 +24,10 @@ const (
 // one, has the data directory open.
 var ErrInUse = errors.New("data directory is in use")
 
-// errWouldBlock is what flockFile returns when another holder has the lock.
-var errWouldBlock = errors.New("lock is held")
-
-// Lock keeps a data directory to one process. The operating system lets go
-// of it when the process ends, however it ends, so a lock is never stale.
-type Lock struct {
-	file  *os.File // nil where there is nothing to lock
-	close sync.Once
-	err   error // written by close
-}
+// Lock keeps a data directory to one process. The operating system releases it when
+// the process ends, however it ends, so a lock is never stale. It is safe for
+// concurrent use.
+type Lock struct{ file *flock.Flock } // nil where there is nothing to lock
 
 // Acquire locks dir, which must exist. It never waits: an error wraps
 // ErrInUse, and names the directory and the process, if another holder
@@ -40,81 +35,79 @@ type Lock struct {
 // below the same directory is not asked.
 func Acquire(dir string) (*Lock, error) {
 	path := filepath.Join(dir, lockFile)
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("lock data directory: %w", err)
-	}
-	lock, err := lockFileOf(dir, f, flockFile)
-	if err != nil {
+	file := flock.New(path, flock.SetFlag(os.O_RDWR|os.O_CREATE))
+	if err := held(dir, file.TryLock); err != nil {
 		return nil, err
 	}
-	if err := writePid(f); err != nil {
-		return nil, errors.Join(fmt.Errorf("write %s: %w", path, err), f.Close())
+	if err := writePid(path); err != nil {
+		return nil, errors.Join(err, file.Close())
 	}
-	return lock, nil
+	return &Lock{file}, nil
 }
 
 // AcquireToRead is Acquire for a reader that changes nothing. Where the directory
-// may not be written to, several readers may have it, together; and one without
-// a lock file is not locked at all: nobody who may write to it has it open.
+// may not be written to, several readers may have it, together. A directory without
+// a lock file is not locked then: no process that may write to it has it open.
 func AcquireToRead(dir string) (*Lock, error) {
 	lock, err := Acquire(dir)
 	if !errors.Is(err, fs.ErrPermission) && !errors.Is(err, syscall.EROFS) {
 		return lock, err
 	}
-	path := filepath.Join(dir, lockFile)
-	f, err := os.Open(path)
+	return share(dir)
+}
+
+// share locks dir, to which nothing is written, together with other readers.
+func share(dir string) (*Lock, error) {
+	file := flock.New(filepath.Join(dir, lockFile), flock.SetFlag(os.O_RDONLY))
+	err := held(dir, file.TryRLock)
 	if errors.Is(err, fs.ErrNotExist) {
 		return &Lock{}, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("lock data directory: %w", err)
+		return nil, err
 	}
-	return lockFileOf(dir, f, shareFile)
+	return &Lock{file}, nil
 }
 
-// lockFileOf takes the lock on the open lock file of dir, and closes it where it can't.
-func lockFileOf(dir string, f *os.File, flock func(*os.File) error) (*Lock, error) {
-	err := flock(f)
+// held takes a lock on the lock file of dir, or says why there is none.
+func held(dir string, try func() (bool, error)) error {
+	ok, err := try()
 	switch {
-	case err == nil:
-		return &Lock{file: f}, nil
-	case errors.Is(err, errWouldBlock):
-		err = fmt.Errorf("%w: %s is held by process %s", ErrInUse, dir, readPid(f))
-	default:
-		err = fmt.Errorf("lock %s: %w", f.Name(), err)
+	case err != nil:
+		return fmt.Errorf("lock data directory: %w", err)
+	case !ok:
+		return fmt.Errorf("%w: %s is held by %s", ErrInUse, dir, holder(filepath.Join(dir, lockFile)))
 	}
-	return nil, errors.Join(err, f.Close())
+	return nil
 }
 
-// Close lets go of the directory. The file stays: removing it would let two
+// Close releases the directory. The file stays: removing it would let two
 // processes hold locks on two files of the same name. It is idempotent.
 func (l *Lock) Close() error {
-	l.close.Do(func() {
-		if l.file != nil {
-			l.err = l.file.Close()
-		}
-	})
-	return l.err
-}
-
-// writePid says who holds the lock. It is for people only and need not be durable.
-func writePid(f *os.File) error {
-	if err := f.Truncate(0); err != nil {
-		return err
+	if l.file == nil {
+		return nil
 	}
-	_, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
-	return err
+	return l.file.Close()
 }
 
-// readPid returns the number that the lock's holder wrote, or "unknown": it may
-// be about to.
-func readPid(f *os.File) string {
+// writePid writes which process holds the lock. It is for people only and need not be durable.
+func writePid(path string) error {
+	return os.WriteFile(path, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600)
+}
+
+// holder names the process whose number is in the lock file. That may be a previous
+// one: a reader of a directory that it may not write to leaves no number.
+func holder(path string) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return "process unknown"
+	}
+	defer func() { _ = f.Close() }() // only read from
 	b := make([]byte, maxPidBytes)
 	n, _ := f.ReadAt(b, 0) // what can't be read is unknown
 	text := strings.TrimSpace(string(b[:n]))
 	if _, err := strconv.ParseUint(text, 10, 32); err != nil {
-		return "unknown"
+		return "process unknown"
 	}
-	return text
+	return "process " + text
 }

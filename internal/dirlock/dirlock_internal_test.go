@@ -105,21 +105,14 @@ func TestAcquireToRead(t *testing.T) {
 	}
 }
 
-// TestShareFile shows that shared locks go together, and not with an exclusive one.
-func TestShareFile(t *testing.T) {
+// TestShare shows that shared locks go together, and not with an exclusive one.
+func TestShare(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, lockFile), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	share := func() (*Lock, error) {
-		f, err := os.Open(filepath.Join(dir, lockFile))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return lockFileOf(dir, f, shareFile)
-	}
 	for range 2 {
-		lock, err := share()
+		lock, err := share(dir)
 		if err != nil {
 			t.Fatal(err)
 		}
