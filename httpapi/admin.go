@@ -127,11 +127,11 @@ func (s *Server) takeRequest(w *response, r *http.Request, into any) error {
 	if err := w.checkLength(r, false); err != nil {
 		return err
 	}
-	body, release, err := s.takeBody(w, r, "body", maxAdminBody, 0)
+	body, room, err := s.takeBody(w, r, "body", maxAdminBody, 0)
 	if err != nil {
 		return err
 	}
-	defer release()
+	defer room.release()
 	if len(body) == 0 {
 		return nil
 	}

@@ -21,11 +21,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
-	"github.com/kvorum/kvorum/cluster"
 	"github.com/kvorum/kvorum/httpapi"
 	"github.com/kvorum/kvorum/internal/testkit"
 	"github.com/kvorum/kvorum/kv"
-	"github.com/kvorum/kvorum/store"
 )
 
 // patience bounds every wait of these tests; nothing may depend on its length.
@@ -37,23 +35,20 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // operation; their error is the operation's.
 type fakeNode struct {
 	hook  func(ctx context.Context, op, key string) error
-	list  func() *cluster.Listing // instead of what is in items
+	list  func() kv.View // instead of what is in items
 	ready error
 	stat  kv.Status
 
 	mu       sync.Mutex
 	revision uint64
-	items    map[string]store.Item
+	items    map[string]kv.Item
 	calls    []string
 	read     kv.ReadOptions // of the last read
 }
 
-var (
-	_ httpapi.Node = (*fakeNode)(nil)
-	_ httpapi.Node = (*cluster.Node)(nil)
-)
+var _ httpapi.Node = (*fakeNode)(nil)
 
-func newFakeNode() *fakeNode { return &fakeNode{items: make(map[string]store.Item)} }
+func newFakeNode() *fakeNode { return &fakeNode{items: make(map[string]kv.Item)} }
 
 func (n *fakeNode) begin(ctx context.Context, op, key string) error {
 	n.mu.Lock()
@@ -78,53 +73,60 @@ func (n *fakeNode) value(key string) (string, bool) {
 	return string(item.Value), ok
 }
 
-func holds(cond cluster.Condition, item store.Item, found bool) bool {
-	switch cond.Kind {
-	case cluster.CondAbsent:
+// holds says whether c holds of item; found says whether there is one.
+func holds(c kv.Compare, item kv.Item, found bool) bool {
+	switch c.Kind {
+	case kv.IsAbsent:
 		return !found
-	case cluster.CondPresent:
+	case kv.IsPresent:
 		return found
-	case cluster.CondRevision:
-		return found && item.ModRevision == cond.Revision
+	case kv.HasModRevision:
+		return found && item.ModRevision == c.Revision
 	}
-	return true
+	panic(fmt.Sprintf("a condition of kind %d", c.Kind))
 }
 
-func (n *fakeNode) Put(ctx context.Context, key string, value []byte, cond cluster.Condition) (cluster.WriteResult, error) {
-	if err := n.begin(ctx, "put", key); err != nil {
-		return cluster.WriteResult{}, err
+// Do carries out one change of one key, with conditions on that key alone: no other
+// request comes over HTTP.
+func (n *fakeNode) Do(ctx context.Context, r kv.Request) (kv.Response, error) {
+	op := r.Then[0]
+	name := map[kv.OpKind]string{kv.OpPut: "put", kv.OpDelete: "delete"}[op.Kind]
+	if len(r.Then) != 1 || slices.ContainsFunc(r.If, func(c kv.Compare) bool { return c.Key != op.Key }) {
+		panic(fmt.Sprintf("a request of more than one key: %+v", r))
+	}
+	if err := n.begin(ctx, name, op.Key); err != nil {
+		return kv.Response{}, err
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	item, found := n.items[key]
-	if !holds(cond, item, found) {
-		return cluster.WriteResult{ConditionFailed: true, Revision: n.revision, Current: item.ModRevision}, nil
+	item, found := n.items[op.Key]
+	for _, c := range r.If {
+		if !holds(c, item, found) {
+			return n.response(false, found, item.ModRevision), nil
+		}
+	}
+	if op.Kind == kv.OpDelete {
+		if found {
+			n.revision++
+			delete(n.items, op.Key)
+		}
+		return n.response(true, found, 0), nil
 	}
 	n.revision++
 	if !found {
-		item = store.Item{Key: key, CreateRevision: n.revision}
+		item = kv.Item{Key: op.Key, CreateRevision: n.revision}
 	}
-	item.Value, item.ModRevision, item.Version = value, n.revision, item.Version+1
-	n.items[key] = item
-	return cluster.WriteResult{Created: !found, Revision: n.revision, Current: n.revision}, nil
+	item.Value, item.ModRevision, item.Version = op.Value, n.revision, item.Version+1
+	n.items[op.Key] = item
+	return n.response(true, found, n.revision), nil
 }
 
-func (n *fakeNode) Delete(ctx context.Context, key string, cond cluster.Condition) (cluster.WriteResult, error) {
-	if err := n.begin(ctx, "delete", key); err != nil {
-		return cluster.WriteResult{}, err
+// response returns the response to a request of one key; mu is held.
+func (n *fakeNode) response(succeeded, existed bool, modRevision uint64) kv.Response {
+	return kv.Response{
+		Succeeded: succeeded, Revision: n.revision,
+		Results: []kv.OpResult{{Existed: existed, ModRevision: modRevision}},
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	item, found := n.items[key]
-	switch {
-	case !holds(cond, item, found):
-		return cluster.WriteResult{ConditionFailed: true, Revision: n.revision, Current: item.ModRevision}, nil
-	case !found:
-		return cluster.WriteResult{Revision: n.revision}, nil
-	}
-	n.revision++
-	delete(n.items, key)
-	return cluster.WriteResult{Found: true, Revision: n.revision}, nil
 }
 
 func (n *fakeNode) Get(ctx context.Context, key string, options kv.ReadOptions) (kv.ReadResult, error) {
@@ -135,12 +137,10 @@ func (n *fakeNode) Get(ctx context.Context, key string, options kv.ReadOptions) 
 	defer n.mu.Unlock()
 	n.read = options
 	item, found := n.items[key]
-	return kv.ReadResult{Item: kv.Item{
-		Key: item.Key, Value: item.Value, CreateRevision: item.CreateRevision, ModRevision: item.ModRevision, Version: item.Version,
-	}, Found: found, Revision: n.revision}, nil
+	return kv.ReadResult{Item: item, Found: found, Revision: n.revision}, nil
 }
 
-func (n *fakeNode) List(ctx context.Context, options kv.ReadOptions) (*cluster.Listing, error) {
+func (n *fakeNode) View(ctx context.Context, options kv.ReadOptions) (kv.View, error) {
 	if err := n.begin(ctx, "list", ""); err != nil {
 		return nil, err
 	}
@@ -150,21 +150,30 @@ func (n *fakeNode) List(ctx context.Context, options kv.ReadOptions) (*cluster.L
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.read = options
-	var items []store.Item
+	var items []kv.Item
 	for _, item := range n.items {
 		items = append(items, item)
 	}
-	slices.SortFunc(items, func(a, b store.Item) int { return strings.Compare(a.Key, b.Key) })
-	return cluster.NewListing(n.revision, func(prefix, start string) iter.Seq[store.Item] {
-		return func(yield func(store.Item) bool) {
+	slices.SortFunc(items, func(a, b kv.Item) int { return strings.Compare(a.Key, b.Key) })
+	return fakeView{n.revision, func(prefix, start string) iter.Seq[kv.Item] {
+		return func(yield func(kv.Item) bool) {
 			for _, item := range items {
 				if item.Key >= start && strings.HasPrefix(item.Key, prefix) && !yield(item) {
 					return
 				}
 			}
 		}
-	}), nil
+	}}, nil
 }
+
+// fakeView is a view of what items yields.
+type fakeView struct {
+	revision uint64
+	items    func(prefix, start string) iter.Seq[kv.Item]
+}
+
+func (v fakeView) Revision() uint64                             { return v.revision }
+func (v fakeView) Range(prefix, start string) iter.Seq[kv.Item] { return v.items(prefix, start) }
 
 func (n *fakeNode) Status() kv.Status { return n.stat }
 func (n *fakeNode) Ready() error      { return n.ready }

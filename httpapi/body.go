@@ -34,10 +34,10 @@ func bodyMemory(had, want, limit int64) int64 {
 
 // takeBody reads the whole body of r, at most limit bytes. The memory for it is
 // reserved as it comes, the first of it together with room for requests more: the
-// caller calls release once it has answered. field names the body in errors:
-// *cluster.ValidationError when it is too large, cluster.ErrOverloaded when there is no
+// caller releases room once it has answered. field names the body in errors:
+// *kv.ValidationError when it is too large, kv.ErrOverloaded when there is no
 // room for it now.
-func (s *Server) takeBody(w *response, r *http.Request, field string, limit int64, requests int) (body []byte, release func(), err error) {
+func (s *Server) takeBody(w *response, r *http.Request, field string, limit int64, requests int) ([]byte, *receipt, error) {
 	if err := checkEncoding(r.Header); err != nil {
 		return nil, nil, err
 	}
@@ -56,7 +56,7 @@ func (s *Server) takeBody(w *response, r *http.Request, field string, limit int6
 			room.release()
 		}
 	}()
-	body, err = readBody(w.bodyReader(r.Body, room), room, first, r.ContentLength, limit)
+	body, err := readBody(w.bodyReader(r.Body, room), room, first, r.ContentLength, limit)
 	if room.arrived() {
 		w.closeAfter() // its read deadline has passed, whether or not all of it came
 		return nil, nil, errBodyCut
@@ -70,7 +70,7 @@ func (s *Server) takeBody(w *response, r *http.Request, field string, limit int6
 		return nil, nil, err
 	}
 	taken = true
-	return body, room.release, nil
+	return body, room, nil
 }
 
 // errTooMany is returned by readBody for a body above its limit.

@@ -6,33 +6,34 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/kvorum/kvorum/cluster"
 	"github.com/kvorum/kvorum/kv"
 )
 
-// writeCondition returns the condition that a write carries: If-Match: "N",
-// If-Match: * or If-None-Match: *. Everything else is refused, since a
+// writeConditions returns the condition that a write of key carries, if any: If-Match:
+// "N", If-Match: * or If-None-Match: *. Everything else is refused, since a
 // condition that is not understood must not be dropped.
-func writeCondition(h http.Header) (cluster.Condition, error) {
+func writeConditions(h http.Header, key string) ([]kv.Compare, error) {
 	match, noneMatch := h.Values("If-Match"), h.Values("If-None-Match")
 	switch {
-	case len(match)+len(noneMatch) == 0:
-		return cluster.Condition{}, nil
 	case len(match)+len(noneMatch) > 1:
-		return cluster.Condition{}, invalidCondition("If-Match", "a write takes one condition")
+		return nil, errOneCondition
 	case len(noneMatch) == 1 && strings.TrimSpace(noneMatch[0]) == "*":
-		return cluster.Condition{Kind: cluster.CondAbsent}, nil
+		return []kv.Compare{kv.Absent(key)}, nil
 	case len(noneMatch) == 1:
-		return cluster.Condition{}, invalidCondition("If-None-Match", "of a write must be *")
-	case strings.TrimSpace(match[0]) == "*":
-		return cluster.Condition{Kind: cluster.CondPresent}, nil
+		return nil, invalidCondition("If-None-Match", "of a write must be *")
 	}
-	revision, ok := parseETag(strings.TrimSpace(match[0]))
-	if !ok {
-		return cluster.Condition{}, invalidCondition("If-Match", `must be * or one strong ETag, such as "7"`)
+	tags, err := matchTags(match)
+	switch {
+	case err != nil || !tags.given:
+		return nil, err
+	case tags.any:
+		return []kv.Compare{kv.Present(key)}, nil
 	}
-	return cluster.Condition{Kind: cluster.CondRevision, Revision: revision}, nil
+	return []kv.Compare{kv.ModRevision(key, tags.revisions[0])}, nil
 }
+
+// errOneCondition is returned for a request with more conditions than one.
+var errOneCondition = invalidCondition("If-Match", "a write takes one condition")
 
 // readCond is what a read is conditional on.
 type readCond struct {
@@ -57,15 +58,9 @@ func (e etags) holds(revision uint64) bool {
 // value sent again.
 func readCondition(h http.Header) (readCond, error) {
 	var c readCond
-	cond, err := writeCondition(http.Header{"If-Match": h.Values("If-Match")})
-	if err != nil {
+	var err error
+	if c.match, err = matchTags(h.Values("If-Match")); err != nil {
 		return c, err
-	}
-	switch cond.Kind {
-	case cluster.CondPresent:
-		c.match = etags{given: true, any: true}
-	case cluster.CondRevision:
-		c.match = etags{given: true, revisions: []uint64{cond.Revision}}
 	}
 	for _, line := range h.Values("If-None-Match") {
 		c.noneMatch.given = true
@@ -80,6 +75,26 @@ func readCondition(h http.Header) (readCond, error) {
 		}
 	}
 	return c, nil
+}
+
+// matchTags returns what an If-Match names, of which there is at most one: any
+// revision or a single one.
+func matchTags(values []string) (etags, error) {
+	switch {
+	case len(values) == 0:
+		return etags{}, nil
+	case len(values) > 1:
+		return etags{}, errOneCondition
+	}
+	tag := strings.TrimSpace(values[0])
+	if tag == "*" {
+		return etags{given: true, any: true}, nil
+	}
+	revision, ok := parseETag(tag)
+	if !ok {
+		return etags{}, invalidCondition("If-Match", `must be * or one strong ETag, such as "7"`)
+	}
+	return etags{given: true, revisions: []uint64{revision}}, nil
 }
 
 // parseETag returns the revision in a strong ETag, spelled as the API spells it.

@@ -103,7 +103,7 @@ func (c Config) withDefaults() Config {
 }
 
 // Validate reports everything that is wrong with c, its zero fields taken as
-// their defaults, as *cluster.ValidationError values joined into one error.
+// their defaults, as *kv.ValidationError values joined into one error.
 func (c Config) Validate() error {
 	c = c.withDefaults()
 	var errs []error

@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/kvorum/kvorum/cluster"
 	"github.com/kvorum/kvorum/httpapi"
 	"github.com/kvorum/kvorum/internal/testkit"
 	"github.com/kvorum/kvorum/kv"
@@ -156,7 +155,7 @@ func TestServe_ListenerError(t *testing.T) {
 func TestShutdown_BreaksOffLists(t *testing.T) {
 	a := mustServe(t, nil)
 	done := make(chan struct{})
-	a.node.list = func() *cluster.Listing { return endless(strings.Repeat("v", 10_000), done) }
+	a.node.list = func() kv.View { return endless(strings.Repeat("v", 10_000), done) }
 	drained := a.drainList()
 	down := make(chan error, 1)
 	go func() { down <- a.server.Shutdown(context.Background()) }()

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/kvorum/kvorum/cluster"
 	"github.com/kvorum/kvorum/httpapi"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // plainWriter keeps nothing of an answer but its headers.
@@ -18,16 +18,21 @@ func (w plainWriter) Header() http.Header         { return http.Header(w) }
 func (w plainWriter) WriteHeader(int)             {}
 func (w plainWriter) Write(p []byte) (int, error) { return len(p), nil }
 
-// quickNode answers puts without storing anything.
+// quickNode answers puts and reads without storing anything, and allocates nothing.
 type quickNode struct{ *fakeNode }
 
-func (quickNode) Put(context.Context, string, []byte, cluster.Condition) (cluster.WriteResult, error) {
-	return cluster.WriteResult{Revision: 7, Current: 7}, nil
+var quickResults = []kv.OpResult{{Existed: true, ModRevision: 1007}}
+
+func (quickNode) Do(context.Context, kv.Request) (kv.Response, error) {
+	return kv.Response{Succeeded: true, Revision: 1007, Results: quickResults}, nil
+}
+
+func (quickNode) Get(_ context.Context, key string, _ kv.ReadOptions) (kv.ReadResult, error) {
+	return kv.ReadResult{Item: kv.Item{Key: key, ModRevision: 1005}, Found: true, Revision: 1007}, nil
 }
 
 // TestPut_Allocations bounds what the handler of one small put allocates.
 func TestPut_Allocations(t *testing.T) {
-	handler := mustAPI(t, func(c *httpapi.Config) { c.Node = quickNode{newFakeNode()} }).server.Handler()
 	value := strings.NewReader(strings.Repeat("v", 100))
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "http://x/kv/k", nil)
 	if err != nil {
@@ -35,21 +40,40 @@ func TestPut_Allocations(t *testing.T) {
 	}
 	r.Header.Set("Content-Length", "100")
 	r.Body, r.ContentLength = io.NopCloser(value), value.Size()
-	w := make(plainWriter, 16)
-	n := testing.AllocsPerRun(1000, func() {
-		clear(w)
+	expectAllocations(t, r, 28, func() { // 23, and what the race detector adds
 		if _, err := value.Seek(0, io.SeekStart); err != nil {
 			t.Fatal(err)
 		}
+	})
+}
+
+// TestGet_Allocations bounds what the handler of one read allocates.
+func TestGet_Allocations(t *testing.T) {
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://x/kv/k", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	expectAllocations(t, r, 20, func() {})
+}
+
+// expectAllocations fails if the handler allocates more than most objects for a request
+// to key k. Before each, begin is called.
+func expectAllocations(t *testing.T, r *http.Request, most float64, begin func()) {
+	t.Helper()
+	handler := mustAPI(t, func(c *httpapi.Config) { c.Node = quickNode{newFakeNode()} }).server.Handler()
+	w := make(plainWriter, 16)
+	n := testing.AllocsPerRun(1000, func() {
+		clear(w)
+		begin()
 		handler.ServeHTTP(w, r)
 	})
-	if got := http.Header(w).Get("Kvorum-Revision"); got != "7" {
-		t.Fatalf("got revision %q, want 7", got)
+	if got := http.Header(w).Get("Kvorum-Revision"); got != "1007" {
+		t.Fatalf("got revision %q, want 1007", got)
 	}
-	const most = 31 // 26, and what the race detector adds
 	if n > most {
-		t.Errorf("got %v allocations, want at most %d", n, most)
+		t.Errorf("got %v allocations, want at most %v", n, most)
 	}
+	t.Logf("%v allocations", n)
 }
 
 // TestHeaders_SharedValues checks that an answer that differs from the rest in a

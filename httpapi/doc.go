@@ -2,8 +2,9 @@
 // under /admin/, and /status, /livez, /readyz and /metrics.
 //
 // It translates and guards, and decides nothing: what a write or a read means
-// is the [Node]'s business, an interface declared here and implemented by
-// package cluster. It terminates no TLS and authenticates nobody.
+// is the [Node]'s business. A Node is any [kv.Engine] that is a [kv.Admin] too, and
+// package kv is all that is known of what is below. The package terminates no TLS and
+// authenticates nobody.
 //
 // A [Server] is made with [New] from a [Config], serves listeners with
 // [Server.Serve], and ends with [Server.Shutdown]. A handler in front of it must not

@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"unicode/utf8"
 
-	"github.com/kvorum/kvorum/store"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // lineWriter writes items as JSON lines. It encodes by hand what encoding/json
@@ -19,7 +19,7 @@ type lineWriter struct {
 
 // write writes one line. It returns the error of the writer below, and goes on
 // returning it.
-func (l *lineWriter) write(item store.Item) error {
+func (l *lineWriter) write(item kv.Item) error {
 	l.raw("{")
 	l.scratch = append(l.scratch[:0], item.Key...)
 	l.text("key", l.scratch)

@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/kvorum/kvorum/cluster"
 	"github.com/kvorum/kvorum/kv"
 )
 
@@ -27,7 +26,7 @@ func (s *Server) keyOf(r *http.Request) (string, error) {
 // put answers PUT /kv/{key}: 201 where it made the key, 204 where it replaced its value.
 // takeBody bounds it among the requests in flight.
 func (s *Server) put(w *response, r *http.Request) error {
-	key, cond, err := s.writeParams(r)
+	key, conditions, err := s.writeParams(r)
 	if err != nil {
 		return err
 	}
@@ -38,22 +37,18 @@ func (s *Server) put(w *response, r *http.Request) error {
 	if err := w.checkLength(r, true); err != nil {
 		return err
 	}
-	value, release, err := s.takeBody(w, r, "value", int64(s.cfg.MaxValueBytes), 1)
+	value, room, err := s.takeBody(w, r, "value", int64(s.cfg.MaxValueBytes), 1)
 	if err != nil {
 		return err
 	}
-	defer release()
+	defer room.release()
 	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.RequestTimeout)
 	defer cancel()
-	result, err := s.node.Put(ctx, key, value, cond)
+	existed, err := s.do(ctx, w, kv.Put(key, value, conditions...))
 	if err != nil {
 		return err
 	}
-	setWriteHeaders(w.Header(), result)
-	if result.ConditionFailed {
-		return errPrecondition
-	}
-	if !result.Created {
+	if existed {
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
@@ -64,37 +59,49 @@ func (s *Server) put(w *response, r *http.Request) error {
 
 // delete answers DELETE /kv/{key}: 204, or 404 where there was no such key.
 func (s *Server) delete(w *response, r *http.Request) error {
-	key, cond, err := s.writeParams(r)
+	key, conditions, err := s.writeParams(r)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.RequestTimeout)
 	defer cancel()
-	result, err := s.node.Delete(ctx, key, cond)
+	existed, err := s.do(ctx, w, kv.Delete(key, conditions...))
 	if err != nil {
 		return err
 	}
-	setWriteHeaders(w.Header(), result)
-	switch {
-	case result.ConditionFailed:
-		return errPrecondition
-	case !result.Found:
+	if !existed {
 		return errKeyNotFound
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
 
+// do has the node carry out a write of one key, and describes the outcome in the
+// answer's headers. It returns whether the key existed before, and errPrecondition where
+// the condition did not hold.
+func (s *Server) do(ctx context.Context, w *response, write kv.Request) (existed bool, err error) {
+	done, err := s.node.Do(ctx, write)
+	if err != nil {
+		return false, err
+	}
+	key := done.Results[0]
+	setRevisions(w.Header(), done.Revision, key.ModRevision)
+	if !done.Succeeded {
+		return key.Existed, errPrecondition
+	}
+	return key.Existed, nil
+}
+
 // writeParams returns what a write names beside its value.
-func (s *Server) writeParams(r *http.Request) (key string, cond cluster.Condition, err error) {
+func (s *Server) writeParams(r *http.Request) (key string, conditions []kv.Compare, err error) {
 	if _, err = parseQuery(r.URL.RawQuery); err != nil {
-		return "", cond, err
+		return "", nil, err
 	}
 	if key, err = s.keyOf(r); err != nil {
-		return "", cond, err
+		return "", nil, err
 	}
-	cond, err = writeCondition(r.Header)
-	return key, cond, err
+	conditions, err = writeConditions(r.Header, key)
+	return key, conditions, err
 }
 
 // get answers GET and HEAD /kv/{key}.
@@ -121,7 +128,7 @@ func (s *Server) get(w *response, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	setReadHeaders(w.Header(), result.Revision, options.Level)
+	setReadHeaders(w.Header(), result.Revision, result.Item.ModRevision, options.Level)
 	if !result.Found {
 		return errKeyNotFound
 	}
@@ -131,7 +138,6 @@ func (s *Server) get(w *response, r *http.Request) error {
 // writeItem answers a read of a key that exists.
 func writeItem(w *response, cond readCond, result kv.ReadResult) error {
 	h := w.Header()
-	setETag(h, result.Item.ModRevision)
 	if !cond.match.holds(result.Item.ModRevision) {
 		return errPrecondition
 	}
@@ -146,27 +152,26 @@ func writeItem(w *response, cond readCond, result kv.ReadResult) error {
 	return nil
 }
 
-// setWriteHeaders describes the outcome of a write.
-func setWriteHeaders(h http.Header, result cluster.WriteResult) {
-	setRevision(h, result.Revision)
-	setETag(h, result.Current)
-}
-
-// setReadHeaders describes the outcome of a read.
-func setReadHeaders(h http.Header, revision uint64, level kv.Consistency) {
-	setRevision(h, revision)
+// setReadHeaders describes the outcome of a read: the revision of the store that it
+// shows, that of its key's last change, which is 0 for none, and what it promises.
+func setReadHeaders(h http.Header, revision, modRevision uint64, level kv.Consistency) {
+	setRevisions(h, revision, modRevision)
 	h.Set("Kvorum-Consistency", string(level))
 }
 
-// setRevision says which revision of the store an answer shows.
-func setRevision(h http.Header, revision uint64) {
-	h.Set("Kvorum-Revision", strconv.FormatUint(revision, 10))
-}
-
-// setETag says what revision changed the key last; 0 means that there is no such key.
-func setETag(h http.Header, revision uint64) {
-	if revision != 0 {
-		// Not Set, which would spell it "Etag".
-		h["ETag"] = []string{`"` + strconv.FormatUint(revision, 10) + `"`}
+// setRevisions says which revision of the store an answer shows, and which one changed
+// its key last; 0 means that there is no such key.
+func setRevisions(h http.Header, revision, modRevision uint64) {
+	// One string and one slice have both, since every read and every write comes by here.
+	text := make([]byte, 0, 2*20+2)
+	if modRevision != 0 {
+		text = append(strconv.AppendUint(append(text, '"'), modRevision, 10), '"')
+	}
+	n := len(text)
+	both := string(strconv.AppendUint(text, revision, 10))
+	values := []string{both[n:], both[:n]}
+	h["Kvorum-Revision"] = values[:1:1]
+	if modRevision != 0 {
+		h["ETag"] = values[1:] // not Set, which would spell it "Etag"
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/kvorum/kvorum/cluster"
 	"github.com/kvorum/kvorum/kv"
 )
 
@@ -70,12 +69,12 @@ func (s *Server) list(w *response, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	listing, err := s.listing(r, p.options)
+	view, err := s.view(r, p.options)
 	if err != nil {
 		return err
 	}
 	h := w.Header()
-	setReadHeaders(h, listing.Revision, p.options.Level)
+	setReadHeaders(h, view.Revision(), 0, p.options.Level)
 	h.Set("Content-Type", "application/x-ndjson")
 	if r.Method == http.MethodHead {
 		w.WriteHeader(http.StatusOK)
@@ -84,7 +83,7 @@ func (s *Server) list(w *response, r *http.Request) error {
 	h.Set("Trailer", nextTrailer)
 	w.latest = time.Now().Add(s.cfg.ListTimeout)
 	w.WriteHeader(http.StatusOK)
-	if err := streamList(r.Context(), w, listing, p); err != nil {
+	if err := streamList(r.Context(), w, view, p); err != nil {
 		// The client hung up or stalled, or the server closes: nobody needs to
 		// know why, but nobody may take this for a whole list.
 		panic(http.ErrAbortHandler)
@@ -92,18 +91,18 @@ func (s *Server) list(w *response, r *http.Request) error {
 	return nil
 }
 
-// listing asks the node for a view, within the time of a read.
-func (s *Server) listing(r *http.Request, options kv.ReadOptions) (*cluster.Listing, error) {
+// view asks the node for a view, within the time of a read.
+func (s *Server) view(r *http.Request, options kv.ReadOptions) (kv.View, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.RequestTimeout)
 	defer cancel()
-	return s.node.List(ctx, options)
+	return s.node.View(ctx, options)
 }
 
 // streamList writes the lines, and says where the next page starts if limit cut them.
-func streamList(ctx context.Context, w *response, listing *cluster.Listing, p listParams) error {
+func streamList(ctx context.Context, w *response, view kv.View, p listParams) error {
 	lines := lineWriter{out: bufio.NewWriterSize(w, listBuffer), keysOnly: p.keysOnly}
 	sent, next := 0, ""
-	for item := range listing.All(p.prefix, p.start) {
+	for item := range view.Range(p.prefix, p.start) {
 		if p.limit > 0 && sent == p.limit {
 			next = item.Key
 			w.Header().Set(nextTrailer, escapeQuery(next))

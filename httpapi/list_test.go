@@ -15,15 +15,13 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/kvorum/kvorum/cluster"
 	"github.com/kvorum/kvorum/httpapi"
 	"github.com/kvorum/kvorum/kv"
-	"github.com/kvorum/kvorum/store"
 )
 
 // item returns a key that was written once, at revision.
-func item(key, value string, revision uint64) store.Item {
-	return store.Item{Key: key, Value: []byte(value), CreateRevision: revision, ModRevision: revision, Version: 1}
+func item(key, value string, revision uint64) kv.Item {
+	return kv.Item{Key: key, Value: []byte(value), CreateRevision: revision, ModRevision: revision, Version: 1}
 }
 
 // line is one line of a list as a client sees it.
@@ -116,7 +114,7 @@ func keysOf(lines []line) []string {
 func TestList_Format(t *testing.T) {
 	a := mustAPI(t, nil)
 	a.node.revision = 9
-	a.node.items["a\"\\\n\u2028\u0085<é"] = store.Item{Key: "a\"\\\n\u2028\u0085<é", Value: []byte("x\x01\u2029"), CreateRevision: 1, ModRevision: 4, Version: 2}
+	a.node.items["a\"\\\n\u2028\u0085<é"] = kv.Item{Key: "a\"\\\n\u2028\u0085<é", Value: []byte("x\x01\u2029"), CreateRevision: 1, ModRevision: 4, Version: 2}
 	a.node.items["b"] = item("b", "", 6)
 	a.node.items["\xff"] = item("\xff", "\x00\xff", 5)
 	w := a.do("GET", "/kv/", "")
@@ -248,20 +246,20 @@ func TestList_Head(t *testing.T) {
 }
 
 // endless returns a listing without an end, which closes done when it is given up.
-func endless(value string, done chan<- struct{}) *cluster.Listing {
-	return cluster.NewListing(1, func(string, string) iter.Seq[store.Item] {
-		return func(yield func(store.Item) bool) {
+func endless(value string, done chan<- struct{}) kv.View {
+	return fakeView{1, func(string, string) iter.Seq[kv.Item] {
+		return func(yield func(kv.Item) bool) {
 			defer close(done)
 			for yield(item("k", value, 1)) {
 			}
 		}
-	})
+	}}
 }
 
 func TestList_StalledClientIsCutOff(t *testing.T) {
 	a := mustServe(t, func(c *httpapi.Config) { c.StallTimeout = 50 * time.Millisecond })
 	done := make(chan struct{})
-	a.node.list = func() *cluster.Listing { return endless(strings.Repeat("v", 10_000), done) }
+	a.node.list = func() kv.View { return endless(strings.Repeat("v", 10_000), done) }
 	c := a.dial()
 	c.send("GET /kv/ HTTP/1.1\r\nHost: x\r\n\r\n")
 	await(t, "the stream given up", done)
@@ -271,7 +269,7 @@ func TestList_StalledClientIsCutOff(t *testing.T) {
 func TestList_HungUpClientEndsTheStream(t *testing.T) {
 	a := mustServe(t, nil)
 	done := make(chan struct{})
-	a.node.list = func() *cluster.Listing { return endless("v", done) }
+	a.node.list = func() kv.View { return endless("v", done) }
 	c := a.dial()
 	c.send("GET /kv/ HTTP/1.1\r\nHost: x\r\n\r\n")
 	if _, err := c.r.ReadByte(); err != nil {
@@ -291,13 +289,13 @@ func TestList_BrokenStreamIsNotWhole(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := mustServe(t, nil)
-			a.node.list = func() *cluster.Listing {
-				return cluster.NewListing(1, func(string, string) iter.Seq[store.Item] {
-					return func(yield func(store.Item) bool) {
+			a.node.list = func() kv.View {
+				return fakeView{1, func(string, string) iter.Seq[kv.Item] {
+					return func(yield func(kv.Item) bool) {
 						yield(item("k", value, 1))
 						panic("the view is broken")
 					}
-				})
+				}}
 			}
 			c := a.dial()
 			c.send("GET /kv/ HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -336,7 +334,7 @@ func (a *api) drainList() <-chan error {
 func TestList_ForcedShutdownBreaksTheStream(t *testing.T) {
 	a := mustServe(t, nil)
 	done := make(chan struct{})
-	a.node.list = func() *cluster.Listing { return endless("v", done) }
+	a.node.list = func() kv.View { return endless("v", done) }
 	drained := a.drainList()
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -354,7 +352,7 @@ func TestList_ForcedShutdownBreaksTheStream(t *testing.T) {
 func TestList_HalfClosedClient(t *testing.T) {
 	a := mustServe(t, nil)
 	done := make(chan struct{})
-	a.node.list = func() *cluster.Listing { return endless("v", done) }
+	a.node.list = func() kv.View { return endless("v", done) }
 	c := a.dial()
 	c.send("GET /kv/ HTTP/1.1\r\nHost: x\r\n\r\n")
 	if err := c.CloseWrite(); err != nil {

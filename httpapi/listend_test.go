@@ -13,10 +13,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/kvorum/kvorum/cluster"
 	"github.com/kvorum/kvorum/httpapi"
 	"github.com/kvorum/kvorum/internal/testkit"
-	"github.com/kvorum/kvorum/store"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // TestTrial_F3_LastLine lists over HTTP/1.0 and without a look at trailers or at
@@ -49,15 +48,15 @@ func TestTrial_F3_LastLine(t *testing.T) {
 	if strings.Join(got, "|") != strings.Join(keys, "|") {
 		t.Errorf("got %q, want %q", got, keys)
 	}
-	a.node.list = func() *cluster.Listing {
-		return cluster.NewListing(1, func(string, string) iter.Seq[store.Item] {
-			return func(yield func(store.Item) bool) {
+	a.node.list = func() kv.View {
+		return fakeView{1, func(string, string) iter.Seq[kv.Item] {
+			return func(yield func(kv.Item) bool) {
 				for _, key := range keys[:3] {
 					yield(a.node.items[key])
 				}
 				panic("the view is broken")
 			}
-		})
+		}}
 	}
 	if broken := lines(""); broken == "" || strings.Contains(broken, `{"end":true`) {
 		t.Errorf("a broken list: got %d bytes with an end", len(broken))
@@ -117,7 +116,7 @@ func TestList_SlowReaderEnds(t *testing.T) {
 		a, client, stop := piped(t, nil)
 		defer stop()
 		done := make(chan struct{})
-		a.node.list = func() *cluster.Listing { return endless(strings.Repeat("v", 10_000), done) }
+		a.node.list = func() kv.View { return endless(strings.Repeat("v", 10_000), done) }
 		total, took := readSlowly(t, client, "/kv/", 9*time.Second)
 		<-done
 		if took > time.Minute {
@@ -132,7 +131,7 @@ func TestList_Lifetime(t *testing.T) {
 		a, client, stop := piped(t, func(c *httpapi.Config) { c.ListTimeout = 2 * time.Minute })
 		defer stop()
 		done := make(chan struct{})
-		a.node.list = func() *cluster.Listing { return endless(strings.Repeat("v", 10_000), done) }
+		a.node.list = func() kv.View { return endless(strings.Repeat("v", 10_000), done) }
 		total, took := readSlowly(t, client, "/kv/", time.Second)
 		<-done
 		if took < 2*time.Minute || took > 2*time.Minute+5*time.Second {

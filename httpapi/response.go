@@ -26,7 +26,7 @@ const (
 // is used by one goroutine, but for stop and stopRead.
 type response struct {
 	http.ResponseWriter
-	deadlines *http.ResponseController
+	deadlines http.ResponseController
 	conns     *connLimit // of all connections
 	route     string     // the route's template; "none" until one matched
 	status    int        // 0 until the answer has begun
@@ -54,7 +54,7 @@ type response struct {
 func newResponse(w http.ResponseWriter, r *http.Request, conns *connLimit, stall time.Duration) *response {
 	res := &response{
 		ResponseWriter:  w,
-		deadlines:       http.NewResponseController(w),
+		deadlines:       *http.NewResponseController(w),
 		conns:           conns,
 		route:           "none",
 		progress:        progress{stall: stall},

@@ -9,46 +9,13 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/kvorum/kvorum/cluster"
 	"github.com/kvorum/kvorum/kv"
 )
 
-// Store reads and writes keys. Its methods may be called concurrently, honour
-// the context, and return the errors of package cluster. A value passed to Put
-// belongs to the Store; a value that it returns is not modified by the Server.
-type Store interface {
-	// Put sets key to value if cond holds. A failed condition is a result, not an error.
-	Put(ctx context.Context, key string, value []byte, cond cluster.Condition) (cluster.WriteResult, error)
-	// Delete removes key if cond holds. An absent key is a result, not an error.
-	Delete(ctx context.Context, key string, cond cluster.Condition) (cluster.WriteResult, error)
-	// Get reads key as options say. An absent key is a result, not an error.
-	Get(ctx context.Context, key string, options kv.ReadOptions) (kv.ReadResult, error)
-	// List returns a view of all keys as options say, valid beyond ctx.
-	List(ctx context.Context, options kv.ReadOptions) (*cluster.Listing, error)
-}
-
-// Cluster describes and changes the cluster that a node is in. Its methods may
-// be called concurrently.
-type Cluster interface {
-	// Status describes the node.
-	Status() kv.Status
-	// Ready returns nil when the node can serve, otherwise why it can't.
-	Ready() error
-	// Join adds a running node that is in no cluster yet.
-	Join(ctx context.Context, req kv.JoinRequest) (kv.Member, error)
-	// Leave removes a member.
-	Leave(ctx context.Context, req kv.LeaveRequest) error
-	// Transfer hands leadership to the named voter; "" is one that is ready.
-	Transfer(ctx context.Context, name string) error
-	// Snapshot has the named member take a snapshot and drop the log that it covers; ""
-	// is this node.
-	Snapshot(ctx context.Context, name string) (kv.SnapshotResult, error)
-}
-
-// Node is what a Server serves.
+// Node is what a Server serves. A value that it returns is not modified by the Server.
 type Node interface {
-	Store
-	Cluster
+	kv.Engine
+	kv.Admin
 }
 
 // Server is the HTTP side of a node.

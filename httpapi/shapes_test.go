@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/kvorum/kvorum/cluster"
 	shapes "github.com/kvorum/kvorum/internal/api"
 	"github.com/kvorum/kvorum/kv"
 )
@@ -72,12 +71,5 @@ func TestShapes_ListsAreRead(t *testing.T) {
 	}
 	if _, end, err := shapes.ParseListLine(line, false); err != nil || end == nil || end.Count == nil || *end.Count != 2 || end.Next != "c\n\"" {
 		t.Errorf("%s: got %+v, %v", line, end, err)
-	}
-}
-
-// TestShapes_LargestValue shows that clients read every value that a node may be set to take.
-func TestShapes_LargestValue(t *testing.T) {
-	if shapes.MaxValueBytes != cluster.LimitMaxValueBytes {
-		t.Errorf("got %d, want %d", shapes.MaxValueBytes, cluster.LimitMaxValueBytes)
 	}
 }

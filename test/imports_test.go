@@ -47,7 +47,7 @@ var allowed = map[string][]string{
 		"kv", "cluster/discovery", "cluster/raftstore", "cluster/recovery", "fsm", "store", "wal", "transport",
 		"internal/dirlock", "internal/loglimit", "internal/nodeid", "internal/sealed", "github.com/hashicorp/raft",
 	},
-	"httpapi": {"kv", "store", "cluster", "internal/api", "internal/loglimit", "github.com/gorilla/mux"},
+	"httpapi": {"kv", "internal/api", "internal/loglimit", "github.com/gorilla/mux"},
 	"client":  {"internal/api"},
 }
 

@@ -11,7 +11,7 @@ import (
 
 // gate is the node that HTTP serves from the moment its port listens. Until the
 // node is open it answers for it: with how far loading has come, and with
-// cluster.ErrLoading to every request. It is safe for concurrent use.
+// kv.ErrLoading to every request. It is safe for concurrent use.
 //
 //	new ──open──► open        stop says from anywhere that the node is not ready
 type gate struct {
@@ -40,7 +40,7 @@ func (g *gate) opened() (*cluster.Node, error) {
 	return nil, &kv.LoadingError{Status: g.loading.Status()}
 }
 
-// Ready implements httpapi.Cluster.
+// Ready implements kv.Admin.
 func (g *gate) Ready() error {
 	node, err := g.opened()
 	if err != nil {
@@ -52,7 +52,7 @@ func (g *gate) Ready() error {
 	return node.Ready()
 }
 
-// Status implements httpapi.Cluster.
+// Status implements kv.Admin.
 func (g *gate) Status() kv.Status {
 	if node := g.node.Load(); node != nil {
 		s := node.Status()
@@ -63,25 +63,16 @@ func (g *gate) Status() kv.Status {
 	return kv.Status{ID: g.id, Role: "loading", Members: []kv.Member{}, Loading: &loading}
 }
 
-// Put implements httpapi.Store.
-func (g *gate) Put(ctx context.Context, key string, value []byte, cond cluster.Condition) (cluster.WriteResult, error) {
+// Do implements kv.Engine.
+func (g *gate) Do(ctx context.Context, request kv.Request) (kv.Response, error) {
 	node, err := g.opened()
 	if err != nil {
-		return cluster.WriteResult{}, err
+		return kv.Response{}, err
 	}
-	return node.Put(ctx, key, value, cond)
+	return node.Do(ctx, request)
 }
 
-// Delete implements httpapi.Store.
-func (g *gate) Delete(ctx context.Context, key string, cond cluster.Condition) (cluster.WriteResult, error) {
-	node, err := g.opened()
-	if err != nil {
-		return cluster.WriteResult{}, err
-	}
-	return node.Delete(ctx, key, cond)
-}
-
-// Get implements httpapi.Store.
+// Get implements kv.Engine.
 func (g *gate) Get(ctx context.Context, key string, options kv.ReadOptions) (kv.ReadResult, error) {
 	node, err := g.opened()
 	if err != nil {
@@ -90,16 +81,16 @@ func (g *gate) Get(ctx context.Context, key string, options kv.ReadOptions) (kv.
 	return node.Get(ctx, key, options)
 }
 
-// List implements httpapi.Store.
-func (g *gate) List(ctx context.Context, options kv.ReadOptions) (*cluster.Listing, error) {
+// View implements kv.Engine.
+func (g *gate) View(ctx context.Context, options kv.ReadOptions) (kv.View, error) {
 	node, err := g.opened()
 	if err != nil {
 		return nil, err
 	}
-	return node.List(ctx, options)
+	return node.View(ctx, options)
 }
 
-// Join implements httpapi.Cluster.
+// Join implements kv.Admin.
 func (g *gate) Join(ctx context.Context, req kv.JoinRequest) (kv.Member, error) {
 	node, err := g.opened()
 	if err != nil {
@@ -108,7 +99,7 @@ func (g *gate) Join(ctx context.Context, req kv.JoinRequest) (kv.Member, error) 
 	return node.Join(ctx, req)
 }
 
-// Leave implements httpapi.Cluster.
+// Leave implements kv.Admin.
 func (g *gate) Leave(ctx context.Context, req kv.LeaveRequest) error {
 	node, err := g.opened()
 	if err != nil {
@@ -117,7 +108,7 @@ func (g *gate) Leave(ctx context.Context, req kv.LeaveRequest) error {
 	return node.Leave(ctx, req)
 }
 
-// Transfer implements httpapi.Cluster.
+// Transfer implements kv.Admin.
 func (g *gate) Transfer(ctx context.Context, name string) error {
 	node, err := g.opened()
 	if err != nil {
@@ -126,7 +117,7 @@ func (g *gate) Transfer(ctx context.Context, name string) error {
 	return node.Transfer(ctx, name)
 }
 
-// Snapshot implements httpapi.Cluster.
+// Snapshot implements kv.Admin.
 func (g *gate) Snapshot(ctx context.Context, name string) (kv.SnapshotResult, error) {
 	node, err := g.opened()
 	if err != nil {

@@ -11,6 +11,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/internal/api"
 	"github.com/kvorum/kvorum/internal/testkit"
 )
 
@@ -269,4 +271,11 @@ func TestServer_BadSettings(t *testing.T) {
 	}
 	t.Setenv("KVORUM_MAX_VALUE_BYTES", "1MB")
 	wantFailure(t, runKvorum(t, "", "server", "--id", "n1", "--data-dir", "d"), exitUsage, "KVORUM_MAX_VALUE_BYTES: \"1MB\" is not a valid int: want a whole number")
+}
+
+// TestSettings_LargestValue shows that clients read every value that a node may be set to take.
+func TestSettings_LargestValue(t *testing.T) {
+	if api.MaxValueBytes != cluster.LimitMaxValueBytes {
+		t.Errorf("clients read %d bytes, a node takes up to %d", api.MaxValueBytes, cluster.LimitMaxValueBytes)
+	}
 }
