@@ -63,7 +63,7 @@ soak: bin/chaos ## use a cluster for HOURS, and look for leaks
 trials: ## run the trials of docs/reliability.md and print their table; those under load for TRIAL_SECONDS
 	$(if $(TRIAL_SECONDS),KVORUM_TRIAL_SECONDS=$(TRIAL_SECONDS)) $(GO) run ./test/trials
 
-bench: ## measure beside other stores: BENCH is all, embedded, state, served, failover, or versus with OLD, and maybe NEW, a path or a revision
+bench: ## measure beside other stores: BENCH is all, embedded, state, served, failover, or versus or calls with OLD, and maybe NEW, a revision (of versus also a path)
 	cd bench && $(GO) run . $(BENCH) $(foreach v,$(OLD) $(NEW),$(if $(wildcard $(v)),$(abspath $(v)),$(v)))
 
 demo: build ## run a local cluster of three nodes

@@ -7,6 +7,7 @@
 //	go run . served       # what a request costs a server, by size
 //	go run . failover     # three processes, whose leader is killed
 //	go run . versus OLD   # requests and restarts of this version beside a binary or revision
+//	go run . calls OLD    # the same without HTTP: methods of three nodes in one process
 //	go run . all
 //
 // # Method

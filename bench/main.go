@@ -31,7 +31,7 @@ func newRootCommand() *cobra.Command {
 	}
 	measures := []*cobra.Command{newEmbeddedCommand(), newStateCommand(), newServedCommand(), newFailoverCommand()}
 	root.AddCommand(measures...)
-	root.AddCommand(newVersusCommand()) // not one of all: it needs another version
+	root.AddCommand(newVersusCommand(), newCallsCommand()) // not among all: they need another version
 	root.AddCommand(&cobra.Command{
 		Use:   "all",
 		Short: "Run every other command with its defaults",

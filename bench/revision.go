@@ -27,20 +27,33 @@ func makeVersion(ctx context.Context, what, dir string) (version, error) {
 }
 
 // buildRevision builds kvorum as it was at a revision into dir and returns its path.
-// The repository itself is left as it is.
 func buildRevision(ctx context.Context, revision, dir string) (string, error) {
-	commit, err := exec.CommandContext(ctx, "git", "rev-parse", "--verify", "--quiet", "--end-of-options", revision+"^{commit}").Output()
-	if err != nil {
-		return "", fmt.Errorf("%s is neither a file nor a revision of this repository", revision)
-	}
 	tree, program := filepath.Join(dir, "tree"), filepath.Join(dir, "kvorum")
-	if err := os.MkdirAll(tree, 0o700); err != nil {
+	if err := exportRevision(ctx, revision, tree); err != nil {
 		return "", err
 	}
-	script := `git -C .. archive "$1" | tar -x -C "$2" && cd "$2" && go build -o "$3" ./cmd/kvorum`
-	build := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", script, "bash", string(commit[:len(commit)-1]), tree, program)
+	build := exec.CommandContext(ctx, "go", "build", "-o", program, "./cmd/kvorum")
+	build.Dir = tree
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build %s: %w\n%s", revision, err, out)
 	}
 	return program, nil
+}
+
+// exportRevision writes the repository's files as they were at a revision to tree, which
+// it makes. The repository itself is left as it is.
+func exportRevision(ctx context.Context, revision, tree string) error {
+	commit, err := exec.CommandContext(ctx, "git", "rev-parse", "--verify", "--quiet", "--end-of-options", revision+"^{commit}").Output()
+	if err != nil {
+		return fmt.Errorf("%s is neither a file nor a revision of this repository", revision)
+	}
+	if err := os.MkdirAll(tree, 0o700); err != nil {
+		return err
+	}
+	script := `git -C .. archive "$1" | tar -x -C "$2"`
+	export := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", script, "bash", string(commit[:len(commit)-1]), tree)
+	if out, err := export.CombinedOutput(); err != nil {
+		return fmt.Errorf("export %s: %w\n%s", revision, err, out)
+	}
+	return nil
 }
