@@ -24,6 +24,8 @@ func drawIdentity(t *rapid.T) Identity {
 		PeerAddr:   text("peer address", maxAddrBytes),
 		HTTPAddr:   text("http address", maxAddrBytes),
 		Generation: rapid.Uint64().Draw(t, "generation"),
+
+		CommandVersion: rapid.Byte().Draw(t, "command version"),
 	}
 }
 
@@ -51,7 +53,7 @@ func TestHello_RoundTrip(t *testing.T) {
 // TestHello_EveryField fails when Identity grows a field that the handshake
 // would lose.
 func TestHello_EveryField(t *testing.T) {
-	full := Identity{ID: "id", Cluster: "cluster", PeerAddr: "peer", HTTPAddr: "http", Generation: 9}
+	full := Identity{ID: "id", Cluster: "cluster", PeerAddr: "peer", HTTPAddr: "http", Generation: 9, CommandVersion: 2}
 	for i := range reflect.TypeFor[Identity]().NumField() {
 		if reflect.ValueOf(full).Field(i).IsZero() {
 			t.Errorf("the test does not know the field %s", reflect.TypeFor[Identity]().Field(i).Name)
@@ -128,7 +130,7 @@ func TestFailure_Bounds(t *testing.T) {
 }
 
 func FuzzHello(f *testing.F) {
-	id := Identity{ID: "a", Cluster: "c", PeerAddr: "p:1", HTTPAddr: "h:1", Generation: 1}
+	id := Identity{ID: "a", Cluster: "c", PeerAddr: "p:1", HTTPAddr: "h:1", Generation: 1, CommandVersion: 2}
 	f.Add(appendHello(nil, hello{from: id, target: "b"}))
 	f.Add(appendWelcome(nil, welcome{from: id, refusal: RefusedVersion, message: "m"}))
 	f.Fuzz(func(t *testing.T, b []byte) {

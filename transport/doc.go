@@ -74,6 +74,7 @@
 //	welcome:   refusal(1; 0 is none)  message(text)  identity  nonce(16)
 //	proof:     nonce(16)
 //	identity:  id(text)  cluster(text)  peer addr(text)  HTTP addr(text)  generation(8)
+//	           command version(1)
 //
 // Versions must be equal, and the wanted id that of the acceptor; over an urgent
 // connection, none need be wanted. Raft needs a wanted id and two equal cluster ids; for

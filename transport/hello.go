@@ -190,7 +190,8 @@ func appendIdentity(dst []byte, id Identity) []byte {
 	dst = appendString(dst, id.Cluster)
 	dst = appendString(dst, id.PeerAddr)
 	dst = appendString(dst, id.HTTPAddr)
-	return binary.BigEndian.AppendUint64(dst, id.Generation)
+	dst = binary.BigEndian.AppendUint64(dst, id.Generation)
+	return append(dst, id.CommandVersion)
 }
 
 // appendString appends s, which must be shorter than 64 KiB, and its length.
@@ -251,11 +252,12 @@ func (d *decoder) string(limit int) string {
 
 func (d *decoder) identity() Identity {
 	return Identity{
-		ID:         raft.ServerID(d.string(maxIDBytes)),
-		Cluster:    d.string(maxIDBytes),
-		PeerAddr:   d.string(maxAddrBytes),
-		HTTPAddr:   d.string(maxAddrBytes),
-		Generation: d.uint64(),
+		ID:             raft.ServerID(d.string(maxIDBytes)),
+		Cluster:        d.string(maxIDBytes),
+		PeerAddr:       d.string(maxAddrBytes),
+		HTTPAddr:       d.string(maxAddrBytes),
+		Generation:     d.uint64(),
+		CommandVersion: d.byte(),
 	}
 }
 

@@ -124,7 +124,7 @@ func startLimited(t testing.TB, id string, b *book, limits transport.Limits, tun
 	}
 	cfg := transport.Config{
 		Listener: mustListen(t, ""),
-		Identity: transport.Identity{ID: raft.ServerID(id), Cluster: "c", HTTPAddr: "http." + id + ":1", Generation: 7},
+		Identity: transport.Identity{ID: raft.ServerID(id), Cluster: "c", HTTPAddr: "http." + id + ":1", Generation: 7, CommandVersion: 3},
 		Resolver: b,
 		Handler:  n.handle,
 		Learn:    func(id transport.Identity) { n.learned <- id },

@@ -73,7 +73,7 @@ func TestRaft_Strangers(t *testing.T) {
 		"MalformedEntry":  {member, appendHead + "\x00\x00\x00\x01" + list("\x02"+entry[1:])},
 		"SnapshotHere":    {member, snapshotOf("x", number(3))},
 		"FlagOfTwo":       {member, "\x02" + raftHeader("x") + number(7) + number(2) + number(1) + "\x02"},
-		"ReplayedElse":    {member, "K" + message(4, member)},
+		"ReplayedElse":    {member, "K" + message(5, member)},
 		"NegativeLengths": {member, appendHead + "\x00\x00\x00\x01" + "\xff\xff\xff\xff" + entry},
 	} {
 		for _, kind := range []string{"K", "B"} {
@@ -117,7 +117,7 @@ func TestSnapshot_Strangers(t *testing.T) {
 		"HugeList":     frame(8, 0, "\x05"+raftHeader("x")+"\x01"+number(7)+number(2)+number(1)+"\x7f\xff\xff\xff"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := mustDial(t, b.addr, "S"+message(4, identity("x", "c")+text("b")))
+			c := mustDial(t, b.addr, "S"+message(5, identity("x", "c")+text("b")))
 			io.WriteString(c, readWelcome(t, c, b)+sent)
 			if got := expectClosed(t, c); len(got) != 0 {
 				t.Errorf("got %q", got)

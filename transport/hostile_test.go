@@ -27,8 +27,11 @@ func text(s string) string {
 }
 
 func identity(id, cluster string) string {
-	return text(id) + text(cluster) + text("peer:1") + text("http:1") + "\x00\x00\x00\x00\x00\x00\x00\x09"
+	return text(id) + text(cluster) + text("peer:1") + text("http:1") + "\x00\x00\x00\x00\x00\x00\x00\x09" + "\x02"
 }
+
+// cut returns s without its last byte.
+func cut(s string) string { return s[:len(s)-1] }
 
 func message(version byte, body string) string {
 	return "KVRM" + string(version) + text(body)
@@ -65,7 +68,7 @@ func mustJoin(t testing.TB, b *node) (net.Conn, *bufio.Reader) {
 // mustJoinAs opens a connection of a kind to b by hand, with a hello.
 func mustJoinAs(t testing.TB, b *node, kind, hello string) (net.Conn, *bufio.Reader) {
 	t.Helper()
-	c := mustDial(t, b.addr, kind+message(4, hello))
+	c := mustDial(t, b.addr, kind+message(5, hello))
 	r := bufio.NewReader(c)
 	io.WriteString(c, readWelcome(t, r, b))
 	return c, r
@@ -76,8 +79,8 @@ func readWelcome(t testing.TB, r io.Reader, b *node) (nonce string) {
 	t.Helper()
 	own := b.Identity()
 	want := "\x00" + text("") +
-		text(string(own.ID)) + text(own.Cluster) + text(own.PeerAddr) + text(own.HTTPAddr) + "\x00\x00\x00\x00\x00\x00\x00\x07"
-	expect(t, r, message(4, want+strings.Repeat("n", 16))[:7+len(want)])
+		text(string(own.ID)) + text(own.Cluster) + text(own.PeerAddr) + text(own.HTTPAddr) + "\x00\x00\x00\x00\x00\x00\x00\x07" + "\x03"
+	expect(t, r, message(5, want+strings.Repeat("n", 16))[:7+len(want)])
 	b16 := make([]byte, 16)
 	if _, err := io.ReadFull(r, b16); err != nil {
 		t.Fatal(err)
@@ -154,27 +157,29 @@ func TestAccept_BadHello(t *testing.T) {
 		hello string
 		want  transport.Reason
 	}{
-		"OtherMagic":   {"KVRN\x03" + text(good), transport.RefusedMalformed},
-		"Oversized":    {"KVRM\x04\xff\xff", transport.RefusedMalformed},
-		"NextVersion":  {message(5, "who knows"), transport.RefusedVersion},
-		"EmptyBody":    {message(4, ""), transport.RefusedMalformed},
-		"CutBody":      {message(4, good[:20]), transport.RefusedMalformed},
-		"TrailingByte": {message(4, good+"x"), transport.RefusedMalformed},
-		"NoID":         {message(4, identity("", "c")+text("b")), transport.RefusedMalformed},
-		"LongID":       {message(4, identity(strings.Repeat("x", 257), "c")+text("b")), transport.RefusedMalformed},
-		"LongTarget":   {message(4, identity("x", "c")+text(strings.Repeat("x", 257))), transport.RefusedMalformed},
+		"OtherMagic":   {"KVRN\x05" + text(good), transport.RefusedMalformed},
+		"Oversized":    {"KVRM\x05\xff\xff", transport.RefusedMalformed},
+		"NextVersion":  {message(6, "who knows"), transport.RefusedVersion},
+		"EmptyBody":    {message(5, ""), transport.RefusedMalformed},
+		"CutBody":      {message(5, good[:20]), transport.RefusedMalformed},
+		"NoVersion":    {message(5, cut(identity("x", "c"))+text("b")), transport.RefusedMalformed},
+		"OldVersion":   {message(4, cut(identity("x", "c"))+text("b")), transport.RefusedVersion},
+		"TrailingByte": {message(5, good+"x"), transport.RefusedMalformed},
+		"NoID":         {message(5, identity("", "c")+text("b")), transport.RefusedMalformed},
+		"LongID":       {message(5, identity(strings.Repeat("x", 257), "c")+text("b")), transport.RefusedMalformed},
+		"LongTarget":   {message(5, identity("x", "c")+text(strings.Repeat("x", 257))), transport.RefusedMalformed},
 	} {
 		for _, kind := range []string{"K", "B", "S"} {
 			t.Run(name+kind, func(t *testing.T) {
 				got := string(expectClosed(t, mustDial(t, b.addr, kind+c.hello)))
-				if len(got) < 8 || got[:5] != "KVRM\x04" || transport.Reason(got[7]) != c.want {
+				if len(got) < 8 || got[:5] != "KVRM\x05" || transport.Reason(got[7]) != c.want {
 					t.Errorf("got %q, want a refusal: %v", got, c.want)
 				}
 			})
 		}
 	}
 	for _, kind := range []string{"B", "S"} {
-		got := string(expectClosed(t, mustDial(t, b.addr, kind+message(4, identity("x", "c")+text("")))))
+		got := string(expectClosed(t, mustDial(t, b.addr, kind+message(5, identity("x", "c")+text("")))))
 		if len(got) < 8 || transport.Reason(got[7]) != transport.RefusedWrongTarget {
 			t.Errorf("%s to nobody in particular: got %q, want a refusal: %v", kind, got, transport.RefusedWrongTarget)
 		}
@@ -220,7 +225,7 @@ func TestAccept_Replayed(t *testing.T) {
 func TestDial_BadWelcome(t *testing.T) {
 	nonce := "0123456789abcdef"
 	accepted := func(id, cluster string) string {
-		return message(4, "\x00"+text("")+identity(id, cluster)+nonce)
+		return message(5, "\x00"+text("")+identity(id, cluster)+nonce)
 	}
 	for name, c := range map[string]struct {
 		welcome string
@@ -229,15 +234,16 @@ func TestDial_BadWelcome(t *testing.T) {
 	}{
 		"Closed":       {"", 0, false},
 		"HTTP":         {"HTTP/1.1 400 Bad Request\r\n\r\n", transport.RefusedMalformed, false},
-		"Oversized":    {"KVRM\x04\xff\xff", transport.RefusedMalformed, false},
-		"OtherVersion": {message(5, "?"), transport.RefusedVersion, false},
+		"Oversized":    {"KVRM\x05\xff\xff", transport.RefusedMalformed, false},
+		"OtherVersion": {message(6, "?"), transport.RefusedVersion, false},
 		"Cut":          {accepted("b", "c")[:20], 0, false},
 		"WrongTarget":  {accepted("x", "c"), transport.RefusedWrongTarget, false},
 		"OtherCluster": {accepted("b", "d"), transport.RefusedOtherCluster, false},
 		"NoID":         {accepted("", "c"), transport.RefusedMalformed, false},
-		"NoNonce":      {message(4, "\x00"+text("")+identity("b", "c")), transport.RefusedMalformed, false},
-		"Refused":      {message(4, "\x05"+text("go")+identity("b", "c")+nonce), transport.RefusedNotAdmitted, true},
-		"UnknownBut":   {message(4, "\xc8"+text("go")+identity("b", "c")+nonce), 200, true},
+		"NoVersion":    {message(5, "\x00"+text("")+cut(identity("b", "c"))+nonce), transport.RefusedMalformed, false},
+		"NoNonce":      {message(5, "\x00"+text("")+identity("b", "c")), transport.RefusedMalformed, false},
+		"Refused":      {message(5, "\x05"+text("go")+identity("b", "c")+nonce), transport.RefusedNotAdmitted, true},
+		"UnknownBut":   {message(5, "\xc8"+text("go")+identity("b", "c")+nonce), 200, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			addrs := &book{}
@@ -300,7 +306,7 @@ func TestAccept_Slow(t *testing.T) {
 	a := startNode(t, "a", addrs, nil)
 	b := startLimited(t, "b", addrs, transport.Limits{Handshake: 300 * time.Millisecond}, nil)
 	var slow []net.Conn
-	for _, sent := range []string{"", "K", "B", "S", "KKV", "KKVRM\x04\x00\x99half a hello"} {
+	for _, sent := range []string{"", "K", "B", "S", "KKV", "KKVRM\x05\x00\x99half a hello"} {
 		slow = append(slow, mustDial(t, b.addr, sent))
 	}
 	poll(t, "the handshakes begin", func() bool { return b.Stats().Handshaking == len(slow) })
@@ -444,7 +450,7 @@ func TestIdle(t *testing.T) {
 func welcomeAndStall(t *testing.T, addrs *book) {
 	stop := make(chan struct{})
 	acceptAs(t, addrs, "b", func(_ byte, c net.Conn, r *bufio.Reader) {
-		io.WriteString(c, message(4, "\x00"+text("")+identity("b", "c")+strings.Repeat("n", 16)))
+		io.WriteString(c, message(5, "\x00"+text("")+identity("b", "c")+strings.Repeat("n", 16)))
 		<-stop
 	})
 	t.Cleanup(func() { close(stop) })

@@ -228,7 +228,7 @@ func TestBulk_Lies(t *testing.T) {
 		addrs := &book{}
 		a := startNode(t, "a", addrs, nil)
 		acceptAs(t, addrs, "b", func(opened byte, c net.Conn, r *bufio.Reader) {
-			io.WriteString(c, message(4, "\x00"+text("")+identity("b", "c")+"0123456789abcdef"))
+			io.WriteString(c, message(5, "\x00"+text("")+identity("b", "c")+"0123456789abcdef"))
 			if opened == kind {
 				io.CopyN(io.Discard, r, 1<<10) // it has been sent, in part
 				io.WriteString(c, frame(10, 1<<40, ""))

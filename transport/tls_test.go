@@ -130,7 +130,7 @@ func TestTLS_OldVersion(t *testing.T) {
 		if err != nil {
 			continue
 		}
-		io.WriteString(c, "K"+message(4, identity("x", "c")+text("b")))
+		io.WriteString(c, "K"+message(5, identity("x", "c")+text("b")))
 		if got, err := io.ReadAll(c); len(got) != 0 || err == nil {
 			t.Errorf("%s: got %q, %v", name, got, err)
 		}

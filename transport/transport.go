@@ -15,7 +15,7 @@ import (
 )
 
 // Version is the peer protocol's version; a peer of another one is refused.
-const Version = 4
+const Version = 5
 
 // repeatEvery is the shortest interval between two log lines about the same peer or stranger.
 const repeatEvery = 10 * time.Second
@@ -44,6 +44,9 @@ type Identity struct {
 	PeerAddr, HTTPAddr string
 	// Generation orders announcements of one ID: the greater one is newer.
 	Generation uint64
+	// CommandVersion is the highest version of a command in the log that the node
+	// announces to understand; 0 announces none. The transport carries it, and refuses nobody for it.
+	CommandVersion uint8
 }
 
 // Kind says what an RPC asks for; package cluster defines the values.

@@ -26,6 +26,10 @@ type Announcement struct {
 	HTTPAddr   string `json:"h"`           // host:port
 	Generation uint64 `json:"g"`           // the greater one of two with one ID is newer
 	Expect     int    `json:"e,omitempty"` // with how many nodes it is to form a cluster; 0 if it is to be added
+
+	// CommandVersion is the highest version of a command in the log that the node
+	// announces to understand, 0 where it does not say.
+	CommandVersion uint8 `json:"v,omitempty"`
 }
 
 // check returns an error if the announcement does not fit a packet, now or once the node

@@ -28,10 +28,14 @@ type peerAddress struct {
 	PeerAddr   string `json:"peer_addr"`
 	HTTPAddr   string `json:"http_addr"`
 	Generation uint64 `json:"generation"` // of the announcement; the greater one is newer
+
+	CommandVersion uint8 `json:"command_version,omitempty"` // that it announced; 0 for none
 }
 
 func (p peerAddress) announcement(id string) Announcement {
-	return Announcement{ID: id, PeerAddr: p.PeerAddr, HTTPAddr: p.HTTPAddr, Generation: p.Generation}
+	return Announcement{
+		ID: id, PeerAddr: p.PeerAddr, HTTPAddr: p.HTTPAddr, Generation: p.Generation, CommandVersion: p.CommandVersion,
+	}
 }
 
 // hint is what others say of a node.
@@ -40,7 +44,8 @@ type hint struct {
 	astray bool // it led nowhere, or the node itself said something else
 }
 
-// Book remembers, across restarts, where the nodes of a cluster are.
+// Book remembers, across restarts, where the nodes of a cluster are, and which commands
+// they understand.
 //
 // A node's own word, from a handshake with it, takes precedence over what others say of
 // it, which may be late or a lie: such a hint is kept in memory only, and is tried if it is
@@ -105,7 +110,9 @@ func (b *Book) Begin(self Announcement) {
 
 // Learn takes in what a node has said of itself in a handshake; its Cluster and Expect do
 // not count. The last word that was accepted counts: while another process of the same id
-// is alive, none is accepted. A word without an id, or with an id above 256 bytes or an
+// is alive, none is accepted. Only the command version of a word with a lower generation
+// than the one before does not count where it is higher: it may be of a process that has
+// ended meanwhile. A word without an id, or with an id above 256 bytes or an
 // address above MaxAddressBytes, changes nothing.
 func (b *Book) Learn(peer Announcement) {
 	if acceptable(peer) && b.learn(peer) {
@@ -130,6 +137,9 @@ func (b *Book) learn(peer Announcement) bool {
 		b.hints[peer.ID] = h
 	}
 	old, known := b.entries[peer.ID]
+	if known && peer.Generation < old.Generation {
+		peer.CommandVersion = min(peer.CommandVersion, old.CommandVersion)
+	}
 	if known && old == addressOf(peer) {
 		return false
 	}
@@ -141,7 +151,9 @@ func (b *Book) learn(peer Announcement) bool {
 }
 
 func addressOf(peer Announcement) peerAddress {
-	return peerAddress{PeerAddr: peer.PeerAddr, HTTPAddr: peer.HTTPAddr, Generation: peer.Generation}
+	return peerAddress{
+		PeerAddr: peer.PeerAddr, HTTPAddr: peer.HTTPAddr, Generation: peer.Generation, CommandVersion: peer.CommandVersion,
+	}
 }
 
 // Hint takes in what others say of a node, within the limits of Learn: the newest word
@@ -222,6 +234,18 @@ func (b *Book) HTTPAddr(id string) string {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	return b.currentLocked(id).HTTPAddr
+}
+
+// CommandVersion returns the command version that a node announces, 0 where it announces
+// none, and whether it has said so in a handshake with this node. Where there was a
+// handshake, others' word does not count: gossip may lie.
+func (b *Book) CommandVersion(id string) (version uint8, firsthand bool) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if known, ok := b.entries[id]; ok {
+		return known.CommandVersion, true
+	}
+	return b.hints[id].CommandVersion, false
 }
 
 // Known returns what the process of an id said that shook hands with this node last, and

@@ -289,6 +289,55 @@ func TestBook_HintsAreTriedInTurn(t *testing.T) {
 	}
 }
 
+// expectVersion checks what a node announces to understand.
+func expectVersion(t *testing.T, b *discovery.Book, what, id string, version uint8, firsthand bool) {
+	t.Helper()
+	if got, own := b.CommandVersion(id); got != version || own != firsthand {
+		t.Errorf("%s: got version %d, firsthand %v, want %d, %v", what, got, own, version, firsthand)
+	}
+}
+
+// versioned is an announcement of the version of commands.
+func versioned(id string, generation uint64, version uint8) discovery.Announcement {
+	a := peer(id, "one:1", generation)
+	a.CommandVersion = version
+	return a
+}
+
+// TestBook_CommandVersionIsOfTheHandshake: what a node said itself counts, also when it is
+// lower than before, and after a restart of this node; gossip changes nothing about it.
+func TestBook_CommandVersionIsOfTheHandshake(t *testing.T) {
+	fsys := newDisk(t)
+	b, _ := mustOpenBook(t, fsys)
+	reopen := func() {
+		t.Helper()
+		mustCloseBook(t, b)
+		b, _ = mustOpenBook(t, fsys)
+	}
+	expectVersion(t, b, "a stranger", "n1.a", 0, false)
+	b.Hint(versioned("n1.a", 4, 9))
+	expectVersion(t, b, "only gossip", "n1.a", 9, false)
+	b.Learn(versioned("n1.a", 5, 2))
+	expectVersion(t, b, "a handshake", "n1.a", 2, true)
+	b.Hint(versioned("n1.a", 6, 9))
+	expectVersion(t, b, "newer gossip that says more", "n1.a", 2, true)
+	b.Hint(versioned("n1.a", 7, 1))
+	expectVersion(t, b, "newer gossip that says less", "n1.a", 2, true)
+	reopen()
+	expectVersion(t, b, "after a restart", "n1.a", 2, true)
+	b.Learn(versioned("n1.a", 8, 1))
+	expectVersion(t, b, "it came back with less", "n1.a", 1, true)
+	b.Learn(versioned("n1.a", 5, 2))
+	expectVersion(t, b, "a late word of the process before", "n1.a", 1, true)
+	b.Learn(versioned("n1.a", 8, 1))
+	reopen()
+	expectVersion(t, b, "after another restart", "n1.a", 1, true)
+	b.Learn(versioned("n1.a", 9, 3))
+	expectVersion(t, b, "it came back with more", "n1.a", 3, true)
+	b.Forget("n1.a")
+	expectVersion(t, b, "it was forgotten", "n1.a", 0, false)
+}
+
 // TestBook_BeginIsDurable: what this node says of itself is durable when it says so.
 func TestBook_BeginIsDurable(t *testing.T) {
 	fsys := newDisk(t)

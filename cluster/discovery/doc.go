@@ -8,8 +8,9 @@
 //
 // # Gossip
 //
-// Each node announces itself: its id, its cluster, its addresses, and a generation, the
-// greater one of two with one id being newer. Open binds one address for UDP and TCP and
+// Each node announces itself: its id, its cluster, its addresses, the highest version of
+// a command that it understands, and a generation, the greater one of two with one id
+// being newer. Open binds one address for UDP and TCP and
 // begins to look for others:
 //
 //	seed address ── looked up again at each use ──► asked: each second while this node knows
@@ -45,6 +46,9 @@
 //	yes                    no                            what is known
 //	yes                    yes, not tried yet            the hint
 //	yes                    yes, Unreached or overruled   what is known; the hint after the next Unreached
+//
+// The version of commands is that of the last handshake, whatever others say. It is kept
+// for a node that is down too: what a leader may write does not change by its restart.
 //
 // The book has at most 1,024 nodes and as many hints. The node that was not heard of for
 // the longest time makes room for a new one.

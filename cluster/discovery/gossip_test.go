@@ -50,8 +50,8 @@ func TestGossip_NamesChange(t *testing.T) {
 	})
 	second.SetCluster("c1")
 	eventually(t, "n1 hears of a change under its new address", func() error {
-		if got := first.Members()["n2.b"].Cluster; got != "c1" {
-			return fmt.Errorf("n2 is in cluster %q", got)
+		if got := first.Members()["n2.b"]; got.Cluster != "c1" || got.CommandVersion != 3 {
+			return fmt.Errorf("n2 announces %+v", got)
 		}
 		return nil
 	})
@@ -72,7 +72,7 @@ func TestOpen_RefusesLongAnnouncement(t *testing.T) {
 			_ = g.Close()
 		}
 	}
-	largest := discovery.Announcement{ID: strings.Repeat("x", 64+17), PeerAddr: long, HTTPAddr: long, Generation: 1<<64 - 1, Expect: 15}
+	largest := discovery.Announcement{ID: strings.Repeat("x", 64+17), PeerAddr: long, HTTPAddr: long, Generation: 1<<64 - 1, Expect: 15, CommandVersion: 255}
 	g := open(t, local(), largest)
 	g.SetCluster(strings.Repeat("c", 64))
 	if got := g.Members()[largest.ID].Cluster; len(got) != 64 {

@@ -61,5 +61,5 @@ func local(join ...string) discovery.Config {
 }
 
 func node(id, cluster string) discovery.Announcement {
-	return discovery.Announcement{ID: id, Cluster: cluster, PeerAddr: "h:1", HTTPAddr: "h:2"}
+	return discovery.Announcement{ID: id, Cluster: cluster, PeerAddr: "h:1", HTTPAddr: "h:2", CommandVersion: 3}
 }
