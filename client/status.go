@@ -38,6 +38,9 @@ type Member struct {
 	HTTPAddr string
 	Voter    bool
 	Leader   bool // as the node that was asked knows it
+	// CommandVersion is the highest version of a command in the log that it has announced
+	// to understand, as the node that was asked knows it; 0 for none.
+	CommandVersion int
 }
 
 // DiskStatus is the room on a node's disk, in bytes; all 0 where it does not know.
@@ -106,6 +109,6 @@ func (c *Client) status(ctx context.Context) (Status, uint64, error) {
 func newMember(m api.Member, leader *Leader) Member {
 	return Member{
 		ID: m.ID, PeerAddr: m.PeerAddr, HTTPAddr: m.HTTPAddr, Voter: m.Voter,
-		Leader: leader != nil && leader.ID == m.ID,
+		CommandVersion: m.CommandVersion, Leader: leader != nil && leader.ID == m.ID,
 	}
 }

@@ -157,6 +157,10 @@ type Config struct {
 	// follower, 2 to 8; 0 means that each waits for the answer to the one before. It
 	// helps where a round trip takes longer than a disk's sync.
 	PipelineWindow int
+	// MaxCommandVersion bounds which commands this node announces to understand, and so
+	// which ones the leader writes to the log; 0 is all of this build's. The node still
+	// reads whatever its build understands. See docs/upgrade.md.
+	MaxCommandVersion int
 	// CheckpointInterval is how often the replicas of a cluster that is written to
 	// compare their states.
 	CheckpointInterval time.Duration
@@ -301,6 +305,9 @@ func (c Config) ValidateLimits() error {
 	}
 	if c.PipelineWindow != 0 && (c.PipelineWindow < transport.MinPipelineWindow || c.PipelineWindow > transport.MaxPipelineWindow) {
 		bad("pipeline-window", "%d is neither 0 nor between %d and %d", c.PipelineWindow, transport.MinPipelineWindow, transport.MaxPipelineWindow)
+	}
+	if c.MaxCommandVersion < 0 || c.MaxCommandVersion > commandVersion {
+		bad("max-command-version", "%d is not between 0 and %d, the highest that this build understands", c.MaxCommandVersion, commandVersion)
 	}
 	if c.MaxKeyBytes < 0 || c.MaxKeyBytes > LimitMaxKeyBytes {
 		bad("max-key-bytes", "%d is not between 1 and %d", c.MaxKeyBytes, LimitMaxKeyBytes)

@@ -25,6 +25,7 @@ func TestConfig_LimitsOfTheLibrary(t *testing.T) {
 		"max-pending-bytes":   {func(c *cluster.Config) { c.MaxPendingBytes = -1 }},
 		"snapshot-bytes":      {func(c *cluster.Config) { c.SnapshotBytes = -1 }},
 		"ballast-bytes":       {func(c *cluster.Config) { c.BallastBytes = -1 }},
+		"max-command-version": {func(c *cluster.Config) { c.MaxCommandVersion = 256 }},
 		"max-key-bytes":       {func(c *cluster.Config) { c.MaxKeyBytes = -1 }},
 		"max-value-bytes":     {func(c *cluster.Config) { c.MaxValueBytes = -1 }},
 		"timing": {

@@ -60,7 +60,9 @@ func (b addressBook) httpAddr(id raft.ServerID) string { return b.HTTPAddr(strin
 // known implements transport.Config's Known.
 func (b addressBook) known(id raft.ServerID) (transport.Identity, bool) {
 	a, ok := b.Known(string(id))
-	return transport.Identity{ID: id, PeerAddr: a.PeerAddr, HTTPAddr: a.HTTPAddr, Generation: a.Generation}, ok
+	return transport.Identity{
+		ID: id, PeerAddr: a.PeerAddr, HTTPAddr: a.HTTPAddr, Generation: a.Generation, CommandVersion: a.CommandVersion,
+	}, ok
 }
 
 // unreached implements transport.Config's Unreached.
@@ -75,5 +77,6 @@ func (b addressBook) learn(peer transport.Identity) { b.Learn(announcementOf(pee
 func announcementOf(peer transport.Identity) Announcement {
 	return Announcement{
 		ID: string(peer.ID), Cluster: peer.Cluster, PeerAddr: peer.PeerAddr, HTTPAddr: peer.HTTPAddr, Generation: peer.Generation,
+		CommandVersion: peer.CommandVersion,
 	}
 }

@@ -54,7 +54,10 @@ func (n *Node) add(ctx context.Context, r *replica, request kv.JoinRequest) (kv.
 			case <-ctx.Done():
 			}
 		}
-		return kv.Member{ID: request.ID, PeerAddr: request.PeerAddr, HTTPAddr: request.HTTPAddr, Voter: voter}, nil
+		version, _ := n.announcedBy(id)
+		return kv.Member{
+			ID: request.ID, PeerAddr: request.PeerAddr, HTTPAddr: request.HTTPAddr, Voter: voter, CommandVersion: int(version),
+		}, nil
 	}
 }
 

@@ -90,7 +90,7 @@ func (n *Node) open(load, run context.Context) error {
 	}
 	self := transport.Identity{
 		ID: n.ident.ServerID(), Cluster: n.ident.Cluster, Generation: n.book.NextGeneration(string(n.ident.ServerID())),
-		PeerAddr: n.cfg.AdvertisePeer, HTTPAddr: n.cfg.AdvertiseHTTP,
+		PeerAddr: n.cfg.AdvertisePeer, HTTPAddr: n.cfg.AdvertiseHTTP, CommandVersion: n.cfg.announcedVersion(),
 	}
 	n.book.begin(self)
 	tell := n.tellLostTail
@@ -117,10 +117,9 @@ func (n *Node) open(load, run context.Context) error {
 	if err := ended(load); err != nil {
 		return err
 	}
-	if err := n.discover(run, Announcement{
-		ID: string(self.ID), Cluster: self.Cluster, PeerAddr: self.PeerAddr, HTTPAddr: self.HTTPAddr,
-		Generation: self.Generation, Expect: n.cfg.BootstrapExpect,
-	}); err != nil {
+	announced := announcementOf(self)
+	announced.Expect = n.cfg.BootstrapExpect
+	if err := n.discover(run, announced); err != nil {
 		return err
 	}
 	close(n.opened)

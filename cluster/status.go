@@ -36,9 +36,10 @@ func (n *Node) Status() kv.Status {
 	r.describe(&s)
 	for _, server := range r.servers() {
 		peer, _ := n.book.ResolvePeer(server.ID)
+		version, _ := n.announcedBy(server.ID)
 		s.Members = append(s.Members, kv.Member{
 			ID: nameOf(server.ID), PeerAddr: peer, HTTPAddr: n.book.httpAddr(server.ID),
-			Voter: server.Suffrage == raft.Voter,
+			Voter: server.Suffrage == raft.Voter, CommandVersion: int(version),
 		})
 	}
 	slices.SortFunc(s.Members, func(a, b kv.Member) int {

@@ -12,6 +12,9 @@ type Member struct {
 	PeerAddr string `json:"peer_addr"`
 	HTTPAddr string `json:"http_addr"`
 	Voter    bool   `json:"voter"`
+	// CommandVersion is the highest version of a command in the log that it has announced
+	// to understand, 0 where it has announced none; see docs/upgrade.md.
+	CommandVersion int `json:"command_version"`
 }
 
 // JoinRequest asks the cluster to add a running node that is in no cluster yet.

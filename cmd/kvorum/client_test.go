@@ -138,7 +138,7 @@ func TestStatus(t *testing.T) {
 	if out := mustRun(t, "", "status", "--json", endpoints(f)); !strings.HasPrefix(out, `{"id":"n1"`) {
 		t.Errorf("status --json: got %q", out)
 	}
-	if out := mustRun(t, "", "members", endpoints(f)); !strings.HasPrefix(out, "NAME  HTTP  PEER  VOTER  LEADER\nn1    h:1   p:1   yes    yes\n") {
+	if out := mustRun(t, "", "members", endpoints(f)); !strings.HasPrefix(out, "NAME  HTTP  PEER  VOTER  LEADER  COMMANDS\nn1    h:1   p:1   yes    yes     2\n") {
 		t.Errorf("members: got %q", out)
 	}
 }

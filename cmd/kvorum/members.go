@@ -12,9 +12,11 @@ import (
 
 func newMembersCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "members [flags]",
-		Short:   "List the cluster's members",
-		Long:    "Members lists the cluster's members as the first endpoint that answers knows them.",
+		Use:   "members [flags]",
+		Short: "List the cluster's members",
+		Long: `Members lists the cluster's members as the first endpoint that answers knows them.
+COMMANDS is the highest version of a command in the log that a member has announced
+to understand, 0 for none.`,
 		Example: "  kvorum members",
 		Args:    exactArgs(0),
 	}
@@ -37,10 +39,10 @@ func newMembersCommand() *cobra.Command {
 // printMembers prints members as a table.
 func printMembers(out io.Writer, members []client.Member) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "NAME\tHTTP\tPEER\tVOTER\tLEADER")
+	fmt.Fprintln(w, "NAME\tHTTP\tPEER\tVOTER\tLEADER\tCOMMANDS")
 	for _, m := range members {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", m.ID, m.HTTPAddr, m.PeerAddr,
-			yesNo(m.Voter), yesNo(m.Leader))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\n", m.ID, m.HTTPAddr, m.PeerAddr,
+			yesNo(m.Voter), yesNo(m.Leader), m.CommandVersion)
 	}
 	return w.Flush()
 }

@@ -42,6 +42,7 @@ type serverOptions struct {
 	ballastBytes                                  int64
 	snapshotBytesPerSecond                        int64
 	pipelineWindow                                int
+	maxCommandVersion                             int
 	logFormat, logLevel                           string
 	exitOnStdinEOF                                bool
 	secure                                        secureOptions
@@ -121,6 +122,7 @@ func (o *serverOptions) addFlags(cmd *cobra.Command) {
 	f.IntVar(&o.pipelineWindow, "pipeline-window", 0, "messages with log entries on their way to one follower, 2 to 8; 0 waits for the answer to each")
 	f.Int64Var(&o.memoryLimitBytes, "memory-limit-bytes", 0, "memory that the node may take; 0 is what GOMEMLIMIT, the control group or the machine says; the least of them holds; at least 64 MiB, more for values above 1 MiB")
 	f.Int64Var(&o.maxDataBytes, "max-data-bytes", 0, "refuse puts that would make all keys and values longer than this, where this node leads; 0 is no bound")
+	f.IntVar(&o.maxCommandVersion, "max-command-version", 0, "announce to understand no newer commands in the log than this, so that the cluster can go back to an older version; 0 is all that this build understands")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json, on standard error")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	o.secure.addFlags(f)
@@ -193,6 +195,7 @@ func (o *serverOptions) setLimits(config *cluster.Config) {
 	config.MaxDataBytes = o.maxDataBytes
 	config.SnapshotBytesPerSecond = o.snapshotBytesPerSecond
 	config.PipelineWindow = o.pipelineWindow
+	config.MaxCommandVersion = o.maxCommandVersion
 }
 
 // validateAddresses checks each address by itself, and that no two binds meet.

@@ -240,6 +240,8 @@ func TestServer_BadSettings(t *testing.T) {
 		{"snapshot rate", []string{"--snapshot-bytes-per-second", "1000"}, "--snapshot-bytes-per-second 1000"},
 		{"window of one", []string{"--pipeline-window", "1"}, "--pipeline-window 1"},
 		{"window too large", []string{"--pipeline-window", "9"}, "--pipeline-window 9"},
+		{"unknown commands", []string{"--max-command-version", "200"}, "--max-command-version 200 is not between 0 and"},
+		{"negative commands", []string{"--max-command-version=-1"}, "--max-command-version -1"},
 		{"log format", []string{"--log-format", "xml"}, "--log-format"},
 		{"log level", []string{"--log-level", "loud"}, "--log-level"},
 		{"timing", []string{"--timing", "fast"}, "--timing"},

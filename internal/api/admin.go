@@ -26,6 +26,9 @@ type Member struct {
 	PeerAddr string `json:"peer_addr"`
 	HTTPAddr string `json:"http_addr"`
 	Voter    bool   `json:"voter"`
+	// CommandVersion is the highest version of a command in the log that it has announced
+	// to understand, 0 for none.
+	CommandVersion int `json:"command_version"`
 }
 
 // SnapshotResult is the answer to POST /admin/snapshot.
