@@ -4,39 +4,17 @@ import (
 	"context"
 
 	"github.com/kvorum/kvorum/internal/api"
+	"github.com/kvorum/kvorum/kv"
 )
 
-// JoinRequest names a node that runs and is in no cluster yet. All fields are required.
-type JoinRequest struct {
-	ID       string // the node's name
-	PeerAddr string // host:port that it advertises to its peers
-	HTTPAddr string // host:port that it advertises for HTTP
-}
-
-// LeaveRequest names a member that is to leave for good.
-type LeaveRequest struct {
-	ID string // the member's name; "" is the node at the client's one endpoint
-	// Force removes it even if too few voters are left then that live, keep up and have room.
-	Force bool
-}
-
-// SnapshotResult is what a snapshot did.
-type SnapshotResult struct {
-	ID             string // the name of the node that it is of
-	Index          uint64 // of the last entry that it covers
-	Bytes          int64  // of the snapshot
-	LogBytesBefore int64  // that the log's files had
-	LogBytesAfter  int64
-}
-
 // Join adds a node to the cluster, and returns once it is a member. The node copies
-// the cluster's state first, and votes once it has caught up.
-func (c *Client) Join(ctx context.Context, r JoinRequest) (Member, error) {
-	a, err := c.admin(ctx, "/admin/join", api.JoinRequest(r))
+// the cluster's state first, and votes once it has caught up. All fields of r are required.
+func (c *Client) Join(ctx context.Context, r kv.JoinRequest) (Member, error) {
+	a, err := c.admin(ctx, "/admin/join", r)
 	if err != nil {
 		return Member{}, err
 	}
-	var m api.Member
+	var m kv.Member
 	if err := a.decode("the answer", Done, &m); err != nil {
 		return Member{}, err
 	}
@@ -45,8 +23,9 @@ func (c *Client) Join(ctx context.Context, r JoinRequest) (Member, error) {
 
 // Leave removes a member from the cluster for good: it needs an empty data directory
 // to join again. A removal that would leave too few voters that live, keep up and
-// have room is refused, unless forced.
-func (c *Client) Leave(ctx context.Context, r LeaveRequest) error {
+// have room is refused, unless forced. Where r has no ID, the member is the node at the
+// client's one endpoint.
+func (c *Client) Leave(ctx context.Context, r kv.LeaveRequest) error {
 	if r.ID == "" && len(c.endpoints) != 1 {
 		return usagef("name the node, or give the one endpoint of the node that is to leave")
 	}
@@ -64,19 +43,19 @@ func (c *Client) Transfer(ctx context.Context, id string) error {
 // Snapshot has the member of that name, or, where it is "", the node at the client's
 // one endpoint, take a snapshot and drop the log that it covers. Nodes do that by
 // themselves as their logs grow.
-func (c *Client) Snapshot(ctx context.Context, id string) (SnapshotResult, error) {
+func (c *Client) Snapshot(ctx context.Context, id string) (kv.SnapshotResult, error) {
 	if id == "" && len(c.endpoints) != 1 {
-		return SnapshotResult{}, usagef("name the node, or give its one endpoint: another node's snapshot makes no room on this one")
+		return kv.SnapshotResult{}, usagef("name the node, or give its one endpoint: another node's snapshot makes no room on this one")
 	}
 	a, err := c.admin(ctx, "/admin/snapshot", api.MemberRequest{ID: optional(id)})
 	if err != nil {
-		return SnapshotResult{}, err
+		return kv.SnapshotResult{}, err
 	}
-	var s api.SnapshotResult
+	var s kv.SnapshotResult
 	if err := a.decode("the answer", Done, &s); err != nil {
-		return SnapshotResult{}, err
+		return kv.SnapshotResult{}, err
 	}
-	return SnapshotResult(s), nil
+	return s, nil
 }
 
 // admin posts body to a path that changes the cluster.

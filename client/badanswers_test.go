@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/kvorum/kvorum/client"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // calls are one of each kind, and whether it writes.
@@ -52,11 +53,11 @@ var calls = []struct {
 		return err
 	}},
 	{"join", true, func(ctx context.Context, c *client.Client) error {
-		_, err := c.Join(ctx, client.JoinRequest{ID: "n2", PeerAddr: "h:1", HTTPAddr: "h:2"})
+		_, err := c.Join(ctx, kv.JoinRequest{ID: "n2", PeerAddr: "h:1", HTTPAddr: "h:2"})
 		return err
 	}},
 	{"leave", true, func(ctx context.Context, c *client.Client) error {
-		return c.Leave(ctx, client.LeaveRequest{ID: "n2"})
+		return c.Leave(ctx, kv.LeaveRequest{ID: "n2"})
 	}},
 	{"transfer", true, func(ctx context.Context, c *client.Client) error { return c.Transfer(ctx, "") }},
 	{"snapshot", true, func(ctx context.Context, c *client.Client) error {

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/kvorum/kvorum/client"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // TestClient_Status asks a real node.
@@ -87,19 +88,19 @@ func TestClient_ChangesOfTheCluster(t *testing.T) {
 			t.Errorf("got %s, %v, want %s", got, err, want)
 		}
 	}
-	member, err := c.Join(ctx, client.JoinRequest{ID: "n4", PeerAddr: "h:7004", HTTPAddr: "h:8004"})
+	member, err := c.Join(ctx, kv.JoinRequest{ID: "n4", PeerAddr: "h:7004", HTTPAddr: "h:8004"})
 	sent(`join {"id":"n4","peer_addr":"h:7004","http_addr":"h:8004"}`, err)
-	if want := (client.Member{ID: "n4", PeerAddr: "h:7004", HTTPAddr: "h:8004", Voter: true}); member != want {
+	if want := (kv.Member{ID: "n4", PeerAddr: "h:7004", HTTPAddr: "h:8004", Voter: true}); member.Member != want || member.Leader {
 		t.Errorf("got %+v, want %+v", member, want)
 	}
-	sent(`leave {"id":"n2"}`, c.Leave(ctx, client.LeaveRequest{ID: "n2"}))
-	sent(`leave {}`, c.Leave(ctx, client.LeaveRequest{}))
-	sent(`leave {"force":true,"id":"n2"}`, c.Leave(ctx, client.LeaveRequest{ID: "n2", Force: true}))
+	sent(`leave {"id":"n2"}`, c.Leave(ctx, kv.LeaveRequest{ID: "n2"}))
+	sent(`leave {}`, c.Leave(ctx, kv.LeaveRequest{}))
+	sent(`leave {"force":true,"id":"n2"}`, c.Leave(ctx, kv.LeaveRequest{ID: "n2", Force: true}))
 	sent(`transfer {"id":"n2"}`, c.Transfer(ctx, "n2"))
 	sent(`transfer {}`, c.Transfer(ctx, ""))
 	result, err := c.Snapshot(ctx, "n2")
 	sent(`snapshot {"id":"n2"}`, err)
-	if want := (client.SnapshotResult{ID: "n2", Index: 7, Bytes: 1000, LogBytesBefore: 9000, LogBytesAfter: 5000}); result != want {
+	if want := (kv.SnapshotResult{ID: "n2", Index: 7, Bytes: 1000, LogBytesBefore: 9000, LogBytesAfter: 5000}); result != want {
 		t.Errorf("got %+v, want %+v", result, want)
 	}
 }
@@ -110,7 +111,7 @@ func TestClient_NodeThatIsAsked(t *testing.T) {
 	a, b := serve(t, ok), serve(t, ok)
 	c := mustNew(t, client.Config{Endpoints: []string{a.URL, b.URL}})
 	_, err := c.Snapshot(t.Context(), "")
-	for _, err := range []error{err, c.Leave(t.Context(), client.LeaveRequest{})} {
+	for _, err := range []error{err, c.Leave(t.Context(), kv.LeaveRequest{})} {
 		if wantError(t, err, client.NotDone, "name the node"); !errors.Is(err, client.ErrUsage) {
 			t.Errorf("got %v, want ErrUsage", err)
 		}
@@ -123,9 +124,9 @@ func TestClient_NodeThatIsAsked(t *testing.T) {
 // TestClient_RealNodeRefuses shows that a node's reasons reach the caller.
 func TestClient_RealNodeRefuses(t *testing.T) {
 	c := mustNew(t, client.Config{Endpoints: []string{endpoint}})
-	for code, err := range map[string]error{
-		"unknown_node": c.Leave(t.Context(), client.LeaveRequest{ID: "nobody"}),
-		"last_voter":   c.Leave(t.Context(), client.LeaveRequest{ID: "n1"}),
+	for code, err := range map[kv.Code]error{
+		"unknown_node": c.Leave(t.Context(), kv.LeaveRequest{ID: "nobody"}),
+		"last_voter":   c.Leave(t.Context(), kv.LeaveRequest{ID: "n1"}),
 	} {
 		if e := wantError(t, err, client.NotDone); e.Code != code || e.Endpoint != "http://"+endpoint || errors.Is(err, client.ErrUsage) {
 			t.Errorf("got %+v, want code %s", e, code)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/kvorum/kvorum/internal/api"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // maxRetryAfter bounds how long a node may ask to wait.
@@ -40,11 +41,11 @@ const (
 func (o Outcome) String() string {
 	switch o {
 	case NotDone:
-		return string(api.NotDone)
+		return string(kv.NotDone)
 	case Done:
 		return "done"
 	}
-	return string(api.Unknown)
+	return string(kv.Unknown)
 }
 
 // Error is why a call failed. A call that failed at several endpoints returns an
@@ -55,9 +56,9 @@ type Error struct {
 	Endpoint string
 	// Status is the HTTP status of the answer, 0 where there was none.
 	Status int
-	// Code names the reason as the API does, "no_leader" for example; "" where no node
-	// gave one.
-	Code string
+	// Code names the reason: that of a class of package kv, "no_leader" for example, or
+	// one of HTTP alone, such as "key_not_found"; "" where no node gave one.
+	Code kv.Code
 	// Outcome says what became of the call.
 	Outcome Outcome
 	// Retryable says that the same call may succeed later or at another endpoint, and
@@ -91,7 +92,7 @@ func (e *Error) Unwrap() error { return e.cause }
 // usagef returns the error of a call that must not be made.
 func usagef(format string, args ...any) *Error {
 	err := fmt.Errorf(format, args...)
-	return &Error{Code: api.CodeInvalid, Outcome: NotDone, text: err.Error(), cause: &usageError{err}}
+	return &Error{Code: kv.CodeInvalid, Outcome: NotDone, text: err.Error(), cause: &usageError{err}}
 }
 
 // usageError is an ErrUsage with its cause.
@@ -135,7 +136,7 @@ func answerError(resp *http.Response, endpoint string, write bool) *Error {
 	e := &Error{Endpoint: endpoint, Status: resp.StatusCode, Revision: revisionOf(resp.Header)}
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes)) // a cut body is judged by its status
 	var p api.Problem
-	if json.Unmarshal(body, &p) == nil && p.Title != "" && (p.Outcome == api.NotDone || p.Outcome == api.Unknown) {
+	if json.Unmarshal(body, &p) == nil && p.Title != "" && (p.Outcome == kv.NotDone || p.Outcome == kv.Unknown) {
 		e.take(p, write)
 	} else {
 		e.text = fmt.Sprintf("%s answered %s", endpoint, resp.Status)
@@ -163,7 +164,7 @@ func (e *Error) take(p api.Problem, write bool) {
 		e.text += ": " + p.Detail
 	}
 	e.Code, e.Retryable = p.Code, p.Retryable
-	e.Outcome = outcomeOf(write, p.Outcome == api.NotDone)
+	e.Outcome = outcomeOf(write, p.Outcome == kv.NotDone)
 	switch p.Code {
 	case api.CodeKeyNotFound:
 		e.cause = ErrNotFound

@@ -12,23 +12,15 @@ import (
 	"time"
 
 	"github.com/kvorum/kvorum/internal/api"
+	"github.com/kvorum/kvorum/kv"
 )
-
-// Item is a key and its value, as a list has them.
-type Item struct {
-	Key            string
-	Value          []byte // nil with ListOptions.KeysOnly
-	CreateRevision uint64 // of the write that made the key
-	ModRevision    uint64 // of its last change
-	Version        uint64 // number of changes since it was made, from 1
-}
 
 // ListOptions say what a list holds. The zero value is all keys with their values.
 type ListOptions struct {
 	Prefix   string // only keys that begin with it
 	Start    string // only keys from this one on, in byte order
 	Limit    int    // no more keys than this; 0 is no limit
-	KeysOnly bool   // without values
+	KeysOnly bool   // without values: those of the items are nil
 	// ReadOptions say what the list promises.
 	ReadOptions
 }
@@ -113,8 +105,8 @@ func (w *watched) Read(p []byte) (int, error) {
 // All yields the items, once. An error is yielded last, with no item: the list is not
 // whole then, because its last line did not come, or says that others are missing.
 // The listing is closed when the loop ends.
-func (l *Listing) All() iter.Seq2[Item, error] {
-	return func(yield func(Item, error) bool) {
+func (l *Listing) All() iter.Seq2[kv.Item, error] {
+	return func(yield func(kv.Item, error) bool) {
 		defer l.Close()
 		for {
 			item, more, err := l.read()
@@ -136,23 +128,23 @@ func (l *Listing) Close() {
 }
 
 // read returns the next item; more is false after the last one.
-func (l *Listing) read() (item Item, more bool, err error) {
+func (l *Listing) read() (item kv.Item, more bool, err error) {
 	line, err := l.lines.Next()
 	switch {
 	case errors.Is(err, io.EOF):
-		return Item{}, false, l.broken("listing broke off: its last line is missing after %d keys", l.count)
+		return kv.Item{}, false, l.broken("listing broke off: its last line is missing after %d keys", l.count)
 	case err != nil:
-		return Item{}, false, l.broken("listing broke off: %w", transportReason(l.ctx, err))
+		return kv.Item{}, false, l.broken("listing broke off: %w", transportReason(l.ctx, err))
 	}
 	parsed, end, err := api.ParseListLine(line, l.keysOnly)
 	switch {
 	case err != nil:
-		return Item{}, false, l.broken("listing holds a bad line: %w", err)
+		return kv.Item{}, false, l.broken("listing holds a bad line: %w", err)
 	case end != nil:
-		return Item{}, false, l.checkEnd(end)
+		return kv.Item{}, false, l.checkEnd(end)
 	}
 	l.count++
-	return Item(parsed), true, nil
+	return parsed, true, nil
 }
 
 // checkEnd returns an error unless the last line agrees with what came, and nothing follows it.

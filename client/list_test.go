@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/kvorum/kvorum/client"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // keys returns the keys of a listing, and the error that ended it.
@@ -62,7 +63,7 @@ func TestList_Pages(t *testing.T) {
 		t.Fatal(err)
 	}
 	for item, err := range list.All() {
-		want := client.Item{Key: "pages/\xff", CreateRevision: last.Revision, ModRevision: last.Revision, Version: 1}
+		want := kv.Item{Key: "pages/\xff", CreateRevision: last.Revision, ModRevision: last.Revision, Version: 1}
 		if err != nil || item.Key != want.Key || item.Value != nil || item.ModRevision != want.ModRevision || item.CreateRevision != want.CreateRevision || item.Version != 1 {
 			t.Errorf("got %+v, %v, want %+v", item, err, want)
 		}

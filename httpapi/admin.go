@@ -22,7 +22,7 @@ const maxAdminBody = 64 << 10
 
 // join answers POST /admin/join with the member that was added.
 func (s *Server) join(w *response, r *http.Request) error {
-	var req api.JoinRequest
+	var req kv.JoinRequest
 	if err := s.takeRequest(w, r, &req); err != nil {
 		return err
 	}
@@ -34,11 +34,11 @@ func (s *Server) join(w *response, r *http.Request) error {
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.AdminTimeout)
 	defer cancel()
-	member, err := s.node.Join(ctx, kv.JoinRequest(req))
+	member, err := s.node.Join(ctx, req)
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, "application/json", api.Member(member))
+	writeJSON(w, http.StatusOK, "application/json", member)
 	return nil
 }
 
@@ -93,7 +93,7 @@ func (s *Server) snapshot(w *response, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, "application/json", api.SnapshotResult(result))
+	writeJSON(w, http.StatusOK, "application/json", result)
 	return nil
 }
 

@@ -26,8 +26,9 @@
 //
 // Every error is an application/problem+json body whose member "outcome" is
 // "not_done" or "unknown". A 503 or a 429 always means not done, since clients
-// and proxies retry these; an unknown outcome is a 504. One table maps errors
-// to answers (errors.go). The code no_leader is for requests that knew no leader or
+// and proxies retry these; an unknown outcome is a 504. Code, outcome and retryable are
+// those of the error's class in package kv; one table has a status and a title for each
+// (errors.go). The code no_leader is for requests that knew no leader or
 // could not reach it; where one was slow or had too much to do, that is timeout or
 // overloaded.
 //

@@ -13,132 +13,127 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
-// Errors of the protocol itself. None of them reaches the node, so all of them
-// mean that nothing was done.
-var (
-	errNoRoute        = errors.New("there is nothing at this path")
-	errMethod         = errors.New("this path does not have this method")
-	errKeyNotFound    = errors.New("there is no such key")
-	errPrecondition   = errors.New("the condition does not hold")
-	errCrossOrigin    = errors.New("a page of another origin may not change anything here")
-	errIdempotencyKey = errors.New("idempotency keys are not supported")
-	errEncoding       = errors.New("the body must be sent as it is, without Content-Encoding")
-	errUnexpectedBody = errors.New("this request takes no body")
-	errLength         = errors.New("the request does not say how long its body is: send Content-Length, 0 for an empty value, or a chunked body (curl: --data-binary '' for an empty value)")
-	errBadBody        = errors.New("the body could not be read whole")
-	errBodyTimeout    = errors.New("the body came too slowly: send 32 KiB a second or more")
-	errNotReady       = errors.New("this node can't serve")
-)
-
-// errPanicked is classified for a handler that panicked; being in no row of the
-// table it is internal.
-var errPanicked = errors.New("the handler panicked")
-
-// Outcomes of a request that failed.
-const (
-	notDone = api.NotDone
-	unknown = api.Unknown
-)
-
-// problems maps errors to answers. The first row that matches counts, so
-// unknown outcomes stand before everything: an error that says both is unknown.
-var problems = []struct {
-	err       error
-	status    int
-	code      string
-	title     string
-	retryable bool
-	outcome   api.Outcome
-}{
-	{kv.ErrUnknownOutcome, http.StatusGatewayTimeout, "unknown_outcome", "Outcome unknown", false, unknown},
-
-	{kv.ErrLoading, http.StatusServiceUnavailable, "loading", "Loading", true, notDone},
-	{errNotReady, http.StatusServiceUnavailable, "not_ready", "Not ready", true, notDone},
-	{kv.ErrNoLeader, http.StatusServiceUnavailable, "no_leader", "No leader", true, notDone},
-	{kv.ErrTimeout, http.StatusServiceUnavailable, "timeout", "No answer in time", true, notDone},
-	{kv.ErrNotLeader, http.StatusServiceUnavailable, "not_leader", "Not the leader", true, notDone},
-	{kv.ErrNotJoined, http.StatusServiceUnavailable, api.CodeNotJoined, "Not in a cluster", true, notDone},
-	{kv.ErrRemoved, http.StatusServiceUnavailable, "removed", "Removed from its cluster", true, notDone},
-	{kv.ErrClosed, http.StatusServiceUnavailable, "shutting_down", "Shutting down", true, notDone},
-	{kv.ErrMemoryFull, http.StatusInsufficientStorage, "memory_full", "Memory nearly full", true, notDone},
-	{kv.ErrDataLimit, http.StatusInsufficientStorage, "data_limit", "Data at its limit", true, notDone},
-	{kv.ErrDiskFull, http.StatusInsufficientStorage, "disk_full", "Disk nearly full", true, notDone},
-	{kv.ErrBehind, http.StatusServiceUnavailable, "behind", "Behind", true, notDone},
-	{kv.ErrOverloaded, http.StatusTooManyRequests, "overloaded", "Too many requests in flight", true, notDone},
-
-	{kv.ErrUnknownNode, http.StatusNotFound, "unknown_node", "No such node", false, notDone},
-	{kv.ErrNameTaken, http.StatusConflict, "name_taken", "Name taken", false, notDone},
-	{kv.ErrOtherCluster, http.StatusConflict, "other_cluster", "Belongs to another cluster", false, notDone},
-	{kv.ErrQuorum, http.StatusConflict, "quorum", "Too few live voters would be left", false, notDone},
-	{kv.ErrNoSuccessor, http.StatusConflict, "no_successor", "Leadership not handed over", true, notDone},
-	{kv.ErrLastVoter, http.StatusConflict, "last_voter", "The only voter", false, notDone},
-	{kv.ErrNothingToSnapshot, http.StatusConflict, "nothing_new", "Nothing new to snapshot", false, notDone},
-	{kv.ErrSnapshotRunning, http.StatusConflict, "snapshot_running", "Snapshot under way", true, notDone},
-	{kv.ErrUnreachable, http.StatusBadGateway, "unreachable", "Node unreachable", true, notDone},
-
-	{errKeyNotFound, http.StatusNotFound, api.CodeKeyNotFound, "Key not found", false, notDone},
-	{errPrecondition, http.StatusPreconditionFailed, api.CodeConditionFailed, "Condition failed", false, notDone},
-	{errNoRoute, http.StatusNotFound, "no_route", "Not found", false, notDone},
-	{errMethod, http.StatusMethodNotAllowed, "method_not_allowed", "Method not allowed", false, notDone},
-	{errCrossOrigin, http.StatusForbidden, "cross_origin", "Cross-origin request", false, notDone},
-	{errIdempotencyKey, http.StatusNotImplemented, "idempotency_key", "Idempotency-Key not supported", false, notDone},
-	{errEncoding, http.StatusUnsupportedMediaType, "content_encoding", "Encoded body", false, notDone},
-	{errUnexpectedBody, http.StatusBadRequest, "unexpected_body", "Unexpected body", false, notDone},
-	{errLength, http.StatusLengthRequired, "length_required", "Length required", false, notDone},
-	{errBadBody, http.StatusBadRequest, "bad_body", "Incomplete body", true, notDone},
-	{errBodyTimeout, http.StatusRequestTimeout, "body_timeout", "Slow body", true, notDone},
+// heading is what the answer to an error says of it beside its class.
+type heading struct {
+	status int
+	title  string
 }
 
+// headings has every class of package kv by its code. Everything else that an answer says
+// of an error is of the class itself.
+var headings = map[kv.Code]heading{
+	kv.CodeInvalid:  {http.StatusBadRequest, "Invalid request"},
+	kv.CodeTooLarge: {http.StatusRequestEntityTooLarge, "Too large"},
+
+	kv.ErrUnknownOutcome.Code: {http.StatusGatewayTimeout, "Outcome unknown"},
+
+	kv.ErrLoading.Code:    {http.StatusServiceUnavailable, "Loading"},
+	kv.ErrNoLeader.Code:   {http.StatusServiceUnavailable, "No leader"},
+	kv.ErrTimeout.Code:    {http.StatusServiceUnavailable, "No answer in time"},
+	kv.ErrNotLeader.Code:  {http.StatusServiceUnavailable, "Not the leader"},
+	kv.ErrNotJoined.Code:  {http.StatusServiceUnavailable, "Not in a cluster"},
+	kv.ErrRemoved.Code:    {http.StatusServiceUnavailable, "Removed from its cluster"},
+	kv.ErrClosed.Code:     {http.StatusServiceUnavailable, "Shutting down"},
+	kv.ErrMemoryFull.Code: {http.StatusInsufficientStorage, "Memory nearly full"},
+	kv.ErrDataLimit.Code:  {http.StatusInsufficientStorage, "Data at its limit"},
+	kv.ErrDiskFull.Code:   {http.StatusInsufficientStorage, "Disk nearly full"},
+	kv.ErrBehind.Code:     {http.StatusServiceUnavailable, "Behind"},
+	kv.ErrOverloaded.Code: {http.StatusTooManyRequests, "Too many requests in flight"},
+
+	kv.ErrUnknownNode.Code:       {http.StatusNotFound, "No such node"},
+	kv.ErrNameTaken.Code:         {http.StatusConflict, "Name taken"},
+	kv.ErrOtherCluster.Code:      {http.StatusConflict, "Belongs to another cluster"},
+	kv.ErrQuorum.Code:            {http.StatusConflict, "Too few live voters would be left"},
+	kv.ErrNoSuccessor.Code:       {http.StatusConflict, "Leadership not handed over"},
+	kv.ErrLastVoter.Code:         {http.StatusConflict, "The only voter"},
+	kv.ErrNothingToSnapshot.Code: {http.StatusConflict, "Nothing new to snapshot"},
+	kv.ErrSnapshotRunning.Code:   {http.StatusConflict, "Snapshot under way"},
+	kv.ErrUnreachable.Code:       {http.StatusBadGateway, "Node unreachable"},
+}
+
+// protocolError is a class of errors of HTTP itself. None of them reaches the node, or
+// changes anything there.
+type protocolError struct {
+	heading
+	code      kv.Code
+	retryable bool
+	text      string
+}
+
+// Error implements error.
+func (e *protocolError) Error() string { return e.text }
+
+// Errors of the protocol itself.
+var (
+	errKeyNotFound    = &protocolError{heading{http.StatusNotFound, "Key not found"}, api.CodeKeyNotFound, false, "there is no such key"}
+	errPrecondition   = &protocolError{heading{http.StatusPreconditionFailed, "Condition failed"}, api.CodeConditionFailed, false, "the condition does not hold"}
+	errNoRoute        = &protocolError{heading{http.StatusNotFound, "Not found"}, "no_route", false, "there is nothing at this path"}
+	errMethod         = &protocolError{heading{http.StatusMethodNotAllowed, "Method not allowed"}, "method_not_allowed", false, "this path does not have this method"}
+	errCrossOrigin    = &protocolError{heading{http.StatusForbidden, "Cross-origin request"}, "cross_origin", false, "a page of another origin may not change anything here"}
+	errIdempotencyKey = &protocolError{heading{http.StatusNotImplemented, "Idempotency-Key not supported"}, "idempotency_key", false, "idempotency keys are not supported"}
+	errEncoding       = &protocolError{heading{http.StatusUnsupportedMediaType, "Encoded body"}, "content_encoding", false, "the body must be sent as it is, without Content-Encoding"}
+	errUnexpectedBody = &protocolError{heading{http.StatusBadRequest, "Unexpected body"}, "unexpected_body", false, "this request takes no body"}
+	errLength         = &protocolError{heading{http.StatusLengthRequired, "Length required"}, "length_required", false, "the request does not say how long its body is: send Content-Length, 0 for an empty value, or a chunked body (curl: --data-binary '' for an empty value)"}
+	errBadBody        = &protocolError{heading{http.StatusBadRequest, "Incomplete body"}, "bad_body", true, "the body could not be read whole"}
+	errBodyTimeout    = &protocolError{heading{http.StatusRequestTimeout, "Slow body"}, "body_timeout", true, "the body came too slowly: send 32 KiB a second or more"}
+	errNotReady       = &protocolError{heading{http.StatusServiceUnavailable, "Not ready"}, "not_ready", true, "this node can't serve"}
+)
+
+// errPanicked is the error of a handler that panicked. It is of no class, and internal.
+var errPanicked = errors.New("the handler panicked")
+
 // classify returns the answer to err. Only errors that say so mean that a
-// mutation was not done; a deadline by itself, or an error that the table does
-// not know, leaves its outcome unknown.
+// mutation was not done; a deadline by itself, or an error of no class, leaves its
+// outcome unknown. An error that says both is unknown.
 func classify(err error, mutation bool) api.Problem {
-	var invalid *kv.ValidationError
-	if errors.As(err, &invalid) && !errors.Is(err, kv.ErrUnknownOutcome) {
-		return invalidRequest(invalid)
+	class := kv.Classify(err)
+	if own := (*protocolError)(nil); class != kv.ErrUnknownOutcome && errors.As(err, &own) {
+		return newProblem(own.heading, &kv.Error{Code: own.code, Outcome: kv.NotDone, Retryable: own.retryable}, oneLine(err))
 	}
-	for _, row := range problems {
-		if errors.Is(err, row.err) {
-			detail := strings.ReplaceAll(err.Error(), "\n", "; ") // several errors joined
-			return newProblem(row.status, row.code, row.title, detail, row.retryable, row.outcome)
+	if class != nil {
+		if h, ok := headings[class.Code]; ok {
+			return newProblem(h, class, detailOf(class, err))
 		}
 	}
 	timedOut := errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 	switch {
 	case timedOut && mutation:
-		return newProblem(http.StatusGatewayTimeout, "unknown_outcome", "Outcome unknown",
-			"no answer in time: the change may or may not have happened", false, unknown)
+		return newProblem(headings[kv.ErrUnknownOutcome.Code], kv.ErrUnknownOutcome,
+			"no answer in time: the change may or may not have happened")
 	case timedOut:
-		return newProblem(http.StatusServiceUnavailable, "timeout", "No answer in time",
-			"the node could not answer in time", true, notDone)
-	case mutation:
-		return newProblem(http.StatusInternalServerError, "internal", "Internal error",
-			"an internal error, which the node has logged", false, unknown)
-	default:
-		return newProblem(http.StatusInternalServerError, "internal", "Internal error",
-			"an internal error, which the node has logged", false, notDone)
+		return newProblem(headings[kv.ErrTimeout.Code], kv.ErrTimeout, "the node could not answer in time")
 	}
+	internal := &kv.Error{Code: "internal", Outcome: kv.NotDone}
+	if mutation {
+		internal.Outcome = kv.Unknown
+	}
+	return newProblem(heading{http.StatusInternalServerError, "Internal error"}, internal,
+		"an internal error, which the node has logged")
 }
 
-// invalidRequest returns the answer to a request that can never be carried out:
-// 413 where it is too large, otherwise 400.
-func invalidRequest(e *kv.ValidationError) api.Problem {
-	if e.Size > e.Limit {
-		return newProblem(http.StatusRequestEntityTooLarge, "too_large", "Too large", e.Error(), false, notDone)
+// detailOf returns the detail of an error of a class. What is wrong with a request is
+// said without what the node was doing when it saw that.
+func detailOf(class *kv.Error, err error) string {
+	invalid := (*kv.ValidationError)(nil)
+	if class != kv.ErrUnknownOutcome && errors.As(err, &invalid) {
+		return invalid.Error()
 	}
-	return newProblem(http.StatusBadRequest, api.CodeInvalid, "Invalid request", e.Error(), false, notDone)
+	return oneLine(err)
 }
+
+// oneLine returns the text of an error, which has several lines where it joins several.
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 // newProblem returns a problem of the type that its code names.
-func newProblem(status int, code, title, detail string, retryable bool, o api.Outcome) api.Problem {
+func newProblem(h heading, class *kv.Error, detail string) api.Problem {
 	return api.Problem{
-		Type:      "urn:kvorum:problem:" + code,
-		Title:     title,
-		Status:    status,
+		Type:      "urn:kvorum:problem:" + string(class.Code),
+		Title:     h.title,
+		Status:    h.status,
 		Detail:    detail,
-		Code:      code,
-		Retryable: retryable,
-		Outcome:   o,
+		Code:      class.Code,
+		Retryable: class.Retryable,
+		Outcome:   class.Outcome,
 	}
 }
 
@@ -172,8 +167,8 @@ func writeJSON(w http.ResponseWriter, status int, contentType string, v any) {
 // writeBody answers with a whole body.
 func writeBody(w http.ResponseWriter, status int, contentType string, body []byte) {
 	h := w.Header()
-	h.Set("Content-Type", contentType)
-	h.Set("Content-Length", strconv.Itoa(len(body)))
+	values := []string{contentType, strconv.Itoa(len(body))} // of both headers, in one piece
+	h["Content-Type"], h["Content-Length"] = values[:1:1], values[1:]
 	w.WriteHeader(status)
 	// A client that is gone, or takes nothing, gets no more of this connection:
 	// net/http closes it when the body falls short of its Content-Length.

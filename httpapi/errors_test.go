@@ -58,6 +58,40 @@ func TestErrors_Table(t *testing.T) {
 	}
 }
 
+// TestErrors_EachClass shows that every class of errors has an answer of its own, and
+// that code, outcome and retryable are those of the class.
+func TestErrors_EachClass(t *testing.T) {
+	for _, class := range kv.Classes() {
+		a := mustAPI(t, nil)
+		a.node.hook = func(context.Context, string, string) error { return fmt.Errorf("from the node: %w", class) }
+		w := a.do("PUT", "/kv/k", "v")
+		if w.Code == http.StatusInternalServerError {
+			t.Errorf("%s: has no answer, got %s", class.Code, w.Body)
+			continue
+		}
+		p := expectProblem(t, w, w.Code, string(class.Code))
+		if p.Retryable != class.Retryable || p.Outcome != string(class.Outcome) {
+			t.Errorf("%s: got %+v, want retryable %v, outcome %s", class.Code, p, class.Retryable, class.Outcome)
+		}
+		// Clients and proxies send again what got one of these.
+		if again := w.Code == http.StatusServiceUnavailable || w.Code == http.StatusTooManyRequests; again && !class.Retryable {
+			t.Errorf("%s: got %d, must not be sent again", class.Code, w.Code)
+		}
+	}
+}
+
+// TestReadyz_Loading shows that a node which loads says so, and not only that it can't serve.
+func TestReadyz_Loading(t *testing.T) {
+	a := mustAPI(t, nil)
+	for ready, code := range map[error]string{kv.ErrLoading: "loading", kv.ErrNoLeader: "not_ready", errors.New("odd"): "not_ready"} {
+		a.node.ready = ready
+		p := expectProblem(t, a.do("GET", "/readyz", ""), http.StatusServiceUnavailable, code)
+		if want := "this node can't serve: " + ready.Error(); p.Detail != want {
+			t.Errorf("got detail %q, want %q", p.Detail, want)
+		}
+	}
+}
+
 // TestErrors_OneLine checks that several errors joined are one line of detail.
 func TestErrors_OneLine(t *testing.T) {
 	a := mustAPI(t, nil)

@@ -45,7 +45,10 @@ func (s *Server) livez(w *response, _ *http.Request) error {
 
 // readyz answers GET /readyz.
 func (s *Server) readyz(w *response, _ *http.Request) error {
-	if err := s.node.Ready(); err != nil {
+	switch err := s.node.Ready(); {
+	case kv.Classify(err) == kv.ErrLoading:
+		return fmt.Errorf("%v: %w", errNotReady, err) // a class of its own, with how far it is
+	case err != nil:
 		return fmt.Errorf("%w: %w", errNotReady, err)
 	}
 	writeBody(w, http.StatusOK, textPlain, []byte("ready\n"))

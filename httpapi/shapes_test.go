@@ -2,47 +2,11 @@ package httpapi_test
 
 import (
 	"net/http"
-	"reflect"
 	"strings"
 	"testing"
 
 	shapes "github.com/kvorum/kvorum/internal/api"
-	"github.com/kvorum/kvorum/kv"
 )
-
-// TestShapes_StatusHoldsWhatClientsRead shows that GET /status has each member that
-// package api declares, with its name and type.
-func TestShapes_StatusHoldsWhatClientsRead(t *testing.T) {
-	wantMembers(t, "status", reflect.TypeFor[shapes.Status](), reflect.TypeFor[kv.Status]())
-}
-
-// wantMembers checks that each member of want is one of got.
-func wantMembers(t *testing.T, path string, want, got reflect.Type) {
-	t.Helper()
-	for want.Kind() == reflect.Pointer || want.Kind() == reflect.Slice {
-		if got.Kind() != want.Kind() {
-			t.Errorf("%s: got %v, want %v", path, got, want)
-			return
-		}
-		want, got = want.Elem(), got.Elem()
-	}
-	if want.Kind() != got.Kind() {
-		t.Errorf("%s: got %v, want %v", path, got, want)
-		return
-	}
-	if want.Kind() != reflect.Struct {
-		return
-	}
-	for i := range want.NumField() {
-		w := want.Field(i)
-		g, ok := got.FieldByName(w.Name)
-		if !ok || w.Tag.Get("json") != g.Tag.Get("json") {
-			t.Errorf("%s.%s: got %v %q, want %q", path, w.Name, ok, g.Tag.Get("json"), w.Tag.Get("json"))
-			continue
-		}
-		wantMembers(t, path+"."+w.Name, w.Type, g.Type)
-	}
-}
 
 // TestShapes_ListsAreRead shows that the lines of a list, which are written by hand,
 // are what package api reads.

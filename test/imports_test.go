@@ -28,7 +28,7 @@ var allowed = map[string][]string{
 	"kv":                {},
 	"wal":               {},
 	"store":             {"wal", "internal/dirlock"},
-	"internal/api":      {},
+	"internal/api":      {"kv"},
 	"internal/dirlock":  {},
 	"internal/entry":    {"github.com/hashicorp/raft"},
 	"internal/loglimit": {},
@@ -48,7 +48,7 @@ var allowed = map[string][]string{
 		"internal/dirlock", "internal/loglimit", "internal/nodeid", "internal/sealed", "github.com/hashicorp/raft",
 	},
 	"httpapi": {"kv", "internal/api", "internal/loglimit", "github.com/gorilla/mux"},
-	"client":  {"internal/api"},
+	"client":  {"kv", "internal/api"},
 }
 
 // unbounded may import everything.

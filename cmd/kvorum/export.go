@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kvorum/kvorum/client"
+	"github.com/kvorum/kvorum/kv"
 )
 
 func newExportCommand() *cobra.Command {
@@ -70,7 +71,7 @@ Nothing that exists is replaced without --force.`,
 type sink interface {
 	// put takes one item. It counts an item that it can't take; its error is
 	// one after which no other can be taken either.
-	put(item client.Item) error
+	put(item kv.Item) error
 	// commit makes the export complete.
 	commit() error
 	// abort ends an export that is not complete. It does nothing after commit.

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/kvorum/kvorum/internal/api"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // fakeNode serves the part of the HTTP API that the client uses, from memory.
@@ -109,7 +110,7 @@ func (f *fakeNode) list(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprintf(w, "%s\n", line)
 			continue
 		}
-		_ = api.WriteLine(w, api.Item{Key: key, Value: []byte(all[key])})
+		_ = api.WriteLine(w, kv.Item{Key: key, Value: []byte(all[key])})
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/kvorum/kvorum/client"
-	"github.com/kvorum/kvorum/internal/api"
+	"github.com/kvorum/kvorum/kv"
 )
 
 const (
@@ -110,7 +110,7 @@ stored for --retry-for, import stops. Ctrl-C stops it too; both report.`,
 
 // item is one key to store.
 type item struct {
-	api.Item
+	kv.Item
 	name   string // the file or line it comes from, for messages
 	units  int    // what it takes of the budget
 	weight int    // what it moves the progress bar
@@ -259,7 +259,7 @@ func (imp *importer) progress(weight int) {
 // putUntilDone puts an item until it is stored, refused for good, or retryFor
 // has passed. Each attempt goes to the next endpoint. An unknown outcome is
 // tried again too: putting the same bytes again leaves the same value.
-func (imp *importer) putUntilDone(ctx context.Context, it api.Item, worker uint64) error {
+func (imp *importer) putUntilDone(ctx context.Context, it kv.Item, worker uint64) error {
 	deadline := time.Now().Add(imp.retryFor)
 	wait := newBackoff(firstRetryPause, maxRetryPause)
 	for n := worker; ; n++ {

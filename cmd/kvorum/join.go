@@ -5,11 +5,11 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/kvorum/kvorum/client"
+	"github.com/kvorum/kvorum/kv"
 )
 
 func newJoinCommand() *cobra.Command {
-	var req client.JoinRequest
+	var req kv.JoinRequest
 	cmd := &cobra.Command{
 		Use:   "join --id NAME --peer-addr HOST:PORT --http-addr HOST:PORT [flags]",
 		Short: "Add a running node to the cluster",

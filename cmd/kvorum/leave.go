@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/kvorum/kvorum/client"
+	"github.com/kvorum/kvorum/kv"
 )
 
 func newLeaveCommand() *cobra.Command {
@@ -35,7 +35,7 @@ forced.`,
 			return err
 		}
 		defer c.Close()
-		if err := c.Leave(cmd.Context(), client.LeaveRequest{ID: name, Force: force}); err != nil {
+		if err := c.Leave(cmd.Context(), kv.LeaveRequest{ID: name, Force: force}); err != nil {
 			return err
 		}
 		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s left the cluster\n", cmp.Or(name, "the node"))

@@ -10,8 +10,8 @@ import (
 	"path"
 	"path/filepath"
 
-	"github.com/kvorum/kvorum/client"
 	"github.com/kvorum/kvorum/internal/api"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // streamSink writes JSON lines to a stream.
@@ -24,8 +24,8 @@ func newStreamSink(w io.Writer, t *tally) *streamSink {
 	return &streamSink{w: bufio.NewWriterSize(w, 256<<10), tally: t}
 }
 
-func (s *streamSink) put(item client.Item) error {
-	if err := api.WriteLine(s.w, api.Item(item)); err != nil {
+func (s *streamSink) put(item kv.Item) error {
+	if err := api.WriteLine(s.w, item); err != nil {
 		return err
 	}
 	s.tally.ok(len(item.Value))
@@ -103,7 +103,7 @@ func newDirSink(dir string, force bool, t *tally) (*dirSink, error) {
 	return &dirSink{root: root, force: force, tally: t}, nil
 }
 
-func (s *dirSink) put(item client.Item) error {
+func (s *dirSink) put(item kv.Item) error {
 	file, err := s.create(item.Key)
 	if err != nil {
 		s.tally.fail(item.Key, reason(err)) // a matter of this key alone

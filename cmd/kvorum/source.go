@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 
 	"github.com/kvorum/kvorum/internal/api"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // source is where an import's items come from.
@@ -149,7 +150,7 @@ func (s *treeSource) sendFile(ctx context.Context, imp *importer, rel string) er
 		return err
 	}
 	imp.send(ctx, item{
-		Item: api.Item{Key: filepath.ToSlash(rel), Value: value},
+		Item: kv.Item{Key: filepath.ToSlash(rel), Value: value},
 		name: rel, units: units, weight: 1,
 	})
 	return nil

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kvorum/kvorum/client"
+	"github.com/kvorum/kvorum/kv"
 )
 
 func newStatusCommand() *cobra.Command {
@@ -77,7 +78,7 @@ func printStatus(out io.Writer, s client.Status) error {
 }
 
 // diskText returns a node's room in words, and nothing where it is not known.
-func diskText(d *client.DiskStatus) string {
+func diskText(d *kv.DiskStatus) string {
 	if d == nil || d.TotalBytes == 0 {
 		return ""
 	}

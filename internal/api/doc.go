@@ -1,11 +1,11 @@
 // Package api has the JSON of Kvorum's HTTP API: the bodies of requests and
 // answers, and the lines of a list. The server (httpapi), the Go client (client) and
-// the command line share it, so that each shape is declared once. Its types are
-// plain, and it opens and sends nothing.
+// the command line share it, so that each shape is declared once. What package kv
+// declares is not declared here again: GET /status answers with a kv.Status, and members,
+// codes and outcomes are those of kv. The types are plain, and nothing is opened or sent.
 //
-//	problem.go   the body of an error answer, and what became of the request
+//	problem.go   the body of an error answer
 //	admin.go     the bodies of POST /admin/…
-//	status.go    what a client reads of GET /status
 //	line.go      a line of a list, of an export and of an import
 //	lines.go     a stream of lines of bounded length
 package api

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"unicode/utf8"
+
+	"github.com/kvorum/kvorum/kv"
 )
 
 // JSON lines are what a list streams, export writes and import reads: one object a
@@ -12,15 +14,6 @@ import (
 // "value_b64" instead. A list's lines also have the key's revisions. A line without a
 // key that has "end": true is the last one of a list: it says how many came before
 // it, and where a limit cut the list.
-
-// Item is a key, its value, and its revisions where the line has them.
-type Item struct {
-	Key            string
-	Value          []byte // nil where the line has none
-	CreateRevision uint64 // of the write that made the key
-	ModRevision    uint64 // of its last change
-	Version        uint64 // number of changes since it was made, from 1
-}
 
 // Line is the JSON of a line; nil means that a member is missing.
 type Line struct {
@@ -56,16 +49,16 @@ var errNotUTF8 = errors.New("is not UTF-8; use key_b64 and value_b64 for bytes")
 // ParseLine reads a line of a file. Members that it does not know are ignored. A
 // line without a key, or with two, is an error, and so is one without a value, or
 // with two. For the last line of a list, end is true and there is no item.
-func ParseLine(line []byte) (item Item, end bool, err error) {
+func ParseLine(line []byte) (item kv.Item, end bool, err error) {
 	if !utf8.Valid(line) {
-		return Item{}, false, errNotUTF8
+		return kv.Item{}, false, errNotUTF8
 	}
 	var j Line
 	if err := json.Unmarshal(line, &j); err != nil {
-		return Item{}, false, err
+		return kv.Item{}, false, err
 	}
 	if j.isEnd() {
-		return Item{}, true, nil
+		return kv.Item{}, true, nil
 	}
 	item, err = j.item(false)
 	return item, false, err
@@ -73,19 +66,19 @@ func ParseLine(line []byte) (item Item, end bool, err error) {
 
 // ParseListLine reads a line of a list, as ParseLine does; with keysOnly it needs no
 // value. For the last one, end is not nil and there is no item.
-func ParseListLine(line []byte, keysOnly bool) (item Item, end *End, err error) {
+func ParseListLine(line []byte, keysOnly bool) (item kv.Item, end *End, err error) {
 	if !utf8.Valid(line) {
-		return Item{}, nil, errNotUTF8
+		return kv.Item{}, nil, errNotUTF8
 	}
 	var j ListLine
 	if err := json.Unmarshal(line, &j); err != nil {
-		return Item{}, nil, err
+		return kv.Item{}, nil, err
 	}
 	if j.isEnd() {
 		if j.NextB64 != nil {
 			j.Next = string(j.NextB64)
 		}
-		return Item{}, &End{Count: j.Count, Next: j.Next}, nil
+		return kv.Item{}, &End{Count: j.Count, Next: j.Next}, nil
 	}
 	item, err = j.item(keysOnly)
 	item.CreateRevision, item.ModRevision, item.Version = j.CreateRevision, j.ModRevision, j.Version
@@ -96,8 +89,8 @@ func ParseListLine(line []byte, keysOnly bool) (item Item, end *End, err error) 
 func (j *Line) isEnd() bool { return j.End && j.Key == nil && j.KeyB64 == nil }
 
 // item returns the key and the value of j.
-func (j *Line) item(keysOnly bool) (Item, error) {
-	var i Item
+func (j *Line) item(keysOnly bool) (kv.Item, error) {
+	var i kv.Item
 	switch {
 	case (j.Key == nil) == (j.KeyB64 == nil):
 		return i, errors.New("needs exactly one of key and key_b64")
@@ -121,7 +114,7 @@ func (j *Line) item(keysOnly bool) (Item, error) {
 }
 
 // WriteLine writes the key and the value of i as a line, in one call of w.
-func WriteLine(w io.Writer, i Item) error {
+func WriteLine(w io.Writer, i kv.Item) error {
 	var j Line
 	if key := []byte(i.Key); utf8.Valid(key) {
 		j.Key = &i.Key

@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/kvorum/kvorum/internal/api"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // TestLine_RoundTrip checks that what is written is what is read, byte for byte and
@@ -19,7 +20,7 @@ func TestLine_RoundTrip(t *testing.T) {
 			rapid.StringN(1, 20, -1),
 			rapid.Map(rapid.SliceOfN(rapid.Byte(), 1, 20), func(b []byte) string { return string(b) }),
 		)
-		want := api.Item{Key: text.Draw(t, "key"), Value: []byte(text.Draw(t, "value"))}
+		want := kv.Item{Key: text.Draw(t, "key"), Value: []byte(text.Draw(t, "value"))}
 		var buf bytes.Buffer
 		if err := api.WriteLine(&buf, want); err != nil {
 			t.Fatalf("write: %v", err)
@@ -64,13 +65,13 @@ func TestParseListLine(t *testing.T) {
 	for _, tc := range []struct {
 		line     string
 		keysOnly bool
-		item     api.Item
+		item     kv.Item
 		end      *api.End
 		err      string
 	}{
 		{line: `{"key":"a","value":"x","create_revision":1,"mod_revision":4,"version":2}`,
-			item: api.Item{Key: "a", Value: []byte("x"), CreateRevision: 1, ModRevision: 4, Version: 2}},
-		{line: `{"key_b64":"/w==","mod_revision":5,"new":[]}`, keysOnly: true, item: api.Item{Key: "\xff", ModRevision: 5}},
+			item: kv.Item{Key: "a", Value: []byte("x"), CreateRevision: 1, ModRevision: 4, Version: 2}},
+		{line: `{"key_b64":"/w==","mod_revision":5,"new":[]}`, keysOnly: true, item: kv.Item{Key: "\xff", ModRevision: 5}},
 		{line: `{"end":true,"count":1}`, end: &api.End{Count: &one}},
 		{line: `{"end":true,"count":1,"next":"b"}`, end: &api.End{Count: &one, Next: "b"}},
 		{line: `{"end":true,"next_b64":"/w=="}`, end: &api.End{Next: "\xff"}},

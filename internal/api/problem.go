@@ -1,29 +1,21 @@
 package api
 
-// Outcome says what became of a request that failed.
-type Outcome string
+import "github.com/kvorum/kvorum/kv"
 
-// Outcomes, as the API names them.
+// Codes of HTTP alone that clients tell apart: what is a result of kv.Engine is an error
+// here. Other codes are those of the classes of package kv.
 const (
-	NotDone Outcome = "not_done" // nothing changed
-	Unknown Outcome = "unknown"  // it happened once or not at all
-)
-
-// Codes that clients tell apart; the others are in the server's table alone.
-const (
-	CodeKeyNotFound     = "key_not_found"
-	CodeConditionFailed = "condition_failed"
-	CodeNotJoined       = "not_joined"
-	CodeInvalid         = "invalid"
+	CodeKeyNotFound     kv.Code = "key_not_found"
+	CodeConditionFailed kv.Code = "condition_failed"
 )
 
 // Problem is the body of an error answer, application/problem+json (RFC 9457).
 type Problem struct {
-	Type      string  `json:"type"`
-	Title     string  `json:"title"`
-	Status    int     `json:"status"`
-	Detail    string  `json:"detail"`
-	Code      string  `json:"code"`
-	Retryable bool    `json:"retryable"` // the same request may succeed if it is sent again
-	Outcome   Outcome `json:"outcome"`
+	Type      string     `json:"type"`
+	Title     string     `json:"title"`
+	Status    int        `json:"status"`
+	Detail    string     `json:"detail"`
+	Code      kv.Code    `json:"code"`
+	Retryable bool       `json:"retryable"` // the same request may succeed if it is sent again
+	Outcome   kv.Outcome `json:"outcome"`
 }
