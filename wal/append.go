@@ -7,16 +7,16 @@ import (
 	"time"
 )
 
-// keepBuffer is the largest encoding buffer in bytes that is kept between batches.
+// keepBuffer is the maximum size in bytes of an encoding buffer that is kept between batches.
 const keepBuffer = 4 << 20
 
 // Append writes frames as the records first, first+1 and so on. They are
 // durable on return (but see Options.NoSync), and after a crash either all of
-// them are there or none. It costs one write and one sync; now and then the log
-// starts a new segment.
+// them are there or none. It costs one write and one sync. When a segment is full
+// it also makes a new one.
 //
-// first must be LastIndex()+1. In an empty log it must continue where the log
-// was truncated or Reset to; in a log that was never written, or Reset to 0, it
+// first must be LastIndex()+1. In an empty log it must be the index to which the
+// log was truncated or Reset; in a log that was never written, or Reset to 0, it
 // may be anything above 0. Otherwise Append returns ErrGap. It returns
 // ErrInvalidFrame or ErrPayloadTooLarge for records it cannot hold, and
 // ErrWALClosed after Close; all these change nothing. Any other error wraps
@@ -32,7 +32,7 @@ func (w *WAL) Append(first uint64, frames []Frame) error {
 	return w.appendLocked(first, frames)
 }
 
-// appendLocked is Append for the holder of slot.
+// appendLocked is Append for the holder of writeLock.
 func (w *WAL) appendLocked(first uint64, frames []Frame) error {
 	bytes, err := framesSize(frames)
 	if err != nil {
@@ -73,7 +73,7 @@ func (w *WAL) appendBatch(first uint64, frames []Frame, bytes int64) error {
 	}
 	w.publish(seg, first, frames, offsets, end, size)
 	w.idle.Reset(w.opts.MarkerDelay)
-	w.expectRecord()
+	w.scheduleSave()
 	if end > w.opts.MaxSegmentSize/2 {
 		w.prepare()
 	}
@@ -91,8 +91,8 @@ func (w *WAL) segmentFor(first uint64, bytes int64) (*segment, error) {
 	return w.rotate(first)
 }
 
-// Sync makes every record durable that was appended before. It has nothing to
-// do unless Options.NoSync is set. An error latches the log.
+// Sync makes every record durable that has been appended. It has nothing to do
+// unless Options.NoSync is set. An error latches the log.
 func (w *WAL) Sync() error {
 	if err := w.lock(); err != nil {
 		return err
@@ -105,7 +105,7 @@ func (w *WAL) Sync() error {
 }
 
 // syncTail syncs what was written to the last segment since its last sync. The
-// caller holds slot.
+// caller holds writeLock.
 func (w *WAL) syncTail() error {
 	n := len(w.segs)
 	if n == 0 || w.segs[n-1].synced == w.segs[n-1].end {
@@ -147,7 +147,7 @@ func (w *WAL) sync(seg *segment) error {
 	return nil
 }
 
-// publish lets readers see a batch that was written.
+// publish makes a batch that was written visible to readers.
 func (w *WAL) publish(seg *segment, first uint64, frames []Frame, offsets []uint32, end, size int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -1,15 +1,15 @@
 package wal
 
-// cacheOverhead is what a cached record costs in bytes besides its payload.
+// cacheOverhead is the memory in bytes that a cached record takes besides its payload.
 const cacheOverhead = 32
 
-// cache holds the newest records: an unbroken run that ends with the log's last
-// one. It is guarded by WAL.mu.
+// cache holds the newest records: consecutive ones, up to the log's last record.
+// It is guarded by WAL.mu.
 type cache struct {
 	max    int64 // bytes
-	bytes  int64 // payloads and overhead of frames[head:]
+	bytes  int64 // payloads and overhead of frames[oldest:]
 	frames []Frame
-	head   int // frames below it are gone
+	oldest int // index in frames of the oldest record kept
 }
 
 func frameCost(f Frame) int64 { return int64(len(f.Payload)) + cacheOverhead }
@@ -24,22 +24,22 @@ func (c *cache) add(frames []Frame) {
 		c.dropOldest()
 	}
 	// Move down only when at least half is free: each record moves once on average.
-	if c.head > len(c.frames)/2 {
-		n := copy(c.frames, c.frames[c.head:])
+	if c.oldest > len(c.frames)/2 {
+		n := copy(c.frames, c.frames[c.oldest:])
 		clear(c.frames[n:])
-		c.frames, c.head = c.frames[:n], 0
+		c.frames, c.oldest = c.frames[:n], 0
 	}
 }
 
 func (c *cache) dropOldest() {
-	c.bytes -= frameCost(c.frames[c.head])
-	c.frames[c.head] = Frame{}
-	c.head++
+	c.bytes -= frameCost(c.frames[c.oldest])
+	c.frames[c.oldest] = Frame{}
+	c.oldest++
 }
 
 // get returns the record that is the n-th from the end; the last one is n = 1.
 func (c *cache) get(n uint64) (Frame, bool) {
-	if n > uint64(len(c.frames)-c.head) {
+	if n > uint64(len(c.frames)-c.oldest) {
 		return Frame{}, false
 	}
 	return c.frames[uint64(len(c.frames))-n], true
@@ -47,14 +47,14 @@ func (c *cache) get(n uint64) (Frame, bool) {
 
 // keepNewest drops all but the newest n records.
 func (c *cache) keepNewest(n uint64) {
-	for uint64(len(c.frames)-c.head) > n {
+	for uint64(len(c.frames)-c.oldest) > n {
 		c.dropOldest()
 	}
 }
 
 // dropNewest drops the newest n records, as far as there are so many.
 func (c *cache) dropNewest(n uint64) {
-	for ; n > 0 && len(c.frames) > c.head; n-- {
+	for ; n > 0 && len(c.frames) > c.oldest; n-- {
 		last := len(c.frames) - 1
 		c.bytes -= frameCost(c.frames[last])
 		c.frames[last] = Frame{}

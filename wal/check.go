@@ -12,10 +12,10 @@ type Report struct {
 	Owner    Owner
 	First    uint64 // index of the first record; 0 where there is none
 	Last     uint64 // index of the last record; 0 where there is none
-	Begin    uint64 // First, or where an empty log goes on; 0 for anywhere
+	Begin    uint64 // First, or in an empty log the index that the next append must have; 0 for any
 	Segments []SegmentReport
-	// TornBytes is the length of what the next Open cuts off the last segment: a
-	// write that was never finished.
+	// TornBytes is the length of the torn tail, which the next Open removes: a write
+	// that was never finished.
 	TornBytes int64
 }
 
@@ -25,16 +25,16 @@ type SegmentReport struct {
 	First   uint64 // index of its first record
 	Records int
 	Bytes   int64 // of header and frames
-	// Durable is how many of these bytes were synced when the manifest was written:
-	// that one of them is lost is always found.
+	// Durable is the number of these bytes that were synced when the manifest was
+	// written. The loss of any of them is always found.
 	Durable int64
 	Sealed  bool
 }
 
-// Check reads a log that nobody has open and checks every record, as Open does,
-// without changing anything. With an error the report holds what was good
-// before it: a *CorruptionError, a *VersionError, fs.ErrNotExist where there is
-// no log, or one of reading. fsys may be nil for the operating system's.
+// Check reads a log that nobody has open and checks every record, as Open does. It
+// changes nothing. With an error, the report describes the good part in front of
+// it. The error is a *CorruptionError, a *VersionError, fs.ErrNotExist where there
+// is no log, or that of a read. A nil fsys is the operating system's.
 func Check(fsys FS, dir string) (Report, error) {
 	opts, err := Options{FS: fsys}.withDefaults()
 	if err != nil {
@@ -54,7 +54,7 @@ func Check(fsys FS, dir string) (Report, error) {
 
 // OwnerOf returns the owner of the log in dir, as its manifest says; the segments are not
 // read. The error is a *CorruptionError, a *VersionError, fs.ErrNotExist where there is no
-// manifest, or one of reading. fsys may be nil for the operating system's.
+// manifest, or that of a read. A nil fsys is the operating system's.
 func OwnerOf(fsys FS, dir string) (Owner, error) {
 	if fsys == nil {
 		fsys = OS()
@@ -66,9 +66,9 @@ func OwnerOf(fsys FS, dir string) (Owner, error) {
 	return m.owner, nil
 }
 
-// Scan is Check that shows each record from the index from on, in order, until
-// visit returns an error, which is then Scan's. The payload is good only until
-// visit returns.
+// Scan checks a log as Check does, and then calls visit with each record from index
+// from to the last, in order. The first error of visit ends it and is returned. The
+// payload is valid only until visit returns.
 func Scan(fsys FS, dir string, from uint64, visit func(index uint64, f Frame) error) error {
 	opts, err := Options{FS: fsys}.withDefaults()
 	if err != nil {
@@ -88,7 +88,7 @@ func Scan(fsys FS, dir string, from uint64, visit func(index uint64, f Frame) er
 	return nil
 }
 
-// visit shows the records from an index on.
+// visit calls its argument with each record from an index to the last.
 func (r *recovery) visit(from uint64, visit func(index uint64, f Frame) error) error {
 	for _, s := range r.segs {
 		for index := max(from, s.first); index < s.next(); index++ {
@@ -109,7 +109,7 @@ func (r *recovery) visit(from uint64, visit func(index uint64, f Frame) error) e
 	return nil
 }
 
-// inspect reads everything under the manifest's own owner.
+// inspect reads and checks everything. The owner that it expects is the manifest's.
 func (r *recovery) inspect() error {
 	names, err := r.opts.FS.ReadDir(r.dir)
 	if err != nil {
@@ -133,13 +133,13 @@ func (r *recovery) inspect() error {
 	return r.check()
 }
 
-// report sums up what was read so far.
+// report describes what has been read.
 func (r *recovery) report() Report {
 	report := Report{Owner: r.man.owner, Begin: r.begin()}
 	for _, s := range r.segs {
 		durable := s.end
 		if !s.sealed {
-			durable = s.recorded
+			durable = s.savedEnd
 		}
 		report.Segments = append(report.Segments, SegmentReport{
 			File: s.path, First: s.first, Records: len(s.offsets), Bytes: s.end, Durable: durable, Sealed: s.sealed,
@@ -148,8 +148,8 @@ func (r *recovery) report() Report {
 			report.First, report.Last = r.begin(), s.next()-1
 		}
 	}
-	if r.cut != nil {
-		report.TornBytes = r.cut.dropped
+	if r.torn != nil {
+		report.TornBytes = r.torn.dropped
 	}
 	return report
 }

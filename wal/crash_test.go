@@ -58,16 +58,16 @@ func stepReopen() step {
 	return step{name: "reopen", want: func(m model) model { return m }}
 }
 
-// stepRecord moves the durable end in the manifest on, as time does.
-func stepRecord() step {
+// stepSaveEnd saves the durable end in the manifest, as the log does after a while.
+func stepSaveEnd() step {
 	return step{
-		name: "record the end",
-		do:   func(w *wal.WAL) error { return w.RecordEnd() },
+		name: "save the end",
+		do:   func(w *wal.WAL) error { return w.SaveEnd() },
 		want: func(m model) model { return m },
 	}
 }
 
-// stepSeal has a segment end early.
+// stepSeal ends a segment early.
 func stepSeal() step {
 	return step{
 		name: "seal",
@@ -80,20 +80,20 @@ func stepSeal() step {
 // truncates at every kind of place.
 var crashScript = []step{
 	stepAppend(3, 0, 20),
-	stepRecord(),
+	stepSaveEnd(),
 	stepAppend(4, 0, 0, 1, 300),
 	stepReopen(),
 	stepAppend(7, 0, 700),
 	stepSeal(),
 	stepAppend(8, 0, 200, 200),
-	stepRecord(),
+	stepSaveEnd(),
 	stepAppend(10, 0, 600, 100),
 	stepAppend(12, 0, 3000),
 	stepBack(11),
 	stepAppend(12, 1, 30),
-	stepRecord(),
+	stepSaveEnd(),
 	stepAppend(13, 1, 600, 600),
-	stepRecord(),
+	stepSaveEnd(),
 	stepFront(4),
 	stepFront(11),
 	stepBack(13),
@@ -102,7 +102,7 @@ var crashScript = []step{
 	stepAppend(15, 2, 10, 10),
 	stepFront(17),
 	stepAppend(17, 2, 50),
-	stepRecord(),
+	stepSaveEnd(),
 	stepBack(10),
 	stepAppend(11, 3, 400),
 	stepReset(40),
@@ -114,7 +114,7 @@ var crashScript = []step{
 	stepAppend(1001, 4, 900, 900),
 }
 
-// outcome is how far a script got.
+// outcome is the state of a log after a script.
 type outcome struct {
 	before, after model // around the step that did not finish; equal if all did
 	at            string
@@ -154,7 +154,7 @@ func runScript(fsys wal.FS, steps []step) (o outcome) {
 }
 
 // verify opens the log of a filesystem, which must hold one of the two models,
-// then appends to it and opens it again. It returns what is wrong.
+// then appends to it and opens it again. It returns the first fault.
 func (o outcome) verify(fsys *crashfs.FS) error {
 	w, err := wal.Open(testDir, testOptions(fsys))
 	if err != nil {
@@ -168,7 +168,7 @@ func (o outcome) verify(fsys *crashfs.FS) error {
 		}
 		m = o.before
 	}
-	// What was read must stay, even if the power fails right now.
+	// The records that were read must stay, even if the power fails now.
 	lost := fsys.Crash(crashfs.CrashOptions{})
 	if err := m.check(lost); err != nil {
 		return fmt.Errorf("power failure after open: %w", err)
@@ -215,8 +215,8 @@ func (c *opCounter) hook(op crashfs.Op, _ string) error {
 	return nil
 }
 
-// runUntil runs a script on a filesystem that halts before the k-th change. done says
-// that the script ended before there was one.
+// runUntil runs a script on a filesystem that halts before the k-th change. done reports
+// that the script ended with fewer changes.
 func runUntil(t *testing.T, k int, script []step) (fsys *crashfs.FS, o outcome, done bool) {
 	t.Helper()
 	fsys = newFS(t)
@@ -225,7 +225,7 @@ func runUntil(t *testing.T, k int, script []step) (fsys *crashfs.FS, o outcome, 
 	return fsys, o, o.err == nil && c.n <= k
 }
 
-// haltBefore has a filesystem halt before the k-th change.
+// haltBefore makes a filesystem halt before the k-th change.
 func haltBefore(fsys *crashfs.FS, k int) *opCounter {
 	c := &opCounter{k: k, count: crashfs.Op.Mutates, act: func() error { fsys.Halt(); return nil }}
 	fsys.SetHook(c.hook)
@@ -296,7 +296,7 @@ func TestCrash_InRecovery(t *testing.T) {
 }
 
 // TestFault_EveryOperation fails each operation once, reads included: the log
-// latches, and nothing that was acknowledged is lost.
+// latches, and no acknowledged record is lost.
 func TestFault_EveryOperation(t *testing.T) {
 	all := func(op crashfs.Op) bool { return op != crashfs.OpClose }
 	faults := map[string]error{

@@ -25,8 +25,8 @@ func segmentPath(id int) string { return path.Join(testDir, fmt.Sprintf("wal-%01
 
 var manifestPath = path.Join(testDir, "MANIFEST")
 
-// buildLog makes a log of three segments: one cut by TruncateBack in the middle
-// of a batch, one that is full, and the tail. The front of the first is truncated.
+// buildLog makes a log of three segments: one that TruncateBack sealed in the middle of
+// a batch, a full one, and the tail. The front of the first is truncated.
 func buildLog(t *testing.T) (*crashfs.FS, model, *wal.WAL) {
 	t.Helper()
 	fsys := newFS(t)
@@ -50,7 +50,7 @@ func isRefusal(err error) bool {
 }
 
 // flipAll flips bits of one file, one at a time, in all bytes from one offset up
-// to another, and calls check with what Open says to each.
+// to another. It calls check with the result of Open for each.
 func flipAll(t *testing.T, fsys *crashfs.FS, name string, from, to int64, check func(off int64, w *wal.WAL, err error)) {
 	t.Helper()
 	for off := from; off < to; off++ {
@@ -80,8 +80,8 @@ func fileSize(t *testing.T, fsys wal.FS, name string) int64 {
 	return info.Size()
 }
 
-// TestDamage_EveryBit flips a bit in every byte of a log that was closed. All
-// that matters is refused, and what does not matter changes nothing.
+// TestDamage_EveryBit flips a bit in every byte of a closed log. Open refuses damage
+// to a stored byte, and damage to unused bytes changes nothing.
 func TestDamage_EveryBit(t *testing.T) {
 	fsys, m, w := buildLog(t)
 	mustClose(t, w)
@@ -113,8 +113,8 @@ func TestDamage_EveryBit(t *testing.T) {
 }
 
 // TestDamage_UnmarkedBatch damages the last batch while nothing behind it
-// proves that it was synced: no log can tell that from a torn write. Only this
-// batch may go, and only as a whole.
+// proves that it was synced: no log can tell that from a torn tail. Only this batch
+// may be lost, and only as a whole.
 func TestDamage_UnmarkedBatch(t *testing.T) {
 	fsys, m, w := buildLog(t)
 	fsys = fsys.Crash(crashfs.CrashOptions{}) // the power fails before the marker
@@ -136,8 +136,8 @@ func TestDamage_UnmarkedBatch(t *testing.T) {
 	})
 }
 
-// TestDamage_TornBatch replaces the end of an unsynced batch, from every byte
-// on, by zeros, garbage, or nothing.
+// TestDamage_TornBatch replaces the end of an unsynced batch, beginning at every byte,
+// by zeros, garbage, or nothing.
 func TestDamage_TornBatch(t *testing.T) {
 	fsys, m, w := buildLog(t)
 	fsys = fsys.Crash(crashfs.CrashOptions{})
@@ -199,7 +199,7 @@ func readFile(t *testing.T, fsys wal.FS, name string) []byte {
 	return b
 }
 
-// fileDamages are what TestDamage_Files does to a log's files, and what Open says then.
+// fileDamages are the damages to a log's files in TestDamage_Files, with the error of Open.
 var fileDamages = map[string]struct {
 	harm func(t *testing.T, fsys *crashfs.FS)
 	want error
@@ -236,7 +236,7 @@ var fileDamages = map[string]struct {
 		truncate(t, fsys, segmentPath(3), 0)
 	}, wal.ErrCorrupt, segmentPath(3)},
 	"record moved": {func(t *testing.T, fsys *crashfs.FS) {
-		// The last batch once more, behind the marker.
+		// A copy of the last batch, behind the marker.
 		b := readFile(t, fsys, segmentPath(3))
 		start := headerSize + batchSize + 9 + 500
 		overwrite(t, fsys, segmentPath(3), int64(start)-20, b[start:start+130])

@@ -6,141 +6,142 @@ import (
 	"path/filepath"
 )
 
-// nextSuffix is what is appended to the manifest's path while recordEnd writes
-// the new content. It differs from tempSuffix: a rotation or truncation may
-// replace the manifest meanwhile.
+// nextSuffix is the suffix of the file beside the manifest in which saveEnd writes the
+// new content. It differs from tempSuffix: a rotation or truncation may replace
+// the manifest meanwhile.
 const nextSuffix = ".next"
 
-// recordEnds writes the durable end of the log into the manifest whenever
-// RecordDelay has passed since the first append that it does not cover. From
-// then on the loss of anything below is found at Open, whatever happens to the
-// segment. It ends with Close, or when the log fails.
-func (w *WAL) recordEnds() {
+// saveEnds writes the durable end of the log into the manifest whenever
+// DurableEndDelay has passed since the first append behind the saved one. From
+// then on Open finds the loss of any byte below it, whatever happens to the
+// segment. The goroutine ends with Close, or when the log fails.
+func (w *WAL) saveEnds() {
 	for {
 		select {
-		case <-w.unrecorded.C:
+		case <-w.saveTimer.C:
 		case <-w.stop:
 			return
 		}
-		if err := w.recordEnd(); err != nil {
+		if err := w.saveEnd(); err != nil {
 			return
 		}
 	}
 }
 
-// recordEnd replaces the manifest by one with the present durable end, unless
-// another replacement has just done so. Appends go on while the new content is
-// written and synced: they wait for its renaming alone. An error latches the log,
-// but for ErrWALClosed; a disk without room for the new content is none.
-func (w *WAL) recordEnd() error {
-	m, replaced, err := w.beginRecord()
+// saveEnd replaces the manifest by one with the present durable end, unless
+// another replacement has just done so. Appends continue while the new content is
+// written and synced; they wait only for the rename. An error latches the log,
+// except ErrWALClosed. A disk without room for the new content is no error.
+func (w *WAL) saveEnd() error {
+	m, replaced, err := w.beginSave()
 	if err != nil || len(m.segments) == 0 {
 		return err
 	}
-	next, written, err := w.writeRecord(m)
+	next, written, err := w.writeNextManifest(m)
 	if err != nil {
 		return err
 	}
 	if !written {
-		return w.postponeRecord()
+		return w.postponeSave()
 	}
-	installed, err := w.installRecord(next, replaced)
+	installed, err := w.installNextManifest(next, replaced)
 	if err != nil || !installed {
 		return err
 	}
 	if err := w.opts.FS.SyncDir(w.dir); err != nil {
 		return w.fail(fmt.Errorf("record the durable end: %w", err))
 	}
-	return w.endRecord(m)
+	return w.endSave(m)
 }
 
-// writeRecord writes m to a new file beside the manifest, and returns its path. It
-// reports false where the disk has no room for it: the durable end stays where it is
-// until there is room. Any other failure latches the log, as does every one from the
-// renaming on.
-func (w *WAL) writeRecord(m manifest) (next string, written bool, err error) {
+// writeNextManifest writes m to a new file beside the manifest, and returns its path. It
+// reports false where the disk has no room for it: the saved durable end stays as it is
+// until there is room. Any other failure latches the log, and so does every failure of
+// the rename and of the steps after it.
+func (w *WAL) writeNextManifest(m manifest) (next string, written bool, err error) {
 	next = w.manifestPath() + nextSuffix
 	err = prepareManifest(w.opts.FS, next, m.encode())
 	switch {
 	case err == nil:
 		if w.noRoom {
 			w.noRoom = false
-			w.opts.Logger.Info("durable end of the log recorded again")
+			w.opts.Logger.Info("durable end of the log saved again")
 		}
 		return next, true, nil
 	case !errors.Is(err, ErrNoRoom):
-		return next, false, w.fail(fmt.Errorf("record the durable end: %w", err))
-	case !w.noRoom: // once until there is room
+		return next, false, w.fail(fmt.Errorf("save the durable end: %w", err))
+	case !w.noRoom: // logged once until there is room
 		w.noRoom = true
-		w.opts.Logger.Warn("durable end of the log not recorded: there is no room; it is tried again", "err", err)
+		w.opts.Logger.Warn("durable end of the log not saved: there is no room; it is tried again", "err", err)
 	}
 	return next, false, nil
 }
 
-// postponeRecord has the durable end recorded later.
-func (w *WAL) postponeRecord() error {
+// postponeSave schedules another attempt to save the durable end.
+func (w *WAL) postponeSave() error {
 	if err := w.lock(); err != nil {
 		return err
 	}
 	defer w.unlock()
-	w.expectRecord()
+	w.scheduleSave()
 	return nil
 }
 
-// beginRecord returns the manifest to write, and how often it had been replaced
-// before. The manifest is empty where there is nothing to record.
-func (w *WAL) beginRecord() (m manifest, replaced uint64, err error) {
+// beginSave returns the manifest to write, and the number of its replacements so
+// far. The manifest is empty where there is nothing to save.
+func (w *WAL) beginSave() (m manifest, replaced uint64, err error) {
 	if err := w.lock(); err != nil {
 		return manifest{}, 0, err
 	}
 	defer w.unlock()
-	w.recordDue = false
+	w.saveDue = false
 	tail := w.tail()
-	if tail == nil || tail.recorded == tail.synced {
-		w.expectRecord() // what follows may not be synced yet
+	if tail == nil || tail.savedEnd == tail.synced {
+		w.scheduleSave() // later records may not be synced yet
 		return manifest{}, 0, nil
 	}
 	return w.manifest(w.first, segmentInfos(w.segs)), w.replaced, nil
 }
 
-// installRecord renames the file at next to be the manifest, and reports whether
-// it did: one that was written meanwhile is newer, and has a durable end as well.
-func (w *WAL) installRecord(next string, replaced uint64) (bool, error) {
+// installNextManifest renames the file at next to be the manifest, and reports whether
+// it did. A manifest that was written meanwhile stays: it is newer, and has a durable
+// end as well.
+func (w *WAL) installNextManifest(next string, replaced uint64) (bool, error) {
 	if err := w.lock(); err != nil {
 		return false, err
 	}
 	defer w.unlock()
 	replace := func() error { return w.opts.FS.Rename(next, w.manifestPath()) }
 	if w.replaced != replaced {
-		w.expectRecord()
+		w.scheduleSave()
 		replace = func() error { return w.opts.FS.Remove(next) }
 	}
 	if err := replace(); err != nil {
-		return false, w.fail(fmt.Errorf("record the durable end: %w", err))
+		return false, w.fail(fmt.Errorf("save the durable end: %w", err))
 	}
 	return w.replaced == replaced, nil
 }
 
-// endRecord notes that m is durable.
-func (w *WAL) endRecord(m manifest) error {
+// endSave takes over the durable end of m, which is durable now.
+func (w *WAL) endSave(m manifest) error {
 	if err := w.lock(); err != nil {
 		return err
 	}
 	defer w.unlock()
-	w.noteRecorded(w.segs, m.segments)
-	w.expectRecord()
+	w.noteSavedEnd(w.segs, m.segments)
+	w.scheduleSave()
 	return nil
 }
 
-// recordLast replaces the manifest by one with the exact end of the log, if it
-// has another one. Its caller is Close, which holds slot and has written the
-// last marker, and recordEnds has ended.
-func (w *WAL) recordLast() error {
+// saveLastEnd replaces the manifest by one with the exact end of the log, unless it
+// already has that. Its caller is Close, which holds writeLock and has written the
+// last marker; saveEnds has ended.
+func (w *WAL) saveLastEnd() error {
 	tail := w.tail()
-	if tail == nil || tail.recorded == tail.synced {
+	if tail == nil || tail.savedEnd == tail.synced {
 		return nil
 	}
-	next, written, err := w.writeRecord(w.manifest(w.first, segmentInfos(w.segs)))
+	next, written, err := w.writeNextManifest(w.manifest(w.first, segmentInfos(w.segs)))
 	if err != nil || !written {
 		return err
 	}
@@ -149,14 +150,14 @@ func (w *WAL) recordLast() error {
 		err = w.opts.FS.SyncDir(w.dir)
 	}
 	if err != nil {
-		return w.fail(fmt.Errorf("record the durable end: %w", err))
+		return w.fail(fmt.Errorf("save the durable end: %w", err))
 	}
 	return nil
 }
 
-// noteRecorded takes over from a durable manifest how far the last of segs is
-// recorded. The caller holds slot.
-func (w *WAL) noteRecorded(segs []*segment, infos []segmentInfo) {
+// noteSavedEnd takes the saved durable end of the last of segs from a durable
+// manifest. The caller holds writeLock.
+func (w *WAL) noteSavedEnd(segs []*segment, infos []segmentInfo) {
 	if len(segs) == 0 || len(infos) == 0 {
 		return
 	}
@@ -166,23 +167,23 @@ func (w *WAL) noteRecorded(segs []*segment, infos []segmentInfo) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	tail.recorded = max(tail.recorded, info.end)
+	tail.savedEnd = max(tail.savedEnd, info.end)
 }
 
-// expectRecord has the durable end recorded after RecordDelay, unless that is
-// expected already or nothing was appended since the last time. The caller holds
-// slot.
-func (w *WAL) expectRecord() {
+// scheduleSave starts the timer that saves the durable end after DurableEndDelay. It
+// does nothing if the timer runs, or if nothing was appended since the last save. The
+// caller holds writeLock.
+func (w *WAL) scheduleSave() {
 	tail := w.tail()
-	if w.recordDue || tail == nil || tail.recorded == tail.end {
+	if w.saveDue || tail == nil || tail.savedEnd == tail.end {
 		return
 	}
-	w.recordDue = true
-	w.unrecorded.Reset(w.opts.RecordDelay)
+	w.saveDue = true
+	w.saveTimer.Reset(w.opts.DurableEndDelay)
 }
 
-// tail returns the segment that is appended to, nil if there is none. The caller
-// holds slot.
+// tail returns the segment to which batches are appended, or nil if there is none.
+// The caller holds writeLock.
 func (w *WAL) tail() *segment {
 	if n := len(w.segs); n > 0 && !w.segs[n-1].sealed {
 		return w.segs[n-1]

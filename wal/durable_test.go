@@ -87,14 +87,14 @@ func TestTail_LostAfterDelay(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				fsys := newFS(t)
 				opts := testOptions(fsys)
-				opts.RecordDelay, opts.MarkerDelay, opts.NoSync = 0, 0, noSync // the defaults
+				opts.DurableEndDelay, opts.MarkerDelay, opts.NoSync = 0, 0, noSync // the defaults
 				w := mustOpen(t, opts)
 				mustAppend(t, w, 1, batch(1, 0, 50))
 				older := fsys.Clone()
 				mustAppendEach(t, w, 2, 10)
-				time.Sleep(10 * time.Second) // what is promised
+				time.Sleep(10 * time.Second) // the promise
 				synctest.Wait()
-				mustHaveRecorded(t, w, 10)
+				mustHaveSaved(t, w, 10)
 				mustRefuseLosses(t, fsys.Clone(), older)
 				mustRefuseLosses(t, fsys.Crash(crashfs.CrashOptions{}), older)
 				mustClose(t, w)
@@ -109,18 +109,18 @@ func TestTail_LostWhileBusy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fsys := newFS(t)
 		opts := testOptions(fsys)
-		opts.MaxSegmentSize, opts.RecordDelay, opts.MarkerDelay = 1<<20, 0, 0
+		opts.MaxSegmentSize, opts.DurableEndDelay, opts.MarkerDelay = 1<<20, 0, 0
 		w := mustOpen(t, opts)
 		appended := map[uint64]time.Time{}
 		for first := uint64(1); first <= 600; first++ {
 			mustAppend(t, w, first, batch(first, 0, 50))
 			appended[first] = time.Now()
 			time.Sleep(90 * time.Millisecond) // never idle
-			if next := w.Stats().Recorded + 1; next <= first && time.Since(appended[next]) > 10*time.Second {
+			if next := w.Stats().SavedIndex + 1; next <= first && time.Since(appended[next]) > 10*time.Second {
 				t.Fatalf("record %d is not below the durable end %v after its append", next, time.Since(appended[next]))
 			}
 		}
-		recorded := w.Stats().Recorded
+		recorded := w.Stats().SavedIndex
 		end := int64(headerSize + recorded*(batchSize+9+50))
 		crashed := fsys.Crash(crashfs.CrashOptions{})
 		mustClose(t, w)
@@ -188,7 +188,7 @@ func TestTail_LostAfterAnyCrash(t *testing.T) {
 	}
 }
 
-// TestTail_IgnoreEnd shows what the durable end is for: without it, the loss
+// TestTail_IgnoreEnd shows the purpose of the durable end: without it, the loss
 // looks like a shorter log.
 func TestTail_IgnoreEnd(t *testing.T) {
 	fsys := newFS(t)
@@ -206,13 +206,13 @@ func TestTail_IgnoreEnd(t *testing.T) {
 	}
 }
 
-// TestTail_TruncateBack takes records below the durable end off: the manifest
-// that does so has a lower one, and a crash anywhere in between leaves a log.
+// TestTail_TruncateBack removes records below the durable end: the new manifest has a
+// lower one, and after a crash at any operation the log opens.
 func TestTail_TruncateBack(t *testing.T) {
 	fsys := newFS(t)
 	w := mustOpen(t, testOptions(fsys))
 	mustAppendEach(t, w, 1, 5)
-	if err := w.RecordEnd(); err != nil {
+	if err := w.SaveEnd(); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.TruncateBack(2); err != nil {
@@ -221,12 +221,12 @@ func TestTail_TruncateBack(t *testing.T) {
 	crashed := fsys.Crash(crashfs.CrashOptions{})
 	want := model{}.append(1, batch(1, 0, 50)).append(2, batch(2, 0, 50))
 	mustEqual(t, mustOpen(t, testOptions(crashed)), want)
-	mustHaveRecorded(t, w, 2)
+	mustHaveSaved(t, w, 2)
 }
 
-// TestRecordEnd_NewerManifestWins changes the log while the durable end is being
-// written: the manifest that the change needs is not replaced by an older one.
-func TestRecordEnd_NewerManifestWins(t *testing.T) {
+// TestSaveEnd_NewerManifestWins changes the log while the durable end is being
+// saved: the manifest of the change is not replaced by an older one.
+func TestSaveEnd_NewerManifestWins(t *testing.T) {
 	changes := map[string]step{
 		"append":         stepAppend(4, 0, 60),
 		"rotation":       stepAppend(4, 0, 1900),
@@ -251,7 +251,7 @@ func TestRecordEnd_NewerManifestWins(t *testing.T) {
 				}
 				return err
 			})
-			if err := w.RecordEnd(); err != nil {
+			if err := w.SaveEnd(); err != nil {
 				t.Fatal(err)
 			}
 			fsys.SetHook(nil)
@@ -271,12 +271,12 @@ func TestRecordEnd_NewerManifestWins(t *testing.T) {
 	}
 }
 
-// TestRecordEnd_AppendsGoOn hangs the writing of the durable end: appends do not wait.
-func TestRecordEnd_AppendsGoOn(t *testing.T) {
+// TestSaveEnd_AppendsContinue hangs the saving of the durable end: appends do not wait.
+func TestSaveEnd_AppendsContinue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fsys := newFS(t)
 		opts := testOptions(fsys)
-		opts.RecordDelay = time.Second
+		opts.DurableEndDelay = time.Second
 		w := mustOpen(t, opts)
 		mustAppend(t, w, 1, batch(1, 0, 50))
 		hanging, resume := make(chan struct{}), make(chan struct{})
@@ -292,22 +292,22 @@ func TestRecordEnd_AppendsGoOn(t *testing.T) {
 		fsys.SetHook(nil)
 		close(resume)
 		synctest.Wait()
-		mustHaveRecorded(t, w, 1) // which was synced before
+		mustHaveSaved(t, w, 1) // which was synced before
 		time.Sleep(time.Second)
 		synctest.Wait()
-		mustHaveRecorded(t, w, 2)
+		mustHaveSaved(t, w, 2)
 		mustClose(t, w)
 	})
 }
 
-// TestRecordEnd_FailureLatches fails each operation of writing the durable end.
-func TestRecordEnd_FailureLatches(t *testing.T) {
+// TestSaveEnd_FailureLatches fails each operation of saving the durable end.
+func TestSaveEnd_FailureLatches(t *testing.T) {
 	for _, op := range []crashfs.Op{crashfs.OpCreate, crashfs.OpWrite, crashfs.OpSync, crashfs.OpRename, crashfs.OpSyncDir} {
 		fsys := newFS(t)
 		w := mustOpen(t, testOptions(fsys))
 		mustAppend(t, w, 1, batch(1, 0, 10))
 		fsys.SetHook(failOn(op))
-		if err := w.RecordEnd(); !errors.Is(err, wal.ErrFailed) || !errors.Is(err, syscall.EIO) {
+		if err := w.SaveEnd(); !errors.Is(err, wal.ErrFailed) || !errors.Is(err, syscall.EIO) {
 			t.Fatalf("%v: got %v, want ErrFailed and EIO", op, err)
 		}
 		if err := w.Append(2, batch(2, 0, 1)); !errors.Is(err, wal.ErrFailed) {
@@ -316,8 +316,8 @@ func TestRecordEnd_FailureLatches(t *testing.T) {
 	}
 }
 
-// TestClose_RecordFails has a clean stop fail to record the end: it says so.
-func TestClose_RecordFails(t *testing.T) {
+// TestClose_SaveEndFails makes a clean stop fail to save the end: Close returns the error.
+func TestClose_SaveEndFails(t *testing.T) {
 	fsys := newFS(t)
 	w := mustOpen(t, testOptions(fsys))
 	mustAppend(t, w, 1, batch(1, 0, 10))
@@ -332,17 +332,17 @@ func withFS(opts wal.Options, fsys wal.FS) wal.Options {
 	return opts
 }
 
-// TestTail_FullDiskWhileRecorded has no room for a manifest with a later durable end:
-// the log goes on, closes without an error, and records the end once there is room. A
-// broken disk, and what comes from the renaming on, stop it.
-func TestTail_FullDiskWhileRecorded(t *testing.T) {
+// TestTail_FullDiskWhileSaved has no room for a manifest with a later durable end: the
+// log continues, closes without an error, and saves the end once there is room. A broken
+// disk stops it, and so does a failure of the rename or after it.
+func TestTail_FullDiskWhileSaved(t *testing.T) {
 	const next = testDir + "/" + wal.ManifestName + ".next"
 	for name, tt := range manifestFaults {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				files := newFS(t)
 				opts := testOptions(files)
-				opts.RecordDelay, opts.MarkerDelay = 0, 0
+				opts.DurableEndDelay, opts.MarkerDelay = 0, 0
 				w := mustOpen(t, opts)
 				mustAppend(t, w, 1, batch(1, 0, 50))
 				files.SetHook(failFile(next, tt.op, tt.fault))
@@ -362,7 +362,7 @@ func TestTail_FullDiskWhileRecorded(t *testing.T) {
 				files.SetHook(nil)
 				time.Sleep(10 * time.Second)
 				synctest.Wait()
-				mustHaveRecorded(t, w, 2) // there is room again
+				mustHaveSaved(t, w, 2) // there is room again
 				mustAppend(t, w, 3, batch(3, 0, 50))
 				files.SetHook(failFile(next, tt.op, tt.fault))
 				mustClose(t, w)

@@ -13,7 +13,7 @@ var (
 	// ErrNotFound is returned by Get for an index that the log does not hold.
 	ErrNotFound = errors.New("log record not found")
 
-	// ErrGap is returned by Append when its first index is not the one that follows the last.
+	// ErrGap is returned by Append when its first index does not follow the last one.
 	ErrGap = errors.New("append does not follow the last record")
 
 	// ErrPayloadTooLarge is returned by Append for a payload above MaxPayload,
@@ -29,31 +29,31 @@ var (
 	ErrNoRoom = errors.New("no room for a new manifest")
 
 	// ErrSegmentFull is returned when a batch does not fit the rest of a segment.
-	// Append answers it with a new segment, so callers of the log never see it.
+	// Append handles it with a new segment, so callers of the log never see it.
 	ErrSegmentFull = errors.New("segment is full")
 )
 
 // Errors of what is on disk.
 var (
-	// ErrCorrupt is what every *CorruptionError is: damage that the log refuses to repair.
+	// ErrCorrupt matches every *CorruptionError: damage that the log refuses to repair.
 	ErrCorrupt = errors.New("write-ahead log is corrupt")
 
 	// ErrFailed is returned by every change of a log after its first write, sync
 	// or read error, together with that cause. Only a new Open clears it.
 	ErrFailed = errors.New("write-ahead log has failed")
 
-	// ErrForeign is what every *OwnerError is: a file of another node or cluster.
+	// ErrForeign matches every *OwnerError: a file of another node or cluster.
 	ErrForeign = errors.New("write-ahead log belongs to another node")
 
-	// ErrVersion is what every *VersionError is: a format that this program does not know.
+	// ErrVersion matches every *VersionError: a format that this program does not know.
 	ErrVersion = errors.New("unsupported write-ahead log format")
 )
 
-// CorruptionError reports damaged bytes: where, and what is wrong with them.
+// CorruptionError reports damaged bytes: their place, and the fault that was found.
 // It matches ErrCorrupt.
 type CorruptionError struct {
 	File   string // path of the damaged or missing file
-	Offset int64  // of the first bad byte known, or of the frame that holds it
+	Offset int64  // of the first bad byte known, or of the frame that contains it
 	Reason string // one line
 }
 

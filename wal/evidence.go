@@ -6,25 +6,25 @@ import (
 	"io"
 )
 
-// The log's own frames have a fixed length and type, which is how they are
-// found among bytes that make no sense otherwise.
+// The log's own frames have a fixed length and type. These patterns find them among
+// bytes that cannot be parsed.
 var (
 	batchPattern  = []byte{0, 0, 0, batchPayload + 1, typeBatch}
 	markerPattern = []byte{0, 0, 0, markerPayload + 1, typeMarker}
 )
 
-// patternOffset is where in a frame the patterns stand: behind the checksum.
+// patternOffset is the offset of the patterns in a frame: behind the checksum.
 const patternOffset = 4
 
-// evidence is what the bytes behind the last good frame tell.
+// evidence describes the bytes behind the last good frame.
 type evidence struct {
-	synced int64 // the greatest durable offset that a frame there vouches for
+	synced int64 // the greatest durable offset that a frame there proves
 	end    int64 // behind the last byte that is not zero
 }
 
 // findEvidence reads a segment from offset from to its size. Batch headers and
-// markers count when they begin at after or later. Their checksums cover segment
-// and offset, so neither old bytes nor records pass for one.
+// markers count when they begin at offset after or later. Their checksums cover
+// segment and offset, so neither old bytes nor records are taken for one.
 func findEvidence(r io.ReaderAt, seed uint32, from, after, size int64) (evidence, error) {
 	e := evidence{end: from}
 	// Each window overlaps the next one by all but one byte of the longest frame.
@@ -47,7 +47,7 @@ func findEvidence(r io.ReaderAt, seed uint32, from, after, size int64) (evidence
 				}
 				at += hit
 				if start := at - patternOffset; start >= 0 && off+int64(start) >= after {
-					e.synced = max(e.synced, vouched(b[start:], seed, off+int64(start)))
+					e.synced = max(e.synced, provenDurable(b[start:], seed, off+int64(start)))
 				}
 			}
 		}
@@ -55,9 +55,9 @@ func findEvidence(r io.ReaderAt, seed uint32, from, after, size int64) (evidence
 	return e, nil
 }
 
-// vouched returns the durable offset that the log's own frame at off vouches
-// for, or 0 if there is no such frame.
-func vouched(b []byte, seed uint32, off int64) int64 {
+// provenDurable returns the offset below which the log's own frame at off proves
+// the segment durable, or 0 if there is no such frame.
+func provenDurable(b []byte, seed uint32, off int64) int64 {
 	f, reason := parseFrame(b, seed, off)
 	if reason != "" {
 		return 0

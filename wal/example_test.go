@@ -9,7 +9,7 @@ import (
 )
 
 func Example() {
-	disk := crashfs.New() // a program leaves Options.FS out
+	disk := crashfs.New() // a program omits Options.FS
 	if err := disk.MkdirAll("/var"); err != nil {
 		log.Fatal(err)
 	}

@@ -1,4 +1,4 @@
 package wal
 
-// RecordEnd records the durable end now, as the log does by itself after RecordDelay.
-func (w *WAL) RecordEnd() error { return w.recordEnd() }
+// SaveEnd saves the durable end now, as the log does by itself after DurableEndDelay.
+func (w *WAL) SaveEnd() error { return w.saveEnd() }

@@ -6,11 +6,11 @@ import (
 	"hash/crc32"
 )
 
-// Types of the log's own frames. Types from typeReserved up never are records.
+// Types of the log's own frames. A type of typeReserved or above is never a record.
 const (
 	typeReserved byte = 0xF0
-	typeBatch    byte = 0xF0 // announces the records of one Append
-	typeMarker   byte = 0xF1 // says up to where the segment was durable
+	typeBatch    byte = 0xF0 // precedes the records of one Append
+	typeMarker   byte = 0xF1 // says up to which offset the segment was durable
 )
 
 // Sizes in bytes of the log's own frames.
@@ -21,8 +21,8 @@ const (
 	markerSize    = HeaderSize + markerPayload
 )
 
-// MaxBatchBytes is the largest size in bytes, frame headers included, that the
-// records of one Append may have together: 1 GiB.
+// MaxBatchBytes is the maximum size in bytes of all records of one Append, frame
+// headers included: 1 GiB.
 const MaxBatchBytes = 1 << 30
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -32,8 +32,8 @@ func withChecksum(b []byte) []byte {
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
-// segmentSeed starts the checksum of every frame of one segment. It covers
-// whose segment it is, so that bytes of another node's log never look valid.
+// segmentSeed starts the checksum of every frame of one segment. It covers the
+// segment's owner, so that bytes of another node's log never look valid.
 func segmentSeed(id segmentID, owner Owner) uint32 {
 	b := binary.BigEndian.AppendUint64(nil, uint64(id))
 	b = append(b, owner.Node...)
@@ -53,7 +53,7 @@ func frameSeed(seed uint32, off int64) uint32 {
 	return ^crc
 }
 
-// appendFrame appends the frame that stands at off in the segment to buf.
+// appendFrame appends to buf the frame that is stored at off in the segment.
 func appendFrame(buf []byte, seed uint32, off int64, typ byte, payload []byte) []byte {
 	start := len(buf)
 	buf = append(buf, 0, 0, 0, 0)
@@ -65,7 +65,7 @@ func appendFrame(buf []byte, seed uint32, off int64, typ byte, payload []byte) [
 	return buf
 }
 
-// frameHeader is the fixed part of a frame as read from disk, not yet trusted.
+// frameHeader is the fixed part of a frame, as read from disk and not yet checked.
 type frameHeader struct {
 	sum    uint32
 	length uint32 // of type and payload
@@ -80,8 +80,8 @@ func parseFrameHeader(b []byte) frameHeader {
 	}
 }
 
-// payloadLen returns the payload's length, or why the frame cannot be one that
-// fits into room bytes.
+// payloadLen returns the payload's length. A reason means that the frame is bad, or
+// does not fit into room bytes.
 func (h frameHeader) payloadLen(room int64) (n int64, reason string) {
 	n = int64(h.length) - 1
 	switch {
@@ -97,7 +97,7 @@ func (h frameHeader) payloadLen(room int64) (n int64, reason string) {
 	return n, ""
 }
 
-// parseFrame checks the frame at the start of b, which stands at off in its
+// parseFrame checks the frame at the start of b, which was read at offset off of its
 // segment. The payload aliases b. A reason means that the frame is bad.
 func parseFrame(b []byte, seed uint32, off int64) (f Frame, reason string) {
 	if len(b) < HeaderSize {
@@ -118,9 +118,9 @@ func parseFrame(b []byte, seed uint32, off int64) (f Frame, reason string) {
 // batchHeader is the payload of a frame of typeBatch.
 type batchHeader struct {
 	first  uint64 // index of the batch's first record
-	count  uint32 // of records
-	bytes  int64  // of the records' frames, which follow at once
-	synced int64  // offset in this segment that was durable when this was written
+	count  uint32 // number of records
+	bytes  int64  // size of the records' frames, which follow at once
+	synced int64  // offset in this segment below which all was durable when this was written
 }
 
 func (h batchHeader) encode() [batchPayload]byte {
@@ -141,8 +141,8 @@ func parseBatchHeader(b []byte) batchHeader {
 	}
 }
 
-// framesSize returns the size in bytes of the records' frames on disk, or why
-// the log cannot hold them.
+// framesSize returns the size in bytes of the records' frames on disk. The error
+// is ErrInvalidFrame or ErrPayloadTooLarge for records that the log cannot hold.
 func framesSize(frames []Frame) (int64, error) {
 	var size int64
 	for i := range frames {

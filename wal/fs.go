@@ -8,9 +8,9 @@ import (
 	"path/filepath"
 )
 
-// FS is the small part of a filesystem that everything durable in Kvorum goes
-// through, so that tests can crash it, tear it, fill it and corrupt it. All
-// names are slash-separated paths as the operating system understands them.
+// FS is the small part of a filesystem that Kvorum needs for its durable files. Tests
+// replace it by one that they can crash, tear, fill and corrupt. All names are
+// slash-separated paths as the operating system understands them.
 // Implementations are safe for concurrent use.
 type FS interface {
 	// Create makes a new file for reading and writing, or truncates an existing one.
@@ -23,9 +23,10 @@ type FS interface {
 	Remove(name string) error
 	// RemoveAll deletes a directory tree; a missing one is no error.
 	RemoveAll(name string) error
-	// Rename replaces newname by oldname atomically. Durable only after SyncDir.
+	// Rename replaces newname by oldname atomically. It is durable only after SyncDir.
 	Rename(oldname, newname string) error
-	// MkdirAll makes a directory and its parents. Durable only after SyncDir of the parent.
+	// MkdirAll makes a directory and its parents. Each is durable only after SyncDir of
+	// its parent.
 	MkdirAll(name string) error
 	// ReadDir lists the names in a directory in lexical order.
 	ReadDir(name string) ([]string, error)
@@ -42,8 +43,8 @@ type File interface {
 	io.WriterAt
 	io.Writer
 	io.Closer
-	// Sync makes the file's data durable, and of its metadata what is needed to
-	// read that data back (fdatasync). An error is final: it must not be retried.
+	// Sync makes the file's data durable, and the metadata that is needed to read the
+	// data back (fdatasync). An error is final: the call must not be retried.
 	Sync() error
 	// Truncate changes the file's size.
 	Truncate(size int64) error
@@ -51,10 +52,10 @@ type File interface {
 	Size() (int64, error)
 }
 
-// MakeDir makes a directory and whatever of its parents is missing, each durable
-// before the next one is made. A directory that is there is made durable too: who
-// made it may have been killed before. It can't do so, and leaves it, in a
-// parent that it may not read.
+// MakeDir makes a directory and its missing parents, each durable before the next one
+// is made. An existing directory is made durable too: the process that made it may
+// have been killed before its sync. Only in a parent that this process may not read
+// that is impossible, and not an error.
 func MakeDir(fsys FS, dir string) error {
 	parent := filepath.Dir(dir)
 	_, err := fsys.Stat(dir)
@@ -82,7 +83,7 @@ func MustExist(fsys FS, path string) error {
 	return err
 }
 
-// tempSuffix is what WriteFileAtomic appends to a path while it writes the new content.
+// tempSuffix is the suffix of the file in which WriteFileAtomic writes the new content.
 const tempSuffix = ".tmp"
 
 // WriteFileAtomic replaces the content of the file at path, or creates it, so
@@ -100,8 +101,7 @@ func WriteFileAtomic(fsys FS, path string, data []byte) error {
 	return fsys.SyncDir(filepath.Dir(path))
 }
 
-// writeNew makes a file at path with this content, which is durable on return;
-// its name is not.
+// writeNew makes a file at path. Its content is durable on return, its name is not.
 func writeNew(fsys FS, path string, data []byte) error {
 	f, err := fsys.Create(path)
 	if err != nil {
@@ -110,7 +110,7 @@ func writeNew(fsys FS, path string, data []byte) error {
 	return writeAndClose(f, data)
 }
 
-// writeAndClose writes, syncs and closes f, in this order, whatever fails.
+// writeAndClose writes, syncs and closes f, in this order. It closes f in any case.
 func writeAndClose(f File, data []byte) error {
 	_, err := f.Write(data)
 	if err == nil {

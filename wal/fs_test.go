@@ -9,8 +9,8 @@ import (
 	"github.com/kvorum/kvorum/wal/crashfs"
 )
 
-// TestMakeDir shows that a directory, once made, survives a power failure with
-// all of its parents, also if the process that began to make it was killed at any moment.
+// TestMakeDir shows that a directory made by MakeDir survives a power failure with all
+// of its parents, also if another process was killed at any moment while it made it.
 func TestMakeDir(t *testing.T) {
 	const dir = "/srv/kvorum/data"
 	for killAt := range 10 {
@@ -65,8 +65,8 @@ func TestCheck_OpensToRead(t *testing.T) {
 	}
 }
 
-// TestMustExist shows that a missing file is damage that names it, and that any
-// other error stays what it is.
+// TestMustExist shows that a missing file is damage that names the file, and that any
+// other error is returned unchanged.
 func TestMustExist(t *testing.T) {
 	files := crashfs.New()
 	f, err := files.Create("there")

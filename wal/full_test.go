@@ -13,7 +13,7 @@ import (
 	"github.com/kvorum/kvorum/wal/crashfs"
 )
 
-// failFile has an operation on the file at a path, or at one that begins with it, fail.
+// failFile returns a hook that fails an operation on files whose path begins with path.
 func failFile(path string, failsAt crashfs.Op, fault error) func(crashfs.Op, string) error {
 	return func(op crashfs.Op, name string) error {
 		if op == failsAt && strings.HasPrefix(name, path) {
@@ -23,13 +23,13 @@ func failFile(path string, failsAt crashfs.Op, fault error) func(crashfs.Op, str
 	}
 }
 
-// failManifest has an operation on the manifest's new content fail.
+// failManifest returns a hook that fails an operation on the manifest's new content.
 func failManifest(failsAt crashfs.Op, fault error) func(crashfs.Op, string) error {
 	return failFile(testDir+"/"+wal.ManifestName+".tmp", failsAt, fault)
 }
 
-// manifestFaults are the ways in which a replacement of the manifest can fail. After
-// those that are final the log takes nothing any more.
+// manifestFaults are the ways in which a replacement of the manifest can fail. After a
+// final one the log is latched.
 var manifestFaults = map[string]struct {
 	op    crashfs.Op
 	fault error
@@ -47,7 +47,7 @@ var manifestFaults = map[string]struct {
 }
 
 // TestTruncateFront_FullDisk has no room for the manifest that a truncation of the front
-// needs: the log is as it was, and truncates once there is room. A broken disk stops it.
+// needs: the log is unchanged, and truncates once there is room. A broken disk stops it.
 func TestTruncateFront_FullDisk(t *testing.T) {
 	for name, tt := range manifestFaults {
 		t.Run(name, func(t *testing.T) {
@@ -89,8 +89,8 @@ func TestTruncateFront_FullDisk(t *testing.T) {
 	}
 }
 
-// TestSeal_FullManifest has room for the next segment's file, and none for the manifest
-// that names it: the segment goes on, and the file is given back.
+// TestSeal_FullManifest has room for the next segment's file, but not for the manifest
+// that names it: the log continues in the old segment, and the file is removed.
 func TestSeal_FullManifest(t *testing.T) {
 	files := newFS(t)
 	opts := testOptions(files)

@@ -69,7 +69,7 @@ func FuzzOpen(f *testing.F) {
 }
 
 // refit gives every frame of b whose length fits its checksum, as package wal
-// documents it, so that the fuzzer gets to what frames say.
+// documents it, so that the fuzzer reaches the content of frames.
 func refit(b []byte, id int) []byte {
 	table := crc32.MakeTable(crc32.Castagnoli)
 	prefix := binary.BigEndian.AppendUint64(nil, uint64(id))

@@ -14,7 +14,7 @@ var update = flag.Bool("update", false, "rewrite the golden files in testdata")
 
 const goldenDir = "testdata/golden"
 
-// goldenModel is what the golden log holds.
+// goldenModel is the content of the golden log.
 func goldenModel() model {
 	m := model{}.append(100, batch(100, 0, 0, 1, 30))
 	m = m.append(103, []wal.Frame{{Type: wal.RecordTypePut, Payload: []byte("put")}, {Type: wal.RecordTypeDelete}})
@@ -41,7 +41,7 @@ func writeGolden(t *testing.T, dir string) {
 	mustClose(t, w)
 }
 
-// TestGolden reads files of an earlier release, and writes the same bytes today.
+// TestGolden reads files of an earlier release, and writes the same bytes again.
 func TestGolden(t *testing.T) {
 	dir := t.TempDir()
 	if *update {

@@ -12,10 +12,10 @@ const (
 	segmentVersion = 1
 	// segmentHeaderSize is the size in bytes of a segment's header, padded with zeros.
 	segmentHeaderSize = 1024
-	// maxSegmentFile is the largest size in bytes that a segment's file may have:
-	// offsets are kept in 32 bits.
+	// maxSegmentFile is the maximum size in bytes of a segment's file: offsets are
+	// kept in 32 bits.
 	maxSegmentFile = 1<<32 - 1
-	maxOwnerName   = 255
+	maxOwnerName   = 255 // maximum length in bytes of each name of an Owner
 )
 
 // segmentID numbers segments in the order of their creation. Ids are never used again.
@@ -52,11 +52,11 @@ func parseSegmentName(name string) (segmentID, bool) {
 	return id, id.fileName() == name
 }
 
-// segmentHeader is what stands at offset 0 of a segment.
+// segmentHeader is the content of a segment from offset 0 to segmentHeaderSize.
 type segmentHeader struct {
 	id    segmentID
 	first uint64 // index of the segment's first record
-	size  int64  // bytes the file had before it was used: it never is shorter
+	size  int64  // of the file before its first use: it is never shorter
 	owner Owner
 }
 
@@ -82,7 +82,7 @@ func decodeSegmentHeader(file string, b []byte) (segmentHeader, error) {
 	if string(b[:8]) != segmentMagic {
 		return segmentHeader{}, corrupt("not a log segment")
 	}
-	// The version comes before the checksum, whose place another version may choose differently.
+	// The version is checked before the checksum, which another version may have elsewhere.
 	if v := binary.BigEndian.Uint32(b[8:]); v != segmentVersion {
 		return segmentHeader{}, &VersionError{File: file, Found: v, Supported: segmentVersion}
 	}
@@ -102,7 +102,7 @@ func decodeSegmentHeader(file string, b []byte) (segmentHeader, error) {
 	}, nil
 }
 
-// appendOwner appends both names, each behind its length in one byte.
+// appendOwner appends both names, each preceded by its length in one byte.
 func appendOwner(b []byte, o Owner) []byte {
 	b = append(b, byte(len(o.Node)))
 	b = append(b, o.Node...)
@@ -110,7 +110,7 @@ func appendOwner(b []byte, o Owner) []byte {
 	return append(b, o.Cluster...)
 }
 
-// parseOwner is the reverse of appendOwner; rest is what follows.
+// parseOwner is the reverse of appendOwner; rest is the remainder of b.
 func parseOwner(b []byte) (o Owner, rest []byte, ok bool) {
 	var names [2]string
 	for i := range names {

@@ -21,10 +21,10 @@ const testDir = "/data/wal"
 
 var testOwner = wal.Owner{Node: "n1.4f2a", Cluster: "c-77"}
 
-// testOptions make small segments, and no markers or durable ends but those of
-// Close and of replaced manifests.
+// testOptions make small segments. Only Close writes markers, and only Close,
+// rotations and truncations save durable ends.
 func testOptions(fsys wal.FS) wal.Options {
-	return wal.Options{FS: fsys, MaxSegmentSize: 2048, MarkerDelay: time.Hour, RecordDelay: time.Hour, Owner: testOwner}
+	return wal.Options{FS: fsys, MaxSegmentSize: 2048, MarkerDelay: time.Hour, DurableEndDelay: time.Hour, Owner: testOwner}
 }
 
 // newFS returns a filesystem in which the log's parent directory is durable.
@@ -57,7 +57,7 @@ func mustClose(t testing.TB, w *wal.WAL) {
 	}
 }
 
-// payload returns size bytes that say which record they belong to.
+// payload returns size bytes that name the record they belong to.
 func payload(index uint64, tag, size int) []byte {
 	b := make([]byte, size)
 	rng := rand.New(rand.NewPCG(index, uint64(tag)))
@@ -94,11 +94,11 @@ func mustAppendEach(t testing.TB, w *wal.WAL, first, last uint64) {
 	}
 }
 
-// mustHaveRecorded checks how far the durable end has come.
-func mustHaveRecorded(t testing.TB, w *wal.WAL, want uint64) {
+// mustHaveSaved checks the last record below the saved durable end.
+func mustHaveSaved(t testing.TB, w *wal.WAL, want uint64) {
 	t.Helper()
-	if got := w.Stats().Recorded; got != want {
-		t.Fatalf("recorded up to %d, want %d", got, want)
+	if got := w.Stats().SavedIndex; got != want {
+		t.Fatalf("durable end saved up to %d, want %d", got, want)
 	}
 }
 
@@ -112,9 +112,9 @@ func failOn(failing crashfs.Op) func(crashfs.Op, string) error {
 	}
 }
 
-// model is what a log should hold. Its values are never changed, only replaced.
+// model is the expected content of a log. Its values are never changed, only replaced.
 type model struct {
-	first, next uint64 // as in the log: equal when empty, 0 when anything goes
+	first, next uint64 // as in the log: equal when empty, 0 when any index may follow
 	frames      []wal.Frame
 }
 

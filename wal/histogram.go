@@ -5,19 +5,19 @@ import (
 	"time"
 )
 
-// HistogramBuckets is the number of buckets of a Histogram: from 1 µs to 33 s,
-// and one for what took longer.
+// HistogramBuckets is the number of buckets of a Histogram: their bounds are 1 µs to
+// 33 s, and one has no bound.
 const HistogramBuckets = 27
 
-// Histogram counts durations in buckets, each twice as wide as the one before
-// it. It is a value: copies don't change. It is not safe for concurrent use.
+// Histogram counts durations in buckets, each twice as wide as the previous one. It
+// is a value: copies don't change. It is not safe for concurrent use.
 type Histogram struct {
-	Counts [HistogramBuckets]uint64 // of durations up to BucketBound, and above that of the bucket before
+	Counts [HistogramBuckets]uint64 // of durations up to BucketBound, and above the previous bucket's
 	Sum    time.Duration            // of all durations
 }
 
-// BucketBound returns the longest duration that bucket i counts. The last
-// bucket has no bound; its own is that of the one before.
+// BucketBound returns the longest duration that bucket i counts. The last bucket has
+// no bound; for it the previous bucket's is returned.
 func BucketBound(i int) time.Duration {
 	return time.Microsecond << min(i, HistogramBuckets-2)
 }
@@ -50,9 +50,9 @@ func (h *Histogram) Quantile(q float64) time.Duration {
 	return 0
 }
 
-// Cumulative returns the histogram as Prometheus has it: how many durations there
-// are, their sum in seconds, and for each bucket's bound in seconds how many
-// durations don't exceed it.
+// Cumulative returns the histogram as Prometheus defines it: the number of durations,
+// their sum in seconds, and for each bucket's bound in seconds the number of durations
+// that don't exceed it.
 func (h *Histogram) Cumulative() (count uint64, sum float64, buckets map[float64]uint64) {
 	buckets = make(map[float64]uint64)
 	for i, n := range h.Counts {

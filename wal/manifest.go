@@ -12,45 +12,46 @@ import (
 	"syscall"
 )
 
-// ManifestName is the name of the file, below a log's directory, that says what
-// the log consists of. It is there from Open on.
+// ManifestName is the name of the file in a log's directory that lists the log's
+// segments. It exists once Open has returned.
 const ManifestName = "MANIFEST"
 
 const (
 	manifestMagic   = "KVORUMMF"
 	manifestVersion = 2
-	// manifestEntry is the size in bytes of what the manifest says of one segment.
-	manifestEntry = 33
-	// maxManifest bounds in bytes what Open reads: half a million segments.
+	// manifestSegmentSize is the size in bytes of one segment's description in the manifest.
+	manifestSegmentSize = 33
+	// maxManifest is the maximum size in bytes of a manifest that Open reads: half a
+	// million segments.
 	maxManifest = 16 << 20
 )
 
-// manifest says which segments the log consists of. Whatever it does not name
-// is not part of the log, and whatever it names must be there.
+// manifest lists the segments of the log. A file that it does not name is not part
+// of the log, and a file that it names must exist.
 type manifest struct {
 	owner Owner
-	// first is the index of the first record. In an empty log it is where the
-	// next append must begin. Zero means that nothing was ever decided: the log
-	// begins with its first segment, and where that is empty, anywhere.
+	// first is the index of the first record. In an empty log it is the index that
+	// the next append must have. Zero means that the log was never truncated or reset
+	// to an index: it begins with its first segment, and an empty log may begin anywhere.
 	first    uint64
 	nextID   segmentID // of the next segment to be made; ids are never used again
 	segments []segmentInfo
 }
 
-// segmentInfo is what the manifest says of one segment.
+// segmentInfo describes one segment in the manifest.
 type segmentInfo struct {
 	id     segmentID
 	first  uint64 // index of its first record
-	sealed bool   // nothing is written any more; all but the last one always are
+	sealed bool   // never written again; only the last segment may be unsealed
 	// last and end are the index of the last record and the offset behind its
-	// frame. In a segment that is not sealed they are its durable end: there are
-	// more, perhaps, but never less. In one without records last is first-1.
+	// frame. In a tail they are its durable end: it may hold more records, but never
+	// fewer. In a segment without records last is first-1.
 	last uint64
 	end  int64
 }
 
 func (m manifest) encode() []byte {
-	b := make([]byte, 0, 64+len(m.segments)*manifestEntry)
+	b := make([]byte, 0, 64+len(m.segments)*manifestSegmentSize)
 	b = append(b, manifestMagic...)
 	b = binary.BigEndian.AppendUint32(b, manifestVersion)
 	b = binary.BigEndian.AppendUint64(b, m.first)
@@ -99,10 +100,10 @@ func decodeManifest(file string, b []byte) (manifest, error) {
 	}
 	m.owner = owner
 	count, rest := binary.BigEndian.Uint32(rest), rest[4:]
-	if uint64(len(rest)) != uint64(count)*manifestEntry {
+	if uint64(len(rest)) != uint64(count)*manifestSegmentSize {
 		return manifest{}, corrupt(len(body)-len(rest), "manifest length does not match its segment count")
 	}
-	for ; len(rest) > 0; rest = rest[manifestEntry:] {
+	for ; len(rest) > 0; rest = rest[manifestSegmentSize:] {
 		m.segments = append(m.segments, segmentInfo{
 			id:     segmentID(binary.BigEndian.Uint64(rest)),
 			first:  binary.BigEndian.Uint64(rest[8:]),
@@ -117,7 +118,7 @@ func decodeManifest(file string, b []byte) (manifest, error) {
 	return m, nil
 }
 
-// check returns what contradicts itself in the manifest, if anything does.
+// check returns the first contradiction in the manifest, or "".
 func (m manifest) check() string {
 	if m.nextID == 0 {
 		return "next segment id is zero"
@@ -173,11 +174,10 @@ func readManifest(fsys FS, dir string) (m manifest, err error) {
 	return decodeManifest(path, b)
 }
 
-// prepareManifest writes content, of a manifest, to a new file beside the manifest, at
-// path. ErrNoRoom is an error that is safe to pass over, and the only one that is: the
-// manifest is as it was and holds, the file has no part in it, is removed and never
-// read, and no record was acknowledged because of it. Any other error says that the disk
-// is broken.
+// prepareManifest writes content, an encoded manifest, to a new file at path, beside the
+// manifest. ErrNoRoom is the only error after which the log may continue. The manifest is
+// unchanged and in force, and the new file is removed and never read. No record was
+// acknowledged because of it. Any other error means that the disk is broken.
 func prepareManifest(fsys FS, path string, content []byte) error {
 	err := writeNew(fsys, path, content)
 	if err == nil {
@@ -193,7 +193,7 @@ func prepareManifest(fsys FS, path string, content []byte) error {
 	return fmt.Errorf("%w: %w", ErrNoRoom, err)
 }
 
-// lacksRoom reports whether err says that a disk or a quota has no room, or the process
+// lacksRoom reports whether err means that a disk or a quota has no room, or the process
 // or the system no descriptor, and nothing worse.
 func lacksRoom(err error) bool {
 	return (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || lacksDescriptors(err)) && !errors.Is(err, syscall.EIO)
@@ -204,8 +204,8 @@ func lacksDescriptors(err error) bool {
 	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }
 
-// writeManifest replaces dir's manifest; it is durable on return. Only ErrNoRoom leaves
-// the manifest as it was for certain.
+// writeManifest replaces dir's manifest; it is durable on return. ErrNoRoom means that
+// the manifest is unchanged; after any other error it may be the old one or the new one.
 func writeManifest(fsys FS, dir string, m manifest) error {
 	path := filepath.Join(dir, ManifestName)
 	err := prepareManifest(fsys, path+tempSuffix, m.encode())

@@ -6,8 +6,8 @@ import (
 )
 
 // markIdle writes a marker whenever the log has been idle for MarkerDelay. From
-// then on the last batch cannot be mistaken for a torn one. It ends with Close,
-// or when the log fails.
+// then on the last batch cannot be mistaken for a torn tail. The goroutine ends with
+// Close, or when the log fails.
 func (w *WAL) markIdle() {
 	for {
 		select {
@@ -26,8 +26,8 @@ func (w *WAL) markIdle() {
 	}
 }
 
-// mark appends a synced marker to the tail unless it ends with one. An error
-// has latched the log. The caller holds slot.
+// mark appends a synced marker to the tail unless the tail ends with one. An error
+// latches the log. The caller holds writeLock.
 func (w *WAL) mark() error {
 	n := len(w.segs)
 	if n == 0 || w.segs[n-1].sealed || w.segs[n-1].marked {
@@ -35,7 +35,7 @@ func (w *WAL) mark() error {
 	}
 	tail := w.segs[n-1]
 	if err := w.syncTail(); err != nil {
-		return w.fail(err) // a marker must not be on disk before what it vouches for
+		return w.fail(err) // the bytes that a marker calls durable must be durable before it
 	}
 	size, err := tail.grow(tail.end, w.opts.MaxSegmentSize)
 	if err != nil {

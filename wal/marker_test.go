@@ -104,8 +104,8 @@ func TestMarker_FailureLatches(t *testing.T) {
 	})
 }
 
-// TestStall_WaitersLeave hangs a sync: Stats show it, and writers that wait
-// behind it get away when the log is closed.
+// TestStall_WaitersLeave hangs a sync: Stats show it, and the writers that wait for
+// it return when the log is closed.
 func TestStall_WaitersLeave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fsys := newFS(t)

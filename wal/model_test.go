@@ -24,7 +24,7 @@ func TestModel(t *testing.T) {
 			return w
 		}
 		w := open()
-		defer func() { _ = w.Close() }() // whatever the test has found by then
+		defer func() { _ = w.Close() }() // also after a failure of the test
 		var m model
 		try := func(err error) {
 			if err != nil {

@@ -7,11 +7,11 @@ import (
 	"sync"
 )
 
-// openFiles bounds how many files of sealed segments are open at a time: a log
-// that grows, because no snapshot succeeds say, must not take the descriptors that
-// its next segment needs. A file over the bound is closed, the one not read for
-// longest first, and opened again when it is read. Files that are written to, or
-// being read, or deleted while somebody reads them stay open.
+// openFiles bounds the number of open files of sealed segments. A log may grow without
+// bound, if no snapshot succeeds for instance, and must not take the descriptors that
+// its next segment needs. Beyond the bound the least recently read file is closed, and
+// opened again when it is read. Three kinds of files stay open: those that are
+// written, those that are being read, and those deleted while they are read.
 type openFiles struct {
 	fs  FS
 	max int
@@ -20,22 +20,22 @@ type openFiles struct {
 	// segmentFiles that say so.
 	mu   sync.Mutex
 	open int
-	idle *list.List // *segmentFile that may be closed, the one not read for longest first
+	idle *list.List // *segmentFile that may be closed, least recently read first
 }
 
 func newOpenFiles(fs FS, most int) *openFiles {
 	return &openFiles{fs: fs, max: most, idle: list.New()}
 }
 
-// count returns how many files are open.
+// count returns the number of open files.
 func (o *openFiles) count() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.open
 }
 
-// add takes over a segment's open file. One of a sealed segment may be closed and
-// opened again.
+// add takes over a segment's open file. The file of a sealed segment may be closed
+// and opened again.
 func (o *openFiles) add(path string, f File, sealed bool) *segmentFile {
 	s := &segmentFile{pool: o, path: path, file: f, kept: !sealed}
 	o.mu.Lock()
@@ -46,8 +46,8 @@ func (o *openFiles) add(path string, f File, sealed bool) *segmentFile {
 	return s
 }
 
-// takeSurplusLocked takes away files that are over the bound, for the caller to
-// close once it has given mu back.
+// takeSurplusLocked removes the files over the bound and returns them. The caller
+// closes them once it has released mu.
 func (o *openFiles) takeSurplusLocked() []File {
 	var surplus []File
 	for o.open > o.max && o.idle.Len() > 0 {
@@ -56,8 +56,8 @@ func (o *openFiles) takeSurplusLocked() []File {
 	return surplus
 }
 
-// takeOldestLocked takes away the idle file that was not read for longest, which there
-// must be, for the caller to close.
+// takeOldestLocked removes the least recently read idle file, which must exist, and
+// returns it. The caller closes it.
 func (o *openFiles) takeOldestLocked() File {
 	s := o.idle.Remove(o.idle.Front()).(*segmentFile)
 	f := s.file
@@ -66,9 +66,9 @@ func (o *openFiles) takeOldestLocked() File {
 	return f
 }
 
-// openRead opens a file to be read. Where the process has no descriptor left, because
-// others than the log have taken them, it gives up an idle file for that: the log must
-// not fail for it.
+// openRead opens a file for reading. Other parts of the process may have taken all of
+// its descriptors. Then openRead closes an idle file first: the log must not fail for
+// lack of a descriptor that it has itself.
 func (o *openFiles) openRead(path string) (File, error) {
 	f, err := o.fs.OpenRead(path)
 	for lacksDescriptors(err) {
@@ -85,8 +85,8 @@ func (o *openFiles) openRead(path string) (File, error) {
 	return f, err
 }
 
-// closeRead closes files of which all that was written is durable: an error of it
-// says nothing.
+// closeRead closes files of which every written byte is durable. Errors are ignored,
+// since no data can be lost.
 func closeRead(files []File) {
 	for _, f := range files {
 		_ = f.Close()
@@ -101,13 +101,13 @@ type segmentFile struct {
 	// The fields below are guarded by pool.mu.
 	file   File          // nil while it is closed
 	users  int           // calls in progress
-	kept   bool          // never closed but by Close
+	kept   bool          // closed by Close only
 	closed bool          // by Close
 	place  *list.Element // in pool.idle; nil if it is not in there
 }
 
-// settleLocked puts the file where it may be closed, if nobody uses it, and returns
-// what is to be closed now.
+// settleLocked makes the file closable if nobody uses it, and returns the files that
+// the caller must close now.
 func (s *segmentFile) settleLocked() []File {
 	may := s.file != nil && s.users == 0 && !s.kept && !s.closed
 	if may && s.place == nil {
@@ -120,7 +120,7 @@ func (s *segmentFile) settleLocked() []File {
 	return s.pool.takeSurplusLocked()
 }
 
-// seal says that nothing is written to the file any more: it may be closed now.
+// seal declares that nothing is written to the file any more: it may be closed now.
 func (s *segmentFile) seal() {
 	s.pool.mu.Lock()
 	s.kept = false
@@ -129,7 +129,7 @@ func (s *segmentFile) seal() {
 	closeRead(surplus)
 }
 
-// keep opens the file, where it is closed, and keeps it open until Close.
+// keep opens the file if it is closed, and keeps it open until Close.
 func (s *segmentFile) keep() error {
 	if _, err := s.use(); err != nil {
 		return err
@@ -152,7 +152,7 @@ func (s *segmentFile) use() (File, error) {
 	}
 	f := s.take(opened)
 	if f != opened && opened != nil {
-		closeRead([]File{opened}) // somebody else was faster
+		closeRead([]File{opened}) // another reader opened it first
 	}
 	if f == nil {
 		return nil, errors.Join(err, s.closedError())
@@ -160,8 +160,8 @@ func (s *segmentFile) use() (File, error) {
 	return f, nil
 }
 
-// take returns the file to one user more, or nil where it is closed. Then opened
-// becomes the file, unless that is nil.
+// take registers one more user and returns the file. If the file is closed, opened
+// becomes the file; if opened is nil too, take returns nil.
 func (s *segmentFile) take(opened File) File {
 	s.pool.mu.Lock()
 	if s.file == nil && opened != nil && !s.closed {

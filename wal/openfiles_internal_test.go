@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestOpenFiles_DeletedWhileRead shows that who holds a segment reads on from its
-// file, also where that was closed before it was deleted.
+// TestOpenFiles_DeletedWhileRead shows that the holder of a segment can read its file
+// after it was deleted, also if the file was closed when it was deleted.
 func TestOpenFiles_DeletedWhileRead(t *testing.T) {
 	w, err := Open(t.TempDir(), Options{MaxSegmentSize: 8 << 10, CacheBytes: 1, MaxOpenSegments: 1})
 	if err != nil {
@@ -24,7 +24,7 @@ func TestOpenFiles_DeletedWhileRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	if at.seg.file.file != nil {
-		t.Error("the first segment's file is open, and nobody has read it for longest")
+		t.Error("the first segment's file is open, though it is the least recently read")
 	}
 	if err := w.TruncateFront(6); err != nil {
 		t.Fatal(err)

@@ -84,7 +84,7 @@ func TestTrial_B1_SealedSegmentsClosed(t *testing.T) {
 	defer r.Close()
 	f, err := r.Get(1)
 	check(1, f, err)
-	if err := w.TruncateFront(segments); err != nil { // r goes on with the deleted file
+	if err := w.TruncateFront(segments); err != nil { // r continues with the deleted file
 		t.Fatal(err)
 	}
 	f, err = w.Get(segments)
@@ -95,7 +95,7 @@ func TestTrial_B1_SealedSegmentsClosed(t *testing.T) {
 	testkit.Outcome(t, "B1", "a log of %d segments has at most %d files open", segments, most)
 }
 
-// tightFS has so many descriptors for files.
+// tightFS has a limited number of descriptors for files.
 type tightFS struct {
 	*crashfs.FS
 	most int
@@ -108,8 +108,8 @@ func (f *tightFS) OpenRead(name string) (wal.File, error) {
 	return f.FS.OpenRead(name)
 }
 
-// TestOpenFiles_NoDescriptorLeft has others take all descriptors: the log reads its old
-// segments with those that it has.
+// TestOpenFiles_NoDescriptorLeft shows that a log reads its old segments with the
+// descriptors it has, when other parts of the process have taken all others.
 func TestOpenFiles_NoDescriptorLeft(t *testing.T) {
 	files := &tightFS{newFS(t), 1000}
 	opts := testOptions(files)
@@ -126,7 +126,7 @@ func TestOpenFiles_NoDescriptorLeft(t *testing.T) {
 			}
 		}
 	}
-	files.most = 0 // not even by giving one up
+	files.most = 0 // also the log's own
 	if _, err := w.Get(1); !errors.Is(err, syscall.EMFILE) {
 		t.Errorf("without any: got %v", err)
 	}

@@ -6,7 +6,7 @@ import (
 	"os"
 )
 
-// Permissions of what the log creates: its content is the owner's alone.
+// Permissions of created files and directories: only their owner may read them.
 const (
 	filePerm = 0o600
 	dirPerm  = 0o700

@@ -21,7 +21,7 @@ func (f osFile) Sync() error {
 		}
 	})
 	if err != nil {
-		syncErr = fs.ErrClosed // which is all that Control reports, by another name
+		syncErr = fs.ErrClosed // Control reports nothing else, under another name
 	}
 	if syncErr != nil {
 		return &fs.PathError{Op: "fdatasync", Path: f.Name(), Err: syncErr}

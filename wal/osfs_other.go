@@ -2,5 +2,5 @@
 
 package wal
 
-// Sync is the file's own sync: fdatasync is Linux's alone among our platforms.
+// Sync is the file's own sync: of our platforms only Linux has fdatasync.
 func (f osFile) Sync() error { return f.File.Sync() }

@@ -2,18 +2,18 @@ package wal
 
 import "io"
 
-// progress tells Options.Checked how far the check of a log has come.
+// progress reports the progress of a log's check to Options.Checked.
 type progress struct {
-	tell        func(done, total int64) error // nil where nobody asks
+	tell        func(done, total int64) error // Options.Checked; may be nil
 	done, total int64                         // bytes
 }
 
-// expect adds to the bytes that will be read. The last segment's are known only
-// once its file is open.
+// expect adds to the bytes that will be read. The size of the last segment is known
+// only once its file is open.
 func (p *progress) expect(bytes int64) { p.total += bytes }
 
-// watch returns file as one whose reads are told of, and fail where nobody wants
-// them any more.
+// watch returns a reader of file that reports each read. Its reads fail once
+// Options.Checked has returned an error.
 func (p *progress) watch(file io.ReaderAt) io.ReaderAt {
 	if p.tell == nil {
 		return file

@@ -6,17 +6,17 @@ import (
 )
 
 // Get returns the record at index. Its payload must not be modified; it is
-// never overwritten by the log. It returns ErrNotFound outside of FirstIndex to
-// LastIndex, and ErrWALClosed after Close. What comes from disk is checked: a
-// *CorruptionError or a read error latches the log as failed. A failed log still
-// answers what it can.
+// never overwritten by the log. Get returns ErrNotFound outside of FirstIndex to
+// LastIndex, and ErrWALClosed after Close. A record that is read from disk is
+// checked: a *CorruptionError or a read error latches the log as failed. A failed
+// log still returns the records that it can read.
 func (w *WAL) Get(index uint64) (Frame, error) {
 	f, at, err := w.lookup(index)
 	if err != nil || at.seg == nil {
 		return f, err
 	}
 	f, err = at.read()
-	// A close error of a file that only was read, and is deleted by now, says nothing.
+	// The file was only read and may be deleted by now: an error of its close means nothing.
 	_ = at.seg.release()
 	if err != nil {
 		return Frame{}, w.unreadable(index, err)
@@ -24,24 +24,24 @@ func (w *WAL) Get(index uint64) (Frame, error) {
 	return f, nil
 }
 
-// unreadable latches the log as failed and returns the error for the caller,
-// who gets this one, not an earlier cause.
+// unreadable latches the log as failed and returns the error for the caller. It is
+// the error of this read, also where an earlier one has latched the log.
 func (w *WAL) unreadable(index uint64, cause error) error {
 	err := fmt.Errorf("read record %d: %w", index, cause)
 	_ = w.fail(err)
 	return err
 }
 
-// location is where a record is on disk. Its holder has acquired seg.
+// location is a record's place on disk. Its holder has acquired seg.
 type location struct {
 	seg *segment
 	off int64
 	end int64 // the frame ends here or before
 
-	written int64 // what the segment holds ends here
+	written int64 // the segment's last frame ends here
 }
 
-// lookup finds a record in the cache, or else where it is on disk.
+// lookup returns a record from the cache, or else its place on disk.
 func (w *WAL) lookup(index uint64) (Frame, location, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -65,8 +65,8 @@ func (w *WAL) lookup(index uint64) (Frame, location, error) {
 	return Frame{}, at, nil
 }
 
-// read reads and checks the frame. Behind it, up to a batch header and a few
-// markers may be read as well: that saves reading the length first.
+// read reads and checks the frame. Its length is not known, so it reads up to the
+// next record: a batch header and a few markers may be read as well.
 func (l location) read() (Frame, error) {
 	b := make([]byte, l.end-l.off)
 	if err := l.fill(b); err != nil {
@@ -75,7 +75,7 @@ func (l location) read() (Frame, error) {
 	return l.parse(b)
 }
 
-// fill reads b from the frame's place on.
+// fill reads len(b) bytes from the frame's offset into b.
 func (l location) fill(b []byte) error {
 	if n, err := l.seg.file.ReadAt(b, l.off); n < len(b) {
 		return fmt.Errorf("%s at offset %d: %w", l.seg.path, l.off, err)
@@ -92,15 +92,15 @@ func (l location) parse(b []byte) (Frame, error) {
 	return f, nil
 }
 
-// readAhead is how much a Reader reads at once.
+// readAhead is the number of bytes that a Reader reads at once.
 const readAhead = 256 << 10
 
 // Reader reads records one after the other with few reads of the disk. It
-// belongs to one goroutine. Close it when done: until then it keeps the file of
+// belongs to one goroutine. Its caller closes it: until then it keeps the file of
 // one segment open.
 type Reader struct {
 	w   *WAL
-	seg *segment // of what buf holds; nil before the first read
+	seg *segment // from which buf was read; nil before the first read
 	off int64    // of buf in seg
 	buf []byte
 }
@@ -108,7 +108,7 @@ type Reader struct {
 // NewReader returns a Reader of w.
 func (w *WAL) NewReader() *Reader { return &Reader{w: w} }
 
-// Get is WAL.Get, but the frame's payload is good only until the next call.
+// Get is WAL.Get, but the frame's payload is valid only until the next call.
 func (r *Reader) Get(index uint64) (Frame, error) {
 	f, at, err := r.w.lookup(index)
 	if err != nil || at.seg == nil {
@@ -128,7 +128,7 @@ func (r *Reader) Get(index uint64) (Frame, error) {
 	return f, nil
 }
 
-// load reads what begins at a record's place, and takes over its segment.
+// load reads from a record's place into buf, and takes over the reference to its segment.
 func (r *Reader) load(at location) error {
 	r.Close()
 	size := max(at.end-at.off, min(readAhead, at.written-at.off))
@@ -139,10 +139,10 @@ func (r *Reader) load(at location) error {
 	return at.fill(r.buf)
 }
 
-// Close lets go of the segment. The Reader may go on after it.
+// Close releases the segment. The Reader may be used again after it.
 func (r *Reader) Close() {
 	if r.seg != nil {
-		_ = r.seg.release() // only read from
+		_ = r.seg.release() // the file was only read
 	}
 	r.seg, r.buf = nil, r.buf[:0]
 }

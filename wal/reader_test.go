@@ -11,8 +11,8 @@ import (
 	"github.com/kvorum/kvorum/wal/crashfs"
 )
 
-// TestReader shows that a Reader gives what Get does, over segments, large
-// records, jumps back and a front that is cut off meanwhile, with few reads.
+// TestReader shows that a Reader returns the same as Get with few reads: over segments,
+// large records, jumps back, and a front that is truncated meanwhile.
 func TestReader(t *testing.T) {
 	files := crashfs.New()
 	w, err := wal.Open("log", wal.Options{FS: files, MaxSegmentSize: 64 << 10, CacheBytes: 1})
@@ -72,7 +72,7 @@ func TestReader(t *testing.T) {
 	same(1502)
 }
 
-// TestReader_Damage shows that what a Reader reads is checked.
+// TestReader_Damage shows that a Reader finds damage.
 func TestReader_Damage(t *testing.T) {
 	files := crashfs.New()
 	w, err := wal.Open("log", wal.Options{FS: files, CacheBytes: 1})

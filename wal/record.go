@@ -5,11 +5,11 @@ import (
 	"fmt"
 )
 
-// recordOverhead is the size of a Record's payload beside its key and value.
+// recordOverhead is the size in bytes of a Record's payload without its key and value.
 const recordOverhead = 4 + 4 + 8 + 8 + 8
 
-// Record is a change of one key, as package store writes it. Its frame's
-// payload is, big endian:
+// Record is a change of one key: the meaning that package store gives to a record
+// of the log. Its frame's payload is, big endian:
 //
 //	keyLen(4) key valueLen(4) value expiresAt(8) sequence(8) timestamp(8)
 type Record struct {
@@ -17,7 +17,7 @@ type Record struct {
 	Key       []byte
 	Value     []byte // empty for a delete
 	ExpiresAt int64  // deadline in nanoseconds since the Unix epoch, 0 for never
-	Sequence  uint64 // orders changes; the index of the record, or of its batch, in the log
+	Sequence  uint64 // orders changes; the index in the log of the record that holds the change
 	Timestamp int64  // when the change was made, in nanoseconds since the Unix epoch
 }
 
@@ -37,7 +37,7 @@ func (r *Record) AppendTo(b []byte) []byte {
 	return binary.BigEndian.AppendUint64(b, uint64(r.Timestamp))
 }
 
-// DecodeRecord reads what Encode made. Key and Value alias payload. The error
+// DecodeRecord is the reverse of Encode. Key and Value alias payload. The error
 // wraps ErrInvalidFrame.
 func DecodeRecord(typ byte, payload []byte) (*Record, error) {
 	if typ != RecordTypePut && typ != RecordTypeDelete {
@@ -46,8 +46,8 @@ func DecodeRecord(typ byte, payload []byte) (*Record, error) {
 	r := &Record{Type: typ}
 	var rest []byte
 	var ok bool
-	if r.Key, rest, ok = cutBytes(payload); ok {
-		r.Value, rest, ok = cutBytes(rest)
+	if r.Key, rest, ok = takeBytes(payload); ok {
+		r.Value, rest, ok = takeBytes(rest)
 	}
 	if !ok || len(rest) != 24 {
 		return nil, fmt.Errorf("%w: record of %d bytes is cut short or too long", ErrInvalidFrame, len(payload))
@@ -58,8 +58,8 @@ func DecodeRecord(typ byte, payload []byte) (*Record, error) {
 	return r, nil
 }
 
-// EncodeBatch returns the payload of a frame of RecordTypeBatch: the number of
-// records(4), then type(1) length(4) payload of each.
+// EncodeBatch returns the payload of one record of RecordTypeBatch, which holds several
+// changes: the number of changes(4), then type(1) length(4) payload of each.
 func EncodeBatch(records []*Record) []byte {
 	size := 4
 	for _, r := range records {
@@ -74,7 +74,7 @@ func EncodeBatch(records []*Record) []byte {
 	return b
 }
 
-// DecodeBatch reads what EncodeBatch made; the records alias payload. The error
+// DecodeBatch is the reverse of EncodeBatch; the changes alias payload. The error
 // wraps ErrInvalidFrame.
 func DecodeBatch(payload []byte) ([]*Record, error) {
 	short := fmt.Errorf("%w: batch of %d bytes is cut short or too long", ErrInvalidFrame, len(payload))
@@ -91,7 +91,7 @@ func DecodeBatch(payload []byte) ([]*Record, error) {
 			return nil, short
 		}
 		typ := rest[0]
-		body, after, ok := cutBytes(rest[1:])
+		body, after, ok := takeBytes(rest[1:])
 		if !ok {
 			return nil, short
 		}
@@ -107,8 +107,8 @@ func DecodeBatch(payload []byte) ([]*Record, error) {
 	return records, nil
 }
 
-// cutBytes takes a length(4) and as many bytes off b.
-func cutBytes(b []byte) (head, rest []byte, ok bool) {
+// takeBytes returns a field of b, which begins with its length(4), and the rest of b.
+func takeBytes(b []byte) (field, rest []byte, ok bool) {
 	if len(b) < 4 || uint64(binary.BigEndian.Uint32(b)) > uint64(len(b)-4) {
 		return nil, nil, false
 	}

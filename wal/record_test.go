@@ -62,8 +62,8 @@ func TestRecord_RoundTrip(t *testing.T) {
 	})
 }
 
-// TestWrite shows the conveniences for single records: they get the log's next
-// index as their sequence.
+// TestWrite shows the methods that write single records: a record gets the log's next
+// index as its sequence.
 func TestWrite(t *testing.T) {
 	w, err := wal.Open("log", wal.Options{FS: crashfs.New()})
 	if err != nil {
@@ -91,9 +91,9 @@ func TestWrite(t *testing.T) {
 	}
 }
 
-// TestNoSync shows what an unsynced log keeps: everything when the process
-// dies, all up to the last Sync when the power fails, never anything damaged,
-// and never a hole; over rotations and truncations.
+// TestNoSync shows which records an unsynced log keeps: all when the process dies, and
+// all up to the last Sync when the power fails. None is damaged, and there is never a
+// hole, also after rotations and truncations.
 func TestNoSync(t *testing.T) {
 	for seed := range uint64(200) {
 		rng := rand.New(rand.NewPCG(seed, 1))
@@ -133,8 +133,8 @@ func TestNoSync(t *testing.T) {
 
 func payloadOf(index uint64) []byte { return bytes.Repeat([]byte{byte(index)}, int(100+index%50)) }
 
-// checkNoSync opens what is left of a log and checks that it holds first to at
-// least atLeast, and nothing but what was written.
+// checkNoSync opens the rest of a log and checks that it holds the records from first
+// to at least atLeast, and no others than those that were written.
 func checkNoSync(t *testing.T, seed uint64, what string, files *crashfs.FS, opts wal.Options, first, atLeast, atMost uint64) {
 	t.Helper()
 	opts.FS = files

@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 )
 
-// recovered is what Open finds.
+// recovered is the log that Open has found and repaired.
 type recovered struct {
 	segs   []*segment
 	first  uint64
@@ -16,8 +16,8 @@ type recovered struct {
 	nextID segmentID
 }
 
-// recovery reads a log's directory. It first checks everything without changing
-// anything, and then brings the directory in order.
+// recovery reads a log's directory. It first checks everything and changes nothing.
+// Then it repairs the directory.
 type recovery struct {
 	dir  string
 	opts Options
@@ -27,14 +27,14 @@ type recovery struct {
 	readOnly bool // no file is opened for writing
 
 	strays []string // paths of files that the manifest does not name
-	cut    *cutTail
-	synced int64 // of the tail: below it, its own frames prove that bytes are durable
+	torn   *tornTail
+	synced int64 // an offset in the tail: its frames or the manifest prove that bytes below it are durable
 
 	progress progress // of the check
 }
 
-// cutTail is a torn end that recovery takes off the last segment.
-type cutTail struct {
+// tornTail is an unfinished write that recovery removes from the end of the tail.
+type tornTail struct {
 	reason  string
 	dropped int64 // bytes
 }
@@ -77,8 +77,8 @@ func recoverLog(dir string, opts Options) (rec recovered, err error) {
 	return rec, nil
 }
 
-// begin returns the index of the first record, or, in an empty log, where the
-// next append must begin; 0 for anywhere.
+// begin returns the index of the first record. In an empty log it is the index that
+// the next append must have, or 0 for any.
 func (r *recovery) begin() uint64 {
 	if len(r.segs) == 0 {
 		return r.man.first
@@ -86,8 +86,8 @@ func (r *recovery) begin() uint64 {
 	return max(r.man.first, r.segs[0].first)
 }
 
-// readDir creates the directory where it is missing, and reads the manifest. It
-// reports whether there is no log yet.
+// readDir creates the directory if it is missing, and reads the manifest. It reports
+// whether there is no log yet.
 func (r *recovery) readDir() (fresh bool, err error) {
 	fsys := r.opts.FS
 	if err := fsys.MkdirAll(r.dir); err != nil {
@@ -143,7 +143,7 @@ func (r *recovery) findStrays(names []string) error {
 		if id < r.man.nextID || r.man.nextID == 0 {
 			continue
 		}
-		// Made ahead, so never used. If it was, the manifest is an old one.
+		// A file made ahead was never used. If this one was, the manifest is an old one.
 		used, err := r.holdsFrames(path, id)
 		if err != nil {
 			return err
@@ -207,8 +207,8 @@ func (r *recovery) check() error {
 	return r.checkFirst()
 }
 
-// checkFirst refuses a log that has lost the record at its first index: the
-// manifest moves there only when the record is durable.
+// checkFirst refuses a log that has lost the record at its first index. The manifest
+// names a first index only when the record there is durable.
 func (r *recovery) checkFirst() error {
 	if len(r.segs) != 1 || r.man.first == 0 {
 		return nil
@@ -310,8 +310,8 @@ func (r *recovery) scanSealed(seg *segment, info segmentInfo) error {
 	return nil
 }
 
-// scanTail reads the segment that was written last. Only an end that nothing
-// vouches for may be bad: neither the manifest nor a frame of the segment's own.
+// scanTail reads the tail. A bad end is a torn tail only if nothing proves that it had
+// been synced: neither the manifest nor a frame of the segment.
 func (r *recovery) scanTail(seg *segment, info segmentInfo) error {
 	r.progress.expect(seg.size)
 	c, err := scanSegment(r.progress.watch(seg.file), seg.first, seg.seed, seg.size, false)
@@ -320,7 +320,7 @@ func (r *recovery) scanTail(seg *segment, info segmentInfo) error {
 		return fmt.Errorf("read %s: %w", seg.path, err)
 	}
 	seg.offsets, seg.end, seg.marked = c.offsets, c.end, c.marked
-	seg.recorded, r.synced = info.end, max(c.synced, info.end)
+	seg.savedEnd, r.synced = info.end, max(c.synced, info.end)
 	if !torn {
 		return checkRecords(seg, info)
 	}
@@ -341,13 +341,13 @@ func (r *recovery) scanTail(seg *segment, info segmentInfo) error {
 		return corrupt
 	}
 	if e.end > c.end {
-		r.cut = &cutTail{reason: bad.reason, dropped: e.end - c.end}
+		r.torn = &tornTail{reason: bad.reason, dropped: e.end - c.end}
 	}
 	return checkRecords(seg, info)
 }
 
-// checkRecords refuses a tail that has other records below its durable end than
-// the manifest says.
+// checkRecords refuses a tail whose records below the durable end differ from those
+// that the manifest names.
 func checkRecords(seg *segment, info segmentInfo) error {
 	last := seg.first + seg.recordsBelow(info.end) - 1
 	if last == info.last {
@@ -360,11 +360,11 @@ func checkRecords(seg *segment, info segmentInfo) error {
 	}
 }
 
-// repair makes what was found durable, cuts a torn end and deletes files that
-// are not part of the log.
+// repair makes the log durable as it was found, removes a torn tail, and deletes files
+// that are not part of the log.
 func (r *recovery) repair() error {
-	// The process before may have died between a rename and its sync: what the
-	// manifest says must be durable before anything builds on it.
+	// The previous process may have died between a rename and its sync. The manifest
+	// must be durable before anything depends on it.
 	if err := r.opts.FS.SyncDir(r.dir); err != nil {
 		return err
 	}
@@ -385,9 +385,8 @@ func (r *recovery) repair() error {
 	return nil
 }
 
-// repairTail makes the tail's end durable. A torn tail is sealed in the
-// manifest, so that its bytes are never used again; one without records is
-// given up.
+// repairTail makes the tail's end durable. A torn tail is sealed in the manifest, so
+// that its bytes are never used again; a tail without records is removed.
 func (r *recovery) repairTail() error {
 	n := len(r.segs)
 	if n == 0 || r.segs[n-1].sealed {
@@ -398,7 +397,7 @@ func (r *recovery) repairTail() error {
 		return fmt.Errorf("make the end of %s durable: %w", tail.path, err)
 	}
 	empty := len(tail.offsets) == 0
-	if r.cut == nil && !empty {
+	if r.torn == nil && !empty {
 		return nil
 	}
 	tail.sealed = true
@@ -414,16 +413,16 @@ func (r *recovery) repairTail() error {
 	if err := writeManifest(r.opts.FS, r.dir, r.man); err != nil {
 		return err
 	}
-	if r.cut != nil {
-		r.opts.Logger.Warn("torn end of the log cut: a write before the last stop was never finished",
-			"file", tail.path, "offset", tail.end, "bytes", r.cut.dropped, "reason", r.cut.reason)
+	if r.torn != nil {
+		r.opts.Logger.Warn("torn tail of the log removed: a write before the last stop was never finished",
+			"file", tail.path, "offset", tail.end, "bytes", r.torn.dropped, "reason", r.torn.reason)
 	}
 	return nil
 }
 
-// rewriteUnproven writes the bytes that no frame proves durable, which are one
-// batch or marker, to where they are, and syncs them. After a failed sync the
-// operating system may show data that never reached the disk and take it for
+// rewriteUnproven writes the bytes that nothing proves durable to the same place
+// again, and syncs them. They are one batch or one marker. After a failed sync the
+// operating system may return data that never reached the disk and treat it as
 // clean, so that another sync alone would do nothing.
 func (r *recovery) rewriteUnproven(tail *segment) error {
 	buf := make([]byte, min(scanBuffer, tail.end-r.synced))

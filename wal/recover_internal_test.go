@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// segmentBuilder writes a segment's frames as no log would: their checksums are
-// right, whatever they say.
+// segmentBuilder writes frames that no log would write: their checksums are right,
+// with any content.
 type segmentBuilder struct {
 	segmentHeader
 	frames []byte
@@ -62,8 +62,8 @@ func writeLog(t *testing.T, m manifest, segs ...*segmentBuilder) string {
 	return dir
 }
 
-// TestOpen_Contradictions opens logs of which every checksum is right. No crash
-// leaves such a thing, so none of it may be cut away.
+// TestOpen_Contradictions opens logs of which every checksum is right. No crash leaves
+// such a log, so none of it may be removed as a torn tail.
 func TestOpen_Contradictions(t *testing.T) {
 	good := func() *segmentBuilder { return newBuilder(1, 5).batch(5, 2) }
 	at := good().end()
@@ -124,8 +124,8 @@ func TestOpen_Contradictions(t *testing.T) {
 	}
 }
 
-// TestOpen_MarkerInRecord tears a batch of which a record contains, as its
-// payload, a marker that would be good where it stands.
+// TestOpen_MarkerInRecord tears a batch with a record whose payload is a marker that
+// would be good at its place.
 func TestOpen_MarkerInRecord(t *testing.T) {
 	b := newBuilder(1, 1).batch(1, 1)
 	start := b.end()

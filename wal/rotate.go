@@ -6,15 +6,15 @@ import (
 	"path/filepath"
 )
 
-// preparation is a segment file made ahead of its use, or why there is none.
+// preparation is a segment file made ahead of its use, or the error of making it.
 type preparation struct {
 	file File
 	err  error
 }
 
-// prepare starts to make the next segment's file in the background, once. What has
-// failed stays in prepared until a writer needs the segment, or Seal asks again: a full
-// disk is not asked with every append. The caller holds slot.
+// prepare starts to make the next segment's file in the background, once. A failure
+// stays in prepared until a writer needs the segment, or Seal is called again, so that
+// a full disk is not tried with every append. The caller holds writeLock.
 func (w *WAL) prepare() {
 	if w.preparing {
 		return
@@ -31,12 +31,12 @@ func (w *WAL) prepare() {
 	})
 }
 
-// Seal has the log begin a new segment soon: with an append that follows once the
-// new file is made. That append waits for the new segment's header and the manifest to
-// be durable, not for the file to be filled. What TruncateFront can give back are whole
-// segments, so its caller seals where it is going to cut. A segment that holds little
-// is not worth it and stays as it is, and so does one whose successor's file can't be
-// made: Seal is to be called again then.
+// Seal makes the log begin a new segment soon: with the next append after the new file
+// has been made. This append waits until the new segment's header and the manifest are
+// durable, but not for the file to be filled. TruncateFront frees whole segments only,
+// so its caller seals at the place of the next truncation. Two kinds of segments stay
+// as they are: one that holds little, and one whose successor's file can't be made.
+// For the second kind Seal must be called again.
 func (w *WAL) Seal() error {
 	if err := w.lock(); err != nil {
 		return err
@@ -52,8 +52,8 @@ func (w *WAL) Seal() error {
 	return nil
 }
 
-// tailOrNext returns the segment for a batch that fits tail: the next one where Seal has
-// asked for it and the disk has room for it, and tail otherwise.
+// tailOrNext returns the segment for a batch that fits tail: a new one if Seal has
+// asked for it and the disk has room for it, otherwise tail.
 func (w *WAL) tailOrNext(tail *segment, first uint64) (*segment, error) {
 	if !w.sealsNow(tail) {
 		return tail, nil
@@ -67,12 +67,12 @@ func (w *WAL) tailOrNext(tail *segment, first uint64) (*segment, error) {
 	return seg, err
 }
 
-// sealWorth is the least size in bytes of a segment that Seal ends.
+// sealWorth returns the minimum size in bytes of a segment that Seal ends.
 func (w *WAL) sealWorth() int64 { return min(2*growBytes, w.opts.MaxSegmentSize/4) }
 
-// sealsNow reports whether tail is to be ended now, as Seal has asked for. It is not
-// where the next file could not be made, on a full disk say: tail has room, and nothing
-// depends on that file. The caller holds slot.
+// sealsNow reports whether tail ends now because of Seal. It does not end if the next
+// file could not be made, on a full disk for instance: tail has room, and nothing
+// depends on that file. The caller holds writeLock.
 func (w *WAL) sealsNow(tail *segment) bool {
 	if w.sealing != tail.id {
 		return false
@@ -84,8 +84,8 @@ func (w *WAL) sealsNow(tail *segment) bool {
 	return len(w.prepared) > 0
 }
 
-// dropFailed forgets a preparation that has failed, so that another one can begin, and
-// reports whether there was one. The caller holds slot.
+// dropFailed removes a preparation that has failed, so that another one can begin, and
+// reports whether there was one. The caller holds writeLock.
 func (w *WAL) dropFailed() bool {
 	select {
 	case p := <-w.prepared:
@@ -93,17 +93,17 @@ func (w *WAL) dropFailed() bool {
 			w.preparing = false
 			return true
 		}
-		w.prepared <- p // there is room: nothing is sent before takeFile has taken it
+		w.prepared <- p // it does not block: nothing else is sent before takeFile has taken this
 	default:
 	}
 	return false
 }
 
-// rotate starts a new segment whose first record will be first. The manifest
-// seals the one before and names the new one before that is used.
+// rotate starts a new segment whose first record will be first. Before the new segment
+// is used, the manifest seals the previous one and names the new one.
 func (w *WAL) rotate(first uint64) (*segment, error) {
 	if err := w.syncTail(); err != nil {
-		return nil, err // what is sealed must be durable
+		return nil, err // a sealed segment must be durable
 	}
 	id := w.nextID
 	file, err := w.takeFile(id)
@@ -120,7 +120,7 @@ func (w *WAL) rotate(first uint64) (*segment, error) {
 		size:  w.initialSize(),
 
 		synced:   segmentHeaderSize,
-		recorded: segmentHeaderSize,
+		savedEnd: segmentHeaderSize,
 	}
 	seg.refs.Store(1)
 	w.nextID++
@@ -134,7 +134,7 @@ func (w *WAL) rotate(first uint64) (*segment, error) {
 		infos[n-1] = segmentInfo{id: tail.id, first: tail.first, sealed: true, last: tail.next() - 1, end: tail.end}
 	}
 	if err := w.replaceManifest(w.first, append(infos, seg.info())); err != nil {
-		return nil, w.giveUp(seg, err)
+		return nil, w.abandonSegment(seg, err)
 	}
 	if n := len(w.segs); n > 0 {
 		w.segs[n-1].file.seal()
@@ -148,11 +148,11 @@ func (w *WAL) rotate(first uint64) (*segment, error) {
 	return seg, nil
 }
 
-// giveUp closes the file of a segment that the manifest could not be made to name
-// because of err, and returns err. On a full disk nobody names the file: it is deleted,
-// as it takes room there. Where that fails too, or the manifest may name it, the error
-// is no ErrNoRoom.
-func (w *WAL) giveUp(seg *segment, err error) error {
+// abandonSegment closes the file of a segment after the manifest could not be replaced
+// because of err, and returns err. With ErrNoRoom no manifest names the file: it is
+// deleted, since it takes room on a full disk. If that fails too, or if the manifest
+// may name the file, the returned error is no ErrNoRoom.
+func (w *WAL) abandonSegment(seg *segment, err error) error {
 	closed := seg.file.Close()
 	if errors.Is(err, ErrNoRoom) && closed == nil {
 		closed = w.opts.FS.Remove(seg.path)
@@ -176,8 +176,8 @@ func (w *WAL) takeFile(id segmentID) (File, error) {
 }
 
 // createFile makes a segment's file, filled with zeros, and makes it durable
-// under its name. Syncing the zeros here, and not with the header, is what takes
-// the work off the writer when the file is made ahead. An error leaves no file: one
+// under its name. The zeros are synced here and not with the header: a file that is
+// made ahead then costs the writer little. An error leaves no file, since one
 // that is half full of zeros takes room on a full disk.
 func (w *WAL) createFile(path string) (File, error) {
 	f, err := w.opts.FS.Create(path)
@@ -219,17 +219,17 @@ func (w *WAL) replaceManifest(first uint64, infos []segmentInfo) error {
 	if err := writeManifest(w.opts.FS, w.dir, w.manifest(first, infos)); err != nil {
 		return err
 	}
-	w.noteRecorded(w.segs, infos)
+	w.noteSavedEnd(w.segs, infos)
 	return nil
 }
 
 // manifest returns the manifest with a list of segments and a first index. The
-// caller holds slot.
+// caller holds writeLock.
 func (w *WAL) manifest(first uint64, infos []segmentInfo) manifest {
 	return manifest{owner: w.opts.Owner, first: first, nextID: w.nextID, segments: infos}
 }
 
-// segmentInfos returns what the manifest says of segs.
+// segmentInfos returns the description of segs for the manifest.
 func segmentInfos(segs []*segment) []segmentInfo {
 	infos := make([]segmentInfo, 0, len(segs)+1)
 	for _, s := range segs {

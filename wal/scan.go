@@ -9,25 +9,25 @@ import (
 	"io"
 )
 
-// scanBuffer is the memory in bytes that scanning a segment takes, apart from
-// the offsets it finds: a length read from a damaged disk never sizes a buffer.
+// scanBuffer is the size in bytes of the buffer for scanning a segment. It is fixed: a
+// length read from a damaged disk never sizes a buffer.
 const scanBuffer = 256 << 10
 
-// badFrame says where a segment stops making sense. It is an error of package
-// internals only: recovery turns it into a cut or a *CorruptionError.
+// badFrame reports the first frame of a segment that cannot be right. It is an error
+// inside of the package: recovery turns it into a torn tail or a *CorruptionError.
 type badFrame struct {
 	off    int64 // of the bad frame
 	reason string
-	// torn says that an interrupted write may have left this. Otherwise the
-	// checksums are right and the content is contradictory, which no crash explains.
+	// torn means that an interrupted write may have left this. Otherwise the checksums
+	// are right and the content contradicts itself, which no crash explains.
 	torn bool
-	// after is where frames of a later batch may begin.
+	// after is the lowest offset at which a frame of a later batch may begin.
 	after int64
 }
 
 func (e *badFrame) Error() string { return fmt.Sprintf("offset %d: %s", e.off, e.reason) }
 
-// contents are what a scan found in a segment.
+// contents is the result of a segment's scan.
 type contents struct {
 	offsets []uint32 // of the records of whole batches
 	end     int64    // behind the last whole batch or marker
@@ -39,10 +39,10 @@ type contents struct {
 type scanner struct {
 	r       *bufio.Reader
 	off     int64 // of the next frame
-	limit   int64 // nothing is read from here on
+	limit   int64 // offset at which reading ends
 	seed    uint32
 	sealed  bool
-	control [batchPayload]byte // payload of the log's own frame read last
+	control [batchPayload]byte // payload of the latest of the log's own frames
 	chunk   []byte
 }
 
@@ -53,9 +53,9 @@ type scannedFrame struct {
 	control []byte // payload of a batch header or marker; valid until the next frame
 }
 
-// scanSegment reads the segment's frames from the header up to limit, which in
-// a sealed segment is its end, and otherwise the file's size. It returns what is
-// good; the error is a *badFrame, or one of reading.
+// scanSegment reads the segment's frames behind the header up to limit: the end of a
+// sealed segment, or the size of the tail's file. It returns the good part; the error
+// is a *badFrame, or that of a read.
 func scanSegment(r io.ReaderAt, first uint64, seed uint32, limit int64, sealed bool) (contents, error) {
 	room := limit - segmentHeaderSize
 	s := &scanner{
@@ -91,7 +91,7 @@ func (s *scanner) group(c *contents, first uint64) error {
 		h := parseBatchHeader(f.control)
 		if err := s.batch(c, f, h, first+uint64(len(c.offsets))); err != nil {
 			if bad, ok := errors.AsType[*badFrame](err); ok && h.bytes >= 0 && h.bytes <= s.limit {
-				// The header is good, so nothing in its batch is taken for a later one.
+				// The header is good, so no record of its batch is taken for a later batch.
 				bad.after = max(bad.after, f.off+batchSize+h.bytes)
 			}
 			return err
@@ -125,7 +125,7 @@ func (s *scanner) batch(c *contents, f scannedFrame, h batchHeader, next uint64)
 	stop := s.off + h.bytes
 	for range h.count {
 		if s.sealed && s.off == s.limit {
-			return nil // the back of this batch was truncated
+			return nil // TruncateBack removed the rest of this batch
 		}
 		r, err := s.next()
 		if err != nil {
@@ -180,8 +180,8 @@ func (s *scanner) next() (scannedFrame, error) {
 	return f, nil
 }
 
-// payload reads n bytes, continues the checksum sum with them and keeps the
-// first few in s.control.
+// payload reads n bytes, continues the checksum sum with them and keeps the first
+// ones in s.control.
 func (s *scanner) payload(sum uint32, n int64) (uint32, error) {
 	for done := int64(0); done < n; {
 		b := s.chunk[:min(int64(len(s.chunk)), n-done)]

@@ -7,11 +7,11 @@ import (
 	"sync/atomic"
 )
 
-// growBytes is how far ahead of its data a segment's file is filled with zeros,
+// growBytes is the number of zeros in bytes that are written behind a segment's data,
 // so that a sync rarely has to write a new file size: 4 MiB.
 const growBytes = 4 << 20
 
-// zeros is what files are filled with. It is never written to.
+// zeros is the content for filling files. It is never written.
 var zeros [256 << 10]byte
 
 // segment is one file of the log.
@@ -26,27 +26,27 @@ type segment struct {
 	file  *segmentFile
 
 	// refs counts the log's own reference and one for every read in progress.
-	// The file is closed when it drops to zero, and so never under a reader.
+	// The file is closed when refs drops to zero, and so never during a read.
 	refs atomic.Int32
 
-	// The fields below are guarded by WAL.mu and changed by the holder of
-	// WAL.slot, who may read them without it.
-	sealed  bool     // nothing is written to it any more
-	marked  bool     // the last frame is a marker, so there is nothing to mark
+	// The fields below are guarded by WAL.mu and changed only by the holder of
+	// WAL.writeLock, which may read them without WAL.mu.
+	sealed  bool     // never written again
+	marked  bool     // the last frame is a marker, so no other is needed
 	offsets []uint32 // of each record's frame; record i of the log is at i-first
-	end     int64    // where the next frame goes
+	end     int64    // offset of the next frame
 	synced  int64    // all bytes below are durable; Invariant: synced <= end
-	// recorded is the durable end that the manifest gives; in a sealed segment it
-	// means nothing. Invariant: recorded <= synced.
-	recorded int64
+	// savedEnd is the durable end in the manifest; it means nothing in a sealed
+	// segment. Invariant: savedEnd <= synced.
+	savedEnd int64
 	size     int64 // of the file, in bytes
 }
 
 // next returns the index that follows the segment's last record.
 func (s *segment) next() uint64 { return s.first + uint64(len(s.offsets)) }
 
-// offset returns where the frame of the record at index is, or where it would
-// be if the segment ended before it.
+// offset returns the offset of the frame of the record at index, or the segment's end
+// if the segment does not hold the record.
 func (s *segment) offset(index uint64) int64 {
 	if i := index - s.first; i < uint64(len(s.offsets)) {
 		return int64(s.offsets[i])
@@ -54,8 +54,8 @@ func (s *segment) offset(index uint64) int64 {
 	return s.end
 }
 
-// info returns what the next manifest says of the segment: its end if it is
-// sealed, and otherwise how far it is durable.
+// info returns the segment's description for the next manifest: the end of a sealed
+// segment, or the durable end of a tail.
 func (s *segment) info() segmentInfo {
 	i := segmentInfo{id: s.id, first: s.first, sealed: s.sealed, last: s.next() - 1, end: s.end}
 	if !s.sealed {
@@ -64,17 +64,17 @@ func (s *segment) info() segmentInfo {
 	return i
 }
 
-// recordsBelow returns how many of the segment's records begin below an offset.
+// recordsBelow returns the number of the segment's records that begin below an offset.
 func (s *segment) recordsBelow(off int64) uint64 {
 	n, _ := slices.BinarySearch(s.offsets, uint32(off))
 	return uint64(n)
 }
 
-// acquire keeps the file open until release. The caller holds WAL.mu and found
-// the segment in WAL.segs, so the log's own reference is still there.
+// acquire keeps the file open until release. The caller holds WAL.mu and has found
+// the segment in WAL.segs, so the log's own reference still exists.
 func (s *segment) acquire() { s.refs.Add(1) }
 
-// release gives a reference back and closes the file with the last one.
+// release drops a reference, and closes the file with the last one.
 func (s *segment) release() error {
 	if s.refs.Add(-1) > 0 {
 		return nil
@@ -82,9 +82,9 @@ func (s *segment) release() error {
 	return s.file.Close()
 }
 
-// fits returns ErrSegmentFull when a batch of so many bytes, with a marker
-// behind it, would make the segment longer than maxSize. (A new segment takes
-// its first batch whatever its size.)
+// fits returns ErrSegmentFull when a batch of this size in bytes, with a marker behind
+// it, would make the segment longer than maxSize. (A new segment takes its first batch
+// without a limit.)
 func (s *segment) fits(bytes, maxSize int64) error {
 	if s.end+bytes+markerSize > maxSize {
 		return ErrSegmentFull
@@ -92,8 +92,8 @@ func (s *segment) fits(bytes, maxSize int64) error {
 	return nil
 }
 
-// encodeBatch appends a batch, as it stands at the segment's end, to buf, and
-// returns it with its records' offsets.
+// encodeBatch appends to buf a batch for the segment's end, and returns buf and the
+// offsets of the batch's records.
 func (s *segment) encodeBatch(buf []byte, first uint64, frames []Frame, bytes int64) ([]byte, []uint32) {
 	header := batchHeader{first: first, count: uint32(len(frames)), bytes: bytes, synced: s.synced}.encode()
 	base := int64(len(buf))
@@ -107,9 +107,9 @@ func (s *segment) encodeBatch(buf []byte, first uint64, frames []Frame, bytes in
 	return buf, offsets
 }
 
-// grow fills the file with zeros behind dataEnd, which is about to be written,
-// so far that a marker and, up to maxSize, the next batches fit. The sync that
-// follows the data makes the zeros durable too. It returns the file's new size.
+// grow fills the file with zeros behind dataEnd, where the data that is about to be
+// written will end. A marker and, up to maxSize, the next batches then fit. The sync
+// after the data makes the zeros durable too. It returns the file's new size.
 func (s *segment) grow(dataEnd, maxSize int64) (int64, error) {
 	need := dataEnd + markerSize
 	if need <= s.size {

@@ -5,15 +5,15 @@ import (
 	"path/filepath"
 )
 
-// Space is what an FS offers besides, where it can tell how much room is left.
+// Space is implemented by an FS that knows the free room of a disk.
 type Space interface {
-	// Free returns how many bytes more the files below an existing directory may
-	// take. The error is errors.ErrUnsupported where nobody can tell.
+	// Free returns the number of bytes that files below an existing directory may
+	// still take. The error is errors.ErrUnsupported where that is not known.
 	Free(dir string) (int64, error)
 }
 
-// FreeSpace returns how many bytes more the files below an existing directory
-// of fsys may take. The error is errors.ErrUnsupported where that is not known.
+// FreeSpace returns the number of bytes that files below an existing directory of
+// fsys may still take. The error is errors.ErrUnsupported where that is not known.
 func FreeSpace(fsys FS, dir string) (int64, error) {
 	space, ok := fsys.(Space)
 	if !ok {
@@ -22,15 +22,15 @@ func FreeSpace(fsys FS, dir string) (int64, error) {
 	return space.Free(dir)
 }
 
-// Sized is what an FS offers besides, where it can tell how large the disk is.
+// Sized is implemented by an FS that knows the size of a disk.
 type Sized interface {
-	// Total returns how many bytes the filesystem of an existing directory has. The
-	// error is errors.ErrUnsupported where nobody can tell.
+	// Total returns the size in bytes of the filesystem of an existing directory. The
+	// error is errors.ErrUnsupported where that is not known.
 	Total(dir string) (int64, error)
 }
 
-// TotalSpace returns how many bytes the filesystem of an existing directory of
-// fsys has. The error is errors.ErrUnsupported where that is not known.
+// TotalSpace returns the size in bytes of the filesystem of an existing directory of
+// fsys. The error is errors.ErrUnsupported where that is not known.
 func TotalSpace(fsys FS, dir string) (int64, error) {
 	sized, ok := fsys.(Sized)
 	if !ok {
@@ -39,9 +39,9 @@ func TotalSpace(fsys FS, dir string) (int64, error) {
 	return sized.Total(dir)
 }
 
-// AheadBytes is the most that a log's files take beyond what was appended, in
-// bytes: the zeros behind the last record, and a segment that is made ahead with
-// what a batch that did not fit leaves unused.
+// AheadBytes is the maximum number of bytes that a log's files take beyond the
+// appended records. They are the zeros behind the last record, a segment that is made
+// ahead, and the rest of a segment that a batch did not fit.
 const AheadBytes = 3 * growBytes
 
 // reserver is a File that can take space without being written.
@@ -49,8 +49,8 @@ type reserver interface {
 	reserve(size int64) error
 }
 
-// Reserve makes a file at path that takes size bytes of the disk, durably. A
-// file that is there is replaced; after an error there is none.
+// Reserve makes a file at path that takes size bytes of the disk, durably. An
+// existing file is replaced; after an error there is no file.
 func Reserve(fsys FS, path string, size int64) error {
 	f, err := fsys.Create(path)
 	if err != nil {

@@ -45,7 +45,7 @@ func TestTotalSpace(t *testing.T) {
 	}
 }
 
-// TestSeal ends a segment early: what a truncation gives back then ends there too.
+// TestSeal ends a segment early: a truncation then frees the disk up to that place.
 func TestSeal(t *testing.T) {
 	opts := testOptions(newFS(t))
 	opts.MaxSegmentSize = 1 << 20
@@ -92,7 +92,7 @@ func TestSeal(t *testing.T) {
 	}
 }
 
-// TestReserve reserves space by the operating system and by writing.
+// TestReserve reserves space with a call of the operating system and by writing.
 func TestReserve(t *testing.T) {
 	const size = 1<<20 + 17
 	path := filepath.Join(t.TempDir(), "reserved")
@@ -122,8 +122,8 @@ func TestReserve(t *testing.T) {
 	}
 }
 
-// TestReserve_Durable shows that the file survives a loss of power, and that there is
-// none where its name can't be made durable.
+// TestReserve_Durable shows that the file survives a power failure, and that no file is
+// left where its name can't be made durable.
 func TestReserve_Durable(t *testing.T) {
 	files := crashfs.New()
 	if err := wal.Reserve(files, "/reserved", 1000); err != nil {
@@ -141,9 +141,9 @@ func TestReserve_Durable(t *testing.T) {
 	}
 }
 
-// TestSeal_FullDisk has no file for a new segment fit on the disk. What Seal asked for
-// is given up, appends go on where they fit, no half-made file is left, and Seal works
-// again with room. It also tries again where nothing was appended since.
+// TestSeal_FullDisk has a disk without room for a new segment's file. The segment does
+// not end, appends continue where they fit, no half-made file is left, and Seal works
+// once there is room. Another Seal also tries again if nothing was appended since.
 func TestSeal_FullDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		files := newFS(t)
@@ -171,7 +171,7 @@ func TestSeal_FullDisk(t *testing.T) {
 			if err := w.Seal(); err != nil {
 				t.Fatal(err)
 			}
-			synctest.Wait() // the file is made, or given up
+			synctest.Wait() // the file is made, or has failed
 		}
 		files.SetHook(full)
 		for round := 1; round <= 4; round++ {

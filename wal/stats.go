@@ -6,15 +6,15 @@ import "time"
 type Stats struct {
 	FirstIndex uint64 // 0 when empty
 	LastIndex  uint64 // 0 when empty
-	NextIndex  uint64 // where the next Append must begin; 0 is anywhere
-	// Recorded is the index of the last record below the durable end that the
-	// manifest gives: the loss of any up to there is found at Open. 0 is none.
-	Recorded uint64
+	NextIndex  uint64 // that the next Append must have; 0 is any
+	// SavedIndex is the index of the last record below the durable end in the
+	// manifest: Open finds the loss of any record up to it. 0 means none.
+	SavedIndex uint64
 
 	Segments  int
 	OpenFiles int   // of segments
-	DiskBytes int64 // of the segments' files, with what is filled ahead
-	AheadLeft int64 // of DiskBytes, what the next records may fill: they take no more of the disk
+	DiskBytes int64 // of the segments' files, with the zeros behind their data
+	AheadLeft int64 // part of DiskBytes that the next records fill without taking more of the disk
 	LiveBytes int64 // from the first record to the end, with batch headers and markers
 
 	Appends    uint64 // batches since Open
@@ -24,14 +24,14 @@ type Stats struct {
 	SyncTimes  Histogram // of all Syncs
 	CacheBytes int64
 
-	// WriteSince is when the append, truncation or marker in progress began, or
-	// the zero time if there is none. A write that hangs shows here: a watchdog
-	// compares it with its own clock.
+	// WriteSince is the time at which the append, truncation or marker in progress
+	// began, or the zero time if there is none. A watchdog compares it with its own
+	// clock to find a write that hangs.
 	WriteSince time.Time
 }
 
-// counters are the parts of Stats that are counted as things happen. They are
-// guarded by WAL.mu.
+// counters are the parts of Stats that are counted at each write. They are guarded
+// by WAL.mu.
 type counters struct {
 	appends, records, syncs uint64
 	lastSync                time.Duration
@@ -59,9 +59,9 @@ func (w *WAL) Stats() Stats {
 		s.FirstIndex, s.LastIndex = w.first, w.next-1
 	}
 	if n := len(w.segs); n > 0 && !w.segs[n-1].sealed {
-		s.Recorded = w.segs[n-1].first + w.segs[n-1].recordsBelow(w.segs[n-1].recorded) - 1
+		s.SavedIndex = w.segs[n-1].first + w.segs[n-1].recordsBelow(w.segs[n-1].savedEnd) - 1
 	} else if n > 0 {
-		s.Recorded = s.LastIndex
+		s.SavedIndex = s.LastIndex
 	}
 	for _, seg := range w.segs {
 		s.DiskBytes += seg.size
@@ -87,9 +87,9 @@ func (w *WAL) setBusySince(t time.Time) {
 	w.counters.busySince = t
 }
 
-// BytesFrom returns how many bytes the log holds from the record at index on,
-// with batch headers and markers; all of them if index lies below the first
-// record, 0 above the last.
+// BytesFrom returns the number of bytes in the log from the record at index to the
+// end, with batch headers and markers. An index below the first record counts all, one
+// above the last record none.
 func (w *WAL) BytesFrom(index uint64) int64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -106,7 +106,7 @@ func (w *WAL) BytesFrom(index uint64) int64 {
 	return n
 }
 
-// FrontBytes returns how many bytes of disk TruncateFront(first) would give back:
+// FrontBytes returns the number of bytes of disk that TruncateFront(first) would free:
 // those of the segments that end before first.
 func (w *WAL) FrontBytes(first uint64) int64 {
 	w.mu.Lock()
@@ -121,9 +121,9 @@ func (w *WAL) FrontBytes(first uint64) int64 {
 	return n
 }
 
-// SegmentEnds returns the index of the first record of the segment that holds the
-// record at index, and the index that follows its last one; 0, 0 where there is no
-// such record.
+// SegmentEnds returns the ends of the segment that holds the record at index: the index
+// of its first record, and the index after its last one. They are 0, 0 where there is
+// no such record.
 func (w *WAL) SegmentEnds(index uint64) (first, next uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

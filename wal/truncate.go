@@ -7,10 +7,9 @@ import (
 )
 
 // TruncateFront removes all records below first. It is durable on return. If
-// first is above the last record, everything is removed and the next Append
-// must continue at the old LastIndex()+1. It may run while others append and
-// read. Only whole segments give their disk space back. It returns
-// ErrNoRoom on a full disk.
+// first is above the last record, all records are removed and the next Append
+// must continue at the old LastIndex()+1. Only the disk space of whole segments is
+// freed. It returns ErrNoRoom on a full disk.
 func (w *WAL) TruncateFront(first uint64) error {
 	if err := w.lock(); err != nil {
 		return err
@@ -28,9 +27,9 @@ func (w *WAL) TruncateFront(first uint64) error {
 }
 
 // TruncateBack removes all records above last. It is durable on return. If last
-// is below the first record, everything is removed; the next Append must begin
+// is below the first record, all records are removed. The next Append must begin
 // at last+1 in any case. The bytes of removed records are never overwritten: the
-// next Append opens a new segment. It returns ErrNoRoom on a full disk.
+// next Append begins a new segment. It returns ErrNoRoom on a full disk.
 func (w *WAL) TruncateBack(last uint64) error {
 	if err := w.lock(); err != nil {
 		return err
@@ -48,15 +47,15 @@ func (w *WAL) TruncateBack(last uint64) error {
 		keep--
 	}
 	tail := w.segs[keep-1]
-	var cut *cutPoint
+	var seal *sealPoint
 	if n := int(next - tail.first); n < len(tail.offsets) {
-		cut = &cutPoint{records: n, end: int64(tail.offsets[n])}
+		seal = &sealPoint{records: n, end: int64(tail.offsets[n])}
 	}
-	return w.replaceSegments("back", w.first, next, w.segs[:keep], w.segs[keep:], cut)
+	return w.replaceSegments("back", w.first, next, w.segs[:keep], w.segs[keep:], seal)
 }
 
-// Reset removes all records. The next Append must begin at next, or, if next is
-// 0, anywhere. It is durable on return. It returns ErrNoRoom on a full disk.
+// Reset removes all records. The next Append must begin at next; if next is 0, it may
+// begin anywhere. Reset is durable on return. It returns ErrNoRoom on a full disk.
 func (w *WAL) Reset(next uint64) error {
 	if err := w.lock(); err != nil {
 		return err
@@ -65,25 +64,25 @@ func (w *WAL) Reset(next uint64) error {
 	return w.replaceSegments("reset", next, next, nil, w.segs, nil)
 }
 
-// cutPoint is where TruncateBack seals the last segment that it keeps.
-type cutPoint struct {
-	records int   // that stay
+// sealPoint is the place at which TruncateBack seals the last segment that it keeps.
+type sealPoint struct {
+	records int   // number of records that stay
 	end     int64 // offset behind them
 }
 
 // replaceSegments makes keep the log's segments: first in the manifest, then in
-// memory, and then it deletes the files of drop. A crash in between leaves files
-// that the next Open sweeps away. If cut is not nil it seals the last of keep.
-// An error latches the log, but for ErrNoRoom. The caller holds slot.
-func (w *WAL) replaceSegments(what string, first, next uint64, keep, drop []*segment, cut *cutPoint) error {
+// memory. Then it deletes the files of drop; after a crash in between the next Open
+// deletes them. If seal is not nil, the last segment of keep is sealed there. An
+// error latches the log, except ErrNoRoom. The caller holds writeLock.
+func (w *WAL) replaceSegments(what string, first, next uint64, keep, drop []*segment, seal *sealPoint) error {
 	if err := w.syncTail(); err != nil {
-		return w.fail(err) // the manifest vouches for what it seals and begins with
+		return w.fail(err) // what the manifest seals, and the first record that it names, must be durable
 	}
 	infos := segmentInfos(keep)
 	drop = slices.Clone(drop)
-	if cut != nil {
+	if seal != nil {
 		last := &infos[len(infos)-1]
-		last.sealed, last.last, last.end = true, next-1, cut.end
+		last.sealed, last.last, last.end = true, next-1, seal.end
 	}
 	if err := w.replaceManifest(first, infos); err != nil {
 		err = fmt.Errorf("truncate %s: %w", what, err)
@@ -93,10 +92,10 @@ func (w *WAL) replaceSegments(what string, first, next uint64, keep, drop []*seg
 		return w.fail(err)
 	}
 	w.mu.Lock()
-	if cut != nil {
+	if seal != nil {
 		tail := keep[len(keep)-1]
-		tail.sealed, tail.end, tail.synced = true, cut.end, cut.end
-		tail.offsets = tail.offsets[:cut.records:cut.records]
+		tail.sealed, tail.end, tail.synced = true, seal.end, seal.end
+		tail.offsets = tail.offsets[:seal.records:seal.records]
 	}
 	w.segs = slices.Clone(keep)
 	if next < w.next {
@@ -105,7 +104,7 @@ func (w *WAL) replaceSegments(what string, first, next uint64, keep, drop []*seg
 	w.cache.keepNewest(next - first)
 	w.first, w.next = first, next
 	w.mu.Unlock()
-	if cut != nil {
+	if seal != nil {
 		keep[len(keep)-1].file.seal()
 	}
 	var errs []error
@@ -118,10 +117,10 @@ func (w *WAL) replaceSegments(what string, first, next uint64, keep, drop []*seg
 	return nil
 }
 
-// discard deletes a segment's file and lets go of it. Readers that still hold
-// the segment go on reading the deleted file.
+// discard deletes a segment's file and drops the log's reference to the segment. Its
+// readers continue to read the deleted file.
 func (w *WAL) discard(s *segment) error {
-	if s.refs.Load() > 1 { // no reader comes any more: it is not in segs
+	if s.refs.Load() > 1 { // there are no new readers: it is not in segs
 		if err := s.file.keep(); err != nil {
 			return errors.Join(err, s.release())
 		}

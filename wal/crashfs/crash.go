@@ -5,18 +5,18 @@ import (
 	"math/rand/v2"
 )
 
-// CrashOptions say what a power failure leaves of what was not synced. The zero
-// value loses all of it.
+// CrashOptions select the unsynced changes that survive a power failure. The zero
+// value loses all of them.
 type CrashOptions struct {
 	// Keep is the probability, from 0 to 1, with which each changed sector, file
 	// size and directory entry survives.
 	Keep float64
-	// Rand decides. It is needed only where Keep is neither 0 nor 1. The same
-	// source on the same state gives the same result.
+	// Rand decides for each of them. It is needed only where Keep is neither 0 nor 1.
+	// The same source on the same state gives the same result.
 	Rand *rand.Rand
 }
 
-// survives decides about one unsynced change.
+// survives decides whether one unsynced change survives.
 func (o CrashOptions) survives() bool {
 	switch {
 	case o.Keep <= 0:
@@ -28,8 +28,7 @@ func (o CrashOptions) survives() bool {
 }
 
 // Crash returns the filesystem as a power failure leaves it, without hook,
-// capacity or open files. Everything in it is durable. The original stays as it
-// is.
+// capacity or open files. Everything in it is durable. The original is not changed.
 func (f *FS) Crash(o CrashOptions) *FS {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -38,15 +37,14 @@ func (f *FS) Crash(o CrashOptions) *FS {
 }
 
 // Clone returns the filesystem as another process sees it, without hook or open
-// files: with all changes, of which those not synced are still not durable.
+// files. It has all changes; unsynced ones are still not durable.
 func (f *FS) Clone() *FS {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return &FS{root: cloneNode(f.root, map[*node]*node{}), capacity: f.capacity}
 }
 
-// crash copies a tree. A node that two names lead to, as during a rename, is
-// copied once.
+// crash copies a tree. A node with two names, as during a rename, is copied once.
 type crash struct {
 	options CrashOptions
 	done    map[*node]*node
@@ -96,7 +94,7 @@ func (c *crash) content(n *node) image {
 			m.set(i, n.volatile.sectors[i])
 		}
 	}
-	// A sector kept behind the end that was kept is lost with the size.
+	// A sector that survived behind the surviving size is lost with the rest.
 	m.size = max(m.size, n.volatile.size)
 	m.resize(size)
 	return m

@@ -36,10 +36,10 @@ var _ wal.FS = (*FS)(nil)
 // New returns an empty filesystem without faults.
 func New() *FS { return &FS{root: newDir()} }
 
-// SetHook has hook called before every operation, without any lock held; nil
-// removes it. An error that it returns becomes the operation's, which then does
-// nothing, except that a *ShortWrite lets a part of a write happen. Operations of
-// several goroutines call it concurrently.
+// SetHook installs a hook that is called before every operation, without any lock held;
+// nil removes it. If the hook returns an error, the operation does nothing and returns
+// that error; with a *ShortWrite a write does its first part. Operations of several
+// goroutines call the hook concurrently.
 func (f *FS) SetHook(hook func(op Op, name string) error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -54,15 +54,15 @@ func (f *FS) SetCapacity(bytes int64) {
 	f.capacity = bytes
 }
 
-// Halt makes every operation from now on, those of open files included, return
-// ErrHalted. Crash and Clone still work.
+// Halt makes every later operation return ErrHalted, also those of open files. Crash
+// and Clone still work.
 func (f *FS) Halt() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.halted = true
 }
 
-// OpenFiles returns how many files are open, for tests that look for leaks.
+// OpenFiles returns the number of open files, for tests that look for leaks.
 func (f *FS) OpenFiles() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -252,8 +252,8 @@ func (f *FS) Stat(name string) (fs.FileInfo, error) {
 	return info, err
 }
 
-// SyncDir implements wal.FS: the directory's entries become durable. What is
-// in the files does not.
+// SyncDir implements wal.FS: the directory's entries become durable. The content of
+// its files does not.
 func (f *FS) SyncDir(name string) error {
 	return f.do(OpSyncDir, name, func() error {
 		dir, err := f.dirLocked(split(name))
@@ -265,7 +265,7 @@ func (f *FS) SyncDir(name string) error {
 	})
 }
 
-// do runs one operation between hook and lock and names it in its error.
+// do calls the hook, runs one operation under the lock, and names it in its error.
 func (f *FS) do(op Op, name string, act func() error) error {
 	if err := f.callHook(op, name); err != nil {
 		return pathError(op.String(), name, err)
@@ -328,7 +328,7 @@ func (f *FS) dirLocked(parts []string) (*node, error) {
 	return n, err
 }
 
-// parentLocked returns the directory that name is in, and its last part.
+// parentLocked returns the directory of name, and the last part of name.
 func (f *FS) parentLocked(name string) (dir *node, base string, err error) {
 	parts := split(name)
 	if len(parts) == 0 {

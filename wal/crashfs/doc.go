@@ -1,29 +1,36 @@
-// Package crashfs is a filesystem in memory that can lose power, for tests of
-// everything that claims to be durable. It implements wal.FS.
+// Package crashfs is a filesystem in memory that can lose power. It implements
+// wal.FS, for tests of code that stores data durably.
 //
-// It keeps two versions of everything: what a running program sees, and what
-// would be left after a power failure. A file's bytes move from the first to the
-// second with File.Sync, a directory's entries (creations, renames, removals)
-// with FS.SyncDir. Nothing else is durable, which is stricter than any real
-// filesystem: a synced file whose directory was never synced is gone.
+// It keeps two versions of every file and directory:
 //
-// Crash returns the filesystem as it is after a power failure. What was never
-// synced is lost, or, given a random source, each changed sector of 512 bytes,
-// each file size and each directory entry is lost or kept on its own: writes are
-// torn and reordered as disks do it. A sector itself is never torn, and of
-// several unsynced writes to one sector only the last can survive. Clone returns
-// the filesystem as the next process sees it after a kill: nothing is lost, but
-// nothing becomes durable either. Both leave the original as it is; Halt makes
-// it refuse everything, for the process that does not know yet that it died.
+//	volatile   the version that running programs see
+//	durable    the version that a power failure leaves
 //
-// A hook sees every operation before it happens and can fail it: with any
-// error, with ShortWrite, at the k-th call. A sync that it fails leaves the data
-// visible but never to be made durable by another sync, which is what Linux does;
-// to stop at an operation instead, call Halt in the hook. SetCapacity makes the
-// disk full. FlipBit, LoseTail and Restore damage a file behind the program's
-// back, in both versions: they are a disk that loses what it has synced.
+// File.Sync copies a file's bytes from the first to the second. FS.SyncDir does so
+// with a directory's entries: creations, renames and removals. Nothing else makes a
+// change durable. This is stricter than any real filesystem: a synced file whose
+// directory was never synced is gone.
 //
-// All methods are safe for concurrent use. There are no goroutines, nothing ever
-// blocks, hooks are called without a lock, and no clock is read, so that it
-// works inside testing/synctest. Memory is used for sectors that are not zero.
+// Three methods end a program:
+//
+//   - Crash returns the filesystem after a power failure. Unsynced changes are
+//     lost. With a random source, each changed sector of 512 bytes, each file size
+//     and each directory entry is lost or kept by itself: writes are torn and
+//     reordered, as disks do it. A sector is never torn. Of several unsynced writes
+//     to one sector only the last can survive.
+//   - Clone returns the filesystem as the next process sees it after a kill. Nothing
+//     is lost, but nothing becomes durable either.
+//   - Halt makes the filesystem refuse every operation. Crash and Clone do not change
+//     the filesystem that they copy, so Halt is for the old process, which still runs.
+//
+// A hook is called before every operation and can make it fail: with any error, with
+// ShortWrite, or at the k-th call. After a sync that failed the data is visible, but
+// another sync does not make it durable; Linux does the same. A hook that calls Halt
+// stops the program at an operation. SetCapacity makes the disk full. FlipBit, LoseTail
+// and Restore damage both versions of a file. They simulate a disk that loses bytes
+// which it had synced.
+//
+// All methods are safe for concurrent use. The package starts no goroutine, never
+// blocks, calls hooks without a lock, and reads no clock, so it works inside
+// testing/synctest. Only sectors that are not zero take memory.
 package crashfs

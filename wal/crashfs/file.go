@@ -66,8 +66,8 @@ func (f *file) WriteAt(b []byte, off int64) (n int, err error) {
 	return f.write(b, func() int64 { return off }, func(int) {})
 }
 
-// write writes b at the offset that at returns, which is called with the lock
-// held, as done is afterwards.
+// write writes b at the offset that at returns, and then calls done. Both are called
+// with the lock held.
 func (f *file) write(b []byte, at func() int64, done func(n int)) (n int, err error) {
 	fault := f.fs.callHook(OpWrite, f.name)
 	var short *ShortWrite
@@ -103,9 +103,9 @@ func (f *file) write(b []byte, at func() int64, done func(n int)) (n int, err er
 	return len(b), nil
 }
 
-// Sync makes the file's content durable. When the hook fails it, the changed
-// sectors become clean without being durable, as Linux does it: the program goes
-// on seeing them, but only writing them again and syncing makes them durable.
+// Sync makes the file's content durable. If the hook makes it fail, the changed
+// sectors become clean without being durable, as on Linux. The program still sees
+// them, but they become durable only when they are written and synced again.
 func (f *file) Sync() error {
 	fault := f.fs.callHook(OpSync, f.name)
 	f.fs.mu.Lock()
@@ -147,8 +147,8 @@ func (f *file) Size() (size int64, err error) {
 	return size, err
 }
 
-// Close works on a halted filesystem too, and whatever the hook says: the file
-// is closed afterwards.
+// Close closes the file in any case, also on a halted filesystem and with an error of
+// the hook.
 func (f *file) Close() error {
 	fault := f.fs.callHook(OpClose, f.name)
 	f.fs.mu.Lock()
@@ -164,7 +164,7 @@ func (f *file) Close() error {
 	return nil
 }
 
-// roomLocked returns how many bytes may be written at offset off of a file.
+// roomLocked returns the number of bytes that may be written at offset off of a file.
 func (f *FS) roomLocked(n *node, off int64) int64 {
 	if f.capacity == 0 {
 		return 1<<63 - 1

@@ -2,13 +2,13 @@ package crashfs
 
 import "io/fs"
 
-// Loss is how a disk loses the end of a file that it had made durable.
+// Loss is a way in which a disk loses the end of a file that it had made durable.
 type Loss int
 
 // The kinds of loss.
 const (
-	Zeroed Loss = iota // the bytes read as zeros, the size stays
-	Cut                // the file is shorter
+	Zeroed Loss = iota // the bytes become zeros, the size stays
+	Cut                // the file becomes shorter
 )
 
 // Used returns the offset behind the last byte of a file that is not zero. It
@@ -23,8 +23,8 @@ func (f *FS) Used(name string) (int64, error) {
 	return n.volatile.used(), nil
 }
 
-// LoseTail loses everything of a file from offset from on, in both versions,
-// though it was synced: no disk should do that, and some do. It calls no hook.
+// LoseTail loses the bytes of a file from offset from to its end, in both versions,
+// although they were synced: no disk should do that, and some do. It calls no hook.
 func (f *FS) LoseTail(name string, from int64, loss Loss) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -5,15 +5,15 @@ import (
 	"slices"
 )
 
-// sectorSize is what a disk writes at once, in bytes.
+// sectorSize is the number of bytes that a disk writes at once.
 const sectorSize = 512
 
-// sector is the content of one sector. It is never changed once it stands in an
+// sector is the content of one sector. It is never changed once it is in an
 // image, so that images can share it.
 type sector [sectorSize]byte
 
-// image is the content of a file. Sectors that are missing are zero, and so is
-// everything of a sector that lies behind size.
+// image is the content of a file. Missing sectors are zero, and so is the part of a
+// sector behind size.
 type image struct {
 	size    int64
 	sectors map[int64]*sector
@@ -32,7 +32,7 @@ func (m image) flip(off int64, bit uint) {
 	m.set(off/sectorSize, &s)
 }
 
-// set puts a sector in its place; nil is zeros.
+// set replaces sector i; nil is zeros.
 func (m image) set(i int64, s *sector) {
 	if s == nil || *s == (sector{}) {
 		delete(m.sectors, i)
@@ -41,7 +41,7 @@ func (m image) set(i int64, s *sector) {
 	m.sectors[i] = s
 }
 
-// resize changes the size, and clears what lies behind it.
+// resize changes the size, and clears the bytes behind it.
 func (m *image) resize(size int64) {
 	if size < m.size {
 		for i, s := range m.sectors {
@@ -62,9 +62,9 @@ func (m *image) resize(size int64) {
 type node struct {
 	isDir bool
 
-	volatile image // what programs see
-	durable  image // what a power failure leaves
-	dirty    map[int64]struct{}
+	volatile image              // the content that programs see
+	durable  image              // the content that a power failure leaves
+	dirty    map[int64]struct{} // numbers of the sectors that the next Sync makes durable
 
 	volatileEntries map[string]*node
 	durableEntries  map[string]*node
@@ -124,14 +124,14 @@ func (n *node) writeSector(i int64, in int, part []byte) {
 	if changed != old {
 		n.volatile.set(i, &changed)
 	}
-	// A sector that a failed sync made clean becomes dirty again when the same
-	// bytes are written once more.
+	// A failed sync has made the sector clean: it becomes dirty when the same bytes
+	// are written again.
 	if !sameSector(n.volatile.sectors[i], n.durable.sectors[i]) {
 		n.dirty[i] = struct{}{}
 	}
 }
 
-// sameSector compares two sectors, of which nil is zeros.
+// sameSector compares two sectors; nil is zeros.
 func sameSector(a, b *sector) bool {
 	if a == nil || b == nil {
 		return a == b

@@ -2,7 +2,7 @@ package crashfs
 
 import "fmt"
 
-// Op is a kind of operation, as hooks see it.
+// Op is a kind of operation. Hooks get it.
 type Op int
 
 // The operations: those of the filesystem, and then those of an open file.
@@ -40,8 +40,8 @@ func (o Op) String() string {
 	return fmt.Sprintf("op(%d)", int(o))
 }
 
-// Mutates reports whether the operation changes files, directories or what of
-// them is durable.
+// Mutates reports whether the operation changes a file or directory, in its volatile
+// or its durable version.
 func (o Op) Mutates() bool {
 	switch o {
 	case OpCreate, OpRemove, OpRemoveAll, OpRename, OpMkdirAll, OpSyncDir, OpWrite, OpSync, OpTruncate:
@@ -50,10 +50,10 @@ func (o Op) Mutates() bool {
 	return false
 }
 
-// ShortWrite is returned by a hook to let a write fail after its first N bytes.
+// ShortWrite is returned by a hook to make a write fail after its first N bytes.
 type ShortWrite struct {
 	N   int
-	Err error // what the write returns
+	Err error // the error of the write
 }
 
 // Error describes the fault in one line.
