@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/kv"
 )
 
 const (
@@ -83,7 +84,7 @@ func load(ctx context.Context, cfg cluster.Config, n, valueBytes int) (_ string,
 	for i := range loaders {
 		wg.Go(func() {
 			for k := int(next.Add(1)) - 1; k < n && errs[i] == nil; k = int(next.Add(1)) - 1 {
-				_, errs[i] = node.Put(ctx, keyOf(keys[k]), make([]byte, valueBytes), cluster.Condition{})
+				_, errs[i] = node.Do(ctx, kv.Put(keyOf(keys[k]), make([]byte, valueBytes)))
 			}
 		})
 	}

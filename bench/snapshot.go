@@ -12,6 +12,7 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 
 	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/wal"
 )
 
@@ -129,7 +130,7 @@ func (b *besideSnapshots) measure(ctx context.Context, cfg cluster.Config, fs *w
 			key, value := pick(r)
 			p := put{snapshot: fs.snapshotting()}
 			began := time.Now()
-			_, err := node.Put(ctx, key, value, cluster.Condition{})
+			_, err := node.Do(ctx, kv.Put(key, value))
 			p.time = time.Since(began)
 			p.snapshot = p.snapshot || fs.snapshotting()
 			done <- p

@@ -11,6 +11,8 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
+
+	"github.com/kvorum/kvorum/kv"
 )
 
 // gatedFSM applies nothing until it may.
@@ -73,7 +75,7 @@ func TestClose_WhileWriting(t *testing.T) {
 				for w := range 3 {
 					writers.Go(func() {
 						for i := 0; ; i++ {
-							if _, err := node.Put(t.Context(), fmt.Sprint(w, i), nil, Condition{}); err != nil {
+							if _, err := node.Do(t.Context(), kv.Put(fmt.Sprint(w, i), nil)); err != nil {
 								return
 							}
 							select {

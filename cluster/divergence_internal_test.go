@@ -208,7 +208,7 @@ func awaitDivergence(t *testing.T, n, good *Node) {
 		// Its own entry is not applied, and its caller told so, where it leads.
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
-		_, _ = good.Put(ctx, "k", []byte("w"), Condition{})
+		_, _ = good.Do(ctx, kv.Put("k", []byte("w")))
 		return stopped(n)
 	})
 	var found *DivergenceError

@@ -3,8 +3,9 @@
 // other nodes, and membership.
 //
 // The package knows nothing of HTTP, flags or the environment. Open starts a Node
-// on a data directory. Put, Delete, Get and List work on the data, Join and Leave
-// on the membership; Status, Stats and Waiting describe the node; Close stops it.
+// on a data directory. A Node is a kv.Engine: Do, Get and View work on the data. It is a
+// kv.Admin too, which describes and changes the cluster. Stats has more figures, and
+// Close stops the node.
 // A Node stops by itself when a write fails, a file is damaged, it was removed, or
 // another process has its id. It then closes Fatal, and Err returns the reason; it
 // never ends the process.
@@ -17,7 +18,7 @@
 //		GossipAddr: "127.0.0.1:6001", BootstrapExpect: 1,
 //	})
 //	…
-//	result, err := node.Put(ctx, "key", []byte("value"), cluster.Condition{})
+//	response, err := node.Do(ctx, kv.Put("key", []byte("value")))
 //
 // The package's example is complete.
 //
@@ -31,9 +32,9 @@
 //
 // # Promises
 //
-// A Put or Delete that returns nil is on the disks of a majority. One that
-// returns ErrUnknownOutcome happened once or not at all. Any other error means
-// that nothing changed. A linearizable Get or List, on any node, sees every
+// A request of Do that returns nil is on the disks of a majority. One that
+// returns kv.ErrUnknownOutcome happened once or not at all. Any other error means
+// that nothing changed. A linearizable Get or View, on any node, sees every
 // write that was acknowledged before it began; no clock is used for that.
 //
 // # One round trip
@@ -54,7 +55,7 @@
 //
 // # Concurrency
 //
-// All methods of Node are safe for concurrent use. Values given to Put must not
+// All methods of Node are safe for concurrent use. Values given to Do must not
 // be modified afterwards; values that reads return must not be modified.
 //
 // # Identity

@@ -106,7 +106,7 @@ func writeOn(t *testing.T, nodes []*Node) (stop func()) {
 	go func() {
 		last := time.Now()
 		for i := 0; ctx.Err() == nil; i++ {
-			_, err := nodes[i%len(nodes)].Put(ctx, "k", fmt.Append(nil, i), Condition{})
+			_, err := nodes[i%len(nodes)].Do(ctx, kv.Put("k", fmt.Append(nil, i)))
 			if err == nil {
 				last = time.Now()
 			}

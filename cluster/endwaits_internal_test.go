@@ -52,7 +52,7 @@ func endWaits(t *testing.T, n *Node, write error) {
 		results[what] = result
 		go func() { result <- request() }()
 	}
-	ask("put", func() error { _, err := n.Put(ctx, "k", nil, Condition{}); return err })
+	ask("put", func() error { _, err := n.Do(ctx, kv.Put("k", nil)); return err })
 	ask("get", func() error { _, err := n.Get(ctx, "k", kv.ReadOptions{}); return err })
 	ask("get of a revision to come", func() error {
 		_, err := n.Get(ctx, "k", kv.ReadOptions{Level: kv.Stale, MinRevision: r.fsm.Revision() + 1})

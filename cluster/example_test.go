@@ -46,15 +46,15 @@ func Example() {
 		}
 	}
 
-	put, err := node.Put(ctx, "greeting", []byte("hello"), cluster.Condition{})
+	put, err := node.Do(ctx, kv.Put("greeting", []byte("hello")))
 	if err != nil {
-		log.Fatal(err) // not done, or cluster.ErrUnknownOutcome
+		log.Fatal(err) // not done, or kv.ErrUnknownOutcome
 	}
 	got, err := node.Get(ctx, "greeting", kv.ReadOptions{})
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Printf("created: %t, revision %d\n", put.Created, put.Revision)
+	fmt.Printf("created: %t, revision %d\n", !put.Results[0].Existed, put.Revision)
 	fmt.Printf("found: %t, value %s, revision %d\n", got.Found, got.Item.Value, got.Item.ModRevision)
 	// Output:
 	// created: true, revision 1

@@ -147,7 +147,7 @@ func TestIssue696_D9_StuckTransfer(t *testing.T) {
 		write := func() error {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
-			_, err := leader.Put(ctx, "k", nil, Condition{})
+			_, err := leader.Do(ctx, kv.Put("k", nil))
 			return err
 		}
 		for range 2 {
@@ -190,14 +190,14 @@ func TestIssue696_D9_StuckTransfer(t *testing.T) {
 			synctest.Wait() // the first attempt has ended
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), limit/2)
-		_, err := leader.Put(ctx, "k", nil, Condition{})
+		_, err := leader.Do(ctx, kv.Put("k", nil))
 		cancel()
 		if err == nil || leader.Err() != nil {
 			t.Fatalf("within the limit: a write ended with %v, the node with %v", err, leader.Err())
 		}
 		ctx, cancel = context.WithTimeout(t.Context(), limit)
 		defer cancel()
-		go func() { _, _ = leader.Put(ctx, "k", nil, Condition{}) }()
+		go func() { _, _ = leader.Do(ctx, kv.Put("k", nil)) }()
 		select {
 		case <-leader.Fatal():
 		case <-ctx.Done():

@@ -15,29 +15,25 @@ var (
 	_ kv.Admin  = (*Node)(nil)
 )
 
-// Do implements kv.Engine.
+// Do implements kv.Engine. It returns a *kv.ValidationError, an error that says the
+// request was not done, or kv.ErrUnknownOutcome.
 func (n *Node) Do(ctx context.Context, request kv.Request) (kv.Response, error) {
+	if err := n.validate(request); err != nil {
+		return kv.Response{}, err
+	}
 	cmd, err := commandOf(request)
 	if err != nil {
 		return kv.Response{}, err
 	}
-	var result WriteResult
-	if cmd.Op == fsm.OpPut {
-		result, err = n.Put(ctx, cmd.Key, cmd.Value, cmd.Cond)
-	} else {
-		result, err = n.Delete(ctx, cmd.Key, cmd.Cond)
-	}
+	r, err := n.joined()
 	if err != nil {
 		return kv.Response{}, err
 	}
-	existed := result.Found && !result.Created
-	if result.ConditionFailed {
-		existed = result.Current != 0
+	results, err := r.proposer.propose(ctx, []fsm.Command{cmd}, false)
+	if err != nil {
+		return kv.Response{}, err
 	}
-	return kv.Response{
-		Succeeded: !result.ConditionFailed, Revision: result.Revision,
-		Results: []kv.OpResult{{Existed: existed, ModRevision: result.Current}},
-	}, nil
+	return responseOf(results[0]), nil
 }
 
 // commandOf returns a request as a command. There are commands for one change of one
@@ -52,18 +48,18 @@ func commandOf(request kv.Request) (cmd fsm.Command, err error) {
 	case kv.OpPut:
 		cmd.Op = fsm.OpPut
 	case kv.OpDelete:
-		cmd.Op = fsm.OpDelete
+		cmd.Op, cmd.Value = fsm.OpDelete, nil
 	default:
 		return cmd, &kv.ValidationError{Field: "request", Reason: fmt.Sprintf("has an operation of unknown kind %d", op.Kind)}
 	}
 	for _, c := range request.If {
 		switch c.Kind {
 		case kv.IsAbsent:
-			cmd.Cond = Condition{Kind: CondAbsent}
+			cmd.Cond = fsm.Condition{Kind: fsm.CondAbsent}
 		case kv.IsPresent:
-			cmd.Cond = Condition{Kind: CondPresent}
+			cmd.Cond = fsm.Condition{Kind: fsm.CondPresent}
 		case kv.HasModRevision:
-			cmd.Cond = Condition{Kind: CondRevision, Revision: c.Revision}
+			cmd.Cond = fsm.Condition{Kind: fsm.CondRevision, Revision: c.Revision}
 		default:
 			return cmd, &kv.ValidationError{Field: "request", Reason: fmt.Sprintf("has a condition of unknown kind %d", c.Kind)}
 		}
@@ -71,48 +67,20 @@ func commandOf(request kv.Request) (cmd fsm.Command, err error) {
 	return cmd, nil
 }
 
-// Put sets key to value if cond holds. The value must not be modified
-// afterwards. It returns a *ValidationError, an error that says the write was
-// not done, or ErrUnknownOutcome.
-func (n *Node) Put(ctx context.Context, key string, value []byte, cond Condition) (WriteResult, error) {
-	if err := n.validateKey(key); err != nil {
-		return WriteResult{}, err
+// responseOf returns the result of a command that commandOf made.
+func responseOf(result fsm.Result) kv.Response {
+	key := kv.OpResult{ModRevision: result.Current}
+	switch result.Status {
+	case fsm.StatusOK:
+		key.Existed = !result.Created // a delete that was done found its key
+	case fsm.StatusConditionFailed:
+		key.Existed = result.Current != 0
 	}
-	if len(value) > n.cfg.MaxValueBytes {
-		return WriteResult{}, &kv.ValidationError{
-			Field: "value", Size: int64(len(value)), Limit: int64(n.cfg.MaxValueBytes),
-			Reason: fmt.Sprintf("has %d bytes, the limit is %d", len(value), n.cfg.MaxValueBytes),
-		}
+	return kv.Response{
+		Succeeded: result.Status != fsm.StatusConditionFailed,
+		Revision:  result.Revision,
+		Results:   []kv.OpResult{key},
 	}
-	return n.write(ctx, fsm.Command{Op: fsm.OpPut, Key: key, Value: value, Cond: cond})
-}
-
-// Delete removes key if cond holds; errors are those of Put. A key that does
-// not exist is no error: Found is false.
-func (n *Node) Delete(ctx context.Context, key string, cond Condition) (WriteResult, error) {
-	if err := n.validateKey(key); err != nil {
-		return WriteResult{}, err
-	}
-	return n.write(ctx, fsm.Command{Op: fsm.OpDelete, Key: key, Cond: cond})
-}
-
-func (n *Node) write(ctx context.Context, cmd fsm.Command) (WriteResult, error) {
-	r, err := n.joined()
-	if err != nil {
-		return WriteResult{}, err
-	}
-	results, err := r.proposer.propose(ctx, []fsm.Command{cmd}, false)
-	if err != nil {
-		return WriteResult{}, err
-	}
-	result := results[0]
-	return WriteResult{
-		Created:         result.Created,
-		Found:           result.Status == fsm.StatusOK,
-		ConditionFailed: result.Status == fsm.StatusConditionFailed,
-		Revision:        result.Revision,
-		Current:         result.Current,
-	}, nil
 }
 
 // Get reads one key as options say. It returns a *ValidationError, or an error
@@ -133,39 +101,30 @@ func (n *Node) Get(ctx context.Context, key string, options kv.ReadOptions) (kv.
 	return kv.ReadResult{Item: itemOf(item), Found: found, Revision: revision}, nil
 }
 
-// List returns a frozen view of all keys as options say; errors are those of Get.
-func (n *Node) List(ctx context.Context, options kv.ReadOptions) (*Listing, error) {
+// View returns a frozen view of all keys as options say; errors are those of Get.
+func (n *Node) View(ctx context.Context, options kv.ReadOptions) (kv.View, error) {
 	r, err := n.readable(ctx, options)
 	if err != nil {
 		return nil, err
 	}
 	version := r.gone.Load()
-	view := r.fsm.View()
+	frozen := r.fsm.View()
 	if err := r.present(version); err != nil {
 		return nil, err
 	}
-	return NewListing(view.Revision, view.All), nil
+	return view{frozen}, nil
 }
 
-// View implements kv.Engine.
-func (n *Node) View(ctx context.Context, options kv.ReadOptions) (kv.View, error) {
-	l, err := n.List(ctx, options)
-	if err != nil {
-		return nil, err
-	}
-	return view{l}, nil
-}
-
-// view is a Listing as a kv.View.
-type view struct{ *Listing }
+// view is a view of the state machine as a kv.View.
+type view struct{ frozen fsm.View }
 
 // Revision implements kv.View.
-func (v view) Revision() uint64 { return v.Listing.Revision }
+func (v view) Revision() uint64 { return v.frozen.Revision }
 
 // Range implements kv.View.
 func (v view) Range(prefix, start string) iter.Seq[kv.Item] {
 	return func(yield func(kv.Item) bool) {
-		for it := range v.All(prefix, start) {
+		for it := range v.frozen.All(prefix, start) {
 			if !yield(itemOf(it)) {
 				return
 			}
@@ -206,6 +165,31 @@ func (n *Node) readable(ctx context.Context, options kv.ReadOptions) (*replica, 
 		return nil, behindError(ctx, "revision", r.fsm.Revision(), options.MinRevision, err)
 	}
 	return r, r.serving()
+}
+
+// validate refuses a request that has too much of anything, or a key that can't be.
+func (n *Node) validate(request kv.Request) error {
+	if len(request.If) > kv.MaxRequestOps || len(request.Then) > kv.MaxRequestOps {
+		return &kv.ValidationError{Field: "request", Reason: fmt.Sprintf("has %d conditions and %d operations, the limit of each is %d",
+			len(request.If), len(request.Then), kv.MaxRequestOps)}
+	}
+	for i := range request.If {
+		if err := n.validateKey(request.If[i].Key); err != nil {
+			return err
+		}
+	}
+	for i := range request.Then {
+		if err := n.validateKey(request.Then[i].Key); err != nil {
+			return err
+		}
+		if size := len(request.Then[i].Value); size > n.cfg.MaxValueBytes {
+			return &kv.ValidationError{
+				Field: "value", Size: int64(size), Limit: int64(n.cfg.MaxValueBytes),
+				Reason: fmt.Sprintf("has %d bytes, the limit is %d", size, n.cfg.MaxValueBytes),
+			}
+		}
+	}
+	return nil
 }
 
 func (n *Node) validateKey(key string) error {

@@ -1,7 +1,10 @@
 package cluster
 
 import (
+	"errors"
 	"fmt"
+	"reflect"
+	"strings"
 	"sync"
 	"testing"
 
@@ -59,4 +62,76 @@ func TestGet_RevisionIsSessionToken(t *testing.T) {
 	}
 	close(done)
 	readers.Wait()
+}
+
+// TestDo_Response shows what a response says of the key, for each kind of change and
+// condition, whether or not the condition holds.
+func TestDo_Response(t *testing.T) {
+	n := openCluster(t, 1, nil)[0]
+	value := []byte("v")
+	for _, tt := range []struct {
+		name    string
+		request kv.Request
+		want    kv.Response
+	}{
+		{"delete of no key", kv.Delete("k"), one(true, 0, false, 0)},
+		{"present, of no key", kv.Put("k", value, kv.Present("k")), one(false, 0, false, 0)},
+		{"put of no key", kv.Put("k", value), one(true, 1, false, 1)},
+		{"put of a key", kv.Put("k", value), one(true, 2, true, 2)},
+		{"absent, of a key", kv.Put("k", value, kv.Absent("k")), one(false, 2, true, 2)},
+		{"another revision", kv.Delete("k", kv.ModRevision("k", 1)), one(false, 2, true, 2)},
+		{"its revision", kv.Put("k", value, kv.ModRevision("k", 2)), one(true, 3, true, 3)},
+		{"present", kv.Delete("k", kv.Present("k")), one(true, 4, true, 0)},
+		{"revision of no key", kv.Put("k", value, kv.ModRevision("k", 3)), one(false, 4, false, 0)},
+		{"absent", kv.Put("k", nil, kv.Absent("k")), one(true, 5, false, 5)},
+	} {
+		got, err := n.Do(t.Context(), tt.request)
+		if err != nil || !reflect.DeepEqual(got, tt.want) {
+			t.Errorf("%s: got %+v, %v, want %+v", tt.name, got, err, tt.want)
+		}
+	}
+}
+
+// one returns the response to a request of one key.
+func one(succeeded bool, revision uint64, existed bool, modRevision uint64) kv.Response {
+	return kv.Response{
+		Succeeded: succeeded, Revision: revision,
+		Results: []kv.OpResult{{Existed: existed, ModRevision: modRevision}},
+	}
+}
+
+// TestDo_Invalid shows that every part of a request is checked before anything of it is sent.
+func TestDo_Invalid(t *testing.T) {
+	n := openCluster(t, 1, func(c *Config) { c.MaxKeyBytes, c.MaxValueBytes = 3, 5 })[0]
+	many := make([]kv.Compare, kv.MaxRequestOps+1)
+	for i := range many {
+		many[i] = kv.Present("k")
+	}
+	odd := kv.Put("k", nil)
+	odd.Then[0].Kind = 99
+	for _, tt := range []struct {
+		name    string
+		request kv.Request
+		field   string
+		code    kv.Code
+	}{
+		{"no key", kv.Put("", nil), "key", kv.CodeInvalid},
+		{"long key", kv.Delete("long"), "key", kv.CodeTooLarge},
+		{"long value", kv.Put("k", make([]byte, 6)), "value", kv.CodeTooLarge},
+		{"condition on no key", kv.Put("k", nil, kv.Absent("")), "key", kv.CodeInvalid},
+		{"condition on a long key", kv.Delete("k", kv.Present(strings.Repeat("k", 4))), "key", kv.CodeTooLarge},
+		{"too many conditions", kv.Put("k", nil, many...), "request", kv.CodeInvalid},
+		{"nothing to do", kv.Request{}, "request", kv.CodeInvalid},
+		{"unknown operation", odd, "request", kv.CodeInvalid},
+		{"unknown condition", kv.Put("k", nil, kv.Compare{Kind: 99, Key: "k"}), "request", kv.CodeInvalid},
+	} {
+		_, err := n.Do(t.Context(), tt.request)
+		invalid := (*kv.ValidationError)(nil)
+		if !errors.As(err, &invalid) || invalid.Field != tt.field || kv.Classify(err).Code != tt.code {
+			t.Errorf("%s: got %v, want %s for %s", tt.name, err, tt.code, tt.field)
+		}
+	}
+	if got := mustJoined(t, n).fsm.Revision(); got != 0 {
+		t.Errorf("got revision %d, want that nothing was done", got)
+	}
 }

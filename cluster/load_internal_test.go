@@ -116,7 +116,7 @@ func filledNode(t *testing.T) (Config, uint64) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for i := range 20 {
-		if _, err := n.Put(ctx, fmt.Sprint("k", i), make([]byte, 100_000), Condition{}); err != nil {
+		if _, err := n.Do(ctx, kv.Put(fmt.Sprint("k", i), make([]byte, 100_000))); err != nil {
 			t.Fatal(err)
 		}
 		if i == 10 {

@@ -86,7 +86,7 @@ func TestRestore_TwoStatesDoNotFit(t *testing.T) {
 	if _, err := n.Get(t.Context(), "k1", kv.ReadOptions{Level: kv.Stale}); !errors.Is(err, kv.ErrBehind) {
 		t.Errorf("read meanwhile: got %v, want %v", err, kv.ErrBehind)
 	}
-	if _, err := n.List(t.Context(), kv.ReadOptions{Level: kv.Stale}); !errors.Is(err, kv.ErrBehind) {
+	if _, err := n.View(t.Context(), kv.ReadOptions{Level: kv.Stale}); !errors.Is(err, kv.ErrBehind) {
 		t.Errorf("list meanwhile: got %v, want %v", err, kv.ErrBehind)
 	}
 	close(held.let)

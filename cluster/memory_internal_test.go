@@ -105,9 +105,9 @@ func TestTrial_F9_FollowerWithLessMemory(t *testing.T) {
 	stored := 0
 	var refused error
 	put := func(n *Node, key string) error { // again where a busy machine lost its leader
-		_, err := n.Put(t.Context(), key, bytes.Repeat([]byte{'v'}, value), Condition{})
+		_, err := n.Do(t.Context(), kv.Put(key, bytes.Repeat([]byte{'v'}, value)))
 		for errors.Is(err, kv.ErrUnknownOutcome) {
-			_, err = n.Put(t.Context(), key, bytes.Repeat([]byte{'v'}, value), Condition{})
+			_, err = n.Do(t.Context(), kv.Put(key, bytes.Repeat([]byte{'v'}, value)))
 		}
 		return err
 	}
@@ -138,7 +138,7 @@ func TestTrial_F9_FollowerWithLessMemory(t *testing.T) {
 		t.Errorf("the leader's status: got %+v, want the follower's limit", m)
 	}
 	for i := range 3 {
-		_, err := nodes[2].Delete(t.Context(), fmt.Sprintf("k%d", i), Condition{})
+		_, err := nodes[2].Do(t.Context(), kv.Delete(fmt.Sprintf("k%d", i)))
 		if err != nil && !errors.Is(err, kv.ErrUnknownOutcome) {
 			t.Fatal(err)
 		}
@@ -170,7 +170,7 @@ func TestMemory_LowVoterThatDies(t *testing.T) {
 		leader = leaderOf(t, nodes)
 	}
 	put := func() error {
-		_, err := leader.Put(t.Context(), "k", []byte("v"), Condition{})
+		_, err := leader.Do(t.Context(), kv.Put("k", []byte("v")))
 		return err
 	}
 	eventually(t, "puts are refused because of the follower", func() error {
@@ -198,7 +198,7 @@ func TestMemory_SilentDisks(t *testing.T) {
 	nodes := openCluster(t, 3, func(c *Config) { c.FS, c.Memory = silentFS{wal.OS()}, smallPlan(1<<30) })
 	leader := leaderOf(t, nodes)
 	put := func() error {
-		_, err := leader.Put(t.Context(), "k", []byte("v"), Condition{})
+		_, err := leader.Do(t.Context(), kv.Put("k", []byte("v")))
 		return err
 	}
 	eventually(t, "a put is taken", put)
@@ -266,7 +266,7 @@ func TestNode_MaxDataBytes(t *testing.T) {
 	t.Parallel()
 	n := openCluster(t, 1, func(c *Config) { c.MaxDataBytes = 1000 })[0]
 	put := func(key string, size int) error {
-		_, err := n.Put(t.Context(), key, bytes.Repeat([]byte{'v'}, size), Condition{})
+		_, err := n.Do(t.Context(), kv.Put(key, bytes.Repeat([]byte{'v'}, size)))
 		return err
 	}
 	if err := put("a", 600); err != nil {
@@ -298,7 +298,7 @@ func TestNode_MaxDataBytes(t *testing.T) {
 	if m := n.Status().Memory; m == nil || m.Quota != 1000 {
 		t.Errorf("status: got %+v", m)
 	}
-	if _, err := n.Delete(t.Context(), "a", Condition{}); err != nil {
+	if _, err := n.Do(t.Context(), kv.Delete("a")); err != nil {
 		t.Fatal(err)
 	}
 	if err := put("b", 600); err != nil {

@@ -223,12 +223,12 @@ func TestForward_NotConnected(t *testing.T) {
 		one.peers.Forget(leader.id())
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		defer cancel()
-		if _, err := one.Put(ctx, "k", []byte("v"), Condition{}); errors.Is(err, kv.ErrUnknownOutcome) || err == nil {
+		if _, err := one.Do(ctx, kv.Put("k", []byte("v"))); errors.Is(err, kv.ErrUnknownOutcome) || err == nil {
 			t.Errorf("while the old leader is known: got %v, want that it was not done", err)
 		}
 		ctx, cancel = context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		if _, err := one.Put(ctx, "k", []byte("v"), Condition{}); err != nil {
+		if _, err := one.Do(ctx, kv.Put("k", []byte("v"))); err != nil {
 			t.Errorf("until there is another leader: %v", err)
 		}
 	})
@@ -263,7 +263,7 @@ func goPut(t *testing.T, n *Node, key string) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_, _ = n.Put(ctx, key, nil, Condition{})
+		_, _ = n.Do(ctx, kv.Put(key, nil))
 	}()
 	t.Cleanup(func() { cancel(); <-ended })
 }

@@ -67,7 +67,7 @@ func TestNode_DiskNearlyFull(t *testing.T) {
 	for _, n := range nodes {
 		eventually(t, n.cfg.Name+" refuses puts", func() error {
 			began := time.Now()
-			_, err := n.Put(t.Context(), "k2", nil, Condition{})
+			_, err := n.Do(t.Context(), kv.Put("k2", nil))
 			if !errors.Is(err, kv.ErrDiskFull) || errors.Is(err, kv.ErrUnknownOutcome) {
 				return fmt.Errorf("got %v after %v, want ErrDiskFull", err, time.Since(began))
 			}
@@ -78,7 +78,7 @@ func TestNode_DiskNearlyFull(t *testing.T) {
 		if result, err := n.Get(t.Context(), "k", kv.ReadOptions{}); err != nil || string(result.Item.Value) != "w" {
 			t.Errorf("%s: get: got %q, %v", n.cfg.Name, result.Item.Value, err)
 		}
-		if _, err := n.Delete(t.Context(), "other", Condition{}); err != nil {
+		if _, err := n.Do(t.Context(), kv.Delete("other")); err != nil {
 			t.Errorf("%s: delete: %v", n.cfg.Name, err)
 		}
 	}
@@ -87,7 +87,7 @@ func TestNode_DiskNearlyFull(t *testing.T) {
 	}
 	for _, n := range nodes {
 		eventually(t, n.cfg.Name+" takes puts again", func() error {
-			_, err := n.Put(t.Context(), "k", []byte("x"), Condition{})
+			_, err := n.Do(t.Context(), kv.Put("k", []byte("x")))
 			return err
 		})
 	}
@@ -115,17 +115,17 @@ func TestTrial_B4_MajorityWithoutRoom(t *testing.T) {
 		}
 	}
 	eventually(t, "the leader knows", func() error {
-		if _, err := leader.Put(t.Context(), "k2", nil, Condition{}); !errors.Is(err, kv.ErrDiskFull) {
+		if _, err := leader.Do(t.Context(), kv.Put("k2", nil)); !errors.Is(err, kv.ErrDiskFull) {
 			return fmt.Errorf("got %v, want ErrDiskFull", err)
 		}
 		return nil
 	})
 	for _, n := range nodes {
-		_, err := n.Put(t.Context(), "k2", make([]byte, 1<<20), Condition{})
+		_, err := n.Do(t.Context(), kv.Put("k2", make([]byte, 1<<20)))
 		if !errors.Is(err, kv.ErrDiskFull) || errors.Is(err, kv.ErrUnknownOutcome) || !strings.Contains(err.Error(), "has room for 0 bytes") {
 			t.Errorf("%s: got %v, want ErrDiskFull with the others' room", n.cfg.Name, err)
 		}
-		if _, err := n.Delete(t.Context(), "other", Condition{}); err != nil {
+		if _, err := n.Do(t.Context(), kv.Delete("other")); err != nil {
 			t.Errorf("%s: delete: %v", n.cfg.Name, err)
 		}
 	}
@@ -133,7 +133,7 @@ func TestTrial_B4_MajorityWithoutRoom(t *testing.T) {
 		free[i].Store(ample)
 	}
 	eventually(t, "puts are taken again", func() error {
-		_, err := nodes[0].Put(t.Context(), "k2", make([]byte, 1<<20), Condition{})
+		_, err := nodes[0].Do(t.Context(), kv.Put("k2", make([]byte, 1<<20)))
 		return err
 	})
 	testkit.Outcome(t, "B4", "two followers without room: puts refused at once as not done, deletes taken, puts taken again with room")

@@ -58,7 +58,7 @@ func putWithin(t *testing.T, nodes []*Node, without *Node, limit time.Duration) 
 	for i := 0; ctx.Err() == nil; i++ {
 		if n := nodes[i%len(nodes)]; n != without {
 			attempt, cancel := context.WithTimeout(ctx, limit/4)
-			_, err = n.Put(attempt, "k", fmt.Append(nil, i), Condition{})
+			_, err = n.Do(attempt, kv.Put("k", fmt.Append(nil, i)))
 			cancel()
 			if err == nil {
 				return nil

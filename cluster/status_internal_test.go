@@ -75,7 +75,7 @@ func TestNode_StatusOfRemoved(t *testing.T) {
 	}
 	for _, n := range slices.Delete(nodes, i, i+1) {
 		eventually(t, n.cfg.Name+" shows the removed member no more", func() error {
-			if _, err := leader.Put(t.Context(), "k", nil, Condition{}); err != nil {
+			if _, err := leader.Do(t.Context(), kv.Put("k", nil)); err != nil {
 				return err
 			}
 			for _, p := range n.Status().Peers {

@@ -150,9 +150,9 @@ func mustPut(t *testing.T, n *Node, key, value string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	_, err := n.Put(ctx, key, []byte(value), Condition{})
+	_, err := n.Do(ctx, kv.Put(key, []byte(value)))
 	for errors.Is(err, kv.ErrUnknownOutcome) && ctx.Err() == nil {
-		_, err = n.Put(ctx, key, []byte(value), Condition{})
+		_, err = n.Do(ctx, kv.Put(key, []byte(value)))
 	}
 	if err != nil {
 		t.Fatalf("put %s: %v", key, err)
@@ -191,9 +191,9 @@ func TestNode_Transfer(t *testing.T) {
 				return
 			default:
 			}
-			_, err := nodes[i%3].Put(ctx, fmt.Sprint("k", i), nil, Condition{})
+			_, err := nodes[i%3].Do(ctx, kv.Put(fmt.Sprint("k", i), nil))
 			for errors.Is(err, kv.ErrUnknownOutcome) { // the same again changes nothing
-				_, err = nodes[i%3].Put(ctx, fmt.Sprint("k", i), nil, Condition{})
+				_, err = nodes[i%3].Do(ctx, kv.Put(fmt.Sprint("k", i), nil))
 			}
 			if err != nil {
 				t.Errorf("put %d: %v", i, err)
@@ -225,12 +225,12 @@ func TestNode_Transfer(t *testing.T) {
 	if err := nodes[0].Transfer(ctx, "nobody"); !errors.Is(err, kv.ErrUnknownNode) {
 		t.Errorf("to an unknown node: got %v, want ErrUnknownNode", err)
 	}
-	list, err := nodes[1].List(ctx, kv.ReadOptions{})
+	view, err := nodes[1].View(ctx, kv.ReadOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	found := 0
-	for range list.All("k", "") {
+	for range view.Range("k", "") {
 		found++
 	}
 	if found != written || written == 0 {

@@ -120,11 +120,15 @@ func client(ctx context.Context, h *history.History, id int, rng *rand.Rand, nod
 			out.Value = string(result.Item.Value)
 		} else {
 			in.Kind, in.Value = history.Put, fmt.Sprintf("%d-%d", id, i)
-			result, err := node.Put(ctx, in.Key, []byte(in.Value), cluster.Condition{})
+			result, err := node.Do(ctx, kv.Put(in.Key, []byte(in.Value)))
 			if err != nil && !errors.Is(err, kv.ErrUnknownOutcome) {
 				continue // not done: must never be seen
 			}
-			out.Done, out.Unknown = result.Created, err != nil
+			if err != nil {
+				out.Unknown = true
+			} else {
+				out.Done = !result.Results[0].Existed
+			}
 		}
 		h.Add(id, in, out, call)
 	}
@@ -207,7 +211,7 @@ func TestNode_SnapshotCatchUp(t *testing.T) {
 		// The same bytes under the same key may be put again when the outcome of
 		// the first time is unknown.
 		testkit.Eventually(t, 30*time.Second, "put", func() error {
-			_, err := nodes[i%2].get().Put(ctx, fmt.Sprintf("key-%04d", i), value, cluster.Condition{})
+			_, err := nodes[i%2].get().Do(ctx, kv.Put(fmt.Sprintf("key-%04d", i), value))
 			return err
 		})
 	}
@@ -221,12 +225,12 @@ func TestNode_SnapshotCatchUp(t *testing.T) {
 	})
 	behind.open(t)
 	testkit.Eventually(t, 30*time.Second, "the node that was away is ready", behind.get().Ready)
-	list, err := behind.get().List(ctx, kv.ReadOptions{})
+	view, err := behind.get().View(ctx, kv.ReadOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := 0
-	for item := range list.All("key-", "") {
+	for item := range view.Range("key-", "") {
 		if want := fmt.Sprintf("key-%04d", got); item.Key != want || string(item.Value) != string(value) {
 			t.Fatalf("item %d: got %s with %d bytes, want %s", got, item.Key, len(item.Value), want)
 		}

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/kvorum/kvorum/cluster"
 	"github.com/kvorum/kvorum/kv"
 )
 
@@ -58,7 +57,7 @@ func TestNode_ReadOptions(t *testing.T) {
 	defer cancel()
 	put := func(value string) uint64 {
 		t.Helper()
-		result, err := nodes[0].get().Put(ctx, "k", []byte(value), cluster.Condition{})
+		result, err := nodes[0].get().Do(ctx, kv.Put("k", []byte(value)))
 		if err != nil {
 			t.Fatal(err)
 		}

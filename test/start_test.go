@@ -19,6 +19,7 @@ import (
 
 	"github.com/kvorum/kvorum/cluster"
 	"github.com/kvorum/kvorum/internal/testkit"
+	"github.com/kvorum/kvorum/kv"
 )
 
 const (
@@ -105,7 +106,7 @@ func fill(t *testing.T, node *cluster.Node, first, last int64) {
 	for range 1024 {
 		writers.Go(func() {
 			for i := next.Add(1); i <= last; i = next.Add(1) {
-				if _, err := node.Put(context.Background(), fmt.Sprintf("key/%012d", i), make([]byte, 100), cluster.Condition{}); err != nil {
+				if _, err := node.Do(context.Background(), kv.Put(fmt.Sprintf("key/%012d", i), make([]byte, 100))); err != nil {
 					t.Errorf("put: %v", err)
 					return
 				}

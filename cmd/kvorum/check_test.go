@@ -105,7 +105,7 @@ func closedNode(t *testing.T) (dir string) {
 	for node.Ready() != nil && ctx.Err() == nil {
 		_, _ = node.Get(ctx, "k", kv.ReadOptions{})
 	}
-	if _, err := node.Put(ctx, "k", []byte("v"), cluster.Condition{}); err != nil {
+	if _, err := node.Do(ctx, kv.Put("k", []byte("v"))); err != nil {
 		t.Fatal(err)
 	}
 	if err := node.Close(); err != nil {

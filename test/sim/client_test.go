@@ -138,34 +138,28 @@ func (c *client) saw(value string, revision uint64) {
 
 func (c *client) put(ctx context.Context, node *cluster.Node, p *proc) {
 	in := history.Input{Kind: history.Put, Key: c.key(), Value: c.value()}
-	c.write(p, in, func() (cluster.WriteResult, error) {
-		return node.Put(ctx, in.Key, []byte(in.Value), cluster.Condition{})
-	})
+	c.write(ctx, node, p, in, kv.Put(in.Key, []byte(in.Value)))
 }
 
 func (c *client) swap(ctx context.Context, node *cluster.Node, p *proc) {
 	in := history.Input{Kind: history.Swap, Key: c.key(), Value: c.value()}
-	cond := cluster.Condition{Kind: cluster.CondAbsent}
+	cond := kv.Absent(in.Key)
 	if last := c.seen[in.Key]; last.Found {
 		in.Expect = string(last.Item.Value)
-		cond = cluster.Condition{Kind: cluster.CondRevision, Revision: last.Item.ModRevision}
+		cond = kv.ModRevision(in.Key, last.Item.ModRevision)
 	}
-	c.write(p, in, func() (cluster.WriteResult, error) {
-		return node.Put(ctx, in.Key, []byte(in.Value), cond)
-	})
+	c.write(ctx, node, p, in, kv.Put(in.Key, []byte(in.Value), cond))
 }
 
 func (c *client) remove(ctx context.Context, node *cluster.Node, p *proc) {
 	in := history.Input{Kind: history.Delete, Key: c.key()}
-	c.write(p, in, func() (cluster.WriteResult, error) {
-		return node.Delete(ctx, in.Key, cluster.Condition{})
-	})
+	c.write(ctx, node, p, in, kv.Delete(in.Key))
 }
 
 // write does a write and records what became of it.
-func (c *client) write(p *proc, in history.Input, do func() (cluster.WriteResult, error)) {
+func (c *client) write(ctx context.Context, node *cluster.Node, p *proc, in history.Input, request kv.Request) {
 	call := c.w.hist.Call()
-	result, err := do()
+	result, err := node.Do(ctx, request)
 	switch c.fate(p, err) {
 	case history.Unknown:
 		c.w.hist.Add(c.id, in, history.Output{Unknown: true}, call)
@@ -173,14 +167,15 @@ func (c *client) write(p *proc, in history.Input, do func() (cluster.WriteResult
 	case history.NotDone:
 		return // must never be seen
 	}
-	out := history.Output{Done: result.Created}
+	existed := result.Results[0].Existed
+	out := history.Output{Done: !existed}
 	switch in.Kind {
 	case history.Delete:
-		out.Done = result.Found
+		out.Done = existed
 	case history.Swap:
-		out.Done = !result.ConditionFailed
+		out.Done = result.Succeeded
 	}
-	if in.Kind != history.Delete && !result.ConditionFailed {
+	if in.Kind != history.Delete && result.Succeeded {
 		c.saw(in.Value, result.Revision)
 	}
 	c.w.hist.Add(c.id, in, out, call)
@@ -205,10 +200,10 @@ func (c *client) once(ctx context.Context, node *cluster.Node, p *proc) {
 	c.next++
 	value := fmt.Sprintf("%d.%d", c.id, c.next)
 	key := "once-" + value
-	result, err := node.Put(ctx, key, []byte(value), cluster.Condition{Kind: cluster.CondAbsent})
+	result, err := node.Do(ctx, kv.Put(key, []byte(value), kv.Absent(key)))
 	f := c.fate(p, err)
 	if f == history.Acknowledged {
-		if result.ConditionFailed {
+		if !result.Succeeded {
 			c.w.violate("key %s was there before it was first written", key)
 		}
 		c.saw(value, result.Revision)
@@ -222,17 +217,17 @@ func (c *client) list(ctx context.Context, node *cluster.Node, p *proc) {
 		return
 	}
 	keys, call := c.keys(), c.w.hist.Call()
-	list, err := node.List(ctx, kv.ReadOptions{})
+	view, err := node.View(ctx, kv.ReadOptions{})
 	if err != nil || p.disk.isDead() {
 		return
 	}
 	found := map[string]string{}
 	prefix, _, _ := strings.Cut(keys[0][len("key-"):], "-")
-	for item := range list.All("key-"+prefix, "") {
+	for item := range view.Range("key-"+prefix, "") {
 		found[item.Key] = string(item.Value)
 		c.saw(string(item.Value), item.ModRevision)
-		if item.ModRevision > list.Revision {
-			c.w.violate("list at revision %d shows %s of revision %d", list.Revision, item.Key, item.ModRevision)
+		if item.ModRevision > view.Revision() {
+			c.w.violate("list at revision %d shows %s of revision %d", view.Revision(), item.Key, item.ModRevision)
 		}
 	}
 	for _, key := range keys {

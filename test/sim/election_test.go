@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // What operators may expect of elections, in simulated time: how busy the machine
@@ -71,7 +71,7 @@ func (n *nemesis) writeUntilDone(key string, limit time.Duration) {
 			if node == nil {
 				continue
 			}
-			_, err := node.Put(ctx, key, []byte(key), cluster.Condition{}) // values are unique
+			_, err := node.Do(ctx, kv.Put(key, []byte(key))) // values are unique
 			if err == nil {
 				return
 			}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
 )
 
@@ -96,7 +97,7 @@ func (h *host) put(key string, size int, limit time.Duration) {
 	defer cancel()
 	value := fmt.Appendf(nil, "%s.%d.", key, time.Since(h.w.trace.start))
 	value = append(value, bytes.Repeat([]byte("v"), max(0, size-len(value)))...)
-	if _, err := node.Put(ctx, key, value, cluster.Condition{}); err != nil {
+	if _, err := node.Do(ctx, kv.Put(key, value)); err != nil {
 		h.w.violate("put %d bytes: %v", len(value), err)
 	}
 }

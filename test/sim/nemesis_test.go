@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/kvorum/kvorum/cluster"
 	"github.com/kvorum/kvorum/kv"
 )
 
@@ -155,7 +154,7 @@ func (n *nemesis) converged() error {
 			}
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		_, err := node.Put(ctx, "probe", []byte(h.name), cluster.Condition{})
+		_, err := node.Do(ctx, kv.Put("probe", []byte(h.name)))
 		cancel()
 		if err != nil {
 			return fmt.Errorf("%s: %w", h.name, err)

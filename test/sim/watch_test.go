@@ -26,19 +26,19 @@ type content struct {
 // moved on meanwhile.
 func contentOf(node *cluster.Node) (c content, ok bool) {
 	before := node.Stats().AppliedIndex
-	list, err := node.List(context.Background(), kv.ReadOptions{Level: kv.Stale})
+	view, err := node.View(context.Background(), kv.ReadOptions{Level: kv.Stale})
 	if err != nil {
 		return content{}, false
 	}
 	var sum maphash.Hash
 	sum.SetSeed(hashSeed)
-	for item := range list.All("", "") {
+	for item := range view.Range("", "") {
 		maphash.WriteComparable(&sum, [...]uint64{
 			maphash.String(hashSeed, item.Key), maphash.Bytes(hashSeed, item.Value),
 			item.CreateRevision, item.ModRevision, item.Version,
 		})
 	}
-	c = content{applied: before, revision: list.Revision, hash: sum.Sum64()}
+	c = content{applied: before, revision: view.Revision(), hash: sum.Sum64()}
 	return c, node.Stats().AppliedIndex == before
 }
 
@@ -146,13 +146,13 @@ func (w *world) finalReads(h *host) {
 	call := w.hist.Call()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	list, err := node.List(ctx, kv.ReadOptions{})
+	view, err := node.View(ctx, kv.ReadOptions{})
 	if err != nil {
 		w.violate("the last read of %s: %v", h.name, err)
 		return
 	}
 	found := map[string]string{}
-	for item := range list.All("", "") {
+	for item := range view.Range("", "") {
 		found[item.Key] = string(item.Value)
 		if err := w.hist.Saw(string(item.Value), item.ModRevision); err != nil {
 			w.violate("in the end: %v", err)
