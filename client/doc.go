@@ -27,10 +27,16 @@
 // with MinRevision sees at least that revision on every level, so that a caller who
 // passes on the Revision of each answer never goes back in time.
 //
+// # Types of package kv
+//
+// Items, members and the requests that change the cluster are those of package kv, which
+// the server has too.
+//
 // # Errors, and what became of a write
 //
 // A call that fails returns an error with an *Error in it, which errors.As finds. Its
-// Outcome says what became of the write:
+// Code names the reason, in most cases a class of errors of package kv. Its Outcome says
+// what became of the write:
 //
 //   - NotDone: nothing changed. If the error is also Retryable, the same call may
 //     succeed later.
