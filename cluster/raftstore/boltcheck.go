@@ -11,14 +11,15 @@ import (
 	"github.com/kvorum/kvorum/wal"
 )
 
-// Layout of a bolt file, in native byte order. A page begins with its id(8),
-// flags(2), count(2) and overflow(4), the number of pages that follow as a part
-// of it. Pages 0 and 1 are meta pages: magic, version, page size, flags, the
-// root bucket's page, its sequence, the free list's page, the number of pages,
-// the transaction, and the FNV-1a checksum of the bytes before it. Branch and
-// leaf pages hold count elements of 16 bytes, which point at keys and values
-// behind them; a leaf's value may be a bucket: its root page, 0 where the page
-// follows inside of the value, and a sequence.
+// Layout of a bolt file, in native byte order.
+//
+// A page begins with its id(8), flags(2), count(2) and overflow(4). The overflow is
+// the number of further pages that belong to it. Pages 0 and 1 are meta pages. They hold
+// magic, version, page size, flags, the root bucket's page, its sequence, the free
+// list's page, the number of pages, the transaction, and the FNV-1a checksum of the
+// bytes before it. Branch and leaf pages hold count elements of 16 bytes, which point at
+// keys and values behind them. The value of a leaf may be a bucket: its root page and a
+// sequence. A root page of 0 means that the page follows inside of the value.
 const (
 	boltPageHeader  = 16
 	boltElement     = 16
@@ -35,12 +36,12 @@ const (
 	boltLeafPage     = 0x02
 	boltFreeListPage = 0x10
 	boltBucketFlag   = 0x01
-	boltNoFreeList   = 1<<64 - 1 // as the free list's page: there is none
-	boltLongFreeList = 0xffff    // as its count: the first id is the count
+	boltNoFreeList   = 1<<64 - 1 // the free list's page if there is no free list
+	boltLongFreeList = 0xffff    // the free list's count if the first id is the count
 
 	minBoltPageSize = 512
 	maxBoltPageSize = 1 << 20
-	maxBoltBytes    = 64 << 20 // a term and a vote take 32 KiB
+	maxBoltBytes    = 64 << 20 // a file with a ballot takes 32 KiB
 	maxBoltDepth    = 16
 )
 
@@ -49,17 +50,18 @@ type boltFile struct {
 	path     string
 	data     []byte
 	pageSize uint64
-	pages    uint64          // that the newest meta page counts
+	pages    uint64          // number of pages, from the newest meta page
 	used     map[uint64]bool // pages that were visited
 }
 
-// checkBolt refuses a bolt file that is damaged, before bolt itself reads it:
-// bolt trusts its pages, and damaged ones make it read and write memory that is
-// not its own. Both meta pages must be whole, or bolt would go back to the older
-// one and so forget the last vote: a meta page lies within one disk sector, so a
-// power cut leaves the old one or the new one. What the newer one leads to must
-// lie within the file and be what it is taken for. The values themselves have
-// checksums of their own.
+// checkBolt refuses a damaged bolt file before bolt itself reads it: bolt trusts its
+// pages, and damaged ones make it read and write memory that is not its own.
+//
+// Both meta pages must be whole. Otherwise bolt would use the older one, and so forget
+// the last vote. A power failure can't damage one: a meta page lies within one disk
+// sector, so it is the old one or the new one. Every page that the newer meta page
+// leads to must lie within the file and have the expected type. The ballot itself has
+// a checksum of its own.
 func checkBolt(path string) error {
 	data, err := readBounded(path, maxBoltBytes)
 	if err != nil {
@@ -125,8 +127,8 @@ func (b *boltFile) metas() (newest []byte, err error) {
 	return newest, nil
 }
 
-// page returns the content of page id with those that overflow from it, and
-// where it begins. Each page may be visited once.
+// page returns the content of page id with its overflow pages, and its offset in the
+// file. Each page may be visited once.
 func (b *boltFile) page(id uint64) (content []byte, at uint64, err error) {
 	if id < 2 || id >= b.pages {
 		return nil, 0, b.damaged(0, fmt.Sprintf("page %d is referred to, of %d", id, b.pages))
@@ -155,8 +157,7 @@ func (b *boltFile) tree(id uint64, depth int) error {
 	return b.elements(content, at, depth)
 }
 
-// elements checks the elements of a branch or leaf page, which begins at offset
-// at of the file.
+// elements checks the elements of a branch or leaf page at offset at of the file.
 func (b *boltFile) elements(content []byte, at uint64, depth int) error {
 	flags := binary.NativeEndian.Uint16(content[8:])
 	count := uint64(binary.NativeEndian.Uint16(content[10:]))
@@ -168,7 +169,7 @@ func (b *boltFile) elements(content []byte, at uint64, depth int) error {
 		boltPageHeader+count*boltElement > uint64(len(content)) {
 		return b.damaged(at, "page header is damaged")
 	}
-	var before []byte
+	var previous []byte
 	for i := range count {
 		start := boltPageHeader + i*boltElement
 		e := content[start:]
@@ -182,10 +183,10 @@ func (b *boltFile) elements(content []byte, at uint64, depth int) error {
 			return b.damaged(at+start, "element points out of its page")
 		}
 		key, value := content[from:from+uint64(keyLen)], content[from+uint64(keyLen):to]
-		if i > 0 && bytes.Compare(before, key) >= 0 {
+		if i > 0 && bytes.Compare(previous, key) >= 0 {
 			return b.damaged(at+start, "keys are out of order")
 		}
-		before = key
+		previous = key
 		var err error
 		switch elementFlags := binary.NativeEndian.Uint32(e); {
 		case branch:
@@ -233,13 +234,13 @@ func (b *boltFile) freeList(id uint64) error {
 	if binary.NativeEndian.Uint16(content[8:]) != boltFreeListPage || count > uint64(len(ids))/8 {
 		return b.damaged(at, "free list's header is damaged")
 	}
-	before := uint64(1)
+	previous := uint64(1)
 	for range count {
 		free := binary.NativeEndian.Uint64(ids)
-		if free <= before || free >= b.pages || b.used[free] {
+		if free <= previous || free >= b.pages || b.used[free] {
 			return b.damaged(at, fmt.Sprintf("page %d is in the free list and is not free", free))
 		}
-		before, ids = free, ids[8:]
+		previous, ids = free, ids[8:]
 	}
 	return nil
 }

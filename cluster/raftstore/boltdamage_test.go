@@ -13,9 +13,9 @@ import (
 	"github.com/kvorum/kvorum/cluster/raftstore"
 )
 
-// TestBolt_DamageNeverTakesAVoteBack damages every byte, and every word, that is in use, and
-// cuts the file short: the file is refused, or says what it said before. Above all it never
-// goes back to an earlier vote.
+// TestBolt_DamageNeverTakesAVoteBack damages every used byte and word, and truncates the
+// file: the file is refused, or has the same ballot as before. In particular it never
+// returns an earlier vote.
 func TestBolt_DamageNeverTakesAVoteBack(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -34,7 +34,7 @@ func TestBolt_DamageNeverTakesAVoteBack(t *testing.T) {
 	try := func(what string, at int, content []byte) {
 		t.Helper()
 		tried++
-		// A file of its own: bolt keeps the lock on one that made it panic.
+		// Each try has a file of its own: bolt keeps its lock on a file that made it panic.
 		bad := filepath.Join(dir, fmt.Sprintf("bad-%d.db", tried))
 		if err := os.WriteFile(bad, content, 0o600); err != nil {
 			t.Fatal(err)

@@ -15,10 +15,10 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// boltLockTimeout bounds the wait for a bolt file that somebody else has open.
+// boltLockTimeout is the maximum wait for a bolt file that another process has open.
 const boltLockTimeout = time.Second
 
-// boltStable is a bolt file that holds the record of a stableStore.
+// boltStable is a bolt file that holds the ballot of a stableStore.
 type boltStable struct {
 	*raftboltdb.BoltStore
 	path string
@@ -27,13 +27,14 @@ type boltStable struct {
 // Path returns the file's path.
 func (b *boltStable) Path() string { return b.path }
 
-// OpenBolt opens the bbolt file at path as the store below term and vote, or makes it,
-// with its directory, if it is missing. It is what Options.OpenStable is by default. The
-// file has its name only when it holds a record, so that a file without one is damaged: a
-// lost vote never looks like one that was not given yet. Damage is a *wal.CorruptionError
-// that names the file; a file that somebody else has open is an error after a second.
-// Every write is atomic, and synced when it returns. Both results are one store, which the
-// caller closes; it is safe for concurrent use.
+// OpenBolt opens the bbolt file at path as the store below term and vote. It makes the
+// file and its directory if they are missing. It is the default of Options.OpenStable.
+//
+// A new file gets its name only when it holds a ballot. So a file without one is
+// damaged, and a lost vote never looks like one that was not given yet. Damage is a
+// *wal.CorruptionError that names the file. A file that another process has open is an
+// error after a second. Every write is atomic, and synced when it returns. Both
+// results are one store, which the caller closes; it is safe for concurrent use.
 func OpenBolt(path string) (raft.StableStore, io.Closer, error) {
 	switch _, err := os.Stat(path); {
 	case errors.Is(err, fs.ErrNotExist):
@@ -46,7 +47,8 @@ func OpenBolt(path string) (raft.StableStore, io.Closer, error) {
 	if err := checkBolt(path); err != nil {
 		return nil, nil, err
 	}
-	if err := wal.OS().SyncDir(filepath.Dir(path)); err != nil { // the process that made it may have been killed before
+	// The process that made the file may have been killed before it synced the directory.
+	if err := wal.OS().SyncDir(filepath.Dir(path)); err != nil {
 		return nil, nil, err
 	}
 	store, err := openBolt(path)
@@ -56,7 +58,7 @@ func OpenBolt(path string) (raft.StableStore, io.Closer, error) {
 	return store, store, nil
 }
 
-// createBolt makes a bolt file that says: no term, no vote.
+// createBolt makes a bolt file with an empty ballot: no term, no vote.
 func createBolt(path string) error {
 	dir, temp := filepath.Dir(path), path+".tmp"
 	if err := wal.OS().MkdirAll(dir); err != nil {
@@ -81,8 +83,8 @@ func createBolt(path string) error {
 	return wal.OS().SyncDir(dir)
 }
 
-// openBolt opens an existing bolt file, which checkBolt found whole, and reads
-// its record once.
+// openBolt opens an existing bolt file, which checkBolt found whole, and reads its
+// ballot once.
 func openBolt(path string) (*boltStable, error) {
 	bolt, err := raftboltdb.New(raftboltdb.Options{Path: path, BoltOptions: &bbolt.Options{Timeout: boltLockTimeout}})
 	if err != nil {

@@ -9,24 +9,24 @@ import (
 	"github.com/kvorum/kvorum/wal"
 )
 
-// Report is what Check found below a data directory.
+// Report describes the stores that Check has read below a data directory.
 type Report struct {
 	Snapshots []SnapshotReport // the oldest first
 	Log       wal.Report
-	Stable    bool // the file of term and vote is there, and whole
+	Stable    bool // the file of term and vote exists and is whole
 }
 
-// SnapshotReport is what Check found in one snapshot.
+// SnapshotReport describes one snapshot.
 type SnapshotReport struct {
 	File        string // path of its directory
 	Index, Term uint64 // of the last entry that it covers
 	Bytes       int64  // of the state
 }
 
-// Check reads all that Open would read below dir, and every snapshot that is kept, and
-// changes nothing. Term and vote must be in a file of OpenBolt's. The caller keeps others
-// from dir meanwhile. Errors are those of Open; with one, the report holds what was good
-// before it.
+// Check reads all files below dir that Open would read, and every older snapshot. It
+// changes nothing. Term and vote must be in a file of OpenBolt. The caller makes sure that
+// nothing else uses dir meanwhile. Errors are those of Open; with an error, the report
+// describes the good part that was read before it.
 func Check(files wal.FS, dir string) (report Report, err error) {
 	least, found, err := loadFloor(files, dir)
 	if err == nil && found {
@@ -77,7 +77,7 @@ func checkSnapshots(files wal.FS, dir string) ([]SnapshotReport, error) {
 	return found, nil
 }
 
-// unopened returns the snapshots below dir for reading alone.
+// unopened returns the snapshots below dir, only for reading.
 func unopened(files wal.FS, dir string) *Snapshots {
 	return &Snapshots{fs: files, dir: dir, log: slog.New(slog.DiscardHandler)}
 }

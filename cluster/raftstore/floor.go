@@ -11,22 +11,23 @@ import (
 )
 
 const (
-	floorFile = "floor.json"
-	// floorFormat is the version of that file.
+	floorFile = "floor.json" // name of the floor's file, below the data directory
+	// floorFormat is the version of the floor's file.
 	floorFormat = 1
 )
 
-// floor is the least that a member's data directory holds: log, term and vote, which
-// were made before it, and a snapshot that is not older. A member that has lost one of
-// them would otherwise start as if it had never had it, forget what it has acknowledged,
-// and vote a second time (CTRL, FAST 2018, calls that truncation).
+// floor describes what a member's data directory holds at least: log, term and vote,
+// which were made before the floor, and a snapshot that is not older. Without a floor a
+// member that has lost one of them would start as if it had never had it. It would
+// forget entries that it has acknowledged, and vote a second time. (The paper on CTRL,
+// FAST 2018, calls such a loss truncation.)
 type floor struct {
 	SnapshotIndex uint64 `json:"snapshot_index"` // of the newest snapshot, 0 for none
 	SnapshotTerm  uint64 `json:"snapshot_term"`
 }
 
-// loadFloor reads the floor of a data directory, and reports whether there is
-// one: there is none before all stores have been made.
+// loadFloor reads the floor of a data directory, and reports whether it exists. It does
+// not exist before all stores have been made.
 func loadFloor(files wal.FS, dir string) (f floor, found bool, err error) {
 	err = sealed.Read(files, filepath.Join(dir, floorFile), floorFormat, &f)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -38,7 +39,7 @@ func loadFloor(files wal.FS, dir string) (f floor, found bool, err error) {
 	return f, true, nil
 }
 
-// save makes f the floor of a data directory, durably.
+// save makes f the durable floor of a data directory.
 func (f floor) save(files wal.FS, dir string) error {
 	if err := sealed.Write(files, filepath.Join(dir, floorFile), floorFormat, f); err != nil {
 		return fmt.Errorf("write floor: %w", err)
@@ -46,14 +47,14 @@ func (f floor) save(files wal.FS, dir string) error {
 	return nil
 }
 
-// missingFloor returns the error for a data directory whose stores hold something and that
-// has no floor: the floor is made before they hold anything.
+// missingFloor returns the error for a data directory without a floor whose stores hold
+// something: the floor is made before they hold anything.
 func missingFloor(dir string) error {
 	return &wal.CorruptionError{File: filepath.Join(dir, floorFile), Reason: "file is missing"}
 }
 
-// checkFiles returns a *wal.CorruptionError where the log or the file of term
-// and vote is missing below dir.
+// checkFiles returns a *wal.CorruptionError if the log or the file of term and vote is
+// missing below dir.
 func (f floor) checkFiles(files wal.FS, dir string) error {
 	for _, name := range []string{filepath.Join(walDir, wal.ManifestName), filepath.Join(stableDir, stableFile)} {
 		if err := wal.MustExist(files, filepath.Join(dir, name)); err != nil {
@@ -63,8 +64,8 @@ func (f floor) checkFiles(files wal.FS, dir string) error {
 	return nil
 }
 
-// checkSnapshot returns a *wal.CorruptionError where the newest snapshot below
-// dir, which is at index, or 0 for none, is older than the floor.
+// checkSnapshot returns a *wal.CorruptionError if the newest snapshot below dir is older
+// than the floor. The snapshot is at index; 0 means that there is none.
 func (f floor) checkSnapshot(dir string, index uint64) error {
 	if index >= f.SnapshotIndex {
 		return nil

@@ -47,7 +47,7 @@ type failer interface {
 	Fatalf(format string, args ...any)
 }
 
-// fatals collects what the stores reported to OnFatal.
+// fatals collects the errors that the stores reported to OnFatal.
 type fatals struct {
 	mu   sync.Mutex
 	errs []error // guarded by mu
@@ -92,7 +92,7 @@ type member struct {
 }
 
 // newMember returns a member whose data directory on files is empty, or was made by
-// another one. Its stores are not open.
+// another member. Its stores are not open.
 func newMember(files *crashfs.FS) *member {
 	return &member{fs: files, stable: raft.NewInmemStore(), options: raftstore.Options{
 		Dir: dir, SnapshotBytes: snapshotBytes, RetainSnapshots: 2, Log: wal.Options{MaxSegmentSize: segmentBytes},
@@ -134,14 +134,14 @@ func (m *member) close() {
 	}
 }
 
-// crash loses power: what is left is all that was promised to be durable.
+// crash loses power: only durable data is left.
 func (m *member) crash() {
 	old := m.fs
 	m.fs = old.Crash(crashfs.CrashOptions{})
-	m.close() // on the filesystem that is no more
+	m.close() // on the halted filesystem
 }
 
-// reopen opens what a power failure leaves.
+// reopen loses power and opens the stores that are left.
 func (m *member) reopen(t failer) {
 	t.Helper()
 	m.crash()
@@ -216,8 +216,8 @@ func termOf(t failer, s raft.LogStore, index uint64) uint64 {
 	return l.Term
 }
 
-// wantTerms checks the terms of consecutive entries from index first on, 0 for one that
-// is not found.
+// wantTerms checks the terms of consecutive entries, the first at index first; 0 means
+// that the entry is not found.
 func wantTerms(t failer, s raft.LogStore, first uint64, want ...uint64) {
 	t.Helper()
 	for i, term := range want {

@@ -12,16 +12,16 @@ import (
 	"github.com/kvorum/kvorum/wal"
 )
 
-// History is how far the stores of a member go.
+// History describes the end of a member's log, and its configurations.
 type History struct {
 	SnapshotIndex       uint64 // of the newest snapshot, 0 for none
-	LastIndex, LastTerm uint64 // of the newest entry, or of the snapshot if there is none behind it
-	// Configuration is the newest that snapshot or log holds, committed or not.
+	LastIndex, LastTerm uint64 // of the newest entry, or of the snapshot if there is no entry behind it
+	// Configuration is the newest one in snapshot or log, committed or not.
 	Configuration raft.Configuration
-	// Previous is the configuration before that one if the newest is an entry behind the
-	// snapshot, and otherwise the zero value. It is the one that is in force if another
-	// leader has overruled that entry. No older one can be: a leader changes the
-	// configuration only after the one before is committed.
+	// Previous is the configuration before Configuration if that is an entry behind the
+	// snapshot, and otherwise the zero value. It is in force if another leader has
+	// overruled that entry. No older one can be in force: a leader changes the
+	// configuration only after the previous change is committed.
 	Previous raft.Configuration
 	Owner    wal.Owner // of the log; the zero value if there is no log
 }
@@ -29,14 +29,17 @@ type History struct {
 // errOverruled ends the reading of a log that the snapshot contradicts.
 var errOverruled = errors.New("the log is of a history that the snapshot has overruled")
 
-// Read reads the newest snapshot below dir and the log behind it, checks both, and
-// changes nothing. It gives the snapshot's state, to be read to its end, to restore, if
-// there is a snapshot, and then each entry behind it to visit, in order. An entry may be
-// uncommitted; its Data is valid until visit returns. Either function may be nil. The caller
-// keeps others from dir meanwhile.
+// Read reads the newest snapshot below dir and the log behind it, and checks both. It
+// changes nothing.
 //
-// Read also takes a directory in which Replace was interrupted. Other errors are those of
-// Open, and what restore returned; with one, the history is that of what was read before.
+// If there is a snapshot, Read calls restore with its state, which restore reads to the
+// end. Then it calls visit with each entry behind the snapshot, in order. An entry may be
+// uncommitted; its Data is valid until visit returns. Either function may be nil. The caller
+// makes sure that nothing else uses dir meanwhile.
+//
+// Read also accepts a directory in which Replace was interrupted. Other errors are those
+// of Open, and that of restore; with an error, the history describes the part that was
+// read before it.
 func Read(files wal.FS, dir string, restore func(*raft.SnapshotMeta, io.Reader) error, visit func(*raft.Log)) (History, error) {
 	var h History
 	if err := h.readSnapshot(files, dir, restore); err != nil {
@@ -62,7 +65,8 @@ func Read(files wal.FS, dir string, restore func(*raft.SnapshotMeta, io.Reader) 
 	return h, nil
 }
 
-// readEntry takes in the entry at index, from that of the snapshot on.
+// readEntry adds the entry at index to the history. Entries come in order, the first
+// one at the snapshot's index.
 func (h *History) readEntry(index uint64, f wal.Frame, visit func(*raft.Log)) error {
 	log, err := entry.Decode(f.Payload)
 	switch {
@@ -85,7 +89,7 @@ func (h *History) readEntry(index uint64, f wal.Frame, visit func(*raft.Log)) er
 	return nil
 }
 
-// readSnapshot takes in the newest snapshot.
+// readSnapshot adds the newest snapshot to the history.
 func (h *History) readSnapshot(files wal.FS, dir string, restore func(*raft.SnapshotMeta, io.Reader) error) error {
 	s := unopened(files, filepath.Join(dir, snapshotsDir))
 	names, err := s.finished()
@@ -107,9 +111,9 @@ func (h *History) readSnapshot(files wal.FS, dir string, restore func(*raft.Snap
 	return errors.Join(restore(meta, state), state.Close())
 }
 
-// checkFloor reports whether there is a floor. It returns a *wal.CorruptionError if one of the
-// stores is missing, but for the log while Replace is unfinished, and for a snapshot
-// without a floor.
+// checkFloor reports whether there is a floor. It returns a *wal.CorruptionError for a
+// missing store, and for a snapshot without a floor. Only while Replace is unfinished may
+// the log be missing.
 func (h *History) checkFloor(files wal.FS, dir string) (found bool, err error) {
 	least, found, err := loadFloor(files, dir)
 	switch {

@@ -11,14 +11,14 @@ import (
 )
 
 const (
-	// ageStep is the least time between two entries whose time is remembered.
+	// ageStep is the minimum time between two entries whose time is remembered.
 	ageStep = time.Second
-	// maxAges bounds how many are.
+	// maxAges is the maximum number of entries whose time is remembered.
 	maxAges = 1024
 )
 
-// logAges remembers when some of the log's entries were made, so that the age of the
-// oldest one is known without a look at the disk. The zero value is ready.
+// logAges remembers the times at which some of the log's entries were made. So the age of
+// the oldest one is known without reading the disk. The zero value is ready for use.
 type logAges struct {
 	mu   sync.Mutex
 	made []entryTime // guarded by mu; by index
@@ -29,22 +29,22 @@ type entryTime struct {
 	at    time.Time
 }
 
-// note takes in an entry that was appended. The very first one, the configuration
-// that a cluster begins with, does not say when it was made, nor may others.
+// note remembers the time of an appended entry. Some entries have none: the first one of
+// a cluster, which is its first configuration, and perhaps others.
 func (a *logAges) note(log *raft.Log) {
 	if log.AppendedAt.IsZero() {
 		return
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	// An entry that takes the place of others makes what is known of them wrong.
+	// The entry replaces those with its index or a greater one.
 	for n := len(a.made); n > 0 && a.made[n-1].index >= log.Index; n-- {
 		a.made = a.made[:n-1]
 	}
 	if n := len(a.made); n > 0 && log.AppendedAt.Sub(a.made[n-1].at) < ageStep {
 		return
 	}
-	if len(a.made) == maxAges { // half of them will do
+	if len(a.made) == maxAges { // every second one is dropped
 		for i := range maxAges / 2 {
 			a.made[i] = a.made[2*i]
 		}
@@ -53,8 +53,8 @@ func (a *logAges) note(log *raft.Log) {
 	a.made = append(a.made, entryTime{log.Index, log.AppendedAt})
 }
 
-// oldest returns when the entry at first was made, or one not far before it, and the
-// zero time where that is not known.
+// oldest returns the time at which the entry at first was made, or one shortly before
+// it. It is the zero time if that is not known.
 func (a *logAges) oldest(first uint64) time.Time {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -77,8 +77,8 @@ func (a *logAges) oldest(first uint64) time.Time {
 	return a.made[0].at
 }
 
-// load notes the oldest and the newest entry of a log that was just opened: those
-// that are made from now on are noted as they come.
+// load remembers the times of the oldest and the newest entry of a log that was just
+// opened. Later entries are noted when they are appended.
 func (a *logAges) load(log *wal.WAL) error {
 	first, last := log.FirstIndex(), log.LastIndex()
 	if first == 0 {

@@ -11,8 +11,8 @@ import (
 )
 
 // TestLog_AgreesWithModel compares the store with raft's in-memory one over random
-// legal requests, across power failures. What is compared is what raft may rely on:
-// everything from the newest snapshot on.
+// legal requests, across power failures. It compares the part that raft relies on: the
+// newest snapshot's last entry, and all entries behind it.
 func TestLog_AgreesWithModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		l := newMember(crashfs.New())

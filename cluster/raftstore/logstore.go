@@ -12,7 +12,7 @@ import (
 	"github.com/kvorum/kvorum/wal"
 )
 
-// ErrRestart is part of an error that Options.OnFatal is told if the member only has to
+// ErrRestart is wrapped by an error of Options.OnFatal after which the member only has to
 // be closed and opened again on the same data directory.
 var ErrRestart = errors.New("a restart corrects it")
 
@@ -27,32 +27,33 @@ var (
 // with the newest snapshot.
 var errLogRestart = fmt.Errorf("the last entry conflicts with an installed snapshot; %w", ErrRestart)
 
-// boundary is the newest durable snapshot, as the log sees it. It never changes;
-// a new one takes its place.
+// boundary is the newest durable snapshot, as the log sees it. Its fields never change;
+// a new boundary replaces it.
 type boundary struct {
 	index, term uint64 // 0, 0: no snapshot
-	// masked says that what is stored up to index is not the history that the
-	// snapshot stands for: the entry at index has another term, or the log ends
-	// before it.
+	// masked means that the entries stored up to index are of another history than the
+	// snapshot: the entry at index has another term, or the log ends before it.
 	masked bool
 }
 
-// answers reports whether GetLog may make up the snapshot's last entry if it is not
-// stored. Raft needs its term alone, as that of the predecessor of others. But entry 1 has
-// no predecessor: raft would send it.
+// answers reports whether GetLog may invent the snapshot's last entry if it is not
+// stored. Raft needs only the term of this entry, for the entry that follows it. It never
+// sends the entry itself, unless it is entry 1, which has no predecessor.
 func (b boundary) answers() bool { return b.index > 1 }
 
 // Log is raft's LogStore above a write-ahead log (package wal).
 //
-// The newest durable snapshot is part of the log. The index and term of the snapshot's
-// last entry are always known, even if the entry was trimmed, was never stored, or is
-// stored with another term. Otherwise a leader that probes for this entry gets no match,
-// sends the snapshot, and finds the same again, without end (hashicorp/raft issue 697).
-// In the last two cases the entries up to the snapshot belong to a history that was
-// overruled, and are hidden. Entries behind the snapshot stay visible: raft remembers
-// them as the end of its log, finds the conflict and deletes them. The log then begins
-// again with the entry that follows the snapshot. If the stored entry has the snapshot's
-// term, everything is kept: it may be data that this server has acknowledged.
+// The newest durable snapshot is part of the log. GetLog returns the index and term of the
+// snapshot's last entry in any case: also if the entry was trimmed, was never stored, or
+// is stored with another term. Otherwise a leader that probes for this entry gets no
+// match, sends the snapshot, and gets no match again, without end (hashicorp/raft issue
+// 697).
+//
+// If the entry was never stored, or has another term, then the entries up to the snapshot
+// belong to a history that was overruled: they are hidden. Entries behind the snapshot
+// stay visible. Raft remembers them as the end of its log, finds the conflict and deletes
+// them; the log then begins with the entry after the snapshot. If the stored entry has the
+// snapshot's term, all entries are kept: this server may have acknowledged them.
 //
 //	snapshot at 7, term 3               FirstIndex  LastIndex  GetLog(7)
 //	log 1…9, entry 7 of term 3               1          9      as stored
@@ -61,38 +62,37 @@ func (b boundary) answers() bool { return b.index > 1 }
 //	log 1…5                                  7          7      term 3, no data
 //	no log                                   7          7      term 3, no data
 //
-// The first failure of a write, a damaged record, and a request that would leave a gap
-// are final: Options.OnFatal is told once, and later changes fail with the same error,
-// because what raft remembers of the log and what the log holds may differ from then on.
-// One failure is not: trimming the head may be tried again if the disk has no room for
-// the new list of segments (wal.ErrNoRoom).
+// Three failures are final: a failed write, a damaged entry, and a request that would
+// leave a gap. Options.OnFatal is called once, and later changes fail with the same
+// error, because raft may remember another log than the one on disk. A trim is the
+// exception: it may be tried again if the disk has no room for the new list of segments
+// (wal.ErrNoRoom).
 //
-// One goroutine appends and truncates the end. Several may trim the head, raft after a
-// snapshot and the node on a full disk, and any number may read. No reader waits for a
-// writer.
+// One goroutine appends and truncates. Several may trim: raft after a snapshot, and the
+// node on a full disk. Any number may read. No reader waits for a writer.
 type Log struct {
 	wal     *wal.WAL
 	onFatal func(error)
 
-	// changing is a lock with one slot, held by StoreLogs, truncation of the end
-	// and setBoundary. Trimming the head needs no lock: it removes only what lies
-	// below a boundary, and boundaries only move up.
+	// changing is a lock (a channel of capacity one), held by StoreLogs, truncation and
+	// setBoundary. A trim needs no lock: it removes only entries below a boundary, and
+	// boundaries only increase.
 	changing chan struct{}
 	boundary atomic.Pointer[boundary]
-	// touched says that raft has been told where the log ends, and remembers it.
+	// touched means that raft knows the end of the log, and remembers it.
 	touched atomic.Bool
-	// watch is asked before an entry is read while raft starts; nil later. Its error
+	// watch is called before an entry is read while raft starts; nil later. Its error
 	// ends the start.
 	watch atomic.Pointer[func(index uint64) error]
-	// trailing is how many bytes of the newest entries stay when raft trims the head:
-	// a follower that is no further behind needs no snapshot.
+	// trailing is the number of bytes of the newest entries that stay when raft trims. A
+	// follower that is no further behind needs no snapshot.
 	trailing atomic.Int64
 	ages     logAges
-	// compact receives whenever another wakeBytes were appended, at least, and with
-	// Wake. It has one slot.
+	// compact receives after every wakeBytes that are appended, and with Wake. It is a
+	// channel of capacity one.
 	compact   chan struct{}
 	wakeBytes int64
-	grown     int64 // since compact was woken; belongs to the holder of changing
+	grown     int64 // bytes since the last send to compact; belongs to the holder of changing
 
 	mu     sync.Mutex
 	failed error // guarded by mu; the first failure
@@ -103,8 +103,8 @@ var (
 	_ raft.MonotonicLogStore = (*Log)(nil)
 )
 
-// newLog returns the store above w, which the caller closes after it. It must be told of
-// the newest snapshot, if there is one, before raft uses it. snapshotBytes is
+// newLog returns the store above w, which the caller closes after it. If there is a
+// snapshot, setBoundary must be called before raft uses the store. snapshotBytes is
 // Options.SnapshotBytes.
 func newLog(w *wal.WAL, snapshotBytes int64, onFatal func(error)) *Log {
 	s := &Log{
@@ -120,9 +120,9 @@ func newLog(w *wal.WAL, snapshotBytes int64, onFatal func(error)) *Log {
 // is deleted when a snapshot is installed, acknowledged entries included.
 func (s *Log) IsMonotonic() bool { return false }
 
-// FirstIndex implements raft.LogStore: the lowest index that GetLog answers, 0
-// if there is none. It fails if the log does not reach down to the newest
-// snapshot.
+// FirstIndex implements raft.LogStore: the lowest index for which GetLog returns an
+// entry, 0 if there is none. It fails if entries between the newest snapshot and the
+// log are missing.
 func (s *Log) FirstIndex() (uint64, error) {
 	first, _, err := s.visible()
 	return first, err
@@ -136,10 +136,10 @@ func (s *Log) LastIndex() (uint64, error) {
 	return last, err
 }
 
-// visible returns the lowest and the highest index that GetLog answers.
+// visible returns the lowest and the highest index for which GetLog returns an entry.
 func (s *Log) visible() (first, last uint64, err error) {
-	// The boundary comes second: it may be newer than the log's ends, and then
-	// the log still reaches down to it.
+	// The boundary is loaded second: it may be newer than the log's ends, and then
+	// there is still no gap between it and the log.
 	first, last, some := s.stored()
 	b := s.boundary.Load()
 	if some && first > b.index+1 {
@@ -166,9 +166,9 @@ func (s *Log) stored() (first, last uint64, some bool) {
 	return first, last, first != 0 && first <= last
 }
 
-// GetLog implements raft.LogStore. The error is raft.ErrLogNotFound itself for
-// an index that is not there: raft compares it by identity. Data and Extensions
-// of the result are shared with the log's cache and must not be modified.
+// GetLog implements raft.LogStore. For a missing index the error is raft.ErrLogNotFound
+// itself, since raft compares it by identity. Data and Extensions of the result are
+// shared with the log's cache and must not be modified.
 func (s *Log) GetLog(index uint64, out *raft.Log) error {
 	if watch := s.watch.Load(); watch != nil {
 		if err := (*watch)(index); err != nil {
@@ -177,7 +177,7 @@ func (s *Log) GetLog(index uint64, out *raft.Log) error {
 	}
 	b := s.boundary.Load()
 	err := raft.ErrLogNotFound
-	if !b.masked || index > b.index { // what is masked is not looked at
+	if !b.masked || index > b.index { // masked entries are not read
 		err = s.read(index, out)
 	}
 	if errors.Is(err, raft.ErrLogNotFound) && index == b.index && b.answers() {
@@ -215,9 +215,9 @@ func (s *Log) read(index uint64, out *raft.Log) error {
 // StoreLog implements raft.LogStore.
 func (s *Log) StoreLog(log *raft.Log) error { return s.StoreLogs([]*raft.Log{log}) }
 
-// StoreLogs implements raft.LogStore: one write and one sync for all of logs,
-// which are durable on return. They must follow each other and the log, or the
-// newest snapshot where nothing of the log is left.
+// StoreLogs implements raft.LogStore: one write and one sync for all of logs, which are
+// durable on return. They must have consecutive indexes, and follow the log, or the
+// newest snapshot if the log is empty.
 func (s *Log) StoreLogs(logs []*raft.Log) error {
 	if len(logs) == 0 {
 		return nil
@@ -247,9 +247,9 @@ func (s *Log) StoreLogs(logs []*raft.Log) error {
 	return nil
 }
 
-// Grown returns a channel that receives when the log's length is worth a look: after
-// each sixteenth of Options.SnapshotBytes that was appended, and after Wake. Several of
-// these may come as one. One goroutine receives from it.
+// Grown returns a channel that receives when the log's length should be checked: after
+// each sixteenth of Options.SnapshotBytes that was appended, and after Wake. Several such
+// events may become one. One goroutine receives from the channel.
 func (s *Log) Grown() <-chan struct{} { return s.compact }
 
 // Wake makes the channel of Grown receive.
@@ -260,7 +260,7 @@ func (s *Log) Wake() {
 	}
 }
 
-// append checks where frames go and writes them. Its caller holds the slot.
+// append checks the place of frames and writes them. Its caller holds changing.
 func (s *Log) append(first uint64, frames []wal.Frame) error {
 	b := s.boundary.Load()
 	_, last, some := s.stored()
@@ -279,7 +279,7 @@ func (s *Log) append(first uint64, frames []wal.Frame) error {
 		}
 	}
 	err := s.wal.Append(first, frames)
-	if errors.Is(err, wal.ErrGap) { // it was emptied when the snapshot was another one
+	if errors.Is(err, wal.ErrGap) { // the log was emptied for an older snapshot
 		if err = s.restart(b); err == nil {
 			err = s.wal.Append(first, frames)
 		}
@@ -287,7 +287,8 @@ func (s *Log) append(first uint64, frames []wal.Frame) error {
 	return err
 }
 
-// restart empties the log so that it continues right behind b. Its caller holds the slot.
+// restart empties the log, whose next entry is then the one after b. Its caller holds
+// changing.
 func (s *Log) restart(b *boundary) error {
 	if err := s.wal.Reset(b.index + 1); err != nil {
 		return err
@@ -296,8 +297,8 @@ func (s *Log) restart(b *boundary) error {
 	return nil
 }
 
-// encodeEntries returns logs as records. All share one buffer: they age out of
-// the cache together.
+// encodeEntries returns logs as records of the write-ahead log. All share one buffer:
+// they leave the cache at about the same time.
 func encodeEntries(logs []*raft.Log) ([]wal.Frame, error) {
 	size := 0
 	for _, log := range logs {
@@ -316,8 +317,8 @@ func encodeEntries(logs []*raft.Log) ([]wal.Frame, error) {
 	return frames, nil
 }
 
-// setBoundary tells the log which snapshot is the newest durable one: before
-// raft starts, and whenever there is a new one. An older one than it knows of
+// setBoundary makes the snapshot at index and term the boundary. It is called before
+// raft starts, and for each new durable snapshot. A snapshot older than the boundary
 // changes nothing.
 func (s *Log) setBoundary(index, term uint64) {
 	s.changing <- struct{}{}
@@ -338,9 +339,9 @@ func (s *Log) setBoundary(index, term uint64) {
 		}
 		next.masked = next.masked || conflict
 		if conflict && last == index && s.touched.Load() {
-			// Raft remembers the term of its last entry and compares that, not
-			// ours, with the leader's: it would refuse what follows until it
-			// reads the log again.
+			// Raft remembers the term of its last entry, and compares that term with
+			// the leader's. So it would refuse the entries after the snapshot until
+			// it reads the log again.
 			_ = s.fail(fmt.Errorf("snapshot %d of term %d: %w", index, term, errLogRestart))
 		}
 	}
@@ -350,42 +351,42 @@ func (s *Log) setBoundary(index, term uint64) {
 // SnapshotIndex returns the index of the newest durable snapshot, 0 for none.
 func (s *Log) SnapshotIndex() uint64 { return s.boundary.Load().index }
 
-// Holds reports whether the entry at index is stored with this term. The newest
-// snapshot does not count: what it covers may have been overruled, and still be stored.
+// Holds reports whether the entry at index is stored with this term. It ignores the
+// newest snapshot: an entry below it may have been overruled, and still be stored.
 func (s *Log) Holds(index, term uint64) bool {
 	var stored raft.Log
 	return s.read(index, &stored) == nil && stored.Term == term
 }
 
-// Watch has ask be called before each entry that GetLog returns; its error becomes
-// GetLog's. Nil ends that. It is for the start of raft, which reads the log and can't be
-// ended otherwise.
-func (s *Log) Watch(ask func(index uint64) error) {
-	if ask == nil {
+// Watch installs a function that GetLog calls before it reads an entry; its error becomes
+// GetLog's. Nil removes it. It is for the start of raft, which reads the log and can't be
+// stopped otherwise.
+func (s *Log) Watch(watch func(index uint64) error) {
+	if watch == nil {
 		s.watch.Store(nil)
 		return
 	}
-	s.watch.Store(&ask)
+	s.watch.Store(&watch)
 }
 
-// Oldest returns when the oldest entry that is stored was made, or one that is not much
-// older, by the clock of its leader, and the zero time if that is not known. It does not
-// read the disk.
+// Oldest returns the time at which the oldest stored entry was made, or one that is not
+// much older, by the clock of its leader. It is the zero time if that is not known. It
+// does not read the disk.
 func (s *Log) Oldest() time.Time { return s.ages.oldest(s.wal.FirstIndex()) }
 
-// Stats returns figures of the log below, what is hidden behind a snapshot included. It
+// Stats returns figures of the write-ahead log, entries hidden by a snapshot included. It
 // does not read the disk.
 func (s *Log) Stats() wal.Stats { return s.wal.Stats() }
 
-// BytesFrom returns the number of bytes that the entries from index on take in their
-// files.
+// BytesFrom returns the number of bytes that the entries from index to the last one take
+// in their files.
 func (s *Log) BytesFrom(index uint64) int64 { return s.wal.BytesFrom(index) }
 
 // FrontBytes returns the number of bytes of files that would be removed if the log began
 // at index first.
 func (s *Log) FrontBytes(first uint64) int64 { return s.wal.FrontBytes(first) }
 
-// Seal has the next entry begin a new segment, so that those before it can be removed
+// Seal makes the log begin a new segment soon, so that the previous ones can be removed
 // as a whole once a snapshot covers them. See wal.WAL.Seal for its errors.
 func (s *Log) Seal() error { return s.wal.Seal() }
 
@@ -395,7 +396,7 @@ func (s *Log) failure() error {
 	return s.failed
 }
 
-// fail latches the first err and tells onFatal of it; it returns err with its
+// fail latches the first err and calls onFatal with it; it returns err with its
 // context. Use after the log was closed is not a failure of the log.
 func (s *Log) fail(err error) error {
 	err = fmt.Errorf("raft log: %w", err)

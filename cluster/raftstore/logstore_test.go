@@ -65,7 +65,7 @@ func TestLog_RefusesGaps(t *testing.T) {
 		{"continuing a log that is hidden", entries(1, 3, 1), 9, entries(4, 11, 1), false},
 		{"gap behind a snapshot", entries(1, 3, 1), 9, entries(11, 11, 1), false},
 		{"snapshot inside of the log", entries(1, 12, 1), 9, entries(10, 11, 1), false},
-		{"gap in the batch", nil, 0, append(entries(1, 2, 1), entries(4, 4, 1)...), false},
+		{"gap in the call", nil, 0, append(entries(1, 2, 1), entries(4, 4, 1)...), false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			l := openNew(t)
@@ -139,7 +139,7 @@ func TestLog_AnswersForItsSnapshot(t *testing.T) {
 					t.Fatalf("entry %d is one end of the log and not found", i)
 				}
 			}
-			if refused == nil { // a snapshot that was begun earlier
+			if refused == nil { // Create allowed it; Close must refuse it
 				refused = begun.Close()
 			}
 			if !errors.Is(refused, raftstore.ErrSnapshotSuperseded) {
@@ -150,8 +150,8 @@ func TestLog_AnswersForItsSnapshot(t *testing.T) {
 	}
 }
 
-// TestLog_ConflictIsRepaired goes raft's way after an overruled follower
-// got a snapshot: probe at the snapshot, find the conflict behind it, cut, append.
+// TestLog_ConflictIsRepaired takes raft's steps after an overruled follower got a
+// snapshot: probe at the snapshot, find the conflict behind it, truncate, append.
 func TestLog_ConflictIsRepaired(t *testing.T) {
 	l := openNew(t)
 	mustStore(t, l.Log, entries(1, 12, 2))
@@ -196,7 +196,7 @@ func TestLog_FirstEntryIsNeverMadeUp(t *testing.T) {
 	wantEnds(t, l.Log, 2, 3)
 	wantTerms(t, l.Log, 1, 0, 1, 1)
 
-	// Neither is an overruled one shown in its place.
+	// An overruled entry is not returned in its place either.
 	for last := uint64(1); last <= 2; last++ {
 		l = openNew(t)
 		mustStore(t, l.Log, entries(1, last, 1))
@@ -211,8 +211,8 @@ func TestLog_FirstEntryIsNeverMadeUp(t *testing.T) {
 	}
 }
 
-// TestOpen_RefusesHoleInLog: the newest snapshot was lost, and the log follows nothing. An older
-// snapshot does not help; with the newest one back, the log is whole again.
+// TestOpen_RefusesHoleInLog: the newest snapshot was lost, and no snapshot reaches the
+// log's first entry. With the newest one back, the log is whole again.
 func TestOpen_RefusesHoleInLog(t *testing.T) {
 	l := openNew(t)
 	mustTake(t, l.Snapshots, 8, 1, nil)
@@ -252,10 +252,10 @@ func TestLog_DeletesOnlyWhatMayGo(t *testing.T) {
 		wantError bool
 	}{
 		{"head", 1, 100, 2000, 101, last, false},
-		{"head, from below", 0, 100, 2000, 101, last, false},
-		{"head keeps the newest", 1, last - 1, last, last - stay + 1, last, false},
-		{"head keeps what no snapshot holds", 1, 1000, 500, 500, last, false},
-		{"head without a snapshot", 1, 1000, 0, 1, last, false},
+		{"front, from below", 0, 100, 2000, 101, last, false},
+		{"front keeps the newest", 1, last - 1, last, last - stay + 1, last, false},
+		{"front keeps what no snapshot holds", 1, 1000, 500, 500, last, false},
+		{"front without a snapshot", 1, 1000, 0, 1, last, false},
 		{"end", 2500, last, 2000, 1, 2499, false},
 		{"end, beyond", 2500, last + 100, 2000, 1, 2499, false},
 		{"end right behind the snapshot", 2001, last, 2000, 1, 2000, false},

@@ -8,11 +8,13 @@ import (
 	"github.com/kvorum/kvorum/wal"
 )
 
-// DeleteRange implements raft.LogStore for the two things that raft does: it trims the
-// head after a snapshot, and cuts the end off from a conflicting entry on. Both are
-// durable on return; indexes outside of the log are ignored. Trimming keeps the newest
-// entries, as many bytes as SetTrailing said, and all behind the newest snapshot: raft
-// copes with a FirstIndex below what it asked for. Cutting never reaches into the snapshot.
+// DeleteRange implements raft.LogStore for the two cases that raft needs: it trims the log
+// after a snapshot, and truncates it from a conflicting entry to the end. Both are durable
+// on return; indexes outside of the log are ignored.
+//
+// A trim keeps the newest entries, as many bytes as SetTrailing has set, and all entries
+// behind the newest snapshot. Raft accepts a FirstIndex below the one that it asked for.
+// A truncation never removes an entry that the newest snapshot covers.
 func (s *Log) DeleteRange(min, max uint64) error {
 	if err := s.failure(); err != nil {
 		return err
@@ -22,13 +24,13 @@ func (s *Log) DeleteRange(min, max uint64) error {
 		return nil
 	}
 	if max < last {
-		return s.trimHead(min, max, first, last)
+		return s.trimFront(min, max, first, last)
 	}
-	return s.cutEnd(min)
+	return s.truncateEnd(min)
 }
 
-// trimHead removes the entries from first to at most upTo.
-func (s *Log) trimHead(from, upTo, first, last uint64) error {
+// trimFront removes the entries from first to at most upTo.
+func (s *Log) trimFront(from, upTo, first, last uint64) error {
 	b := s.boundary.Load()
 	if from > first && (!b.masked || from > b.index) {
 		return s.fail(fmt.Errorf("delete entries %d to %d of %d to %d: %w", from, upTo, first, last, errLogDelete))
@@ -43,19 +45,19 @@ func (s *Log) trimHead(from, upTo, first, last uint64) error {
 	}
 	err = fmt.Errorf("trim entries up to %d: %w", upTo, err)
 	if errors.Is(err, wal.ErrNoRoom) {
-		return err // nothing depends on it: what stays is in the snapshot too
+		return err // nothing depends on it: the entries that stay are in the snapshot too
 	}
 	return s.fail(err)
 }
 
-// SetTrailing makes bytes the number of bytes of the newest entries that stay when raft
-// trims the head, so that a follower that is no further behind needs no snapshot.
+// SetTrailing sets the number of bytes of the newest entries that stay when raft trims. A
+// follower that is no further behind needs no snapshot.
 func (s *Log) SetTrailing(bytes int64) { s.trailing.Store(bytes) }
 
 // Trim removes the entries that the newest snapshot covers, except trailing bytes of the
-// newest entries, and is SetTrailing too. With 0 none of them stays: the snapshot's own
-// index is answered for. An error is final, as of any change, unless it is
-// wal.ErrNoRoom: then nothing depends on it, and a later call may succeed.
+// newest entries. It calls SetTrailing too. With 0 none of the covered entries stays:
+// GetLog invents the snapshot's last one. An error is final, like that of any change,
+// unless it is wal.ErrNoRoom: then a later call may succeed.
 func (s *Log) Trim(trailing int64) error {
 	if err := s.failure(); err != nil {
 		return err
@@ -63,14 +65,15 @@ func (s *Log) Trim(trailing int64) error {
 	s.trailing.Store(trailing)
 	b := s.boundary.Load()
 	if first, last, some := s.stored(); some && b.answers() && first <= b.index {
-		return s.trimHead(first, min(b.index, last), first, last)
+		return s.trimFront(first, min(b.index, last), first, last)
 	}
 	return nil
 }
 
-// keepFrom returns the index from which on entries stay, where trailing bytes of
-// first to last are to. It is the beginning of a segment where the segments from there
-// on have a quarter of that at least: the one before takes its room as a whole.
+// keepFrom returns the index of the first entry that a trim keeps, so that about trailing
+// bytes of the entries first to last stay. A segment's room can be freed only as a whole.
+// So it is the beginning of a segment, if the entries from there on have at least a
+// quarter of trailing.
 func (s *Log) keepFrom(trailing int64, first, last uint64) uint64 {
 	if trailing <= 0 {
 		return last + 1
@@ -84,8 +87,8 @@ func (s *Log) keepFrom(trailing int64, first, last uint64) uint64 {
 	return from
 }
 
-// cutEnd removes all entries from index on.
-func (s *Log) cutEnd(index uint64) error {
+// truncateEnd removes the entries from index to the last one.
+func (s *Log) truncateEnd(index uint64) error {
 	s.changing <- struct{}{}
 	defer func() { <-s.changing }()
 	b := s.boundary.Load()
@@ -100,7 +103,7 @@ func (s *Log) cutEnd(index uint64) error {
 	case index > b.index:
 		err = s.wal.TruncateBack(index - 1)
 	case last <= b.index && (index <= first || b.masked):
-		err = s.restart(b) // all of it is in the snapshot
+		err = s.restart(b) // the snapshot covers all entries
 	default:
 		err = fmt.Errorf("%w: the newest snapshot is at %d", errLogDelete, b.index)
 	}

@@ -23,8 +23,8 @@ func configurationEntry(index, term uint64, c raft.Configuration) []*raft.Log {
 	return []*raft.Log{{Index: index, Term: term, Type: raft.LogConfiguration, Data: raft.EncodeConfiguration(c)}}
 }
 
-// written returns a member that is closed: two snapshots, at 3 and 5 of term 1, entries up
-// to 9 of term 2, and a configuration in entry 8 that differs from the snapshots'.
+// written returns a closed member with two snapshots, at 3 and 5 of term 1, entries up to
+// 9 of term 2, and a configuration in entry 8 that differs from the snapshots'.
 func written(t testing.TB) (*member, raft.Configuration) {
 	t.Helper()
 	changed := raft.Configuration{Servers: servers.Servers[:1]}
@@ -66,8 +66,8 @@ func TestRead_FindsTheWholeHistory(t *testing.T) {
 	}
 }
 
-// TestRead_OverruledLogIsLeftOut: a log that the newest snapshot contradicts is no part of
-// the history.
+// TestRead_OverruledLogIsLeftOut: a log that the newest snapshot contradicts does not
+// belong to the history.
 func TestRead_OverruledLogIsLeftOut(t *testing.T) {
 	m := openNew(t)
 	mustStore(t, m.Log, entries(1, 9, 2))
@@ -98,7 +98,8 @@ func TestRead_RefusesWhatOpenRefuses(t *testing.T) {
 	}
 }
 
-// TestRead_RefusesHoleInLog: the log must reach down to the newest snapshot, or to entry 1.
+// TestRead_RefusesHoleInLog: no entry may be missing between the newest snapshot, or the
+// beginning, and the log's first entry.
 func TestRead_RefusesHoleInLog(t *testing.T) {
 	m := openNew(t)
 	mustTake(t, m.Snapshots, 8, 1, nil)
@@ -138,7 +139,7 @@ func replaceAtNine(files wal.FS, former string) error {
 	})
 }
 
-// failAfter lets changes of files pass, and fails all that follow.
+// failAfter allows a number of changes of files, and fails all later ones.
 func failAfter(files *crashfs.FS, changes int) {
 	files.SetHook(func(op crashfs.Op, _ string) error {
 		if !op.Mutates() {
@@ -151,8 +152,8 @@ func failAfter(files *crashfs.FS, changes int) {
 	})
 }
 
-// TestReplace_HalfWay ends a replacement before each of its changes: Open refuses what is
-// left under the new owner, Read takes it, and the next call finishes.
+// TestReplace_HalfWay ends a replacement before each of its changes: Open refuses the
+// stores under the new owner, Read accepts them, and the next call finishes.
 func TestReplace_HalfWay(t *testing.T) {
 	before, _ := written(t)
 	calls := 0
@@ -201,7 +202,7 @@ func TestReplace_HalfWay(t *testing.T) {
 }
 
 // TestReplace_PowerLossTwice loses power at each change of a replacement, and again at each
-// change of the next one. Read takes what is left, and a third call finishes.
+// change of the next one. Read accepts the stores that are left, and a third call finishes.
 func TestReplace_PowerLossTwice(t *testing.T) {
 	before, _ := written(t)
 	for _, keep := range []float64{0, 1} {
@@ -217,8 +218,8 @@ func TestReplace_PowerLossTwice(t *testing.T) {
 	}
 }
 
-// replaceUntil replaces the stores on files, and returns the disk as it is after power was
-// lost at change number at, and whether there was one.
+// replaceUntil replaces the stores on files and loses power at change number at. It returns
+// the disk, and whether there was such a change.
 func replaceUntil(t *testing.T, files *crashfs.FS, former string, at int, keep float64) (*crashfs.FS, bool) {
 	t.Helper()
 	failAfter(files, at)
@@ -229,8 +230,8 @@ func replaceUntil(t *testing.T, files *crashfs.FS, former string, at int, keep f
 	return files.Crash(crashfs.CrashOptions{Keep: keep}), err != nil
 }
 
-// wantReplaced fails the test unless another replacement finishes what is on files, and the
-// old log is kept.
+// wantReplaced fails the test unless another replacement of the stores on files succeeds,
+// and the old log is kept.
 func wantReplaced(t *testing.T, files *crashfs.FS, when string) {
 	t.Helper()
 	if h, err := raftstore.Read(files, dir, nil, nil); err != nil || h.LastIndex != 9 || h.LastTerm != 2 {
@@ -332,7 +333,7 @@ func TestCheck_Reports(t *testing.T) {
 	}
 }
 
-// TestNames_IsAllThatIsMade: what Open makes is what Names lists.
+// TestNames_IsAllThatIsMade: Open makes the files that Names lists, and no others.
 func TestNames_IsAllThatIsMade(t *testing.T) {
 	m := openNew(t)
 	got, err := m.fs.ReadDir(dir)

@@ -12,22 +12,24 @@ import (
 )
 
 const (
-	// oldLogFormat is the name that Replace gives to the log that it sets aside; the
-	// former cluster's id follows.
+	// oldLogFormat is the name of the log that Replace sets aside, with the former
+	// cluster's id.
 	oldLogFormat = "wal-of-%s"
 	// newLogDir is the name of the new log until the old one has been renamed.
 	newLogDir = "wal.new"
 )
 
-// Replace makes one snapshot and an empty log the content of the stores below dir, whose
-// term and vote stay. The snapshot is at h.LastIndex and h.LastTerm, which are not below
-// those of Read, and has h.Configuration; persist writes its state and closes or cancels the
-// sink, as raft.FSMSnapshot's Persist does. The log belongs to owner from then on. The
-// old one is renamed to wal-of- and former, the id of the cluster that it is of, or another
-// one that no earlier call has named. The caller keeps others from dir meanwhile.
+// Replace makes one snapshot and an empty log the content of the stores below dir. Term
+// and vote stay as they are.
 //
-// A call that fails, or that a crash interrupts, leaves stores that Open refuses, under the
-// new owner at least, and that Read takes; another call does the rest.
+// The snapshot is at h.LastIndex and h.LastTerm, which are not below those of Read, and has
+// h.Configuration. persist writes its state and closes or cancels the sink, like the Persist
+// of raft.FSMSnapshot. The new log belongs to owner. The old log is renamed to wal-of-
+// followed by former. This is the id of the old log's cluster, or another word that no
+// earlier call has used. The caller makes sure that nothing else uses dir meanwhile.
+//
+// A call that fails, or is interrupted by a crash, leaves stores that Open refuses at
+// least for the new owner, and that Read accepts. Another call finishes the work.
 func Replace(files wal.FS, dir string, h History, owner wal.Owner, former string, persist func(raft.SnapshotSink) error) error {
 	if err := replaceSnapshots(files, dir, h, persist); err != nil {
 		return err
@@ -60,9 +62,9 @@ func replaceSnapshots(files wal.FS, dir string, h History, persist func(raft.Sna
 	return s.floor().save(files, dir)
 }
 
-// renewLog makes an empty log, and puts it in the place of the old one, all of which is
-// in the snapshot, and which it renames. Between the two there is no log, but the new one
-// under another name.
+// renewLog makes an empty log, renames the old one, and gives the new log its name. The
+// snapshot covers all of the old log. Between the two renames only the new log exists,
+// under its temporary name.
 func renewLog(files wal.FS, dir string, owner wal.Owner, former string) error {
 	present, fresh := filepath.Join(dir, walDir), filepath.Join(dir, newLogDir)
 	if err := placeNewLog(files, dir); err != nil {
@@ -87,9 +89,9 @@ func renewLog(files wal.FS, dir string, owner wal.Owner, former string) error {
 	return nil
 }
 
-// placeNewLog finishes an interrupted call that has set the old log aside: the new log, which
-// that call left, gets its final name. One of the two names always leads to a log, then, and
-// a crash of this call can be repaired too.
+// placeNewLog finishes an interrupted call that has set the old log aside: the new log of
+// that call gets its final name. So one of the two names always belongs to a log, and a
+// crash of this call can be repaired too.
 func placeNewLog(files wal.FS, dir string) error {
 	present := filepath.Join(dir, walDir)
 	if _, err := files.Stat(present); !errors.Is(err, fs.ErrNotExist) {

@@ -12,8 +12,8 @@ import (
 	"github.com/kvorum/kvorum/wal/crashfs"
 )
 
-// TestSnapshots_FullDiskIsNotFinal fails a write, or a sync, at each place: the
-// snapshot fails and leaves nothing, the node goes on, and the next succeeds.
+// TestSnapshots_FullDiskIsNotFinal fails a write, or a sync, at each place: the snapshot
+// fails and leaves no file, the node continues, and the next snapshot succeeds.
 func TestSnapshots_FullDiskIsNotFinal(t *testing.T) {
 	state := randomBytes(600 << 10)
 	for capacity := int64(1000); capacity < 600<<10; capacity += 100 << 10 {
@@ -31,7 +31,7 @@ func TestSnapshots_FullDiskIsNotFinal(t *testing.T) {
 	}
 }
 
-// used returns the bytes that the files of a member's stores have together.
+// used returns the size in bytes of all files of a member's stores.
 func used(t testing.TB, fsys *crashfs.FS) (sum int64) {
 	t.Helper()
 	for _, dir := range []string{dir, walDir, snapshotsDir, "data/stable"} {
@@ -52,9 +52,9 @@ func used(t testing.TB, fsys *crashfs.FS) (sum int64) {
 	return sum
 }
 
-// TestSnapshots_FaultAtEveryOperation fails each operation in turn. Without a successful Close the
-// log is not told of a snapshot. Only a directory sync after the renaming, and a floor that
-// can't be raised, stop the member.
+// TestSnapshots_FaultAtEveryOperation fails each operation in turn. Without a successful
+// Close the log does not begin at the snapshot. Only a failed directory sync after the
+// rename, and a floor that can't be raised, stop the member.
 func TestSnapshots_FaultAtEveryOperation(t *testing.T) {
 	for at := 0; ; at++ {
 		fsys := crashfs.New()
@@ -109,8 +109,8 @@ func TestSnapshots_FaultAtEveryOperation(t *testing.T) {
 }
 
 // TestSnapshots_CrashAtEveryOperation loses power at each operation while a snapshot is
-// made, and keeps anything from nothing to all of what was not synced: the
-// store opens with the newest snapshot that was reported, or the next.
+// made, and keeps none, some or all of the unsynced changes: the store opens with the
+// newest snapshot that was reported, or the next one.
 func TestSnapshots_CrashAtEveryOperation(t *testing.T) {
 	old, fresh := randomBytes(1000), randomBytes(70<<10)
 	random := rand.New(rand.NewPCG(3, 4))
@@ -153,9 +153,9 @@ func TestSnapshots_CrashAtEveryOperation(t *testing.T) {
 	}
 }
 
-// TestSnapshots_KilledThenPowerLost ends the process at every operation, opens
-// what it left, and loses power then: what the second process was told to be
-// durable is, though the first one had not lived to see to it.
+// TestSnapshots_KilledThenPowerLost kills the process at every operation, opens its files,
+// and loses power then. The newest snapshot of the second process is durable, also if the
+// first one was killed before it made it so.
 func TestSnapshots_KilledThenPowerLost(t *testing.T) {
 	for at, more := 0, true; more; at++ {
 		fsys := crashfs.New()
@@ -256,8 +256,8 @@ func TestOpen_RefusesForeignState(t *testing.T) {
 	}
 }
 
-// TestSnapshots_DamagedBlockIsNotHandedOut: the reader never hands out a byte of a
-// block that does not pass.
+// TestSnapshots_DamagedBlockIsNotHandedOut: the reader never returns a byte of a damaged
+// block.
 func TestSnapshots_DamagedBlockIsNotHandedOut(t *testing.T) {
 	fsys := crashfs.New()
 	s := openOn(t, fsys)

@@ -19,9 +19,9 @@ import (
 //	…
 //	end     CRC32C(4) 0xFFFFFFFF(4) total(8)        bytes of payload in all blocks
 //
-// The checksum of a block starts from the header's and the block's number, so a
-// block of another snapshot, or one in the wrong place, does not pass. Nothing
-// follows the end.
+// The checksum of a block starts with the header's checksum and the block's number. So a
+// block of another snapshot, or in the wrong place, is refused. The file ends with the
+// end.
 const (
 	stateMagic      = "KVORUMSN"
 	stateVersion    = 1
@@ -39,8 +39,8 @@ type stateWriter struct {
 	out   *bufio.Writer
 	seed  uint32
 	block []byte // header and payload of the block that is being filled
-	count uint64 // blocks written
-	total int64  // bytes of payload taken
+	count uint64 // of blocks written
+	total int64  // of bytes of payload in all blocks
 	err   error  // the first failure
 }
 
@@ -71,7 +71,7 @@ func blockSum(seed uint32, n uint64, body []byte) uint32 {
 	return crc32.Update(crc32.Update(seed, castagnoli, number[:]), castagnoli, body)
 }
 
-// Write implements io.Writer. Once it has failed it always does.
+// Write implements io.Writer. After a failure every call fails.
 func (w *stateWriter) Write(p []byte) (int, error) {
 	written := 0
 	for w.err == nil && written < len(p) {
@@ -86,7 +86,7 @@ func (w *stateWriter) Write(p []byte) (int, error) {
 	return written, w.err
 }
 
-// finish writes what is left and the end. The file still has to be synced.
+// finish writes the last block and the end. The caller syncs the file.
 func (w *stateWriter) finish() error {
 	if n := len(w.block) - blockHeaderSize; n > 0 {
 		w.flushBlock(uint32(n))
@@ -109,22 +109,21 @@ func (w *stateWriter) flushBlock(length uint32) {
 	w.count++
 }
 
-// stateReader reads a state file's payload and checks each block before it
-// hands out a byte of it. It ends with io.EOF after exactly the size that was
-// asked for, and with a *wal.CorruptionError, again and again, at the first
-// damage. It is for one goroutine.
+// stateReader reads a state file's payload and checks each block before it returns a byte
+// of it. It returns io.EOF after exactly the size that the meta has. At the first damage
+// it returns a *wal.CorruptionError, also from every later call. It is for one goroutine.
 type stateReader struct {
 	file   wal.File
 	path   string
 	in     *bufio.Reader
 	seed   uint32
-	size   int64 // bytes of payload that the snapshot's meta promises
+	size   int64 // bytes of payload, from the snapshot's meta
 	offset int64 // in the file, of the next block
 	count  uint64
 	total  int64
 	buf    []byte // space for one block
-	left   []byte // of the current block's payload
-	err    error  // the end, or the first failure
+	left   []byte // unread part of the current block's payload
+	err    error  // io.EOF, or the first failure
 }
 
 // openState opens the state file at path and checks its header. The caller
@@ -181,7 +180,7 @@ func (r *stateReader) Read(p []byte) (int, error) {
 // Close closes the file.
 func (r *stateReader) Close() error { return r.file.Close() }
 
-// nextBlock returns the payload of the next block, io.EOF at the end.
+// nextBlock returns the payload of the next block, or io.EOF at the end.
 func (r *stateReader) nextBlock() ([]byte, error) {
 	header := r.buf[:blockHeaderSize]
 	if err := r.fill(header); err != nil {
@@ -213,7 +212,7 @@ func (r *stateReader) nextBlock() ([]byte, error) {
 	return block[blockHeaderSize:], nil
 }
 
-// checkEnd returns io.EOF if the file ends here, with all that was promised.
+// checkEnd returns io.EOF if the file ends here and has the expected size.
 func (r *stateReader) checkEnd(total uint64) error {
 	if total != uint64(r.total) || r.total != r.size {
 		return r.damaged("state is shorter than its meta says")

@@ -10,29 +10,29 @@ import (
 	"github.com/kvorum/kvorum/wal"
 )
 
-// errSnapshotCancelled is returned by a sink's Close after its Cancel. Success
-// would let raft drop the log entries that the snapshot was to replace.
+// errSnapshotCancelled is returned by a sink's Close after its Cancel. After a success
+// raft would trim the entries that the snapshot covers.
 var errSnapshotCancelled = errors.New("snapshot was cancelled")
 
 // snapshotSink writes one snapshot.
 //
-// A write or sync that fails makes Close fail and the snapshot go, but does not
-// stop the node: nothing depends on an unfinished snapshot, its files are never
-// used again, and the log still holds all that it was to replace. A full disk
-// is then raft's to report, and a later snapshot's to overcome. Only a failure
-// to make a finished snapshot's name durable is fatal; see publish.
+// After a failed write or sync, Close fails and removes the snapshot, but the node
+// continues. Nothing depends on an unfinished snapshot: its files are never used again,
+// and the log still holds the entries that it would cover. Raft reports the error, of a
+// full disk for instance, and a later snapshot may succeed. Only a failure to make a
+// finished snapshot's name durable is fatal; see publish.
 type snapshotSink struct {
 	store *Snapshots
 	meta  *raft.SnapshotMeta
 	dir   string // of the unfinished snapshot
 
-	// busy is a lock with one slot, for it is held across file calls. It guards
-	// the fields below.
+	// busy is a lock: a channel of capacity one, since it is held across file calls. It
+	// guards the fields below.
 	busy  chan struct{}
 	file  wal.File
 	state *stateWriter
 	done  bool  // closed or cancelled
-	err   error // what Close returned
+	err   error // the error of Close
 }
 
 var _ raft.SnapshotSink = (*snapshotSink)(nil)
@@ -66,9 +66,9 @@ func (k *snapshotSink) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Close makes the snapshot durable and the store's newest. It fails if any
-// write did, and then leaves nothing behind. It is idempotent: later calls
-// return what the first did, after Cancel an error.
+// Close makes the snapshot durable and the store's newest. It fails if a write has
+// failed, and then removes the snapshot. A later call returns the result of the first
+// one, and after Cancel an error.
 func (k *snapshotSink) Close() error {
 	k.busy <- struct{}{}
 	defer func() { <-k.busy }()

@@ -21,27 +21,27 @@ import (
 )
 
 const (
-	// stateFile and metaFile are what a snapshot's directory holds.
+	// stateFile and metaFile are the names of the files in a snapshot's directory.
 	stateFile = "state"
 	metaFile  = "meta"
 	// metaFormat is the version of the meta file.
 	metaFormat = 1
-	// unfinishedSuffix ends the name of a snapshot's directory while it is
-	// written or removed; such directories mean nothing and are swept at open.
+	// unfinishedSuffix is the suffix of a snapshot's directory while it is written or
+	// removed. Such directories are no snapshots, and Open removes them.
 	unfinishedSuffix = ".tmp"
 )
 
-// errSnapshotSuperseded is returned for a snapshot that is older than the
-// newest durable one: raft would go back to its index.
+// errSnapshotSuperseded is returned for a snapshot that is older than the newest durable
+// one: raft would return to its index.
 var errSnapshotSuperseded = errors.New("a newer snapshot is durable already")
 
-// Snapshots is raft's SnapshotStore: one directory for each snapshot, named
-// TERM-INDEX-MILLISECONDS, with the files state and meta. A directory has its name only
-// when both files are durable, so that a snapshot with a name is whole or damaged.
+// Snapshots is raft's SnapshotStore. A snapshot is a directory named
+// TERM-INDEX-MILLISECONDS, with the files state and meta. The directory gets this name only
+// when both files are durable: a snapshot with a name is whole, unless it was damaged.
 //
-// The log begins at the newest snapshot. Open checks that one in full and refuses a
-// damaged one: an older one in its place would silently take back what this server has
-// acknowledged and voted on.
+// The log begins at the newest snapshot. Open checks the newest snapshot in full, and
+// refuses a damaged one. With an older one in its place the member would forget entries
+// that it has acknowledged, and on which it has based votes.
 //
 // All methods are safe for concurrent use; raft writes one snapshot while it installs
 // another.
@@ -52,25 +52,25 @@ type Snapshots struct {
 	onDurable func(index, term uint64)
 	onFatal   func(error)
 	wrote     func(index, term uint64, n int) // see Options.Wrote; set before use
-	opened    atomic.Int64                    // files of snapshots that are open
+	opened    atomic.Int64                    // number of open files of snapshots
 
-	// publishing is a lock with one slot: a snapshot gets its name, becomes the
-	// newest and is reported without another in between.
+	// publishing is a lock (a channel of capacity one). Its holder gives a snapshot its
+	// name, makes it the newest and reports it, without another snapshot in between.
 	publishing chan struct{}
 
 	mu         sync.Mutex
-	retain     int                  // guarded by mu; how many are kept
+	retain     int                  // guarded by mu; number of snapshots that are kept
 	snapshots  []*raft.SnapshotMeta // guarded by mu; the newest first
-	lastMillis int64                // guarded by mu; greatest that is part of a name
+	lastMillis int64                // guarded by mu; greatest one in any name
 }
 
 var _ raft.SnapshotStore = (*Snapshots)(nil)
 
-// listSnapshots opens the snapshots below dir, which it makes if it is missing, of which
-// the newest retain are to be kept (at least one). onDurable is told of each new one
-// before it is reported done; onFatal of what the member must not go on after. The caller
-// checks the newest snapshot's state before anything else, and then calls reap. A damaged
-// meta of the newest snapshot is a *wal.CorruptionError.
+// listSnapshots opens the snapshots below dir, and makes dir if it is missing. The newest
+// retain snapshots are kept, at least one. onDurable is called for each new snapshot
+// before its sink's Close returns; onFatal is called with an error after which the member
+// must stop. The caller checks the newest snapshot's state before anything else, and then
+// calls reap. A damaged meta of the newest snapshot is a *wal.CorruptionError.
 func listSnapshots(fsys wal.FS, dir string, retain int, log *slog.Logger,
 	onDurable func(index, term uint64), onFatal func(error),
 ) (*Snapshots, error) {
@@ -82,8 +82,8 @@ func listSnapshots(fsys wal.FS, dir string, retain int, log *slog.Logger,
 		return nil, err
 	}
 	// The process that made the newest snapshot may have been killed before its name
-	// was durable: the log in front of it is dropped, and the floor raised, because
-	// of it.
+	// was durable. It must be durable before the floor is raised and the log trimmed
+	// because of it.
 	if err := errors.Join(fsys.SyncDir(dir), fsys.SyncDir(filepath.Dir(dir))); err != nil {
 		return nil, err
 	}
@@ -107,32 +107,32 @@ func listSnapshots(fsys wal.FS, dir string, retain int, log *slog.Logger,
 	return s, nil
 }
 
-// scan sweeps what was never finished and returns the names of snapshots, the
-// newest first.
+// scan removes unfinished snapshots and returns the names of the others, the newest
+// first.
 func (s *Snapshots) scan() ([]snapshotName, error) {
-	entries, err := s.fs.ReadDir(s.dir)
+	names, err := s.fs.ReadDir(s.dir)
 	if err != nil {
 		return nil, err
 	}
-	for _, entry := range entries {
-		if !strings.HasSuffix(entry, unfinishedSuffix) {
-			if _, ok := parseSnapshotName(entry); !ok {
-				s.log.Warn("not a snapshot, left alone", "file", filepath.Join(s.dir, entry))
+	for _, name := range names {
+		if !strings.HasSuffix(name, unfinishedSuffix) {
+			if _, ok := parseSnapshotName(name); !ok {
+				s.log.Warn("not a snapshot, left alone", "file", filepath.Join(s.dir, name))
 			}
 			continue
 		}
-		s.log.Info("sweep unfinished snapshot", "snapshot", entry)
-		if err := s.fs.RemoveAll(filepath.Join(s.dir, entry)); err != nil {
+		s.log.Info("sweep unfinished snapshot", "snapshot", name)
+		if err := s.fs.RemoveAll(filepath.Join(s.dir, name)); err != nil {
 			return nil, fmt.Errorf("sweep unfinished snapshot: %w", err)
 		}
 	}
 	return s.finished()
 }
 
-// finished returns the names of snapshots, the newest first; none where there is
-// no directory.
+// finished returns the names of finished snapshots, the newest first. It returns none if
+// the directory is missing.
 func (s *Snapshots) finished() ([]snapshotName, error) {
-	entries, err := s.fs.ReadDir(s.dir)
+	names, err := s.fs.ReadDir(s.dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -140,9 +140,9 @@ func (s *Snapshots) finished() ([]snapshotName, error) {
 		return nil, err
 	}
 	var found []snapshotName
-	for _, entry := range entries {
-		if name, ok := parseSnapshotName(entry); ok {
-			found = append(found, name)
+	for _, name := range names {
+		if parsed, ok := parseSnapshotName(name); ok {
+			found = append(found, parsed)
 		}
 	}
 	slices.SortFunc(found, func(a, b snapshotName) int {
@@ -151,7 +151,7 @@ func (s *Snapshots) finished() ([]snapshotName, error) {
 	return found, nil
 }
 
-// load reads a snapshot's meta and checks that it is where it belongs.
+// load reads a snapshot's meta and checks that it matches the directory's name.
 func (s *Snapshots) load(name snapshotName) (*raft.SnapshotMeta, error) {
 	path := filepath.Join(s.dir, name.id, metaFile)
 	meta := new(raft.SnapshotMeta)
@@ -176,7 +176,7 @@ func (s *Snapshots) verify(meta *raft.SnapshotMeta) error {
 	return errors.Join(err, state.Close())
 }
 
-// openState opens the state of a snapshot that must be there.
+// openState opens the state of a snapshot. A missing file is damage.
 func (s *Snapshots) openState(meta *raft.SnapshotMeta) (*stateReader, error) {
 	state, err := s.open(meta)
 	if err != nil {
@@ -189,8 +189,8 @@ func (s *Snapshots) open(meta *raft.SnapshotMeta) (*stateReader, error) {
 	return openState(s.fs, filepath.Join(s.dir, meta.ID, stateFile), meta.Term, meta.Index, meta.Size)
 }
 
-// Create implements raft.SnapshotStore. It refuses a snapshot below the newest
-// durable one, which a snapshot taken before an installed one would be.
+// Create implements raft.SnapshotStore. It refuses a snapshot below the newest durable
+// one. Raft may ask for one that it began before it installed a newer one.
 func (s *Snapshots) Create(version raft.SnapshotVersion, index, term uint64,
 	configuration raft.Configuration, configurationIndex uint64, _ raft.Transport,
 ) (raft.SnapshotSink, error) {
@@ -217,7 +217,7 @@ func (s *Snapshots) checkNewest(index uint64) error {
 	return nil
 }
 
-// newID returns a name that sorts behind every other of the same term and index.
+// newID returns a name that sorts after every other name of the same term and index.
 func (s *Snapshots) newID(term, index uint64) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -225,7 +225,7 @@ func (s *Snapshots) newID(term, index uint64) string {
 	return fmt.Sprintf("%d-%d-%d", term, index, s.lastMillis)
 }
 
-// floor returns what the newest snapshot makes the floor, zero for none.
+// floor returns the floor that belongs to the newest snapshot, zero for none.
 func (s *Snapshots) floor() floor {
 	newest := s.Newest()
 	if newest == nil {
@@ -262,8 +262,8 @@ func (s *Snapshots) Sizes() (newest, all int64) {
 // OpenFiles returns the number of files of snapshots that are being read or written.
 func (s *Snapshots) OpenFiles() int { return int(s.opened.Load()) }
 
-// Keep makes retain, at least 1, the number of snapshots that are kept, and removes the
-// oldest beyond it, which takes as long as the filesystem takes. One that is being read
+// Keep sets the number of snapshots that are kept, at least 1, and removes the oldest
+// ones beyond it. It returns when their files are removed. A snapshot that is being read
 // stays readable.
 func (s *Snapshots) Keep(retain int) {
 	retain = max(retain, 1)
@@ -279,10 +279,10 @@ func (s *Snapshots) Keep(retain int) {
 	s.reap()
 }
 
-// List implements raft.SnapshotStore. It returns the newest snapshot alone: raft sends
-// the first of the list to followers, and at start restores the first that it can, which
-// must not be an older one. The older ones that are kept are for Open by id, and for
-// people.
+// List implements raft.SnapshotStore. It returns only the newest snapshot. Raft sends the
+// first of the list to followers. At its start raft restores the first one of the list
+// that it can read, which must not be an older one. The older snapshots are kept for Open
+// by id, and for operators.
 func (s *Snapshots) List() ([]*raft.SnapshotMeta, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -292,10 +292,10 @@ func (s *Snapshots) List() ([]*raft.SnapshotMeta, error) {
 	return []*raft.SnapshotMeta{cloneMeta(s.snapshots[0])}, nil
 }
 
-// Open implements raft.SnapshotStore. The reader checks every block that it
-// hands out, ends after exactly the meta's size, and is the caller's to close;
-// it stays readable when the snapshot is removed meanwhile. The error is
-// fs.ErrNotExist for a snapshot that was removed before.
+// Open implements raft.SnapshotStore. The reader checks every block before it returns a
+// byte of it, and ends after exactly the meta's size. The caller closes it. It stays
+// readable if the snapshot is removed meanwhile. The error is fs.ErrNotExist for a
+// snapshot that does not exist, or no longer.
 func (s *Snapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 	s.mu.Lock()
 	i := slices.IndexFunc(s.snapshots, func(m *raft.SnapshotMeta) bool { return m.ID == id })
@@ -317,8 +317,9 @@ func (s *Snapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 	return meta, &watchedState{stateReader: state, onFatal: s.onFatal, closed: sync.OnceFunc(func() { s.opened.Add(-1) })}, nil
 }
 
-// watchedState reports damage that is met while the node runs: the only leader
-// that has the state can't give it to anybody (hashicorp/raft #522).
+// watchedState reports damage that is found while the node runs. Otherwise a leader with
+// a damaged snapshot would stay leader and could send its state to nobody (hashicorp/raft
+// issue 522).
 type watchedState struct {
 	*stateReader
 	onFatal func(error)
@@ -346,9 +347,8 @@ func cloneMeta(meta *raft.SnapshotMeta) *raft.SnapshotMeta {
 	return &out
 }
 
-// publish gives a finished snapshot its name. Files and directory of it are
-// durable. An error leaves it unfinished, to be removed by the caller, unless
-// it was reported to onFatal.
+// publish gives a finished snapshot, whose files are durable, its name. After an error
+// the snapshot is unfinished and the caller removes it, unless onFatal was called.
 func (s *Snapshots) publish(meta *raft.SnapshotMeta) error {
 	s.publishing <- struct{}{}
 	defer func() { <-s.publishing }()
@@ -360,8 +360,8 @@ func (s *Snapshots) publish(meta *raft.SnapshotMeta) error {
 		return err
 	}
 	if err := s.fs.SyncDir(s.dir); err != nil {
-		// Whether the snapshot survives a crash is unknown, and asking again
-		// might get yes for an answer without being true.
+		// It is unknown whether the snapshot survives a crash, and another sync might
+		// succeed although it does not.
 		err = fmt.Errorf("snapshot %s: sync directory: %w", meta.ID, err)
 		s.onFatal(err)
 		return err
@@ -374,8 +374,8 @@ func (s *Snapshots) publish(meta *raft.SnapshotMeta) error {
 	return nil
 }
 
-// reap removes the oldest snapshots beyond retain. Its caller is the store's
-// opening, or holds the publishing slot.
+// reap removes the oldest snapshots beyond retain. Its caller holds publishing, or is the
+// only user of the store: Open or Replace.
 func (s *Snapshots) reap() {
 	s.mu.Lock()
 	var old []*raft.SnapshotMeta
@@ -389,8 +389,8 @@ func (s *Snapshots) reap() {
 	}
 }
 
-// remove deletes a snapshot that nothing depends on. It loses its name first,
-// so that a crash leaves no half of one under it.
+// remove deletes a snapshot that nothing depends on. It renames the snapshot first, so
+// that a crash leaves no half of it under its final name.
 func (s *Snapshots) remove(id string) {
 	path := filepath.Join(s.dir, id)
 	err := s.fs.Rename(path, path+unfinishedSuffix)
@@ -402,7 +402,7 @@ func (s *Snapshots) remove(id string) {
 	}
 }
 
-// snapshotName is what the name of a snapshot's directory says.
+// snapshotName is the parsed name of a snapshot's directory.
 type snapshotName struct {
 	id          string
 	term, index uint64

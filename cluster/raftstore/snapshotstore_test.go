@@ -18,13 +18,13 @@ import (
 	"github.com/kvorum/kvorum/wal/crashfs"
 )
 
-// wantNewest checks what List says and Open reads.
+// wantNewest checks the results of List and Open.
 func wantNewest(t testing.TB, s raft.SnapshotStore, want point, state []byte) {
 	t.Helper()
 	newest := newestOf(t, s)
 	if newest == nil {
 		t.Fatalf("no snapshot, want %v", want)
-		return // staticcheck knows no end of a testing.TB
+		return // staticcheck does not know that Fatalf of a testing.TB ends the function
 	}
 	if got := (point{newest.Index, newest.Term}); got != want {
 		t.Fatalf("newest snapshot is %v, want %v", got, want)
@@ -111,7 +111,7 @@ func TestSnapshots_ReadInSmallPieces(t *testing.T) {
 func TestSnapshots_RetainTheNewest(t *testing.T) {
 	fsys := crashfs.New()
 	s := newMember(fsys)
-	s.options.RetainSnapshots = 0 // the newest is kept even so
+	s.options.RetainSnapshots = 0 // the newest is kept in any case
 	s.mustOpen(t)
 	first := mustTake(t, s.Snapshots, 10, 2, []byte("a"))
 	wantNewest(t, s.Snapshots, point{10, 2}, []byte("a"))
@@ -190,7 +190,7 @@ func TestSink_CancelledCloseFails(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// Success would let raft drop the log that the snapshot was to replace.
+	// After a success raft would trim the entries that the snapshot covers.
 	if err := k.Close(); !errors.Is(err, raftstore.ErrSnapshotCancelled) {
 		t.Fatalf("Close after Cancel: got %v, want %v", err, raftstore.ErrSnapshotCancelled)
 	}
@@ -213,7 +213,7 @@ func TestSink_CancelledCloseFails(t *testing.T) {
 	}
 }
 
-// wantNames checks how many snapshot directories there are, and that none is unfinished.
+// wantNames checks the number of snapshot directories, and that none is unfinished.
 func wantNames(t testing.TB, fsys wal.FS, want int) {
 	t.Helper()
 	names, err := fsys.ReadDir(snapshotsDir)
@@ -241,7 +241,7 @@ func TestOpen_SweepsUnfinishedSnapshots(t *testing.T) {
 }
 
 // TestSnapshots_FloorNeverGoesBack takes many snapshots at once: the floor, which is written
-// for each that becomes the newest, never goes back.
+// for each that becomes the newest, never decreases.
 func TestSnapshots_FloorNeverGoesBack(t *testing.T) {
 	s := openNew(t)
 	var floors []uint64

@@ -12,7 +12,7 @@ import (
 	"github.com/kvorum/kvorum/wal"
 )
 
-// Keys that raft uses; it uses no others.
+// Keys that raft uses. There are no others.
 const (
 	keyCurrentTerm  = "CurrentTerm"
 	keyLastVoteTerm = "LastVoteTerm"
@@ -26,9 +26,9 @@ const (
 	ballotVersion = 1
 	// ballotHeader is the size in bytes of version, current term and vote term.
 	ballotHeader = 1 + 8 + 8
-	// bootstrapTerm is the term of a cluster's first log entry. Elections begin with the next one.
+	// bootstrapTerm is the term of a cluster's first log entry. Elections begin with term 2.
 	bootstrapTerm = 1
-	// maxCandidateBytes bounds a candidate's address, which is its server id.
+	// maxCandidateBytes is the maximum length of a candidate's address, which is its server id.
 	maxCandidateBytes = 1024
 )
 
@@ -36,11 +36,11 @@ const (
 // text, which must be exactly this (NewRaft, HasExistingState, requestVote).
 var errStableNotFound = errors.New("not found")
 
-// errBallotRefused is what a change that would break an election promise wraps.
+// errBallotRefused is wrapped by the error of a change that would break an election promise.
 var errBallotRefused = errors.New("refused change of term or vote")
 
-// ballot is what a server must never forget (Raft paper, figure 2): the newest
-// term it has seen, and whom it voted for in which term.
+// ballot is the part of the election's state that a server must never forget (Raft
+// paper, figure 2): the newest term that it has seen, and its last vote.
 type ballot struct {
 	term      uint64
 	voteTerm  uint64
@@ -57,7 +57,7 @@ func (b ballot) encode() []byte {
 	return binary.BigEndian.AppendUint32(out, crc32.Checksum(out, castagnoli))
 }
 
-// decodeBallot checks and reads what encode made; file is named in errors.
+// decodeBallot is the reverse of encode, and checks its input. Errors name file.
 func decodeBallot(file string, in []byte) (ballot, error) {
 	if len(in) < ballotHeader+crc32.Size || len(in) > ballotHeader+maxCandidateBytes+crc32.Size {
 		return ballot{}, &wal.CorruptionError{File: file, Reason: fmt.Sprintf("term and vote record has %d bytes", len(in))}
@@ -76,29 +76,33 @@ func decodeBallot(file string, in []byte) (ballot, error) {
 	}, nil
 }
 
-// stableStore is raft's StableStore: term and vote, as one record of an inner
-// store. Raft writes a vote as two keys, so that a crash in between would leave
-// the new term with the old candidate, which then gets this server's vote without
-// a look at its log (hashicorp/raft issue 661). Here LastVoteTerm is only kept in memory
-// until LastVoteCand comes, and then both become durable in one write.
+// stableStore is raft's StableStore. It keeps term and vote, the ballot, as one value of
+// an inner store.
 //
-// It is also the last protection against a second vote in one term: it refuses a
-// lower term, and another vote in the same term, even if raft asks for it. A
-// refusal is final, like a failed write: onFatal is called, and every later change
-// fails with the same error. Raft panics when it can't write a term, which would
-// end the program that the node is part of. So raft's goroutine ends before that
-// (runtime.Goexit). Its deferred calls answer the request under way with no, and
-// Shutdown finds nothing to wait for.
+// Raft writes a vote as two keys. A crash in between would leave the new term with the
+// old candidate, which would then get this server's vote without a check of its log
+// (hashicorp/raft issue 661). Here LastVoteTerm stays in memory until LastVoteCand is
+// set. Then both become durable in one write.
 //
-// Reads return only what is durable. All methods are safe for concurrent use.
+// It is also the last protection against a second vote in one term. It refuses a lower
+// term, and another vote in the same term, even if raft asks for it. A refusal is
+// final, like a failed write: onFatal is called, and every later change fails with the
+// same error.
+//
+// Raft panics when it can't write a term, and the panic would end the program that the
+// node is part of. So the store ends raft's goroutine before that (runtime.Goexit). The
+// goroutine's deferred calls refuse the request in progress, and Shutdown of raft does
+// not wait for the goroutine.
+//
+// Reads return only durable values. All methods are safe for concurrent use.
 type stableStore struct {
 	inner   raft.StableStore
 	onFatal func(error)
 
-	// writing is a lock with one slot, held while the inner store writes. It
-	// guards the fields below it.
+	// writing is a lock (a channel of capacity one), held while the inner store writes.
+	// It guards the fields below it.
 	writing      chan struct{}
-	pendingTerm  uint64 // what LastVoteTerm was set to, until LastVoteCand is
+	pendingTerm  uint64 // the value of LastVoteTerm, until LastVoteCand is set
 	pendingValid bool
 	failed       error // the first failure, returned by every later change
 
@@ -108,7 +112,7 @@ type stableStore struct {
 
 var _ raft.StableStore = (*stableStore)(nil)
 
-// newStableStore returns a store above inner, whose record it reads, checks and makes
+// newStableStore returns a store above inner, whose ballot it reads, checks and makes
 // durable. onFatal is called at most once.
 func newStableStore(inner raft.StableStore, onFatal func(error)) (*stableStore, error) {
 	s := &stableStore{inner: inner, onFatal: onFatal, writing: make(chan struct{}, 1)}
@@ -122,8 +126,8 @@ func newStableStore(inner raft.StableStore, onFatal func(error)) (*stableStore, 
 	if s.durable, err = decodeBallot(stablePath(inner), raw); err != nil {
 		return nil, fmt.Errorf("read term and vote: %w", err)
 	}
-	// The process that wrote it may have been killed before it was durable, and a vote
-	// that is found here is given again without another write.
+	// The process that wrote the ballot may have been killed before it was durable. Raft
+	// may repeat a vote that it finds here without another write.
 	if err := inner.Set([]byte(ballotKey), raw); err != nil {
 		return nil, fmt.Errorf("write term and vote: %w", err)
 	}
@@ -138,11 +142,11 @@ func stablePath(inner raft.StableStore) string {
 	return "stable store"
 }
 
-// SetUint64 implements raft.StableStore for CurrentTerm, durable on return, and for
-// LastVoteTerm, which waits for LastVoteCand. It does not return if raft would panic for
-// the error, which is that of any term but a bootstrap's: raft's main goroutine, which
-// calls it, ends. (NewRaft sets the term to what it is, which writes nothing and so can't
-// fail.)
+// SetUint64 implements raft.StableStore for CurrentTerm, which is durable on return, and
+// for LastVoteTerm, which waits for LastVoteCand. After a failure to set a term, raft
+// would panic, unless the term is a bootstrap's. In that case SetUint64 does not return:
+// it ends its goroutine, raft's main one. (NewRaft also sets the term, but to its present
+// value: nothing is written, so nothing can fail.)
 func (s *stableStore) SetUint64(key []byte, value uint64) error {
 	err := s.setUint64(key, value)
 	if err != nil && string(key) == keyCurrentTerm && value != bootstrapTerm {
@@ -221,11 +225,11 @@ func (s *stableStore) Get(key []byte) ([]byte, error) {
 	return nil, errStableNotFound
 }
 
-// forgetBootstrap takes back the term that raft makes durable before the first
-// entry of a new cluster's log. Its caller has found that log empty: the process
-// ended in between, and raft would take the term for a cluster that exists. It
-// is the only term that may be forgotten, because it never has a leader or a vote. A
-// server that has more than that in its ballot keeps it.
+// forgetBootstrap removes the term that raft makes durable before the first entry of a
+// new cluster's log. Its caller has found the log empty: the process ended in between,
+// and raft would conclude from the term that the cluster exists. It is the only term that
+// may be forgotten, because it never has a leader or a vote. A ballot with anything else
+// is kept.
 func (s *stableStore) forgetBootstrap() error {
 	s.writing <- struct{}{}
 	defer func() { <-s.writing }()
@@ -235,15 +239,15 @@ func (s *stableStore) forgetBootstrap() error {
 	return s.write(ballot{})
 }
 
-// current returns the ballot that is durable.
+// current returns the durable ballot.
 func (s *stableStore) current() ballot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.durable
 }
 
-// write makes next durable. Its caller holds the writing slot. Raft sets its
-// term to what it was at every start; what is durable is not written again.
+// write makes next durable. Its caller holds writing. A ballot that is durable already is
+// not written again: at every start raft sets its term to the present value.
 func (s *stableStore) write(next ballot) error {
 	if next == s.current() {
 		return nil
@@ -257,7 +261,7 @@ func (s *stableStore) write(next ballot) error {
 	return nil
 }
 
-// fail latches err. Its caller holds the writing slot.
+// fail latches err. Its caller holds writing.
 func (s *stableStore) fail(err error) error {
 	s.pendingTerm, s.pendingValid = 0, false
 	s.failed = fmt.Errorf("stable store: %w", err)

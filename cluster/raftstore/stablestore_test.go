@@ -58,7 +58,7 @@ func newTestStable(t testing.TB) (raft.StableStore, *failingStable, *fatals) {
 	return m.Stable, inner, m.fatals
 }
 
-// errEnded is what setTerm returns when the goroutine that sets a term has ended.
+// errEnded is returned by setTerm when the goroutine that sets a term has ended.
 var errEnded = errors.New("the goroutine has ended")
 
 // setTerm does what raft's setCurrentTerm does, on a goroutine of its own: one that can't
@@ -84,7 +84,7 @@ func vote(s raft.StableStore, term uint64, candidate string) error {
 	return s.Set([]byte(candidateKey), []byte(candidate))
 }
 
-// wantVote checks what the store says, which is "not found" for a zero term or an empty candidate.
+// wantVote checks the store's answers. A zero term and an empty candidate mean "not found".
 func wantVote(t *testing.T, s raft.StableStore, term, voteTerm uint64, candidate string) {
 	t.Helper()
 	check := func(key string, got, want any, missing bool, err error) {
@@ -131,7 +131,7 @@ func TestVote_IsOneWrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	if inner.writes != 3 { // the third at the opening
-		t.Fatalf("what was durable was written again: %d writes", inner.writes)
+		t.Fatalf("a durable ballot was written again: %d writes", inner.writes)
 	}
 	f.wantNone(t)
 }
@@ -286,7 +286,7 @@ func openBolt(t *testing.T, path string) *member {
 	return m
 }
 
-// TestBolt_KeepsTheVote has everything on a real disk, as a program has it.
+// TestBolt_KeepsTheVote has all stores on a real disk, like a program.
 func TestBolt_KeepsTheVote(t *testing.T) {
 	fatals := &fatals{}
 	opts := raftstore.Options{Dir: t.TempDir(), OnFatal: fatals.fail}
@@ -319,8 +319,8 @@ func TestBolt_InUseIsRefused(t *testing.T) {
 	}
 }
 
-// TestBolt_UnfinishedOneIsReplaced: a crash while the file is made leaves
-// something under another name, which the next start replaces.
+// TestBolt_UnfinishedOneIsReplaced: a crash while the file is made leaves a file under
+// another name, which the next start replaces.
 func TestBolt_UnfinishedOneIsReplaced(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "stable", "raft.db")
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -332,8 +332,8 @@ func TestBolt_UnfinishedOneIsReplaced(t *testing.T) {
 	wantVote(t, openBolt(t, path).Stable, 0, 0, "")
 }
 
-// TestOpen_TakesBackBootstrapAlone shows that only the term of a bootstrap that got no
-// further is ever taken back.
+// TestOpen_TakesBackBootstrapAlone shows that Open removes no other term than that of an
+// unfinished bootstrap.
 func TestOpen_TakesBackBootstrapAlone(t *testing.T) {
 	for name, tt := range map[string]struct {
 		term      uint64
@@ -380,9 +380,8 @@ func (c *cachedStable) Set(key, value []byte) error {
 	return c.InmemStore.Set(key, value)
 }
 
-// TestOpen_MakesFoundVoteDurable opens a record that a killed process left
-// in the page cache: a vote that is given again because of it must survive power
-// loss too.
+// TestOpen_MakesFoundVoteDurable opens a ballot that a killed process left in the page
+// cache: raft may repeat its vote, which must therefore survive a power failure.
 func TestOpen_MakesFoundVoteDurable(t *testing.T) {
 	s, made, _ := newTestStable(t)
 	if err := errors.Join(setTerm(s, 7), vote(s, 7, "n2.0123456789abcdef")); err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/kvorum/kvorum/wal"
 )
 
-// What the stores are called below their directory.
+// Names of the stores' files and directories, below the data directory.
 const (
 	walDir       = "wal"
 	stableDir    = "stable"
@@ -21,43 +21,45 @@ const (
 	snapshotsDir = "snapshots"
 )
 
-// Names returns the names of what a member's stores have in its data directory. A
-// directory without any of them was never opened by Open. A caller that moves stores
-// elsewhere moves them in this order, the floor first: without it the rest is refused.
+// Names returns the names of the stores' files and directories in a member's data
+// directory. A directory without any of them was never opened by Open. A caller that moves
+// stores to another place moves them in this order, the floor first: without the floor
+// Open refuses the rest.
 func Names() []string { return []string{floorFile, stableDir, walDir, snapshotsDir} }
 
 // Options configure Open. The zero value of a field means its default; Dir and OnFatal
 // have none.
 type Options struct {
-	// Dir is the data directory, which exists. One process may use it at a time; the
-	// caller sees to that.
+	// Dir is the data directory, which exists. The caller makes sure that only one
+	// process uses it at a time.
 	Dir string
 	// FS is the filesystem of log, snapshots and floor. Nil is the operating system's.
 	FS wal.FS
-	// Logger gets what is worth a line. Nil discards it.
+	// Logger gets the log lines. Nil discards them.
 	Logger *slog.Logger
-	// Log has the options of the log below raft's entries. Its FS and Logger are
-	// replaced by those above.
+	// Log has the options of the write-ahead log. Its FS and Logger are replaced by
+	// those above.
 	Log wal.Options
 	// SnapshotBytes is the number of bytes of log that are written between two
-	// snapshots: Log.Grown reports at least 16 times in between, and as many bytes of the
-	// newest entries stay behind a snapshot until Log.SetTrailing says otherwise.
+	// snapshots. Log.Grown reports at least 16 times in between. As many bytes of the
+	// newest entries stay in the log after a snapshot, until Log.SetTrailing sets another
+	// number.
 	SnapshotBytes int64
 	// RetainSnapshots is the number of snapshots that are kept, at least 1.
 	RetainSnapshots int
 	// OpenStable opens the store below term and vote at a path below Dir, or makes it.
 	// Its writes are atomic, and durable when they return. Nil is OpenBolt.
 	OpenStable func(path string) (raft.StableStore, io.Closer, error)
-	// Restore makes the newest snapshot the state of the state machine, and is called
-	// by Open where there is one, on another goroutine than Open's. It reads state, which
-	// is checked block by block, to its end; its error is Open's. It returns early once ctx
-	// has ended. meta must not be modified. Nil reads the state and keeps nothing.
+	// Restore makes the newest snapshot the state of the state machine. Open calls it if
+	// there is a snapshot, in another goroutine. It reads state, which is checked block by
+	// block, to its end; its error is Open's. It returns early once ctx has ended. meta
+	// must not be modified. Nil reads the state and keeps nothing.
 	Restore func(ctx context.Context, meta *raft.SnapshotMeta, state io.Reader) error
-	// Wrote is told of each n bytes that were written of the snapshot at index and term,
-	// by the goroutine that writes it. Nil where nobody asks.
+	// Wrote is called after each n bytes that were written of the snapshot at index and
+	// term, by the goroutine that writes it. It may be nil.
 	Wrote func(index, term uint64, n int)
-	// OnFatal is told why the member must not go on. It may be called by any goroutine that
-	// uses the stores, more than once, and must not call them.
+	// OnFatal is called with the reason why the member must stop. It may be called by any
+	// goroutine that uses the stores, more than once, and must not call them.
 	OnFatal func(error)
 }
 
@@ -90,26 +92,25 @@ func (o Options) withDefaults() Options {
 type Stores struct {
 	Log       *Log
 	Snapshots *Snapshots
-	// Stable has term and vote. A term that it can't make durable ends the goroutine
-	// that sets it (runtime.Goexit) after OnFatal was told, because raft would panic.
+	// Stable has term and vote. After a failure to make a term durable it calls OnFatal,
+	// and then ends the calling goroutine (runtime.Goexit), because raft would panic.
 	Stable raft.StableStore
 
-	opts   Options
-	wal    *wal.WAL
-	ballot *stableStore
-	votes  io.Closer // the file below ballot
+	opts       Options
+	wal        *wal.WAL
+	ballot     *stableStore
+	ballotFile io.Closer // the file below ballot
 }
 
-// Open opens the stores below opts.Dir and makes those that are missing in a
-// directory that never had any. The newest snapshot is restored while the log is
-// checked. When Open returns, all three are whole, belong together, and are what raft
-// may be started on.
+// Open opens the stores below opts.Dir, and makes them in a directory that never had
+// any. The newest snapshot is restored while the log is checked. When Open returns, all
+// three stores are whole and belong together, and raft may be started on them.
 //
 // The error is a *wal.CorruptionError for a file that is damaged or missing, a
 // *wal.VersionError for one of a newer program, a *wal.OwnerError for a log that is not
-// opts.Log.Owner's, what Restore returned, or one of the filesystem. It matches ctx's
-// error if ctx has ended first. Nothing is left open after an error, and nothing of
-// what was found has been changed, but for what a crash may have left unfinished.
+// opts.Log.Owner's, that of Restore, or one of the filesystem. It matches ctx's error if
+// ctx has ended first. After an error no file is open. Only unfinished files of a crash
+// may have been changed.
 func Open(ctx context.Context, opts Options) (*Stores, error) {
 	s := &Stores{opts: opts.withDefaults()}
 	if err := s.open(ctx); err != nil {
@@ -147,7 +148,7 @@ func (s *Stores) open(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("open stable store: %w", err)
 	}
-	s.votes = closer
+	s.ballotFile = closer
 	if s.ballot, err = newStableStore(inner, o.OnFatal); err != nil {
 		return fmt.Errorf("open stable store: %w", err)
 	}
@@ -158,9 +159,9 @@ func (s *Stores) open(ctx context.Context) error {
 	return s.forgetBootstrap()
 }
 
-// restoreNewest makes the newest snapshot the state. That is its check too: each block
-// of the file must be right. The log is shortened because of a snapshot, so there is no
-// way back to an older one.
+// restoreNewest makes the newest snapshot the state of the state machine. It also checks
+// the snapshot: each block of the file must be right. An older snapshot can't replace it,
+// since the log has been trimmed because of this one.
 func (s *Stores) restoreNewest(ctx context.Context) error {
 	meta := s.Snapshots.Newest()
 	if meta == nil {
@@ -180,10 +181,10 @@ func (s *Stores) restoreNewest(ctx context.Context) error {
 // openLog checks the whole log.
 func (s *Stores) openLog(ctx context.Context) error {
 	opts := s.opts.Log
-	asked := opts.Checked
+	checked := opts.Checked
 	opts.Checked = func(done, total int64) error {
-		if asked != nil {
-			if err := asked(done, total); err != nil {
+		if checked != nil {
+			if err := checked(done, total); err != nil {
 				return err
 			}
 		}
@@ -196,8 +197,8 @@ func (s *Stores) openLog(ctx context.Context) error {
 	return nil
 }
 
-// openFloor checks the floor, or makes it where all stores are new: it is written
-// before any of them is.
+// openFloor checks the floor, or makes it if all stores are new: it is written before
+// they hold anything.
 func (s *Stores) openFloor(least floor, found bool) error {
 	newest := s.Snapshots.floor()
 	if err := least.checkSnapshot(s.opts.Dir, newest.SnapshotIndex); err != nil {
@@ -212,8 +213,8 @@ func (s *Stores) openFloor(least floor, found bool) error {
 	return newest.save(s.opts.FS, s.opts.Dir)
 }
 
-// forgetBootstrap takes the first term of a new group back where the process ended
-// before the log's first entry was written. Its error is that of a log with a hole, too.
+// forgetBootstrap removes the first term of a new group if the process ended before the
+// log's first entry was written. It also returns the error of a log with a hole.
 func (s *Stores) forgetBootstrap() error {
 	_, last, err := s.Log.visible()
 	if err != nil {
@@ -228,7 +229,7 @@ func (s *Stores) forgetBootstrap() error {
 	return nil
 }
 
-// snapshotDurable is told of each snapshot that has become the newest durable one.
+// snapshotDurable is called for each snapshot that has become the newest durable one.
 func (s *Stores) snapshotDurable(index, term uint64) {
 	if err := (floor{SnapshotIndex: index, SnapshotTerm: term}).save(s.opts.FS, s.opts.Dir); err != nil {
 		s.opts.OnFatal(err)
@@ -237,12 +238,12 @@ func (s *Stores) snapshotDurable(index, term uint64) {
 	s.Log.setBoundary(index, term)
 }
 
-// Close closes the files. Raft has been shut down before, and no sink or reader of a
-// snapshot is in use. It is called once.
+// Close closes the files. The caller has shut down raft, and uses no sink or reader of a
+// snapshot any more. It is called once.
 func (s *Stores) Close() error {
 	var err error
-	if s.votes != nil {
-		err = errors.Join(err, s.votes.Close())
+	if s.ballotFile != nil {
+		err = errors.Join(err, s.ballotFile.Close())
 	}
 	if s.wal != nil {
 		err = errors.Join(err, s.wal.Close())
@@ -250,8 +251,8 @@ func (s *Stores) Close() error {
 	return err
 }
 
-// together runs two parts of Open at the same time and waits for both. The first one
-// that fails ends the other, and its error is the result.
+// together runs parts of Open at the same time and waits for all. The first one that
+// fails cancels the others, and its error is the result.
 func together(ctx context.Context, parts ...func(context.Context) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -269,7 +270,8 @@ func together(ctx context.Context, parts ...func(context.Context) error) error {
 	return first
 }
 
-// missing makes an error that says that a file is not there one of damage.
+// missing returns a *wal.CorruptionError if err means that the file at path does not
+// exist, and otherwise err.
 func missing(err error, path string) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return &wal.CorruptionError{File: path, Reason: "file is missing"}

@@ -18,8 +18,8 @@ import (
 )
 
 // TestOpen_CrashAtEveryOperation loses power at each operation of a first Open, of a vote,
-// an append and a snapshot, and keeps anything from nothing to all of what was not
-// synced: the stores open again, and have all that was acknowledged.
+// an append and a snapshot, and keeps none, some or all of the unsynced changes: the
+// stores open again, and have all acknowledged entries.
 func TestOpen_CrashAtEveryOperation(t *testing.T) {
 	random := rand.New(rand.NewPCG(5, 6))
 	for at, more := 0, true; more; at++ {
@@ -60,10 +60,10 @@ func TestOpen_CrashAtEveryOperation(t *testing.T) {
 	}
 }
 
-// TestOpen_RefusesMissingStore takes each store away from a member that has something in
-// all of them: it is refused and named, and comes back whole once it is there again.
-// Without a floor each of them looks as if it had never been there, so that the floor is
-// missed too.
+// TestOpen_RefusesMissingStore removes each store of a member with data in all of them:
+// Open refuses the directory and names the store, and succeeds once the store is there
+// again. A missing floor is refused too, since without it a lost store would look like
+// one that was never made.
 func TestOpen_RefusesMissingStore(t *testing.T) {
 	m := openNew(t)
 	mustStore(t, m.Log, entries(1, 5, 1))
@@ -99,8 +99,8 @@ func TestOpen_RefusesMissingStore(t *testing.T) {
 	}
 }
 
-// TestOpen_RefusesNewerFormat: a file of a newer format is refused with an error that names
-// it, the version that was found and the one that is known, and stays as it is.
+// TestOpen_RefusesNewerFormat: a file of a newer format is refused and not changed. The
+// error names the file, its version, and the known version.
 func TestOpen_RefusesNewerFormat(t *testing.T) {
 	m := openNew(t)
 	id := mustTake(t, m.Snapshots, 7, 2, nil)
@@ -134,8 +134,8 @@ func TestOpen_RefusesNewerFormat(t *testing.T) {
 	}
 }
 
-// TestOpen_RestoresNewest: the state goes to the caller, whose error is Open's and leaves
-// nothing open.
+// TestOpen_RestoresNewest: the caller's Restore gets the state, and its error is Open's and
+// leaves no file open.
 func TestOpen_RestoresNewest(t *testing.T) {
 	m := openNew(t)
 	mustTake(t, m.Snapshots, 3, 1, []byte("older"))
@@ -178,7 +178,7 @@ func TestOpen_EndsWithItsContext(t *testing.T) {
 	}
 }
 
-// TestOpen_ReportsWrittenBytes: the owner learns what is written of which snapshot.
+// TestOpen_ReportsWrittenBytes: Options.Wrote is called with the bytes and the snapshot.
 func TestOpen_ReportsWrittenBytes(t *testing.T) {
 	m := newMember(crashfs.New())
 	written := map[point]int{}
