@@ -17,8 +17,9 @@ type Status struct {
 	CommitIndex  uint64
 	AppliedIndex uint64
 	Revision     uint64
-	Members      []Member       // in order of their names
-	Disk         *kv.DiskStatus // nil while it is in no cluster
+	Members      []Member          // in order of their names
+	Versions     *kv.VersionStatus // nil while it is loading
+	Disk         *kv.DiskStatus    // nil while it is in no cluster
 	// NotReady is why the node can't serve now; nil where it can.
 	NotReady error
 	// JSON is all that the node says of itself, as it says it.
@@ -77,7 +78,7 @@ func (c *Client) status(ctx context.Context) (Status, uint64, error) {
 	s := Status{
 		ID: j.ID, ClusterID: j.ClusterID, Role: j.Role, Leader: j.Leader,
 		Term: j.Term, CommitIndex: j.CommitIndex, AppliedIndex: j.AppliedIndex, Revision: j.Revision,
-		Disk: j.Disk, JSON: a.body,
+		Versions: j.Versions, Disk: j.Disk, JSON: a.body,
 	}
 	for _, m := range j.Members {
 		s.Members = append(s.Members, newMember(m, s.Leader))

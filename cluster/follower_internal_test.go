@@ -83,7 +83,7 @@ func openFollower(t *testing.T, change func(*Config), tune func(*transport.Confi
 	})
 	f := newFatal(cfg.Logger)
 	var err error
-	if r, err = openReplica(t.Context(), cfg, nodeid.Identity{Name: "n1", Incarnation: "a", Cluster: "c"}, peers, f); err != nil {
+	if r, err = openReplica(t.Context(), cfg, nodeid.Identity{Name: "n1", Incarnation: "a", Cluster: "c"}, peers, f, nobodyAnnounces); err != nil {
 		return nil, nil, errors.Join(err, peers.Close())
 	}
 	t.Cleanup(func() {
@@ -93,6 +93,9 @@ func openFollower(t *testing.T, change func(*Config), tune func(*transport.Confi
 	})
 	return r, others, nil
 }
+
+// nobodyAnnounces is for a replica none of whose members has announced a version.
+func nobodyAnnounces(raft.ServerID) (uint8, bool) { return 0, false }
 
 // mustTransport starts the transport of a server of trio.
 func mustTransport(t *testing.T, id raft.ServerID, network *pipes, tune func(*transport.Config)) *transport.Transport {

@@ -81,20 +81,32 @@ func (n *Node) addNonvoter(ctx context.Context, r *replica, request kv.JoinReque
 	if err != nil {
 		return "", err
 	}
+	if err := r.checkVersion(peer.ID, peer.CommandVersion); err != nil {
+		return "", err
+	}
 	if err := n.checkForgotten(ctx, r, peer, request.PeerAddr); err != nil {
 		return "", err
 	}
 	if peer, err = n.askAccept(ctx, request.PeerAddr, acceptRequest{Cluster: n.identity().Cluster, Name: request.ID}); err != nil {
 		return "", err
 	}
-	return peer.ID, n.exclusively(ctx, func() error { return r.addNonvoter(peer.ID, gone) })
+	return peer.ID, n.exclusively(ctx, func() error { return r.addNonvoter(ctx, peer, gone) })
 }
 
 // addNonvoter is the change of the configuration alone, unless the one that there
-// is now forbids it: gone are the members of the same name that don't answer.
-func (r *replica) addNonvoter(id raft.ServerID, gone map[raft.ServerID]bool) error {
+// is now forbids it: gone are the members of the same name that don't answer. From its
+// beginning on nothing is written that the new member does not understand.
+func (r *replica) addNonvoter(ctx context.Context, peer transport.Identity, gone map[raft.ServerID]bool) error {
+	id := peer.ID
+	defer r.versions.join(id, peer.CommandVersion)()
+	if err := r.settleWrites(ctx); err != nil {
+		return err
+	}
 	if !r.leading() {
 		return kv.ErrNotLeader
+	}
+	if err := r.checkVersion(id, peer.CommandVersion); err != nil {
+		return err
 	}
 	if r.fsm.Retired(string(id)) {
 		return fmt.Errorf("%w: %s was removed meanwhile; empty its data directory to have it join again", kv.ErrNameTaken, id)
@@ -114,6 +126,18 @@ func (r *replica) addNonvoter(id raft.ServerID, gone map[raft.ServerID]bool) err
 	}
 	r.log.Info("member added", "member", id)
 	return nil
+}
+
+// settleWrites returns when the batch under way, which may have been admitted before a
+// node was to be added, has been applied.
+func (r *replica) settleWrites(ctx context.Context) error {
+	select {
+	case r.writing <- struct{}{}:
+		<-r.writing
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%w: a write is still under way", kv.ErrOverloaded)
+	}
 }
 
 // checkForgotten refuses a node at addr that may be a removed incarnation which the state

@@ -218,7 +218,7 @@ func (n *Node) accept(cluster string) error {
 // startReplica opens the consensus half once the node belongs to a cluster.
 // Its caller is Open, or holds the accepting slot. It ends early with load.
 func (n *Node) startReplica(load context.Context) error {
-	r, err := openReplica(load, n.cfg, n.identity(), n.peers, n.fatal)
+	r, err := openReplica(load, n.cfg, n.identity(), n.peers, n.fatal, n.announcedBy)
 	if err != nil {
 		return err
 	}

@@ -43,6 +43,9 @@ func (n *Node) learnLoop(ctx context.Context) {
 func (n *Node) learn(peer transport.Identity) {
 	if peer.Cluster != "" && peer.Cluster == n.identity().Cluster {
 		n.book.learn(peer)
+		if r, err := n.joined(); err == nil {
+			r.versions.update()
+		}
 	}
 }
 

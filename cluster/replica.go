@@ -54,6 +54,7 @@ type replica struct {
 	raft   *raft.Raft
 
 	leaders  *leadership
+	versions *versions
 	proposer *proposer
 	reader   *reader
 
@@ -92,8 +93,11 @@ type replica struct {
 
 // openReplica opens the stores below cfg.DataDir, which belong to ident, and
 // starts raft on them. It ends early with load, whose error it returns then. An
-// error leaves nothing open.
-func openReplica(load context.Context, cfg Config, ident nodeid.Identity, peers *transport.Transport, f *fatal) (*replica, error) {
+// error leaves nothing open. announced says what each node has announced to understand;
+// versions.update must be told when that has changed.
+func openReplica(load context.Context, cfg Config, ident nodeid.Identity, peers *transport.Transport, f *fatal,
+	announced func(raft.ServerID) (version uint8, firsthand bool),
+) (*replica, error) {
 	r := &replica{
 		id: ident.ServerID(), cfg: cfg, log: cfg.Logger, lines: newLines(cfg.Logger), fatal: f, peers: peers,
 		leaders: newLeadership(), writing: make(chan struct{}, 1), observed: make(chan raft.Observation, 16),
@@ -108,6 +112,7 @@ func openReplica(load context.Context, cfg Config, ident nodeid.Identity, peers 
 		}
 		return nil, err
 	}
+	r.versions = newVersions(commandVersion, r.servers, announced)
 	r.proposer = newProposer(cfg.MaxPendingBytes, max(minHang, hangElections*cfg.Timing.Election), r.leaders, r)
 	r.reader = newReader(r.ctx, r.readIndex)
 	r.start(r.watchLeadership, r.beginTerms, r.compactLoop, r.watchLog, r.watchSpace, r.watchMemory, r.catchUp, r.compareStates, r.watchSilence, r.proposer.run, r.endWaits)
@@ -205,6 +210,7 @@ func (r *replica) beginTerm(ctx context.Context) error {
 	term := r.raft.CurrentTerm()
 	r.quorum.forget()
 	r.memory.forget()
+	r.versions.begin(term)
 	clocks, err := r.probe(ctx, term, clockSettle)
 	if err != nil {
 		return err
@@ -217,6 +223,7 @@ func (r *replica) beginTerm(ctx context.Context) error {
 		return kv.ErrNotLeader
 	}
 	r.leaders.setTerm(&termStart{term: term, base: r.fsm.Clock(), at: time.Now()})
+	r.wg.Go(func() { r.askVersions(ctx, term) })
 	r.log.Info("leading", "term", term)
 	return nil
 }

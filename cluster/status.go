@@ -20,6 +20,7 @@ func (n *Node) Status() kv.Status {
 	ident := n.identity()
 	s := kv.Status{ID: ident.Name, ClusterID: ident.Cluster, Role: "joining", Members: []kv.Member{}, Waiting: n.Waiting(), Descriptors: n.descriptors()}
 	s.Certificate = n.certificate()
+	s.Versions = &kv.VersionStatus{Understands: commandVersion, Announces: int(n.cfg.announcedVersion())}
 	r, err := n.joined()
 	if err != nil {
 		return s
@@ -33,6 +34,7 @@ func (n *Node) Status() kv.Status {
 		s.Leader = &kv.Leader{ID: nameOf(state.leader), HTTPAddr: n.book.httpAddr(state.leader)}
 	}
 	s.Memory = r.memory.status()
+	r.describeVersions(s.Versions)
 	r.describe(&s)
 	for _, server := range r.servers() {
 		peer, _ := n.book.ResolvePeer(server.ID)
@@ -69,6 +71,19 @@ func (r *replica) describe(s *kv.Status) {
 	}
 	for _, p := range r.peers.Peers() {
 		s.Peers = append(s.Peers, peerStatus(p, r.leading(), s.Term, log.LastIndex))
+	}
+}
+
+// describeVersions adds what is in the log, and, on the leader, what may be written to it.
+func (r *replica) describeVersions(s *kv.VersionStatus) {
+	s.Needs = int(r.needs())
+	if !r.leading() {
+		return
+	}
+	now := r.versions.now.Load()
+	s.Writes = int(now.version)
+	for _, m := range now.behind {
+		s.HeldBackBy = append(s.HeldBackBy, m.name)
 	}
 }
 
@@ -149,16 +164,19 @@ func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Mi
 
 // Stats are the figures of a node that change all the time.
 type Stats struct {
-	Leader        bool   // this node leads and has begun its term
-	HasLeader     bool   // this node knows a leader
-	Ready         bool   // this node can serve linearizable requests
-	Term          uint64 // current term
-	CommitIndex   uint64 // as far as this node knows
-	AppliedIndex  uint64
-	Revision      uint64
-	Keys          int   // in the state machine
-	Bytes         int64 // of keys and values in the state machine
-	Retired       int   // removed incarnations that the state machine remembers; see fsm.MaxRetired
+	Leader          bool   // this node leads and has begun its term
+	HasLeader       bool   // this node knows a leader
+	Ready           bool   // this node can serve linearizable requests
+	Term            uint64 // current term
+	CommitIndex     uint64 // as far as this node knows
+	AppliedIndex    uint64
+	Revision        uint64
+	Keys            int   // in the state machine
+	Bytes           int64 // of keys and values in the state machine
+	CommandVersion  int   // highest version of a command that this node announces to understand
+	WritableVersion int   // highest that it, as the leader, writes; 0 where it does not lead
+
+	Retired       int // removed incarnations that the state machine remembers; see fsm.MaxRetired
 	Queue         kv.QueueStatus
 	Checkpoint    fsm.Checkpoint // the newest state hash that this node has noted
 	VerifiedIndex uint64         // of the newest checkpoint at which a majority of voters has this node's state
@@ -186,6 +204,10 @@ func (n *Node) Stats() Stats {
 	s.Term, s.CommitIndex = r.raft.CurrentTerm(), r.raft.CommitIndex()
 	s.AppliedIndex, s.Revision = r.fsm.AppliedIndex(), r.fsm.Revision()
 	s.Keys, s.Bytes, s.Retired = r.fsm.Len(), r.fsm.Size(), r.fsm.RetiredCount()
+	s.CommandVersion = int(n.cfg.announcedVersion())
+	if s.Leader {
+		s.WritableVersion = int(r.versions.now.Load().version)
+	}
 	s.Queue = r.queued(s.CommitIndex, s.AppliedIndex)
 	if all := r.fsm.Checkpoints(); len(all) > 0 {
 		s.Checkpoint = all[len(all)-1]

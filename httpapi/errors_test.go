@@ -35,6 +35,8 @@ func TestErrors_Table(t *testing.T) {
 		{kv.ErrOverloaded, 429, "overloaded", true, notDone},
 		{kv.ErrUnknownNode, 404, "unknown_node", false, notDone},
 		{kv.ErrNameTaken, 409, "name_taken", false, notDone},
+		{kv.ErrTooOld, 409, "too_old", false, notDone},
+		{kv.ErrUnsupported, 501, "unsupported_version", false, notDone},
 		{kv.ErrOtherCluster, 409, "other_cluster", false, notDone},
 		{kv.ErrLastVoter, 409, "last_voter", false, notDone},
 		{kv.ErrUnreachable, 502, "unreachable", true, notDone},

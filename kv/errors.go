@@ -67,6 +67,11 @@ var (
 	ErrOverloaded = &Error{"overloaded", NotDone, true, "too many requests in flight"}
 )
 
+// ErrUnsupported is returned for a request that a member of the cluster, which is named,
+// does not understand yet: it runs an older version. The request was not done, and will
+// not be until that member is upgraded or has left.
+var ErrUnsupported = &Error{"unsupported_version", NotDone, false, "a member does not understand this request"}
+
 // Errors of puts that need room which is not there. The put was not done. Deletes and
 // reads continue, and so do, where memory has no room, puts that make nothing longer.
 var (
@@ -86,6 +91,9 @@ var (
 	ErrUnknownNode = &Error{"unknown_node", NotDone, false, "no such node in the cluster"}
 	// ErrNameTaken is returned when a live member with the joining node's name exists.
 	ErrNameTaken = &Error{"name_taken", NotDone, false, "a live member has this name"}
+	// ErrTooOld is returned when the joining node does not understand what is in the log: it
+	// runs an older version than the cluster.
+	ErrTooOld = &Error{"too_old", NotDone, false, "the node's version is too old for the cluster"}
 	// ErrOtherCluster is returned when the joining node belongs to another cluster.
 	ErrOtherCluster = &Error{"other_cluster", NotDone, false, "the node belongs to another cluster"}
 	// ErrQuorum is returned for a removal after which too few of the voters that are left
@@ -108,8 +116,8 @@ var (
 var classes = []*Error{
 	ErrUnknownOutcome,
 	ErrLoading, ErrNoLeader, ErrTimeout, ErrNotLeader, ErrNotJoined, ErrRemoved, ErrClosed,
-	ErrMemoryFull, ErrDataLimit, ErrDiskFull, ErrBehind, ErrOverloaded,
-	ErrUnknownNode, ErrNameTaken, ErrOtherCluster, ErrQuorum, ErrNoSuccessor, ErrLastVoter,
+	ErrMemoryFull, ErrDataLimit, ErrDiskFull, ErrBehind, ErrOverloaded, ErrUnsupported,
+	ErrUnknownNode, ErrNameTaken, ErrTooOld, ErrOtherCluster, ErrQuorum, ErrNoSuccessor, ErrLastVoter,
 	ErrNothingToSnapshot, ErrSnapshotRunning, ErrUnreachable,
 }
 

@@ -17,6 +17,9 @@ type Status struct {
 	AppliedIndex uint64   `json:"applied_index"`
 	Revision     uint64   `json:"revision"`
 	Members      []Member `json:"members"`
+	// Versions says which commands in the log the node and its cluster understand; see
+	// docs/upgrade.md. It is absent while the node is loading.
+	Versions *VersionStatus `json:"versions,omitempty"`
 	// Waiting is what the node waits for; absent while it serves.
 	Waiting *Waiting `json:"waiting,omitempty"`
 	// Certificate describes the certificate of the peer port and of HTTPS; absent
@@ -38,6 +41,22 @@ type Status struct {
 
 	// Loading is absent once the node has applied what its data directory held.
 	Loading *LoadStatus `json:"loading,omitempty"`
+}
+
+// VersionStatus describes the versions of commands in the log. A higher one has all that
+// a lower one has.
+type VersionStatus struct {
+	Understands int `json:"understands"` // the highest one that the node's build reads
+	Announces   int `json:"announces"`   // what it tells the others: that, or less where it is configured so
+	// Needs is the highest one that a start on the node's data directory reads: of the
+	// entries behind the newest snapshot. A build that understands less can't take it over.
+	// 0 while the node is in no cluster.
+	Needs int `json:"needs"`
+	// Writes is the highest one that the leader writes: the least that a member has
+	// announced. HeldBackBy names the members that have announced less than the leader
+	// understands. Both are absent on other nodes.
+	Writes     int      `json:"writes,omitempty"`
+	HeldBackBy []string `json:"held_back_by,omitempty"`
 }
 
 // Waiting describes what a node waits for before it can serve linearizable

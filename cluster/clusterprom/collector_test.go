@@ -25,6 +25,7 @@ func (f fixed) Stats() cluster.Stats { return cluster.Stats(f) }
 // figures has another value in each field.
 var figures = cluster.Stats{
 	Leader: true, HasLeader: true, Ready: true, Term: 7, CommitIndex: 42, AppliedIndex: 40, Revision: 39, Keys: 3, Bytes: 30, Retired: 4,
+	CommandVersion: 6, WritableVersion: 5,
 	Queue:      kv.QueueStatus{PendingBytes: 11, Proposals: 12, Forwarded: 13, Unapplied: 2},
 	Checkpoint: fsm.Checkpoint{Index: 37, Hash: 0xfedcba9876543210}, VerifiedIndex: 36,
 	Log: wal.Stats{FirstIndex: 5, LastIndex: 41, Segments: 4, DiskBytes: 4096, Appends: 21, Records: 22}, OldestAge: 90 * time.Second,
@@ -86,6 +87,7 @@ func scrape(t *testing.T, source clusterprom.Source) []string {
 
 // wanted is all that is to be shown of figures, but for buckets.
 const wanted = `
+kvorum_announced_command_version 6
 kvorum_applied_index 40
 kvorum_commit_index 42
 kvorum_disk_ballast_bytes 90
@@ -152,4 +154,5 @@ kvorum_transport_sent_bytes_total 55
 kvorum_transport_snapshot_streams 52
 kvorum_unapplied_entries 2
 kvorum_verified_index 36
+kvorum_writable_command_version 5
 `

@@ -130,7 +130,8 @@ func TestList_WithoutChunks(t *testing.T) {
 func TestStatus(t *testing.T) {
 	f := newFake(t, nil)
 	out := mustRun(t, "", "status", endpoints(f))
-	for _, want := range []string{"node           n1", "ready          yes", "leader         n1 (h:1)", "n2    h:2   p:2   no     no"} {
+	for _, want := range []string{"node           n1", "ready          yes", "leader         n1 (h:1)",
+		"commands       understands version 3, announces 2, writes 1, held back by n2, n3", "n2    h:2   p:2   no     no"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("status: got %q, want it to hold %q", out, want)
 		}

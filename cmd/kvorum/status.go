@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -67,6 +68,9 @@ func printStatus(out io.Writer, s client.Status) error {
 	} {
 		fmt.Fprintf(w, "%s\t%s\n", row[0], row[1])
 	}
+	if s.Versions != nil {
+		fmt.Fprintf(w, "commands\t%s\n", versionsText(s.Versions))
+	}
 	if text := diskText(s.Disk); text != "" {
 		fmt.Fprintf(w, "disk\t%s\n", text)
 	}
@@ -75,6 +79,21 @@ func printStatus(out io.Writer, s client.Status) error {
 	}
 	fmt.Fprintln(out)
 	return printMembers(out, s.Members)
+}
+
+// versionsText says in words which commands in the log a node and its cluster understand.
+func versionsText(v *kv.VersionStatus) string {
+	text := fmt.Sprintf("understands version %d", v.Understands)
+	if v.Announces != v.Understands {
+		text += fmt.Sprintf(", announces %d", v.Announces)
+	}
+	if v.Writes != 0 {
+		text += fmt.Sprintf(", writes %d", v.Writes)
+	}
+	if len(v.HeldBackBy) > 0 {
+		text += ", held back by " + strings.Join(v.HeldBackBy, ", ")
+	}
+	return text
 }
 
 // diskText returns a node's room in words, and nothing where it is not known.
