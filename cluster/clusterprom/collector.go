@@ -8,13 +8,13 @@ import (
 	"github.com/kvorum/kvorum/wal"
 )
 
-// Source is what a Collector needs of a node; *cluster.Node has it. Stats must
-// be safe for concurrent use.
+// Source is the part of a node that a Collector needs; *cluster.Node implements it. Stats
+// must be safe for concurrent use.
 type Source interface {
 	Stats() cluster.Stats
 }
 
-// figure is one metric: its description and how it is read.
+// figure is one metric: its description, and the function that reads it.
 type figure struct {
 	desc *prometheus.Desc
 	kind prometheus.ValueType
@@ -68,7 +68,7 @@ func New(source Source) *Collector {
 	return c
 }
 
-// addQueue adds the figures of what waits at the node.
+// addQueue adds the figures of requests that wait at the node.
 func (c *Collector) addQueue(gauge prometheus.ValueType) {
 	c.add("pending_write_bytes", "Bytes of writes that wait or are under way at this node.", gauge, func(s *cluster.Stats) float64 { return float64(s.Queue.PendingBytes) })
 	c.add("queued_writes", "Writes of this node's clients that wait for a batch.", gauge, func(s *cluster.Stats) float64 { return float64(s.Queue.Proposals) })
@@ -76,9 +76,9 @@ func (c *Collector) addQueue(gauge prometheus.ValueType) {
 	c.add("unapplied_entries", "Committed log entries that the node's state machine has not applied.", gauge, func(s *cluster.Stats) float64 { return float64(s.Queue.Unapplied) })
 }
 
-// addState adds what replicas compare. A hash has 64 bits, a sample 53: it is
-// shown in two halves rather than as a label, which would begin a new series with
-// every checkpoint.
+// addState adds the figures that replicas compare. A hash has 64 bits, and a sample only
+// 53, so it is shown in two halves. A label instead would begin a new series with every
+// checkpoint.
 func (c *Collector) addState(gauge prometheus.ValueType) {
 	c.add("retired_ids", "Removed incarnations of nodes that the state machine remembers; the newest 10,000 at most.", gauge, func(s *cluster.Stats) float64 { return float64(s.Retired) })
 	c.add("verified_index", "Log index of the newest checkpoint at which a majority of voters has this node's state.", gauge, func(s *cluster.Stats) float64 { return float64(s.VerifiedIndex) })
@@ -125,7 +125,7 @@ func (c *Collector) addTransport(gauge, counter prometheus.ValueType) {
 	c.refused = prometheus.NewDesc("kvorum_transport_refused_total", "Handshakes that this node has refused.", []string{"reason"}, nil)
 }
 
-// addDisk adds the figures of the node's disk. All are 0 where nothing is known yet.
+// addDisk adds the figures of the node's disk. All are 0 until they are known.
 func (c *Collector) addDisk(gauge prometheus.ValueType) {
 	add := func(name, help string, read func(*kv.DiskStatus) float64) {
 		c.add("disk_"+name, help, gauge, func(s *cluster.Stats) float64 {

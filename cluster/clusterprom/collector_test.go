@@ -22,7 +22,7 @@ type fixed cluster.Stats
 
 func (f fixed) Stats() cluster.Stats { return cluster.Stats(f) }
 
-// figures has another value in each field.
+// figures has a different value in each field.
 var figures = cluster.Stats{
 	Leader: true, HasLeader: true, Ready: true, Term: 7, CommitIndex: 42, AppliedIndex: 40, Revision: 39, Keys: 3, Bytes: 30, Retired: 4,
 	CommandVersion: 6, WritableVersion: 5,
@@ -56,8 +56,8 @@ func TestCollector(t *testing.T) {
 	}
 }
 
-// TestCollector_NoCluster scrapes a node that is in no cluster: there is nothing
-// of peers, and all else is 0.
+// TestCollector_NoCluster scrapes a node that is in no cluster: there are no figures of
+// peers, and all others are 0.
 func TestCollector_NoCluster(t *testing.T) {
 	for _, line := range scrape(t, fixed{}) {
 		if !strings.HasSuffix(line, " 0") || strings.Contains(line, "kvorum_peer_") {
@@ -66,8 +66,8 @@ func TestCollector_NoCluster(t *testing.T) {
 	}
 }
 
-// scrape returns what a scrape of source shows, without comments and
-// histograms' buckets.
+// scrape returns the lines of a scrape of source, without comments and histograms'
+// buckets.
 func scrape(t *testing.T, source clusterprom.Source) []string {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
@@ -85,7 +85,7 @@ func scrape(t *testing.T, source clusterprom.Source) []string {
 	return lines
 }
 
-// wanted is all that is to be shown of figures, but for buckets.
+// wanted is the expected scrape of figures, without buckets.
 const wanted = `
 kvorum_announced_command_version 6
 kvorum_applied_index 40

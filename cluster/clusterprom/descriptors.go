@@ -6,8 +6,8 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
-// descriptorFigures are the metrics of file descriptors. How many the process has
-// open, and its limit, are process_open_fds and process_max_fds.
+// descriptorFigures are the metrics of file descriptors. The process's open descriptors and
+// its limit are not among them: they are process_open_fds and process_max_fds.
 type descriptorFigures struct {
 	limit, share, open *prometheus.Desc
 }
@@ -27,7 +27,7 @@ func (f descriptorFigures) describe(out chan<- *prometheus.Desc) {
 	out <- f.open
 }
 
-// collect shows s, nothing where it is nil.
+// collect sends the metrics of s, or none if it is nil.
 func (f descriptorFigures) collect(out chan<- prometheus.Metric, s *kv.DescriptorStatus) {
 	if s == nil {
 		return

@@ -1,17 +1,17 @@
-// Package clusterprom shows a node's figures to Prometheus.
+// Package clusterprom exports a node's figures as Prometheus metrics.
 //
-// It is apart from package cluster so that embedding a node needs no metrics
-// library. A Collector reads a node's figures at every scrape and keeps
-// nothing; it registers nothing by itself:
+// It is separate from package cluster, so a program can embed a node without a metrics
+// library. A Collector reads a node's figures at every scrape (each time that Prometheus
+// fetches the metrics) and keeps nothing. The program registers it:
 //
 //	registry := prometheus.NewRegistry()
 //	err := registry.Register(clusterprom.New(node))
 //
-// Every name begins with kvorum_. There is one series for each figure, and for
-// each peer that the node has dialed, by its name and its server id: a node that
-// lost its disk comes back under its name as another server. So how many series
-// there are is bounded by the members, and none has a key, a client or a value of
-// the store in its labels.
+// Every name begins with kvorum_. Each figure is one series. The figures of peers (other
+// nodes that this one has dialed) have one series for each peer, with its name and its
+// server id as labels. Both are needed: a node that lost its disk returns under its name
+// as another server. So the number of series is bounded by the number of members. No label
+// contains a key, a value or a client of the store.
 //
 // # What to watch
 //
@@ -20,15 +20,16 @@
 //	kvorum_disk_low == 1                               # refuses puts; docs/disk.md
 //	kvorum_disk_room_bytes < 0.1 * kvorum_disk_total_bytes
 //	kvorum_tls_certificate_expiry_timestamp_seconds - time() < 7*86400
-//	kvorum_unapplied_entries > 10000                   # applies more slowly than is written
+//	kvorum_unapplied_entries > 10000                   # entries are applied more slowly than committed
 //	kvorum_peer_lag_entries > 10000                    # on the leader: a peer falls behind
 //	histogram_quantile(0.99, rate(kvorum_log_sync_seconds_bucket[5m])) > 0.1
 //	stddev(kvorum_state_checkpoint_index) == 0 and stddev(kvorum_state_hash_low) != 0
 //
-// The last one is true when replicas differ at one checkpoint. A node finds that
-// out by itself too: kvorum_verified_index stays behind kvorum_state_checkpoint_index
-// then, until the node restarts.
+// The last expression is true when the states of two nodes differ at the same checkpoint,
+// an index of the log at which every node computes a hash of its state. A node detects
+// this itself too: then its kvorum_verified_index stays behind its
+// kvorum_state_checkpoint_index until it restarts.
 //
-// Methods of a Collector are safe for concurrent use. It returns no errors: a
-// scrape shows what the node has, which is zeros while it is in no cluster.
+// Methods of a Collector are safe for concurrent use. A scrape has no errors. It shows
+// zeros while the node is in no cluster.
 package clusterprom

@@ -7,8 +7,8 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
-// addMemory adds the figures of the node's memory, which are shown where it has a plan
-// or a quota.
+// addMemory adds the figures of the node's memory. They are shown only if the node has a
+// memory plan or a quota.
 func (c *Collector) addMemory(gauge prometheus.ValueType) {
 	add := func(name, help string, read func(*kv.MemoryStatus) float64) {
 		c.memory = append(c.memory, figure{

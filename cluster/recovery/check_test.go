@@ -27,8 +27,8 @@ func TestCheck_Reports(t *testing.T) {
 	}
 }
 
-// TestCheck_ReportsWhatWasGood shows that the report of a damaged directory has what was
-// read before the damage.
+// TestCheck_ReportsWhatWasGood shows that the report of a damaged directory describes the
+// part that was read before the damage.
 func TestCheck_ReportsWhatWasGood(t *testing.T) {
 	dir := newNode(t, 1, voters(1), history(voters(1), 9, 1))
 	flip(t, filepath.Join(dir, "stable", "raft.db"), 20)

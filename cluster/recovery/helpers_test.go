@@ -23,7 +23,7 @@ const (
 	oldCluster = "0123456789abcdef0123456789abcdef"
 	noteFile   = "diverged.json"
 	noteFormat = 1             // of noteFile
-	aside      = "diverged-%s" // begins the names of files that are set aside, for an incarnation and a dash
+	aside      = "diverged-%s" // prefix of files that are set aside, for an incarnation and a dash
 	snapshotAt = 4             // the index of each member's snapshot
 )
 
@@ -51,8 +51,8 @@ func put(index, term uint64) *raft.Log {
 	}})}
 }
 
-// history returns entries 1 to last of a cluster: one that has configuration c, a no-op, as
-// each leader's first entry is, and puts, those behind the snapshot of term.
+// history returns entries 1 to last of a cluster: configuration c, a no-op like the first
+// entry of each leader, and puts. The puts behind the snapshot are of term.
 func history(c raft.Configuration, last, term uint64) []*raft.Log {
 	logs := []*raft.Log{
 		{Index: 1, Term: 1, Type: raft.LogConfiguration, Data: raft.EncodeConfiguration(c)},
@@ -106,8 +106,8 @@ func newNode(t testing.TB, i int, c raft.Configuration, entries []*raft.Log) str
 	return dir
 }
 
-// openStores opens the stores of the node with this identity. Those on a simulated disk have
-// term and vote in memory, and an empty file in their place, which is looked for.
+// openStores opens the stores of the node with this identity. On a simulated disk term and
+// vote are in memory, with an empty file in their place, which must exist.
 func openStores(files wal.FS, dir string, ident nodeid.Identity) (*raftstore.Stores, error) {
 	opts := raftstore.Options{
 		Dir: dir, FS: files, RetainSnapshots: 2, OnFatal: func(error) {},
@@ -143,7 +143,7 @@ func wantState(t testing.TB, files wal.FS, dir string, last uint64) {
 	}
 }
 
-// tree returns the content of all files below dir, but for LOCK.
+// tree returns the content of all files below dir except LOCK.
 func tree(t testing.TB, dir string) map[string]string {
 	t.Helper()
 	found := map[string]string{}

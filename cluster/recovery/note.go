@@ -18,49 +18,50 @@ import (
 const (
 	// noteFile is the name of the note's file below the data directory.
 	noteFile = "diverged.json"
-	// noteFormat is the version of that file which this program writes and reads.
+	// noteFormat is the version of the note's file that this program writes and reads.
 	noteFormat = 1
-	// asidePrefix begins the names of files that were set aside. The incarnation follows, a
-	// dash, and the old name.
+	// asidePrefix is the beginning of the names of files that were set aside. It is
+	// followed by the incarnation, a dash, and the old name.
 	asidePrefix = "diverged-"
 	// asideAfter is the number of times in a row that an incarnation's state diverges
 	// before its files are set aside.
 	asideAfter = 2
 )
 
-// ErrDivergedAgain is returned by ActOnNote where another incarnation's files were set
-// aside before and are still there: the likely cause is the machine's memory or disk.
+// ErrDivergedAgain is returned by ActOnNote if files of another incarnation have been set
+// aside and still exist: the likely cause is the machine's memory or disk.
 var ErrDivergedAgain = errors.New("this node's state has diverged, or its log has lost its end, again")
 
-// Note is what a node writes down when it stops because its data can't be trusted.
+// Note is written by a node that stops because its data can't be trusted.
 type Note struct {
 	Incarnation string `json:"incarnation"` // of the node, 16 hexadecimal digits
 	// Index is the entry at which the states differ, or the last one that the node had
 	// acknowledged before its log lost its end.
 	Index uint64 `json:"index"`
 	// Own and Majority are the state hashes at Index, as 16 hexadecimal digits. They are
-	// empty where the log has lost its end.
+	// empty if the log has lost its end.
 	Own      string `json:"own"`
 	Majority string `json:"majority"`
-	// Times is how often in a row the state has diverged, 1 or 2. WriteNote sets it. It
-	// is 2 where the log has lost its end: nothing can be made again from that.
+	// Times is the number of times in a row that the state has diverged, 1 or 2. WriteNote
+	// sets it. It is 2 if the log has lost its end, since the state can't be rebuilt from
+	// that log.
 	Times int `json:"times"`
-	// LostTail is what the leader has told the node of its log, for people. It is empty
-	// where the state has diverged.
+	// LostTail is the leader's report that the log has lost its end, for operators. It is
+	// empty if the state has diverged.
 	LostTail string `json:"lost_tail,omitempty"`
 }
 
-// WriteNote makes note, whose Times is set here, the note of dir. It is durable when
-// WriteNote returns nil; after an error the previous note may still be there. Calls for one
-// directory take turns.
+// WriteNote sets note.Times and makes note the note of dir. It is durable when WriteNote
+// returns nil; after an error the previous note may still be there. Two calls for one
+// directory must not overlap.
 func WriteNote(files wal.FS, dir string, note Note) error {
 	note.Times = asideAfter
 	if note.LostTail == "" {
-		before, err := ReadNote(files, dir)
+		previous, err := ReadNote(files, dir)
 		if err != nil {
 			return err
 		}
-		note.Times = before.Times + 1
+		note.Times = previous.Times + 1
 	}
 	if err := sealed.Write(files, filepath.Join(dir, noteFile), noteFormat, note); err != nil {
 		return fmt.Errorf("note divergence: %w", err)
@@ -80,18 +81,19 @@ func ReadNote(files wal.FS, dir string) (Note, error) {
 	return note, nil
 }
 
-// ForgetNote removes the note of dir, if there is one. A crash may bring it back, and it is
-// then removed again; nothing depends on its absence.
+// ForgetNote removes the note of dir, if there is one. After a crash the note may be
+// there again. Nothing depends on its absence, and the node removes it again.
 func ForgetNote(files wal.FS, dir string) error {
 	return removeIfThere(files, filepath.Join(dir, noteFile))
 }
 
-// ActOnNote does what the note of dir asks for, before anything else of dir is read, and
-// logs it. The caller holds dir's lock. After it has set files aside, dir has no identity: its
-// node is a new one. A call that was interrupted is finished by the next one.
+// ActOnNote reads the note of dir, acts on it as the package comment says, and logs that.
+// It is called before anything else of dir is read, by the holder of dir's lock. After it
+// has set files aside, dir has no identity: its node is a new one. The next call finishes
+// an interrupted one.
 //
-// The error is ErrDivergedAgain, and nothing has changed, if files of another incarnation were
-// set aside before. Other errors are those of ReadNote and of the filesystem.
+// If files of another incarnation have been set aside, the error is ErrDivergedAgain, and
+// nothing has changed. Other errors are those of ReadNote and of the filesystem.
 func ActOnNote(files wal.FS, dir string, log *slog.Logger) error {
 	note, err := ReadNote(files, dir)
 	if err != nil || note.Times == 0 {
@@ -117,7 +119,8 @@ func ActOnNote(files wal.FS, dir string, log *slog.Logger) error {
 	return nil
 }
 
-// setAside gives the files of the incarnation the prefix aside, each durably, the note last.
+// setAside renames the files of the incarnation, with the prefix aside. Each rename is
+// durable before the next one. The note is the last.
 func setAside(files wal.FS, dir, aside string) error {
 	for _, name := range slices.Concat([]string{nodeid.File}, raftstore.Names(), []string{noteFile}) {
 		err := files.Rename(filepath.Join(dir, name), filepath.Join(dir, aside+name))
@@ -131,8 +134,8 @@ func setAside(files wal.FS, dir, aside string) error {
 	return nil
 }
 
-// checkFirstTime returns ErrDivergedAgain if files of another incarnation than
-// aside names were set aside before.
+// checkFirstTime returns ErrDivergedAgain if there are files of another incarnation that
+// were set aside. Those whose names begin with aside are of the present one.
 func checkFirstTime(files wal.FS, dir, aside string) error {
 	names, err := files.ReadDir(dir)
 	if err != nil {

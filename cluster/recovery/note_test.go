@@ -30,7 +30,7 @@ func moved() []string {
 }
 
 // newDisk returns a disk with a durable directory "/data" that has all files of an
-// incarnation but the note.
+// incarnation except the note.
 func newDisk(t testing.TB) *crashfs.FS {
 	t.Helper()
 	disk := crashfs.New()
@@ -45,13 +45,13 @@ func newDisk(t testing.TB) *crashfs.FS {
 	return disk
 }
 
-// TestNote_IsKept writes notes down: each is durable and counted, and a forgotten one is gone.
+// TestNote_IsKept writes notes: each is durable and counted, and a forgotten one is gone.
 func TestNote_IsKept(t *testing.T) {
 	disk := newDisk(t)
 	want := recovery.Note{Incarnation: incarnation, Index: 7, Own: "00000000000000aa", Majority: "00000000000000bb"}
 	for want.Times = 1; want.Times <= 2; want.Times++ {
 		written := want
-		written.Times = 99 // is not taken over
+		written.Times = 99 // WriteNote ignores it
 		if err := recovery.WriteNote(disk, "/data", written); err != nil {
 			t.Fatal(err)
 		}
@@ -78,8 +78,8 @@ func TestNote_IsKept(t *testing.T) {
 	}
 }
 
-// TestNote_Refused shows that a damaged note and one of a newer format are errors of all
-// that read it, which name the file. It stays as it is, and so do the others.
+// TestNote_Refused shows that every reader refuses a damaged note and one of a newer format.
+// The error names the file. The note and all other files stay as they are.
 func TestNote_Refused(t *testing.T) {
 	path := filepath.Join("/data", noteFile)
 	newer, err := sealed.Encode(noteFormat+1, map[string]string{"zone": "a"})
@@ -124,7 +124,7 @@ func TestNote_Refused(t *testing.T) {
 	}
 }
 
-// wantNames fails the test unless "/data" has just these names.
+// wantNames fails the test unless "/data" has exactly these names.
 func wantNames(t testing.TB, disk *crashfs.FS, want []string) {
 	t.Helper()
 	got, err := disk.ReadDir("/data")
@@ -144,7 +144,7 @@ func wantNames(t testing.TB, disk *crashfs.FS, want []string) {
 }
 
 // TestActOnNote_LeavesTheRest shows that nothing is moved without a note, and after the
-// first divergence, of which the log says something.
+// first divergence, which is logged.
 func TestActOnNote_LeavesTheRest(t *testing.T) {
 	disk := newDisk(t)
 	var lines bytes.Buffer
@@ -161,8 +161,8 @@ func TestActOnNote_LeavesTheRest(t *testing.T) {
 	wantNames(t, disk, moved())
 }
 
-// TestActOnNote_SetAsideInterrupted ends a start that sets files aside at each
-// of its changes to the disk: the next one finishes it, and mixes nothing.
+// TestActOnNote_SetAsideInterrupted ends a start that sets files aside at each of its
+// changes to the disk: the next start finishes it, and no files of two incarnations are mixed.
 func TestActOnNote_SetAsideInterrupted(t *testing.T) {
 	for at := 1; ; at++ {
 		disk := newDisk(t)
@@ -204,8 +204,8 @@ func TestActOnNote_SetAsideInterrupted(t *testing.T) {
 	}
 }
 
-// TestActOnNote_LostTail has a node start whose log has lost its end: its files are set
-// aside at once, and where that was done before, it does not start.
+// TestActOnNote_LostTail starts a node whose log has lost its end: its files are set aside
+// at once. If other files have been set aside, it does not start.
 func TestActOnNote_LostTail(t *testing.T) {
 	disk := crashfs.New()
 	for _, of := range []string{incarnation, "123456789abcdef0"} {

@@ -18,23 +18,23 @@ import (
 	"github.com/kvorum/kvorum/wal"
 )
 
-// Recover makes the node of dir, which does not run, the only member of a new cluster that
-// has its whole state, and returns the new cluster's id. It is for a cluster that has lost
-// its majority for good, and for one of its nodes only: every other one that is left
-// must come back with an empty data directory. Entries that were never acknowledged may
-// become part of the state. The whole state is in memory meanwhile.
+// Recover makes the node of dir the only member of a new cluster, with the node's whole
+// state, and returns the new cluster's id. The node must not run. Recover is for a cluster
+// that has lost its majority for good, and for one of its nodes only: every other node that
+// is left must return with an empty data directory. Entries that were never acknowledged
+// may become part of the state. The whole state is in memory meanwhile.
 //
 // Errors are those of Survey, a *fsm.VersionError or *fsm.EntryError for an entry that this
-// program can't apply, and those of the filesystem. The first two leave dir as it was. A call
-// that fails later, or that a crash interrupts, leaves a node that refuses to start; another
-// call finishes it.
+// program can't apply, and those of the filesystem. After the first two, dir is unchanged.
+// A call that fails later, or is interrupted by a crash, leaves a node that refuses to
+// start; another call finishes the recovery.
 func Recover(files wal.FS, dir string) (cluster string, err error) {
 	err = withLock(files, dir, dirlock.Acquire, func(ident nodeid.Identity) error {
-		machine, before, err := replay(files, dir, ident)
+		machine, survivor, err := replay(files, dir, ident)
 		if err != nil {
 			return err
 		}
-		// The new id first: with the old log under it the node does not start.
+		// The new id is written first: with this id and the old log the node does not start.
 		ident.Former = append(slices.Clone(ident.Former), ident.Cluster)
 		ident.Cluster = nodeid.NewClusterID()
 		if err := nodeid.Replace(files, dir, ident); err != nil {
@@ -44,7 +44,7 @@ func Recover(files wal.FS, dir string) (cluster string, err error) {
 			return err
 		}
 		cluster = ident.Cluster
-		return replaceStores(files, dir, before, ident, machine)
+		return replaceStores(files, dir, survivor, ident, machine)
 	})
 	if err != nil {
 		return "", err
@@ -52,7 +52,8 @@ func Recover(files wal.FS, dir string) (cluster string, err error) {
 	return cluster, nil
 }
 
-// replay returns a state machine that has all of what dir holds.
+// replay returns a state machine with the state of dir: its snapshot and all entries
+// behind it.
 func replay(files wal.FS, dir string, ident nodeid.Identity) (*fsm.FSM, Survivor, error) {
 	var failed error
 	var machine *fsm.FSM
@@ -60,7 +61,7 @@ func replay(files wal.FS, dir string, ident nodeid.Identity) (*fsm.FSM, Survivor
 		failed = err
 		_ = machine.Close() // lets the apply return; always nil
 	}})
-	if _, err := survey(files, dir, ident, nil, nil); err != nil { // all of it is whole
+	if _, err := survey(files, dir, ident, nil, nil); err != nil { // checks everything first
 		return nil, Survivor{}, err
 	}
 	restore := func(_ *raft.SnapshotMeta, state io.Reader) error { return machine.Restore(io.NopCloser(state)) }
@@ -76,9 +77,9 @@ func replay(files wal.FS, dir string, ident nodeid.Identity) (*fsm.FSM, Survivor
 	return machine, s, err
 }
 
-// replaceStores puts a snapshot of machine at the end of the history, whose configuration
-// has one voter, in the place of the old cluster's log and snapshots.
-func replaceStores(files wal.FS, dir string, before Survivor, ident nodeid.Identity, machine *fsm.FSM) error {
+// replaceStores replaces the old cluster's log and snapshots by one snapshot of machine. It
+// is at the end of the survivor's log, and its configuration has one voter.
+func replaceStores(files wal.FS, dir string, survivor Survivor, ident nodeid.Identity, machine *fsm.FSM) error {
 	snapshot, err := machine.Snapshot()
 	if err != nil {
 		return err
@@ -86,11 +87,11 @@ func replaceStores(files wal.FS, dir string, before Survivor, ident nodeid.Ident
 	defer snapshot.Release()
 	self := ident.ServerID()
 	alone := raftstore.History{
-		LastIndex: before.LastIndex, LastTerm: before.LastTerm,
+		LastIndex: survivor.LastIndex, LastTerm: survivor.LastTerm,
 		Configuration: raft.Configuration{Servers: []raft.Server{{Suffrage: raft.Voter, ID: self, Address: raft.ServerAddress(self)}}},
 	}
 	owner := wal.Owner{Node: string(self), Cluster: ident.Cluster}
-	return raftstore.Replace(files, dir, alone, owner, before.Cluster, snapshot.Persist)
+	return raftstore.Replace(files, dir, alone, owner, survivor.Cluster, snapshot.Persist)
 }
 
 // removeIfThere removes a file, which may be missing.

@@ -19,8 +19,8 @@ import (
 )
 
 // TestRecover_KeepsTheWholeState recovers one of three nodes, and opens its stores as the
-// node of the new cluster does: snapshot and log are the state, the only voter is the node
-// itself, and term and vote are what they were.
+// node of the new cluster does: the state is that of snapshot and log, the only voter is
+// the node itself, and term and vote are unchanged.
 func TestRecover_KeepsTheWholeState(t *testing.T) {
 	dir := newNode(t, 2, voters(3), history(voters(3), 9, 3))
 	before, err := recovery.Survey(wal.OS(), dir)
@@ -79,8 +79,8 @@ func TestRecover_Again(t *testing.T) {
 	}
 }
 
-// TestRecover_UnknownCommand refuses an entry that this program can't apply, before it has
-// changed anything.
+// TestRecover_UnknownCommand shows that Recover refuses an entry that this program can't
+// apply, before it has changed anything.
 func TestRecover_UnknownCommand(t *testing.T) {
 	entries := append(history(voters(1), 9, 1), &raft.Log{Index: 10, Term: 1, Type: raft.LogCommand, Data: []byte{255}})
 	dir := newNode(t, 1, voters(1), entries)
@@ -104,8 +104,8 @@ func noteTwice(t testing.TB, files wal.FS, dir string) {
 	}
 }
 
-// TestRecover_HalfWay cuts a recovery off before each of its changes, one after
-// the other: the next one begins with what that left, and the last one finishes.
+// TestRecover_HalfWay ends a recovery before each of its changes, one after the other: each
+// one begins with the files that the previous one left, and the last one finishes.
 func TestRecover_HalfWay(t *testing.T) {
 	dir := newNode(t, 1, voters(1), history(voters(1), 22, 1))
 	noteTwice(t, wal.OS(), dir)
@@ -140,8 +140,8 @@ func TestRecover_HalfWay(t *testing.T) {
 }
 
 // TestRecover_PowerLoss loses power at each change of a recovery, in turn with none and all
-// of what was not synced. The node is still the old cluster's, whole; or it is the new one's,
-// whole; or its stores refuse to open under its identity. Another recovery finishes it.
+// of the unsynced changes. Then the node is the old cluster's, whole; or it is the new
+// one's, whole; or its stores refuse to open under its identity. Another recovery finishes.
 func TestRecover_PowerLoss(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	if err := os.Mkdir(dir, 0o700); err != nil { // for the lock
@@ -180,10 +180,9 @@ func TestRecover_PowerLoss(t *testing.T) {
 	t.Logf("%d changes, of which %d left a node that is refused", at, refused)
 }
 
-// TestRecover_InterruptedMayLose interrupts the recovery of the one node of three that is
-// left, at each change: from then on the node may be the only voter of its configuration, but
-// that doesn't bring the others back. What was asked before the recovery stays the answer
-// until it is finished.
+// TestRecover_InterruptedMayLose interrupts the recovery of the only node of three that is
+// left, at each change. Then the node may be the only voter of its configuration, but the
+// others are still lost: MayLose is true until the recovery is finished.
 func TestRecover_InterruptedMayLose(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	if err := os.Mkdir(dir, 0o700); err != nil { // for the lock
@@ -205,8 +204,8 @@ func TestRecover_InterruptedMayLose(t *testing.T) {
 	}
 }
 
-// recoverUntil recovers dir, and returns the disk as it is after power was lost at change
-// number at, and whether there was one.
+// recoverUntil recovers dir and loses power at change number at. It returns the disk, and
+// whether there was such a change.
 func recoverUntil(t *testing.T, files *crashfs.FS, dir string, at int, keep float64) (*crashfs.FS, bool) {
 	t.Helper()
 	files.SetHook(func(op crashfs.Op, _ string) error {
@@ -224,8 +223,8 @@ func recoverUntil(t *testing.T, files *crashfs.FS, dir string, at int, keep floa
 	return files.Crash(crashfs.CrashOptions{Keep: keep}), err != nil
 }
 
-// refusedAfterCrash says whether the stores of dir refuse to open for the node that its
-// identity names, and fails the test if they open and are not whole.
+// refusedAfterCrash reports whether the stores of dir refuse to open for the node that its
+// identity names. It fails the test if they open and are not whole.
 func refusedAfterCrash(t *testing.T, files *crashfs.FS, dir string) bool {
 	t.Helper()
 	ident, found, err := nodeid.Load(files, dir, raftstore.Names())

@@ -13,51 +13,51 @@ import (
 	"github.com/kvorum/kvorum/wal"
 )
 
-// Survivor is what the data directory of a node that does not run has of its cluster's
-// history.
+// Survivor describes the data directory of a node that does not run: its identity, and the
+// part of its cluster's history that it has.
 type Survivor struct {
 	Dir                        string
 	Name, Incarnation, Cluster string // of the node's identity
-	// Former are the clusters that the node was recovered from, the oldest first.
+	// Former are the ids of the clusters from which the node was recovered, the oldest first.
 	Former []string
-	// LastTerm and LastIndex are those of the newest entry, or of the newest snapshot where
-	// no entry follows it; 0 for neither.
+	// LastTerm and LastIndex are those of the newest entry, or of the newest snapshot if
+	// no entry follows it. They are 0 if there is neither.
 	LastTerm, LastIndex uint64
 	SnapshotIndex       uint64 // of the newest snapshot, 0 for none
-	// Voters are the server ids of the voters in the newest configuration that snapshot or
-	// log has, committed or not.
+	// Voters are the server ids of the voters in the newest configuration in snapshot or
+	// log, committed or not.
 	Voters []string
-	// PreviousVoters are those of the configuration before that one if the newest is in the
-	// log behind the snapshot, and otherwise nil. They are the voters if another leader has
+	// PreviousVoters are those of the previous configuration if the newest is in the log
+	// behind the snapshot, and otherwise nil. They are in force if another leader has
 	// overruled the newest configuration.
 	PreviousVoters []string
-	// LostTail says that the log has lost its end, as the node was told (Note.LostTail): it
-	// may have acknowledged entries that it does not have.
+	// LostTail means that the node's log has lost its end (see Note.LostTail): the node may
+	// have acknowledged entries that it no longer has.
 	LostTail bool
-	// Interrupted says that a Recover of the directory is unfinished. Voters may be the node
-	// alone, and LostTail false, because of that.
+	// Interrupted means that a Recover of the directory is unfinished. Then Voters may be
+	// only the node itself, and LostTail may be false although the log has lost its end.
 	Interrupted bool
 }
 
-// ServerID returns the id by which raft knows the node: its name, a dot, its incarnation.
+// ServerID returns the node's id in raft: its name, a dot, and its incarnation.
 func (s Survivor) ServerID() string {
 	return string(nodeid.Identity{Name: s.Name, Incarnation: s.Incarnation}.ServerID())
 }
 
-// Compare orders survivors by what they know, first by their last term and then by their
-// last index. It is negative if s knows less than other, positive if s knows more, and 0 if
-// they know the same, as cmp.Compare.
+// Compare orders survivors by the end of their logs, first by the last term and then by the
+// last index. Like cmp.Compare it is negative if s is less complete than other, positive if s
+// is more complete, and 0 if they are equal.
 func (s Survivor) Compare(other Survivor) int {
 	return cmp.Or(cmp.Compare(s.LastTerm, other.LastTerm), cmp.Compare(s.LastIndex, other.LastIndex))
 }
 
-// of says whether s is or was of cluster.
+// of reports whether s belongs or belonged to cluster.
 func (s Survivor) of(cluster string) bool {
 	return s.Cluster == cluster || slices.Contains(s.Former, cluster)
 }
 
-// SameHistory says whether there is one cluster that every one of survivors is of, or was
-// recovered from. There must be at least one survivor.
+// SameHistory reports whether there is one cluster to which every survivor belongs, or from
+// which it was recovered. There must be at least one survivor.
 func SameHistory(survivors []Survivor) bool {
 	clusters := append(slices.Clone(survivors[0].Former), survivors[0].Cluster)
 	return slices.ContainsFunc(clusters, func(cluster string) bool {
@@ -65,11 +65,12 @@ func SameHistory(survivors []Survivor) bool {
 	})
 }
 
-// MayLose says whether an acknowledged write may be in none of survivors: so many voters
-// are missing that they could be the majority that it was durable on, by the newest
-// configuration or by the one before, which may be in force. A survivor counts as missing if
-// its log has lost its end, or if a Recover of it is unfinished. There must be at least one
-// survivor; those that do not vote don't count. MayLose is true if no voters are known.
+// MayLose reports whether an acknowledged write may be missing in all survivors. It is so if
+// the missing voters could be the majority on which the write was durable, by the newest
+// configuration or by the previous one, which may be in force. A survivor counts as missing
+// if its log has lost its end, or if a Recover of it is unfinished. A survivor without a vote
+// does not count. There must be at least one survivor. MayLose is true if no voters are
+// known.
 func MayLose(survivors []Survivor) bool {
 	best := slices.MaxFunc(survivors, Survivor.Compare)
 	if len(best.Voters) == 0 {
@@ -78,7 +79,7 @@ func MayLose(survivors []Survivor) bool {
 	return tooFew(survivors, best.Voters) || len(best.PreviousVoters) > 0 && tooFew(survivors, best.PreviousVoters)
 }
 
-// tooFew says whether the voters that are not among survivors could be a majority.
+// tooFew reports whether the voters that are not among survivors could be a majority.
 func tooFew(survivors []Survivor, voters []string) bool {
 	present := 0
 	for _, id := range voters {
@@ -89,10 +90,10 @@ func tooFew(survivors []Survivor, voters []string) bool {
 	return present < len(voters)-len(voters)/2
 }
 
-// Survey reads the data directory of a node that does not run, checks all of its newest
-// snapshot and of its log, and changes nothing but dir's LOCK. It also takes a directory
-// in which Recover was interrupted. Errors are those of Check, but for term and vote, of
-// which it only sees whether the file is there, and those of ReadNote.
+// Survey reads the data directory of a node that does not run, and checks its newest
+// snapshot and its log completely. It changes only dir's LOCK. It also accepts a directory
+// in which Recover was interrupted. Errors are those of Check and of ReadNote. The file of
+// term and vote must exist, but Survey does not read it.
 func Survey(files wal.FS, dir string) (s Survivor, err error) {
 	err = withLock(files, dir, dirlock.Acquire, func(ident nodeid.Identity) error {
 		var err error
@@ -102,8 +103,8 @@ func Survey(files wal.FS, dir string) (s Survivor, err error) {
 	return s, err
 }
 
-// survey is Survey of a locked directory. It has restore take the newest snapshot, if there
-// is one, and visit each entry behind it; both may be nil.
+// survey is Survey of a locked directory. It calls restore with the newest snapshot, if there
+// is one, and visit with each entry behind it; both may be nil.
 func survey(files wal.FS, dir string, ident nodeid.Identity, restore func(*raft.SnapshotMeta, io.Reader) error, visit func(*raft.Log)) (Survivor, error) {
 	h, err := raftstore.Read(files, dir, restore, visit)
 	s := Survivor{
@@ -114,7 +115,7 @@ func survey(files wal.FS, dir string, ident nodeid.Identity, restore func(*raft.
 		return s, err
 	}
 	s.Voters, s.PreviousVoters = votersOf(h.Configuration), votersOf(h.Previous)
-	// Open refuses a log of another owner, so that nothing else leaves one.
+	// Only Recover leaves a log of another cluster: Open refuses one.
 	s.Interrupted = h.LastIndex != 0 && h.Owner.Cluster != ident.Cluster
 	note, err := ReadNote(files, dir)
 	s.LostTail = note.LostTail != ""

@@ -16,8 +16,8 @@ import (
 	"github.com/kvorum/kvorum/wal"
 )
 
-// TestSurvey_FindsWhatEachKnows surveys the three nodes of a cluster, of which the second
-// knows most although the third has more entries.
+// TestSurvey_FindsWhatEachKnows surveys the three nodes of a cluster. The second is the
+// most complete, although the third has more entries.
 func TestSurvey_FindsWhatEachKnows(t *testing.T) {
 	c := voters(3)
 	want := []recovery.Survivor{{LastTerm: 1, LastIndex: 6}, {LastTerm: 3, LastIndex: 9}, {LastTerm: 2, LastIndex: 12}}
@@ -69,7 +69,7 @@ func TestSurvey_NewestConfiguration(t *testing.T) {
 	}
 }
 
-// TestMayLose shows how many voters must be left, and that others don't count.
+// TestMayLose shows the number of voters that must be left, and that other nodes don't count.
 func TestMayLose(t *testing.T) {
 	for n, need := range map[int]int{1: 1, 2: 1, 3: 2, 4: 2, 5: 3, 7: 4} {
 		var all []string
@@ -92,9 +92,9 @@ func TestMayLose(t *testing.T) {
 }
 
 // TestMayLose_OverruledConfiguration shows that a configuration in the log may have been
-// overruled: n1 leads three voters and adds a fourth one, which alone gets the entry; n2 and
-// n3 elect one of themselves and acknowledge a write. A configuration that the snapshot has
-// was committed.
+// overruled: n1 leads three voters and adds a fourth one, and no other node gets that
+// entry; n2 and n3 elect one of themselves and acknowledge a write. A configuration in the
+// snapshot was committed.
 func TestMayLose_OverruledConfiguration(t *testing.T) {
 	added := &raft.Log{Index: 7, Term: 1, Type: raft.LogConfiguration, Data: raft.EncodeConfiguration(voters(4))}
 	survey := func(i int, snapshot raft.Configuration, entries []*raft.Log) recovery.Survivor {
@@ -216,7 +216,7 @@ func TestDirectory_NoNode(t *testing.T) {
 	}
 }
 
-// TestDirectory_InUse shows that nobody reads or repairs a directory that a node has.
+// TestDirectory_InUse shows that a directory that a node uses is neither read nor repaired.
 func TestDirectory_InUse(t *testing.T) {
 	dir := newNode(t, 1, voters(1), history(voters(1), 9, 1))
 	lock, err := dirlock.Acquire(dir)
@@ -244,8 +244,8 @@ func TestDirectory_InUse(t *testing.T) {
 	}
 }
 
-// TestDirectory_Missing takes something away from a node's directory: all functions
-// refuse what is left, and change nothing.
+// TestDirectory_Missing removes a file from a node's directory: all functions refuse the
+// rest, and change nothing.
 func TestDirectory_Missing(t *testing.T) {
 	dir := newNode(t, 1, voters(1), history(voters(1), 9, 1))
 	away := filepath.Join(t.TempDir(), "away")
