@@ -16,15 +16,15 @@ const (
 	// advertiseLookup is the maximum time that the start of a node waits for its
 	// own advertised name.
 	advertiseLookup = time.Second
-	// advertiseEvery is how often the advertised name is looked up again.
+	// advertiseEvery is the interval at which the advertised name is looked up again.
 	advertiseEvery = 10 * time.Second
-	// advertiseRetry is how soon it is after a failure, twice as late after each
-	// further one up to advertiseRetryMost.
+	// advertiseRetry is the first interval after a failure. It doubles with each further
+	// failure, up to advertiseRetryMost.
 	advertiseRetry, advertiseRetryMost = time.Second, 4 * time.Second
 )
 
-// advertised returns what this node's gossip is to be reached at now. Where the
-// name does not resolve, that is the bound address until it does.
+// advertised returns the present address at which other nodes reach this node's gossip. It
+// is the bound address while the name does not resolve.
 func (g *Gossip) advertised(ctx context.Context) (netip.AddrPort, error) {
 	bound, err := netip.ParseAddrPort(g.net.bound())
 	if err != nil {
@@ -60,7 +60,7 @@ func (g *Gossip) unresolved(err error, instead netip.AddrPort) {
 
 // advertiseLoop follows the advertised name when its address changes.
 func (g *Gossip) advertiseLoop(ctx context.Context, present netip.AddrPort) {
-	host, _, _ := net.SplitHostPort(g.cfg.Advertise) // it was looked up before
+	host, _, _ := net.SplitHostPort(g.cfg.Advertise) // advertised has already parsed it
 	if _, err := netip.ParseAddr(host); err == nil {
 		return
 	}
@@ -94,9 +94,9 @@ func (g *Gossip) advertiseLoop(ctx context.Context, present netip.AddrPort) {
 	}
 }
 
-// readvertise announces this process at another address. Memberlist refuses a
-// known name at another address, so the process gets another name, on the same
-// sockets: the new list is there before the old one says goodbye.
+// readvertise announces this process at another address. Memberlist refuses a known name
+// at another address, so the process gets another name, on the same sockets. The new list
+// starts before the old one says goodbye.
 func (g *Gossip) readvertise(to netip.AddrPort) error {
 	announced := g.announced()
 	list, err := g.newList(to)
@@ -106,14 +106,14 @@ func (g *Gossip) readvertise(to netip.AddrPort) error {
 	return g.replaceList(list, to, announced)
 }
 
-// replaceList has list, which announces this process at another address, take the place
-// of the present one. announced is what this node announced before there was list.
+// replaceList replaces the present list by list, which announces this process at another
+// address. announced is this node's announcement when list was made.
 func (g *Gossip) replaceList(list *memberlist.Memberlist, to netip.AddrPort, announced Announcement) error {
 	addrs := g.Addrs()
 	g.mu.Lock()
-	before := g.list
+	old := g.list
 	g.list, g.own = list, to
-	late := g.self != announced // and perhaps told to the list before alone
+	late := g.self != announced // perhaps only the old list knows the change
 	g.mu.Unlock()
 	if late {
 		if err := list.UpdateNode(gossipUpdateTimeout); err != nil {
@@ -124,12 +124,12 @@ func (g *Gossip) replaceList(list *memberlist.Memberlist, to netip.AddrPort, ann
 		g.log.Debug("others not told of the new gossip address yet", "err", err) // the seeds are asked too
 	}
 	g.mu.Lock()
-	maps.DeleteFunc(g.live, func(_ string, node liveNode) bool { return node.run != g.run })
+	maps.DeleteFunc(g.live, func(_ string, node liveNode) bool { return node.listSeq != g.listSeq })
 	g.mu.Unlock()
-	if err := before.Leave(gossipGoodbye); err != nil {
+	if err := old.Leave(gossipGoodbye); err != nil {
 		g.log.Debug("gossip's goodbye was not heard", "err", err)
 	}
-	g.net.kept.Store(true)
-	defer g.net.kept.Store(false)
-	return before.Shutdown()
+	g.net.keepOpen.Store(true)
+	defer g.net.keepOpen.Store(false)
+	return old.Shutdown()
 }

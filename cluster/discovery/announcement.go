@@ -17,18 +17,19 @@ const (
 	maxClusterBytes = 64
 )
 
-// Announcement is what a node tells the others of itself. It is a hint, which may be late
-// or a lie; who the node is, and where, is known from a handshake with it alone.
+// Announcement is a node's description of itself. One that comes through gossip is a hint,
+// which may be late or wrong; only a handshake with the node proves its identity and its
+// address.
 type Announcement struct {
 	ID         string `json:"i"`           // of the node, with its incarnation
 	Cluster    string `json:"c,omitempty"` // empty while the node is in none
 	PeerAddr   string `json:"p"`           // host:port
 	HTTPAddr   string `json:"h"`           // host:port
-	Generation uint64 `json:"g"`           // the greater one of two with one ID is newer
-	Expect     int    `json:"e,omitempty"` // with how many nodes it is to form a cluster; 0 if it is to be added
+	Generation uint64 `json:"g"`           // of two announcements with one ID, the greater one is newer
+	Expect     int    `json:"e,omitempty"` // number of nodes of the cluster that it will form; 0 if it will be added to one
 
 	// CommandVersion is the highest version of a command in the log that the node
-	// announces to understand, 0 where it does not say.
+	// understands, 0 if the announcement has none.
 	CommandVersion uint8 `json:"v,omitempty"`
 }
 

@@ -19,17 +19,17 @@ const (
 	bookFormat = 1
 	// maxBookEntries is the maximum number of nodes that the book remembers.
 	maxBookEntries = 1024
-	// maxIDBytes is the maximum length of an id that the book takes in.
+	// maxIDBytes is the maximum length of an id that the book accepts.
 	maxIDBytes = 256
 )
 
-// peerAddress is where a node said it can be reached.
+// peerAddress is the part of a node's announcement that the book keeps.
 type peerAddress struct {
 	PeerAddr   string `json:"peer_addr"`
 	HTTPAddr   string `json:"http_addr"`
 	Generation uint64 `json:"generation"` // of the announcement; the greater one is newer
 
-	CommandVersion uint8 `json:"command_version,omitempty"` // that it announced; 0 for none
+	CommandVersion uint8 `json:"command_version,omitempty"` // of the announcement; 0 for none
 }
 
 func (p peerAddress) announcement(id string) Announcement {
@@ -38,20 +38,19 @@ func (p peerAddress) announcement(id string) Announcement {
 	}
 }
 
-// hint is what others say of a node.
+// hint is an announcement of a node that came through other nodes.
 type hint struct {
 	peerAddress
-	astray bool // it led nowhere, or the node itself said something else
+	astray bool // the node was not found there, or has since announced another address itself
 }
 
-// Book remembers, across restarts, where the nodes of a cluster are, and which commands
-// they understand.
+// Book remembers the addresses of the nodes of a cluster across restarts, and the commands
+// that they understand.
 //
-// A node's own word, from a handshake with it, takes precedence over what others say of
-// it, which may be late or a lie: such a hint is kept in memory only, and is tried if it is
-// newer, in turn with what is known. A damaged file is replaced by an empty book, and a
-// failed write is only logged. The file is written by a goroutine of the book's own; no
-// method but Begin and Close waits for it.
+// A node's own announcement in a handshake takes precedence over a hint, which may be late
+// or wrong. A hint is kept in memory only. If it is newer, it is tried in turn with the
+// known address. A damaged file is replaced by an empty book, and a failed write is only
+// logged. A goroutine of the book writes the file; only Begin and Close wait for it.
 //
 // All methods are safe for concurrent use.
 type Book struct {
@@ -59,22 +58,22 @@ type Book struct {
 	path  string
 	lines *loglimit.Lines
 
-	dirty chan struct{}      // one slot: entries have changed since the last write
+	dirty chan struct{}      // of capacity one; filled if entries have changed since the last write
 	flush chan chan struct{} // each is closed when the file has been written
 	stop  chan struct{}      // closed by Close
 	wg    sync.WaitGroup
 	once  sync.Once
 
 	mu      sync.RWMutex
-	entries map[string]peerAddress // guarded by mu; by handshakes
-	hints   map[string]hint        // guarded by mu; newer than the entry, if there is one
-	seen    map[string]uint64      // guarded by mu; when each was learned last, by clock
-	clock   uint64                 // guarded by mu; counts calls of Learn
+	entries map[string]peerAddress // guarded by mu; from handshakes
+	hints   map[string]hint        // guarded by mu; each is newer than the entry, if there is one
+	seen    map[string]uint64      // guarded by mu; value of clock at each node's last handshake
+	clock   uint64                 // guarded by mu; number of calls of Learn
 }
 
-// OpenBook reads the book at path; a missing or a damaged one is empty. An error means
-// that the file could not be read at all, or is a *wal.VersionError: the book of a newer
-// program must not be overwritten. Close ends what OpenBook starts.
+// OpenBook reads the book at path; a missing or damaged file gives an empty book. The error
+// is that of reading the file, or a *wal.VersionError: the book of a newer program must not
+// be overwritten. Close ends the goroutine that OpenBook starts.
 func OpenBook(fsys sealed.FS, path string, log *slog.Logger) (*Book, error) {
 	b := &Book{
 		fs: fsys, path: path, lines: newLines(log),
@@ -95,9 +94,9 @@ func OpenBook(fsys sealed.FS, path string, log *slog.Logger) (*Book, error) {
 	return b, nil
 }
 
-// Begin takes in what this node says of itself from now on, and returns when that is
-// written, or the write has failed: the node's next run must be known to be newer, though
-// the wall clock may have gone back by then.
+// Begin stores this node's own announcement, and returns when the file is written, or the
+// write has failed. After a restart the node's generation must be greater, even if the wall
+// clock has been set back.
 func (b *Book) Begin(self Announcement) {
 	b.Learn(self)
 	written := make(chan struct{})
@@ -108,12 +107,12 @@ func (b *Book) Begin(self Announcement) {
 	}
 }
 
-// Learn takes in what a node has said of itself in a handshake; its Cluster and Expect do
-// not count. The last word that was accepted counts: while another process of the same id
-// is alive, none is accepted. Only the command version of a word with a lower generation
-// than the one before does not count where it is higher: it may be of a process that has
-// ended meanwhile. A word without an id, or with an id above 256 bytes or an
-// address above MaxAddressBytes, changes nothing.
+// Learn stores the announcement of a node from a handshake, without its Cluster and Expect.
+// The last accepted handshake counts, whatever its generation: while another process of the
+// same id is alive, no handshake is accepted. There is one exception. If the generation is
+// lower than the previous one, the command version can only decrease: the announcement may
+// be that of a process that has ended meanwhile. An announcement without an id, or with an
+// id above 256 bytes or an address above MaxAddressBytes, changes nothing.
 func (b *Book) Learn(peer Announcement) {
 	if acceptable(peer) && b.learn(peer) {
 		b.changed()
@@ -156,8 +155,8 @@ func addressOf(peer Announcement) peerAddress {
 	}
 }
 
-// Hint takes in what others say of a node, within the limits of Learn: the newest word
-// counts, if it is newer than what the node itself has said.
+// Hint stores an announcement of a node that came through other nodes, within the limits of
+// Learn. The newest hint counts, if it is newer than the node's own announcement.
 func (b *Book) Hint(peer Announcement) {
 	if !acceptable(peer) {
 		return
@@ -173,12 +172,12 @@ func (b *Book) Hint(peer Announcement) {
 	case !hinted && len(b.hints) >= maxBookEntries && !b.makeRoomLocked(known):
 		return
 	}
-	// A word that changes all the time is worth as little as the one before it.
+	// A new hint inherits astray: one that changes all the time must not be tried each time.
 	b.hints[peer.ID] = hint{addressOf(peer), h.astray}
 }
 
-// makeRoomLocked forgets a hint about a node that never shook hands, for one that
-// has, and reports whether there is room.
+// makeRoomLocked drops a hint about a node without a handshake if the new hint is about a
+// node with one, and reports whether there is room.
 func (b *Book) makeRoomLocked(known bool) bool {
 	for id := range b.hints {
 		if _, member := b.entries[id]; known && !member {
@@ -189,8 +188,8 @@ func (b *Book) makeRoomLocked(known bool) bool {
 	return false
 }
 
-// Unreached notes that a node was not reached at a peer address: the other one that is
-// known of it, if there is one, is next.
+// Unreached reports that a node was not reached at a peer address: PeerAddr returns the
+// node's other known address next, if there is one.
 func (b *Book) Unreached(id string, addr string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -200,7 +199,7 @@ func (b *Book) Unreached(id string, addr string) {
 	}
 }
 
-// currentLocked returns where a node most likely is.
+// currentLocked returns the most likely address of a node.
 func (b *Book) currentLocked(id string) peerAddress {
 	known, ok := b.entries[id]
 	if h, hinted := b.hints[id]; hinted && (!ok || !h.astray) {
@@ -209,7 +208,7 @@ func (b *Book) currentLocked(id string) peerAddress {
 	return known
 }
 
-// evictLocked forgets the node that was not heard of for the longest time.
+// evictLocked drops the node whose last handshake was longest ago.
 func (b *Book) evictLocked() {
 	var oldest string
 	for id, e := range b.entries {
@@ -222,23 +221,23 @@ func (b *Book) evictLocked() {
 	delete(b.seen, oldest)
 }
 
-// PeerAddr returns where a node's peers most likely reach it, "" if that is not known.
+// PeerAddr returns the address at which peers most likely reach a node, "" if none is known.
 func (b *Book) PeerAddr(id string) string {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	return b.currentLocked(id).PeerAddr
 }
 
-// HTTPAddr returns where clients most likely reach a node, "" if that is not known.
+// HTTPAddr returns the address at which clients most likely reach a node, "" if none is known.
 func (b *Book) HTTPAddr(id string) string {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	return b.currentLocked(id).HTTPAddr
 }
 
-// CommandVersion returns the command version that a node announces, 0 where it announces
-// none, and whether it has said so in a handshake with this node. Where there was a
-// handshake, others' word does not count: gossip may lie.
+// CommandVersion returns the command version that a node announces, 0 if it announces none.
+// firsthand reports that the announcement is of a handshake with this node. After a
+// handshake, hints do not count: gossip may lie.
 func (b *Book) CommandVersion(id string) (version uint8, firsthand bool) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -248,8 +247,8 @@ func (b *Book) CommandVersion(id string) (version uint8, firsthand bool) {
 	return b.hints[id].CommandVersion, false
 }
 
-// Known returns what the process of an id said that shook hands with this node last, and
-// false if none did.
+// Known returns the announcement of the last handshake with a process of an id, and false
+// if there was none.
 func (b *Book) Known(id string) (Announcement, bool) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -257,7 +256,7 @@ func (b *Book) Known(id string) (Announcement, bool) {
 	return e.announcement(id), ok
 }
 
-// Forget removes a node, and all that others say of it.
+// Forget removes a node and the hint about it.
 func (b *Book) Forget(id string) {
 	b.mu.Lock()
 	_, known := b.entries[id]
@@ -270,7 +269,8 @@ func (b *Book) Forget(id string) {
 	}
 }
 
-// All returns what each node has said of itself, in no order. The slice is the caller's.
+// All returns the announcement of each node's last handshake, in no order. The slice is the
+// caller's.
 func (b *Book) All() []Announcement {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -281,16 +281,16 @@ func (b *Book) All() []Announcement {
 	return all
 }
 
-// NextGeneration returns the generation of this node's next announcement: above the one
-// that it made before, as far as the book remembers, and otherwise above those of earlier
-// runs unless the wall clock went back.
+// NextGeneration returns the generation of this node's next announcement. It is greater
+// than the previous one if the book has that. Otherwise it is greater than those of earlier
+// processes unless the wall clock was set back.
 func (b *Book) NextGeneration(id string) uint64 {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	return max(b.entries[id].Generation+1, uint64(time.Now().UnixNano()))
 }
 
-// Close writes what is not written yet and waits for it. It is idempotent.
+// Close writes the changes that are not written yet and waits for that. It is idempotent.
 func (b *Book) Close() error {
 	b.once.Do(func() { close(b.stop) })
 	b.wg.Wait()
@@ -301,7 +301,7 @@ func (b *Book) Close() error {
 func (b *Book) changed() {
 	select {
 	case b.dirty <- struct{}{}:
-	default: // one is to come already
+	default: // a write is pending already
 	}
 }
 

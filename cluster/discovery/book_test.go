@@ -37,7 +37,7 @@ func newDisk(t testing.TB) *crashfs.FS {
 	return files
 }
 
-// allOf returns what the book has, by id.
+// allOf returns the announcements in the book, by id.
 func allOf(b *discovery.Book) map[string]discovery.Announcement {
 	all := map[string]discovery.Announcement{}
 	for _, a := range b.All() {
@@ -74,7 +74,7 @@ func TestBook_KeepsTheNewestWord(t *testing.T) {
 	b.Learn(peer("n1.a", "one:1", 5))
 	b.Learn(peer("n2.b", "two:1", 5))
 	b.Learn(peer("n3.c", "three:1", 5))
-	b.Learn(peer("n1.a", "old:1", 4)) // after the newer one has gone
+	b.Learn(peer("n1.a", "old:1", 4)) // the newer process has ended
 	b.Learn(peer("n1.a", "one:1", 5))
 	b.Learn(peer("n2.b", "new:1", 6))
 	b.Forget("n3.c")
@@ -102,7 +102,7 @@ func TestBook_KeepsTheNewestWord(t *testing.T) {
 	}
 }
 
-// TestBook_NothingNewIsNotWritten: every handshake teaches what is known already.
+// TestBook_NothingNewIsNotWritten: most handshakes bring an announcement that is known.
 func TestBook_NothingNewIsNotWritten(t *testing.T) {
 	fsys := newDisk(t)
 	b, _ := mustOpenBook(t, fsys)
@@ -177,7 +177,7 @@ func TestBook_FailedWriteIsLogged(t *testing.T) {
 	}
 }
 
-// TestBook_ReadersDoNotWait holds a write up: everything but Close goes on.
+// TestBook_ReadersDoNotWait makes a write hang: all methods except Close return.
 func TestBook_ReadersDoNotWait(t *testing.T) {
 	fsys := newDisk(t)
 	b, _ := mustOpenBook(t, fsys)
@@ -209,7 +209,7 @@ func TestBook_IsBounded(t *testing.T) {
 	for i := range maxBookEntries {
 		b.Learn(peer(fmt.Sprintf("n%d.a", i), "one:1", uint64(i+1)))
 	}
-	b.Learn(peer("n0.a", "one:1", 1)) // heard of again, though nothing new
+	b.Learn(peer("n0.a", "one:1", 1)) // a handshake without news
 	b.Learn(peer("new.a", "one:1", 1))
 	if got := len(allOf(b)); got != maxBookEntries {
 		t.Fatalf("%d entries, want %d", got, maxBookEntries)
@@ -229,8 +229,8 @@ func TestBook_IsBounded(t *testing.T) {
 	}
 }
 
-// TestBook_HintsAreTriedInTurn: what others say is tried when it is newer than what the
-// node said itself, in turn with that; it never replaces it, and is not written.
+// TestBook_HintsAreTriedInTurn: a hint is tried if it is newer than the node's own
+// announcement, in turn with that. It never replaces the announcement, and is not written.
 func TestBook_HintsAreTriedInTurn(t *testing.T) {
 	fsys := newDisk(t)
 	b, _ := mustOpenBook(t, fsys)
@@ -289,7 +289,7 @@ func TestBook_HintsAreTriedInTurn(t *testing.T) {
 	}
 }
 
-// expectVersion checks what a node announces to understand.
+// expectVersion checks the command version of a node.
 func expectVersion(t *testing.T, b *discovery.Book, what, id string, version uint8, firsthand bool) {
 	t.Helper()
 	if got, own := b.CommandVersion(id); got != version || own != firsthand {
@@ -304,8 +304,9 @@ func versioned(id string, generation uint64, version uint8) discovery.Announceme
 	return a
 }
 
-// TestBook_CommandVersionIsOfTheHandshake: what a node said itself counts, also when it is
-// lower than before, and after a restart of this node; gossip changes nothing about it.
+// TestBook_CommandVersionIsOfTheHandshake: the version of the last handshake counts, also if
+// it is lower than the previous one, and after a restart of this node. Gossip does not
+// change it.
 func TestBook_CommandVersionIsOfTheHandshake(t *testing.T) {
 	fsys := newDisk(t)
 	b, _ := mustOpenBook(t, fsys)
@@ -338,7 +339,7 @@ func TestBook_CommandVersionIsOfTheHandshake(t *testing.T) {
 	expectVersion(t, b, "it was forgotten", "n1.a", 0, false)
 }
 
-// TestBook_BeginIsDurable: what this node says of itself is durable when it says so.
+// TestBook_BeginIsDurable: this node's own announcement is durable when Begin returns.
 func TestBook_BeginIsDurable(t *testing.T) {
 	fsys := newDisk(t)
 	b, _ := mustOpenBook(t, fsys)
@@ -350,9 +351,9 @@ func TestBook_BeginIsDurable(t *testing.T) {
 	}
 }
 
-// TestBook_BeginWaitsForItsWrite lets one write after the other end: Begin returns after
-// the one that has its word, not after the one that was under way, in whatever order the
-// book takes up what it was asked meanwhile.
+// TestBook_BeginWaitsForItsWrite ends one write after the other: Begin returns after the
+// write that has its announcement, not after the write that was in progress. The order in
+// which the book handles its requests does not matter.
 func TestBook_BeginWaitsForItsWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fsys := newDisk(t)

@@ -1,62 +1,78 @@
-// Package discovery finds the other nodes of a cluster, and remembers where they are.
+// Package discovery finds the other nodes of a cluster, and remembers their addresses.
 //
-// It has two parts that know nothing of each other. Gossip tells other nodes of this one
-// and this one of them, through memberlist, from a few seed addresses on. Book is a small
-// file of addresses. Both are hints: they may be late, incomplete or wrong, and nothing that
-// must be right follows from them. In particular neither adds a node to a cluster nor
-// removes one.
+// It has two parts that do not use each other:
+//
+//   - Gossip exchanges announcements with other nodes. It begins with a few configured
+//     addresses, the seeds.
+//   - Book is a small file with the addresses of the nodes that this one has talked to.
+//
+// An announcement is a node's description of itself: its id, its cluster, its addresses, the
+// highest version of a command that it understands, and its generation. A generation is a
+// number; of two announcements with one id, the one with the greater generation is newer.
+//
+// Announcements that come through other nodes are hints. They may be late, incomplete or
+// wrong, so nothing that must be correct depends on them. In particular neither part adds a
+// node to a cluster or removes one. Only a handshake, at the beginning of a direct
+// connection between two nodes (package transport), proves which node answers at an address.
 //
 // # Gossip
 //
-// Each node announces itself: its id, its cluster, its addresses, the highest version of
-// a command that it understands, and a generation, the greater one of two with one id
-// being newer. Open binds one address for UDP and TCP and
-// begins to look for others:
+// Gossip uses the library memberlist. Each process has a list of the live processes.
+// The lists become equal because each process sends news to a few others at random.
 //
-//	seed address ── looked up again at each use ──► asked: each second while this node knows
-//	                                                no other, each 3 s while it is in no cluster,
-//	                                                and each 30 s later, so that two halves of a
-//	                                                divided cluster find each other again
-//	announcements of live nodes ──► Members; Changed says that they may have changed
-//	what each seed answered, in words for an operator ──► Asked
+// Open binds one address for UDP and TCP, announces this node, and begins to ask the seeds.
+// Each seed is looked up and asked again at intervals:
 //
-// A node that is in a cluster keeps nodes of other clusters out. One that meets only
-// strangers at its seeds, from its start on, has the wrong seeds or the wrong data
-// directory: Config.Foreign is told.
+//	every 1 s     while this node knows no other node
+//	every 3 s     while it is in no cluster
+//	every 30 s    later, so that two halves of a divided cluster find each other again
 //
-// Host names may resolve to other addresses later. Seeds are looked up at each use. The
-// advertised name is looked up every 10 s. Memberlist refuses a known process at another
-// address, so the process gets a new name below, on the same sockets:
+// The results are read by three methods:
 //
-//	new list starts ──► it joins the others ──► members of the previous list are dropped
-//	                ──► the previous list says goodbye, and leaves the sockets open
+//	Members    the newest announcement of each live node
+//	Changed    a channel that receives when Members may have changed
+//	Asked      the last answer of each seed, in words for an operator
+//
+// A node that is in a cluster refuses gossip with nodes of other clusters. If it meets only
+// those at its seeds from its start, it has the wrong seeds or the wrong data directory:
+// Config.Foreign is called.
+//
+// The address of a host name may change. The seeds are looked up at each use, and this node's
+// own advertised name every 10 s. When the latter has a new address, there is a difficulty:
+// memberlist refuses a known process at another address. So this process starts a second list,
+// under a new name and on the same sockets:
+//
+//	the new list starts ──► it joins the others ──► members of the old list are dropped
+//	                    ──► the old list says goodbye, and leaves the sockets open
 //
 // # Book
 //
-// The file has, for each node, what it said of itself in its last handshake with this node,
-// and this node's own generation. It is a sealed file (package internal/sealed), replaced
-// atomically. A crash leaves the previous content or the new one; the book may lack what was
-// learned last, which the next handshake teaches again. Begin alone waits for the write, since
-// a node that comes back with a lower generation than before is taken for an old process.
+// The file has, for each node, its announcement in its last handshake with this node, and also
+// this node's own announcement. It is a JSON file with a checksum (package internal/sealed),
+// and is replaced atomically, so a crash leaves the previous content or the new one. The book
+// may lack the newest announcements; the next handshake brings them again. Only Begin waits for
+// the write. It writes this node's own generation. A node that restarted with a lower
+// generation than before would be taken for an old process.
 //
-// What others say of a node is a hint, kept in memory:
+// Hints are kept in memory only. PeerAddr chooses between handshake and hint:
 //
-//	known from handshake   newer hint                    PeerAddr
-//	no                     yes                           the hint
-//	yes                    no                            what is known
-//	yes                    yes, not tried yet            the hint
-//	yes                    yes, Unreached or overruled   what is known; the hint after the next Unreached
+//	handshake   newer hint                                      PeerAddr
+//	no          yes                                             the hint's
+//	yes         no                                              the handshake's
+//	yes         yes, not tried yet                              the hint's
+//	yes         yes, but Unreached or contradicted since then   the handshake's; the hint's after the next Unreached
 //
-// The version of commands is that of the last handshake, whatever others say. It is kept
-// for a node that is down too: what a leader may write does not change by its restart.
+// The version of commands is that of the last handshake, and hints do not change it. It is kept
+// also while the node is down: the commands that a leader may write do not depend on a restart.
 //
-// The book has at most 1,024 nodes and as many hints. The node that was not heard of for
-// the longest time makes room for a new one.
+// The book has at most 1,024 nodes and as many hints. The node that was not heard from for the
+// longest time is dropped for a new one.
 //
 // # Goroutines
 //
-// All methods are safe for concurrent use, and none but Open, Join, SetCluster and Close of
-// Gossip, and Begin and Close of Book, waits for network or disk. Gossip has a goroutine for
-// each seed, one for the advertised name, and those of memberlist, in whose callbacks nothing
-// waits. Book has one, which writes. Close of either waits for all of its own.
+// All methods are safe for concurrent use. Only these wait for network or disk: Open, Join,
+// SetCluster and Close of Gossip, and Begin and Close of Book. Gossip has a goroutine for
+// each seed, one for the advertised name, and those of memberlist. Its callbacks from
+// memberlist never wait. Book has one goroutine, which writes the file. Close of either waits
+// for its goroutines.
 package discovery

@@ -9,10 +9,10 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
-// gossipDelegate hands memberlist this node's announcement.
+// gossipDelegate gives this node's announcement to memberlist.
 type gossipDelegate struct{ g *Gossip }
 
-// NodeMeta implements memberlist.Delegate. Open has seen to it that the announcement fits.
+// NodeMeta implements memberlist.Delegate. Open has checked that the announcement fits.
 func (d gossipDelegate) NodeMeta(limit int) []byte {
 	meta, err := json.Marshal(d.g.announced())
 	if err != nil || len(meta) > limit {
@@ -33,11 +33,11 @@ func (gossipDelegate) LocalState(bool) []byte { return nil }
 // MergeRemoteState implements memberlist.Delegate.
 func (gossipDelegate) MergeRemoteState([]byte, bool) {}
 
-// gossipEvents keeps who is alive and keeps nodes of other clusters out.
+// gossipEvents keeps track of the live processes, and refuses nodes of other clusters.
 // Its methods run under memberlist's locks and must not block.
 type gossipEvents struct {
-	g   *Gossip
-	run int // of the list; what an earlier one says does not count
+	g       *Gossip
+	listSeq int // number of the list; events of an earlier list are ignored
 }
 
 // NotifyJoin implements memberlist.EventDelegate.
@@ -49,20 +49,20 @@ func (e gossipEvents) NotifyLeave(node *memberlist.Node) { e.saw(node, false) }
 // NotifyUpdate implements memberlist.EventDelegate.
 func (e gossipEvents) NotifyUpdate(node *memberlist.Node) { e.saw(node, true) }
 
-// saw keeps what a node announces. Memberlist changes its Node later, so this
-// reads it at once, under memberlist's lock.
+// saw stores a node's announcement. Memberlist changes its Node later, so saw reads it
+// at once, under memberlist's lock.
 func (e gossipEvents) saw(node *memberlist.Node, alive bool) {
 	a, err := decodeAnnouncement(node.Meta)
 	e.g.mu.Lock()
-	if e.run == e.g.run {
+	if e.listSeq == e.g.listSeq {
 		delete(e.g.live, node.Name)
 		if alive && err == nil {
-			e.g.live[node.Name] = liveNode{a, node.Address(), e.run}
+			e.g.live[node.Name] = liveNode{a, node.Address(), e.listSeq}
 		}
 	}
 	e.g.mu.Unlock()
 	select {
-	case e.g.kick <- struct{}{}:
+	case e.g.changed <- struct{}{}:
 	default:
 	}
 }

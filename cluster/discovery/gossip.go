@@ -19,40 +19,40 @@ import (
 )
 
 const (
-	// gossipUpdateTimeout is the maximum time to tell the others that this node's
-	// announcement has changed.
+	// gossipUpdateTimeout is the maximum time for sending a changed announcement to the
+	// other nodes.
 	gossipUpdateTimeout = 5 * time.Second
-	// gossipGoodbye is the maximum time to tell the others that this process goes.
+	// gossipGoodbye is the maximum time for telling the other nodes that this process ends.
 	gossipGoodbye = time.Second
 )
 
 // liveNode is a process that gossip knows to be alive.
 type liveNode struct {
 	Announcement
-	addr string // of its gossip
-	run  int    // the list that said so last
+	addr    string // at which its gossip is reached
+	listSeq int    // the list that said so last
 }
 
 // Config configures Open. Addr and Advertise are required.
 type Config struct {
-	// Addr is the host:port that gossip binds, over UDP and TCP. Port 0 is any that is
-	// free for both.
+	// Addr is the host:port that gossip binds, over UDP and TCP. Port 0 chooses a port
+	// that is free for both.
 	Addr string
-	// Advertise is the host:port that other nodes reach gossip at; port 0 is the bound
-	// one. A host name is looked up again while gossip runs, and may resolve later.
+	// Advertise is the host:port at which other nodes reach gossip; port 0 is the bound
+	// port. A host name is looked up again while gossip runs, and may resolve later.
 	Advertise string
 	// Join lists the host:port of the gossip of other nodes, the seeds. They are asked
-	// again and again; one that answers is enough.
+	// repeatedly; one that answers is enough.
 	Join []string
-	// Key, of 16, 24 or 32 bytes, encrypts gossip. Nil leaves it open.
+	// Key, of 16, 24 or 32 bytes, encrypts gossip. Without a key gossip is not encrypted.
 	Key []byte
-	// Logger gets what is worth a line. Nil discards it.
+	// Logger gets the log lines. Nil discards them.
 	Logger *slog.Logger
 	// LookupIP returns the addresses of a host name. Nil is the machine's resolver.
 	LookupIP func(ctx context.Context, host string) ([]netip.Addr, error)
-	// Foreign is told when a seed has answered three times in a row for another cluster,
-	// and no node of this one's was met since the start; its error is a kv.ErrOtherCluster. It
-	// is called by a goroutine of the seed's. Nil where nobody asks.
+	// Foreign is called when a seed has answered three times in a row for another cluster,
+	// and no node of this node's cluster was met since the start. Its argument matches
+	// kv.ErrOtherCluster. A goroutine of the seed calls it. It may be nil.
 	Foreign func(error)
 }
 
@@ -72,36 +72,36 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Gossip finds other nodes and tells them of this one. Below, in memberlist, each
-// process has a name of its own, so that a node that restarts at another address is not
-// taken for an impostor while its previous process is not yet known to be dead.
+// Gossip exchanges announcements with other nodes. In memberlist each process has a name of
+// its own. Otherwise a node that restarts at another address would be refused as long as
+// its previous process is not known to be dead.
 //
 // All methods are safe for concurrent use.
 type Gossip struct {
-	cfg   Config
-	log   *slog.Logger
-	lines *loglimit.Lines
-	net   *gossipNet
-	kick  chan struct{} // one slot; filled whenever members have changed
+	cfg     Config
+	log     *slog.Logger
+	lines   *loglimit.Lines
+	net     *gossipNet
+	changed chan struct{} // of capacity one; filled whenever members have changed
 
 	mu      sync.Mutex
 	list    *memberlist.Memberlist // guarded by mu; replaced when the advertised address changes
 	own     netip.AddrPort         // guarded by mu; the advertised address
-	run     int                    // guarded by mu; the number of the newest list
+	listSeq int                    // guarded by mu; number of the newest list
 	self    Announcement           // guarded by mu
 	live    map[string]liveNode    // guarded by mu; by memberlist's name of the process
-	refused error                  // guarded by mu; why a merge was refused last
-	met     bool                   // guarded by mu; a node of no other cluster has answered
-	asked   map[string]Answer      // guarded by mu; by Config.Join
+	refused error                  // guarded by mu; reason of the last refused merge
+	met     bool                   // guarded by mu; a node that is in no other cluster was met
+	answers map[string]Answer      // guarded by mu; by seed
 
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 }
 
-// Open binds cfg.Addr, announces self and begins to look for other nodes. What it starts
-// ends with ctx or with Close, which is needed in any case. The error is that of an address
-// that can't be bound, or of an announcement that does not fit a packet; an advertised name
-// that does not resolve is none.
+// Open binds cfg.Addr, announces self and begins to look for other nodes. Its goroutines end
+// with ctx or with Close; Close must be called in any case. The error is that of an address
+// that can't be bound, or of an announcement that does not fit a packet. An advertised name
+// that does not resolve is no error.
 func Open(ctx context.Context, cfg Config, self Announcement) (*Gossip, error) {
 	if err := self.check(); err != nil {
 		return nil, err
@@ -109,8 +109,8 @@ func Open(ctx context.Context, cfg Config, self Announcement) (*Gossip, error) {
 	cfg = cfg.withDefaults()
 	ctx, cancel := context.WithCancel(ctx)
 	g := &Gossip{
-		cfg: cfg, log: cfg.Logger, lines: newLines(cfg.Logger), kick: make(chan struct{}, 1), self: self,
-		live: map[string]liveNode{}, asked: map[string]Answer{}, cancel: cancel,
+		cfg: cfg, log: cfg.Logger, lines: newLines(cfg.Logger), changed: make(chan struct{}, 1), self: self,
+		live: map[string]liveNode{}, answers: map[string]Answer{}, cancel: cancel,
 	}
 	var err error
 	if g.net, err = listenGossip(ctx, cfg.Addr, gossipLogger(cfg.Logger)); err != nil {
@@ -138,8 +138,8 @@ func (g *Gossip) newList(advertised netip.AddrPort) (*memberlist.Memberlist, err
 	suffix := make([]byte, 4)
 	rand.Read(suffix) // never fails
 	g.mu.Lock()
-	g.run++
-	events := gossipEvents{g, g.run}
+	g.listSeq++
+	events := gossipEvents{g, g.listSeq}
 	name := g.self.ID + "/" + hex.EncodeToString(suffix)
 	g.mu.Unlock()
 	conf := memberlist.DefaultLANConfig()
@@ -155,16 +155,16 @@ func (g *Gossip) newList(advertised netip.AddrPort) (*memberlist.Memberlist, err
 	list, err := memberlist.Create(conf)
 	if err != nil {
 		g.mu.Lock()
-		maps.DeleteFunc(g.live, func(_ string, node liveNode) bool { return node.run == g.run })
-		g.run--
+		maps.DeleteFunc(g.live, func(_ string, node liveNode) bool { return node.listSeq == g.listSeq })
+		g.listSeq--
 		g.mu.Unlock()
 	}
 	return list, err
 }
 
 // Changed returns a channel that receives when Members may have changed. Several changes
-// may come as one. One goroutine receives from it.
-func (g *Gossip) Changed() <-chan struct{} { return g.kick }
+// may cause one receive. One goroutine receives from the channel.
+func (g *Gossip) Changed() <-chan struct{} { return g.changed }
 
 // Addrs returns the host:port at which the gossip of each live process is reached, this one
 // included, for the Join of another node.
@@ -178,9 +178,9 @@ func (g *Gossip) Addrs() []string {
 	return addrs
 }
 
-// SetCluster announces that this node belongs to a cluster, whose id has at most 64 bytes,
-// from now on. It waits until the others are being told, 5 s at most. Nodes of other
-// clusters are kept out then.
+// SetCluster announces that this node belongs to a cluster from now on. The cluster's id has
+// at most 64 bytes. SetCluster waits up to 5 s until the change is being sent. From then on
+// nodes of other clusters are refused.
 func (g *Gossip) SetCluster(cluster string) {
 	g.mu.Lock()
 	g.self.Cluster = cluster
@@ -197,8 +197,8 @@ func (g *Gossip) announced() Announcement {
 	return g.self
 }
 
-// Members returns what live nodes announce, by their ids, this one included; of several
-// processes with one id the newest. The map is the caller's.
+// Members returns the announcements of live nodes by their ids, this node included. Of
+// several processes with one id it has the newest. The map is the caller's.
 func (g *Gossip) Members() map[string]Announcement {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -212,15 +212,15 @@ func (g *Gossip) Members() map[string]Announcement {
 	return newest
 }
 
-// Close tells the others that this process goes, for a second at most, and ends gossip: it
-// returns when no goroutine of it is left. It is called once.
+// Close tells the other nodes, for a second at most, that this process ends. Then it ends
+// gossip and waits for its goroutines. It is called once.
 func (g *Gossip) Close() error { return g.close(gossipGoodbye) }
 
-// close is Close with as much time to tell the others. That they have not all
-// been told is no error: they find out.
+// close is Close with a limit on the time for telling the others. It is no error if they
+// have not all been told: they will notice.
 func (g *Gossip) close(goodbye time.Duration) error {
 	g.cancel()
-	g.wg.Wait() // nobody replaces the list any more
+	g.wg.Wait() // from here on the list is not replaced
 	list := g.current()
 	if err := list.Leave(goodbye); err != nil {
 		g.log.Debug("gossip's goodbye was not heard", "err", err)
@@ -230,8 +230,8 @@ func (g *Gossip) close(goodbye time.Duration) error {
 
 // Addr returns the host:port at which others reach this node's gossip.
 func (g *Gossip) Addr() string {
-	// Memberlist's own record of it must not be read: it is written without a lock
-	// whenever the node announces something.
+	// Memberlist's own copy of the address must not be read: memberlist writes it without
+	// a lock whenever the node announces something.
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.own.String()

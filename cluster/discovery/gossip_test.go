@@ -12,8 +12,8 @@ import (
 	"github.com/kvorum/kvorum/internal/testkit"
 )
 
-// TestGossip_NamesChange has the addresses of gossip's names change while nodes
-// run: those of an advertised name and of a seed are found both.
+// TestGossip_NamesChange changes the addresses of gossip's names while nodes run: the new
+// addresses of an advertised name and of a seed are both found.
 func TestGossip_NamesChange(t *testing.T) {
 	t.Parallel()
 	names := &hostNames{all: map[string]string{"n1.test": "127.0.0.1", "seed.test": "127.0.0.9"}}
@@ -57,8 +57,8 @@ func TestGossip_NamesChange(t *testing.T) {
 	})
 }
 
-// TestOpen_RefusesLongAnnouncement: an announcement that fits no packet is an error, now
-// and not once the node has a cluster.
+// TestOpen_RefusesLongAnnouncement: an announcement that does not fit a packet is an error
+// at once, not only when the node joins a cluster.
 func TestOpen_RefusesLongAnnouncement(t *testing.T) {
 	long := strings.Repeat("x", discovery.MaxAddressBytes)
 	for name, self := range map[string]discovery.Announcement{

@@ -9,19 +9,19 @@ import (
 	"github.com/kvorum/kvorum/internal/loglimit"
 )
 
-// repeatEvery is the shortest interval between two lines that say the same; it doubles for
-// as long as they repeat.
+// repeatEvery is the minimum interval between two equal lines of the log; it doubles as long
+// as they repeat.
 const repeatEvery = 10 * time.Second
 
-// newLines returns what a background loop logs to.
+// newLines returns the log of a background loop.
 func newLines(l *slog.Logger) *loglimit.Lines {
 	return loglimit.NewLines(l, &loglimit.Limiter{Every: repeatEvery})
 }
 
-// gossipLogger makes memberlist's log lines debug records of l: it reports
-// every failed dial, which is no news while a peer is down. What was encrypted
-// with another key, or not at all, is a warning: a node with the wrong key is not
-// seen, and that would be all.
+// gossipLogger logs memberlist's lines to l at debug level: memberlist reports every failed
+// dial, which is no news while a peer is down. Messages that are encrypted with another
+// key, or not at all, are a warning: otherwise a node with the wrong key would just not
+// be seen.
 func gossipLogger(l *slog.Logger) *log.Logger {
 	return log.New(&gossipLines{newLines(l), l}, "", 0)
 }
@@ -42,8 +42,8 @@ func (g *gossipLines) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// wrongKey reports whether memberlist says that it could not read what it got, or
-// would not read, because it does not have the right key.
+// wrongKey reports whether memberlist's line means that it could not or would not read a
+// message because the keys differ.
 func wrongKey(line string) bool {
 	for _, part := range []string{"could decrypt", "Decrypt packet failed", "state is encrypted", "state is not encrypted"} {
 		if strings.Contains(line, part) {

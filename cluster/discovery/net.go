@@ -16,34 +16,34 @@ import (
 )
 
 const (
-	// gossipDialTimeout is the maximum time to connect to another node's gossip.
+	// gossipDialTimeout is the maximum time for connecting to another node's gossip.
 	gossipDialTimeout = 2 * time.Second
 	// gossipPortAttempts is the maximum number of attempts to find one port that is free for TCP and UDP.
 	gossipPortAttempts = 10
-	// firstBytes is how much of an answer is kept to tell what answers.
+	// firstBytes is the number of bytes of an answer that are kept to recognize other protocols.
 	firstBytes = 16
 	// maxNoted is the maximum number of addresses whose newest connection is remembered.
 	maxNoted = 1024
 )
 
-// gossipNet is memberlist's network, with three differences. Its sockets outlive
-// the memberlist on them, which is replaced when the advertised address changes.
-// What is dialed ends with its context, so that nobody waits for it at the end.
-// And it remembers what the far end said first.
+// gossipNet is memberlist's network, with three differences. First, its sockets outlive
+// the memberlist on them, which is replaced when the advertised address changes. Second,
+// dialed connections end with the context, so Close need not wait for them. Third, it
+// remembers the first bytes from the far end.
 type gossipNet struct {
 	*memberlist.NetTransport
-	ctx  context.Context
-	addr string      // that the sockets are bound to
-	kept atomic.Bool // Shutdown leaves the sockets open
+	ctx      context.Context
+	addr     string      // that the sockets are bound to
+	keepOpen atomic.Bool // Shutdown leaves the sockets open
 
 	mu    sync.Mutex
 	dials map[string]gossipDial // guarded by mu; the newest of each address
 }
 
-// gossipDial is what became of a dialed connection.
+// gossipDial is the result of a dial.
 type gossipDial struct {
-	err   error  // why there is none
-	first []byte // how the answer began
+	err   error  // of a failed dial
+	first []byte // first bytes of the answer
 }
 
 var _ memberlist.NodeAwareTransport = (*gossipNet)(nil)
@@ -84,7 +84,7 @@ func (n *gossipNet) bound() string { return n.addr }
 
 // Shutdown implements memberlist.Transport.
 func (n *gossipNet) Shutdown() error {
-	if n.kept.Load() {
+	if n.keepOpen.Load() {
 		return nil
 	}
 	return n.NetTransport.Shutdown()
@@ -104,16 +104,16 @@ func (n *gossipNet) DialAddressTimeout(a memberlist.Address, timeout time.Durati
 		return nil, err
 	}
 	dialed := &gossipConn{Conn: c, net: n, addr: a.Addr}
-	dialed.stop = context.AfterFunc(n.ctx, func() { _ = c.Close() }) // its user gets the error
+	dialed.stop = context.AfterFunc(n.ctx, func() { _ = c.Close() }) // the connection's user gets an error
 	return dialed, nil
 }
 
-// note records what became of a dialed connection.
+// note remembers the result of a dial.
 func (n *gossipNet) note(addr string, d gossipDial) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if _, known := n.dials[addr]; !known && len(n.dials) >= maxNoted {
-		for other := range n.dials { // any one
+		for other := range n.dials { // drop any one
 			delete(n.dials, other)
 			break
 		}
@@ -121,7 +121,7 @@ func (n *gossipNet) note(addr string, d gossipDial) {
 	n.dials[addr] = d
 }
 
-// dialed returns what became of the newest connection to addr, and forgets it.
+// dialed returns the result of the newest dial to addr, and forgets it.
 func (n *gossipNet) dialed(addr string) gossipDial {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -130,7 +130,7 @@ func (n *gossipNet) dialed(addr string) gossipDial {
 	return d
 }
 
-// connected reports whether the newest connection to addr was made.
+// connected reports whether the newest dial to addr succeeded.
 func (n *gossipNet) connected(addr string) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -163,8 +163,8 @@ func (c *gossipConn) Close() error {
 	return c.Conn.Close()
 }
 
-// hostAddr returns an address of this host that others may reach a socket at
-// that is bound to bind: bind itself, unless that is all interfaces.
+// hostAddr returns an address at which others may reach a socket that is bound to bind. It
+// is bind itself, unless that means all interfaces.
 func hostAddr(bind netip.Addr) netip.Addr {
 	if !bind.IsUnspecified() {
 		return bind

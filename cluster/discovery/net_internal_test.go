@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestNet_NotesAreBounded dials more addresses than are remembered. The newest is.
+// TestNet_NotesAreBounded dials more addresses than are remembered. The newest is remembered.
 func TestNet_NotesAreBounded(t *testing.T) {
 	n := &gossipNet{dials: make(map[string]gossipDial)}
 	for i := range 3 * maxNoted {

@@ -6,8 +6,8 @@ import (
 	"syscall"
 )
 
-// DialReason says, in fewer words than err and in words for an operator, why a dial failed
-// with err. An error that it does not know is returned as its text.
+// DialReason returns a short reason, for an operator, why a dial failed with err. For an
+// unknown error it returns err's text.
 func DialReason(err error) string {
 	var timeout net.Error
 	switch {

@@ -11,8 +11,8 @@ import (
 	"github.com/kvorum/kvorum/wal/crashfs"
 )
 
-// TestGossip_Goodbye closes a node's gossip with no time to tell the others: that
-// is no error of the node's stop.
+// TestGossip_Goodbye closes a node's gossip without time to tell the others: Close returns
+// no error.
 func TestGossip_Goodbye(t *testing.T) {
 	open := func(name string, join ...string) *Gossip {
 		cfg := Config{Addr: "127.0.0.1:0", Advertise: "127.0.0.1:0", Join: join}
@@ -45,9 +45,8 @@ func TestGossip_Goodbye(t *testing.T) {
 	}
 }
 
-// TestGossip_ChangesWhileReplaced has this node accept a cluster, and two others come and
-// go, while a list at another address takes the place of the present one: none of it is
-// lost.
+// TestGossip_ChangesWhileReplaced replaces the list by one at another address. Meanwhile
+// this node accepts a cluster, one node ends, and another one starts: no change is lost.
 func TestGossip_ChangesWhileReplaced(t *testing.T) {
 	t.Parallel()
 	cfg := Config{Addr: "127.0.0.1:0", Advertise: "127.0.0.1:0"}
@@ -63,7 +62,7 @@ func TestGossip_ChangesWhileReplaced(t *testing.T) {
 	node := func(id string) *memberlist.Node {
 		return &memberlist.Node{Name: id + "/1", Meta: []byte(fmt.Sprintf(`{"i":%q,"p":"h:1","h":"h:2"}`, id))}
 	}
-	gossipEvents{g, 1}.NotifyJoin(node("n2.b")) // goes unnoticed: the new list never meets it
+	gossipEvents{g, 1}.NotifyJoin(node("n2.b")) // ends unnoticed: the new list never meets it
 	to := netip.MustParseAddrPort(g.Addr())
 	announced := g.announced()
 	list, err := g.newList(netip.AddrPortFrom(netip.MustParseAddr("127.0.0.2"), to.Port()))
@@ -87,8 +86,8 @@ func TestGossip_ChangesWhileReplaced(t *testing.T) {
 	}
 }
 
-// TestBook_ForgetsAllOfANode: nothing of a node that was forgotten, or that made room for
-// another one, is left in memory.
+// TestBook_ForgetsAllOfANode: after a node was forgotten, or dropped for another one, nothing
+// about it is left in memory.
 func TestBook_ForgetsAllOfANode(t *testing.T) {
 	b, err := OpenBook(crashfs.New(), "peers.json", slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -100,7 +99,7 @@ func TestBook_ForgetsAllOfANode(t *testing.T) {
 		a.Generation = 2
 		b.Hint(a)
 	}
-	if err := b.Close(); err != nil { // nothing else looks at it
+	if err := b.Close(); err != nil { // the fields may be read now
 		t.Fatal(err)
 	}
 	if len(b.entries) != maxBookEntries || len(b.seen) != maxBookEntries || len(b.hints) > maxBookEntries {

@@ -17,23 +17,24 @@ import (
 )
 
 const (
-	// gossipRetry is how often a node that knows no other asks its seeds.
+	// gossipRetry is the interval at which a node that knows no other asks its seeds.
 	gossipRetry = time.Second
-	// gossipGather is how often a node in no cluster that knows others asks its seeds.
+	// gossipGather is the interval at which a node in no cluster that knows others asks
+	// its seeds.
 	gossipGather = 3 * time.Second
-	// gossipRejoin is how often a node in a cluster asks its seeds, so that two halves
-	// of a divided gossip find each other again.
+	// gossipRejoin is the interval at which a node in a cluster asks its seeds, so that two
+	// halves of a divided gossip find each other again.
 	gossipRejoin = 30 * time.Second
-	// maxStrangers is the number of attempts in a row that met only another cluster
-	// after which a node gives up.
+	// maxStrangers is the number of attempts in a row at which a seed answered for another
+	// cluster, after which Config.Foreign is called.
 	maxStrangers = 3
 	// maxSeedIPs is the maximum number of addresses of one name that are asked.
 	maxSeedIPs = 16
-	// lookupTimeout is the maximum time to look up a host name.
+	// lookupTimeout is the maximum time for looking up a host name.
 	lookupTimeout = 5 * time.Second
 )
 
-// Answer is what one address of Config.Join answered when it was asked last.
+// Answer is the last answer of one seed.
 type Answer struct {
 	Addr    string // as configured
 	Reached bool   // gossip answers there
@@ -42,9 +43,9 @@ type Answer struct {
 	foreign bool   // it belongs to another cluster
 }
 
-// seedLoop asks one seed again and again. A node that meets only strangers from
-// the start has the wrong seeds or the wrong data directory; one that has met its
-// own cluster continues.
+// seedLoop asks one seed repeatedly. A node that meets only strangers (nodes of other
+// clusters) from the start has the wrong seeds or the wrong data directory. A node that has
+// met its own cluster ignores strangers.
 func (g *Gossip) seedLoop(ctx context.Context, seed string) {
 	strangers := 0
 	for {
@@ -53,7 +54,7 @@ func (g *Gossip) seedLoop(ctx context.Context, seed string) {
 			return
 		}
 		g.mu.Lock()
-		g.asked[seed] = answer
+		g.answers[seed] = answer
 		cluster := g.self.Cluster
 		g.mu.Unlock()
 		strangers = g.onlyStrangers(answer, strangers)
@@ -73,9 +74,10 @@ func (g *Gossip) seedLoop(ctx context.Context, seed string) {
 	}
 }
 
-// onlyStrangers counts the attempts in a row in which a seed answered for another
-// cluster while no node of this one's was met, and gives up after maxStrangers.
-func (g *Gossip) onlyStrangers(answer Answer, before int) int {
+// onlyStrangers returns the number of attempts in a row, of which previous came before this
+// one, in which a seed answered for another cluster while no node of this node's cluster was
+// met. At maxStrangers it calls Config.Foreign.
+func (g *Gossip) onlyStrangers(answer Answer, previous int) int {
 	g.mu.Lock()
 	g.met = g.met || len(g.live) > 1
 	met, refused := g.met, g.refused
@@ -83,20 +85,20 @@ func (g *Gossip) onlyStrangers(answer Answer, before int) int {
 	if !answer.foreign || met {
 		return 0
 	}
-	if before+1 == maxStrangers {
+	if previous+1 == maxStrangers {
 		g.cfg.Foreign(refused)
 	}
-	return before + 1
+	return previous + 1
 }
 
-// Asked returns what each seed answered last, in the order of Config.Join. The slice is the
+// Asked returns the last answer of each seed, in the order of Config.Join. The slice is the
 // caller's.
 func (g *Gossip) Asked() []Answer {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var all []Answer
 	for _, seed := range g.cfg.Join {
-		answer := g.asked[seed]
+		answer := g.answers[seed]
 		answer.Addr = seed
 		if answer.Answer == "" && g.net.connected(seed) {
 			answer.Answer = "connected, but no answer yet"
@@ -107,7 +109,7 @@ func (g *Gossip) Asked() []Answer {
 }
 
 // Join asks the gossip at addresses of other nodes, each a host:port, in their order until
-// one answers. The error says what each of them answered instead.
+// one answers. The error has the answer or failure of each of them.
 func (g *Gossip) Join(addrs []string) error {
 	var errs []error
 	for _, addr := range addrs {
@@ -137,7 +139,7 @@ func (g *Gossip) ask(ctx context.Context, seed string) Answer {
 	return answers[0]
 }
 
-// rankOf puts the addresses of other nodes that answer first.
+// rankOf ranks answers: those of other nodes come first.
 func rankOf(a Answer) int {
 	switch {
 	case a.Reached && !a.Self:
@@ -167,8 +169,8 @@ func (g *Gossip) askOne(seed string, target netip.AddrPort) Answer {
 	return answer
 }
 
-// lookup returns the present addresses of a host:port. A name is looked up at
-// each use: another host may have it by now.
+// lookup returns the present addresses of a host:port. A name is looked up at each use,
+// since another host may have the name now.
 func (g *Gossip) lookup(ctx context.Context, addr string) ([]netip.AddrPort, error) {
 	host, service, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -200,8 +202,8 @@ func (g *Gossip) lookup(ctx context.Context, addr string) ([]netip.AddrPort, err
 	return all, nil
 }
 
-// gossipReason says in words why gossip at an address was not joined: err is
-// memberlist's, d what became of the connection.
+// gossipReason returns the reason, for an operator, why gossip at an address was not joined.
+// err is memberlist's error, d the result of the dial.
 func gossipReason(err error, d gossipDial) string {
 	text := err.Error()
 	switch {

@@ -81,8 +81,8 @@ func TestGossip_SeedsAnswerInWords(t *testing.T) {
 	}
 }
 
-// TestGossip_OtherClusterIsKeptOut: a node of another cluster is not met, and one that meets
-// nobody else is told.
+// TestGossip_OtherClusterIsKeptOut: a node of another cluster is refused, and Foreign is
+// called for a node that meets no others.
 func TestGossip_OtherClusterIsKeptOut(t *testing.T) {
 	t.Parallel()
 	first := open(t, local(), node("n1.a", "c1"))
