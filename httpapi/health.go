@@ -47,7 +47,7 @@ func (s *Server) livez(w *response, _ *http.Request) error {
 func (s *Server) readyz(w *response, _ *http.Request) error {
 	switch err := s.node.Ready(); {
 	case kv.Classify(err) == kv.ErrLoading:
-		return fmt.Errorf("%v: %w", errNotReady, err) // a class of its own, with how far it is
+		return fmt.Errorf("%s: %w", errNotReady.text, err) // a class of its own, with how far it is
 	case err != nil:
 		return fmt.Errorf("%w: %w", errNotReady, err)
 	}
