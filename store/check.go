@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/kvorum/kvorum/internal/dirlock"
+	"github.com/kvorum/kvorum/internal/omap"
 	"github.com/kvorum/kvorum/wal"
 )
 
@@ -65,7 +66,7 @@ func (r *Report) checkSnapshots(files wal.FS, dir string) (newest uint64, err er
 		return 0, err
 	}
 	for _, sequence := range found {
-		m := NewShardedMap(1)
+		m := omap.New(1)
 		if _, err := loadSnapshot(files, dir, sequence, m); err != nil {
 			return newest, err
 		}

@@ -23,7 +23,7 @@ type write struct {
 }
 
 // submit hands a write to the committer, waits for its end and calls back for
-// what it removed besides its own keys.
+// the keys that it removed besides its own.
 func (s *Store) submit(decide decision) error {
 	began := time.Now()
 	w := &write{decide: decide}
@@ -52,7 +52,7 @@ func (s *Store) run(w *write) error {
 	return w.err
 }
 
-// tell calls back for what a write has removed besides its own keys.
+// tell calls back for the keys that a write has removed besides its own.
 func (s *Store) tell(p *plan) {
 	if len(p.evicted)+len(p.expired) == 0 {
 		return
@@ -61,12 +61,12 @@ func (s *Store) tell(p *plan) {
 	s.counters.expirations.Add(uint64(len(p.expired)))
 	for _, r := range p.evicted {
 		if s.opts.OnEvict != nil {
-			s.opts.OnEvict(r.key(), r.value())
+			s.opts.OnEvict(r.Key(), r.Value())
 		}
 	}
 	for _, r := range p.expired {
 		if s.opts.OnExpire != nil {
-			s.opts.OnExpire(r.key(), r.value())
+			s.opts.OnExpire(r.Key(), r.Value())
 		}
 	}
 }

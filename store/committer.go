@@ -14,37 +14,48 @@ const decideAhead = 32
 
 // Bounds of what the committer keeps.
 const (
-	maxAheadBytes = 16 << 20 // of payloads that are decided and not applied, where it decides no more
+	maxAheadBytes = 16 << 20 // of payloads that are decided and not applied, at which nothing is decided
 	maxSpare      = 4        // empty rounds
 )
 
 // committer decides the writes of a store with a log on one goroutine, appends
-// them to the log on another, and applies them on the first again: memory is in
-// the log's order, and conditions see every write before them. Writes that are decided
-// during an append share the next one, which begins as soon as that has ended.
-// Meanwhile the committer applies the rounds that are durable, and decides more.
-// Decisions see writes that are not applied yet through the store's overlay.
+// them to the log on another, and applies them on the first again. So memory is in
+// the log's order, and a condition sees all previous writes. Decisions see writes that
+// are not applied yet through the store's overlay. Rounds keep their order throughout:
+//
+//	state      of       field      goroutine  ends when
+//	waiting    a write  waiting    caller     the committer takes all that wait
+//	taken      a write  taken      committer  it is decided: nothing is blocked, and less than maxAheadBytes is ahead
+//	decided    a round  decided    appender   the previous append has ended
+//	appending  a round  (local)    appender   the log has it (synced, with SyncWrites), or has failed
+//	appended   a round  appended   committer  the committer takes it
+//	landed     a round  landed     committer  complete has applied it, or abandoned it after a failure, and told its callers
+//	spare      a round  spare      committer  it gets the next writes that are decided
+//
+// Rounds that are decided during an append share the next one. A round that needs no sync,
+// while nothing is ahead, is appended by the committer itself and complete at once. Close
+// refuses what is waiting or taken, and completes the rest.
 type committer struct {
 	s *Store
 
 	mu       sync.Mutex // guards the fields below
 	waiting  []*write   // in the order in which they came
 	idle     bool       // the committer has nothing to do: the next write wakes it
-	closed   bool       // no write comes any more
+	closed   bool       // writes are refused
 	decided  []*round   // to be appended
-	ended    bool       // nothing is decided any more
+	ended    bool       // nothing will be decided any more
 	appended []*round   // to be applied
 
 	wakeCommitter chan struct{} // one slot: writes wait, or rounds were appended
 	wakeAppender  chan struct{} // one slot: rounds were decided, or the end has come
 
 	// The fields below belong to the committer's goroutine.
-	taken      []*write // that were waiting and are not decided
-	blocked    bool     // the first of them, until something is applied
-	ahead      int      // rounds that are decided and not applied
+	taken      []*write // to be decided
+	blocked    bool     // the first of taken can't be decided until a round is applied
+	ahead      int      // the number of rounds that are decided and not applied
 	aheadBytes int      // of their payloads
-	landed     []*round // of those rounds, some that were appended
-	spare      []*round // empty, for another time
+	landed     []*round // those of them that were appended, and that appended has no more
+	spare      []*round // empty
 }
 
 func newCommitter(s *Store) *committer {
@@ -117,8 +128,8 @@ func (c *committer) work() bool {
 	return true
 }
 
-// take takes over what waits and what was appended. It says whether writes came
-// and whether the appender has something to do.
+// take takes the waiting writes and the appended rounds. It says whether there were
+// writes, and whether the appender has something to do.
 func (c *committer) take() (came, busy bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -133,7 +144,7 @@ func (c *committer) take() (came, busy bool) {
 	return came, c.ahead > len(c.landed)
 }
 
-// decideTaken decides what was taken and has it appended.
+// decideTaken decides the taken writes and passes them to the appender.
 func (c *committer) decideTaken() {
 	for len(c.taken) > 0 && !c.blocked && c.aheadBytes < maxAheadBytes {
 		r := c.emptyRound()
@@ -173,8 +184,8 @@ func (c *committer) emptyRound() *round {
 }
 
 // complete applies a round that was appended, and tells its callers. The error
-// of the append is the outcome of all of them: each may have been decided by
-// what those before it change.
+// of the append is the outcome of all its writes: each may have been decided by
+// the changes of a previous one.
 func (c *committer) complete(r *round) {
 	if r.err == nil {
 		c.s.apply(r)
@@ -194,7 +205,7 @@ func (c *committer) complete(r *round) {
 	}
 }
 
-// refuse ends every write that is not decided, and those to come.
+// refuse ends every write that is not decided, and has later ones refused.
 func (c *committer) refuse() {
 	c.mu.Lock()
 	c.closed = true
@@ -207,7 +218,7 @@ func (c *committer) refuse() {
 	}
 }
 
-// appendLoop appends what is decided to the log, until the end.
+// appendLoop appends the decided rounds to the log, until the end.
 func (c *committer) appendLoop() {
 	var frames []wal.Frame
 	for {

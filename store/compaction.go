@@ -4,22 +4,24 @@ import (
 	"errors"
 	"sync/atomic"
 	"time"
+
+	"github.com/kvorum/kvorum/internal/omap"
 )
 
 // Bounds of an early snapshot.
 const (
-	// recordOverhead is what a record takes on disk besides key and value, in
-	// bytes, about the same in the log as in a snapshot.
+	// recordOverhead is the number of bytes that a record takes on disk besides key and
+	// value, about the same in the log as in a snapshot.
 	recordOverhead = 8 + itemNumbers
-	// overdueFactor is how many times its bound the log may grow until a snapshot
-	// is taken whatever its number of changes and however short ago the last was.
+	// overdueFactor is the number of times its bound to which the log may grow. Then a
+	// snapshot is taken, however few the changes are and however recent the last one is.
 	overdueFactor = 4
 )
 
-// growth says what was written since the last snapshot began, and how urgent the
-// next one is. It bounds how often snapshots are taken (a snapshot costs by the
-// size of the store) and how long the log becomes (it costs disk, and time at
-// New). The committer owns what is not atomic.
+// growth counts the writes since the last snapshot began, and says how urgent the
+// next one is. It limits the rate of snapshots (a snapshot costs by the
+// size of the store) and the length of the log (it costs disk, and time at
+// New). The committer owns the fields that are not atomic.
 type growth struct {
 	dead  int64 // changes that left something behind in the log
 	bytes int64 // of all changes, as the log holds them
@@ -36,16 +38,16 @@ const (
 )
 
 // add counts changes that were applied.
-func (g *growth) add(changes []change) {
+func (g *growth) add(changes []omap.Change) {
 	for _, c := range changes {
 		g.bytes += recordOverhead
-		if c.record.first == nil {
-			g.bytes += int64(len(c.key))
+		if c.Record().IsZero() {
+			g.bytes += int64(len(c.Key()))
 			g.dead++
 			continue
 		}
-		g.bytes += c.record.dataSize()
-		if c.record.item().Version > 1 {
+		g.bytes += c.Record().Size()
+		if c.Record().Item().Version > 1 {
 			g.dead++
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"hash/crc32"
 	"sync/atomic"
 	"time"
+
+	"github.com/kvorum/kvorum/internal/omap"
 )
 
 // ErrChecksum is returned when an Entry's content is not what its checksum says.
@@ -55,13 +57,13 @@ func NewEntryWithTTL(key string, value []byte, ttl time.Duration) *Entry {
 }
 
 // viewOf returns the view of a record, with a copy of its value.
-func viewOf(r record) *Entry {
-	last, count := r.accessed()
-	return newEntry(r.item(), last, count)
+func viewOf(r omap.Record) *Entry {
+	last, count := accessed(r)
+	return newEntry(r.Item(), last, count)
 }
 
 // newEntry returns the view of an item, with a copy of its value.
-func newEntry(it Item, accessed int64, count uint64) *Entry {
+func newEntry(it omap.Item, accessed int64, count uint64) *Entry {
 	e := &Entry{Key: it.Key, Value: append([]byte{}, it.Value...), Metadata: &Metadata{
 		CreatedAt: timeOf(it.Created), UpdatedAt: timeOf(it.Updated), AccessedAt: timeOf(accessed),
 		Version: it.Version, Size: len(it.Key) + len(it.Value),
@@ -73,8 +75,8 @@ func newEntry(it Item, accessed int64, count uint64) *Entry {
 }
 
 // itemOf returns what a shard holds of an entry.
-func itemOf(e *Entry) Item {
-	it := Item{Key: e.Key, Value: e.Value, Deadline: nanosOf(e.ExpiresAt), Version: 1}
+func itemOf(e *Entry) omap.Item {
+	it := omap.Item{Key: e.Key, Value: e.Value, Deadline: nanosOf(e.ExpiresAt), Version: 1}
 	if m := e.Metadata; m != nil {
 		it.Created, it.Updated, it.Version = nanosOf(m.CreatedAt), nanosOf(m.UpdatedAt), m.Version
 	}

@@ -39,7 +39,7 @@ var (
 	// where nothing may be evicted for it. Nothing has changed.
 	ErrStoreFull = errors.New("store is full")
 	// ErrStoreFailed is returned by every write after a write or sync of the log
-	// failed; it wraps the cause. Reads go on.
+	// failed; it wraps the cause. Reads still work.
 	ErrStoreFailed = errors.New("store has failed")
 	// ErrBatchTooLarge is returned for a batch of over 64 MiB or 65,536 changes.
 	ErrBatchTooLarge = errors.New("batch is too large")

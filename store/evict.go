@@ -6,10 +6,12 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+
+	"github.com/kvorum/kvorum/internal/omap"
 )
 
 // evictionSample is the number of keys in the random sample from which LRU and LFU
-// take a victim. A larger sample is closer to the exact policy and costs more.
+// take a victim. A larger sample is closer to the exact policy and takes longer.
 const evictionSample = 16
 
 // evictsMany reports whether more than a quarter of a map's keys have to go. Samples
@@ -25,21 +27,21 @@ func evictsMany(share, all int64) bool { return share > all/4 }
 // read least recently, or least often. A write counts as recent use. TTL is exact: it
 // yields keys in the order of their deadlines, beginning behind the record after (the
 // zero record for all), and then random ones. None has no victims.
-func (m *ShardedMap) victims(policy EvictionPolicy, after record, many bool, taken func(key string) bool) iter.Seq[record] {
-	return func(yield func(record) bool) {
+func (s *Store) victims(policy EvictionPolicy, after omap.Record, many bool, taken func(key string) bool) iter.Seq[omap.Record] {
+	return func(yield func(omap.Record) bool) {
 		switch policy {
 		case EvictionNone:
 			return
 		case EvictionTTL:
-			for r := range m.byDeadline(after, math.MaxInt64) {
-				if !taken(r.key()) && !yield(r) {
+			for r := range s.byDeadline(after, math.MaxInt64) {
+				if !taken(r.Key()) && !yield(r) {
 					return
 				}
 			}
 			policy = EvictionRandom
 		}
 		for !many {
-			r, ok := m.leastUsed(policy, taken)
+			r, ok := s.leastUsed(policy, taken)
 			if !ok {
 				break // most is taken: choose from the rest
 			}
@@ -47,8 +49,8 @@ func (m *ShardedMap) victims(policy EvictionPolicy, after record, many bool, tak
 				return
 			}
 		}
-		for _, c := range m.ranked(policy, taken) {
-			if !yield(c.record) {
+		for _, c := range s.ranked(policy, taken) {
+			if !yield(c.Record) {
 				return
 			}
 		}
@@ -57,13 +59,13 @@ func (m *ShardedMap) victims(policy EvictionPolicy, after record, many bool, tak
 
 // candidate is a record that may be evicted, with its use at one moment.
 type candidate struct {
-	record
+	omap.Record
 	last  int64
 	count uint64
 }
 
-func candidateOf(r record) candidate {
-	last, count := r.used()
+func candidateOf(r omap.Record) candidate {
+	last, count := used(r)
 	return candidate{r, last, count}
 }
 
@@ -75,14 +77,14 @@ func compareUse(policy EvictionPolicy, a, b candidate) int {
 	return cmp.Compare(a.last, b.last)
 }
 
-// leastUsed returns the best victim of a random sample of what is not taken,
-// false where the sample is empty.
-func (m *ShardedMap) leastUsed(policy EvictionPolicy, taken func(string) bool) (record, bool) {
+// leastUsed returns the best victim of a random sample of the records that are not
+// taken, false if the sample is empty.
+func (s *Store) leastUsed(policy EvictionPolicy, taken func(string) bool) (omap.Record, bool) {
 	var best candidate
 	found := 0
 	for tries := 8 * evictionSample; tries > 0 && found < evictionSample; tries-- {
-		r := m.shards[rand.Uint64()&m.shardMask].data.random()
-		if r.first == nil || taken(r.key()) {
+		r := s.data.Sample()
+		if r.IsZero() || taken(r.Key()) {
 			continue
 		}
 		if policy == EvictionRandom {
@@ -93,21 +95,16 @@ func (m *ShardedMap) leastUsed(policy EvictionPolicy, taken func(string) bool) (
 			best = c
 		}
 	}
-	return best.record, found > 0
+	return best.Record, found > 0
 }
 
-// ranked returns everything that is not taken, the best victim first.
-func (m *ShardedMap) ranked(policy EvictionPolicy, taken func(string) bool) []candidate {
+// ranked returns every record that is not taken, the best victim first.
+func (s *Store) ranked(policy EvictionPolicy, taken func(string) bool) []candidate {
 	var all []candidate
-	for _, s := range m.shards {
-		s.mu.Lock()
-		s.data.all(func(r record) bool {
-			if !taken(r.key()) {
-				all = append(all, candidateOf(r))
-			}
-			return true
-		})
-		s.mu.Unlock()
+	for r := range s.data.Records() {
+		if !taken(r.Key()) {
+			all = append(all, candidateOf(r))
+		}
 	}
 	if policy == EvictionRandom {
 		rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })

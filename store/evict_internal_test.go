@@ -2,10 +2,62 @@ package store
 
 import (
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/kvorum/kvorum/internal/omap"
 )
+
+// victimKeys returns the keys of up to n victims.
+func victimKeys(s *Store, policy EvictionPolicy, n int, spare func(string) bool) (keys []string) {
+	taken := func(key string) bool { return slices.Contains(keys, key) || spare(key) }
+	for r := range s.victims(policy, omap.Record{}, evictsMany(int64(n), int64(s.data.Len())), taken) {
+		if keys = append(keys, r.Key()); len(keys) == n {
+			break
+		}
+	}
+	return keys
+}
+
+// TestVictims_BestFirst shows which keys each policy takes, in which order.
+func TestVictims_BestFirst(t *testing.T) {
+	s := &Store{data: omap.New(4)}
+	for i := range int64(8) { // few enough to be in every sample
+		s.data.Set(omap.Item{Key: fmt.Sprint(i), Deadline: map[bool]int64{true: 100 - i}[i < 4], Updated: 1})
+	}
+	at := time.Now().UnixNano()
+	for i := range 8 { // 7 is read first and most, 0 last and least
+		for range i + 1 {
+			touch(s.data.Record(fmt.Sprint(i)), at-int64(i)*int64(time.Second))
+		}
+	}
+	spare := func(key string) bool { return key == "0" || key == "7" }
+	for _, tt := range []struct {
+		policy EvictionPolicy
+		n      int
+		want   []string // nil: any that are not spared
+	}{
+		{EvictionNone, 3, []string{}},
+		{EvictionLRU, 6, []string{"6", "5", "4", "3", "2", "1"}},
+		{EvictionLFU, 6, []string{"1", "2", "3", "4", "5", "6"}},
+		{EvictionTTL, 3, []string{"3", "2", "1"}},
+		{EvictionTTL, 6, nil}, {EvictionRandom, 6, nil}, {EvictionRandom, 1, nil},
+	} {
+		got := victimKeys(s, tt.policy, tt.n, spare)
+		if tt.want != nil && !slices.Equal(got, tt.want) {
+			t.Errorf("%s: got %q, want %q", tt.policy, got, tt.want)
+		}
+		slices.Sort(got)
+		if distinct := slices.Compact(got); tt.want == nil && len(distinct) != tt.n || slices.ContainsFunc(got, spare) {
+			t.Errorf("%s: got %q, want %d that are not spared", tt.policy, got, tt.n)
+		}
+	}
+	if got := victimKeys(s, EvictionLFU, 100, func(string) bool { return false }); len(got) != 8 {
+		t.Errorf("more victims than keys: got %d", len(got))
+	}
+}
 
 // TestVictims_OnePass shows that many victims at once cost by the number of keys,
 // not by its square: each key is looked at a few times, whatever the policy.
@@ -13,17 +65,17 @@ func TestVictims_OnePass(t *testing.T) {
 	const keys, stay = 20_000, 100
 	for _, policy := range []EvictionPolicy{EvictionLRU, EvictionLFU, EvictionRandom, EvictionTTL} {
 		t.Run(policy.String(), func(t *testing.T) {
-			m := NewShardedMap(8)
+			s := &Store{data: omap.New(8)}
 			for i := range keys {
-				m.Set(Item{Key: fmt.Sprint(i), Deadline: int64(1 + i/2)})
+				s.data.Set(omap.Item{Key: fmt.Sprint(i), Deadline: int64(1 + i/2)})
 			}
 			looks, gone := 0, map[string]bool{}
 			taken := func(key string) bool { looks++; return gone[key] }
-			for r := range m.victims(policy, record{}, evictsMany(keys-stay, keys), taken) {
-				if policy == EvictionTTL && r.deadline() != int64(1+len(gone)/2) {
-					t.Fatalf("victim %d has deadline %d", len(gone), r.deadline())
+			for r := range s.victims(policy, omap.Record{}, evictsMany(keys-stay, keys), taken) {
+				if policy == EvictionTTL && r.Deadline() != int64(1+len(gone)/2) {
+					t.Fatalf("victim %d has deadline %d", len(gone), r.Deadline())
 				}
-				if gone[r.key()] = true; len(gone) == keys-stay {
+				if gone[r.Key()] = true; len(gone) == keys-stay {
 					break
 				}
 			}
@@ -34,17 +86,17 @@ func TestVictims_OnePass(t *testing.T) {
 	}
 }
 
-// countVisits returns a count of the looks at shards' deadlines from now on.
-func countVisits(s *Store) *int {
+// countLooks returns a count of the looks at shards' deadlines from now on.
+func countLooks(s *Store) *int {
 	n := 0
-	s.data.visitForTesting = func() { n++ }
+	s.lookForTesting = func() { n++ }
 	return &n
 }
 
-// TestRound_Visits shows that a round of many writes, each of which takes the key
+// TestRound_Looks shows that a round of many writes, each of which takes the key
 // that expires first, or has expired, steps over each of them a few times, not once
 // for each write behind it.
-func TestRound_Visits(t *testing.T) {
+func TestRound_Looks(t *testing.T) {
 	const keys, shards = 4000, 4
 	for _, expired := range []bool{false, true} {
 		var now atomic.Int64
@@ -52,13 +104,13 @@ func TestRound_Visits(t *testing.T) {
 		if expired {
 			now.Store(int64(time.Hour))
 		}
-		visits := countVisits(s)
+		looks := countLooks(s)
 		mustRound(t, s, newRound(maxRoundWrites))
-		if *visits > maxRoundWrites*(shards+2) {
-			t.Errorf("expired=%t: %d writes looked %d times at %d shards", expired, maxRoundWrites, *visits, shards)
+		if *looks > maxRoundWrites*(shards+2) {
+			t.Errorf("expired=%t: %d writes looked %d times at %d shards", expired, maxRoundWrites, *looks, shards)
 		}
 		for i := range maxRoundWrites {
-			if r := s.data.get(fmt.Sprint(i)); r.first != nil {
+			if r := s.data.Record(fmt.Sprint(i)); !r.IsZero() {
 				t.Fatalf("expired=%t: key %d of those that expire first is there", expired, i)
 			}
 		}
@@ -93,17 +145,17 @@ func TestRound_RefusedGoesBack(t *testing.T) {
 	}
 }
 
-// TestRemoveExpired_Visits shows that removing what has expired costs by its
+// TestRemoveExpired_Looks shows that removing what has expired costs by its
 // number, and by the number of shards once for each write.
-func TestRemoveExpired_Visits(t *testing.T) {
+func TestRemoveExpired_Looks(t *testing.T) {
 	const keys, writes = 20_000, 20_000/maxExpirePerWrite + 1
 	var now atomic.Int64
 	s := mustFill(t, keys, WithShardCount(MaxShards), WithClock(func() time.Time { return time.Unix(0, now.Load()) }))
 	now.Store(int64(time.Hour))
-	visits := countVisits(s)
+	looks := countLooks(s)
 	s.removeExpired()
-	if *visits > keys+writes*(MaxShards+1) || s.Len() != 0 {
-		t.Errorf("%d looks at the deadlines of %d shards for %d keys, %d of which are left", *visits, MaxShards, keys, s.Len())
+	if *looks > keys+writes*(MaxShards+1) || s.Len() != 0 {
+		t.Errorf("%d looks at the deadlines of %d shards for %d keys, %d of which are left", *looks, MaxShards, keys, s.Len())
 	}
 }
 

@@ -8,12 +8,12 @@ import (
 // incr plans the sum of delta and the integer that key holds.
 func (p *plan) incr(key string, delta int64) (int64, error) {
 	var present, deadline int64
-	if r := p.get(key); r.first != nil {
+	if r := p.get(key); !r.IsZero() {
 		var err error
-		if present, err = strconv.ParseInt(string(r.value()), 10, 64); err != nil {
+		if present, err = strconv.ParseInt(string(r.Value()), 10, 64); err != nil {
 			return 0, NewKeyError(key, ErrNotInteger)
 		}
-		deadline = r.deadline()
+		deadline = r.Deadline()
 	}
 	if (delta > 0 && present > math.MaxInt64-delta) || (delta < 0 && present < math.MinInt64-delta) {
 		return 0, NewKeyError(key, ErrOverflow)

@@ -1,52 +1,54 @@
 package store
 
-// overlaySmall is up to how many changes an overlay is searched from its end,
-// and from where on it keeps a map of the newest.
+import "github.com/kvorum/kvorum/internal/omap"
+
+// overlaySmall is the number of changes up to which an overlay is searched from its end.
+// A larger one keeps a map of the newest change of each key.
 const overlaySmall = 8
 
-// overlay is what writes have decided, in order, and the map does not show yet:
-// the changes of all rounds that are not applied. The committer owns it.
+// overlay is a sequence of changes that are decided, and that the map does not show yet:
+// those of all rounds that are not applied. The committer owns it.
 type overlay struct {
-	changes []change
+	changes []omap.Change
 	entries int   // keys more than in the map
 	bytes   int64 // of keys and values, more than in the map
 
-	dropped int            // changes before those
+	dropped int            // the number of changes that came first and were dropped
 	newest  map[string]int // number of each key's newest change, dropped ones counted; nil while there are few
-	older   []int          // beside changes where newest is not nil: number of the key's change before, -1 for none
+	older   []int          // beside changes where newest is not nil: number of the key's previous change, -1 for none
 
-	// last is how far decisions have come in the order of deadlines, the zero record
-	// at first: what is in the map up to it, and has a deadline, is changed.
-	last record
+	// last is the record up to which decisions have taken records in the order of
+	// deadlines, the zero record at first: all that precede it in the map are changed.
+	last omap.Record
 
-	spare map[string]int // empty: what newest was before, for another time
+	spare map[string]int // an empty map that newest may be next
 }
 
 // find returns the record that key's newest change puts there, which is the
 // zero record if it deletes, and whether there is a change.
-func (o *overlay) find(key string) (record, bool) {
+func (o *overlay) find(key string) (omap.Record, bool) {
 	if o.newest != nil {
 		n, ok := o.newest[key]
 		if !ok {
-			return record{}, false
+			return omap.Record{}, false
 		}
-		return o.changes[n-o.dropped].record, true
+		return o.changes[n-o.dropped].Record(), true
 	}
 	for i := len(o.changes) - 1; i >= 0; i-- {
-		if o.changes[i].key == key {
-			return o.changes[i].record, true
+		if o.changes[i].Key() == key {
+			return o.changes[i].Record(), true
 		}
 	}
-	return record{}, false
+	return omap.Record{}, false
 }
 
-// add appends a change of a key that held old until now, the zero record for nothing.
-func (o *overlay) add(c change, old record) {
-	if old.first != nil {
-		o.entries, o.bytes = o.entries-1, o.bytes-old.dataSize()
+// add appends a change of a key whose present record is old, the zero record for none.
+func (o *overlay) add(c omap.Change, old omap.Record) {
+	if !old.IsZero() {
+		o.entries, o.bytes = o.entries-1, o.bytes-old.Size()
 	}
-	if c.record.first != nil {
-		o.entries, o.bytes = o.entries+1, o.bytes+c.record.dataSize()
+	if !c.Record().IsZero() {
+		o.entries, o.bytes = o.entries+1, o.bytes+c.Record().Size()
 	}
 	o.changes = append(o.changes, c)
 	switch {
@@ -64,7 +66,7 @@ func (o *overlay) add(c change, old record) {
 
 // note makes the change at i the newest of its key.
 func (o *overlay) note(i int) {
-	key := o.changes[i].key
+	key := o.changes[i].Key()
 	before, ok := o.newest[key]
 	if !ok {
 		before = -1
@@ -73,11 +75,11 @@ func (o *overlay) note(i int) {
 	o.newest[key] = o.dropped + i
 }
 
-// mark is a state of an overlay that it can go back to, until some of it is dropped.
+// mark is a state of an overlay that rollback restores, until some of it is dropped.
 type mark struct {
 	changes, entries int
 	bytes            int64
-	last             record
+	last             omap.Record
 }
 
 func (o *overlay) mark() mark { return mark{len(o.changes), o.entries, o.bytes, o.last} }
@@ -85,7 +87,7 @@ func (o *overlay) mark() mark { return mark{len(o.changes), o.entries, o.bytes, 
 // rollback takes back what was added since m.
 func (o *overlay) rollback(m mark) {
 	for i := len(o.changes) - 1; i >= m.changes && o.newest != nil; i-- {
-		if key := o.changes[i].key; o.older[i] < o.dropped {
+		if key := o.changes[i].Key(); o.older[i] < o.dropped {
 			delete(o.newest, key)
 		} else {
 			o.newest[key] = o.older[i]
@@ -98,8 +100,8 @@ func (o *overlay) rollback(m mark) {
 	}
 }
 
-// drop removes the n oldest changes, which the map has now, and with it so many
-// more entries and bytes.
+// drop removes the n oldest changes. The map has them now, and holds so many entries and
+// bytes more with them.
 func (o *overlay) drop(n, entries int, bytes int64) {
 	if n == len(o.changes) {
 		o.reset()
@@ -107,8 +109,8 @@ func (o *overlay) drop(n, entries int, bytes int64) {
 	}
 	if o.newest != nil {
 		for i, c := range o.changes[:n] {
-			if o.newest[c.key] == o.dropped+i {
-				delete(o.newest, c.key)
+			if o.newest[c.Key()] == o.dropped+i {
+				delete(o.newest, c.Key())
 			}
 		}
 		o.older = o.older[:copy(o.older, o.older[n:])]
@@ -117,7 +119,7 @@ func (o *overlay) drop(n, entries int, bytes int64) {
 	clear(o.changes[left:])
 	o.changes, o.dropped = o.changes[:left], o.dropped+n
 	o.entries, o.bytes = o.entries-entries, o.bytes-bytes
-	o.last = record{} // the map has new records, with deadlines before it
+	o.last = omap.Record{} // the map has new records, with deadlines before it
 }
 
 // reset empties the overlay and keeps the memory of usual rounds.

@@ -4,22 +4,24 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+
+	"github.com/kvorum/kvorum/internal/omap"
 )
 
 // overlayModel is an overlay beside what it should say: the map below it and the
 // changes that are not in there yet, by round.
 type overlayModel struct {
 	overlay
-	below  map[string]record
-	rounds [][]change
+	below  map[string]omap.Record
+	rounds [][]omap.Change
 }
 
 // newest returns what the newest change of key puts there, and whether there is one.
-func (m *overlayModel) newest(key string) (r record, ok bool) {
+func (m *overlayModel) newest(key string) (r omap.Record, ok bool) {
 	for _, round := range m.rounds {
 		for _, c := range round {
-			if c.key == key {
-				r, ok = c.record, true
+			if c.Key() == key {
+				r, ok = c.Record(), true
 			}
 		}
 	}
@@ -27,7 +29,7 @@ func (m *overlayModel) newest(key string) (r record, ok bool) {
 }
 
 // now returns what there is of key with all changes.
-func (m *overlayModel) now(key string) record {
+func (m *overlayModel) now(key string) omap.Record {
 	if r, ok := m.newest(key); ok {
 		return r
 	}
@@ -40,11 +42,12 @@ func (m *overlayModel) write(r *rand.Rand, stays bool) {
 	last, start := len(m.rounds)-1, m.mark()
 	before := len(m.rounds[last])
 	for range r.IntN(6) {
-		c := change{key: fmt.Sprint(r.IntN(12))}
+		key := fmt.Sprint(r.IntN(12))
+		c := omap.Removal(key)
 		if r.IntN(3) > 0 {
-			c.record = newRecord(Item{Key: c.key, Value: make([]byte, r.IntN(9))})
+			c = omap.Put(omap.NewRecord(omap.Item{Key: key, Value: make([]byte, r.IntN(9))}))
 		}
-		m.add(c, m.now(c.key))
+		m.add(c, m.now(key))
 		m.rounds[last] = append(m.rounds[last], c)
 	}
 	if !stays {
@@ -57,10 +60,10 @@ func (m *overlayModel) write(r *rand.Rand, stays bool) {
 func (m *overlayModel) apply() {
 	entries, bytes := size(m.below)
 	for _, c := range m.rounds[0] {
-		if c.record.first == nil {
-			delete(m.below, c.key)
+		if c.Record().IsZero() {
+			delete(m.below, c.Key())
 		} else {
-			m.below[c.key] = c.record
+			m.below[c.Key()] = c.Record()
 		}
 	}
 	n := len(m.rounds[0])
@@ -72,10 +75,10 @@ func (m *overlayModel) apply() {
 // check fails unless the overlay says what the model does.
 func (m *overlayModel) check(t *testing.T) {
 	t.Helper()
-	all := map[string]record{}
+	all := map[string]omap.Record{}
 	for i := range 12 {
 		key := fmt.Sprint(i)
-		if r := m.now(key); r.first != nil {
+		if r := m.now(key); !r.IsZero() {
 			all[key] = r
 		}
 		want, changed := m.newest(key)
@@ -90,9 +93,9 @@ func (m *overlayModel) check(t *testing.T) {
 }
 
 // size returns the number of keys, and the bytes of keys and values.
-func size(records map[string]record) (entries int, bytes int64) {
+func size(records map[string]omap.Record) (entries int, bytes int64) {
 	for _, r := range records {
-		bytes += r.dataSize()
+		bytes += r.Size()
 	}
 	return len(records), bytes
 }
@@ -102,7 +105,7 @@ func size(records map[string]record) (entries int, bytes int64) {
 func TestOverlay_Model(t *testing.T) {
 	for seed := range uint64(100) {
 		r := rand.New(rand.NewPCG(seed, 1))
-		m := overlayModel{below: map[string]record{}}
+		m := overlayModel{below: map[string]omap.Record{}}
 		for range 80 {
 			if r.IntN(3) == 0 && len(m.rounds) > 0 {
 				m.apply()

@@ -10,10 +10,11 @@ import (
 	"time"
 
 	"github.com/kvorum/kvorum/internal/dirlock"
+	"github.com/kvorum/kvorum/internal/omap"
 	"github.com/kvorum/kvorum/wal"
 )
 
-// What a data directory holds besides its LOCK and FLOOR.
+// Names in a data directory, besides LOCK and FLOOR.
 const (
 	walDir         = "wal"
 	snapshotsDir   = "snapshots"
@@ -21,7 +22,7 @@ const (
 	tempSuffix     = ".tmp"
 )
 
-// logOwner is what a store's log says whose it is.
+// logOwner is the owner that a store's log names.
 var logOwner = wal.Owner{Node: "store"}
 
 // ErrNotPersistent is returned by Snapshot and Compact of a store without a data directory.
@@ -63,8 +64,8 @@ func (s *Store) openData() error {
 	return nil
 }
 
-// readData reads the newest snapshot and the log behind it, and refuses what is
-// less than the floor, or, where that was not found, more than nothing.
+// readData reads the newest snapshot and the log behind it. It refuses a directory that
+// holds less than its floor, or that holds something and has no floor.
 func (s *Store) readData(held floor, found bool) error {
 	if err := s.loadSnapshot(); err != nil {
 		return fmt.Errorf("load snapshot: %w", err)
@@ -82,7 +83,7 @@ func (s *Store) readData(held floor, found bool) error {
 }
 
 // loadSnapshot reads the newest snapshot, if there is one. A damaged one is
-// refused: what came before it is gone from the log.
+// refused: the log no longer has the records that it covers.
 func (s *Store) loadSnapshot() error {
 	found, err := s.snapshots()
 	if err != nil || len(found) == 0 {
@@ -98,7 +99,7 @@ func (s *Store) loadSnapshot() error {
 }
 
 // loadSnapshot reads one snapshot of a data directory into m.
-func loadSnapshot(files wal.FS, dir string, sequence uint64, m *ShardedMap) (frozen, error) {
+func loadSnapshot(files wal.FS, dir string, sequence uint64, m *omap.Map) (frozen, error) {
 	path := snapshotPath(dir, sequence)
 	file, err := files.OpenRead(path)
 	if err != nil {
@@ -156,7 +157,7 @@ func snapshotPath(dir string, sequence uint64) string {
 	return filepath.Join(dir, snapshotsDir, fmt.Sprintf(snapshotFormat, sequence))
 }
 
-// openLog opens the log and applies what the snapshot does not have yet.
+// openLog opens the log and applies the records behind the snapshot.
 // Without a floor the log must be empty.
 func (s *Store) openLog(hasFloor bool) error {
 	o := s.opts
@@ -235,7 +236,7 @@ func (s *Store) replay(log *wal.Reader, index uint64) error {
 		} else {
 			p.put(string(r.Key), r.Value, r.ExpiresAt)
 		}
-		s.data.apply(p.changes())
+		s.data.Apply(p.changes())
 		s.growth.add(p.changes())
 		s.over.reset()
 		s.clock.Store(max(s.clock.Load(), r.Timestamp))
@@ -292,7 +293,7 @@ func (s *Store) frozen() frozen {
 // Compact shortens the log to what is needed; it is Snapshot under another name.
 func (s *Store) Compact() error { return s.Snapshot() }
 
-// save makes f durable, unless a snapshot as new as it is.
+// save makes f durable, unless a snapshot that is as new is durable already.
 func (s *Store) save(f frozen) error {
 	select {
 	case s.saving <- struct{}{}:

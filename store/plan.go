@@ -4,63 +4,66 @@ import (
 	"fmt"
 	"math"
 	"time"
+
+	"github.com/kvorum/kvorum/internal/omap"
 )
 
-// decision is what a write makes of the present state of its keys.
+// decision plans the changes of a write from the present state of its keys.
 type decision func(p *plan) error
 
-// plan is what one write will change. Its reads see what the writes before it
-// will change. Values are copied when they are planned: what a plan holds, and
-// shows to callbacks, is the store's own.
+// plan is the changes of one write, while it is decided. Its reads see the changes of the
+// previous writes. Values are copied when they are planned: the records that a plan holds,
+// and shows to callbacks, are the store's own.
 type plan struct {
 	s        *Store
 	now      int64    // nanoseconds since the Unix epoch
 	sequence uint64   // of the write, if it changes something
 	over     *overlay // this write's changes are its last
 	start    mark     // of over, when the plan began
-	evicted  []record
-	expired  []record
-	freed    int  // bytes of the keys that make room, which are part of its record
-	clear    bool // remove everything instead
+	evicted  []omap.Record
+	expired  []omap.Record
+	freed    int  // bytes of the keys that are removed to make room: the log's record has them too
+	clear    bool // the write removes everything instead
 }
 
-// changes returns what the plan has changed so far, as long as no later one began.
-func (p *plan) changes() []change { return p.over.changes[p.start.changes:] }
+// changes returns the plan's changes so far. It may be called until the next plan begins.
+func (p *plan) changes() []omap.Change { return p.over.changes[p.start.changes:] }
 
-// raw returns what there is of key now, expired or not; the zero record if nothing.
-func (p *plan) raw(key string) record {
+// raw returns the present record of key, expired or not, the zero record if there is none.
+func (p *plan) raw(key string) omap.Record {
 	if r, ok := p.over.find(key); ok {
 		return r
 	}
-	return p.s.data.get(key)
+	return p.s.data.Record(key)
 }
 
 // get returns the present record of key, the zero record if there is none or it
 // has expired.
-func (p *plan) get(key string) record {
-	if r := p.raw(key); r.first != nil && !r.expired(p.now) {
+func (p *plan) get(key string) omap.Record {
+	if r := p.raw(key); !r.IsZero() && !r.Expired(p.now) {
 		return r
 	}
-	return record{}
+	return omap.Record{}
 }
 
-// put plans a new value. A key that has expired is removed by it and made again.
+// put plans a new value. A key that has expired counts as removed, and as made by this
+// write.
 func (p *plan) put(key string, value []byte, deadline int64) {
-	next := Item{
+	next := omap.Item{
 		Key: key, Value: value, Deadline: deadline, Created: p.now, Updated: p.now,
 		CreateRevision: p.sequence, ModRevision: p.sequence, Version: 1,
 	}
 	old := p.raw(key)
 	switch {
-	case old.first == nil:
-	case old.expired(p.now):
+	case old.IsZero():
+	case old.Expired(p.now):
 		p.expired = append(p.expired, old)
 	default:
-		it := old.item()
+		it := old.Item()
 		next.Created, next.CreateRevision, next.Version = it.Created, it.CreateRevision, it.Version+1
 	}
-	r := newRecord(next)
-	p.over.add(change{key: r.key(), hash: hashOf(key), record: r}, old)
+	r := omap.NewRecord(next)
+	p.over.add(omap.Put(r), old)
 }
 
 // set plans a new value that expires after ttl, 0 for never.
@@ -78,7 +81,7 @@ func (p *plan) set(key string, value []byte, ttl time.Duration) error {
 
 // delete plans the end of a key that must exist.
 func (p *plan) delete(key string) error {
-	if p.get(key).first == nil {
+	if p.get(key).IsZero() {
 		return NewKeyError(key, ErrKeyNotFound)
 	}
 	p.remove(key)
@@ -88,10 +91,10 @@ func (p *plan) delete(key string) error {
 // clearAll plans the end of all keys.
 func (p *plan) clearAll() error {
 	if p.start.changes > 0 {
-		return errAlone // what has expired is to be told of, and only data knows that
+		return errAlone // OnExpire is to be told of expired keys, and only data has them in order
 	}
 	p.clear = true
-	for r := range p.s.due(record{}, p.now) {
+	for r := range p.s.due(omap.Record{}, p.now) {
 		p.expired = append(p.expired, r)
 	}
 	return nil
@@ -99,29 +102,30 @@ func (p *plan) clearAll() error {
 
 // remove plans the end of a key.
 func (p *plan) remove(key string) {
-	p.over.add(change{key: key, hash: hashOf(key)}, p.raw(key))
+	p.over.add(omap.Removal(key), p.raw(key))
 }
 
 // free plans the end of a key to make room.
-func (p *plan) free(r record) {
-	p.freed += len(r.key())
-	p.remove(r.key())
+func (p *plan) free(r omap.Record) {
+	p.freed += len(r.Key())
+	p.remove(r.Key())
 }
 
-// within says whether the store is within its limits with this plan.
+// within says whether the store is within its limits once the plan is applied.
 func (p *plan) within() bool {
 	o := p.s.opts
 	return p.s.entries+p.over.entries <= o.MaxEntries && (o.MaxBytes == 0 || p.s.bytes+p.over.bytes <= o.MaxBytes)
 }
 
-// fits is within for a plan that makes the store grow; any other one fits.
+// fits says whether the plan may be applied: the store is within its limits then, or does
+// not grow.
 func (p *plan) fits() bool {
 	return p.within() || (p.over.entries <= p.start.entries && p.over.bytes <= p.start.bytes)
 }
 
-// makeRoom removes keys until the store is within its limits with this plan:
-// expired ones first, then victims of the policy. Nothing is removed for a plan
-// that would not fit even alone.
+// makeRoom plans the removal of keys until the store is within its limits: expired ones
+// first, then victims of the policy. Nothing is removed for a plan that would not fit into
+// an empty store.
 func (p *plan) makeRoom() error {
 	if p.fits() {
 		return nil
@@ -129,8 +133,8 @@ func (p *plan) makeRoom() error {
 	if !p.fitsAlone() {
 		return p.full()
 	}
-	// enough bounds how much one write removes, as its record must fit into the log. The
-	// next writes remove the rest.
+	// enough also limits how much one write removes, because its record must fit into the
+	// log. The next writes remove the rest.
 	enough := func() bool {
 		much := len(p.expired)+len(p.evicted) >= maxBatchChanges || p.freed >= maxFreed
 		return p.within() || (much && p.fits())
@@ -139,10 +143,10 @@ func (p *plan) makeRoom() error {
 		return nil
 	}
 	policy := p.s.opts.EvictionPolicy
-	for r := range p.s.data.victims(policy, p.over.last, p.evictsMany(), p.touches) {
+	for r := range p.s.victims(policy, p.over.last, p.evictsMany(), p.touches) {
 		p.evicted = append(p.evicted, r)
 		p.free(r)
-		if policy == EvictionTTL && r.expires() {
+		if policy == EvictionTTL && r.Expires() {
 			p.over.last = r
 		}
 		if enough() {
@@ -161,16 +165,16 @@ func (p *plan) fitsAlone() bool {
 	var count int
 	var bytes int64
 	for _, c := range p.changes() {
-		newest, _ := p.over.find(c.key)
-		if c.record.first != nil && newest == c.record {
-			count, bytes = count+1, bytes+c.record.dataSize()
+		newest, _ := p.over.find(c.Key())
+		if !c.Record().IsZero() && newest == c.Record() {
+			count, bytes = count+1, bytes+c.Record().Size()
 		}
 	}
 	o := p.s.opts
 	return count <= o.MaxEntries && (o.MaxBytes == 0 || bytes <= o.MaxBytes)
 }
 
-// evictsMany says whether a large share of the store has to go.
+// evictsMany says whether a large share of the store has to be removed.
 func (p *plan) evictsMany() bool {
 	o := p.s.opts
 	return evictsMany(int64(p.s.entries+p.over.entries-o.MaxEntries), int64(p.s.entries)) ||
@@ -186,8 +190,8 @@ func (p *plan) full() error {
 		err = fmt.Errorf("%w: the limit is %d bytes; WithMaxBytes raises it, WithEvictionPolicy makes room", ErrStoreFull, o.MaxBytes)
 	}
 	for _, c := range p.changes() {
-		if c.record.first != nil {
-			return NewKeyError(c.key, err)
+		if !c.Record().IsZero() {
+			return NewKeyError(c.Key(), err)
 		}
 	}
 	return err
@@ -201,14 +205,14 @@ func (p *plan) expireDue(enough func() bool) {
 			return
 		}
 		p.over.last = r
-		if !p.touches(r.key()) {
+		if !p.touches(r.Key()) {
 			p.expired = append(p.expired, r)
 			p.free(r)
 		}
 	}
 }
 
-// touches says whether this write, or one before it that is not applied, changes key.
+// touches says whether this write, or a previous one that is not applied, changes key.
 func (p *plan) touches(key string) bool {
 	_, ok := p.over.find(key)
 	return ok

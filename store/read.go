@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"iter"
 	"time"
+
+	"github.com/kvorum/kvorum/internal/omap"
 )
 
 // NoTTL is what TTL returns for a key that does not expire.
@@ -28,7 +30,7 @@ func (s *Store) GetShared(key string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.value(), nil
+	return r.Value(), nil
 }
 
 // GetEntry returns key with what is known about it; errors are those of Get.
@@ -42,49 +44,49 @@ func (s *Store) GetEntry(key string) (*Entry, error) {
 
 // Exists says whether there is such a key. It does not count as a read.
 func (s *Store) Exists(key string) bool {
-	r := s.data.get(key)
-	return r.first != nil && !s.expired(r) && !s.closed.Load()
+	r := s.data.Record(key)
+	return !r.IsZero() && !s.expired(r) && !s.closed.Load()
 }
 
 // TTL returns how long key still has, NoTTL if it does not expire; errors are
 // those of Get. It does not count as a read.
 func (s *Store) TTL(key string) (time.Duration, error) {
-	r := s.data.get(key)
+	r := s.data.Record(key)
 	if err := s.check(key, r); err != nil {
 		return 0, err
 	}
-	if !r.expires() {
+	if !r.Expires() {
 		return NoTTL, nil
 	}
-	return max(time.Nanosecond, time.Duration(r.deadline()-s.peekNow())), nil // it had not expired at the check
+	return max(time.Nanosecond, time.Duration(r.Deadline()-s.peekNow())), nil // it had not expired at the check
 }
 
 // read returns key's record and counts the read, where reads are counted.
-func (s *Store) read(key string) (record, error) {
-	r := s.data.get(key)
-	if r.first == nil || r.expires() || s.closed.Load() {
+func (s *Store) read(key string) (omap.Record, error) {
+	r := s.data.Record(key)
+	if r.IsZero() || r.Expires() || s.closed.Load() {
 		if err := s.check(key, r); err != nil {
 			if s.countsReads && !s.closed.Load() {
 				s.counters.reads.miss()
 			}
-			return record{}, err
+			return omap.Record{}, err
 		}
 	}
 	if s.countsReads {
 		s.counters.reads.hit()
 	}
 	if s.tracksAccess {
-		r.touch(s.opts.Clock().UnixNano())
+		touch(r, s.opts.Clock().UnixNano())
 	}
 	return r, nil
 }
 
 // check returns why key, whose record is r, may not be read.
-func (s *Store) check(key string, r record) error {
+func (s *Store) check(key string, r omap.Record) error {
 	if s.closed.Load() {
 		return ErrStoreClosed
 	}
-	if r.first == nil {
+	if r.IsZero() {
 		return NewKeyError(key, ErrKeyNotFound)
 	}
 	if s.expired(r) {
@@ -117,7 +119,7 @@ func (s *Store) Range(prefix, start string) iter.Seq2[string, []byte] {
 		}
 		now := s.now()
 		for it := range s.data.View().All(prefix, start) {
-			if !it.expired(now) && !yield(it.Key, it.Value) {
+			if !it.Expired(now) && !yield(it.Key, it.Value) {
 				return
 			}
 		}

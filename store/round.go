@@ -4,18 +4,19 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/kvorum/kvorum/internal/omap"
 	"github.com/kvorum/kvorum/wal"
 )
 
 // Bounds of a round.
 const (
 	maxRoundWrites = 1024
-	maxRoundBytes  = 4 << 20 // of payloads, where a round is full
-	keepRoundBytes = 8 << 20 // the largest buffer that is kept for another round
+	maxRoundBytes  = 4 << 20 // of payloads, at which a round is full
+	keepRoundBytes = 8 << 20 // the maximum size of a buffer that is kept for the next round
 )
 
-// round is a run of writes that are decided, in order, and not applied yet: what
-// one append to the log makes durable.
+// round is a sequence of writes that are decided together. One append to the log makes
+// all of them durable, and then they are applied together.
 type round struct {
 	first  uint64 // sequence of the first of the writes that change something
 	writes []*write
@@ -47,14 +48,13 @@ func (r *round) reset() {
 	*r = round{writes: r.writes[:0], frames: r.frames[:0], buf: r.buf[:0], steps: r.steps[:0]}
 }
 
-// errAlone is the outcome of a decision that must be made while no other write
-// is decided and not applied.
+// errAlone is the outcome of a decision that can be made only when all previous writes
+// are applied.
 var errAlone = errors.New("write must be decided alone")
 
-// decide plans one write at now, as the last of the round, or, with the error
-// that is its outcome, as one that changes nothing. It returns false, and
-// leaves the write as it was, where that must wait until all that is decided is
-// applied. The committer calls it.
+// decide plans one write at now and adds it to the round. A write with an error as its
+// outcome is added too, and changes nothing. If the write must wait until all previous
+// ones are applied, decide returns false and leaves it as it was. The committer calls it.
 func (s *Store) decide(r *round, w *write, now int64) bool {
 	if s.clearing {
 		return false // the overlay does not show that
@@ -131,13 +131,13 @@ func (r *round) addFrame(p *plan) error {
 }
 
 // logRecord returns one change of a plan as the log's record, which aliases the change.
-func logRecord(p *plan, c change) wal.Record {
-	if c.record.first == nil {
-		return wal.Record{Type: wal.RecordTypeDelete, Key: []byte(c.key), Timestamp: p.now}
+func logRecord(p *plan, c omap.Change) wal.Record {
+	if c.Record().IsZero() {
+		return wal.Record{Type: wal.RecordTypeDelete, Key: []byte(c.Key()), Timestamp: p.now}
 	}
 	return wal.Record{
-		Type: wal.RecordTypePut, Key: c.record.keyBytes(), Value: c.record.value(),
-		ExpiresAt: c.record.deadline(), Sequence: p.sequence, Timestamp: p.now,
+		Type: wal.RecordTypePut, Key: c.Record().KeyBytes(), Value: c.Record().Value(),
+		ExpiresAt: c.Record().Deadline(), Sequence: p.sequence, Timestamp: p.now,
 	}
 }
 
@@ -150,7 +150,7 @@ func (s *Store) apply(r *round) {
 	for _, n := range r.steps {
 		changes := s.over.changes[applied : applied+n]
 		applied += n
-		s.data.apply(changes)
+		s.data.Apply(changes)
 		s.growth.add(changes)
 		s.noteDeadlines(changes)
 		s.sequence++
@@ -169,8 +169,8 @@ func (s *Store) apply(r *round) {
 	}
 }
 
-// abandon forgets what is decided, none of which will be applied. The store has
-// failed. The committer calls it.
+// abandon drops the changes that are decided: the store has failed, and none of them will
+// be applied. The committer calls it.
 func (s *Store) abandon() {
 	s.over.reset()
 	s.clearing = false

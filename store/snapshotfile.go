@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"io"
 
+	"github.com/kvorum/kvorum/internal/omap"
 	"github.com/kvorum/kvorum/wal"
 )
 
@@ -36,7 +37,7 @@ const (
 
 // frozen is the store at one moment.
 type frozen struct {
-	view     *View
+	view     *omap.View
 	sequence uint64 // of the newest write in view
 	clock    int64
 }
@@ -92,7 +93,7 @@ func (sw *snapshotWriter) block(b []byte) error {
 	return sw.write(binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli)))
 }
 
-func appendItem(b []byte, it Item) []byte {
+func appendItem(b []byte, it omap.Item) []byte {
 	b = binary.BigEndian.AppendUint32(b, uint32(len(it.Key)))
 	b = append(b, it.Key...)
 	b = binary.BigEndian.AppendUint32(b, uint32(len(it.Value)))
@@ -106,17 +107,17 @@ func appendItem(b []byte, it Item) []byte {
 }
 
 // cutItem takes an item off b; its key and value alias b.
-func cutItem(b []byte) (it Item, rest []byte, ok bool) {
+func cutItem(b []byte) (it omap.Item, rest []byte, ok bool) {
 	key, rest, ok := cutField(b)
 	var value []byte
 	if ok {
 		value, rest, ok = cutField(rest)
 	}
 	if !ok || len(rest) < itemNumbers || len(key) == 0 {
-		return Item{}, nil, false
+		return omap.Item{}, nil, false
 	}
 	n := func(i int) uint64 { return binary.BigEndian.Uint64(rest[8*i:]) }
-	return Item{
+	return omap.Item{
 		Key: string(key), Value: value, CreateRevision: n(0), ModRevision: n(1), Version: n(2),
 		Deadline: int64(n(3)), Created: int64(n(4)), Updated: int64(n(5)),
 	}, rest[itemNumbers:], true
@@ -161,7 +162,7 @@ func (sr *snapshotReader) passed(b []byte) {
 // readSnapshot reads a whole snapshot into m and returns the rest of what it
 // says. The error is a *wal.CorruptionError or *wal.VersionError that names the
 // file, or that of a read.
-func readSnapshot(name string, r io.Reader, m *ShardedMap) (frozen, error) {
+func readSnapshot(name string, r io.Reader, m *omap.Map) (frozen, error) {
 	sr := &snapshotReader{name: name, r: bufio.NewReaderSize(r, snapshotBlock)}
 	head, err := sr.take(int64(snapshotHeader))
 	if err != nil {
@@ -191,7 +192,7 @@ func readSnapshot(name string, r io.Reader, m *ShardedMap) (frozen, error) {
 }
 
 // items reads the blocks and the end.
-func (sr *snapshotReader) items(m *ShardedMap) error {
+func (sr *snapshotReader) items(m *omap.Map) error {
 	for {
 		head, err := sr.take(4)
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/kvorum/kvorum/internal/dirlock"
+	"github.com/kvorum/kvorum/internal/omap"
 	"github.com/kvorum/kvorum/wal"
 )
 
@@ -16,7 +17,7 @@ import (
 // memory alone and never wait for a write to the disk.
 type Store struct {
 	opts     *Options
-	data     *ShardedMap
+	data     *omap.Map
 	log      *wal.WAL      // nil without one
 	lock     *dirlock.Lock // nil without a data directory
 	counters counters
@@ -47,7 +48,7 @@ type Store struct {
 
 	growth growth // since the last snapshot
 
-	failed atomic.Pointer[error] // what latched the store
+	failed atomic.Pointer[error] // the cause for which no write succeeds any more
 	clock  atomic.Int64          // the latest time that a decision was made by; never goes back
 	saving chan struct{}         // a lock with one slot: one snapshot at a time
 	saved  uint64                // belongs to the holder of saving: sequence of the newest snapshot
@@ -57,6 +58,8 @@ type Store struct {
 
 	closeOnce sync.Once
 	closeErr  error
+
+	lookForTesting func() // if it is set, called for each look at a shard's deadlines
 }
 
 // New opens a store. Without options it lives in memory alone. With a data
@@ -72,7 +75,7 @@ func New(opts ...Option) (*Store, error) {
 	}
 	o.fillIn()
 	s := &Store{
-		opts: o, data: NewShardedMap(o.ShardCount),
+		opts: o, data: omap.New(o.ShardCount),
 		countsReads: o.CountReads, tracksAccess: o.EvictionPolicy == EvictionLRU || o.EvictionPolicy == EvictionLFU,
 		stop: make(chan struct{}), committed: make(chan struct{}), sealed: make(chan struct{}), saving: make(chan struct{}, 1),
 		growth: growth{changed: make(chan struct{}, 1)}, expiredSeen: make(chan struct{}, 1),
@@ -126,7 +129,7 @@ func (s *Store) SetNX(key string, value []byte, ttl time.Duration) (bool, error)
 	}
 	set := false
 	err := s.submit(func(p *plan) error {
-		if p.get(key).first != nil {
+		if !p.get(key).IsZero() {
 			return nil
 		}
 		set = true
@@ -144,14 +147,14 @@ func (s *Store) CompareAndSwap(key string, old, next []byte) (bool, error) {
 	set := false
 	err := s.submit(func(p *plan) error {
 		r := p.get(key)
-		if r.first == nil {
+		if r.IsZero() {
 			return NewKeyError(key, ErrKeyNotFound)
 		}
-		if string(r.value()) != string(old) {
+		if string(r.Value()) != string(old) {
 			return nil
 		}
 		set = true
-		p.put(key, next, r.deadline())
+		p.put(key, next, r.Deadline())
 		return nil
 	})
 	return s.didSet(set, err)
@@ -205,10 +208,10 @@ func (s *Store) Expire(key string, ttl time.Duration) error {
 	}
 	return s.submit(func(p *plan) error {
 		r := p.get(key)
-		if r.first == nil {
+		if r.IsZero() {
 			return NewKeyError(key, ErrKeyNotFound)
 		}
-		return p.set(key, r.value(), ttl)
+		return p.set(key, r.Value(), ttl)
 	})
 }
 
@@ -216,11 +219,11 @@ func (s *Store) Expire(key string, ttl time.Duration) error {
 func (s *Store) Persist(key string) error {
 	return s.submit(func(p *plan) error {
 		r := p.get(key)
-		if r.first == nil {
+		if r.IsZero() {
 			return NewKeyError(key, ErrKeyNotFound)
 		}
-		if r.expires() {
-			p.put(key, r.value(), 0)
+		if r.Expires() {
+			p.put(key, r.Value(), 0)
 		}
 		return nil
 	})

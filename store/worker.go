@@ -4,6 +4,8 @@ import (
 	"errors"
 	"math"
 	"time"
+
+	"github.com/kvorum/kvorum/internal/omap"
 )
 
 // maxExpirePerWrite bounds how many keys one write removes because they expired.
@@ -129,7 +131,7 @@ func (s *Store) close() error {
 // removed: they end with the store.
 func (s *Store) tellDue(now int64) {
 	var p plan
-	for r := range s.due(record{}, now) {
+	for r := range s.due(omap.Record{}, now) {
 		p.expired = append(p.expired, r)
 	}
 	s.tell(&p)

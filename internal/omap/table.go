@@ -1,4 +1,4 @@
-package store
+package omap
 
 import (
 	"math/bits"
@@ -9,8 +9,8 @@ import (
 // Sizes of a table's parts. A part of maxGroups is 32 KiB, which the runtime
 // allocates without a header of its own, so that groups stay on cache lines.
 const (
-	groupSlots = 7
-	maxGroups  = 512
+	groupSlots = 7   // slots of a group
+	maxGroups  = 512 // groups of a part at most
 )
 
 // A hash is used from both ends: its low bits choose the shard, the bits above
@@ -32,8 +32,8 @@ const (
 	everyHigh = 0x0080_8080_8080_8080 // the highest
 )
 
-// group is a cache line of slots. The control word has a byte for each: what
-// may be in it is seen without a look at the record.
+// group is a cache line of slots. The control word has a byte for each slot: it tells
+// what may be in it without a look at the record.
 type group struct {
 	control atomic.Uint64
 	slots   [groupSlots]atomic.Pointer[byte] // of records
@@ -64,10 +64,10 @@ type part struct {
 // One goroutine at a time may change it; any number read it at the same time
 // without locks, and see each change as a whole or not at all. A full part is
 // split in two, so that growth stops the writer for the time that one part
-// takes, whatever the table holds.
+// takes, however many records the table holds.
 //
 // A reader may meet a part that was split or grown since it began. That part
-// stays as it was at that moment, so the reader sees a state that was current
+// stays as it was at that moment, so that the reader sees a state that was current
 // while it read.
 type table struct {
 	directory atomic.Pointer[[]atomic.Pointer[part]] // a power of two long, indexed by the hash's high bits
@@ -92,26 +92,26 @@ func (t *table) init(n int) {
 	t.count = 0
 }
 
-// entryOf returns where the directory has the part for hash.
-func entryOf(directory []atomic.Pointer[part], hash uint64) *atomic.Pointer[part] {
+// partAt returns the place in the directory of the part for hash.
+func partAt(directory []atomic.Pointer[part], hash uint64) *atomic.Pointer[part] {
 	return &directory[hash>>1>>(uint(bits.LeadingZeros64(uint64(len(directory))))&63)]
 }
 
 // get returns key's record, the zero record if there is none.
-func (t *table) get(hash uint64, key string) record {
-	p := entryOf(*t.directory.Load(), hash).Load()
+func (t *table) get(hash uint64, key string) Record {
+	p := partAt(*t.directory.Load(), hash).Load()
 	tag, last := tagOf(hash), uint64(len(p.groups)-1)
 	for i := hash >> groupShift; ; i++ {
 		g := &p.groups[i&last]
 		control := g.control.Load()
 		for m := match(control, tag); m != 0; m &= m - 1 {
-			r := record{g.slots[bits.TrailingZeros64(m)/8].Load()}
+			r := Record{g.slots[bits.TrailingZeros64(m)/8].Load()}
 			if r.first != nil && r.hasKey(key) {
 				return r
 			}
 		}
 		if match(control, slotEmpty) != 0 { // exact for the first one, so for any
-			return record{}
+			return Record{}
 		}
 	}
 }
@@ -119,31 +119,31 @@ func (t *table) get(hash uint64, key string) record {
 func tagOf(hash uint64) byte { return slotTaken | byte(hash>>tagShift) }
 
 // set puts r in the place of the record with the same key and returns that one.
-func (t *table) set(hash uint64, r record) (old record) {
+func (t *table) set(hash uint64, r Record) (old Record) {
 	for {
-		p := entryOf(*t.directory.Load(), hash).Load()
-		if g, slot := p.find(hash, r.key()); g != nil {
-			old = record{g.slots[slot].Load()}
+		p := partAt(*t.directory.Load(), hash).Load()
+		if g, slot := p.find(hash, r.Key()); g != nil {
+			old = Record{g.slots[slot].Load()}
 			g.slots[slot].Store(r.first)
 			return old
 		}
 		if (p.used+1)*groupSlots <= len(p.groups)*groupSlots*(groupSlots-1) {
 			p.insert(hash, r)
 			t.count++
-			return record{}
+			return Record{}
 		}
 		t.grow(p, hash)
 	}
 }
 
 // delete removes key's record and returns it.
-func (t *table) delete(hash uint64, key string) (old record) {
-	p := entryOf(*t.directory.Load(), hash).Load()
+func (t *table) delete(hash uint64, key string) (old Record) {
+	p := partAt(*t.directory.Load(), hash).Load()
 	g, slot := p.find(hash, key)
 	if g == nil {
-		return record{}
+		return Record{}
 	}
-	old = record{g.slots[slot].Load()}
+	old = Record{g.slots[slot].Load()}
 	state := uint64(slotDeleted)
 	if match(g.control.Load(), slotEmpty) != 0 { // every search ends here
 		state = slotEmpty
@@ -164,7 +164,7 @@ func (p *part) find(hash uint64, key string) (*group, int) {
 		control := g.control.Load()
 		for m := match(control, tag); m != 0; m &= m - 1 {
 			slot := bits.TrailingZeros64(m) / 8
-			if r := (record{g.slots[slot].Load()}); r.first != nil && r.hasKey(key) {
+			if r := (Record{g.slots[slot].Load()}); r.first != nil && r.hasKey(key) {
 				return g, slot
 			}
 		}
@@ -176,7 +176,7 @@ func (p *part) find(hash uint64, key string) (*group, int) {
 
 // insert puts a record that is not there into the first free slot. The caller
 // has made sure that an empty one remains in the part.
-func (p *part) insert(hash uint64, r record) {
+func (p *part) insert(hash uint64, r Record) {
 	for i := hash >> groupShift; ; i++ {
 		g := &p.groups[i&uint64(len(p.groups)-1)]
 		free := ^g.control.Load() & everyHigh
@@ -234,46 +234,46 @@ func (t *table) replace(p *part, hash uint64, by ...*part) {
 	for i := range p.groups {
 		g := &p.groups[i]
 		for m := taken(g.control.Load()); m != 0; m &= m - 1 {
-			r := record{g.slots[bits.TrailingZeros64(m)/8].Load()}
-			h := hashOf(r.key())
+			r := Record{g.slots[bits.TrailingZeros64(m)/8].Load()}
+			h := hashOf(r.Key())
 			by[h<<p.depth>>63&uint64(len(by)-1)].insert(h, r)
 		}
 	}
 	directory := *t.directory.Load()
-	span := len(directory) >> p.depth // entries that lead to p
+	span := len(directory) >> p.depth // places of p
 	first := int(hash>>1>>(63-p.depth)) * span
 	for i := range span {
 		directory[first+i].Store(by[i*len(by)/span])
 	}
 }
 
-// random returns a record that is as likely as any other, or the zero record
-// where it met none. Parts hold about as many records as their share of the
+// random returns a record, each about as likely as any other, or the zero record
+// if it met none. Parts hold about as many records as their share of the
 // hashes, so a part is chosen by a hash, and in it slots are tried until one is taken.
-func (t *table) random() record {
+func (t *table) random() Record {
 	at := rand.Uint64()
-	p := entryOf(*t.directory.Load(), at).Load()
+	p := partAt(*t.directory.Load(), at).Load()
 	for range 4 * groupSlots {
 		slot := int(rand.Uint32N(uint32(len(p.groups) * groupSlots)))
 		if r := p.groups[slot/groupSlots].slots[slot%groupSlots].Load(); r != nil {
-			return record{r}
+			return Record{r}
 		}
 	}
-	return record{}
+	return Record{}
 }
 
-// all calls visit for every record until it returns false. The writer may call it.
-func (t *table) all(visit func(record) bool) {
+// all calls visit for every record until it returns false. Only the writer may call it.
+func (t *table) all(visit func(Record) bool) {
 	var before *part
 	for i := range *t.directory.Load() {
 		p := (*t.directory.Load())[i].Load()
-		if p == before { // a part's entries are neighbours
+		if p == before { // a part's places are neighbours
 			continue
 		}
 		before = p
 		for i := range p.groups {
 			for m := taken(p.groups[i].control.Load()); m != 0; m &= m - 1 {
-				r := record{p.groups[i].slots[bits.TrailingZeros64(m)/8].Load()}
+				r := Record{p.groups[i].slots[bits.TrailingZeros64(m)/8].Load()}
 				if r.first != nil && !visit(r) {
 					return
 				}

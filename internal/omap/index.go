@@ -1,4 +1,4 @@
-package store
+package omap
 
 // index is an ordered set of records: a B-tree (Bayer and McCreight, 1972) whose
 // clones share nodes until one side writes to them. It is not safe for
@@ -22,14 +22,15 @@ type owner struct{ _ byte }
 func newIndex(by *order) *index { return &index{order: by, owner: new(owner)} }
 
 // clone returns a copy that must not be written to. It costs the same whatever
-// the index holds; writers of the index then copy each node before its first change.
+// the index holds. From then on a writer of the index copies each node before its first
+// change.
 func (x *index) clone() *index {
 	x.owner = new(owner)
 	return &index{order: x.order, root: x.root, count: x.count}
 }
 
 // set puts r in the place of the record that is equal to it.
-func (x *index) set(r record) {
+func (x *index) set(r Record) {
 	if x.root == nil {
 		x.root = &node{owner: x.owner}
 	}
@@ -59,7 +60,7 @@ func (x *index) grown() *node {
 //
 // Invariant: n is not full when the loop reaches it, so that there is room for the
 // record that a split of one of its children moves up. That split may make n full.
-func (x *index) insert(n *node, r record, careful bool) bool {
+func (x *index) insert(n *node, r Record, careful bool) bool {
 	first, last := true, true // n is the first of its level, the last
 	for {
 		i, found := x.search(n, r, careful)
@@ -93,10 +94,10 @@ func (x *index) insert(n *node, r record, careful bool) bool {
 	}
 }
 
-// between says whether r comes between the items of a leaf that lie before and
-// at i. If so it is nowhere in the index, and belongs there. Before the first item
-// of the first leaf there is nothing, nor behind the last one of the last.
-func (x *index) between(n *node, i int, r record, first, last bool) bool {
+// between says whether r lies between the items i-1 and i of a leaf. If so, it is
+// nowhere in the index, and belongs there. There is nothing before the first item of the
+// first leaf, and nothing behind the last item of the last one.
+func (x *index) between(n *node, i int, r Record, first, last bool) bool {
 	follows, precedes := first, last
 	if i > 0 {
 		follows = x.order.compare(n.items[i-1], r) < 0
@@ -108,7 +109,7 @@ func (x *index) between(n *node, i int, r record, first, last bool) bool {
 }
 
 // delete removes the record that is equal to r, if there is one.
-func (x *index) delete(r record) {
+func (x *index) delete(r Record) {
 	if x.root == nil {
 		return
 	}
@@ -128,7 +129,7 @@ func (x *index) delete(r record) {
 
 // remove removes what is equal to r below n, which may be written to. It returns
 // false if there is nothing, or if heads led it astray.
-func (x *index) remove(n *node, r record, careful bool) bool {
+func (x *index) remove(n *node, r Record, careful bool) bool {
 	i, found := x.search(n, r, careful)
 	switch {
 	case n.children == nil && found:
@@ -146,7 +147,7 @@ func (x *index) remove(n *node, r record, careful bool) bool {
 }
 
 // removeLast removes the last record below n, which may be written to, and returns it.
-func (x *index) removeLast(n *node) record {
+func (x *index) removeLast(n *node) Record {
 	if n.children == nil {
 		last := n.items[n.length-1]
 		n.removeAt(n.length - 1)
@@ -159,7 +160,7 @@ func (x *index) removeLast(n *node) record {
 
 // search returns where r is in n, or, if it is not there, which child leads to it.
 // Unless it is to be careful, the latter may be wrong.
-func (x *index) search(n *node, r record, careful bool) (i int, found bool) {
+func (x *index) search(n *node, r Record, careful bool) (i int, found bool) {
 	from, to := 0, n.length
 	if !careful || x.order.exact {
 		head := x.order.head(r, n.skip)
@@ -189,10 +190,10 @@ func (x *index) search(n *node, r record, careful bool) (i int, found bool) {
 }
 
 // first returns the first record.
-func (x *index) first() (record, bool) {
+func (x *index) first() (Record, bool) {
 	n := x.root
 	if n == nil {
-		return record{}, false
+		return Record{}, false
 	}
 	for n.children != nil {
 		n = n.children[0]
@@ -201,7 +202,7 @@ func (x *index) first() (record, bool) {
 }
 
 // after returns the first record that comes after r.
-func (x *index) after(r record) (next record, ok bool) {
+func (x *index) after(r Record) (next Record, ok bool) {
 	for n := x.root; n != nil; {
 		i, found := x.search(n, r, true)
 		if found {

@@ -1,4 +1,4 @@
-package store_test
+package omap_test
 
 import (
 	"bytes"
@@ -12,31 +12,31 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/kvorum/kvorum/store"
+	"github.com/kvorum/kvorum/internal/omap"
 )
 
-func TestNewShardedMap_Shards(t *testing.T) {
+func TestNew_ShardsAreAPowerOfTwo(t *testing.T) {
 	for _, tt := range []struct{ shards, want int }{
-		{-1, store.DefaultShards},
-		{0, store.DefaultShards},
+		{-1, omap.DefaultShards},
+		{0, omap.DefaultShards},
 		{1, 1},
 		{2, 2},
 		{3, 4},
 		{33, 64},
-		{store.MaxShards - 1, store.MaxShards},
-		{store.MaxShards + 1, store.MaxShards},
-		{1 << 40, store.MaxShards},
+		{omap.MaxShards - 1, omap.MaxShards},
+		{omap.MaxShards + 1, omap.MaxShards},
+		{1 << 40, omap.MaxShards},
 	} {
-		if got := len(store.NewShardedMap(tt.shards).Shards()); got != tt.want {
-			t.Errorf("NewShardedMap(%d): got %d shards, want %d", tt.shards, got, tt.want)
+		if got := len(omap.New(tt.shards).Shards()); got != tt.want {
+			t.Errorf("New(%d): got %d shards, want %d", tt.shards, got, tt.want)
 		}
 	}
 }
 
-func TestShardedMap_Set(t *testing.T) {
-	m := store.NewShardedMap(4)
-	first := store.Item{Key: "k", Value: []byte("one"), CreateRevision: 1, ModRevision: 2, Version: 3}
-	second := store.Item{Key: "k", Value: []byte("three"), CreateRevision: 1, ModRevision: 1 << 63, Version: 1<<64 - 1}
+func TestMap_SetReturnsTheOldItem(t *testing.T) {
+	m := omap.New(4)
+	first := omap.Item{Key: "k", Value: []byte("one"), CreateRevision: 1, ModRevision: 2, Version: 3}
+	second := omap.Item{Key: "k", Value: []byte("three"), CreateRevision: 1, ModRevision: 1 << 63, Version: 1<<64 - 1}
 
 	if old, existed := m.Set(first); existed {
 		t.Errorf("first Set: got old %v, want none", old)
@@ -62,15 +62,15 @@ func TestShardedMap_Set(t *testing.T) {
 	}
 }
 
-// A map owns what it holds: the caller may do with its slice what it likes, and
-// what was read stays as it was when the key changes.
-func TestShardedMap_Ownership(t *testing.T) {
-	m := store.NewShardedMap(1)
+// A map owns what it holds: the caller may change its own slice, and a value that was
+// read stays as it is when the key changes.
+func TestMap_OwnsWhatItHolds(t *testing.T) {
+	m := omap.New(1)
 	value := []byte("before")
-	m.Set(store.Item{Key: "k", Value: value})
+	m.Set(omap.Item{Key: "k", Value: value})
 	copy(value, "XXXXXX")
 	got, _ := m.Get("k")
-	m.Set(store.Item{Key: "k", Value: []byte("after!")})
+	m.Set(omap.Item{Key: "k", Value: []byte("after!")})
 	m.Delete("k")
 	if string(got.Value) != "before" {
 		t.Errorf("got value %q, want %q", got.Value, "before")
@@ -80,10 +80,10 @@ func TestShardedMap_Ownership(t *testing.T) {
 	}
 }
 
-func TestShardedMap_SetTooLarge(t *testing.T) {
-	for name, it := range map[string]store.Item{
-		"item": {Key: "k", Value: make([]byte, store.MaxItemSize)}, // its untouched pages cost no memory
-		"key":  {Key: strings.Repeat("k", store.MaxKeyLength+1)},
+func TestMap_TooLargeItemPanics(t *testing.T) {
+	for name, it := range map[string]omap.Item{
+		"item": {Key: "k", Value: make([]byte, omap.MaxItemSize)}, // its untouched pages cost no memory
+		"key":  {Key: strings.Repeat("k", omap.MaxKeyLength+1)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer func() {
@@ -91,23 +91,23 @@ func TestShardedMap_SetTooLarge(t *testing.T) {
 					t.Error("Set did not panic")
 				}
 			}()
-			store.NewShardedMap(1).Set(it)
+			omap.New(1).Set(it)
 		})
 	}
-	it := store.Item{Key: strings.Repeat("k", store.MaxKeyLength), Value: []byte("v")}
-	m := store.NewShardedMap(1)
+	it := omap.Item{Key: strings.Repeat("k", omap.MaxKeyLength), Value: []byte("v")}
+	m := omap.New(1)
 	m.Set(it)
 	if got, ok := m.Get(it.Key); !ok || got.Key != it.Key || string(got.Value) != "v" {
 		t.Error("the longest key is not there")
 	}
 }
 
-// TestView_AllFromTooLong shows that a start may be longer than any key.
-func TestView_AllFromTooLong(t *testing.T) {
-	m := store.NewShardedMap(2)
-	longest := strings.Repeat("k", store.MaxKeyLength)
+// TestView_StartLongerThanAnyKey shows that a start may be longer than any key.
+func TestView_StartLongerThanAnyKey(t *testing.T) {
+	m := omap.New(2)
+	longest := strings.Repeat("k", omap.MaxKeyLength)
 	for _, key := range []string{"a", longest, "l"} {
-		m.Set(store.Item{Key: key})
+		m.Set(omap.Item{Key: key})
 	}
 	var got []string
 	for it := range m.View().All("", longest+"k") {
@@ -118,11 +118,11 @@ func TestView_AllFromTooLong(t *testing.T) {
 	}
 }
 
-func TestView_All(t *testing.T) {
-	m := store.NewShardedMap(8)
+func TestView_AllHasPrefixAndStart(t *testing.T) {
+	m := omap.New(8)
 	keys := []string{"", "\x00", "a", "a\x00", "a/", "a/1", "a/10", "a/2", "a0", "b", "b\xff", "b\xff\xff", "c", "\xff", "\xff\xff"}
 	for _, k := range keys {
-		m.Set(store.Item{Key: k})
+		m.Set(omap.Item{Key: k})
 	}
 	slices.Sort(keys)
 	v := m.View()
@@ -141,11 +141,11 @@ func TestView_All(t *testing.T) {
 	}
 }
 
-func TestView_AllStopsEarly(t *testing.T) {
-	m := store.NewShardedMap(4)
+func TestView_WalkStopsEarly(t *testing.T) {
+	m := omap.New(4)
 	const n = 5000
 	for i := range n {
-		m.Set(store.Item{Key: fmt.Sprintf("%05d", i)})
+		m.Set(omap.Item{Key: fmt.Sprintf("%05d", i)})
 	}
 	v := m.View()
 	for _, limit := range []int{0, 1, 3, 4, 5, 63, 64, 1000, n} {
@@ -163,19 +163,19 @@ func TestView_AllStopsEarly(t *testing.T) {
 }
 
 // The map, and views taken of it along the way, behave like a Go map and its copies.
-func TestShardedMap_Model(t *testing.T) {
+func TestMap_BehavesLikeAGoMap(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		m := store.NewShardedMap(rapid.IntRange(1, 9).Draw(t, "shards"))
-		model := map[string]store.Item{}
+		m := omap.New(rapid.IntRange(1, 9).Draw(t, "shards"))
+		model := map[string]omap.Item{}
 		key := rapid.StringMatching(`[ab/]{0,4}`)
 		type frozen struct {
-			view *store.View
-			want map[string]store.Item
+			view *omap.View
+			want map[string]omap.Item
 		}
 		views := []frozen{{m.View(), nil}}
 		t.Repeat(map[string]func(*rapid.T){
 			"set": func(t *rapid.T) {
-				it := store.Item{
+				it := omap.Item{
 					Key:            key.Draw(t, "key"),
 					Value:          rapid.SliceOfN(rapid.Byte(), 0, 200).Draw(t, "value"),
 					CreateRevision: rapid.Uint64().Draw(t, "create"),
@@ -223,8 +223,8 @@ func TestShardedMap_Model(t *testing.T) {
 // A view taken amid writes shows one instant: the writer goes over the keys in
 // order, round after round, so at any instant the rounds along the keys fall at
 // most once, by one, and never rise.
-func TestView_OneInstantUnderWrites(t *testing.T) {
-	m := store.NewShardedMap(16)
+func TestView_IsOneInstant(t *testing.T) {
+	m := omap.New(16)
 	const keys = 200
 	done := make(chan struct{})
 	var wg sync.WaitGroup
@@ -235,7 +235,7 @@ func TestView_OneInstantUnderWrites(t *testing.T) {
 				case <-done:
 					return
 				default:
-					m.Set(store.Item{Key: fmt.Sprintf("%03d", i), Version: round})
+					m.Set(omap.Item{Key: fmt.Sprintf("%03d", i), Version: round})
 				}
 			}
 		}
@@ -256,10 +256,10 @@ func TestView_OneInstantUnderWrites(t *testing.T) {
 	}
 }
 
-func checkWalk(t *rapid.T, v *store.View, model map[string]store.Item, prefix, start string) {
+func checkWalk(t *rapid.T, v *omap.View, model map[string]omap.Item, prefix, start string) {
 	t.Helper()
 	got := slices.Collect(v.All(prefix, start))
-	var want []store.Item
+	var want []omap.Item
 	for _, k := range slices.Sorted(maps.Keys(model)) {
 		if strings.HasPrefix(k, prefix) && k >= start {
 			want = append(want, model[k])
@@ -280,19 +280,19 @@ func checkWalk(t *rapid.T, v *store.View, model map[string]store.Item, prefix, s
 	}
 }
 
-func checkItem(t *testing.T, what string, got store.Item, ok bool, want store.Item) {
+func checkItem(t *testing.T, what string, got omap.Item, ok bool, want omap.Item) {
 	t.Helper()
 	if !ok || !equal(got, want) {
 		t.Errorf("%s: got %v (%v), want %v", what, got, ok, want)
 	}
 }
 
-func equal(a, b store.Item) bool {
+func equal(a, b omap.Item) bool {
 	return a.Key == b.Key && bytes.Equal(a.Value, b.Value) &&
 		a.CreateRevision == b.CreateRevision && a.ModRevision == b.ModRevision && a.Version == b.Version
 }
 
-func keysOf(seq iter.Seq[store.Item]) []string {
+func keysOf(seq iter.Seq[omap.Item]) []string {
 	var keys []string
 	for it := range seq {
 		keys = append(keys, it.Key)

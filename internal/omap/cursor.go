@@ -1,8 +1,8 @@
-package store
+package omap
 
 // cursor walks over the records of an index that nobody writes to meanwhile.
 type cursor struct {
-	path []place // from the root; the last place is of the record that the cursor stands at
+	path []place // from the root; the last place is of the present record
 	key  string  // of that record
 }
 
@@ -12,9 +12,9 @@ type place struct {
 	item int
 }
 
-// seek returns a cursor that stands at the first record at or after r, in x's
+// seek returns a cursor at the first record that is equal to r or follows it, in x's
 // order, and whether there is one.
-func (x *index) seek(r record) (*cursor, bool) {
+func (x *index) seek(r Record) (*cursor, bool) {
 	c := &cursor{path: make([]place, 0, 4)}
 	if !c.descend(x, r, x.order.exact) {
 		c.descend(x, r, true)
@@ -23,8 +23,8 @@ func (x *index) seek(r record) (*cursor, bool) {
 }
 
 // descend finds the path to r or, if it is not there, to where it would be. It
-// returns false where heads led it astray.
-func (c *cursor) descend(x *index, r record, careful bool) bool {
+// returns false if heads led it astray.
+func (c *cursor) descend(x *index, r Record, careful bool) bool {
 	c.path = c.path[:0]
 	first, last := true, true // n is the first of its level, the last
 	for n := x.root; n != nil; {
@@ -42,13 +42,13 @@ func (c *cursor) descend(x *index, r record, careful bool) bool {
 	return true
 }
 
-// record returns the record that the cursor stands at.
-func (c *cursor) record() record {
+// current returns the present record.
+func (c *cursor) current() Record {
 	at := c.path[len(c.path)-1]
 	return at.node.items[at.item]
 }
 
-// next moves on by one record. It returns false at the end.
+// next moves the cursor by one record. It returns false at the end.
 func (c *cursor) next() bool {
 	at := &c.path[len(c.path)-1]
 	at.item++
@@ -63,12 +63,12 @@ func (c *cursor) next() bool {
 	return c.settle()
 }
 
-// settle goes up from where a node has nothing more.
+// settle moves the cursor up from a node that has nothing more.
 func (c *cursor) settle() bool {
 	for n := len(c.path); n > 0; n-- {
 		if at := c.path[n-1]; at.item < at.node.length {
 			c.path = c.path[:n]
-			c.key = c.record().key()
+			c.key = c.current().Key()
 			return true
 		}
 	}

@@ -1,19 +1,19 @@
-package store
+package omap
 
 import (
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
-// Shard is one part of a ShardedMap, with a lock of its own. Reads of a key
-// take no lock, except while a step that changes several keys is made.
+// Shard is one part of a Map, with a lock of its own for writers. It is safe for
+// concurrent use. Reads of a key take no lock, except while a step that changes several
+// keys is made.
 type Shard struct {
 	// data may be read at any time; writers hold mu.
 	data table
 	// step is odd while a step changes keys of this shard: what is in data
 	// must not be seen before all of the step is. It is changed under
-	// ShardedMap.stepping.
+	// Map.stepping.
 	step atomic.Uint64
 
 	mu sync.Mutex // guards the fields below
@@ -44,42 +44,16 @@ func (s *Shard) Size() int64 {
 	return s.size
 }
 
-// Get returns a view of key, whose value is a copy, and notes the read. It returns
-// false where there is no such key in the shard, or it has expired by the wall
-// clock. Store, which has a clock of its own, goes by that instead.
-func (s *Shard) Get(key string) (*Entry, bool) {
-	s.mu.Lock()
-	r := s.data.get(hashOf(key), key)
-	s.mu.Unlock()
-	now := time.Now().UnixNano()
-	if r.first == nil || r.expired(now) {
-		return nil, false
-	}
-	r.touch(now)
-	return viewOf(r), true
-}
-
-// Set puts a copy of entry in the place of the one with the same key, and returns
-// that one, nil if there was none. The shard must be the one that the key
-// belongs to; see ShardedMap.Shard.
-func (s *Shard) Set(entry *Entry) *Entry {
-	old := s.set(hashOf(entry.Key), newRecord(itemOf(entry)))
-	if old.first == nil {
-		return nil
-	}
-	return viewOf(old)
-}
-
 // set puts r in the place of the record with the same key, and returns that
 // one, the zero record if there was none.
-func (s *Shard) set(hash uint64, r record) (old record) {
+func (s *Shard) set(hash uint64, r Record) (old Record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.setLocked(hash, r)
 }
 
-func (s *Shard) setLocked(hash uint64, r record) (old record) {
-	old = s.data.get(hash, r.key())
+func (s *Shard) setLocked(hash uint64, r Record) (old Record) {
+	old = s.data.get(hash, r.Key())
 	s.replaceLocked(old, r)
 	s.data.set(hash, r)
 	return old
@@ -87,42 +61,42 @@ func (s *Shard) setLocked(hash uint64, r record) (old record) {
 
 // replaceLocked has all but the hash table hold r in the place of old. Each may be the
 // zero record, for nothing.
-func (s *Shard) replaceLocked(old, r record) {
-	if old.first != nil {
-		s.size -= old.dataSize()
+func (s *Shard) replaceLocked(old, r Record) {
+	if !old.IsZero() {
+		s.size -= old.Size()
 		s.unscheduleLocked(old)
-		if r.first != nil {
-			r.access().Store(old.access().Load()) // not shared yet
+		if !r.IsZero() {
+			r.Word().Store(old.Word().Load()) // not shared yet
 		} else if s.index != nil {
 			s.index.delete(old)
 		}
 	}
-	if r.first == nil {
+	if r.IsZero() {
 		return
 	}
 	if s.index != nil {
 		s.index.set(r)
 	}
-	s.size += r.dataSize()
-	if r.expires() {
+	s.size += r.Size()
+	if r.Expires() {
 		s.expiring.set(r)
 	}
 }
 
-func (s *Shard) delete(hash uint64, key string) (old record) {
+func (s *Shard) delete(hash uint64, key string) (old Record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.deleteLocked(hash, key)
 }
 
-func (s *Shard) deleteLocked(hash uint64, key string) (old record) {
+func (s *Shard) deleteLocked(hash uint64, key string) (old Record) {
 	old = s.data.delete(hash, key)
-	s.replaceLocked(old, record{})
+	s.replaceLocked(old, Record{})
 	return old
 }
 
-func (s *Shard) unscheduleLocked(r record) {
-	if r.expires() {
+func (s *Shard) unscheduleLocked(r Record) {
+	if r.Expires() {
 		s.expiring.delete(r)
 	}
 }

@@ -1,4 +1,4 @@
-package store
+package omap
 
 import (
 	"cmp"
@@ -9,13 +9,13 @@ import (
 // order is what an index is ordered by.
 type order struct {
 	// compare returns a number below 0 if a comes before b, 0 if they are equal.
-	compare func(a, b record) int
+	compare func(a, b Record) int
 	// shared returns how many leading bytes a and b, and so all records between
 	// them, have in common.
-	shared func(a, b record) int
-	// head returns a number that is in order among records whose first skip bytes are
-	// the same: of one that comes before another it is not greater.
-	head func(r record, skip int) uint64
+	shared func(a, b Record) int
+	// head returns a number for a record, behind its first skip bytes. Among records that
+	// have those bytes in common, one that precedes another has no greater number.
+	head func(r Record, skip int) uint64
 	// exact says that head is the same whatever is skipped, so that it never leads
 	// a search astray.
 	exact bool
@@ -23,9 +23,9 @@ type order struct {
 
 // keyOrder orders records by the bytes of their keys.
 var keyOrder = order{
-	compare: func(a, b record) int { return strings.Compare(a.key(), b.key()) },
-	shared: func(a, b record) int {
-		ka, kb := a.key(), b.key()
+	compare: func(a, b Record) int { return strings.Compare(a.Key(), b.Key()) },
+	shared: func(a, b Record) int {
+		ka, kb := a.Key(), b.Key()
 		n := min(len(ka), len(kb))
 		for i := range n {
 			if ka[i] != kb[i] {
@@ -34,16 +34,16 @@ var keyOrder = order{
 		}
 		return n
 	},
-	head: func(r record, skip int) uint64 { return bytesAt(r.key(), skip) },
+	head: func(r Record, skip int) uint64 { return bytesAt(r.Key(), skip) },
 }
 
 // deadlineOrder orders records by their deadlines, and by their keys within one.
 var deadlineOrder = order{
-	compare: func(a, b record) int {
-		return cmp.Or(cmp.Compare(a.deadline(), b.deadline()), strings.Compare(a.key(), b.key()))
+	compare: func(a, b Record) int {
+		return cmp.Or(cmp.Compare(a.Deadline(), b.Deadline()), strings.Compare(a.Key(), b.Key()))
 	},
-	shared: func(a, b record) int { return 0 },
-	head:   func(r record, _ int) uint64 { return uint64(r.deadline()) ^ 1<<63 }, // signs in order
+	shared: func(a, b Record) int { return 0 },
+	head:   func(r Record, _ int) uint64 { return uint64(r.Deadline()) ^ 1<<63 }, // signs in order
 	exact:  true,
 }
 

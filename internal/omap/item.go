@@ -1,8 +1,8 @@
-package store
+package omap
 
-// Item is the compact form in which shards hold a key. Items are immutable
-// once they are in a map: a change puts a new Item in the old one's place, so
-// a reader may keep the value that it was given, and must not modify it.
+// Item is a key with its value and what is known about both. Items are immutable
+// once they are in a Map: a change puts a new Item in the old one's place. So
+// a reader may keep the Value that it was given, and must not modify it.
 type Item struct {
 	Key            string
 	Value          []byte
@@ -14,5 +14,6 @@ type Item struct {
 	Updated        int64  // when it was last changed, likewise
 }
 
-// expired says whether the item's deadline has been reached at now.
-func (it *Item) expired(now int64) bool { return it.Deadline != 0 && it.Deadline <= now }
+// Expired says whether the Item's deadline has been reached at now, which is in
+// nanoseconds since the Unix epoch.
+func (it *Item) Expired(now int64) bool { return it.Deadline != 0 && it.Deadline <= now }

@@ -1,4 +1,4 @@
-package store
+package omap
 
 import "hash/maphash"
 

@@ -1,4 +1,4 @@
-package store
+package omap
 
 import (
 	"cmp"
@@ -8,40 +8,41 @@ import (
 	"sync/atomic"
 )
 
-// loaderBatch is how many records of a shard a Loader collects before it takes
-// the shard's lock.
+// loaderBatch is the number of records of one shard that a Loader collects until it
+// takes the shard's lock.
 const loaderBatch = 64
 
-// Loader puts many Items into a map. It belongs to one goroutine; several may fill
-// one map. What was added is in the map once Flush has returned.
+// Loader puts many Items into a Map, in less time than Set. It belongs to one goroutine,
+// but several Loaders may fill one Map. What was added is in the Map once Flush has
+// returned, in no order, and not as one step.
 type Loader struct {
-	m       *ShardedMap
+	m       *Map
 	pending [][]loaded // by shard
 }
 
 // loaded is a record on its way into a map.
 type loaded struct {
 	hash uint64
-	record
+	Record
 }
 
-// NewLoader returns a Loader of m.
-func (m *ShardedMap) NewLoader() *Loader {
+// NewLoader returns a Loader of the Map.
+func (m *Map) NewLoader() *Loader {
 	return &Loader{m: m, pending: make([][]loaded, len(m.shards))}
 }
 
-// Add puts a copy of it in the place of the Item with the same key. It panics
-// where Set does.
+// Add puts a copy of it in the place of the Item with the same key, whose Word is lost.
+// It panics where Set does.
 func (l *Loader) Add(it Item) {
 	hash := hashOf(it.Key)
 	i := hash & l.m.shardMask
-	l.pending[i] = append(l.pending[i], loaded{hash, newRecord(it)})
+	l.pending[i] = append(l.pending[i], loaded{hash, NewRecord(it)})
 	if len(l.pending[i]) >= loaderBatch {
 		l.flush(i)
 	}
 }
 
-// Flush puts what was added into the map.
+// Flush puts what was added into the Map.
 func (l *Loader) Flush() {
 	for i := range l.pending {
 		l.flush(uint64(i))
@@ -61,23 +62,23 @@ func (l *Loader) flush(i uint64) {
 
 // loadLocked is setLocked of a record that most likely is new.
 func (s *Shard) loadLocked(r loaded) {
-	if old := s.data.set(r.hash, r.record); old.first != nil {
-		s.size -= old.dataSize()
+	if old := s.data.set(r.hash, r.Record); !old.IsZero() {
+		s.size -= old.Size()
 		s.unscheduleLocked(old)
 	}
 	if s.index != nil {
-		s.index.set(r.record)
+		s.index.set(r.Record)
 	}
-	s.size += r.dataSize()
-	if r.expires() {
-		s.expiring.set(r.record)
+	s.size += r.Size()
+	if r.Expires() {
+		s.expiring.set(r.Record)
 	}
 }
 
-// DeferOrder has a map that nobody else uses yet keep no order of its keys, until
+// DeferOrder has a Map that nobody else uses yet keep no order of its keys, until
 // Order is called, or View, which needs it. Until then a write takes a fraction
-// of its time: one search in a hash table instead of that and one in a tree.
-func (m *ShardedMap) DeferOrder() {
+// of its time: it searches a hash table, and no tree.
+func (m *Map) DeferOrder() {
 	for _, s := range m.shards {
 		s.mu.Lock()
 		s.index = nil
@@ -86,9 +87,9 @@ func (m *ShardedMap) DeferOrder() {
 	m.deferred.Store(true)
 }
 
-// Order makes the order of all keys, on all processors, where it was deferred, and
+// Order makes the order of all keys if it was deferred, on all processors, and
 // keeps it from now on. Each shard is locked while its own keys are sorted.
-func (m *ShardedMap) Order() {
+func (m *Map) Order() {
 	if !m.deferred.Load() {
 		return
 	}
@@ -114,39 +115,39 @@ func (s *Shard) order() {
 	}
 }
 
-// headed is a record with a head of its key.
+// headed is a record with a head of its key; see index.
 type headed struct {
 	head uint64
-	record
+	Record
 }
 
 // sortedLocked returns the shard's records in the order of their keys.
 func (s *Shard) sortedLocked() []headed {
 	all := make([]headed, 0, s.data.count)
 	skip := 0 // bytes that all keys have in common
-	s.data.all(func(r record) bool {
+	s.data.all(func(r Record) bool {
 		if len(all) == 0 {
-			skip = len(r.key())
+			skip = len(r.Key())
 		} else {
-			skip = min(skip, keyOrder.shared(all[0].record, r))
+			skip = min(skip, keyOrder.shared(all[0].Record, r))
 		}
-		all = append(all, headed{record: r})
+		all = append(all, headed{Record: r})
 		return true
 	})
 	for i := range all {
-		all[i].head = keyOrder.head(all[i].record, skip)
+		all[i].head = keyOrder.head(all[i].Record, skip)
 	}
 	slices.SortFunc(all, func(a, b headed) int {
 		if a.head != b.head {
 			return cmp.Compare(a.head, b.head)
 		}
-		return keyOrder.compare(a.record, b.record)
+		return keyOrder.compare(a.Record, b.Record)
 	})
 	return all
 }
 
-// nodeFill is how many records a node is given in an index that is built of many
-// at once. It leaves room, so that the next ones don't split every node.
+// nodeFill is the number of records that a node is given in an index that is built of
+// many at once. It leaves room, so that the next ones don't split every node.
 const nodeFill = 46
 
 // buildIndex returns an index by key of records in that order.
@@ -164,12 +165,12 @@ func buildIndex(sorted []headed) *index {
 	return x
 }
 
-// roomAbove returns how many records a tree has room for whose subtrees have room
-// for so many.
+// roomAbove returns the number of records that a tree has room for if each of its
+// subtrees has room for so many.
 func roomAbove(room int) int { return nodeFill + (nodeFill+1)*room }
 
-// build returns a node of a height above its leaves, with room for so many records
-// in all, that has these.
+// build returns the root of a tree of the sorted records. The height is that of the
+// root above the leaves, and room the number of records that such a tree has room for.
 //
 // Invariant: a tree has more than half the records that it has room for, or is as
 // low as can be; so every node but the root has nodeMin at least.
@@ -177,7 +178,7 @@ func (x *index) build(sorted []headed, height, room int) *node {
 	n := &node{owner: x.owner}
 	if height == 0 {
 		for i, r := range sorted {
-			n.items[i] = r.record
+			n.items[i] = r.Record
 		}
 		n.length = len(sorted)
 		x.setHeads(n)
@@ -190,7 +191,7 @@ func (x *index) build(sorted []headed, height, room int) *node {
 		size := (len(sorted) - (left - 1)) / left
 		n.children[n.length] = x.build(sorted[:size], height-1, below)
 		if sorted = sorted[size:]; left > 1 {
-			n.items[n.length] = sorted[0].record
+			n.items[n.length] = sorted[0].Record
 			n.length++
 			sorted = sorted[1:]
 		}

@@ -1,13 +1,13 @@
-package store
+package omap
 
 import (
 	"iter"
 	"strings"
 )
 
-// View is a ShardedMap as it was at one instant. It never changes, and writers
-// of the map don't wait for its readers. It holds no resource but memory: the
-// records that it shows, until it is dropped.
+// View is a Map as it was at one instant. It never changes, and is safe for concurrent
+// use. Writers of the Map don't wait for its readers. It holds no resource but memory:
+// the records that it shows, until nobody refers to it.
 type View struct {
 	indexes []*index // never written to
 	length  int
@@ -22,13 +22,14 @@ func (v *View) Size() int64 { return v.size }
 
 // All yields the Items whose keys begin with prefix and are at or after start,
 // in byte order of their keys. It may be ranged over many times, concurrently
-// too. It costs by the number of shards and of Items yielded.
+// too. It costs by the number of shards and of Items yielded. Their Values must not be
+// modified.
 func (v *View) All(prefix, start string) iter.Seq[Item] {
 	return func(yield func(Item) bool) {
 		// Keys with one prefix are neighbours, and the first of them is the
 		// prefix itself: from here on they end at the first key without it.
 		from := max(prefix, start)
-		seek := newRecord(Item{Key: from[:min(len(from), MaxKeyLength)]})
+		seek := NewRecord(Item{Key: from[:min(len(from), MaxKeyLength)]})
 		m := make(merge, 0, len(v.indexes))
 		for _, x := range v.indexes {
 			if c, ok := x.seek(seek); ok {
@@ -40,7 +41,7 @@ func (v *View) All(prefix, start string) iter.Seq[Item] {
 			m.advance()
 		}
 		for len(m) > 0 && strings.HasPrefix(m[0].key, prefix) {
-			if !yield(m[0].record().item()) {
+			if !yield(m[0].current().Item()) {
 				return
 			}
 			m.advance()
@@ -48,8 +49,8 @@ func (v *View) All(prefix, start string) iter.Seq[Item] {
 	}
 }
 
-// merge is a binary min-heap of cursors by the key they stand at. No two stand
-// at the same key, since a key is in one shard only.
+// merge is a binary min-heap of cursors by their present key. No two have
+// the same one, since a key is in one shard only.
 type merge []*cursor
 
 func (m merge) init() {

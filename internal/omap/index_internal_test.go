@@ -1,4 +1,4 @@
-package store
+package omap
 
 import (
 	"fmt"
@@ -21,16 +21,16 @@ func indexKey(t *rapid.T) string {
 }
 
 // recordsIn returns all records of an index, in its order.
-func recordsIn(x *index) (all []record) {
-	c, ok := x.seek(newRecord(Item{}))
+func recordsIn(x *index) (all []Record) {
+	c, ok := x.seek(NewRecord(Item{}))
 	for ; ok; ok = c.next() {
-		all = append(all, c.record())
+		all = append(all, c.current())
 	}
 	return all
 }
 
 // checkIndex fails unless x holds exactly these records and is as its nodes say.
-func checkIndex(t interface{ Fatalf(string, ...any) }, x *index, want map[string]record) {
+func checkIndex(t interface{ Fatalf(string, ...any) }, x *index, want map[string]Record) {
 	all := slices.SortedFunc(maps.Values(want), x.order.compare)
 	if got := recordsIn(x); !slices.Equal(got, all) || x.count != len(all) {
 		t.Fatalf("got %d records, counted %d, want %d, or others", len(got), x.count, len(all))
@@ -50,10 +50,10 @@ func checkNode(t interface{ Fatalf(string, ...any) }, x *index, n *node) (depth 
 	}
 	for i, r := range n.items[:n.length] {
 		if x.order.shared(n.items[0], r) < n.skip || n.heads[i] != x.order.head(r, n.skip) {
-			t.Fatalf("head %d of %q is wrong behind %d bytes", i, r.key(), n.skip)
+			t.Fatalf("head %d of %q is wrong behind %d bytes", i, r.Key(), n.skip)
 		}
 	}
-	if slices.ContainsFunc(n.items[n.length:], func(r record) bool { return r.first != nil }) {
+	if slices.ContainsFunc(n.items[n.length:], func(r Record) bool { return r.first != nil }) {
 		t.Fatalf("a record is kept behind the last")
 	}
 	if n.children == nil {
@@ -75,28 +75,28 @@ func checkNode(t interface{ Fatalf(string, ...any) }, x *index, n *node) (depth 
 	return depth + 1
 }
 
-// TestIndex_Model does random things to an index and to a map, by key and by
+// TestIndex_BehavesLikeASortedMap does random things to an index and to a map, by key and by
 // deadline, and takes clones, which must not change.
-func TestIndex_Model(t *testing.T) {
+func TestIndex_BehavesLikeASortedMap(t *testing.T) {
 	for name, by := range map[string]*order{"by key": &keyOrder, "by deadline": &deadlineOrder} {
 		t.Run(name, func(t *testing.T) {
 			rapid.Check(t, func(t *rapid.T) {
-				x, model := newIndex(by), map[string]record{}
+				x, model := newIndex(by), map[string]Record{}
 				type frozen struct {
 					x     *index
-					model map[string]record
+					model map[string]Record
 				}
 				var clones []frozen
 				many := rapid.IntRange(1, 40).Draw(t, "many")
 				t.Repeat(map[string]func(*rapid.T){
 					"set": func(t *rapid.T) {
 						for range many {
-							r := newRecord(Item{Key: indexKey(t), Deadline: rapid.Int64Range(1, 5).Draw(t, "deadline")})
-							if old, ok := model[r.key()]; ok && by == &deadlineOrder {
+							r := NewRecord(Item{Key: indexKey(t), Deadline: rapid.Int64Range(1, 5).Draw(t, "deadline")})
+							if old, ok := model[r.Key()]; ok && by == &deadlineOrder {
 								x.delete(old)
 							}
 							x.set(r)
-							model[r.key()] = r
+							model[r.Key()] = r
 						}
 					},
 					"delete": func(t *rapid.T) {
@@ -104,7 +104,7 @@ func TestIndex_Model(t *testing.T) {
 							key := indexKey(t)
 							old, ok := model[key]
 							if !ok {
-								old = newRecord(Item{Key: key})
+								old = NewRecord(Item{Key: key})
 							}
 							x.delete(old)
 							delete(model, key)
@@ -136,10 +136,10 @@ func TestIndex_Model(t *testing.T) {
 	}
 }
 
-// TestIndex_Prefixes does random things to an index of several levels whose keys
+// TestIndex_PrefixesOfEachOther does random things to an index of several levels whose keys
 // have prefixes that differ, some with zeros behind them, and checks that a clone
 // stays as it was.
-func TestIndex_Prefixes(t *testing.T) {
+func TestIndex_PrefixesOfEachOther(t *testing.T) {
 	prefixes := []string{"", "a", "zz", "zz\x00", "zz\x00\x00\x00\x00\x00\x00\x00\x00\x00", "zzz/long/common/prefix/", "zzz/long/common/prefix/\x00\x00"}
 	r := rand.New(rand.NewPCG(1, 3))
 	key := func() string {
@@ -153,16 +153,16 @@ func TestIndex_Prefixes(t *testing.T) {
 			return p + fmt.Sprintf("%08d", r.IntN(100_000))
 		}
 	}
-	x, model := newIndex(&keyOrder), map[string]record{}
+	x, model := newIndex(&keyOrder), map[string]Record{}
 	for phase := range 8 {
 		clone, before := x.clone(), maps.Clone(model)
 		for range 10_000 {
 			k := key()
 			if grow := phase%2 == 0; grow == (r.IntN(5) > 0) {
-				model[k] = newRecord(Item{Key: k})
+				model[k] = NewRecord(Item{Key: k})
 				x.set(model[k])
 			} else {
-				x.delete(newRecord(Item{Key: k}))
+				x.delete(NewRecord(Item{Key: k}))
 				delete(model, k)
 			}
 		}
@@ -171,13 +171,13 @@ func TestIndex_Prefixes(t *testing.T) {
 	}
 }
 
-// TestIndex_Large grows an index to several levels, in three orders of keys, and
+// TestIndex_OfSeveralLevels grows an index to several levels, in three orders of keys, and
 // takes it apart in another.
-func TestIndex_Large(t *testing.T) {
+func TestIndex_OfSeveralLevels(t *testing.T) {
 	const n = 20_000
 	for _, name := range []string{"ascending", "descending", "random"} {
 		t.Run(name, func(t *testing.T) {
-			x, model := newIndex(&keyOrder), map[string]record{}
+			x, model := newIndex(&keyOrder), map[string]Record{}
 			r := rand.New(rand.NewPCG(1, 1))
 			for _, i := range r.Perm(n) {
 				k := i
@@ -187,14 +187,14 @@ func TestIndex_Large(t *testing.T) {
 				case "descending":
 					k = n - len(model)
 				}
-				rec := newRecord(Item{Key: fmt.Sprintf("key-%012d", k)})
+				rec := NewRecord(Item{Key: fmt.Sprintf("key-%012d", k)})
 				x.set(rec)
-				model[rec.key()] = rec
+				model[rec.Key()] = rec
 			}
 			checkIndex(t, x, model)
 			for _, rec := range model { // in no order
 				x.delete(rec)
-				delete(model, rec.key())
+				delete(model, rec.Key())
 				if len(model)%4000 == 0 {
 					checkIndex(t, x, model)
 				}
@@ -206,17 +206,17 @@ func TestIndex_Large(t *testing.T) {
 	}
 }
 
-// TestIndex_Seek finds the first record at or after any key, and the one after it.
-func TestIndex_Seek(t *testing.T) {
+// TestIndex_SeekAndAfter finds the first record at or after any key, and the one after it.
+func TestIndex_SeekAndAfter(t *testing.T) {
 	x := newIndex(&keyOrder)
 	for i := range 5000 {
-		x.set(newRecord(Item{Key: fmt.Sprintf("%05d", 2*i)}))
+		x.set(NewRecord(Item{Key: fmt.Sprintf("%05d", 2*i)}))
 	}
 	for i := range 10_000 {
-		c, ok := x.seek(newRecord(Item{Key: fmt.Sprintf("%05d", i)}))
+		c, ok := x.seek(NewRecord(Item{Key: fmt.Sprintf("%05d", i)}))
 		want := fmt.Sprintf("%05d", (i+1)/2*2)
-		next, found := x.after(newRecord(Item{Key: fmt.Sprintf("%05d", i)}))
-		if behind := fmt.Sprintf("%05d", i/2*2+2); found != (i < 9998) || found && next.key() != behind {
+		next, found := x.after(NewRecord(Item{Key: fmt.Sprintf("%05d", i)}))
+		if behind := fmt.Sprintf("%05d", i/2*2+2); found != (i < 9998) || found && next.Key() != behind {
 			t.Fatalf("after %05d: %t, want %q", i, found, behind)
 		}
 		if i == 9999 {
@@ -235,9 +235,9 @@ func TestIndex_Seek(t *testing.T) {
 // had room for one record more: not where the first split changes what heads lead
 // to, nor where a careful search follows.
 func TestIndex_SplitsOnce(t *testing.T) {
-	x, model := newIndex(&keyOrder), map[string]record{}
+	x, model := newIndex(&keyOrder), map[string]Record{}
 	set := func(key string) {
-		model[key] = newRecord(Item{Key: key})
+		model[key] = NewRecord(Item{Key: key})
 		x.set(model[key])
 	}
 	almostFull := func(n *node) bool {
@@ -258,14 +258,66 @@ func TestIndex_SplitsOnce(t *testing.T) {
 	checkIndex(t, x, model)
 }
 
-// TestIndex_DeadlinesBelowZero shows that they come first.
-func TestIndex_DeadlinesBelowZero(t *testing.T) {
-	m := NewShardedMap(1)
-	for _, deadline := range []int64{5, -3, 7, -1} {
-		m.Set(Item{Key: fmt.Sprint(deadline), Deadline: deadline})
+// TestIndex_BuiltAtOnce shows that an index that is built of sorted records, of any
+// number, has the same invariants as one of single changes, and takes changes.
+func TestIndex_BuiltAtOnce(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	sizes := []int{0, 1, nodeMin, nodeFill, nodeFill + 1, nodeItems, nodeItems + 1, roomAbove(nodeFill), roomAbove(nodeFill) + 1, 5000}
+	for range 50 {
+		sizes = append(sizes, rng.IntN(4*roomAbove(nodeFill)))
 	}
-	if next, ok := m.NextDeadline(); !ok || next != -3 {
-		t.Errorf("NextDeadline: got %d, %t, want -3", next, ok)
+	sizes = append(sizes, roomAbove(roomAbove(nodeFill)), roomAbove(roomAbove(nodeFill))+1)
+	for _, size := range sizes {
+		want := make(map[string]Record, size)
+		var sorted []headed
+		for i := range size {
+			r := NewRecord(Item{Key: fmt.Sprintf("key/%09d", 3*i)})
+			want[r.Key()] = r
+			sorted = append(sorted, headed{Record: r})
+		}
+		x := buildIndex(sorted)
+		checkIndex(t, x, want)
+		for range 200 {
+			r := NewRecord(Item{Key: fmt.Sprintf("key/%09d", rng.IntN(3*size+3))})
+			if rng.IntN(2) == 0 {
+				x.set(r)
+				want[r.Key()] = r
+			} else {
+				x.delete(r)
+				delete(want, r.Key())
+			}
+		}
+		checkIndex(t, x, want)
+	}
+}
+
+// TestByDeadline_CostsByWhatItYields shows that a walk in the order of deadlines searches
+// each shard once, and then once for each record that it yields, wherever it begins.
+func TestByDeadline_CostsByWhatItYields(t *testing.T) {
+	const keys, shards, levels = 20_000, 64, 3 // of a tree of 300 keys at most
+	searches, counting := 0, deadlineOrder
+	counting.head = func(r Record, skip int) uint64 {
+		searches++ // of one node
+		return deadlineOrder.head(r, skip)
+	}
+	m := New(shards)
+	for _, s := range m.shards {
+		s.expiring = newIndex(&counting)
+	}
+	for i := range keys {
+		m.Set(Item{Key: fmt.Sprint(i), Deadline: int64(1 + i)})
+	}
+	for _, tt := range []struct{ from, yielded int }{{0, keys}, {keys / 2, 10}, {keys - 10, 9}, {0, 0}} {
+		searches = 0
+		left := tt.yielded
+		for range m.ByDeadline(m.Record(fmt.Sprint(tt.from)), 1<<62) {
+			if left--; left <= 0 {
+				break
+			}
+		}
+		if limit := levels * (shards + tt.yielded); searches > limit {
+			t.Errorf("%d records behind %d took %d searches of a node, more than %d", tt.yielded, tt.from, searches, limit)
+		}
 	}
 }
 
@@ -275,9 +327,9 @@ func BenchmarkIndex_Set(b *testing.B) {
 	for _, n := range []int{1000, 100_000} {
 		x := newIndex(&keyOrder)
 		keys := rand.New(rand.NewPCG(1, 2)).Perm(2 * n)
-		records := make([]record, 2*n)
+		records := make([]Record, 2*n)
 		for i, k := range keys {
-			records[i] = newRecord(Item{Key: fmt.Sprintf("key-%012d", k), Value: make([]byte, 100)})
+			records[i] = NewRecord(Item{Key: fmt.Sprintf("key-%012d", k), Value: make([]byte, 100)})
 		}
 		for _, r := range records[:n] {
 			x.set(r)

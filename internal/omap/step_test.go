@@ -1,4 +1,4 @@
-package store
+package omap_test
 
 import (
 	"fmt"
@@ -7,14 +7,17 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/kvorum/kvorum/internal/omap"
 )
 
-// A Step shows its own changes before Commit, and to nobody else. Afterwards the map is
-// what the same changes without a Step make it, in its tables, indexes and accounts.
-func TestStep_Changes(t *testing.T) {
-	for _, keys := range []int{1, overlaySmall, overlaySmall + 1, 100} {
+// A Step shows its own changes until Commit, and to nobody else. Afterwards the map is
+// as the same changes without a Step make it, in its tables, indexes and accounts. A
+// Step of more than eight keys looks for them in another way.
+func TestStep_CommitMakesTheChanges(t *testing.T) {
+	for _, keys := range []int{1, 8, 9, 100} {
 		t.Run(fmt.Sprint(keys), func(t *testing.T) {
-			m, want := NewShardedMap(8), NewShardedMap(8)
+			m, want := omap.New(8), omap.New(8)
 			st := m.NewStep()
 			for round := range uint64(3) {
 				before := slices.Collect(m.View().All("", ""))
@@ -24,7 +27,7 @@ func TestStep_Changes(t *testing.T) {
 						st.Delete(key)
 						want.Delete(key)
 					} else {
-						it := Item{Key: key, Value: make([]byte, rand.IntN(50)), ModRevision: 1000*round + change}
+						it := omap.Item{Key: key, Value: make([]byte, rand.IntN(50)), ModRevision: 1000*round + change}
 						st.Set(it)
 						want.Set(it)
 					}
@@ -47,11 +50,11 @@ func TestStep_Changes(t *testing.T) {
 	}
 }
 
-func sameItem(a, b Item) bool {
+func sameItem(a, b omap.Item) bool {
 	return a.Key == b.Key && a.ModRevision == b.ModRevision && len(a.Value) == len(b.Value)
 }
 
-func checkSameMap(t *testing.T, m, want *ShardedMap, keys int) {
+func checkSameMap(t *testing.T, m, want *omap.Map, keys int) {
 	t.Helper()
 	if got, all := slices.Collect(m.View().All("", "")), slices.Collect(want.View().All("", "")); !slices.EqualFunc(got, all, sameItem) {
 		t.Fatalf("got %v, want %v", got, all)
@@ -68,13 +71,13 @@ func checkSameMap(t *testing.T, m, want *ShardedMap, keys int) {
 	}
 }
 
-// Each step sets all keys, or deletes them, and publishes its number. Whatever key a
-// reader looks at, it is as the number beside it says, and no read sees less than one
-// before it.
+// Each step sets all keys, or deletes them, and publishes its number. Any key that a
+// reader looks at is as the number beside it says, and no read sees less than the
+// previous one.
 func TestStep_IsSeenWhole(t *testing.T) {
 	for _, keys := range []int{1, 2, 100} {
 		t.Run(fmt.Sprint(keys), func(t *testing.T) {
-			m := NewShardedMap(16)
+			m := omap.New(16)
 			var number atomic.Uint64
 			done := make(chan struct{})
 			var readers sync.WaitGroup
@@ -85,7 +88,7 @@ func TestStep_IsSeenWhole(t *testing.T) {
 			for n := uint64(1); n <= 3000; n++ {
 				for i := range keys {
 					if key := fmt.Sprint("k", i); n%2 == 1 {
-						st.Set(Item{Key: key, ModRevision: n})
+						st.Set(omap.Item{Key: key, ModRevision: n})
 					} else {
 						st.Delete(key)
 					}
@@ -98,7 +101,7 @@ func TestStep_IsSeenWhole(t *testing.T) {
 	}
 }
 
-func readSteps(t *testing.T, m *ShardedMap, number *atomic.Uint64, keys int, done <-chan struct{}) {
+func readSteps(t *testing.T, m *omap.Map, number *atomic.Uint64, keys int, done <-chan struct{}) {
 	var last uint64
 	for {
 		select {

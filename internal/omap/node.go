@@ -1,9 +1,9 @@
-package store
+package omap
 
-// nodeItems is how many records a node has room for: with them it takes 1 KiB.
+// nodeItems is the number of records that a node has room for: with them it takes 1 KiB.
 const nodeItems = 62
 
-// nodeMin is how few records a node may have that is not the root. It is less
+// nodeMin is the minimum number of records of a node that is not the root. It is less
 // than half: a node that was split is not filled again by the next delete.
 const nodeMin = nodeItems / 4
 
@@ -17,7 +17,7 @@ type node struct {
 	skip     int
 	children *[nodeItems + 1]*node // nil in a leaf; child i comes before item i
 	heads    [nodeItems]uint64
-	items    [nodeItems]record
+	items    [nodeItems]Record
 }
 
 func (n *node) full() bool { return n.length == nodeItems }
@@ -36,14 +36,15 @@ func (x *index) mutable(n *node) *node {
 	return &c
 }
 
-// mutableChild returns child i of n, which may be written to, as one that may.
+// mutableChild makes child i of n, which may be written to, one that may be written to
+// as well, and returns it.
 func (x *index) mutableChild(n *node, i int) *node {
 	n.children[i] = x.mutable(n.children[i])
 	return n.children[i]
 }
 
 // insertAt puts r before item i of n, which is not full.
-func (x *index) insertAt(n *node, i int, r record) {
+func (x *index) insertAt(n *node, i int, r Record) {
 	copy(n.items[i+1:], n.items[i:n.length])
 	copy(n.heads[i+1:], n.heads[i:n.length])
 	n.length++
@@ -51,7 +52,7 @@ func (x *index) insertAt(n *node, i int, r record) {
 }
 
 // replaceAt puts r in the place of item i of n.
-func (x *index) replaceAt(n *node, i int, r record) {
+func (x *index) replaceAt(n *node, i int, r Record) {
 	n.items[i] = r
 	if (i == 0 || i == n.length-1) && x.order.shared(n.items[0], n.items[n.length-1]) != n.skip {
 		x.setHeads(n)
@@ -76,7 +77,7 @@ func (n *node) removeAt(i int) {
 	copy(n.items[i:], n.items[i+1:n.length])
 	copy(n.heads[i:], n.heads[i+1:n.length])
 	n.length--
-	n.items[n.length] = record{}
+	n.items[n.length] = Record{}
 }
 
 // split splits child i of n into two and moves its middle record up into n. Both nodes
@@ -101,8 +102,8 @@ func (x *index) split(n *node, i int) {
 	x.insertAt(n, i, between)
 }
 
-// refill brings child i of n, one of whose records was removed, back to the
-// minimum: with a record of its neighbour, or by making one node of both.
+// refill gives child i of n, which has lost a record, the minimum again: it takes a
+// record of the child's neighbour, or makes one node of both.
 func (x *index) refill(n *node, i int) {
 	if n.children[i].length >= nodeMin {
 		return

@@ -1,20 +1,35 @@
-package store
+package omap
 
 import "slices"
 
-// change is one step of apply: a record that takes key's place, the zero record
-// where key is deleted.
-type change struct {
+// Change is what Apply does to one key. Put and Removal make it.
+type Change struct {
 	key    string
 	hash   uint64
-	record record
+	record Record // the zero Record where the key is removed
 }
 
-// apply makes several changes, in order, as one atomic step: no View sees part
+// Put returns the Change that puts r in the place of the Record with the same key.
+func Put(r Record) Change {
+	key := r.Key()
+	return Change{key: key, hash: hashOf(key), record: r}
+}
+
+// Removal returns the Change that removes key, which need not exist.
+func Removal(key string) Change { return Change{key: key, hash: hashOf(key)} }
+
+// Key returns the key that is changed.
+func (c Change) Key() string { return c.key }
+
+// Record returns what key gets, the zero Record if key is removed.
+func (c Change) Record() Record { return c.record }
+
+// Apply makes several changes, in order, as one atomic step: no View sees part
 // of it, and no two reads one after the other do. It locks every shard that has
 // one of the keys, in the order of the shards, and has their readers wait, for as
-// long as that takes. The map keeps the changes' records.
-func (m *ShardedMap) apply(changes []change) {
+// long as that takes. The Map keeps the changes' Records, each of which must be in no
+// Map yet.
+func (m *Map) Apply(changes []Change) {
 	if len(changes) == 1 { // readers see it as a whole without a lock
 		s := m.shardOf(changes[0].hash)
 		s.mu.Lock()
@@ -29,7 +44,7 @@ func (m *ShardedMap) apply(changes []change) {
 }
 
 // shardsOf returns the shards that have a key of changes, in the map's order.
-func (m *ShardedMap) shardsOf(changes []change) []*Shard {
+func (m *Map) shardsOf(changes []Change) []*Shard {
 	numbers := make([]uint64, 0, len(changes))
 	for _, c := range changes {
 		numbers = append(numbers, c.hash&m.shardMask)
@@ -43,8 +58,8 @@ func (m *ShardedMap) shardsOf(changes []change) []*Shard {
 	return shards
 }
 
-func (s *Shard) applyLocked(c change) {
-	if c.record.first == nil {
+func (s *Shard) applyLocked(c Change) {
+	if c.record.IsZero() {
 		s.deleteLocked(c.hash, c.key)
 	} else {
 		s.setLocked(c.hash, c.record)
@@ -52,16 +67,16 @@ func (s *Shard) applyLocked(c change) {
 }
 
 // Clear removes all keys as one atomic step.
-func (m *ShardedMap) Clear() {
+func (m *Map) Clear() {
 	defer m.begin(m.shards)()
 	for _, s := range m.shards {
 		s.clearLocked()
 	}
 }
 
-// begin locks shards, which are in the map's order, and enters them. It returns what
-// leaves them.
-func (m *ShardedMap) begin(shards []*Shard) (end func()) {
+// begin locks shards, which are in the map's order, and enters them. The function that
+// it returns ends the step.
+func (m *Map) begin(shards []*Shard) (end func()) {
 	lock(shards)
 	m.enter(shards)
 	return func() { m.leave(shards) }
@@ -76,7 +91,7 @@ func lock(shards []*Shard) {
 
 // enter has readers of locked shards wait for leave. A reader can meet a change only in
 // a shard that the step has left; by then all changes are made.
-func (m *ShardedMap) enter(shards []*Shard) {
+func (m *Map) enter(shards []*Shard) {
 	m.stepping.Lock()
 	for _, s := range shards {
 		s.step.Add(1)
@@ -84,7 +99,7 @@ func (m *ShardedMap) enter(shards []*Shard) {
 }
 
 // leave lets the readers and the locks of shards go.
-func (m *ShardedMap) leave(shards []*Shard) {
+func (m *Map) leave(shards []*Shard) {
 	for _, s := range shards {
 		s.step.Add(1)
 	}

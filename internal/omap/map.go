@@ -1,0 +1,191 @@
+package omap
+
+import (
+	"iter"
+	"math/bits"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+// Numbers of shards.
+const (
+	// DefaultShards is the number of shards when none is asked for.
+	DefaultShards = 32
+	// MaxShards is the maximum number of shards: a View costs by their number.
+	MaxShards = 4096
+)
+
+// Map is an ordered map from keys to Items. It is safe for concurrent use.
+type Map struct {
+	shards    []*Shard
+	shardMask uint64      // len(shards) - 1, where len(shards) is a power of two
+	deferred  atomic.Bool // a shard may have no index; see DeferOrder
+
+	// stepping is held by a step that changes several keys, while it changes hash tables,
+	// and by readers that meet it. It is taken after the locks of shards. Readers do
+	// not wait for those: a step holds them for as long as indexes take.
+	stepping sync.RWMutex
+}
+
+// New returns an empty Map. The number of shards is rounded up to a power of two
+// and is at most MaxShards; 0 or less means DefaultShards.
+func New(shards int) *Map {
+	switch {
+	case shards <= 0:
+		shards = DefaultShards
+	case shards >= MaxShards:
+		shards = MaxShards
+	default:
+		shards = 1 << bits.Len(uint(shards-1))
+	}
+	m := &Map{shards: make([]*Shard, shards), shardMask: uint64(shards - 1)}
+	for i := range m.shards {
+		m.shards[i] = newShard()
+	}
+	return m
+}
+
+// Get returns the Item of key and whether there is one. Its Value must not be modified.
+func (m *Map) Get(key string) (Item, bool) {
+	r := m.Record(key)
+	return r.Item(), !r.IsZero()
+}
+
+// Record returns key's Record, the zero Record if there is none. It takes less time
+// than Get, because nothing is decoded.
+func (m *Map) Record(key string) Record {
+	hash := hashOf(key)
+	s := m.shardOf(hash)
+	before := s.step.Load()
+	if r := s.data.get(hash, key); before&1 == 0 && s.step.Load() == before {
+		return r
+	}
+	return m.recordWaiting(s, hash, key)
+}
+
+// recordWaiting returns key's record to a reader that met a step, whose end it waits for.
+func (m *Map) recordWaiting(s *Shard, hash uint64, key string) Record {
+	m.stepping.RLock()
+	defer m.stepping.RUnlock()
+	return s.data.get(hash, key)
+}
+
+// Set puts a copy of it in the place of the Item with the same key, and returns
+// that one and whether there was one. It panics if it is larger than MaxItemSize,
+// or its key than MaxKeyLength.
+func (m *Map) Set(it Item) (old Item, existed bool) {
+	hash := hashOf(it.Key)
+	r := m.shardOf(hash).set(hash, NewRecord(it))
+	return r.Item(), !r.IsZero()
+}
+
+// Put puts r, which must be in no Map yet, in the place of the Record with the same key.
+// It returns that one, the zero Record if there was none. The Map keeps r.
+func (m *Map) Put(r Record) (old Record) {
+	hash := hashOf(r.Key())
+	return m.shardOf(hash).set(hash, r)
+}
+
+// Delete removes key and returns its Item and whether there was one.
+func (m *Map) Delete(key string) (old Item, existed bool) {
+	hash := hashOf(key)
+	r := m.shardOf(hash).delete(hash, key)
+	return r.Item(), !r.IsZero()
+}
+
+// Len returns the number of keys. It costs by the number of shards.
+func (m *Map) Len() int {
+	n := 0
+	for _, s := range m.shards {
+		n += s.Len()
+	}
+	return n
+}
+
+// Size returns the number of bytes that all keys and values have. It costs by the
+// number of shards.
+func (m *Map) Size() int64 {
+	var n int64
+	for _, s := range m.shards {
+		n += s.Size()
+	}
+	return n
+}
+
+// Shards returns the Map's shards, for their accounting. The caller must not
+// modify the slice.
+func (m *Map) Shards() []*Shard { return m.shards }
+
+// ShardOf returns the number, in Shards, of the shard that key belongs to.
+func (m *Map) ShardOf(key string) int { return int(hashOf(key) & m.shardMask) }
+
+// shardOf returns the shard that the keys with this hash belong to.
+func (m *Map) shardOf(hash uint64) *Shard { return m.shards[hash&m.shardMask] }
+
+// View returns the whole Map as it is at one instant. It locks every shard for
+// as long as cloning all of them takes, which depends on their number alone. But
+// if the Map's order was deferred, View makes it first.
+func (m *Map) View() *View {
+	m.Order()
+	v := &View{indexes: make([]*index, len(m.shards))}
+	// Several of these locks are taken in this order.
+	for _, s := range m.shards {
+		s.mu.Lock()
+	}
+	for i, s := range m.shards {
+		v.indexes[i] = s.index.clone()
+		v.length += s.data.count
+		v.size += s.size
+	}
+	for _, s := range m.shards {
+		s.mu.Unlock()
+	}
+	return v
+}
+
+// Sample returns a random Record. Each is about as likely as any other. It may return
+// the zero Record of a Map that is not empty, the more often the emptier its tables are.
+func (m *Map) Sample() Record { return m.shards[rand.Uint64()&m.shardMask].data.random() }
+
+// Records yields every Record, in no order. Each shard is locked while its Records are
+// collected, and not while they are yielded. So of the changes that are made meanwhile
+// the loop shows some.
+func (m *Map) Records() iter.Seq[Record] {
+	return func(yield func(Record) bool) {
+		var all []Record
+		for _, s := range m.shards {
+			all = s.appendRecords(all[:0])
+			for _, r := range all {
+				if !yield(r) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// appendRecords appends all of the shard's records to some.
+func (s *Shard) appendRecords(some []Record) []Record {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	some = slices.Grow(some, s.data.count)
+	s.data.all(func(r Record) bool {
+		some = append(some, r)
+		return true
+	})
+	return some
+}
+
+// Reserve makes room for about n keys in a Map that is empty, so that filling it
+// moves nothing. A Map that holds something is left as it is.
+func (m *Map) Reserve(n int) {
+	for _, s := range m.shards {
+		s.mu.Lock()
+		if s.data.count == 0 {
+			s.data.init(n / len(m.shards))
+		}
+		s.mu.Unlock()
+	}
+}
