@@ -16,7 +16,7 @@ import (
 const (
 	// lockFile is the name of the locked file below the data directory.
 	lockFile = "LOCK"
-	// maxPidBytes bounds what is read from another process's lock file.
+	// maxPidBytes is the maximum number of bytes that are read from another process's lock file.
 	maxPidBytes = 32
 )
 
@@ -24,15 +24,14 @@ const (
 // one, has the data directory open.
 var ErrInUse = errors.New("data directory is in use")
 
-// Lock keeps a data directory to one process. The operating system releases it when
-// the process ends, however it ends, so a lock is never stale. It is safe for
-// concurrent use.
-type Lock struct{ file *flock.Flock } // nil where there is nothing to lock
+// Lock is held by the one process that may use a data directory. The operating system
+// releases it when the process ends, also by a crash, so a lock is never stale. It is safe
+// for concurrent use.
+type Lock struct{ file *flock.Flock } // nil if there is nothing to lock
 
-// Acquire locks dir, which must exist. It never waits: an error wraps
-// ErrInUse, and names the directory and the process, if another holder
-// has it. The lock is the operating system's alone; a simulated filesystem
-// below the same directory is not asked.
+// Acquire locks dir, which must exist. It never waits: if another holder has the lock, the
+// error wraps ErrInUse, and names the directory and the process. The lock is always the
+// operating system's, also if the program uses a simulated filesystem below dir.
 func Acquire(dir string) (*Lock, error) {
 	path := filepath.Join(dir, lockFile)
 	file := flock.New(path, flock.SetFlag(os.O_RDWR|os.O_CREATE))
@@ -45,9 +44,9 @@ func Acquire(dir string) (*Lock, error) {
 	return &Lock{file}, nil
 }
 
-// AcquireToRead is Acquire for a reader that changes nothing. Where the directory
-// may not be written to, several readers may have it, together. A directory without
-// a lock file is not locked then: no process that may write to it has it open.
+// AcquireToRead is Acquire for a reader that changes nothing. Several readers may hold the
+// lock together if they may not write to the directory. If such a directory has no lock
+// file, it is not locked: no process that may write to it has it open.
 func AcquireToRead(dir string) (*Lock, error) {
 	lock, err := Acquire(dir)
 	if !errors.Is(err, fs.ErrPermission) && !errors.Is(err, syscall.EROFS) {
@@ -56,7 +55,7 @@ func AcquireToRead(dir string) (*Lock, error) {
 	return share(dir)
 }
 
-// share locks dir, to which nothing is written, together with other readers.
+// share locks dir, which is not written, together with other readers.
 func share(dir string) (*Lock, error) {
 	file := flock.New(filepath.Join(dir, lockFile), flock.SetFlag(os.O_RDONLY))
 	err := held(dir, file.TryRLock)
@@ -69,7 +68,8 @@ func share(dir string) (*Lock, error) {
 	return &Lock{file}, nil
 }
 
-// held takes a lock on the lock file of dir, or says why there is none.
+// held takes a lock on the lock file of dir with try. Its error is ErrInUse if another holder
+// has it.
 func held(dir string, try func() (bool, error)) error {
 	ok, err := try()
 	switch {
@@ -90,13 +90,14 @@ func (l *Lock) Close() error {
 	return l.file.Close()
 }
 
-// writePid writes which process holds the lock. It is for people only and need not be durable.
+// writePid writes the number of the process that holds the lock. It is for people only and
+// need not be durable.
 func writePid(path string) error {
 	return os.WriteFile(path, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600)
 }
 
-// holder names the process whose number is in the lock file. That may be a previous
-// one: a reader of a directory that it may not write to leaves no number.
+// holder names the process whose number is in the lock file. It may be a previous holder: a
+// reader that may not write to the directory leaves no number.
 func holder(path string) string {
 	f, err := os.Open(path)
 	if err != nil {
@@ -104,7 +105,7 @@ func holder(path string) string {
 	}
 	defer func() { _ = f.Close() }() // only read from
 	b := make([]byte, maxPidBytes)
-	n, _ := f.ReadAt(b, 0) // what can't be read is unknown
+	n, _ := f.ReadAt(b, 0) // after an error the process is unknown
 	text := strings.TrimSpace(string(b[:n]))
 	if _, err := strconv.ParseUint(text, 10, 32); err != nil {
 		return "process unknown"

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// lockHelperDir, in the environment, makes this test binary try to lock that
-// directory and say how it went; see TestAcquire_OtherProcess.
+// lockHelperDir is the name of an environment variable. It makes this test binary try to
+// lock a directory and print the result; see TestAcquire_OtherProcess.
 const lockHelperDir = "KVORUM_TEST_LOCK_DIR"
 
 func TestAcquire(t *testing.T) {
@@ -83,8 +83,8 @@ func TestAcquire_NoDirectory(t *testing.T) {
 	}
 }
 
-// TestAcquireToRead shows that readers of a directory that may be written to
-// have it alone, as anybody else.
+// TestAcquireToRead shows that a reader that may write to the directory holds its lock
+// alone, like any other holder.
 func TestAcquireToRead(t *testing.T) {
 	dir := t.TempDir()
 	reader, err := AcquireToRead(dir)
@@ -105,7 +105,7 @@ func TestAcquireToRead(t *testing.T) {
 	}
 }
 
-// TestShare shows that shared locks go together, and not with an exclusive one.
+// TestShare shows that there may be several shared locks, but none beside an exclusive one.
 func TestShare(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, lockFile), nil, 0o600); err != nil {

@@ -1,6 +1,6 @@
-// Package dirlock keeps a data directory to one process, by a lock of the
-// operating system on a file LOCK in it. Nodes and embedded stores use it.
+// Package dirlock makes sure that only one process uses a data directory. It takes a lock
+// of the operating system on a file LOCK in the directory. Nodes and embedded stores use it.
 //
-// The lock ends with the process that holds it, however that ends, so it is
-// never stale. Functions may be called from any goroutine.
+// The operating system releases the lock when the process that holds it ends, also by a
+// crash, so it is never stale. Functions may be called from any goroutine.
 package dirlock

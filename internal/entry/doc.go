@@ -1,15 +1,15 @@
-// Package entry is the one encoding of a raft log entry, on disk and on the
-// wire: the log stores the bytes that replication sends, so an entry is encoded
-// once.
+// Package entry encodes an entry of the Raft log (the type raft.Log of the library
+// hashicorp/raft) as bytes. There is one encoding, on disk and in messages between nodes:
+// the log stores the bytes that replication sends, so an entry is encoded once.
 //
-// It is not a framing: it has neither a checksum nor a length of the whole.
-// The log's frames and the transport's frames carry both, and Decode is given
+// The encoding has neither a checksum nor a length of the whole. Both belong to the frame
+// around it, in the log (package wal) and in messages (package transport). Decode gets
 // exactly the bytes that Append made.
 //
-// Append encodes an entry at the end of a buffer, Size tells how many bytes
-// that takes, and Decode is the inverse. An encoding is canonical: one entry
-// has exactly one, and Decode refuses every other. All functions are safe for
-// concurrent use as long as nobody changes what they were given.
+// Append encodes an entry at the end of a buffer, Size returns the number of bytes that
+// takes, and Decode is the inverse. The encoding is canonical: each entry has exactly one,
+// and Decode refuses every other. All functions are safe for concurrent use as long as
+// their arguments are not changed.
 //
 // Layout, big endian:
 //
@@ -27,10 +27,10 @@
 //
 // Every field of raft.Log survives. AppendedAt keeps its instant (compare with
 // time.Time.Equal; the zero time stays zero) and loses its location and its
-// monotonic reading. A nil slice and an empty one are kept apart, as the
-// encoding of raft's own network transport and of raft-boltdb does: a follower
-// then hands its state machine exactly what the leader hands to its own.
+// monotonic reading. A nil slice and an empty one differ, as in the encodings of raft's
+// own network transport and of raft-boltdb. So a follower's state machine gets exactly
+// the same entry as the leader's.
 //
-// Decode answers anything else with an error that wraps ErrMalformed, and
-// allocates nothing: the slices it returns alias its input.
+// For any other input Decode returns an error that wraps ErrMalformed. Decode allocates
+// nothing: the slices in its result alias its input.
 package entry

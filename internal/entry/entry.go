@@ -10,13 +10,13 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// Version is the first byte of every encoding this package makes.
+// Version is the first byte of every encoding that this package makes.
 const Version = 1
 
 // headerSize is the size in bytes of everything before Extensions and Data.
 const headerSize = 39
 
-// Flags that tell a nil slice from an empty one.
+// Flags that distinguish a nil slice from an empty one.
 const (
 	flagData       = 1 << 0
 	flagExtensions = 1 << 1
@@ -32,17 +32,17 @@ func Size(l *raft.Log) int {
 	return headerSize + len(l.Extensions) + len(l.Data)
 }
 
-// MinSize is the number of bytes of the shortest encoding.
+// MinSize is the size in bytes of the shortest encoding.
 const MinSize = headerSize
 
 // Append appends the encoding of l to dst and returns the extended buffer. It
 // copies Data and Extensions. It panics if one of them is 4 GiB or longer: the
-// limits on commands are far below, so that is a broken invariant.
+// limits on commands are far below, so this would be a broken invariant.
 func Append(dst []byte, l *raft.Log) []byte {
 	return append(AppendHeader(dst, l), l.Data...)
 }
 
-// AppendHeader is Append without l.Data, which ends the encoding: who can write
+// AppendHeader is Append without l.Data, which ends the encoding: a caller that can write
 // from several buffers need not copy it.
 func AppendHeader(dst []byte, l *raft.Log) []byte {
 	var flags byte
@@ -103,9 +103,8 @@ func Decode(b []byte) (raft.Log, error) {
 	return l, nil
 }
 
-// split cuts body, which must be used up exactly, into extensions and data.
-// The capacity of each ends where it does, so that an append to one of them
-// cannot overwrite what follows.
+// split divides body into extensions and data, whose lengths must add up to its own. The
+// capacity of each is its length, so an append to one of them cannot overwrite the other.
 func split(body []byte, extensionsLen, dataLen uint32) (extensions, data []byte, err error) {
 	if uint64(extensionsLen)+uint64(dataLen) != uint64(len(body)) {
 		return nil, nil, fmt.Errorf("%w: extensions of %d and data of %d bytes in a body of %d",

@@ -195,8 +195,8 @@ func TestDecode_Malformed(t *testing.T) {
 	}
 }
 
-// FuzzDecode checks that Decode never panics and accepts nothing but what
-// Append makes.
+// FuzzDecode checks that Decode never panics, and accepts only encodings that Append
+// makes.
 func FuzzDecode(f *testing.F) {
 	f.Add(entry.Append(nil, &raft.Log{}))
 	f.Add(entry.Append(nil, &raft.Log{Index: 1, Term: 2, Data: []byte("d"), Extensions: []byte("e"), AppendedAt: time.Unix(3, 4)}))

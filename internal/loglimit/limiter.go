@@ -1,4 +1,8 @@
-// Package loglimit keeps lines that repeat from filling a log.
+// Package loglimit limits the lines that a program writes into its log again and again.
+//
+// A line is about a subject, a string that its writer chooses: the name of a peer that
+// can't be reached, for instance. The first line about a subject is written at once, and
+// repeated ones at growing intervals.
 package loglimit
 
 import (
@@ -11,20 +15,20 @@ const (
 	maxSubjects = 256
 	// maxLines is the maximum number of lines, about all subjects together, in one window.
 	maxLines = 32
-	// window is the period that maxLines holds for.
+	// window is the length of the period to which maxLines applies.
 	window = 10 * time.Second
 	// defaultEvery and defaultMost are the values of a Limiter's zero fields.
 	defaultEvery = time.Second
 	defaultMost  = 5 * time.Minute
 )
 
-// Limiter lets the first line about a subject through at once, and repetitions
-// at intervals that double, from Every to Most. A subject that was quiet for
-// three of its intervals begins again. Its zero value is ready, and it is safe
-// for concurrent use.
+// Limiter allows the first line about a subject at once, and repetitions at intervals
+// that double, from Every to Most. After three of its intervals without a line, a subject
+// starts from the beginning. The zero value is ready for use. A Limiter is safe for
+// concurrent use.
 //
-// A subject that is well again (Over) and soon is not, keeps its interval: what
-// flaps has two lines in each of them.
+// A subject may be over (see Over): its trouble has ended. If the trouble returns soon,
+// the subject keeps its interval. So a subject that flaps has two lines in each interval.
 type Limiter struct {
 	// Every is the first interval between two lines about one subject; 0 is a
 	// second. Most is the longest; 0 is five minutes, or Every if that is more.
@@ -33,24 +37,24 @@ type Limiter struct {
 
 	mu       sync.Mutex
 	subjects map[string]*subject // guarded by mu
-	opened   time.Time           // guarded by mu; when the present window began
-	lines    int                 // guarded by mu; in the present window
-	overflow int                 // guarded by mu; lines left out by maxLines since the last line
+	opened   time.Time           // guarded by mu; start of the present window
+	lines    int                 // guarded by mu; number of lines in the present window
+	overflow int                 // guarded by mu; number of lines left out by maxLines since the last line
 }
 
-// subject is what lines are about.
+// subject is the state of one subject.
 type subject struct {
-	began   time.Time     // of the first of the lines
-	last    time.Time     // of the newest, left out or not
-	next    time.Time     // when the next line may come
-	wait    time.Duration // that led to next
-	leftOut int           // lines since the last one that was let through
-	over    bool          // it is well again, and began is of the time before
-	told    bool          // a line was let through since it was well
+	began   time.Time     // of the first line of the present trouble
+	last    time.Time     // of the newest line, left out or not
+	next    time.Time     // the earliest time of the next line
+	wait    time.Duration // interval between the last line and next
+	leftOut int           // number of lines since the last allowed one
+	over    bool          // the trouble has ended
+	told    bool          // a line about the present trouble was allowed
 }
 
-// Allow reports whether a line about a subject may be logged now, and how many
-// were left out since the last one.
+// Allow reports whether a line about a subject may be logged now, and the number of lines
+// left out since the last one.
 func (l *Limiter) Allow(about string) (leftOut int, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -86,9 +90,9 @@ func (l *Limiter) Allow(about string) (leftOut int, ok bool) {
 	return leftOut, true
 }
 
-// Over says that what the lines about a subject report is well again. It returns
-// how long ago the first of them was and how many were left out since the last
-// one, and false if none was let through since the subject was well.
+// Over reports to the limiter that a subject's trouble has ended. It returns the time since
+// the first line about it, and the number of lines left out since the last one. It returns
+// false if no line about the present trouble was allowed.
 func (l *Limiter) Over(about string) (after time.Duration, leftOut int, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -130,8 +134,8 @@ func (l *Limiter) takeLocked(now time.Time) bool {
 	return true
 }
 
-// makeRoomLocked forgets the subjects whose next line may come anyway, and any one
-// if that is not enough.
+// makeRoomLocked forgets the subjects whose next line is allowed already. If there are
+// none, it forgets any one.
 func (l *Limiter) makeRoomLocked(now time.Time) {
 	if l.subjects == nil {
 		l.subjects = make(map[string]*subject)

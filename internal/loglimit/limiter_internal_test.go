@@ -71,8 +71,7 @@ func TestLimiter_Zero(t *testing.T) {
 	})
 }
 
-// TestLimiter_Bounded has more subjects than a Limiter remembers, or lets through
-// at once.
+// TestLimiter_Bounded has more subjects than a Limiter remembers, or allows at once.
 func TestLimiter_Bounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var l Limiter
@@ -95,8 +94,7 @@ func TestLimiter_Bounded(t *testing.T) {
 	})
 }
 
-// TestLines_Over shows that the end of what was reported is said once, with how
-// long it took.
+// TestLines_Over shows that the end of a trouble is logged once, with its duration.
 func TestLines_Over(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer

@@ -5,11 +5,11 @@ import (
 	"log/slog"
 )
 
-// leftOutKey is the attribute that says how many equal lines were left out since
-// the last one.
+// leftOutKey is the name of the attribute with the number of lines about the subject that
+// were left out since the last one.
 const leftOutKey = "left_out"
 
-// Lines logs what a background loop may say again and again, by the rules of its
+// Lines logs the lines of a background loop, which may repeat, by the rules of its
 // Limiter. It is safe for concurrent use.
 type Lines struct {
 	log   *slog.Logger
@@ -31,9 +31,9 @@ func (l *Lines) Log(level slog.Level, about, message string, attrs ...any) {
 	l.log.Log(context.Background(), level, message, attrs...)
 }
 
-// Over writes a line, at level INFO, that a subject is well again, how long it was
-// not, and how many lines were left out. It writes nothing if there was no line
-// about the subject since it was well.
+// Over writes a line, at level INFO, that a subject's trouble has ended. The line has the
+// trouble's duration and the number of lines that were left out. Over writes nothing if
+// there was no line about the present trouble.
 func (l *Lines) Over(about, message string, attrs ...any) {
 	after, leftOut, ok := l.limit.Over(about)
 	if !ok {

@@ -8,12 +8,12 @@ import (
 	"syscall"
 )
 
-// RaiseDescriptors raises the limit on descriptors to the hard limit, where it is
-// lower, and returns the limit that holds from now on.
+// RaiseDescriptors raises the limit on descriptors to the hard limit, if it is lower, and
+// returns the new limit.
 //
-// Go's runtime has done the same by the time that main runs, and gives children
-// the limit that this process was started with. It does not any more once a
-// program has set the limit itself, so nothing is set that is right already.
+// Go's runtime has usually done this before main runs. Then it gives child processes the
+// limit with which this process was started, unless the program has set the limit itself.
+// So RaiseDescriptors sets nothing if the limit is right already.
 func RaiseDescriptors() (Descriptors, error) {
 	var l syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l); err != nil {
@@ -22,11 +22,11 @@ func RaiseDescriptors() (Descriptors, error) {
 	if raised := l; l.Cur < l.Max {
 		raised.Cur = l.Max
 		if syscall.Setrlimit(syscall.RLIMIT_NOFILE, &raised) == nil {
-			l = raised // where that is refused, the lower limit holds
+			l = raised // if the call is refused, the lower limit stays
 		}
 	}
 	return Descriptors{Limit: clampInt(uint64(l.Cur)), Hard: clampInt(uint64(l.Max))}, nil
 }
 
-// clampInt returns n, or the greatest int where n is greater: no limit.
+// clampInt returns n, or math.MaxInt32 if n is greater: the system's value for no limit.
 func clampInt(n uint64) int { return int(min(n, math.MaxInt32)) }

@@ -1,7 +1,7 @@
-// Package machine finds out what the operating system lets this process have:
-// how many file descriptors it may open, and how much memory it may take before
+// Package machine finds the limits that the operating system sets for this process: the
+// number of file descriptors that it may open, and the memory that it may take before
 // the kernel ends it.
 //
-// It changes nothing but the soft limit of descriptors, and reads files of /proc
-// and /sys only. What it can't find out is reported as not known.
+// It reads only files of /proc and /sys. It changes only the soft limit of descriptors. A
+// limit that it can't find is ErrUnknown.
 package machine

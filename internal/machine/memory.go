@@ -11,16 +11,16 @@ import (
 	"strings"
 )
 
-// Memory is a limit on memory, and what it is set by.
+// Memory is a limit on memory, and its source.
 type Memory struct {
 	Bytes  int64
 	Source string // such as "cgroup /sys/fs/cgroup/memory/kvorum/memory.limit_in_bytes"
 }
 
-// FindMemory returns the least limit on this process's memory that the operating
-// system tells: the limits of its control group and of that group's parents, in
-// both versions of control groups, and the machine's memory. root is the root of
-// the file system. The error is ErrUnknown where nothing tells a limit.
+// FindMemory returns the lowest limit on this process's memory that the operating system
+// reports. There are the limits of its control group and of that group's parents, in both
+// versions of control groups, and the machine's memory. root is the root of the file
+// system. The error is ErrUnknown if no limit is known.
 func FindMemory(root fs.FS) (Memory, error) {
 	least, found := physicalMemory(root)
 	for _, file := range cgroupLimitFiles(root) {
@@ -35,7 +35,7 @@ func FindMemory(root fs.FS) (Memory, error) {
 	return least, nil
 }
 
-// physicalMemory returns the machine's memory by /proc/meminfo.
+// physicalMemory returns the machine's memory, from /proc/meminfo.
 func physicalMemory(root fs.FS) (Memory, bool) {
 	for _, line := range readLines(root, "proc/meminfo") {
 		fields := strings.Fields(line)
@@ -50,9 +50,9 @@ func physicalMemory(root fs.FS) (Memory, bool) {
 
 // cgroupMount is a mounted hierarchy of control groups that has memory's limits.
 type cgroupMount struct {
-	point string // where it is mounted, without the leading slash
+	point string // path of the mount, without the leading slash
 	root  string // the group that is mounted there, as /proc/self/cgroup names groups
-	file  string // the name of a group's file with its limit
+	file  string // name of a group's file with its limit
 }
 
 // cgroupLimitFiles returns the paths of the files, without the leading slash, that
@@ -65,8 +65,8 @@ func cgroupLimitFiles(root fs.FS) []string {
 		if !ok {
 			continue
 		}
-		// A container may see its own group as the root of the mount, and yet be told
-		// its group's path on the host.
+		// A container may have its own group as the root of the mount, although
+		// /proc/self/cgroup has the group's path on the host.
 		below, inside := strings.CutPrefix(group, strings.TrimSuffix(m.root, "/"))
 		if !inside || below != "" && below[0] != '/' {
 			below = "/"
@@ -106,20 +106,20 @@ func memoryGroups(root fs.FS) map[string]string {
 	return groups
 }
 
-// cgroupMounts returns where control groups are mounted, by /proc/self/mountinfo.
+// cgroupMounts returns the mounts of control groups, from /proc/self/mountinfo.
 func cgroupMounts(root fs.FS) []cgroupMount {
 	var mounts []cgroupMount
 	for _, line := range readLines(root, "proc/self/mountinfo") {
 		before, after, ok := strings.Cut(line, " - ")
-		head, tail := strings.Fields(before), strings.Fields(after)
-		if !ok || len(head) < 5 || len(tail) < 3 {
+		mount, filesystem := strings.Fields(before), strings.Fields(after)
+		if !ok || len(mount) < 5 || len(filesystem) < 3 {
 			continue
 		}
-		m := cgroupMount{root: unescapeMount(head[3]), point: strings.TrimPrefix(unescapeMount(head[4]), "/")}
+		m := cgroupMount{root: unescapeMount(mount[3]), point: strings.TrimPrefix(unescapeMount(mount[4]), "/")}
 		switch {
-		case tail[0] == "cgroup2":
+		case filesystem[0] == "cgroup2":
 			m.file = limitFileV2
-		case tail[0] == "cgroup" && hasWord(tail[2], "memory"):
+		case filesystem[0] == "cgroup" && hasWord(filesystem[2], "memory"):
 			m.file = limitFileV1
 		default:
 			continue
@@ -134,7 +134,7 @@ func unescapeMount(p string) string {
 	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(p)
 }
 
-// hasWord says whether word is in a comma separated list.
+// hasWord reports whether word is in a comma separated list.
 func hasWord(list, word string) bool {
 	for w := range strings.SplitSeq(list, ",") {
 		if w == word {
@@ -144,11 +144,11 @@ func hasWord(list, word string) bool {
 	return false
 }
 
-// noLimit is the least number that stands for no limit: version 1 of control groups
-// shows the greatest whole number of pages.
+// noLimit is the minimum number that means no limit: version 1 of control groups shows
+// the greatest whole number of pages.
 const noLimit = 1 << 60
 
-// readLimit reads a file that holds a limit; false is none.
+// readLimit reads a file that holds a limit; false means that there is none.
 func readLimit(root fs.FS, name string) (int64, bool) {
 	data, err := fs.ReadFile(root, name)
 	if err != nil {
@@ -158,10 +158,10 @@ func readLimit(root fs.FS, name string) (int64, bool) {
 	if errors.Is(err, strconv.ErrRange) {
 		return 0, false
 	}
-	return n, err == nil && n < noLimit // "max" is no number
+	return n, err == nil && n < noLimit // the text "max" is an error
 }
 
-// readLines returns the lines of a file, none if it can't be read.
+// readLines returns the lines of a file, or none if it can't be read.
 func readLines(root fs.FS, name string) []string {
 	data, err := fs.ReadFile(root, name)
 	if err != nil {

@@ -5,7 +5,7 @@ import (
 	"os"
 )
 
-// OpenDescriptors returns how many descriptors this process has open.
+// OpenDescriptors returns the number of descriptors that this process has open.
 func OpenDescriptors() (int, error) {
 	dir, err := os.Open("/proc/self/fd")
 	if err != nil {

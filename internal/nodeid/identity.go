@@ -30,23 +30,23 @@ const (
 )
 
 // ErrMissing is returned for a data directory that has a node's log, votes or snapshots
-// but not its node.json. Under a new identity they would be another node's, and under a
-// guessed one a vote could be given twice.
+// but not its node.json. With a new identity they would become another node's, and with a
+// guessed one the node could vote twice.
 var ErrMissing = errors.New("data directory has data but no " + File)
 
 // ErrExists is returned by Write for a data directory that has an identity already.
 var ErrExists = errors.New("data directory has an identity already")
 
-// Identity says which node a data directory belongs to.
+// Identity names the node to which a data directory belongs.
 type Identity struct {
 	Name        string `json:"name"`        // see ValidateName
 	Incarnation string `json:"incarnation"` // 16 hexadecimal digits
 	Cluster     string `json:"cluster"`     // empty until the node belongs to one; 1 to 64 bytes
-	// Former are the clusters that the node was recovered from, the oldest first.
+	// Former are the ids of the clusters from which the node was recovered, the oldest first.
 	Former []string `json:"former_clusters,omitempty"`
 }
 
-// ServerID returns the id by which raft knows this node.
+// ServerID returns the node's server id in raft.
 func (id Identity) ServerID() raft.ServerID {
 	return raft.ServerID(id.Name + "." + id.Incarnation)
 }
@@ -91,10 +91,11 @@ func randomHex(n int) string {
 	return hex.EncodeToString(b)
 }
 
-// Load reads the identity of dir. The result is false for a directory that has neither an
-// identity nor any of data, which are the names of what only a node with an identity
-// writes; it is ErrMissing where one of data is there. A damaged file is a
-// *wal.CorruptionError, and one of a newer program a *wal.VersionError; both name it.
+// Load reads the identity of dir. data has the names of files and directories that only a
+// node with an identity writes. The result is false for a directory that has neither an
+// identity nor any of data. The error is ErrMissing if any of data is there without an
+// identity. A damaged file is a *wal.CorruptionError, and one of a newer program a
+// *wal.VersionError; both name it.
 func Load(files wal.FS, dir string, data []string) (Identity, bool, error) {
 	path := filepath.Join(dir, File)
 	var id Identity
@@ -111,7 +112,7 @@ func Load(files wal.FS, dir string, data []string) (Identity, bool, error) {
 	return id, true, nil
 }
 
-// validate returns what is wrong with an identity that belongs to a cluster.
+// validate returns an error unless the identity is complete and belongs to a cluster.
 func (id Identity) validate() error {
 	if err := ValidateName(id.Name); err != nil {
 		return fmt.Errorf("name %w", err)
@@ -145,7 +146,8 @@ func checkUnused(files wal.FS, dir string, data []string) error {
 }
 
 // Write makes id, which has a cluster, the identity of dir. It is durable when Write
-// returns nil. The error is ErrExists, and nothing has changed, where dir has an identity.
+// returns nil. If dir has an identity already, the error is ErrExists and nothing has
+// changed.
 func Write(files wal.FS, dir string, id Identity) error {
 	_, err := files.Stat(filepath.Join(dir, File))
 	if err == nil {
@@ -157,7 +159,7 @@ func Write(files wal.FS, dir string, id Identity) error {
 	return Replace(files, dir, id)
 }
 
-// Replace is Write for a directory that may have an identity, which id takes the place of.
+// Replace is Write for a directory that may have an identity already. Then id replaces it.
 func Replace(files wal.FS, dir string, id Identity) error {
 	if err := id.validate(); err != nil {
 		return fmt.Errorf("write identity: %w", err)

@@ -21,7 +21,7 @@ const format = 1
 
 var errFault = errors.New("injected fault")
 
-// data are names of what only a node with an identity writes.
+// data are names of directories that only a node with an identity writes.
 var data = []string{"stable", "wal", "snapshots"}
 
 func load(files wal.FS) (nodeid.Identity, bool, error) { return nodeid.Load(files, "data", data) }
@@ -111,7 +111,7 @@ func mustWrite(t testing.TB, fsys wal.FS, path string, content []byte) {
 	}
 }
 
-// TestIdentity_Missing: data without an identity is somebody's, not nobody's.
+// TestIdentity_Missing: a directory with data but without an identity is not a new one.
 func TestIdentity_Missing(t *testing.T) {
 	for _, dir := range data {
 		fsys := newDataDir(t)
@@ -128,8 +128,8 @@ func TestIdentity_Missing(t *testing.T) {
 	}
 }
 
-// TestIdentity_Damage flips each bit of the file, and cuts it short: a wrong
-// identity is never returned, and no identity never made of one.
+// TestIdentity_Damage flips each bit of the file, and truncates it: Load never returns a
+// wrong identity, and never reports that there is none.
 func TestIdentity_Damage(t *testing.T) {
 	fsys := newDataDir(t)
 	if err := nodeid.Write(fsys, "data", testIdentity()); err != nil {
@@ -164,8 +164,8 @@ func TestIdentity_Damage(t *testing.T) {
 	refused(damaged, sealed.MaxBytes)
 }
 
-// TestIdentity_Crash loses power at each operation of the writing: afterwards
-// there is the whole identity or none, and one once it was reported written.
+// TestIdentity_Crash loses power at each operation of Write: afterwards there is the whole
+// identity or none. If Write had returned nil, there is one.
 func TestIdentity_Crash(t *testing.T) {
 	want := testIdentity()
 	for at, more := 0, true; more; at++ {
@@ -255,8 +255,8 @@ func isHex(s string, digits int) bool {
 	return err == nil && len(s) == digits
 }
 
-// TestReplace shows that another identity takes the place of one that is there, and that
-// an invalid one does not.
+// TestReplace shows that a valid identity replaces an existing one, and an invalid one does
+// not.
 func TestReplace(t *testing.T) {
 	fsys, want := newDataDir(t), testIdentity()
 	if err := nodeid.Write(fsys, "data", testIdentity()); err != nil {

@@ -1,15 +1,14 @@
-// Package sealed writes and reads small JSON files that people can read and of
-// which every damaged byte is found:
+// Package sealed writes and reads small JSON files with a checksum. People can read them,
+// and every damaged byte is found. The content is one line:
 //
 //	{"format":1,"checksum":"<CRC32C of body, 8 hexadecimal digits>","body":{…}}
 //
-// followed by a newline. There is only one way to write such a file for a given
-// body, so that damage outside of the body is found as well. A node's identity,
-// its address book, the floor of its stores and the meta file of a snapshot are
-// such files.
+// There is only one way to write such a file for a given body, so damage outside of the
+// body is found as well. Examples are a node's identity, its address book, the floor of
+// its stores (package cluster/raftstore) and the meta file of a snapshot.
 //
-// The functions keep no state and may be called concurrently. Two writers of one
-// file must take turns.
+// The functions keep no state and may be called concurrently. Two writes to one file must
+// not overlap.
 package sealed
 
 import (
@@ -28,14 +27,14 @@ const MaxBytes = 4 << 20
 // FS is the filesystem that files are on.
 type FS = wal.FS
 
-// ErrCorrupt is part of the error that Read returns for content that Encode cannot have
+// ErrCorrupt is matched by the error that Read returns for content that Encode cannot have
 // made.
 var ErrCorrupt = wal.ErrCorrupt
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Encode returns the content of a sealed file with this format, the version of
-// what body is, and body as encoding/json encodes it.
+// Encode returns the content of a sealed file with body, as encoding/json encodes it.
+// format is the version of body's type.
 func Encode(format int, body any) ([]byte, error) {
 	raw, err := json.Marshal(body)
 	if err != nil {
@@ -44,9 +43,8 @@ func Encode(format int, body any) ([]byte, error) {
 	return seal(format, raw), nil
 }
 
-// Write makes what Encode returns the content of the file at path. The file has its
-// previous content or the new one, after a crash as well, and the new one once
-// Write has returned nil.
+// Write replaces the content of the file at path by the result of Encode. After a crash the
+// file has its previous content or the new one, and the new one if Write had returned nil.
 func Write(fsys FS, path string, format int, body any) error {
 	content, err := Encode(format, body)
 	if err != nil {

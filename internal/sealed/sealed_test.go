@@ -20,7 +20,7 @@ const (
 	format = 3
 )
 
-// written returns a filesystem with one durable sealed file, and what it holds.
+// written returns a filesystem with one durable sealed file, and the file's body.
 func written(t *testing.T) (*crashfs.FS, note) {
 	t.Helper()
 	files, want := crashfs.New(), note{Text: "a < b", Count: 7}
@@ -57,7 +57,7 @@ func TestRead_OtherFormatIsNamed(t *testing.T) {
 	}
 }
 
-// TestRead_FindsEveryDamagedByte flips each bit, cuts the file at each byte and
+// TestRead_FindsEveryDamagedByte flips each bit, truncates the file at each byte and
 // makes it longer.
 func TestRead_FindsEveryDamagedByte(t *testing.T) {
 	files, _ := written(t)
