@@ -14,7 +14,7 @@ import (
 // Report is what Check found in a data directory.
 type Report struct {
 	Snapshots []SnapshotReport
-	Log       *wal.Report // nil where there is none
+	Log       *wal.Report // nil if there is none
 }
 
 // SnapshotReport is what Check found in one snapshot.
@@ -26,9 +26,9 @@ type SnapshotReport struct {
 }
 
 // Check reads the data directory of a store that nobody has open and checks all
-// of it, as New does, without changing anything but its LOCK; and not that where
-// the directory may not be written to, a backup on a read-only mount for example.
-// With an error the report holds what was good before it; errors are those of New.
+// of it, as New does. It changes nothing but LOCK, and not even that if the directory may
+// not be written to, such as a backup on a read-only mount. With an error the report
+// holds the parts that were checked before it and are good. Errors are those of New.
 func Check(dir string) (report Report, err error) {
 	lock, err := dirlock.AcquireToRead(dir)
 	if err != nil {
@@ -76,8 +76,8 @@ func (r *Report) checkSnapshots(files wal.FS, dir string) (newest uint64, err er
 	return newest, nil
 }
 
-// checkLog checks the log and that what it holds are a store's records, which go
-// on where the newest snapshot ends.
+// checkLog checks the log: it must hold a store's records, and continue where the newest
+// snapshot ends.
 func (r *Report) checkLog(files wal.FS, dir string, newest uint64) error {
 	log, err := wal.Check(files, dir)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -12,7 +12,7 @@ import (
 // being appended. Waking it for each one would cost more than the decision itself.
 const decideAhead = 32
 
-// Bounds of what the committer keeps.
+// Limits of the committer's memory.
 const (
 	maxAheadBytes = 16 << 20 // of payloads that are decided and not applied, at which nothing is decided
 	maxSpare      = 4        // empty rounds
@@ -62,8 +62,8 @@ func newCommitter(s *Store) *committer {
 	return &committer{s: s, wakeCommitter: make(chan struct{}, 1), wakeAppender: make(chan struct{}, 1)}
 }
 
-// run hands a write to the committer and waits for its end. Nothing bounds how
-// many wait here: each of them is a goroutine that would wait in any case.
+// run hands a write to the committer and waits for its end. The number of waiting writes
+// has no limit: each is a goroutine that would wait in any case.
 func (c *committer) run(w *write) error {
 	w.done.Add(1)
 	c.mu.Lock()
@@ -83,7 +83,7 @@ func (c *committer) run(w *write) error {
 }
 
 // loop decides and applies until stop is closed. Writes that are decided by then
-// are appended and applied, and what is not gets ErrStoreClosed.
+// are appended and applied. All others get ErrStoreClosed.
 func (c *committer) loop(stop <-chan struct{}) {
 	var appender sync.WaitGroup
 	appender.Go(c.appendLoop)

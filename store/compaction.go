@@ -26,14 +26,14 @@ type growth struct {
 	dead  int64 // changes that left something behind in the log
 	bytes int64 // of all changes, as the log holds them
 
-	urgency atomic.Int32              // what is told to the worker: notDue, due or overdue
+	urgency atomic.Int32              // for the worker: notDue, due or overdue
 	changed chan struct{}             // one slot: urgency has increased
 	began   atomic.Pointer[time.Time] // when the last snapshot began; nil if there was none since New
 }
 
 const (
 	notDue  int32 = iota
-	due           // the log holds more of what is dead than a snapshot costs: wait for CompactionInterval
+	due           // the log holds more dead bytes than a snapshot costs: wait for CompactionInterval
 	overdue       // the log must not grow any more: don't wait
 )
 
@@ -74,8 +74,8 @@ func (s *Store) compactIfDue() {
 	}
 }
 
-// compactionUrgency compares what was written since the last snapshot with what the
-// next one costs. The committer calls it.
+// compactionUrgency compares the writes since the last snapshot with the cost of the
+// next one. The committer calls it.
 func (s *Store) compactionUrgency() int32 {
 	g, o := &s.growth, s.opts
 	size := s.bytes + int64(s.entries)*recordOverhead // of the next snapshot
@@ -105,7 +105,7 @@ func (s *Store) compactionPause() (pause time.Duration, wanted bool) {
 	return pause, true
 }
 
-// snapshotLoop takes a snapshot at each interval, and an early one where that is
+// snapshotLoop takes a snapshot at each interval, and an early one when that is
 // due, until Close.
 func (s *Store) snapshotLoop(interval time.Duration) {
 	tick, early := time.NewTicker(interval), time.NewTimer(never)

@@ -187,9 +187,8 @@ func masks(off int, b byte) []byte {
 }
 
 // TestDamage_EveryByte inverts each byte of each file of a data directory, and
-// cuts each file at each byte: New refuses and names the file, or, for what is at
-// the end of the log, goes on without the writes there that no log can tell
-// from unfinished ones.
+// cuts each file at each byte. New refuses and names the file. At the end of the log it
+// opens the store without the writes there, which no log can tell from unfinished ones.
 func TestDamage_EveryByte(t *testing.T) {
 	lessGC(t)
 	for _, e := range endings {
@@ -332,7 +331,7 @@ func TestDamage_MissingDirectory(t *testing.T) {
 // program knows, with a checksum that fits. Files whose checksum ends them are
 // longer in it.
 func TestDamage_NewerFormat(t *testing.T) {
-	const version = 8 // where it stands in every file, behind the magic
+	const version = 8 // its offset in every file, behind the magic
 	for _, e := range endings {
 		t.Run(e.String(), func(t *testing.T) {
 			whole, _ := e.leave(t)

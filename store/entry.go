@@ -10,7 +10,7 @@ import (
 	"github.com/kvorum/kvorum/internal/omap"
 )
 
-// ErrChecksum is returned when an Entry's content is not what its checksum says.
+// ErrChecksum is returned when an Entry's content does not match its checksum.
 var ErrChecksum = errors.New("entry does not match its checksum")
 
 // ErrMalformedEntry is returned by DecodeEntry for bytes that Encode cannot have made.
@@ -74,7 +74,7 @@ func newEntry(it omap.Item, accessed int64, count uint64) *Entry {
 	return e
 }
 
-// itemOf returns what a shard holds of an entry.
+// itemOf returns the Item of an entry.
 func itemOf(e *Entry) omap.Item {
 	it := omap.Item{Key: e.Key, Value: e.Value, Deadline: nanosOf(e.ExpiresAt), Version: 1}
 	if m := e.Metadata; m != nil {
@@ -131,7 +131,7 @@ func (e *Entry) Clone() *Entry {
 // Size returns the bytes of key and value together.
 func (e *Entry) Size() int { return len(e.Key) + len(e.Value) }
 
-// Verify returns ErrChecksum if key and value are not what the checksum says.
+// Verify returns ErrChecksum if key and value do not match the checksum.
 func (e *Entry) Verify() error {
 	if e.Metadata != nil && e.Metadata.Checksum != e.computeChecksum() {
 		return NewKeyError(e.Key, ErrChecksum)

@@ -23,7 +23,7 @@ var (
 	// ErrValueTooLarge is returned for a value longer than Options.MaxValueSize.
 	ErrValueTooLarge = errors.New("value is too large")
 	// ErrInvalidTTL is returned for a negative time to live, or one whose deadline
-	// lies beyond what a time can hold.
+	// does not fit into 64 bits.
 	ErrInvalidTTL = errors.New("time to live is negative or too long")
 	// ErrNotInteger is returned by Incr for a value that is no decimal 64-bit integer.
 	ErrNotInteger = errors.New("value is not an integer")
@@ -35,8 +35,8 @@ var (
 var (
 	// ErrStoreClosed is returned by every operation after Close.
 	ErrStoreClosed = errors.New("store is closed")
-	// ErrStoreFull is returned by a write that would exceed MaxEntries or MaxBytes
-	// where nothing may be evicted for it. Nothing has changed.
+	// ErrStoreFull is returned by a write that would exceed MaxEntries or MaxBytes, if
+	// nothing may be evicted for it. Nothing has changed.
 	ErrStoreFull = errors.New("store is full")
 	// ErrStoreFailed is returned by every write after a write or sync of the log
 	// failed; it wraps the cause. Reads still work.

@@ -140,7 +140,7 @@ func ExampleStore_Walk() {
 	}
 	err = s.Walk(context.Background(), "", "b", func(key string, value []byte) bool {
 		fmt.Println(key, string(value))
-		return true // go on
+		return true // continue
 	})
 	fmt.Println(err)
 	// Output:

@@ -11,7 +11,7 @@ import (
 )
 
 // TestStore_WriteFails shows that a failed write is final: the caller, OnError
-// and every later write are told, and reads go on.
+// and every later write are told, and reads still work.
 func TestStore_WriteFails(t *testing.T) {
 	files := crashfs.New()
 	told := make(chan error, 10)

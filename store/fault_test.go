@@ -191,8 +191,8 @@ func (r *faultRun) run() {
 }
 
 // checkImage opens what the store left behind, without any fault, and checks
-// that it is whole and goes on working: what it shows and what is then written
-// outlive a Close and a loss of power.
+// that it is whole and works: its contents and the next writes outlive a Close and a
+// loss of power.
 func (r *faultRun) checkImage(how string, image *crashfs.FS) {
 	s, err := r.setup.open(image)
 	if err != nil {

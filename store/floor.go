@@ -20,12 +20,12 @@ const (
 	floorMagic   = "KVSTOREF"
 	floorVersion = 1
 	floorSize    = len(floorMagic) + 4 + 1 + 8 + 4
-	// maxFloor bounds what is read: a newer version may be longer than this one, and
-	// is told from damage by the checksum at its end.
+	// maxFloor is the maximum number of bytes that are read. A newer version may be longer
+	// than this one; the checksum at its end shows that it is not damaged.
 	maxFloor = 4 << 10
 )
 
-// floor is what a data directory holds at least. Without it a directory that has
+// floor is the least that a data directory must hold. Without it a directory that has
 // lost its log, or its newest snapshot, would look like one that never had it.
 type floor struct {
 	log      bool   // a log, which was made before

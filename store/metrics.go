@@ -32,7 +32,7 @@ type Metrics struct {
 	SyncTimes  wal.Histogram // of WALSyncs
 }
 
-// counters are what Metrics counts as it happens.
+// counters are the figures of Metrics that are counted as they happen.
 type counters struct {
 	sets, deletes, evictions, expirations, snapshots atomic.Uint64
 	snapshotNanos                                    atomic.Int64
@@ -58,8 +58,8 @@ func (l *latencies) histogram() wal.Histogram {
 	return l.times
 }
 
-// readStripes is over how many cache lines the counting of reads is spread; a
-// power of two.
+// readStripes is the number of counters over which the counting of reads is spread. It is
+// a power of two.
 const readStripes = 64
 
 // readCounter counts reads without making parallel readers share a cache line,
@@ -75,7 +75,7 @@ func (c *readCounter) hit()  { c.stripes[stripe()].hits.Add(1) }
 func (c *readCounter) miss() { c.stripes[stripe()].misses.Add(1) }
 
 // stripe returns a number that goroutines which run at the same time mostly
-// don't share: it is made of where their stacks are.
+// don't share: it is derived from the address of their stacks.
 func stripe() uint64 {
 	var here byte
 	return uint64(uintptr(unsafe.Pointer(&here))>>11) * 0x9e3779b97f4a7c15 >> 58

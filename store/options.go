@@ -10,28 +10,28 @@ import (
 
 // Defaults of Options.
 const (
-	DefaultMaxKeySize          = 1024             // bytes
-	DefaultMaxValueSize        = 1024 * 1024      // bytes
-	DefaultMaxEntries          = 1_000_000        // keys
-	DefaultSyncInterval        = 1 * time.Second  // between syncs without SyncWrites
-	DefaultCleanupInterval     = 1 * time.Minute  // between removals of expired keys
-	DefaultSnapshotInterval    = 5 * time.Minute  // between snapshots
-	DefaultCompactionThreshold = 1000             // deletes and overwrites before a snapshot is taken early
-	DefaultCompactionBytes     = 64 << 20         // bytes written before a snapshot is taken early
-	DefaultCompactionInterval  = 10 * time.Second // between a snapshot and an early one
+	DefaultMaxKeySize          = 1024             // the maximum number of bytes of a key
+	DefaultMaxValueSize        = 1024 * 1024      // the maximum number of bytes of a value
+	DefaultMaxEntries          = 1_000_000        // the maximum number of keys
+	DefaultSyncInterval        = 1 * time.Second  // the time between syncs without SyncWrites
+	DefaultCleanupInterval     = 1 * time.Minute  // the time between removals of expired keys
+	DefaultSnapshotInterval    = 5 * time.Minute  // the time between snapshots
+	DefaultCompactionThreshold = 1000             // the number of deletes and overwrites for an early snapshot
+	DefaultCompactionBytes     = 64 << 20         // the number of bytes written for an early snapshot
+	DefaultCompactionInterval  = 10 * time.Second // the minimum time between a snapshot and an early one
 )
 
-// EvictionPolicy says which keys go when the store is full.
+// EvictionPolicy says which keys are removed when the store is full.
 type EvictionPolicy int
 
-// Policies of eviction. LRU and LFU look at a random sample of keys for each victim
-// and take the best of it; a write counts as recent use.
+// Policies of eviction. LRU and LFU take the best victim of a random sample of keys. A
+// write counts as recent use.
 const (
 	EvictionNone   EvictionPolicy = iota // none: writes fail with ErrStoreFull
 	EvictionLRU                          // the least recently used
 	EvictionLFU                          // the least frequently used
 	EvictionRandom                       // any
-	EvictionTTL                          // the one with the nearest deadline; any where none has one
+	EvictionTTL                          // the one with the nearest deadline; any if none has one
 )
 
 // String returns the policy's name.
@@ -60,7 +60,7 @@ const (
 	persistenceUnset    PersistenceMode = iota // Full with a data directory, else None
 	PersistenceNone                            // nothing
 	PersistenceWAL                             // the log; snapshots only shorten it (CompactionThreshold, Compact)
-	PersistenceSnapshot                        // snapshots alone: a crash loses what came after the last one
+	PersistenceSnapshot                        // snapshots alone: a crash loses the writes after the last one
 	PersistenceFull                            // the log, and snapshots that shorten it
 )
 
@@ -114,7 +114,7 @@ type Options struct {
 	CleanupInterval time.Duration
 
 	// CountReads has Metrics count gets, hits and misses. Parallel reads are faster
-	// without: a processor can't look several keys up at once where it counts in between.
+	// without it: the count between two lookups keeps a processor from overlapping them.
 	CountReads bool
 
 	// ReadTimeout bounds how long a Walk may take; 0 is no bound. Other reads
@@ -128,7 +128,7 @@ type Options struct {
 	OnExpire func(key string, value []byte)
 	OnError  func(err error) // failures of background work
 
-	// Logger receives what operators should know; nil discards it.
+	// Logger receives the messages for operators; nil discards them.
 	Logger *slog.Logger
 	// Clock returns the time that deadlines are measured by; for tests. Nil is the
 	// wall clock at New, and the time that has passed since.
@@ -169,7 +169,7 @@ func (o *Options) Apply(opts ...Option) {
 	}
 }
 
-// fillIn sets what New decides by other fields, but for the clock.
+// fillIn sets the fields that depend on others, except for the clock.
 func (o *Options) fillIn() {
 	o.PersistenceMode = o.mode()
 	if o.Logger == nil {
@@ -180,7 +180,8 @@ func (o *Options) fillIn() {
 	}
 }
 
-// mode returns the mode of persistence that is set, or what a DataDir means without.
+// mode returns the mode of persistence that is set, or, if none is, the one that follows
+// from DataDir.
 func (o *Options) mode() PersistenceMode {
 	switch {
 	case o.PersistenceMode != persistenceUnset:
@@ -192,7 +193,7 @@ func (o *Options) mode() PersistenceMode {
 	}
 }
 
-// Limits of what may be configured.
+// Limits of options.
 const (
 	maxKeySizeLimit   = 64 << 10
 	maxValueSizeLimit = 64 << 20
@@ -260,7 +261,7 @@ func WithMaxBytes(n int64) Option { return func(o *Options) { o.MaxBytes = n } }
 // WithShardCount sets the number of shards, rounded up to a power of two.
 func WithShardCount(n int) Option { return func(o *Options) { o.ShardCount = n } }
 
-// WithEvictionPolicy sets which keys go when the store is full.
+// WithEvictionPolicy sets which keys are removed when the store is full.
 func WithEvictionPolicy(p EvictionPolicy) Option { return func(o *Options) { o.EvictionPolicy = p } }
 
 // WithPersistenceMode sets what is written to the data directory.
@@ -280,14 +281,14 @@ func WithSyncInterval(d time.Duration) Option { return func(o *Options) { o.Sync
 // and PersistenceFull.
 func WithSnapshotInterval(d time.Duration) Option { return func(o *Options) { o.SnapshotInterval = d } }
 
-// WithCompactionThreshold sets after how many deletes and overwrites a snapshot is
-// taken early, which shortens the log. A snapshot costs by the size of the store,
-// so there must be as many as there are keys, too, and what was written must be at
-// least CompactionBytes, and at least as large as the next snapshot. The last
-// snapshot must have begun CompactionInterval ago. If keys are deleted or overwritten,
-// the log nevertheless grows to no more than four times max(CompactionBytes,
-// DefaultCompactionBytes, size of the next snapshot) and what is written while that
-// snapshot is taken.
+// WithCompactionThreshold sets the number of deletes and overwrites after which a
+// snapshot is taken early, which shortens the log. A snapshot costs by the size of the
+// store, so there are further conditions. There must be as many of them as there are keys.
+// The bytes written must be at least CompactionBytes, and at least the size of the next
+// snapshot. The last snapshot must have begun CompactionInterval ago. If keys are deleted
+// or overwritten, the log nevertheless grows to no more than four times
+// max(CompactionBytes, DefaultCompactionBytes, size of the next snapshot), plus the writes
+// during that snapshot.
 func WithCompactionThreshold(n int) Option { return func(o *Options) { o.CompactionThreshold = n } }
 
 // WithCompactionBytes sets how many bytes must be written before a snapshot is taken
@@ -325,8 +326,8 @@ func WithOnExpire(f func(key string, value []byte)) Option {
 // WithOnError sets a function that is told of failures of background work.
 func WithOnError(f func(err error)) Option { return func(o *Options) { o.OnError = f } }
 
-// WithLogger sets the logger, which is told what operators should know: failures,
-// and what an interrupted write left. It is told of no single operation.
+// WithLogger sets the logger, which is told of failures and of the remains of an
+// interrupted write. It is told of no single operation.
 func WithLogger(l *slog.Logger) Option { return func(o *Options) { o.Logger = l } }
 
 // WithFS sets the filesystem; for tests.

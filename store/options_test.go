@@ -64,10 +64,10 @@ func TestOptions_SyncWritesNeedsALog(t *testing.T) {
 	}
 }
 
-// TestOptions_ClockGoesOn shows that time does not stand still in a store whose
+// TestOptions_ClockAdvances shows that time passes in a store whose
 // directory was last written by a clock that was ahead, and that nothing in it
 // comes back.
-func TestOptions_ClockGoesOn(t *testing.T) {
+func TestOptions_ClockAdvances(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		files := crashfs.New()
 		ahead := func() time.Time { return time.Now().Add(time.Hour) }

@@ -15,7 +15,7 @@ type overlay struct {
 
 	dropped int            // the number of changes that came first and were dropped
 	newest  map[string]int // number of each key's newest change, dropped ones counted; nil while there are few
-	older   []int          // beside changes where newest is not nil: number of the key's previous change, -1 for none
+	older   []int          // beside changes if newest is not nil: number of the key's previous change, -1 for none
 
 	// last is the record up to which decisions have taken records in the order of
 	// deadlines, the zero record at first: all that precede it in the map are changed.
@@ -84,7 +84,7 @@ type mark struct {
 
 func (o *overlay) mark() mark { return mark{len(o.changes), o.entries, o.bytes, o.last} }
 
-// rollback takes back what was added since m.
+// rollback takes back the changes that were added since m.
 func (o *overlay) rollback(m mark) {
 	for i := len(o.changes) - 1; i >= m.changes && o.newest != nil; i-- {
 		if key := o.changes[i].Key(); o.older[i] < o.dropped {

@@ -28,7 +28,7 @@ var logOwner = wal.Owner{Node: "store"}
 // ErrNotPersistent is returned by Snapshot and Compact of a store without a data directory.
 var ErrNotPersistent = errors.New("store has no data directory")
 
-// openData locks the data directory and reads what is there.
+// openData locks the data directory and reads it.
 func (s *Store) openData() error {
 	o := s.opts
 	for _, dir := range []string{o.DataDir, filepath.Join(o.DataDir, snapshotsDir)} {
@@ -114,7 +114,7 @@ func loadSnapshot(files wal.FS, dir string, sequence uint64, m *omap.Map) (froze
 }
 
 // snapshots returns the sequences of the snapshots that are there, ascending,
-// and removes what an interrupted one left.
+// and removes the remains of an interrupted one.
 func (s *Store) snapshots() ([]uint64, error) {
 	found, left, err := listSnapshots(s.opts.FS, s.opts.DataDir)
 	for _, path := range left {
@@ -271,7 +271,7 @@ func (s *Store) closeData() error {
 
 // Snapshot writes the store as it is now to the data directory and then drops
 // the part of the log that it covers. Writes continue meanwhile. An error leaves
-// what was there before; it is no failure of the store.
+// the previous snapshot and the log; it is no failure of the store.
 func (s *Store) Snapshot() error {
 	if s.opts.PersistenceMode == PersistenceNone {
 		return ErrNotPersistent
@@ -290,7 +290,7 @@ func (s *Store) frozen() frozen {
 	return frozen{view: s.data.View(), sequence: s.sequence, clock: s.now()}
 }
 
-// Compact shortens the log to what is needed; it is Snapshot under another name.
+// Compact shortens the log as far as possible; it is Snapshot under another name.
 func (s *Store) Compact() error { return s.Snapshot() }
 
 // save makes f durable, unless a snapshot that is as new is durable already.

@@ -179,8 +179,8 @@ func TestStore_Compaction(t *testing.T) {
 	}
 }
 
-// TestStore_CompactionOnce shows that one snapshot is taken, not two, when writes
-// go on between the moment at which it is due and the one at which it begins.
+// TestStore_CompactionOnce shows that one snapshot is taken, not two, if there are writes
+// between the moment at which it is due and the one at which it begins.
 func TestStore_CompactionOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		files, gate, saving := crashfs.New(), make(chan struct{}), make(chan struct{})

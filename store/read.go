@@ -33,7 +33,7 @@ func (s *Store) GetShared(key string) ([]byte, error) {
 	return r.Value(), nil
 }
 
-// GetEntry returns key with what is known about it; errors are those of Get.
+// GetEntry returns key with its value and metadata; errors are those of Get.
 func (s *Store) GetEntry(key string) (*Entry, error) {
 	r, err := s.read(key)
 	if err != nil {
@@ -61,7 +61,7 @@ func (s *Store) TTL(key string) (time.Duration, error) {
 	return max(time.Nanosecond, time.Duration(r.Deadline()-s.peekNow())), nil // it had not expired at the check
 }
 
-// read returns key's record and counts the read, where reads are counted.
+// read returns key's record, and counts the read if reads are counted.
 func (s *Store) read(key string) (omap.Record, error) {
 	r := s.data.Record(key)
 	if r.IsZero() || r.Expires() || s.closed.Load() {
@@ -129,7 +129,7 @@ func (s *Store) Range(prefix, start string) iter.Seq2[string, []byte] {
 // walkCheck is the number of keys after which a Walk checks whether it has to end.
 const walkCheck = 256
 
-// Walk calls visit for what Range yields until it returns false. It ends early
+// Walk calls visit for each key that Range yields, until visit returns false. It ends early
 // with ErrReadTimeout once ReadTimeout has passed, if one is set, with ctx's
 // cause, or with ErrStoreClosed.
 func (s *Store) Walk(ctx context.Context, prefix, start string, visit func(key string, value []byte) bool) error {

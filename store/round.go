@@ -141,7 +141,7 @@ func logRecord(p *plan, c omap.Change) wal.Record {
 	}
 }
 
-// apply shows readers what the round has decided, write by write. The round must
+// apply shows the round's changes to readers, write by write. The round must
 // be the oldest that is not applied. The committer calls it.
 func (s *Store) apply(r *round) {
 	s.entries += r.entries

@@ -26,12 +26,13 @@ const (
 	snapshotVersion = 1
 	snapshotHeader  = len(snapshotMagic) + 4 + 8 + 8 + 8 + 4
 	itemNumbers     = 6 * 8
-	// snapshotBlock is where a block is full.
+	// snapshotBlock is the number of bytes at which a block is full.
 	snapshotBlock = 256 << 10
-	// maxReserve bounds the keys for which memory is taken on a header's word.
+	// maxReserve is the maximum number of keys for which memory is reserved because a
+	// header says so.
 	maxReserve = 4 << 20
-	// maxSnapshotBlock bounds what a block may claim to be: one full of small
-	// items and one item of the greatest size.
+	// maxSnapshotBlock is the maximum number of bytes of a block: of one that is nearly
+	// full of small items, and one item of the greatest size.
 	maxSnapshotBlock = snapshotBlock + maxKeySizeLimit + maxValueSizeLimit + 1<<10
 )
 
@@ -131,7 +132,7 @@ type snapshotReader struct {
 	sum  uint32
 }
 
-// damaged returns the error for what is wrong at the reader's place.
+// damaged returns the error of damage at the reader's place.
 func (sr *snapshotReader) damaged(reason string) error {
 	return &wal.CorruptionError{File: sr.name, Offset: sr.off, Reason: reason}
 }
@@ -159,9 +160,9 @@ func (sr *snapshotReader) passed(b []byte) {
 	sr.off += int64(len(b))
 }
 
-// readSnapshot reads a whole snapshot into m and returns the rest of what it
-// says. The error is a *wal.CorruptionError or *wal.VersionError that names the
-// file, or that of a read.
+// readSnapshot reads a whole snapshot into m and returns its sequence and clock. The
+// error is a *wal.CorruptionError or *wal.VersionError that names the file, or that of a
+// read.
 func readSnapshot(name string, r io.Reader, m *omap.Map) (frozen, error) {
 	sr := &snapshotReader{name: name, r: bufio.NewReaderSize(r, snapshotBlock)}
 	head, err := sr.take(int64(snapshotHeader))

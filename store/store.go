@@ -42,7 +42,7 @@ type Store struct {
 	decided  uint64  // of the newest one that is decided
 	entries  int     // keys in data
 	bytes    int64   // of keys and values in data
-	over     overlay // of what is decided and not applied
+	over     overlay // of the changes that are decided and not applied
 	clearing bool    // a Clear is decided and not applied
 	nextDue  int64   // Invariant: nextDue <= every deadline in data
 
@@ -89,7 +89,7 @@ func New(opts ...Option) (*Store, error) {
 		o.Clock = steadyClock(s.clock.Load())
 	}
 	s.decided, s.entries, s.bytes = s.sequence, s.data.Len(), s.data.Size()
-	s.compactIfDue() // of what the log held
+	s.compactIfDue() // of the log as it was
 	if s.log != nil {
 		s.committer = newCommitter(s)
 		go func() {

@@ -8,10 +8,11 @@ import (
 	"github.com/kvorum/kvorum/internal/omap"
 )
 
-// maxExpirePerWrite bounds how many keys one write removes because they expired.
+// maxExpirePerWrite is the maximum number of expired keys that one write of the worker
+// removes.
 const maxExpirePerWrite = 1000
 
-// startWorkers starts what the options ask for besides the committer.
+// startWorkers starts the goroutines that the options ask for, besides the committer.
 func (s *Store) startWorkers() {
 	s.every(s.opts.CleanupInterval, s.expiredSeen, s.removeExpired)
 	if s.log != nil && !s.opts.SyncWrites {
@@ -120,7 +121,7 @@ func (s *Store) close() error {
 	s.saving <- struct{}{} // a Snapshot that is under way ends first; never given back
 	close(s.sealed)
 	if failure := s.failure(); failure != nil {
-		err = failure // which save returns where it is the cause
+		err = failure // save returned it, if that is the cause
 	}
 	err = errors.Join(err, s.closeData())
 	s.callbacks.Wait()

@@ -123,7 +123,7 @@ func (h *lfuHeap) Pop() any {
 	return k
 }
 
-// storeCache is a store that evicts, whose clock goes on by a millisecond with
+// storeCache is a store that evicts, whose clock advances by a millisecond with
 // each access.
 type storeCache struct {
 	s     *store.Store
