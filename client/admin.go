@@ -8,7 +8,7 @@ import (
 )
 
 // Join adds a node to the cluster, and returns once it is a member. The node copies
-// the cluster's state first, and votes once it has caught up. All fields of r are required.
+// the cluster's state first, and votes once it is up to date. All fields of r are required.
 func (c *Client) Join(ctx context.Context, r kv.JoinRequest) (Member, error) {
 	a, err := c.admin(ctx, "/admin/join", r)
 	if err != nil {
@@ -22,9 +22,9 @@ func (c *Client) Join(ctx context.Context, r kv.JoinRequest) (Member, error) {
 }
 
 // Leave removes a member from the cluster for good: it needs an empty data directory
-// to join again. A removal that would leave too few voters that live, keep up and
-// have room is refused, unless forced. Where r has no ID, the member is the node at the
-// client's one endpoint.
+// to join again. A removal is refused, unless forced, if too few voters would be left that
+// are alive, up to date and have room. If r has no ID, the member is the node at the
+// client's only endpoint.
 func (c *Client) Leave(ctx context.Context, r kv.LeaveRequest) error {
 	if r.ID == "" && len(c.endpoints) != 1 {
 		return usagef("name the node, or give the one endpoint of the node that is to leave")
@@ -33,16 +33,16 @@ func (c *Client) Leave(ctx context.Context, r kv.LeaveRequest) error {
 	return err
 }
 
-// Transfer hands leadership to the voter of that name, or, where it is "", to the one
-// that is ready first. Writes wait for a moment meanwhile; none is lost.
+// Transfer transfers leadership to the voter with the name id. If id is "", the new leader
+// is the voter that is ready first. Writes wait for a moment meanwhile; none is lost.
 func (c *Client) Transfer(ctx context.Context, id string) error {
 	_, err := c.admin(ctx, "/admin/transfer", api.MemberRequest{ID: optional(id)})
 	return err
 }
 
-// Snapshot has the member of that name, or, where it is "", the node at the client's
-// one endpoint, take a snapshot and drop the log that it covers. Nodes do that by
-// themselves as their logs grow.
+// Snapshot makes the member with the name id take a snapshot and drop the log that it
+// covers. If id is "", the member is the node at the client's only endpoint. Nodes also
+// take snapshots by themselves when their logs grow.
 func (c *Client) Snapshot(ctx context.Context, id string) (kv.SnapshotResult, error) {
 	if id == "" && len(c.endpoints) != 1 {
 		return kv.SnapshotResult{}, usagef("name the node, or give its one endpoint: another node's snapshot makes no room on this one")

@@ -14,7 +14,7 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
-// calls are one of each kind, and whether it writes.
+// calls has one call of each kind, and whether it writes.
 var calls = []struct {
 	name  string
 	write bool
@@ -97,7 +97,7 @@ func raw(t *testing.T, text string) string {
 	return l.Addr().String()
 }
 
-// page answers with a page of HTML, as a web server does that is no node.
+// page answers with a page of HTML, like a web server that is no node.
 func page(code int) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Del("Kvorum-Node")
@@ -107,14 +107,14 @@ func page(code int) http.HandlerFunc {
 	}
 }
 
-// TestClient_NoAnswerOfANode asks what is no node, or answers as none does: each call
-// says which endpoint that is, and what came from it.
+// TestClient_NoAnswerOfANode asks servers that are no node, or answer like none: the error
+// of each call names the endpoint, and shows its answer.
 func TestClient_NoAnswerOfANode(t *testing.T) {
 	elsewhere := serve(t, ok)
 	for _, tc := range []struct {
 		name     string
 		endpoint string
-		done     bool // a write that got this far was done or refused for certain
+		done     bool // it is certain whether a write was done
 		part     string
 	}{
 		{"HTML for a success", serve(t, page(200)).addr(), false, `answered 200 OK, as no node does: "<html>"; this is no HTTP API: Config.Endpoints takes`},
@@ -145,8 +145,8 @@ func TestClient_NoAnswerOfANode(t *testing.T) {
 	}
 }
 
-// TestClient_CutOrBadAnswer asks a node whose success can't be read. What a write
-// changed is certain by then.
+// TestClient_CutOrBadAnswer asks a node whose successful answer can't be read. The outcome
+// of a write is certain then.
 func TestClient_CutOrBadAnswer(t *testing.T) {
 	cut := func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", "1000")

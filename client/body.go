@@ -6,22 +6,23 @@ import (
 	"sync"
 )
 
-// errBodyTaken ends a body that is read after its request has ended.
+// errBodyTaken is returned by a read of a body after its request has ended.
 var errBodyTaken = errors.New("the request has ended")
 
-// lentBody is a caller's bytes as the body of one request. Package net/http may go on to
-// read a body after it has returned an early answer; take ends that. Safe for concurrent use.
+// lentBody is the body of one request, with bytes that belong to the caller. Package
+// net/http may still read a body after it has returned an early answer; take ends that. It
+// is safe for concurrent use.
 type lentBody struct {
 	mu    sync.Mutex
 	bytes []byte // guarded by mu
 	taken bool   // guarded by mu
 }
 
-// reader returns a reader of all the bytes. A request that is sent over another connection
-// needs another one.
+// reader returns a reader of all the bytes. A request that is sent again over another
+// connection needs a new reader.
 func (b *lentBody) reader() io.ReadCloser { return &lentReader{body: b} }
 
-// take gives the bytes back: no reader reads them any more.
+// take returns the bytes to the caller: no reader reads them any more.
 func (b *lentBody) take() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

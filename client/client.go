@@ -12,32 +12,33 @@ import (
 )
 
 const (
-	// defaultTimeout is above what a node gives a request, 4.5 s, so that its answer
-	// comes before the client stops waiting.
+	// defaultTimeout is the default time for one call. It is more than a node's own limit
+	// for a request, 4.5 s, so that the node's answer arrives before it.
 	defaultTimeout = 10 * time.Second
-	// defaultAdminTimeout is above what a node gives a change of the cluster, 30 s.
+	// defaultAdminTimeout is the default time for a change of the cluster. It is more than a
+	// node's own limit for one, 30 s.
 	defaultAdminTimeout = 40 * time.Second
-	// dialTimeout bounds a connection attempt, so that an endpoint that swallows
-	// packets leaves time for the next one.
+	// dialTimeout is the maximum time for a connection attempt, so that an endpoint whose
+	// packets are lost leaves time for the next one.
 	dialTimeout = 2 * time.Second
-	// idleConns is the number of connections to each endpoint that are kept for the
-	// next requests: as many as a busy program has requests in flight.
+	// idleConns is the number of connections to each endpoint that are kept for later
+	// requests: as many as a busy program has requests in flight.
 	idleConns = 1024
-	// maxHeaderBytes is the maximum of an answer's headers; a node's have less than 8 KiB.
+	// maxHeaderBytes is the maximum size of an answer's headers; a node's have less than 8 KiB.
 	maxHeaderBytes = 64 << 10
 )
 
-// Config says which cluster a Client talks to.
+// Config configures a Client.
 type Config struct {
 	// Endpoints are HTTP addresses of the cluster's nodes, at least one: each
 	// host:port, http://host:port or https://host:port.
 	Endpoints []string
-	// Timeout bounds one call with all its attempts; for a list, it bounds the wait for
-	// the first answer and for each next part. The context of a call can only shorten
-	// it. Zero is 10 s, and 40 s for Join, Leave, Transfer and Snapshot.
+	// Timeout is the maximum time for one call with all its attempts. For a list it is the
+	// maximum wait for the first answer and for each later part. The context of a call can
+	// only shorten it. Zero is 10 s, and 40 s for Join, Leave, Transfer and Snapshot.
 	Timeout time.Duration
 	// CAFile is a PEM file of the authorities that sign the nodes' certificates, for
-	// https endpoints. It is read once. "" is the authorities that the machine trusts.
+	// https endpoints. It is read once. "" means the authorities that the machine trusts.
 	CAFile string
 }
 
@@ -50,8 +51,8 @@ type Client struct {
 	first        atomic.Uint64 // the endpoint to ask first, modulo len(endpoints)
 }
 
-// New returns a client of a cluster. It connects to nothing yet, so its error is
-// always one of cfg, which has ErrUsage.
+// New returns a client of a cluster. It does not connect yet, so its error is always about
+// cfg, and matches ErrUsage.
 func New(cfg Config) (*Client, error) {
 	c := &Client{timeout: cfg.Timeout, adminTimeout: cfg.Timeout}
 	for _, e := range cfg.Endpoints {
@@ -70,7 +71,7 @@ func New(cfg Config) (*Client, error) {
 		c.timeout, c.adminTimeout = defaultTimeout, defaultAdminTimeout
 	}
 	transport := &http.Transport{
-		// No proxy: whether a write was sent is judged by the connection to the node itself.
+		// No proxy: only the connection to the node itself shows whether a write was sent.
 		DialContext:           dialHeard,
 		MaxIdleConnsPerHost:   idleConns,
 		IdleConnTimeout:       90 * time.Second,
@@ -94,8 +95,8 @@ func New(cfg Config) (*Client, error) {
 	return c, nil
 }
 
-// Close closes idle connections. Calls under way end by themselves, and those that
-// are made later connect again.
+// Close closes idle connections. Calls in progress end by themselves, and later calls
+// connect again.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // parseEndpoint returns an endpoint as a base URL.

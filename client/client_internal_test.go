@@ -21,8 +21,8 @@ import (
 )
 
 // TestClient_ServerSpeaksFirst shows that a server which speaks before it is asked is
-// told from a node, whether its words come before the request is written or after it,
-// and that a put's outcome stays unknown.
+// recognized as no node, also if its first bytes arrive before the request is written. A
+// put's outcome stays unknown.
 func TestClient_ServerSpeaksFirst(t *testing.T) {
 	c, err := New(Config{Endpoints: []string{testkit.Greeter(t, "SSH-2.0-x\r\n")}})
 	if err != nil {
@@ -54,10 +54,10 @@ func TestClient_ServerSpeaksFirst(t *testing.T) {
 	}
 }
 
-// heard says that something came over a connection of a client's.
+// heard reports whether bytes were received over a client's connection.
 func heard(conn net.Conn) bool { return conn.(*heardConn).first.Load() != nil }
 
-// TestNetReason shows that an error of the network says once what went wrong.
+// TestNetReason shows that an error of the network has its reason only once.
 func TestNetReason(t *testing.T) {
 	refused := &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 	lookup := &net.DNSError{Err: "no such host", Name: "n9"}
@@ -75,8 +75,8 @@ func TestNetReason(t *testing.T) {
 	}
 }
 
-// TestWatched_BoundsReadsAlone shows that a list is broken off when nothing comes for
-// the time of a call, but not when its caller takes longer than that for an item.
+// TestWatched_BoundsReadsAlone shows that a list is ended when nothing is received for the
+// time of a call, but not when its caller takes longer than that for an item.
 func TestWatched_BoundsReadsAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())

@@ -41,7 +41,7 @@ func TestClient_Status(t *testing.T) {
 	}
 }
 
-// TestStatus_NotReady shows that readiness is asked of the node that gave the status.
+// TestStatus_NotReady shows that the readiness is that of the node that gave the status.
 func TestStatus_NotReady(t *testing.T) {
 	notReady := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/readyz" {
@@ -66,7 +66,7 @@ func TestStatus_NotReady(t *testing.T) {
 	}
 }
 
-// TestClient_ChangesOfTheCluster shows what each change sends.
+// TestClient_ChangesOfTheCluster shows the request of each change.
 func TestClient_ChangesOfTheCluster(t *testing.T) {
 	var got string
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -105,8 +105,8 @@ func TestClient_ChangesOfTheCluster(t *testing.T) {
 	}
 }
 
-// TestClient_NodeThatIsAsked shows that what is done to the node that is asked needs one
-// endpoint: with several it would be any of them.
+// TestClient_NodeThatIsAsked shows that a change of the node that is asked needs a client
+// with one endpoint: with several it could be any of them.
 func TestClient_NodeThatIsAsked(t *testing.T) {
 	a, b := serve(t, ok), serve(t, ok)
 	c := mustNew(t, client.Config{Endpoints: []string{a.URL, b.URL}})

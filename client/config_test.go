@@ -57,8 +57,8 @@ func TestNew_Endpoints(t *testing.T) {
 	}
 }
 
-// TestClient_TLS shows that a node's certificate is checked against CAFile, and what
-// is said of one that fails, and of a scheme that is not the node's.
+// TestClient_TLS shows that a node's certificate is checked against CAFile, and the errors
+// for one that fails and for a wrong scheme.
 func TestClient_TLS(t *testing.T) {
 	secure := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Kvorum-Node", "n1")

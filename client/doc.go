@@ -1,6 +1,7 @@
-// Package client is the Go client of Kvorum's HTTP API. It talks to a cluster through
-// the HTTP addresses of some of its nodes: each node takes every request, whoever
-// leads, so that one address is enough and three survive the loss of a node.
+// Package client is the Go client of Kvorum's HTTP API. It talks to a cluster through the
+// HTTP addresses of some of its nodes, the endpoints. Each node accepts every request, not
+// only the leader. So one endpoint is enough, and with three the loss of a node does not
+// matter.
 //
 //	c, err := client.New(client.Config{Endpoints: []string{"10.0.0.1:8001", "10.0.0.2:8001", "10.0.0.3:8001"}})
 //	if err != nil {
@@ -12,65 +13,70 @@
 //
 // # Keys and revisions
 //
-// A key is 1 to 1,024 bytes, a value 0 to 1 MiB, unless the nodes are set otherwise.
-// Each write that changes something takes the next revision of the whole cluster.
-// A key has the revision of its last change, which a later write can be conditional on:
+// A key has 1 to 1,024 bytes, a value 0 to 1 MiB, unless the nodes have other limits. A
+// revision is a number. Each write that changes something gets the next revision of the
+// whole cluster. Each key has the revision of its last change. A later write may require
+// that it is still the same:
 //
 //	read, err := c.Get(ctx, "config", client.ReadOptions{})
 //	_, err = c.Put(ctx, "config", changed, client.IfRevision(read.ModRevision))
-//	if errors.Is(err, client.ErrConditionFailed) { … } // another one wrote it in between
+//	if errors.Is(err, client.ErrConditionFailed) { … } // another client wrote it in between
 //
 // # What reads promise
 //
 // The zero ReadOptions make a read linearizable: it sees every write that was
-// acknowledged before it began. Faster reads promise less; see Consistency. A read
-// with MinRevision sees at least that revision on every level, so that a caller who
-// passes on the Revision of each answer never goes back in time.
+// acknowledged before the read began. Faster reads promise less; see Consistency. On every
+// level, a read with MinRevision sees at least that revision. A caller that uses the
+// Revision of each answer as the MinRevision of its next read never sees an older state.
 //
 // # Types of package kv
 //
-// Items, members and the requests that change the cluster are those of package kv, which
-// the server has too.
+// Items, members and the requests that change the cluster are types of package kv, which
+// the server uses too.
 //
-// # Errors, and what became of a write
+// # Errors, and the outcome of a write
 //
 // A call that fails returns an error with an *Error in it, which errors.As finds. Its
-// Code names the reason, in most cases a class of errors of package kv. Its Outcome says
-// what became of the write:
+// Code names the reason, in most cases a class of errors of package kv. Its Outcome is
+// one of these:
 //
 //   - NotDone: nothing changed. If the error is also Retryable, the same call may
 //     succeed later.
-//   - Unknown: the write happened once or not at all, because its answer was lost. To
-//     send it again may do it twice. That is harmless for a Put of the same value
-//     without a condition, unless others write the key too. Otherwise read the key first.
-//   - Done: the write was done, and only the description of it could not be read.
+//   - Unknown: the answer was lost, and the write happened once or not at all. If it is
+//     sent again, it may happen twice. This is harmless for a Put of the same value
+//     without a condition, unless other clients write the key too. Otherwise read the
+//     key first.
+//   - Done: the write was done, and only its description could not be read.
 //
-// ErrNotFound and ErrConditionFailed are told apart with errors.Is. A call that is
-// refused before anything is sent has ErrUsage: to make it again can't help.
+// An error may match ErrNotFound, ErrConditionFailed or ErrUsage (errors.Is). A call with
+// ErrUsage was refused before anything was sent: the same call can never succeed.
 //
 // # Endpoints
 //
-// A call asks the endpoint that answered last, and the next one after a failure that
-// another endpoint may not share. A write is sent to another endpoint only while it is
-// certain that none has carried it out. A call that fails everywhere tells of each
-// endpoint. No write is sent twice to one endpoint, and no call waits before it is
-// sent to the next: a caller who wants to try longer calls again, after RetryAfter or
-// a pause of its own. An endpoint that does not answer takes all of the call's time;
-// the next call begins at another one.
+// A call begins at the endpoint that answered last. After a failure that another endpoint
+// may not have, the call is sent to the next endpoint. A write is sent to another endpoint
+// only if it is certain that no endpoint has done it. The error of a call that fails
+// everywhere describes the failure of each endpoint.
 //
-// What is no answer of a node is an error that names the endpoint and the cause: a page
-// of HTML, a redirect, an answer that was cut off or is too large, another protocol.
-// Redirects are not followed and proxies are not used, so that what became of a write
-// is judged by the connection to the node itself.
+// No write is sent twice to one endpoint, and a call does not pause between endpoints. A
+// caller that wants to try longer calls again, after RetryAfter or a pause of its own. An
+// endpoint that does not answer takes all of the call's time; the next call begins at
+// another one.
+//
+// An answer that does not come from a node is an error, which names the endpoint and the
+// cause: a page of HTML, a redirect, another protocol, an answer that is incomplete or too
+// large. Redirects are not followed and proxies are not used. So the connection to the node
+// itself shows whether a write was sent.
 //
 // # Files
 //
 //	client.go    Config, and a client with its connections
 //	request.go   one request, sent to one endpoint after the other
 //	errors.go    Error and Outcome
-//	hints.go     what is likely wrong with an endpoint; heard.go: what it said first
+//	hints.go     hints about a wrong endpoint
+//	heard.go     the first bytes from an endpoint
 //	kv.go        Get, Put, Delete, and conditions
-//	read.go      what reads promise
+//	read.go      consistency levels
 //	list.go      List
 //	admin.go     Join, Leave, Transfer, Snapshot
 //	status.go    Status, Members

@@ -14,30 +14,30 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
-// maxRetryAfter bounds how long a node may ask to wait.
+// maxRetryAfter is the maximum of Error.RetryAfter.
 const maxRetryAfter = 5 * time.Second
 
 var (
-	// ErrUsage is in the error of a call that was refused before anything was sent: an
-	// argument or the Config is wrong.
+	// ErrUsage is matched by the error of a call that was refused before anything was
+	// sent: an argument or the Config is wrong.
 	ErrUsage = errors.New("wrong use")
-	// ErrNotFound is in the error of a Get or Delete of a key that does not exist.
+	// ErrNotFound is matched by the error of a Get or Delete of a key that does not exist.
 	ErrNotFound = errors.New("there is no such key")
-	// ErrConditionFailed is in the error of a write whose condition did not hold.
+	// ErrConditionFailed is matched by the error of a write whose condition did not hold.
 	ErrConditionFailed = errors.New("the condition does not hold")
 )
 
-// Outcome says what became of a call that failed.
+// Outcome is the effect of a call that failed.
 type Outcome int
 
 // Outcomes. A call that only reads is always NotDone.
 const (
 	Unknown Outcome = iota // it happened once or not at all
 	NotDone                // nothing changed
-	Done                   // it happened; its description alone could not be read
+	Done                   // it happened; only its description could not be read
 )
 
-// String returns the outcome as the API names it: unknown, not_done or done.
+// String returns the outcome's name in the API: unknown, not_done or done.
 func (o Outcome) String() string {
 	switch o {
 	case NotDone:
@@ -48,36 +48,36 @@ func (o Outcome) String() string {
 	return string(kv.Unknown)
 }
 
-// Error is why a call failed. A call that failed at several endpoints returns an
-// error in which errors.As finds that of the first one; all of them are NotDone and
-// Retryable then.
+// Error describes a call that failed. A call that failed at several endpoints returns an
+// error in which errors.As finds that of the first one; then all of them are NotDone and
+// Retryable.
 type Error struct {
-	// Endpoint is the base URL of the endpoint that was asked, "" where none was.
+	// Endpoint is the base URL of the endpoint that was asked, "" if none was.
 	Endpoint string
-	// Status is the HTTP status of the answer, 0 where there was none.
+	// Status is the HTTP status of the answer, 0 if there was none.
 	Status int
 	// Code names the reason: that of a class of package kv, "no_leader" for example, or
-	// one of HTTP alone, such as "key_not_found"; "" where no node gave one.
+	// one of HTTP alone, such as "key_not_found"; "" if no node gave one.
 	Code kv.Code
-	// Outcome says what became of the call.
+	// Outcome is the effect of the call.
 	Outcome Outcome
-	// Retryable says that the same call may succeed later or at another endpoint, and
+	// Retryable means that the same call may succeed later or at another endpoint, and
 	// that nothing was done yet.
 	Retryable bool
-	// RetryAfter is how long the node asks to wait before that, at most 5 s; 0 where it
-	// does not say.
+	// RetryAfter is how long the node asks the caller to wait before another call, at most
+	// 5 s; 0 if it does not ask.
 	RetryAfter time.Duration
-	// Revision is a revision that the answer is at least as new as, 0 where it has
-	// none. Like that of a result it can be the MinRevision of later reads.
+	// Revision is a revision that the answering node had reached, 0 if the answer has
+	// none. It can be the MinRevision of later reads, like that of a result.
 	Revision uint64
-	// ModRevision is the key's revision where a condition failed, 0 for no such key.
+	// ModRevision is the key's revision if a condition failed, 0 if there is no such key.
 	ModRevision uint64
 
 	text  string
-	cause error // nil where the answer says all
+	cause error // may be nil
 }
 
-// Error returns what happened, in one line, with the endpoint where no node answered.
+// Error describes the failure in one line, with the endpoint if no node answered.
 func (e *Error) Error() string {
 	if e.Outcome == Unknown && !strings.Contains(strings.ToLower(e.text), "unknown") {
 		return "outcome unknown, the write may or may not have happened: " + e.text
@@ -85,8 +85,8 @@ func (e *Error) Error() string {
 	return e.text
 }
 
-// Unwrap returns what is below the error: ErrNotFound, ErrConditionFailed, ErrUsage,
-// the end of a context, or an error of the network; nil where there is nothing.
+// Unwrap returns the cause: ErrNotFound, ErrConditionFailed, ErrUsage, the end of a
+// context, an error of the network, or nil.
 func (e *Error) Unwrap() error { return e.cause }
 
 // usagef returns the error of a call that must not be made.
@@ -95,19 +95,19 @@ func usagef(format string, args ...any) *Error {
 	return &Error{Code: kv.CodeInvalid, Outcome: NotDone, text: err.Error(), cause: &usageError{err}}
 }
 
-// usageError is an ErrUsage with its cause.
+// usageError matches ErrUsage, and has a cause.
 type usageError struct{ err error }
 
 // Error implements error.
 func (e *usageError) Error() string { return e.err.Error() }
 
-// Is says that e is ErrUsage.
+// Is reports whether target is ErrUsage.
 func (e *usageError) Is(target error) bool { return target == ErrUsage }
 
 // Unwrap returns the cause.
 func (e *usageError) Unwrap() error { return errors.Unwrap(e.err) }
 
-// allFailed is the error of a call that no endpoint could do: one error for each.
+// allFailed is the error of a call that no endpoint could do. It has one error for each.
 type allFailed struct{ errs []error }
 
 // Error implements error.
@@ -122,7 +122,7 @@ func (e *allFailed) Error() string {
 // Unwrap returns the errors of the endpoints.
 func (e *allFailed) Unwrap() []error { return e.errs }
 
-// outcomeOf returns what became of a request that failed: a read changes nothing.
+// outcomeOf returns the outcome of a request that failed: a read changes nothing.
 func outcomeOf(write, notDone bool) Outcome {
 	if write && !notDone {
 		return Unknown
@@ -130,11 +130,11 @@ func outcomeOf(write, notDone bool) Outcome {
 	return NotDone
 }
 
-// answerError returns the error that an answer without success stands for. An answer
-// that is not a node's, a proxy's say, is judged by its status alone.
+// answerError returns the error that belongs to an answer without success. If the answer
+// is not a node's, but a proxy's for instance, only its status is used.
 func answerError(resp *http.Response, endpoint string, write bool) *Error {
 	e := &Error{Endpoint: endpoint, Status: resp.StatusCode, Revision: revisionOf(resp.Header)}
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes)) // a cut body is judged by its status
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes)) // for an incomplete body the status is used
 	var p api.Problem
 	if json.Unmarshal(body, &p) == nil && p.Title != "" && (p.Outcome == kv.NotDone || p.Outcome == kv.Unknown) {
 		e.take(p, write)
@@ -144,7 +144,7 @@ func answerError(resp *http.Response, endpoint string, write bool) *Error {
 			e.text += ": " + text
 		}
 		e.Retryable = resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode > 501
-		// A proxy also says 408 of a request that it has passed on.
+		// A proxy may also answer 408 to a request that it has passed on.
 		e.Outcome = outcomeOf(write, resp.StatusCode < 500 && resp.StatusCode != http.StatusRequestTimeout)
 	}
 	e.Retryable = e.Retryable && e.Outcome == NotDone
@@ -157,7 +157,7 @@ func answerError(resp *http.Response, endpoint string, write bool) *Error {
 	return e
 }
 
-// take fills e with what a node says.
+// take fills e with a node's problem.
 func (e *Error) take(p api.Problem, write bool) {
 	e.text = p.Title
 	if p.Detail != "" {
@@ -173,7 +173,7 @@ func (e *Error) take(p api.Problem, write bool) {
 	}
 }
 
-// badAnswer returns the error of an answer whose status promised more than came.
+// badAnswer returns the error of a successful answer whose body can't be used.
 func badAnswer(endpoint string, status int, o Outcome, format string, args ...any) *Error {
 	err := fmt.Errorf(format, args...)
 	return &Error{
@@ -182,5 +182,5 @@ func badAnswer(endpoint string, status int, o Outcome, format string, args ...an
 	}
 }
 
-// bare returns an endpoint as messages show it.
+// bare returns an endpoint in the form that messages show.
 func bare(endpoint string) string { return strings.TrimPrefix(endpoint, "http://") }

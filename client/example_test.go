@@ -39,8 +39,8 @@ func Example() {
 	// the write was the key's last change: true
 }
 
-// Add to a number that others change too: read it, write it if nobody has changed it
-// since, and begin again otherwise.
+// Add to a number that others change too: read it, write it if it has not changed since,
+// and otherwise begin again.
 func ExampleIfRevision() {
 	ctx := context.Background()
 	c, err := client.New(client.Config{Endpoints: []string{endpoint}})
@@ -74,7 +74,7 @@ func ExampleIfRevision() {
 	// Output: 42
 }
 
-// Tell what became of a write that failed.
+// Find the outcome of a write that failed.
 func ExampleError() {
 	ctx := context.Background()
 	c, err := client.New(client.Config{Endpoints: []string{"127.0.0.1:1"}}) // nobody listens there
@@ -115,7 +115,7 @@ func ExampleClient_List() {
 	}
 	for item, err := range list.All() { // closes the listing
 		if err != nil {
-			log.Fatal(err) // what came before is not the whole list
+			log.Fatal(err) // the list is incomplete
 		}
 		fmt.Printf("%s: %s\n", item.Key, item.Value)
 	}
@@ -126,8 +126,8 @@ func ExampleClient_List() {
 	// the next page starts at user/carol
 }
 
-// Read fast from any node, at most five seconds old, and never older than what this
-// program has seen.
+// Read fast from any node: a state that is at most five seconds old, and never older than
+// the one that this program has seen.
 func ExampleReadOptions() {
 	ctx := context.Background()
 	c, err := client.New(client.Config{Endpoints: []string{endpoint}})

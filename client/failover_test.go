@@ -10,8 +10,8 @@ import (
 	"github.com/kvorum/kvorum/client"
 )
 
-// TestClient_Failover shows when another endpoint is asked: whenever the first had no
-// effect for certain, or there is none to have.
+// TestClient_Failover shows when another endpoint is asked: if the first request certainly
+// had no effect, or could not have any.
 func TestClient_Failover(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
@@ -77,7 +77,7 @@ func TestClient_StaysWithWhoAnswers(t *testing.T) {
 	}
 }
 
-// TestClient_AllEndpointsFail shows that each endpoint's failure is told, and that
+// TestClient_AllEndpointsFail shows that the error has each endpoint's failure, and that
 // errors.As finds the first.
 func TestClient_AllEndpointsFail(t *testing.T) {
 	down, leaderless := unreachable(t), serve(t, noLeader)
@@ -93,8 +93,8 @@ func TestClient_AllEndpointsFail(t *testing.T) {
 	}
 }
 
-// TestClient_HangingEndpoint shows what is said of an endpoint that does not answer, and
-// that of a write to it nobody knows what became.
+// TestClient_HangingEndpoint shows the error for an endpoint that does not answer. The
+// outcome of a write to it is unknown.
 func TestClient_HangingEndpoint(t *testing.T) {
 	for _, call := range calls {
 		t.Run(call.name, func(t *testing.T) {
@@ -117,7 +117,7 @@ func TestClient_HangingEndpoint(t *testing.T) {
 }
 
 // TestClient_PassesSilentEndpoint shows that an endpoint without an answer takes the time
-// of one call alone.
+// of only one call.
 func TestClient_PassesSilentEndpoint(t *testing.T) {
 	hanging, healthy := serve(t, hang), serve(t, ok)
 	c := mustNew(t, client.Config{Endpoints: []string{hanging.URL, healthy.URL}})

@@ -8,12 +8,12 @@ import (
 	"sync/atomic"
 )
 
-// heardConn is a connection that remembers what it received first. It tells what
-// speaks at an endpoint, whatever error net/http makes of that: this depends on whether
-// a server that speaks first does so before the request is written.
+// heardConn is a connection that remembers the first bytes that it received. They show
+// which protocol an endpoint speaks. The error of net/http does not: for a server that
+// speaks first, it depends on whether the request was already written.
 type heardConn struct {
 	net.Conn
-	first atomic.Pointer[string] // nil until something came
+	first atomic.Pointer[string] // nil until bytes were received
 }
 
 // dialHeard makes the connections of a client.
@@ -35,8 +35,8 @@ func (c *heardConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// foreignSpeech returns an error if what came first over conn, which is not encrypted,
-// is no HTTP; otherwise nil.
+// foreignSpeech returns an error if the first bytes from conn, which is not encrypted, are
+// not HTTP; otherwise nil.
 func foreignSpeech(conn net.Conn) error {
 	c, plain := conn.(*heardConn)
 	if !plain {
@@ -50,7 +50,7 @@ func foreignSpeech(conn net.Conn) error {
 	return fmt.Errorf("it answered %q; %s", foreignText([]byte(*first)), noAPIHint)
 }
 
-// heardNothing says that nothing came over conn, which is not encrypted.
+// heardNothing reports whether nothing was received from conn, which is not encrypted.
 func heardNothing(conn net.Conn) bool {
 	c, plain := conn.(*heardConn)
 	return plain && c.first.Load() == nil

@@ -16,12 +16,12 @@ import (
 	"unicode"
 )
 
-// maxForeignText is the maximum of what an error shows of an answer that is not the
-// API's: 200 bytes.
+// maxForeignText is the maximum number of bytes that an error shows of an answer that is
+// not the API's: 200.
 const maxForeignText = 200
 
-// foreignText returns the first line of an answer that is not of the API's shape,
-// a proxy's say, and what to do where that is known.
+// foreignText returns the first line of an answer that does not have the API's form, a
+// proxy's for instance. It adds a hint if the remedy is known.
 func foreignText(body []byte) string {
 	line, _, _ := strings.Cut(strings.TrimSpace(string(body)), "\n")
 	line = strings.Map(func(r rune) rune {
@@ -36,8 +36,8 @@ func foreignText(body []byte) string {
 	return line
 }
 
-// explain returns what a user is told of err, of a request without an answer that had
-// conn, or none.
+// explain returns the error for the user of a request that got err and no answer. conn is
+// the request's connection, or nil.
 func explain(ctx context.Context, err error, conn *net.Conn) error {
 	reason := transportReason(ctx, err)
 	if conn == nil || ctx.Err() != nil {
@@ -52,7 +52,8 @@ func explain(ctx context.Context, err error, conn *net.Conn) error {
 	return withHint(reason, err)
 }
 
-// transportReason makes err, of a request without a whole answer, short.
+// transportReason returns a short form of err, the error of a request without a whole
+// answer.
 func transportReason(ctx context.Context, err error) error {
 	var timeout *timeoutError
 	switch cause := context.Cause(ctx); {
@@ -66,7 +67,7 @@ func transportReason(ctx context.Context, err error) error {
 	return netReason(err)
 }
 
-// endedOr returns the end of ctx as an error that errors.Is knows, or err while ctx goes on.
+// endedOr returns an error that matches the end of ctx, or err if ctx has not ended.
 func endedOr(ctx context.Context, err error) error {
 	switch cause := context.Cause(ctx); {
 	case cause == nil:
@@ -78,8 +79,8 @@ func endedOr(ctx context.Context, err error) error {
 	}
 }
 
-// netReason returns a network error without what its message will say anyway:
-// request, operation and addresses.
+// netReason returns a network error without its request, operation and addresses, which
+// the message has anyway.
 func netReason(err error) error {
 	var ue *url.Error
 	if errors.As(err, &ue) {
@@ -96,8 +97,8 @@ func netReason(err error) error {
 	return err
 }
 
-// withHint adds to reason, an error of a request without an answer, what to do
-// about it where cause, all of the error, tells what is likely wrong.
+// withHint adds a hint to reason, the error of a request without an answer, if cause, the
+// complete error, shows what is likely wrong.
 func withHint(reason, cause error) error {
 	if hint := hintFor(cause); hint != "" {
 		return fmt.Errorf("%w; %s", reason, hint)
@@ -105,10 +106,10 @@ func withHint(reason, cause error) error {
 	return reason
 }
 
-// noAPIHint is for an endpoint where something else than the API is spoken.
+// noAPIHint is the hint for an endpoint that speaks another protocol.
 const noAPIHint = "this is no HTTP API: Config.Endpoints takes what the nodes have as --http-addr, as https://host:port if they have --tls-cert"
 
-// hintFor returns what may be wrong with an endpoint that a request failed at with err.
+// hintFor returns a hint about the endpoint at which a request failed with err, or "".
 func hintFor(err error) string {
 	var authority x509.UnknownAuthorityError
 	var record tls.RecordHeaderError

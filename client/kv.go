@@ -14,21 +14,21 @@ type ReadResult struct {
 	Value []byte // the caller's
 	// ModRevision is the revision of the key's last change, for IfRevision.
 	ModRevision uint64
-	// Revision is one that the answer is at least as new as: the MinRevision of reads
-	// that must not see less.
+	// Revision is the revision that the read saw, or a lower one: the MinRevision of later
+	// reads that must not see an older state.
 	Revision uint64
 }
 
 // WriteResult is the outcome of a Put or Delete.
 type WriteResult struct {
-	// Revision is the one that the write took: the key's ModRevision after a put, and
+	// Revision is the revision that the write got: the key's ModRevision after a put, and
 	// the MinRevision of reads that must see the write.
 	Revision uint64
-	// Created says that a put made the key rather than replaced its value.
+	// Created means that a put made the key, and did not replace a value.
 	Created bool
 }
 
-// Condition guards a write: unless it holds, nothing changes, and the error has
+// Condition guards a write: if it does not hold, nothing changes, and the error matches
 // ErrConditionFailed. The zero value always holds.
 type Condition struct{ header, value string }
 
@@ -38,13 +38,13 @@ func IfAbsent() Condition { return Condition{"If-None-Match", "*"} }
 // IfPresent returns the condition that the key exists.
 func IfPresent() Condition { return Condition{"If-Match", "*"} }
 
-// IfRevision returns the condition that the key exists, and that its last change took
+// IfRevision returns the condition that the key exists, and that its last change has
 // revision, which is at least 1.
 func IfRevision(revision uint64) Condition {
 	return Condition{"If-Match", `"` + strconv.FormatUint(revision, 10) + `"`}
 }
 
-// Get returns the value of key. Where there is no such key, the error has ErrNotFound.
+// Get returns the value of key. If there is no such key, the error matches ErrNotFound.
 func (c *Client) Get(ctx context.Context, key string, o ReadOptions) (ReadResult, error) {
 	query, err := o.query()
 	if err != nil {
@@ -70,8 +70,8 @@ func (c *Client) Put(ctx context.Context, key string, value []byte, conditions .
 	return c.write(ctx, http.MethodPut, key, value, conditions)
 }
 
-// Delete removes key, if the condition holds; there is at most one. Where there is no
-// such key, the error has ErrNotFound, or ErrConditionFailed if there is a condition.
+// Delete removes key, if the condition holds; there is at most one. If there is no such
+// key, the error matches ErrNotFound, or ErrConditionFailed if there is a condition.
 func (c *Client) Delete(ctx context.Context, key string, conditions ...Condition) (WriteResult, error) {
 	return c.write(ctx, http.MethodDelete, key, nil, conditions)
 }
@@ -99,8 +99,8 @@ func (c *Client) write(ctx context.Context, method, key string, value []byte, co
 }
 
 // keyPath returns the path of a key. Bytes other than letters, digits, '-',
-// '_', '~', '/' and '.' are escaped, and so is a '.' that begins a segment: the
-// segments "." and ".." are keys here, and nothing on the way may resolve them.
+// '_', '~', '/' and '.' are escaped, and so is a '.' that begins a segment: "." and ".."
+// may be parts of a key, and no proxy may resolve them as a relative path.
 func keyPath(key string) (string, error) {
 	if key == "" {
 		return "", usagef("the key is empty") // its path would be that of a list

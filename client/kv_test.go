@@ -14,7 +14,7 @@ import (
 	"github.com/kvorum/kvorum/client"
 )
 
-// TestClient_KeysSurvive shows that a key of any bytes reaches a node as it is.
+// TestClient_KeysSurvive shows that a key of any bytes reaches a node unchanged.
 func TestClient_KeysSurvive(t *testing.T) {
 	c := mustNew(t, client.Config{Endpoints: []string{endpoint}})
 	roundTrip := func(t interface{ Fatalf(string, ...any) }, key string) {
@@ -54,7 +54,8 @@ func TestClient_KeysSurvive(t *testing.T) {
 	})
 }
 
-// TestClient_EmptyKey shows that no call takes the empty key, whose path is that of a list.
+// TestClient_EmptyKey shows that every call refuses the empty key, whose path is that of a
+// list.
 func TestClient_EmptyKey(t *testing.T) {
 	s := serve(t, ok)
 	c := mustNew(t, client.Config{Endpoints: []string{s.URL}})
@@ -71,7 +72,7 @@ func TestClient_EmptyKey(t *testing.T) {
 	}
 }
 
-// TestClient_Conditions shows which writes a condition lets through.
+// TestClient_Conditions shows which writes each condition allows.
 func TestClient_Conditions(t *testing.T) {
 	ctx, c := t.Context(), mustNew(t, client.Config{Endpoints: []string{endpoint}})
 	const key = "conditions"
@@ -120,7 +121,7 @@ func TestClient_Conditions(t *testing.T) {
 	}
 }
 
-// TestClient_ReadOptions shows what reads ask for.
+// TestClient_ReadOptions shows the request of each read option.
 func TestClient_ReadOptions(t *testing.T) {
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/kv/" {
@@ -160,7 +161,7 @@ func TestClient_ReadOptions(t *testing.T) {
 			t.Errorf("list: got %q, want %q", got, want)
 		}
 	}
-	// A node takes each of them.
+	// A node accepts each of them.
 	real := mustNew(t, client.Config{Endpoints: []string{endpoint}})
 	w, err := real.Put(t.Context(), "read-options", []byte("v"))
 	if err != nil {
@@ -194,8 +195,8 @@ func TestPut_LargeValuesAwaitConsent(t *testing.T) {
 	}
 }
 
-// TestClient_ValueIsReturned refuses a put before its body has come. The caller may then use
-// its memory for something else; the race detector sees whether the client still reads it.
+// TestClient_ValueIsReturned refuses a put before its body has arrived. The caller may then
+// use the value's memory again; the race detector finds out if the client still reads it.
 func TestClient_ValueIsReturned(t *testing.T) {
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		problem(http.StatusTooManyRequests, "overloaded", "Too many", "", "not_done", true)(w, r)

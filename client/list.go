@@ -15,13 +15,13 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
-// ListOptions say what a list holds. The zero value is all keys with their values.
+// ListOptions select the keys of a list. The zero value selects all keys with their values.
 type ListOptions struct {
 	Prefix   string // only keys that begin with it
-	Start    string // only keys from this one on, in byte order
-	Limit    int    // no more keys than this; 0 is no limit
+	Start    string // only this key and those after it, in byte order
+	Limit    int    // maximum number of keys; 0 is no limit
 	KeysOnly bool   // without values: those of the items are nil
-	// ReadOptions say what the list promises.
+	// ReadOptions select the list's consistency.
 	ReadOptions
 }
 
@@ -51,24 +51,24 @@ func (o ListOptions) query() (url.Values, error) {
 // Listing is a stream of items in byte order of their keys, all of one revision. It is
 // used by one goroutine at a time.
 type Listing struct {
-	// Revision is the revision that the items show: the MinRevision of reads that must
-	// not see less.
+	// Revision is the revision of the items: the MinRevision of later reads that must not
+	// see an older state.
 	Revision uint64
 
-	ctx      context.Context // of the request alone, for the reason it ended
+	ctx      context.Context // of the request only; it has the reason of its end
 	cancel   context.CancelCauseFunc
 	endpoint string
 	status   int
 	keysOnly bool
 	body     io.ReadCloser
 	lines    *api.Lines
-	count    int    // of the items that came
+	count    int    // number of items received
 	next     string // see Next
 }
 
 // List begins a list: the answer of a node has begun when it returns. The caller
-// closes the listing. A node breaks a list off that is not taken at 32 KiB/s on
-// average, or within 30 minutes.
+// closes the listing. A node ends a list early if the client reads less than 32 KiB/s on
+// average, or if it takes more than 30 minutes.
 func (c *Client) List(ctx context.Context, o ListOptions) (*Listing, error) {
 	query, err := o.query()
 	if err != nil {
@@ -88,7 +88,7 @@ func (c *Client) List(ctx context.Context, o ListOptions) (*Listing, error) {
 	return l, nil
 }
 
-// watched bounds each read of a stream, and not the time between two.
+// watched limits the time of each read of a stream, but not the time between two reads.
 type watched struct {
 	r       io.Reader
 	timeout time.Duration
@@ -102,8 +102,8 @@ func (w *watched) Read(p []byte) (int, error) {
 	return w.r.Read(p)
 }
 
-// All yields the items, once. An error is yielded last, with no item: the list is not
-// whole then, because its last line did not come, or says that others are missing.
+// All yields the items, once. An error is yielded last, without an item. It means that the
+// list is incomplete: its last line is missing, or counts more items than were received.
 // The listing is closed when the loop ends.
 func (l *Listing) All() iter.Seq2[kv.Item, error] {
 	return func(yield func(kv.Item, error) bool) {
@@ -117,14 +117,14 @@ func (l *Listing) All() iter.Seq2[kv.Item, error] {
 	}
 }
 
-// Next returns, once All has yielded everything, the Start of a list of the keys that
-// Limit left out; "" where there are none.
+// Next returns the Start of a list with the keys beyond Limit, "" if there are none. It is
+// valid once All has yielded all items.
 func (l *Listing) Next() string { return l.next }
 
 // Close ends the request if it has not ended. It may be called several times.
 func (l *Listing) Close() {
 	l.cancel(nil)
-	_ = l.body.Close() // only read from
+	_ = l.body.Close() // it was only read
 }
 
 // read returns the next item; more is false after the last one.
@@ -147,7 +147,8 @@ func (l *Listing) read() (item kv.Item, more bool, err error) {
 	return parsed, true, nil
 }
 
-// checkEnd returns an error unless the last line agrees with what came, and nothing follows it.
+// checkEnd returns an error unless the last line has the number of received items, and
+// nothing follows it.
 func (l *Listing) checkEnd(end *api.End) error {
 	switch {
 	case end.Count == nil:
@@ -162,7 +163,7 @@ func (l *Listing) checkEnd(end *api.End) error {
 	return nil
 }
 
-// broken returns the error of a list that is not whole.
+// broken returns the error of an incomplete list.
 func (l *Listing) broken(format string, args ...any) error {
 	e := badAnswer(l.endpoint, l.status, NotDone, format, args...)
 	e.cause = endedOr(l.ctx, e.cause)

@@ -23,7 +23,7 @@ func keys(list *client.Listing) (keys []string, err error) {
 	return keys, nil
 }
 
-// TestList_Pages shows that pages of a list make the whole.
+// TestList_Pages shows that the pages of a list make the whole list.
 func TestList_Pages(t *testing.T) {
 	ctx, c := t.Context(), mustNew(t, client.Config{Endpoints: []string{endpoint}})
 	want := []string{"pages/", "pages/a", "pages/b b", "pages/\xff"}
@@ -104,7 +104,7 @@ func TestList_EndsEarly(t *testing.T) {
 	}
 }
 
-// TestList_CutStreamIsAnError shows that no list is taken for whole that is not.
+// TestList_CutStreamIsAnError shows that an incomplete list is always an error.
 func TestList_CutStreamIsAnError(t *testing.T) {
 	flushed := func(w http.ResponseWriter) {
 		_ = http.NewResponseController(w).Flush()
@@ -149,7 +149,7 @@ func TestList_CutStreamIsAnError(t *testing.T) {
 	}
 }
 
-// TestList_Interrupted shows that the end of a context ends a list that is under way.
+// TestList_Interrupted shows that the end of a context ends a list in progress.
 func TestList_Interrupted(t *testing.T) {
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintln(w, `{"key":"a","value":"1"}`)

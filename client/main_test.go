@@ -53,7 +53,7 @@ type node struct {
 	served   chan error
 }
 
-// startNode returns a node that is ready, which is a cluster by itself.
+// startNode returns a node that is ready and forms a cluster by itself.
 func startNode() (*node, error) {
 	dir, err := os.MkdirTemp("", "kvorum-client-")
 	if err != nil {
@@ -105,14 +105,14 @@ func mustNew(t testing.TB, cfg client.Config) *client.Client {
 	return c
 }
 
-// server is one that is no whole node: what it answers is the test's.
+// server is a server that is no node: the test decides its answers.
 type server struct {
 	*httptest.Server
 	mu       sync.Mutex
 	requests []*http.Request // guarded by mu
 }
 
-// serve returns a server that names itself as a node does, and answers as handle does.
+// serve returns a server that names itself like a node, and answers with handle.
 func serve(t testing.TB, handle http.HandlerFunc) *server {
 	t.Helper()
 	s := new(server)
@@ -137,7 +137,7 @@ func (s *server) seen() []*http.Request {
 // addr returns host:port of the server.
 func (s *server) addr() string { return strings.TrimPrefix(s.URL, "http://") }
 
-// problem answers with an error as a node does.
+// problem answers with an error in a node's form.
 func problem(status int, code, title, detail, outcome string, retryable bool) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/problem+json")
@@ -155,7 +155,7 @@ func noLeader(w http.ResponseWriter, r *http.Request) {
 // unknownOutcome answers a node's 504.
 var unknownOutcome = problem(http.StatusGatewayTimeout, "unknown_outcome", "Outcome unknown", "the answer was lost", "unknown", false)
 
-// status answers with a bare status, as a proxy might.
+// status answers with only a status, like some proxies.
 func status(code int) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Del("Kvorum-Node")
@@ -175,7 +175,7 @@ func hang(_ http.ResponseWriter, r *http.Request) {
 // ok answers with an empty success.
 func ok(http.ResponseWriter, *http.Request) {}
 
-// unreachable returns an endpoint where nobody listens.
+// unreachable returns an endpoint where no server listens.
 func unreachable(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -186,7 +186,7 @@ func unreachable(t testing.TB) string {
 	return l.Addr().String()
 }
 
-// wantError checks what an error says, and returns the *client.Error in it.
+// wantError checks an error's outcome and text, and returns the *client.Error in it.
 func wantError(t testing.TB, err error, o client.Outcome, parts ...string) *client.Error {
 	t.Helper()
 	var e *client.Error

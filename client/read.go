@@ -8,34 +8,35 @@ import (
 	"time"
 )
 
-// Consistency is what a read promises.
+// Consistency is the level of a read: its promise about the state that it sees.
 type Consistency string
 
 // Read levels. Each works on every node.
 const (
-	// Linearizable reads see every write that was acknowledged before they began.
+	// Linearizable is the level of reads that see every write that was acknowledged before
+	// the read began.
 	Linearizable Consistency = "linearizable"
-	// LeaderLocal reads see what the leader has, without its asking the others: a leader
-	// that was replaced may not know that yet.
+	// LeaderLocal is the level of reads that see the leader's state, without a message to
+	// other nodes. A leader that was replaced may not know that yet.
 	LeaderLocal Consistency = "leader"
-	// Stale reads see what the node that is asked has, at once.
+	// Stale is the level of reads that see the state of the node that is asked, at once.
 	Stale Consistency = "stale"
 )
 
 // levels are the read levels, the default first.
 var levels = []string{string(Linearizable), string(LeaderLocal), string(Stale)}
 
-// ReadOptions say what a read promises. The zero value is Linearizable.
+// ReadOptions select the consistency of a read. The zero value is Linearizable.
 type ReadOptions struct {
 	Level Consistency
-	// MaxStale bounds how old what a stale read sees may be; 0 is no bound.
+	// MaxStale is the maximum age of the state that a stale read sees; 0 is no maximum.
 	MaxStale time.Duration
 	// MinRevision makes the read wait until the node has applied that revision; 0 is none.
 	MinRevision uint64
 }
 
-// Validate returns an error with ErrUsage where the options contradict each other or
-// name no level. Get and List do that too.
+// Validate returns an error that matches ErrUsage if the options contradict each other or
+// name an unknown level. Get and List call it too.
 func (o ReadOptions) Validate() error {
 	switch {
 	case o.Level != "" && !slices.Contains(levels, string(o.Level)):

@@ -16,11 +16,12 @@ import (
 )
 
 const (
-	// expectBytes is the size from which a put waits for the node's consent before it
-	// sends the value: a refusal of a value too large then costs nothing, and can't be
-	// lost to a connection that breaks under unread bytes.
+	// expectBytes is the maximum size of a value that a put sends at once. For a larger one
+	// it first waits for the node's consent (Expect: 100-continue). So the refusal of a value
+	// that is too large costs little. It can't be lost either: a node that closes a
+	// connection with unread bytes may break it before the client has read the answer.
 	expectBytes = 1 << 20
-	// maxAnswerBytes is the maximum of what is read of an answer that is no value: 4 MiB.
+	// maxAnswerBytes is the maximum number of bytes that are read of an answer that is no value: 4 MiB.
 	maxAnswerBytes = 4 << 20
 )
 
@@ -30,30 +31,30 @@ type request struct {
 	path   string // escaped, with its query
 	header map[string]string
 	body   []byte // nil is none
-	json   bool   // body is JSON rather than a raw value
+	json   bool   // body is JSON, not a raw value
 	write  bool   // changes the cluster's state: sent again only if certainly not done
 }
 
-// answer is a successful one, read whole.
+// answer is a successful answer, read completely.
 type answer struct {
-	endpoint uint64 // which gave it, modulo their number
-	base     string // of that one
+	endpoint uint64 // number of the endpoint that gave it, modulo their number
+	base     string // URL of that endpoint
 	status   int
 	header   http.Header
 	body     []byte
 }
 
-// timeoutError is the end of the time that a call has.
+// timeoutError reports that a call's time has ended.
 type timeoutError struct{ after time.Duration }
 
 // Error implements error.
 func (e *timeoutError) Error() string { return fmt.Sprintf("no answer within %v", e.after) }
 
-// Unwrap returns context.DeadlineExceeded, which it is an instance of.
+// Unwrap returns context.DeadlineExceeded.
 func (e *timeoutError) Unwrap() error { return context.DeadlineExceeded }
 
-// call sends r to one endpoint after the other and reads the answer, of at most limit
-// bytes, whole; d bounds all of that.
+// call sends r to one endpoint after the other and reads the complete answer, of at most
+// limit bytes. d is the maximum time for all of that.
 func (c *Client) call(ctx context.Context, d time.Duration, r request, limit int64) (answer, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, d, &timeoutError{d})
 	defer cancel()
@@ -71,7 +72,7 @@ func (c *Client) read(ctx context.Context, resp *http.Response, n uint64, write 
 	var err error
 	a.body, err = io.ReadAll(io.LimitReader(resp.Body, limit+1))
 	switch {
-	case write: // the status said that it is done
+	case write: // the status means that it is done
 	case err != nil:
 		e := badAnswer(a.base, a.status, NotDone, "answer broke off: %w", transportReason(ctx, err))
 		e.cause = endedOr(ctx, e.cause)
@@ -82,8 +83,8 @@ func (c *Client) read(ctx context.Context, resp *http.Response, n uint64, write 
 	return a, nil
 }
 
-// decode reads the JSON of an answer into v; what names it. The outcome of the call is
-// known by then.
+// decode reads the JSON of an answer into v. An error names the answer by what, and has
+// the outcome o, which is known already.
 func (a *answer) decode(what string, o Outcome, v any) error {
 	if err := json.Unmarshal(a.body, v); err != nil {
 		return badAnswer(a.base, a.status, o, "read %s: %w", what, err)
@@ -91,9 +92,9 @@ func (a *answer) decode(what string, o Outcome, v any) error {
 	return nil
 }
 
-// do sends r to one endpoint after the other until one carries it out, and returns
-// which did. Another endpoint is tried while r is certainly not done, or changes
-// nothing, and the failure is one that another may not share. The caller closes the body.
+// do sends r to one endpoint after the other until one succeeds, and returns the number of
+// that endpoint. It tries another endpoint if r is certainly not done, or changes nothing,
+// and if the failure is one that another endpoint may not have. The caller closes the body.
 func (c *Client) do(ctx context.Context, r request) (*http.Response, uint64, error) {
 	first := c.first.Load()
 	begin := first
@@ -107,7 +108,7 @@ func (c *Client) do(ctx context.Context, r request) (*http.Response, uint64, err
 		var e *Error
 		silent := errors.As(err, &e) && e.Status == 0 && !errors.Is(err, context.Canceled)
 		if silent && c.first.CompareAndSwap(n, n+1) {
-			begin = n + 1 // for the next call, too
+			begin = n + 1 // also for the next call
 		}
 		if e == nil || !e.Retryable || ctx.Err() != nil || len(c.endpoints) == 1 {
 			return nil, n, err
@@ -124,7 +125,7 @@ func (c *Client) endpoint(n uint64) string { return c.endpoints[n%uint64(len(c.e
 // could not be made.
 func (c *Client) try(ctx context.Context, r request, n uint64) (*http.Response, error) {
 	endpoint := c.endpoint(n)
-	// A request that never had a connection had no bytes sent.
+	// Of a request that never had a connection, no bytes were sent.
 	var conn atomic.Pointer[net.Conn]
 	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(got httptrace.GotConnInfo) { conn.Store(&got.Conn) },
@@ -154,7 +155,7 @@ func (c *Client) try(ctx context.Context, r request, n uint64) (*http.Response, 
 	return resp, nil
 }
 
-// newHTTPRequest returns r as a request to an endpoint, with the body that holds r's.
+// newHTTPRequest returns r as a request to an endpoint. body holds the bytes of r's body.
 func newHTTPRequest(ctx context.Context, endpoint string, r request, body *lentBody) (*http.Request, error) {
 	req, err := http.NewRequestWithContext(ctx, r.method, endpoint+r.path, http.NoBody)
 	if err != nil {
@@ -179,23 +180,23 @@ func newHTTPRequest(ctx context.Context, endpoint string, r request, body *lentB
 	return req, nil
 }
 
-// strangerError returns the error of a success that no node has answered: a node names
-// itself in each answer. A read may succeed elsewhere; what became of a write is not known.
+// strangerError returns the error of a successful answer that is not a node's: a node names
+// itself in each answer. A read may succeed elsewhere; the outcome of a write is not known.
 func strangerError(resp *http.Response, endpoint string, write bool) *Error {
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxForeignText)) // it is only shown
 	text := fmt.Sprintf("%s answered %s, as no node does: %q; %s", endpoint, resp.Status, foreignText(body), noAPIHint)
 	return &Error{Endpoint: endpoint, Status: resp.StatusCode, Outcome: outcomeOf(write, false), Retryable: !write, text: text}
 }
 
-// revisionOf returns the revision that an answer is at least as new as, 0 for none.
+// revisionOf returns the revision in an answer, 0 for none.
 func revisionOf(h http.Header) uint64 {
-	revision, _ := strconv.ParseUint(h.Get("Kvorum-Revision"), 10, 64) // 0 where it is none
+	revision, _ := strconv.ParseUint(h.Get("Kvorum-Revision"), 10, 64) // 0 if it is no number
 	return revision
 }
 
-// modRevisionOf returns the revision of the key that an answer is about, 0 for none.
+// modRevisionOf returns the key's revision in an answer, 0 for none.
 func modRevisionOf(h http.Header) uint64 {
-	revision, _ := strconv.ParseUint(strings.Trim(h.Get("ETag"), `"`), 10, 64) // 0 where it is none
+	revision, _ := strconv.ParseUint(strings.Trim(h.Get("ETag"), `"`), 10, 64) // 0 if it is no number
 	return revision
 }
 
@@ -208,7 +209,7 @@ func jsonRequest(path string, body any) (request, error) {
 	return request{method: http.MethodPost, path: path, body: data, json: true, write: true}, nil
 }
 
-// optional returns a name as a member of a request that may be missing.
+// optional returns a pointer to name, or nil if name is "": then the field is omitted.
 func optional(name string) *string {
 	if name == "" {
 		return nil

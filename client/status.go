@@ -7,12 +7,12 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
-// Status is what a node knows of itself and its cluster.
+// Status is a node's description of itself and its cluster.
 type Status struct {
 	ID           string     // the node's name
 	ClusterID    string     // "" while it is in no cluster
 	Role         string     // leader, follower, candidate, joining or loading
-	Leader       *kv.Leader // nil where it knows none
+	Leader       *kv.Leader // nil if it knows none
 	Term         uint64
 	CommitIndex  uint64
 	AppliedIndex uint64
@@ -20,20 +20,20 @@ type Status struct {
 	Members      []Member          // in order of their names
 	Versions     *kv.VersionStatus // nil while it is loading
 	Disk         *kv.DiskStatus    // nil while it is in no cluster
-	// NotReady is why the node can't serve now; nil where it can.
+	// NotReady is the reason why the node can't serve now; nil if it can.
 	NotReady error
-	// JSON is all that the node says of itself, as it says it.
+	// JSON is the node's complete answer.
 	JSON []byte
 }
 
 // Member is one member of the cluster.
 type Member struct {
 	kv.Member
-	Leader bool // as the node that was asked knows it
+	Leader bool // in the view of the node that was asked
 }
 
-// Status returns what the first endpoint that answers says of itself and its cluster.
-// A node that can't serve answers too.
+// Status returns the status of the first node that answers. A node that can't serve
+// answers too.
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	s, n, err := c.status(ctx)
 	if err != nil {
@@ -49,8 +49,8 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	return s, resp.Body.Close()
 }
 
-// Members returns the cluster's members as the first endpoint that answers knows them,
-// in order of their names.
+// Members returns the cluster's members in the view of the first node that answers, in
+// order of their names.
 func (c *Client) Members(ctx context.Context) ([]Member, error) {
 	s, n, err := c.status(ctx)
 	if err != nil {
@@ -86,7 +86,7 @@ func (c *Client) status(ctx context.Context) (Status, uint64, error) {
 	return s, a.endpoint, nil
 }
 
-// newMember returns a member, and whether it is the leader; leader may be nil.
+// newMember returns a member, with Leader set if it is leader; leader may be nil.
 func newMember(m kv.Member, leader *kv.Leader) Member {
 	return Member{Member: m, Leader: leader != nil && leader.ID == m.ID}
 }
