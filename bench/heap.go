@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // entryCommands is how many commands the log entries hold that are applied here.
@@ -46,9 +47,9 @@ func filledState(n, valueBytes int) *fsm.FSM {
 
 // puts returns a log entry of count puts to keys that pick numbers.
 func puts(index uint64, count, valueBytes int, pick func() int) *raft.Log {
-	commands := make([]fsm.Command, count)
-	for i := range commands {
-		commands[i] = fsm.Command{Op: fsm.OpPut, Key: keyOf(pick()), Value: make([]byte, valueBytes)}
+	all, value := fsm.ClockRequest(), make([]byte, valueBytes)
+	for range count {
+		all = fsm.Encode(all, kv.Put(keyOf(pick()), value))
 	}
-	return &raft.Log{Index: index, Term: 1, Type: raft.LogCommand, Data: fsm.EncodeBatch(nil, fsm.Batch{Commands: commands})}
+	return &raft.Log{Index: index, Term: 1, Type: raft.LogCommand, Data: fsm.AppendEntry(nil, 0, all.Version, all.Count, all.Data)}
 }

@@ -22,9 +22,9 @@ const (
 	// DefaultMaxValueBytes is the largest value a write may have unless configured otherwise: 1 MiB.
 	DefaultMaxValueBytes = 1 << 20
 	// LimitMaxKeyBytes is the greatest MaxKeyBytes that may be configured: 4 KiB.
-	LimitMaxKeyBytes = 4 << 10
+	LimitMaxKeyBytes = kv.LimitMaxKeyBytes
 	// LimitMaxValueBytes is the greatest MaxValueBytes that may be configured: 64 MiB.
-	LimitMaxValueBytes = 64 << 20
+	LimitMaxValueBytes = kv.LimitMaxValueBytes
 	// DefaultSnapshotBytes is how much log is written between two snapshots unless configured otherwise: 64 MiB.
 	DefaultSnapshotBytes = 64 << 20
 	// MinSnapshotBytesPerSecond is the least Config.SnapshotBytesPerSecond but 0: 64 KiB.

@@ -3,7 +3,9 @@ package cluster
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -11,7 +13,6 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/kvorum/kvorum/cluster/recovery"
-	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/kv"
 )
 
@@ -63,7 +64,7 @@ func (r *replica) compareStates(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if now := r.fsm.Revision(); r.leading() && now != revision && time.Since(asked) >= r.cfg.CheckpointInterval {
+		if now := r.fsm.Revision(); r.leading() && now != revision && time.Since(asked) >= r.cfg.CheckpointInterval && r.mayCheckpoint() {
 			asked = time.Now()
 			if err := r.checkpoint(ctx); err != nil {
 				r.log.Debug("checkpoint not made", "err", err)
@@ -77,18 +78,30 @@ func (r *replica) compareStates(ctx context.Context) {
 	}
 }
 
+// mayCheckpoint says whether all members understand a checkpoint. One that is not
+// written now must not have the writes of others wait with it.
+func (r *replica) mayCheckpoint() bool {
+	err := r.supports(r.fsm.CheckpointRequest().Version)
+	if errors.Is(err, kv.ErrUnsupported) {
+		r.lines.Log(slog.LevelInfo, "checkpoint", "replicas are not compared until all of them understand how", "err", err)
+	} else if err == nil {
+		r.lines.Over("checkpoint", "replicas are compared again")
+	}
+	return err == nil
+}
+
 // checkpoint has all replicas note their state hash.
 func (r *replica) checkpoint(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, handlerTimeout)
 	defer cancel()
-	_, err := r.proposer.propose(ctx, []fsm.Command{{Op: fsm.OpCheckpoint}}, true)
+	_, err := r.proposer.propose(ctx, r.fsm.CheckpointRequest(), true)
 	return err
 }
 
 // compare asks the voters for their state hash at a checkpoint. Where a majority
 // has one, this replica has it too, or stops; where none is known, the next tick
 // asks again.
-func (r *replica) compare(ctx context.Context, own fsm.Checkpoint) {
+func (r *replica) compare(ctx context.Context, own kv.Checkpoint) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	hashes, voters := r.askHashes(ctx, own)
@@ -111,7 +124,7 @@ func (r *replica) compare(ctx context.Context, own fsm.Checkpoint) {
 
 // askHashes returns the hashes that voters have at a checkpoint, as far as they
 // answer, and the number of voters.
-func (r *replica) askHashes(ctx context.Context, own fsm.Checkpoint) (hashes []uint64, voters int) {
+func (r *replica) askHashes(ctx context.Context, own kv.Checkpoint) (hashes []uint64, voters int) {
 	var mu sync.Mutex
 	var calls sync.WaitGroup
 	for _, s := range r.servers() {

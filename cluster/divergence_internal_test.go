@@ -13,7 +13,6 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/kvorum/kvorum/cluster/recovery"
-	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/internal/nodeid"
 	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/wal"
@@ -191,7 +190,7 @@ func rogue(t *testing.T, n *Node) {
 	}
 	r.fsm.Apply(&raft.Log{
 		Index: r.fsm.AppliedIndex() + 1, Term: r.raft.CurrentTerm(), Type: raft.LogCommand,
-		Data: fsm.EncodeBatch(nil, fsm.Batch{Commands: []fsm.Command{{Op: fsm.OpPut, Key: "rogue"}}}),
+		Data: entryOf(put("rogue")),
 	})
 }
 

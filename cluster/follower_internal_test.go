@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/raft"
 	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/internal/nodeid"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
 	"github.com/kvorum/kvorum/wal/crashfs"
 )
@@ -53,7 +54,7 @@ func startReplica(t *testing.T, change func(*Config), tune func(*transport.Confi
 	if err := r.raft.BootstrapCluster(configuration()).Error(); err != nil && !errors.Is(err, raft.ErrCantBootstrap) {
 		t.Fatal(err)
 	}
-	return &follower{raft: r.raft, fsm: r.fsm, logs: r.logs, from: others, replica: r}
+	return &follower{raft: r.raft, fsm: r.state, logs: r.logs, from: others, replica: r}
 }
 
 // openFollower opens the replica of trio[0], and transports for the others.
@@ -156,9 +157,7 @@ func (monotonic) IsMonotonic() bool { return true }
 func commands(first, last, term uint64) []*raft.Log {
 	logs := entries(first, last, term)
 	for _, log := range logs {
-		log.Data = fsm.EncodeBatch(nil, fsm.Batch{Commands: []fsm.Command{{
-			Op: fsm.OpPut, Key: keyOf(log.Index), Value: fmt.Append(nil, log.Term),
-		}}})
+		log.Data = entryOf(encode(kv.Put(keyOf(log.Index), fmt.Append(nil, log.Term))))
 	}
 	return logs
 }

@@ -175,7 +175,7 @@ func TestIssue696_D9_StuckTransfer(t *testing.T) {
 		defer func() { // not before the library's goroutine has ended, for it would never do so
 			release()
 			eventually(t, "raft takes writes again", func() error {
-				_, err := r.commit(fsm.EncodeBatch(nil, fsm.Batch{Commands: []fsm.Command{{Op: fsm.OpClock}}}))
+				_, err := r.commit(entryOf(fsm.ClockRequest()))
 				if errors.Is(err, kv.ErrUnknownOutcome) {
 					return nil // raft took it, and the state machine of a node that must stop is closed
 				}

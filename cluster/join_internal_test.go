@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/internal/wire"
 	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/wal/crashfs"
 )
@@ -268,11 +269,13 @@ func TestJoin_RetiredAndForgotten(t *testing.T) {
 		}
 		r := mustJoined(t, leader)
 		for i := 0; i < fsm.MaxRetired; i += 500 {
-			var commands []fsm.Command
+			var retired wire.Requests
 			for j := range 500 {
-				commands = append(commands, fsm.Command{Op: fsm.OpRetire, Key: fmt.Sprintf("pod-%d.%016x", i+j, i+j)})
+				one := fsm.RetireRequest(fmt.Sprintf("pod-%d.%016x", i+j, i+j))
+				retired.Note(one)
+				retired.Data = append(retired.Data, one.Data...)
 			}
-			if _, err := r.proposer.propose(soon(t), commands, true); err != nil {
+			if _, err := r.proposer.propose(soon(t), retired, true); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"iter"
 
 	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/internal/wire"
 	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/store"
 )
@@ -15,72 +16,25 @@ var (
 	_ kv.Admin  = (*Node)(nil)
 )
 
-// Do implements kv.Engine. It returns a *kv.ValidationError, an error that says the
+// Do implements kv.Engine. The request becomes bytes here, once. It returns a *kv.ValidationError, an error that says the
 // request was not done, or kv.ErrUnknownOutcome.
 func (n *Node) Do(ctx context.Context, request kv.Request) (kv.Response, error) {
 	if err := n.validate(request); err != nil {
-		return kv.Response{}, err
-	}
-	cmd, err := commandOf(request)
-	if err != nil {
 		return kv.Response{}, err
 	}
 	r, err := n.joined()
 	if err != nil {
 		return kv.Response{}, err
 	}
-	results, err := r.proposer.propose(ctx, []fsm.Command{cmd}, false)
+	answer, err := r.proposer.propose(ctx, fsm.Encode(wire.Requests{}, request), false)
 	if err != nil {
 		return kv.Response{}, err
 	}
-	return responseOf(results[0]), nil
-}
-
-// commandOf returns a request as a command. There are commands for one change of one
-// key, with at most one condition on the same key.
-func commandOf(request kv.Request) (cmd fsm.Command, err error) {
-	if len(request.Then) != 1 || len(request.If) > 1 || len(request.If) == 1 && request.If[0].Key != request.Then[0].Key {
-		return cmd, &kv.ValidationError{Field: "request", Reason: "must change one key, with at most one condition on it"}
+	response, err := fsm.DecodeResponse(answer)
+	if err != nil {
+		return kv.Response{}, fmt.Errorf("%w: %w", kv.ErrUnknownOutcome, err)
 	}
-	op := request.Then[0]
-	cmd = fsm.Command{Key: op.Key, Value: op.Value}
-	switch op.Kind {
-	case kv.OpPut:
-		cmd.Op = fsm.OpPut
-	case kv.OpDelete:
-		cmd.Op, cmd.Value = fsm.OpDelete, nil
-	default:
-		return cmd, &kv.ValidationError{Field: "request", Reason: fmt.Sprintf("has an operation of unknown kind %d", op.Kind)}
-	}
-	for _, c := range request.If {
-		switch c.Kind {
-		case kv.IsAbsent:
-			cmd.Cond = fsm.Condition{Kind: fsm.CondAbsent}
-		case kv.IsPresent:
-			cmd.Cond = fsm.Condition{Kind: fsm.CondPresent}
-		case kv.HasModRevision:
-			cmd.Cond = fsm.Condition{Kind: fsm.CondRevision, Revision: c.Revision}
-		default:
-			return cmd, &kv.ValidationError{Field: "request", Reason: fmt.Sprintf("has a condition of unknown kind %d", c.Kind)}
-		}
-	}
-	return cmd, nil
-}
-
-// responseOf returns the result of a command that commandOf made.
-func responseOf(result fsm.Result) kv.Response {
-	key := kv.OpResult{ModRevision: result.Current}
-	switch result.Status {
-	case fsm.StatusOK:
-		key.Existed = !result.Created // a delete that was done found its key
-	case fsm.StatusConditionFailed:
-		key.Existed = result.Current != 0
-	}
-	return kv.Response{
-		Succeeded: result.Status != fsm.StatusConditionFailed,
-		Revision:  result.Revision,
-		Results:   []kv.OpResult{key},
-	}
+	return response, nil
 }
 
 // Get reads one key as options say. It returns a *ValidationError, or an error
@@ -94,7 +48,7 @@ func (n *Node) Get(ctx context.Context, key string, options kv.ReadOptions) (kv.
 		return kv.ReadResult{}, err
 	}
 	version := r.gone.Load()
-	item, revision, found := r.fsm.GetAt(key)
+	item, revision, found := r.state.GetAt(key)
 	if err := r.present(version); err != nil {
 		return kv.ReadResult{}, err
 	}
@@ -108,7 +62,7 @@ func (n *Node) View(ctx context.Context, options kv.ReadOptions) (kv.View, error
 		return nil, err
 	}
 	version := r.gone.Load()
-	frozen := r.fsm.View()
+	frozen := r.state.View()
 	if err := r.present(version); err != nil {
 		return nil, err
 	}
@@ -169,9 +123,8 @@ func (n *Node) readable(ctx context.Context, options kv.ReadOptions) (*replica, 
 
 // validate refuses a request that has too much of anything, or a key that can't be.
 func (n *Node) validate(request kv.Request) error {
-	if len(request.If) > kv.MaxRequestOps || len(request.Then) > kv.MaxRequestOps {
-		return &kv.ValidationError{Field: "request", Reason: fmt.Sprintf("has %d conditions and %d operations, the limit of each is %d",
-			len(request.If), len(request.Then), kv.MaxRequestOps)}
+	if err := request.Validate(); err != nil {
+		return err
 	}
 	for i := range request.If {
 		if err := n.validateKey(request.If[i].Key); err != nil {

@@ -8,7 +8,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/kv"
 )
 
@@ -51,11 +50,11 @@ func TestGet_RevisionIsSessionToken(t *testing.T) {
 		})
 	}
 	for entry := range entries {
-		cmds := make([]fsm.Command, keys)
-		for i := range cmds {
-			cmds[i] = fsm.Command{Op: []fsm.Op{fsm.OpPut, fsm.OpDelete}[entry%2], Key: fmt.Sprint("k", i)}
+		requests := make([]kv.Request, keys)
+		for i := range requests {
+			requests[i] = kv.Request{Then: []kv.Op{{Kind: []kv.OpKind{kv.OpPut, kv.OpDelete}[entry%2], Key: fmt.Sprint("k", i)}}}
 		}
-		if _, err := r.proposer.propose(t.Context(), cmds, false); err != nil {
+		if _, err := r.proposer.propose(t.Context(), encode(requests...), false); err != nil {
 			t.Error(err)
 			break
 		}

@@ -86,7 +86,7 @@ func (r *replica) restoreNewest(load context.Context, meta *raft.SnapshotMeta, s
 	tell := func(done int64) { r.cfg.Loading.set(phaseRestore, done, meta.Size) }
 	tell(0)
 	var header bytes.Buffer
-	data, err := sizeOf(meta, io.TeeReader(state, &header))
+	data, err := r.sizeOf(meta, io.TeeReader(state, &header))
 	if err == nil { // otherwise loading it reports the error
 		if err := r.checkMemory(data); err != nil {
 			return err

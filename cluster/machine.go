@@ -6,7 +6,6 @@ import (
 
 	"github.com/hashicorp/raft"
 
-	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/kv"
 )
 
@@ -19,7 +18,7 @@ import (
 // failed restore is final for the node. Its disk has the snapshot, so that the next
 // start loads it.
 type machine struct {
-	*fsm.FSM
+	Machine
 	r *replica
 }
 
@@ -30,18 +29,18 @@ func (m machine) Restore(source io.ReadCloser) error {
 	r := m.r
 	meta := r.snaps.Newest()
 	if meta == nil || m.Len() == 0 || r.memory.plan.Limit == 0 {
-		return m.FSM.Restore(source)
+		return m.Machine.Restore(source)
 	}
 	coming, err := r.storedSize(meta)
 	if err != nil || r.memory.secondStateFits(coming.keys, coming.size) {
-		return m.FSM.Restore(source) // which reports what is wrong with it
+		return m.Machine.Restore(source) // which reports what is wrong with it
 	}
 	r.log.Info("memory has no room for two states: the present one is dropped before the leader's snapshot is loaded",
 		"keys", m.Len(), "snapshot keys", coming.keys, "snapshot", coming.size, "limit", r.memory.plan.Limit)
 	r.memory.coming.Store(&coming)
 	r.gone.Add(1)
 	m.LetGo()
-	if err := m.FSM.Restore(source); err != nil {
+	if err := m.Machine.Restore(source); err != nil {
 		err = fmt.Errorf("the state was let go of for a snapshot, which can't be loaded; %w: %w", ErrRestart, err)
 		r.fatal.fail(err)
 		return err
@@ -58,13 +57,13 @@ func (r *replica) storedSize(meta *raft.SnapshotMeta) (dataSize, error) {
 		return dataSize{}, err
 	}
 	defer func() { _ = state.Close() }() // only read from
-	return sizeOf(meta, state)
+	return r.sizeOf(meta, state)
 }
 
 // sizeOf returns how much a snapshot holds, by its length and its header, which it reads
 // from the beginning of state.
-func sizeOf(meta *raft.SnapshotMeta, state io.Reader) (dataSize, error) {
-	items, err := fsm.SnapshotItems(state)
+func (r *replica) sizeOf(meta *raft.SnapshotMeta, state io.Reader) (dataSize, error) {
+	items, err := r.fsm.SnapshotItems(state)
 	return dataSize{int(items), meta.Size}, err
 }
 

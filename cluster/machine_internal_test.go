@@ -7,7 +7,6 @@ import (
 	"io"
 	"testing"
 
-	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/kv"
 )
 
@@ -123,11 +122,11 @@ func TestRestore_CountsSnapshotsKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var cmds []fsm.Command
+	puts, deletes := make([]kv.Request, keys), make([]kv.Request, keys)
 	for i := range keys {
-		cmds = append(cmds, fsm.Command{Op: fsm.OpPut, Key: fmt.Sprintf("k%d", i)})
+		puts[i], deletes[i] = kv.Put(fmt.Sprintf("k%d", i), nil), kv.Delete(fmt.Sprintf("k%d", i))
 	}
-	if _, err := r.apply(cmds); err != nil {
+	if _, err := r.apply(single(encode(puts...))); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.raft.Snapshot().Error(); err != nil {
@@ -138,10 +137,8 @@ func TestRestore_CountsSnapshotsKeys(t *testing.T) {
 	if err != nil || coming.keys != keys || coming.size != meta.Size {
 		t.Fatalf("the snapshot's size: got %+v, %v, want %d keys and %d bytes", coming, err, keys, meta.Size)
 	}
-	for i := range cmds { // nearly all keys are deleted: the present state is small
-		cmds[i].Op = fsm.OpDelete
-	}
-	if _, err := r.apply(cmds[1:]); err != nil {
+	// Nearly all keys are deleted: the present state is small.
+	if _, err := r.apply(single(encode(deletes[1:]...))); err != nil {
 		t.Fatal(err)
 	}
 	_, state, err := r.snaps.Open(meta.ID)

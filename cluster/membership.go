@@ -10,7 +10,6 @@ import (
 
 	"github.com/hashicorp/raft"
 
-	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
 )
@@ -170,7 +169,7 @@ func (n *Node) handleRemoved(r *replica, from transport.Identity) error {
 // then it leaves the configuration. The reconcile loop finishes the second
 // where this node fails between the two.
 func (r *replica) retire(ctx context.Context, id raft.ServerID) error {
-	if _, err := r.proposer.propose(ctx, []fsm.Command{{Op: fsm.OpRetire, Key: string(id)}}, true); err != nil {
+	if _, err := r.proposer.propose(ctx, r.fsm.RetireRequest(string(id)), true); err != nil {
 		return fmt.Errorf("retire %s: %w", id, err)
 	}
 	defer r.versions.update()

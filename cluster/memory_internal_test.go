@@ -69,7 +69,7 @@ func TestMinMemory(t *testing.T) {
 		}
 		plan.Heap = 1 << 39 // what other tests have in use is no concern
 		g := newMemoryGuard(plan, 0, fsm.New(fsm.Config{}))
-		put := []fsm.Command{{Op: fsm.OpPut, Key: strings.Repeat("k", 1024), Value: make([]byte, c.value)}}
+		put := encode(kv.Put(strings.Repeat("k", 1024), make([]byte, c.value)))
 		if err := g.admit(put); err != nil {
 			t.Errorf("a value of %d bytes with %d MiB: %v", c.value, limit>>20, err)
 		}
@@ -223,7 +223,7 @@ func TestMemory_SilentDisks(t *testing.T) {
 // what a voter said in an earlier term.
 func TestMemoryGuard_NewTerm(t *testing.T) {
 	g := newMemoryGuard(smallPlan(1<<30), 0, fsm.New(fsm.Config{}))
-	put := []fsm.Command{{Op: fsm.OpPut, Key: "k", Value: []byte("v")}}
+	put := encode(kv.Put("k", []byte("v")))
 	g.heard("n2.x", &memoryRoom{Data: 1 << 20, Low: true})
 	if err := g.admit(put); !errors.Is(err, kv.ErrMemoryFull) {
 		t.Fatalf("with a voter whose memory is full: got %v", err)
@@ -248,7 +248,7 @@ func TestMemoryGuard_NewTerm(t *testing.T) {
 func TestMemoryGuard_OldRefusal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newMemoryGuard(MemoryPlan{}, 1000, fsm.New(fsm.Config{}))
-		if err := g.admit([]fsm.Command{{Op: fsm.OpPut, Key: "k", Value: make([]byte, 1000)}}); !errors.Is(err, kv.ErrDataLimit) {
+		if err := g.admit(encode(kv.Put("k", make([]byte, 1000)))); !errors.Is(err, kv.ErrDataLimit) {
 			t.Fatalf("got %v, want %v", err, kv.ErrDataLimit)
 		}
 		if !g.status().Full {
@@ -306,38 +306,6 @@ func TestNode_MaxDataBytes(t *testing.T) {
 	}
 }
 
-// TestMemoryGuard_Growth shows by how much a batch makes the data longer: a key that
-// occurs twice counts once, and a condition may not hold.
-func TestMemoryGuard_Growth(t *testing.T) {
-	state := fsm.New(fsm.Config{})
-	put := func(key string, size int, cond fsm.ConditionKind) fsm.Command {
-		return fsm.Command{Op: fsm.OpPut, Key: key, Value: make([]byte, size), Cond: fsm.Condition{Kind: cond}}
-	}
-	state.Apply(&raft.Log{Index: 1, Term: 1, Data: fsm.EncodeBatch(nil, fsm.Batch{Clock: 1, Commands: []fsm.Command{put("there", 100, fsm.CondNone)}})})
-	g := newMemoryGuard(smallPlan(1<<30), 1000, state)
-	for _, c := range []struct {
-		name string
-		cmds []fsm.Command
-		want int64 // of keys and values alone
-		keys int64 // that are new
-	}{
-		{"new", []fsm.Command{put("k", 10, fsm.CondNone)}, 11, 1},
-		{"new twice", []fsm.Command{put("k", 10, fsm.CondNone), put("k", 30, fsm.CondNone)}, 31, 1},
-		{"longer", []fsm.Command{put("there", 150, fsm.CondNone)}, 50, 0},
-		{"shorter", []fsm.Command{put("there", 50, fsm.CondNone)}, -50, 0},
-		{"shorter, if", []fsm.Command{put("there", 50, fsm.CondAbsent)}, 0, 0},
-		{"shorter, if, and longer", []fsm.Command{put("there", 50, fsm.CondAbsent), put("there", 120, fsm.CondNone)}, 20, 0},
-		{"deleted and new", []fsm.Command{{Op: fsm.OpDelete, Key: "there"}, put("k", 10, fsm.CondPresent)}, 11, 1},
-	} {
-		if got := g.growth(c.cmds, 0); got != c.want {
-			t.Errorf("%s: got %d bytes, want %d", c.name, got, c.want)
-		}
-		if got := g.growth(c.cmds, keyMemory); got != c.want+c.keys*keyMemory {
-			t.Errorf("%s, in memory: got %d bytes, want %d", c.name, got, c.want+c.keys*keyMemory)
-		}
-	}
-}
-
 // TestMemoryGuard_Live shows that puts are refused while too much is live though the
 // data is small, that a collection is asked for before, and that it comes back.
 func TestMemoryGuard_Live(t *testing.T) {
@@ -345,17 +313,17 @@ func TestMemoryGuard_Live(t *testing.T) {
 	plan := smallPlan(1 << 40)
 	g := newMemoryGuard(plan, 0, state)
 	g.observe()
-	put := []fsm.Command{{Op: fsm.OpPut, Key: "k", Value: make([]byte, 1000)}}
+	put := encode(kv.Put("k", make([]byte, 1000)))
 	if err := g.admit(put); err != nil {
 		t.Fatalf("with room: %v", err)
 	}
 	g.plan.Heap = 1 << 10 // whatever is live is too much
 	g.limit.Store(0)
 	err := g.admit(put)
-	if !errors.Is(err, kv.ErrMemoryFull) || refusedBy(err) == nil || !refusedBy(err)(put[0]) {
+	if !errors.Is(err, kv.ErrMemoryFull) || refusedBy(err, nil) == nil || !refusedBy(err, nil)(put) {
 		t.Errorf("with too much live: got %v", err)
 	}
-	if err := g.admit([]fsm.Command{{Op: fsm.OpDelete, Key: "k"}}); err != nil {
+	if err := g.admit(del("k")); err != nil {
 		t.Errorf("a delete: %v", err)
 	}
 	if !g.told().Low {
@@ -386,7 +354,7 @@ func TestMemoryGuard_CollectsAside(t *testing.T) {
 		collections := 0
 		g.collect = func() { collections++ }
 		g.plan.Heap = 1 << 10 // whatever is live is too much
-		put := []fsm.Command{{Op: fsm.OpPut, Key: "k", Value: make([]byte, 1000)}}
+		put := encode(kv.Put("k", make([]byte, 1000)))
 		for range 20 {
 			if err := g.admit(put); !errors.Is(err, kv.ErrMemoryFull) {
 				t.Fatalf("with too much live: got %v", err)

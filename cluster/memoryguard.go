@@ -13,7 +13,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
-	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/internal/wire"
 	"github.com/kvorum/kvorum/kv"
 )
 
@@ -40,7 +40,7 @@ const (
 type memoryGuard struct {
 	plan  MemoryPlan
 	quota int64 // of keys and values; 0 is none
-	fsm   *fsm.FSM
+	fsm   Machine
 
 	admitted atomic.Int64             // bytes of puts that were admitted since the start
 	limit    atomic.Int64             // up to where admitted may grow without a look
@@ -68,7 +68,7 @@ type memoryRoom struct {
 // refused.
 type memoryRefusal struct {
 	error
-	grows func(fsm.Command) bool
+	grows func(wire.Requests) bool
 	at    time.Time
 }
 
@@ -77,26 +77,21 @@ const refusalShown = 10 * time.Second
 
 func (e *memoryRefusal) Unwrap() error { return e.error }
 
-func newMemoryGuard(plan MemoryPlan, quota int64, state *fsm.FSM) *memoryGuard {
+func newMemoryGuard(plan MemoryPlan, quota int64, state Machine) *memoryGuard {
 	return &memoryGuard{plan: plan, quota: quota, fsm: state, collect: runtime.GC, voters: make(map[raft.ServerID]memoryRoom)}
 }
 
-// admit returns a *memoryRefusal for commands that do not fit. The batch was not done.
-func (g *memoryGuard) admit(cmds []fsm.Command) error {
+// admit returns a *memoryRefusal for requests that do not fit. The batch was not done.
+func (g *memoryGuard) admit(requests wire.Requests) error {
 	if g.plan.Limit == 0 && g.quota == 0 {
 		return nil
 	}
-	var n int64
-	for i := range cmds {
-		if fillsDisk(cmds[i]) {
-			n += stateMemory(1, int64(len(cmds[i].Key)+len(cmds[i].Value)))
-		}
-	}
+	n := stateMemory(requests.Puts, requests.PutBytes)
 	if n == 0 || !g.low.Load() && g.admitted.Load()+n <= g.limit.Load() {
 		g.admitted.Add(n)
 		return nil
 	}
-	if err := g.look(n, cmds); err != nil {
+	if err := g.look(n, requests); err != nil {
 		g.why.Store(err)
 		return err
 	}
@@ -105,16 +100,16 @@ func (g *memoryGuard) admit(cmds []fsm.Command) error {
 	return nil
 }
 
-// look decides on a batch whose puts have n bytes, and sets limit.
-func (g *memoryGuard) look(n int64, cmds []fsm.Command) *memoryRefusal {
+// look decides on requests whose puts have n bytes, and sets limit.
+func (g *memoryGuard) look(n int64, requests wire.Requests) *memoryRefusal {
 	if g.plan.Limit != 0 {
 		if err := g.liveRoom(n); err != nil {
-			return &memoryRefusal{err, fillsDisk, time.Now()}
+			return &memoryRefusal{err, needRoom, time.Now()}
 		}
 	}
 	left := int64(1) << 62
 	for _, bound := range g.bounds(g.data()) {
-		growth := g.growth(cmds, bound.perKey)
+		growth := g.fsm.Growth(requests, bound.perKey)
 		if growth > 0 && growth > bound.room {
 			return &memoryRefusal{fmt.Errorf("%w; this write needs %s more: delete keys, or raise the limit; see docs/limits.md", bound.full, inBytes(growth)), g.grows, time.Now()}
 		}
@@ -164,41 +159,8 @@ func (g *memoryGuard) dataLimit() (int64, string) {
 	return most, who
 }
 
-// growth returns by how much the commands make the data longer at most, where a key
-// counts perKey bytes beside its own and its value's. Deletes count as nothing: their
-// conditions may not hold.
-func (g *memoryGuard) growth(cmds []fsm.Command, perKey int64) (n int64) {
-	lengths := make(map[string]int64, len(cmds)) // of keys with values, by what was counted
-	for i := range cmds {
-		c := &cmds[i]
-		if !fillsDisk(*c) {
-			continue
-		}
-		before, counted := lengths[c.Key]
-		if !counted {
-			before = g.lengthOf(c.Key, perKey)
-		}
-		after := perKey + int64(len(c.Key)+len(c.Value))
-		if c.Cond.Kind != fsm.CondNone { // it may not hold, and the value stay
-			after = max(before, after)
-		}
-		lengths[c.Key] = after
-		n += after - before
-	}
-	return n
-}
-
-// lengthOf returns what a key counts that is there, 0 for one that is not.
-func (g *memoryGuard) lengthOf(key string, perKey int64) int64 {
-	old, found := g.fsm.Get(key)
-	if !found {
-		return 0
-	}
-	return perKey + int64(len(key)+len(old.Value))
-}
-
-// grows says whether a command alone makes the data longer.
-func (g *memoryGuard) grows(c fsm.Command) bool { return g.growth([]fsm.Command{c}, keyMemory) > 0 }
+// grows says whether requests alone make the data longer.
+func (g *memoryGuard) grows(r wire.Requests) bool { return g.fsm.Growth(r, keyMemory) > 0 }
 
 // highLocked returns up to where admitted may grow before too much may be live.
 func (g *memoryGuard) highLocked() int64 {

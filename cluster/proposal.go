@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"sync/atomic"
 
-	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/internal/wire"
 	"github.com/kvorum/kvorum/kv"
 )
 
@@ -17,20 +17,48 @@ const (
 	proposalAbandoned
 )
 
-// proposal is one caller's commands and the place where their results arrive.
+// proposal is one caller's requests and the place where the responses arrive.
 type proposal struct {
-	cmds      []fsm.Command
-	bytes     int64
-	held      *atomic.Int64 // the proposer's pending bytes, of which bytes are this one's
-	left      atomic.Bool   // they have been given back
-	forwarded bool          // came from another node: never sent on to a third
-	state     atomic.Int32
-	done      chan proposalResult // one slot
+	requests   wire.Requests
+	bytes      int64
+	held       *atomic.Int64 // the proposer's pending bytes, of which bytes are this one's
+	left       atomic.Bool   // they have been given back
+	leaderOnly bool          // it came from another node, or is the leader's own: never sent on
+	state      atomic.Int32
+	done       chan proposalResult // one slot
 }
 
+// proposalResult is an error, or the responses to a proposal's requests, one after the
+// other, each with its length before it.
 type proposalResult struct {
-	results []fsm.Result
-	err     error
+	responses []byte
+	err       error
+}
+
+// batch is what several proposals have together.
+type batch struct {
+	facts wire.Requests // without Data
+	parts [][]byte      // of Data, one of each proposal
+}
+
+func batchOf(proposals []*proposal) batch {
+	b := batch{parts: make([][]byte, len(proposals))}
+	for i, pr := range proposals {
+		b.facts.Note(pr.requests)
+		b.parts[i] = pr.requests.Data
+	}
+	return b
+}
+
+// in returns the batch's requests as they are in entry, which ends with them.
+func (b batch) in(entry []byte) wire.Requests {
+	size := 0
+	for _, part := range b.parts {
+		size += len(part)
+	}
+	requests := b.facts
+	requests.Data = entry[len(entry)-size:]
+	return requests
 }
 
 // live returns the proposals of a batch that are still wanted, and ends the others. A
@@ -39,7 +67,7 @@ func live(batch []*proposal, leading bool) []*proposal {
 	var wanted []*proposal
 	for _, pr := range batch {
 		switch {
-		case pr.forwarded && !leading:
+		case pr.leaderOnly && !leading:
 			pr.finish(nil, kv.ErrNotLeader)
 		case pr.state.Load() == proposalAbandoned:
 			pr.leave()
@@ -80,12 +108,25 @@ func release(batch []*proposal) []*proposal {
 	return waiting
 }
 
-// complete hands each proposal its share of the batch's results.
-func complete(batch []*proposal, results []fsm.Result) {
-	for _, pr := range batch {
-		n := len(pr.cmds)
-		pr.finish(results[:n:n], nil)
-		results = results[n:]
+// complete hands each proposal its share of the batch's responses. All end as unknown
+// where there are not as many as requests.
+func complete(batch []*proposal, responses []byte) {
+	shares := make([][]byte, len(batch))
+	rest, err := responses, error(nil)
+	for i, pr := range batch {
+		if shares[i], rest, err = wire.Take(rest, pr.requests.Count); err != nil {
+			break
+		}
+	}
+	if err == nil && len(rest) > 0 {
+		err = fmt.Errorf("%w: %d bytes behind the last response", wire.ErrMalformed, len(rest))
+	}
+	if err != nil {
+		finishAll(batch, fmt.Errorf("%w: responses to a batch: %w", kv.ErrUnknownOutcome, err))
+		return
+	}
+	for i, pr := range batch {
+		pr.finish(shares[i], nil)
 	}
 }
 
@@ -97,13 +138,13 @@ func finishAll(batch []*proposal, err error) {
 
 // abandon ends a proposal whose caller waits no longer. It returns what has become of it at
 // the same moment, and otherwise notDone if it was not sent, or that its outcome is unknown, and why.
-func (pr *proposal) abandon(notDone error, why string) ([]fsm.Result, error) {
+func (pr *proposal) abandon(notDone error, why string) ([]byte, error) {
 	if pr.state.Swap(proposalAbandoned) == proposalWaiting {
 		return nil, notDone
 	}
 	select {
 	case r := <-pr.done:
-		return r.results, r.err
+		return r.responses, r.err
 	default:
 		return nil, fmt.Errorf("%w: %s", kv.ErrUnknownOutcome, why)
 	}
@@ -117,7 +158,7 @@ func (pr *proposal) leave() {
 	}
 }
 
-func (pr *proposal) finish(results []fsm.Result, err error) {
+func (pr *proposal) finish(responses []byte, err error) {
 	pr.leave()
-	pr.done <- proposalResult{results, err}
+	pr.done <- proposalResult{responses, err}
 }

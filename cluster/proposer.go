@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/internal/wire"
 	"github.com/kvorum/kvorum/kv"
 )
 
@@ -16,14 +16,14 @@ import (
 const (
 	// maxBatchBytes is where a batch is full; one larger proposal still goes alone.
 	maxBatchBytes = 1 << 20
-	// maxBatchCommands bounds the commands of one batch.
-	maxBatchCommands = 1024
+	// maxBatchRequests is the maximum number of requests of one batch.
+	maxBatchRequests = 1024
 	// maxPendingProposals bounds how many proposals wait.
 	maxPendingProposals = 16 << 10
 	// maxForwards is the number of batches that may be under way to the leader at a time.
 	maxForwards = 4
-	// commandOverhead is what a command costs beside its key and value in the byte budget.
-	commandOverhead = 64
+	// requestOverhead is what a request costs beside its bytes in the byte budget.
+	requestOverhead = 64
 	// retryDelay is the pause after an attempt that changed nothing, unless leadership changes before.
 	retryDelay = 20 * time.Millisecond
 	// slowForward is how long a batch waits for the one that was forwarded before it. A
@@ -38,13 +38,13 @@ const (
 	hangElections = 4
 )
 
-// proposer packs all commands that wait into one batch and hands it on: to the
+// proposer packs all requests that wait into one batch and hands it on: to the
 // log where this node leads, else to the leader. One batch is in the log's hands at a
 // time; the sync in progress forms the next one, so no timer is needed. To the leader
 // the next one goes when the one before it has ended, or takes longer than
 // slowForward: up to maxForwards are under way.
 //
-// Each proposal ends in exactly one of three ways: its results, an error that
+// Each proposal ends in exactly one of three ways: its responses, an error that
 // says it was not done, or ErrUnknownOutcome. A batch that was definitely not
 // done is tried again until its proposals' contexts end; one whose outcome is
 // unknown never is. What has not left this node is not done. What is refused because
@@ -55,7 +55,7 @@ const (
 //	waiting    its caller's time ends               not done
 //	waiting    the leader hangs                     not done
 //	waiting    another leader                       its batch goes there
-//	sent       results, or an error of this kind    its caller gets them
+//	sent       responses, or an error of this kind  its caller gets them
 //	sent       certainly not done                   waiting
 //	sent       its caller's time ends, no answer    unknown
 //	either     this node stops                      as if its caller's time ended
@@ -83,17 +83,21 @@ type forwarding struct {
 	delivered <-chan struct{} // closed when it has ended
 }
 
-// batchRoute carries a batch where it belongs. Both methods return nil and as many
-// results as commands, an error matching ErrUnknownOutcome, or any other error
-// for a batch that was definitely not done.
+// batchRoute carries a batch where it belongs. Both methods return as many responses as
+// there are requests, one after the other, each with its length before it, or an error
+// matching ErrUnknownOutcome, or any other error for a batch that was definitely not done.
 type batchRoute interface {
 	// leading says whether this node is the leader and has begun its term.
 	leading() bool
-	// apply puts commands into the log as one entry.
-	apply(cmds []fsm.Command) ([]fsm.Result, error)
-	// forward sends commands to the leader, if ready, which it asks at the last moment,
-	// returns true. If ready returns false, or is not asked, they were not sent.
-	forward(ctx context.Context, cmds []fsm.Command, ready func() bool) ([]fsm.Result, error)
+	// supports returns nil if this node, as the leader, may write requests of that
+	// command version. Otherwise it is an error of class kv.ErrUnsupported, or one of class
+	// kv.ErrTimeout where that is not known yet.
+	supports(version byte) error
+	// apply puts a batch into the log as one entry.
+	apply(b batch) ([]byte, error)
+	// forward sends a batch to the leader, if ready, which it asks at the last moment,
+	// returns true. If ready returns false, or is not asked, it was not sent.
+	forward(ctx context.Context, b batch, ready func() bool) ([]byte, error)
 }
 
 func newProposer(maxBytes int64, hang time.Duration, leaders *leadership, route batchRoute) *proposer {
@@ -104,24 +108,26 @@ func newProposer(maxBytes int64, hang time.Duration, leaders *leadership, route 
 	}
 }
 
-// propose waits until cmds are committed and returns one result for each, in
-// order. They are stored next to each other in one log entry, but are not a
-// transaction. With forwarded, another node has sent them: they are refused with
-// ErrNotLeader unless this node leads.
-func (p *proposer) propose(ctx context.Context, cmds []fsm.Command, forwarded bool) ([]fsm.Result, error) {
-	if forwarded && !p.route.leading() {
+// propose waits until requests are committed and returns the responses to them, one
+// after the other, each with its length before it. They are stored next to each other in
+// one log entry, but are not one request. With leaderOnly, another node has sent them, or
+// they are the leader's own: they are refused with ErrNotLeader unless this node leads.
+func (p *proposer) propose(ctx context.Context, requests wire.Requests, leaderOnly bool) ([]byte, error) {
+	if p.route.leading() {
+		if err := p.route.supports(requests.Version); errors.Is(err, kv.ErrUnsupported) {
+			return nil, err
+		}
+	} else if leaderOnly {
 		return nil, kv.ErrNotLeader
 	}
-	pr := &proposal{cmds: cmds, forwarded: forwarded, held: &p.pending, done: make(chan proposalResult, 1)}
-	for _, c := range cmds {
-		pr.bytes += int64(len(c.Key)+len(c.Value)) + commandOverhead
-	}
+	pr := &proposal{requests: requests, leaderOnly: leaderOnly, held: &p.pending, done: make(chan proposalResult, 1)}
+	pr.bytes = int64(len(requests.Data)) + int64(requests.Count)*requestOverhead
 	if p.pending.Add(pr.bytes) > p.maxBytes {
 		p.pending.Add(-pr.bytes)
 		return nil, fmt.Errorf("%w: over %d bytes of writes are under way", kv.ErrOverloaded, p.maxBytes)
 	}
 	queue := p.queue
-	if forwarded {
+	if leaderOnly {
 		queue = p.forwards
 	}
 	select {
@@ -132,7 +138,7 @@ func (p *proposer) propose(ctx context.Context, cmds []fsm.Command, forwarded bo
 	}
 	select {
 	case r := <-pr.done:
-		return r.results, r.err
+		return r.responses, r.err
 	case <-ctx.Done():
 		return p.abandon(pr)
 	case <-p.stopped:
@@ -142,7 +148,7 @@ func (p *proposer) propose(ctx context.Context, cmds []fsm.Command, forwarded bo
 	}
 	select {
 	case r := <-pr.done:
-		return r.results, r.err
+		return r.responses, r.err
 	default:
 		return nil, kv.ErrClosed
 	}
@@ -153,7 +159,7 @@ func (p *proposer) propose(ctx context.Context, cmds []fsm.Command, forwarded bo
 func (p *proposer) stop() { close(p.stopped) }
 
 // abandon ends a proposal whose caller waits no longer.
-func (p *proposer) abandon(pr *proposal) ([]fsm.Result, error) {
+func (p *proposer) abandon(pr *proposal) ([]byte, error) {
 	var last error // how the last attempt failed; first, as it is forgotten when a batch is sent
 	if refused := p.refused.Load(); refused != nil {
 		last = *refused
@@ -229,7 +235,7 @@ func (p *proposer) turn(ctx context.Context, first *proposal) (leading, ok bool)
 			return false, false
 		case p.route.leading():
 			return true, true
-		case first.forwarded:
+		case first.leaderOnly:
 			first.finish(nil, kv.ErrNotLeader)
 			return false, false
 		}
@@ -327,7 +333,7 @@ func (p *proposer) leaderName() string {
 // not fit any more is returned beside it.
 func (p *proposer) gather(first *proposal) (batch []*proposal, held *proposal) {
 	batch = []*proposal{first}
-	bytes, count := first.bytes, len(first.cmds)
+	bytes, count := first.bytes, first.requests.Count
 	for {
 		var next *proposal
 		select {
@@ -336,11 +342,11 @@ func (p *proposer) gather(first *proposal) (batch []*proposal, held *proposal) {
 		default:
 			return batch, nil
 		}
-		if bytes+next.bytes > maxBatchBytes || count+len(next.cmds) > maxBatchCommands {
+		if bytes+next.bytes > maxBatchBytes || count+next.requests.Count > maxBatchRequests {
 			return batch, next
 		}
 		batch = append(batch, next)
-		bytes, count = bytes+next.bytes, count+len(next.cmds)
+		bytes, count = bytes+next.bytes, count+next.requests.Count
 	}
 }
 
@@ -353,9 +359,9 @@ func (p *proposer) deliver(ctx context.Context, batch []*proposal) {
 		if len(sending) == 0 {
 			return
 		}
-		results, err := p.send(ctx, sending, leading)
+		responses, err := p.send(ctx, sending, leading)
 		if err == nil {
-			complete(sending, results)
+			complete(sending, responses)
 			return
 		}
 		if invalid := new(kv.ValidationError); errors.Is(err, kv.ErrUnknownOutcome) || errors.As(err, &invalid) {
@@ -366,8 +372,8 @@ func (p *proposer) deliver(ctx context.Context, batch []*proposal) {
 		if errors.Is(err, errAbandoned) {
 			continue
 		}
-		if refused := refusedBy(err); refused != nil {
-			if batch = p.refuse(ctx, batch, refused, err, leading); len(batch) == 0 {
+		if refused := refusedBy(err, sending); refused != nil {
+			if batch = p.refuse(ctx, sending, batch, refused, err, leading); len(batch) == 0 {
 				return
 			}
 			continue
@@ -405,11 +411,7 @@ var errAbandoned = errors.New("a proposal of the batch was abandoned")
 
 // send hands a batch to the log or to the leader. Its proposals are sent from the moment
 // on at which that is under way.
-func (p *proposer) send(ctx context.Context, batch []*proposal, leading bool) ([]fsm.Result, error) {
-	var cmds []fsm.Command
-	for _, pr := range batch {
-		cmds = append(cmds, pr.cmds...)
-	}
+func (p *proposer) send(ctx context.Context, batch []*proposal, leading bool) ([]byte, error) {
 	var abandoned atomic.Bool
 	ready := func() bool {
 		if !take(batch) {
@@ -419,24 +421,21 @@ func (p *proposer) send(ctx context.Context, batch []*proposal, leading bool) ([
 		p.refused.Store(nil)
 		return true
 	}
-	var results []fsm.Result
+	var responses []byte
 	var err error
 	if leading {
-		results, err = p.apply(ctx, cmds, ready)
+		responses, err = p.apply(ctx, batchOf(batch), ready)
 	} else {
-		results, err = p.route.forward(ctx, cmds, ready)
+		responses, err = p.route.forward(ctx, batchOf(batch), ready)
 	}
-	switch {
-	case err != nil && abandoned.Load():
+	if err != nil && abandoned.Load() {
 		return nil, errAbandoned
-	case err == nil && len(results) != len(cmds):
-		return nil, fmt.Errorf("%w: %d results for %d commands", kv.ErrUnknownOutcome, len(results), len(cmds))
 	}
-	return results, err
+	return responses, err
 }
 
-// apply hands commands to the log, one batch at a time, if ready returns true then.
-func (p *proposer) apply(ctx context.Context, cmds []fsm.Command, ready func() bool) ([]fsm.Result, error) {
+// apply hands a batch to the log, one at a time, if ready returns true then.
+func (p *proposer) apply(ctx context.Context, b batch, ready func() bool) ([]byte, error) {
 	select {
 	case p.applying <- struct{}{}:
 		defer func() { <-p.applying }()
@@ -446,7 +445,7 @@ func (p *proposer) apply(ctx context.Context, cmds []fsm.Command, ready func() b
 	if !ready() {
 		return nil, errAbandoned
 	}
-	return p.route.apply(cmds)
+	return p.route.apply(b)
 }
 
 // drain ends everything that waits once no batch is formed any more.

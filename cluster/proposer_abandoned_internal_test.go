@@ -6,7 +6,6 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/kv"
 )
 
@@ -16,8 +15,9 @@ import (
 func TestProposer_AbandonedStayInBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate := make(chan struct{})
-		route := &fakeRoute{leads: true, answer: func([]fsm.Command) error { <-gate; return nil }}
-		p := runProposer(t, 2*(commandOverhead+1), route)
+		route := &fakeRoute{leads: true, answer: func(batch) error { <-gate; return nil }}
+		one := int64(len(put("a").Data)) + requestOverhead
+		p := runProposer(t, 2*one, route)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 2)
 		for _, key := range []string{"a", "b"} { // one is under way, one waits
@@ -30,7 +30,7 @@ func TestProposer_AbandonedStayInBudget(t *testing.T) {
 		cancel()
 		<-ended
 		<-ended
-		if got := p.pending.Load(); got != 2*(commandOverhead+1) {
+		if got := p.pending.Load(); got != 2*one {
 			t.Errorf("after the callers have gone: got %d bytes pending, want those of both", got)
 		}
 		if _, err := p.propose(t.Context(), put("c"), false); !errors.Is(err, kv.ErrOverloaded) {

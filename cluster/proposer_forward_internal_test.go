@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"sync/atomic"
@@ -8,25 +9,26 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
 )
 
 // relay is a batchRoute to a leader elsewhere: carry is what becomes of a batch.
 type relay struct {
-	carry func(ctx context.Context, cmds []fsm.Command, ready func() bool) error
+	carry func(ctx context.Context, b batch, ready func() bool) error
 }
 
 func (relay) leading() bool { return false }
 
-func (relay) apply([]fsm.Command) ([]fsm.Result, error) { return nil, kv.ErrNotLeader }
+func (relay) supports(byte) error { return nil }
 
-func (r relay) forward(ctx context.Context, cmds []fsm.Command, ready func() bool) ([]fsm.Result, error) {
-	if err := r.carry(ctx, cmds, ready); err != nil {
+func (relay) apply(batch) ([]byte, error) { return nil, kv.ErrNotLeader }
+
+func (r relay) forward(ctx context.Context, b batch, ready func() bool) ([]byte, error) {
+	if err := r.carry(ctx, b, ready); err != nil {
 		return nil, err
 	}
-	return make([]fsm.Result, len(cmds)), nil
+	return b.data(), nil
 }
 
 // proposeTo proposes a put of key in the background, for as long as given.
@@ -74,8 +76,8 @@ func wantWaits(t *testing.T, what string, ended <-chan error) {
 func TestProposer_HangingForward(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		answer := make(chan error)
-		p := runProposer(t, 1<<20, relay{func(_ context.Context, cmds []fsm.Command, ready func() bool) error {
-			if ready() && cmds[0].Key == "hangs" {
+		p := runProposer(t, 1<<20, relay{func(_ context.Context, b batch, ready func() bool) error {
+			if ready() && b.mentions("hangs") {
 				return <-answer
 			}
 			return nil
@@ -98,7 +100,7 @@ func TestProposer_HangingForward(t *testing.T) {
 func TestProposer_HangingLeader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		answer := make(chan error)
-		p := runProposer(t, 1<<20, relay{func(_ context.Context, _ []fsm.Command, ready func() bool) error {
+		p := runProposer(t, 1<<20, relay{func(_ context.Context, _ batch, ready func() bool) error {
 			if !ready() {
 				return kv.ErrNoLeader
 			}
@@ -135,7 +137,7 @@ func TestProposer_HangingLeader(t *testing.T) {
 func TestProposer_NewLeaderIsNotHeldUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var p *proposer
-		p = runProposer(t, 1<<20, relay{func(ctx context.Context, _ []fsm.Command, ready func() bool) error {
+		p = runProposer(t, 1<<20, relay{func(ctx context.Context, _ batch, ready func() bool) error {
 			state, changed := p.leaders.current()
 			if !ready() || state.leader != "n2.x" {
 				return nil
@@ -161,15 +163,13 @@ func TestProposer_NewLeaderIsNotHeldUp(t *testing.T) {
 func TestProposer_UnsentIsNotDone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		connected := make(chan struct{})
-		var sent []string
-		p := runProposer(t, 1<<20, relay{func(_ context.Context, cmds []fsm.Command, ready func() bool) error {
+		var sent []byte
+		p := runProposer(t, 1<<20, relay{func(_ context.Context, b batch, ready func() bool) error {
 			<-connected
 			if !ready() {
 				return kv.ErrNoLeader
 			}
-			for _, c := range cmds {
-				sent = append(sent, c.Key)
-			}
+			sent = append(sent, b.data()...)
 			return nil
 		}})
 		p.leaders.setLeader("n2.x", "n1.x", 1)
@@ -180,7 +180,7 @@ func TestProposer_UnsentIsNotDone(t *testing.T) {
 		wantNow(t, "the second, whose time has ended", short, kv.ErrTimeout)
 		close(connected)
 		wantNow(t, "the second, whose time has not ended", long, nil)
-		if len(sent) != 1 || sent[0] != "long" {
+		if !bytes.Equal(sent, put("long").Data) {
 			t.Errorf("sent were %q", sent)
 		}
 	})
@@ -194,9 +194,11 @@ func TestProposer_EachTakesTheOtherForLeader(t *testing.T) {
 		routes := [2]*fakeRoute{{}, {}}
 		var ps [2]*proposer
 		for i := range ps {
-			routes[i].relay = func(ctx context.Context, cmds []fsm.Command) ([]fsm.Result, error) {
+			routes[i].relay = func(ctx context.Context, b batch) ([]byte, error) {
 				tries.Add(1)
-				return ps[1-i].propose(ctx, cmds, true)
+				requests := b.facts
+				requests.Data = b.data()
+				return ps[1-i].propose(ctx, requests, true)
 			}
 			ps[i] = runProposer(t, 1<<20, routes[i])
 		}
@@ -246,7 +248,7 @@ func TestHandleRPC_ForwardedToFollower(t *testing.T) {
 			time.Sleep(slowForward)
 		}
 		began := time.Now()
-		_, err := two.peers.Call(t.Context(), one.id(), kindPropose, fsm.EncodeCommands(nil, put("k")))
+		_, err := two.peers.Call(t.Context(), one.id(), kindPropose, encodeForwarded(single(put("k"))))
 		if remote := new(transport.RemoteError); !errors.As(err, &remote) || remote.Code != "not_leader" {
 			t.Errorf("got %v, want not_leader", err)
 		}

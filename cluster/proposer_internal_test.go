@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +10,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/kv"
 )
 
@@ -18,9 +18,10 @@ type fakeRoute struct {
 	mu      sync.Mutex
 	leads   bool
 	unsent  bool // answer is what keeps a batch from being sent
-	answer  func(cmds []fsm.Command) error
-	relay   func(ctx context.Context, cmds []fsm.Command) ([]fsm.Result, error) // what a forward is, if it is set
-	batches [][]fsm.Command
+	answer  func(b batch) error
+	relay   func(ctx context.Context, b batch) ([]byte, error) // what a forward is, if it is set
+	most    byte                                               // the highest command version that may be written; 0 for any
+	batches []batch
 }
 
 func (f *fakeRoute) leading() bool {
@@ -29,7 +30,16 @@ func (f *fakeRoute) leading() bool {
 	return f.leads
 }
 
-func (f *fakeRoute) apply(cmds []fsm.Command) ([]fsm.Result, error) { return f.take(cmds) }
+func (f *fakeRoute) supports(version byte) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.most != 0 && version > f.most {
+		return fmt.Errorf("%w: n3 announces %d", kv.ErrUnsupported, f.most)
+	}
+	return nil
+}
+
+func (f *fakeRoute) apply(b batch) ([]byte, error) { return f.take(b) }
 
 func (f *fakeRoute) setLeads(leads bool) {
 	f.mu.Lock()
@@ -37,31 +47,28 @@ func (f *fakeRoute) setLeads(leads bool) {
 	f.leads = leads
 }
 
-func (f *fakeRoute) forward(ctx context.Context, cmds []fsm.Command, ready func() bool) ([]fsm.Result, error) {
+func (f *fakeRoute) forward(ctx context.Context, b batch, ready func() bool) ([]byte, error) {
 	if !f.unsent && !ready() {
 		return nil, kv.ErrNoLeader
 	}
 	if f.relay != nil {
-		return f.relay(ctx, cmds)
+		return f.relay(ctx, b)
 	}
-	return f.take(cmds)
+	return f.take(b)
 }
 
-func (f *fakeRoute) take(cmds []fsm.Command) ([]fsm.Result, error) {
+// take answers each request with the request itself.
+func (f *fakeRoute) take(b batch) ([]byte, error) {
 	f.mu.Lock()
-	f.batches = append(f.batches, cmds)
-	n, answer := uint64(len(f.batches)), f.answer
+	f.batches = append(f.batches, b)
+	answer := f.answer
 	f.mu.Unlock()
 	if answer != nil {
-		if err := answer(cmds); err != nil {
+		if err := answer(b); err != nil {
 			return nil, err
 		}
 	}
-	results := make([]fsm.Result, len(cmds))
-	for i := range results {
-		results[i] = fsm.Result{Status: fsm.StatusOK, Revision: n, Current: uint64(len(cmds[i].Key))}
-	}
-	return results, nil
+	return b.data(), f.supports(b.facts.Version)
 }
 
 // runProposer runs a proposer on route until the test ends.
@@ -75,22 +82,20 @@ func runProposer(t *testing.T, maxBytes int64, route batchRoute) *proposer {
 	return p
 }
 
-func put(key string) []fsm.Command { return []fsm.Command{{Op: fsm.OpPut, Key: key}} }
-
 // TestProposer_Batches shows that what waits while a batch is under way goes
 // together, and that each waiter gets its own result.
 func TestProposer_Batches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate := make(chan struct{})
-		route := &fakeRoute{leads: true, answer: func([]fsm.Command) error { <-gate; return nil }}
+		route := &fakeRoute{leads: true, answer: func(batch) error { <-gate; return nil }}
 		p := runProposer(t, 1<<20, route)
 		var wg sync.WaitGroup
 		submit := func(i int) {
 			wg.Go(func() {
-				key := fmt.Sprintf("%0*d", i+1, i) // length i+1 tells which result is whose
-				results, err := p.propose(t.Context(), put(key), false)
-				if err != nil || results[0].Current != uint64(i+1) {
-					t.Errorf("propose %d: got %v, %v", i, results, err)
+				request := put(fmt.Sprint("key", i))
+				response, err := p.propose(t.Context(), request, false)
+				if err != nil || !bytes.Equal(response, request.Data) {
+					t.Errorf("propose %d: got %q, %v", i, response, err)
 				}
 			})
 		}
@@ -102,7 +107,7 @@ func TestProposer_Batches(t *testing.T) {
 		synctest.Wait()
 		close(gate)
 		wg.Wait()
-		if got := []int{len(route.batches[0]), len(route.batches[1])}; len(route.batches) != 2 || got[0] != 1 || got[1] != 9 {
+		if got := []int{route.batches[0].facts.Count, route.batches[1].facts.Count}; len(route.batches) != 2 || got[0] != 1 || got[1] != 9 {
 			t.Errorf("got batches of %v commands, want 1 and 9", got)
 		}
 	})
@@ -133,7 +138,7 @@ func TestProposer_Outcomes(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				try := 0
-				route := &fakeRoute{leads: tt.leads, answer: func([]fsm.Command) error { try++; return tt.answer(try) }}
+				route := &fakeRoute{leads: tt.leads, answer: func(batch) error { try++; return tt.answer(try) }}
 				p := runProposer(t, 1<<20, route)
 				_, err := p.propose(t.Context(), put("k"), tt.forwarded)
 				if !errors.Is(err, tt.want) || (tt.want == nil && err != nil) {
@@ -153,7 +158,7 @@ func TestProposer_Outcomes(t *testing.T) {
 func TestProposer_Deadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate := make(chan error)
-		route := &fakeRoute{leads: true, answer: func([]fsm.Command) error { return <-gate }}
+		route := &fakeRoute{leads: true, answer: func(batch) error { return <-gate }}
 		p := runProposer(t, 1<<20, route)
 		p.leaders.setLeader("n1", "n1", 1)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -192,7 +197,7 @@ func TestProposer_Deadline(t *testing.T) {
 // refused at once by a node that lost leadership, although its own proposals wait.
 func TestProposer_ForwardedDoesNotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := runProposer(t, 1<<20, &fakeRoute{unsent: true, answer: func([]fsm.Command) error { return kv.ErrNoLeader }})
+		p := runProposer(t, 1<<20, &fakeRoute{unsent: true, answer: func(batch) error { return kv.ErrNoLeader }})
 		own, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		done := make(chan error, 1)
@@ -218,22 +223,22 @@ func TestProposer_ForwardedDoesNotWait(t *testing.T) {
 func TestProposer_Overload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate := make(chan struct{})
-		route := &fakeRoute{leads: true, answer: func([]fsm.Command) error { <-gate; return nil }}
+		route := &fakeRoute{leads: true, answer: func(batch) error { <-gate; return nil }}
 		p := runProposer(t, 1000, route)
-		cmd := []fsm.Command{{Op: fsm.OpPut, Key: "k", Value: make([]byte, 800)}}
+		large := encode(kv.Put("k", make([]byte, 800)))
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			if _, err := p.propose(t.Context(), cmd, false); err != nil {
+			if _, err := p.propose(t.Context(), large, false); err != nil {
 				t.Errorf("first: got %v", err)
 			}
 		})
 		synctest.Wait()
-		if _, err := p.propose(t.Context(), cmd, false); !errors.Is(err, kv.ErrOverloaded) {
+		if _, err := p.propose(t.Context(), large, false); !errors.Is(err, kv.ErrOverloaded) {
 			t.Errorf("second: got %v, want ErrOverloaded", err)
 		}
 		close(gate)
 		wg.Wait()
-		if _, err := p.propose(t.Context(), cmd, false); err != nil {
+		if _, err := p.propose(t.Context(), large, false); err != nil {
 			t.Errorf("after the first ended: got %v", err)
 		}
 		if got := p.pending.Load(); got != 0 {
@@ -246,13 +251,13 @@ func TestProposer_Overload(t *testing.T) {
 func TestProposer_Bounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate := make(chan struct{})
-		route := &fakeRoute{leads: true, answer: func([]fsm.Command) error { <-gate; return nil }}
+		route := &fakeRoute{leads: true, answer: func(batch) error { <-gate; return nil }}
 		p := runProposer(t, 1<<30, route)
 		var wg sync.WaitGroup
 		big := make([]byte, maxBatchBytes*2/3)
 		for range 4 {
 			wg.Go(func() {
-				if _, err := p.propose(t.Context(), []fsm.Command{{Op: fsm.OpPut, Key: "k", Value: big}}, false); err != nil {
+				if _, err := p.propose(t.Context(), encode(kv.Put("k", big)), false); err != nil {
 					t.Errorf("got %v", err)
 				}
 			})
@@ -269,7 +274,7 @@ func TestProposer_Bounds(t *testing.T) {
 // TestProposer_Close shows that what waits when the proposer stops is told so.
 func TestProposer_Close(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newProposer(1<<20, minHang, newLeadership(), &fakeRoute{unsent: true, answer: func([]fsm.Command) error { return kv.ErrNoLeader }})
+		p := newProposer(1<<20, minHang, newLeadership(), &fakeRoute{unsent: true, answer: func(batch) error { return kv.ErrNoLeader }})
 		ctx, cancel := context.WithCancel(t.Context())
 		go p.run(ctx)
 		var wg sync.WaitGroup

@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/internal/wire"
 	"github.com/kvorum/kvorum/kv"
 )
 
@@ -20,7 +20,7 @@ func TestProposer_RefusedDeleteHoldsNobodyUp(t *testing.T) {
 	for _, full := range []error{kv.ErrDiskFull, kv.ErrMemoryFull} {
 		for _, leads := range []bool{true, false} {
 			synctest.Test(t, func(t *testing.T) {
-				route := &fakeRoute{leads: leads, answer: func([]fsm.Command) error {
+				route := &fakeRoute{leads: leads, answer: func(batch) error {
 					time.Sleep(time.Millisecond)
 					return fmt.Errorf("%w: remove the ballast", full)
 				}}
@@ -30,9 +30,9 @@ func TestProposer_RefusedDeleteHoldsNobodyUp(t *testing.T) {
 				defer cancel()
 				began := time.Now()
 				ended := make(chan error, 2)
-				for _, op := range []fsm.Op{fsm.OpDelete, fsm.OpPut} {
+				for _, request := range []wire.Requests{del("k"), put("k")} {
 					go func() {
-						_, err := p.propose(ctx, []fsm.Command{{Op: op, Key: "k"}}, false)
+						_, err := p.propose(ctx, request, false)
 						ended <- err
 					}()
 					synctest.Wait()
@@ -55,7 +55,7 @@ func TestProposer_RefusedDeleteHoldsNobodyUp(t *testing.T) {
 func TestProposer_QueuedKnowsWhy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		why := fmt.Errorf("%w: its port is closed", kv.ErrNoLeader)
-		p := runProposer(t, 1<<20, &fakeRoute{unsent: true, answer: func([]fsm.Command) error { return why }})
+		p := runProposer(t, 1<<20, &fakeRoute{unsent: true, answer: func(batch) error { return why }})
 		p.leaders.setLeader("n2", "n1", 1)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -81,12 +81,10 @@ func TestProposer_QueuedKnowsWhy(t *testing.T) {
 func TestProposer_ForwardedMemoryRefusal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate := make(chan struct{})
-		route := &fakeRoute{answer: func(cmds []fsm.Command) error {
+		route := &fakeRoute{answer: func(b batch) error {
 			<-gate
-			for _, c := range cmds {
-				if strings.HasPrefix(c.Key, "new") {
-					return fmt.Errorf("%w: delete keys", kv.ErrMemoryFull)
-				}
+			if b.mentions("new") {
+				return fmt.Errorf("%w: delete keys", kv.ErrMemoryFull)
 			}
 			return nil
 		}}
@@ -97,18 +95,18 @@ func TestProposer_ForwardedMemoryRefusal(t *testing.T) {
 			err error
 		}
 		ended := make(chan outcome, 7)
-		submit := func(op fsm.Op, key string) {
+		submit := func(of func(string) wire.Requests, key string) {
 			go func() {
-				_, err := p.propose(t.Context(), []fsm.Command{{Op: op, Key: key}}, false)
+				_, err := p.propose(t.Context(), of(key), false)
 				ended <- outcome{key, err}
 			}()
 			synctest.Wait()
 		}
-		submit(fsm.OpDelete, "first")
+		submit(del, "first")
 		for _, key := range []string{"same1", "new1", "same2", "new2", "same3"} {
-			submit(fsm.OpPut, key)
+			submit(put, key)
 		}
-		submit(fsm.OpDelete, "last")
+		submit(del, "last")
 		close(gate)
 		for range 7 {
 			o := <-ended
@@ -125,26 +123,26 @@ func TestProposer_ForwardedMemoryRefusal(t *testing.T) {
 func TestProposer_ManyForwardedRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const puts, trip = 500, 50 * time.Millisecond
-		route := &fakeRoute{answer: func(cmds []fsm.Command) error {
+		route := &fakeRoute{answer: func(b batch) error {
 			time.Sleep(trip)
-			if cmds[0].Op == fsm.OpPut {
+			if b.facts.Puts > 0 {
 				return fmt.Errorf("%w: delete keys", kv.ErrMemoryFull)
 			}
 			return nil
 		}}
 		p := runProposer(t, 1<<20, route)
 		p.leaders.setLeader("n2", "n1", 1)
-		submit := func(op fsm.Op) error {
-			_, err := p.propose(t.Context(), []fsm.Command{{Op: op, Key: "k"}}, false)
+		submit := func(request wire.Requests) error {
+			_, err := p.propose(t.Context(), request, false)
 			return err
 		}
 		ended := make(chan error, puts)
 		for range puts {
-			go func() { ended <- submit(fsm.OpPut) }()
+			go func() { ended <- submit(put("k")) }()
 		}
 		time.Sleep(3 * trip) // the first went alone, and all others after it
 		began := time.Now()
-		if err := submit(fsm.OpDelete); err != nil {
+		if err := submit(del("k")); err != nil {
 			t.Error(err)
 		}
 		if took := time.Since(began); took > puts/4*trip {

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/internal/wire"
 	"github.com/kvorum/kvorum/kv"
 )
 
@@ -14,42 +14,52 @@ import (
 // sent at a time.
 const maxApart = 32
 
-// refusedBy returns which commands an error refuses because there is no room, nil for an
-// error that is about none of them.
-func refusedBy(err error) func(fsm.Command) bool {
+// refusedBy returns which proposals of a batch an error refuses: those that need room
+// which is not there, or a newer command version. It is nil for an error that is about
+// none of them.
+func refusedBy(err error, batch []*proposal) func(wire.Requests) bool {
 	if memory := new(memoryRefusal); errors.As(err, &memory) {
 		return memory.grows
 	}
+	if errors.Is(err, kv.ErrUnsupported) {
+		// The leader's words do not say which version it may write. It is at least that
+		// of those which need the newest, and the others learn about theirs in turn.
+		newest := batchOf(batch).facts.Version
+		return func(r wire.Requests) bool { return r.Version == newest }
+	}
 	for _, full := range []error{kv.ErrDiskFull, kv.ErrMemoryFull, kv.ErrDataLimit} {
 		if errors.Is(err, full) {
-			return fillsDisk
+			return needRoom
 		}
 	}
 	return nil
 }
 
-// refuse ends those proposals of a batch that was not done which hold what is
-// refused, and returns the others, to be sent again. Where there are no others, or what
-// was refused holds nothing of the kind, deletes for which there is no room either, all
-// end: to try again, again and again, would help nobody who waits.
+// needRoom says whether requests need room on disk and in memory.
+func needRoom(r wire.Requests) bool { return r.Puts > 0 }
+
+// refuse ends those proposals of a batch that was sent and not done which are refused,
+// and returns the others, to be sent again. Batch is what is left of sent: the callers
+// of some may wait no longer. Where nothing that was sent is of the kind, deletes for which
+// there is no room either, all end: to try again, again and again, would help nobody who waits.
 //
 // The leader's words say that memory has no room, not for which puts: those that make
 // no data longer still have some. So a batch that was forwarded is taken apart.
-func (p *proposer) refuse(ctx context.Context, batch []*proposal, refused func(fsm.Command) bool, err error, leading bool) []*proposal {
-	apart := !leading && len(batch) > 1 && (errors.Is(err, kv.ErrMemoryFull) || errors.Is(err, kv.ErrDataLimit))
+func (p *proposer) refuse(ctx context.Context, sent, batch []*proposal, refused func(wire.Requests) bool, err error, leading bool) []*proposal {
+	if !slices.ContainsFunc(sent, func(pr *proposal) bool { return refused(pr.requests) }) {
+		finishAll(batch, err)
+		return nil
+	}
 	var refusedOnes, others []*proposal
 	for _, pr := range batch {
-		if slices.ContainsFunc(pr.cmds, refused) {
+		if refused(pr.requests) {
 			refusedOnes = append(refusedOnes, pr)
 		} else {
 			others = append(others, pr)
 		}
 	}
-	switch {
-	case len(refusedOnes) == 0:
-		finishAll(others, err)
-		return nil
-	case !apart:
+	apart := !leading && len(batch) > 1 && (errors.Is(err, kv.ErrMemoryFull) || errors.Is(err, kv.ErrDataLimit))
+	if !apart {
 		finishAll(refusedOnes, err)
 		return others
 	}

@@ -50,7 +50,8 @@ type replica struct {
 	stores *raftstore.Stores
 	logs   *raftstore.Log       // of stores
 	snaps  *raftstore.Snapshots // likewise
-	fsm    *fsm.FSM
+	fsm    Machine
+	state  *fsm.FSM // the same, for reads
 	raft   *raft.Raft
 
 	leaders  *leadership
@@ -124,7 +125,8 @@ func (r *replica) open(load context.Context, ident nodeid.Identity) error {
 	done := make(chan struct{})
 	defer close(done)
 	go r.cfg.Loading.watch(r.log, done)
-	r.fsm = fsm.New(fsm.Config{OnFatal: r.fatal.fail, Logger: r.log, Loading: true})
+	r.state = fsm.New(fsm.Config{OnFatal: r.fatal.fail, Logger: r.log, Loading: true})
+	r.fsm = r.state
 	r.memory = newMemoryGuard(r.cfg.Memory, r.cfg.MaxDataBytes, r.fsm)
 	if err := r.openStores(load, ident); err != nil {
 		return err
@@ -215,8 +217,8 @@ func (r *replica) beginTerm(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	entry := fsm.EncodeBatch(nil, fsm.Batch{Clock: medianClock(clocks), Commands: []fsm.Command{{Op: fsm.OpClock}}})
-	if _, err := r.commit(entry); err != nil {
+	first := r.fsm.ClockRequest()
+	if _, err := r.commit(r.fsm.AppendEntry(nil, medianClock(clocks), first.Version, first.Count, first.Data)); err != nil {
 		return err
 	}
 	if r.raft.State() != raft.Leader || r.raft.CurrentTerm() != term {
@@ -234,8 +236,11 @@ func (r *replica) leading() bool {
 	return state.leader == r.id && state.term != nil && state.term.term == r.raft.CurrentTerm()
 }
 
+// supports implements batchRoute.
+func (r *replica) supports(version byte) error { return r.versions.allows(version) }
+
 // apply implements batchRoute.
-func (r *replica) apply(cmds []fsm.Command) ([]fsm.Result, error) {
+func (r *replica) apply(b batch) ([]byte, error) {
 	select {
 	case r.writing <- struct{}{}:
 		defer func() { <-r.writing }()
@@ -249,8 +254,11 @@ func (r *replica) apply(cmds []fsm.Command) ([]fsm.Result, error) {
 	if state.term == nil {
 		return nil, kv.ErrNotLeader
 	}
-	entry := fsm.EncodeBatch(nil, fsm.Batch{Clock: state.term.stamp(), Commands: cmds})
-	cost, err := r.admitBatch(r.ctx, cmds, entry)
+	if err := r.supports(b.facts.Version); err != nil {
+		return nil, err
+	}
+	entry := r.fsm.AppendEntry(nil, state.term.stamp(), b.facts.Version, b.facts.Count, b.parts...)
+	cost, err := r.admitBatch(r.ctx, b.in(entry), int64(len(entry)))
 	if err != nil {
 		return nil, err
 	}
@@ -258,11 +266,11 @@ func (r *replica) apply(cmds []fsm.Command) ([]fsm.Result, error) {
 	return r.commit(entry)
 }
 
-// commit puts one encoded batch into the log and waits for its results. It is
+// commit puts one entry into the log and waits for the responses to its requests. It is
 // the only caller of raft's Apply: an error of the state machine comes with
 // the response, one of the log with the future, and both are sorted here into
 // 'not done' (ErrNotLeader, ErrTimeout) and ErrUnknownOutcome.
-func (r *replica) commit(entry []byte) ([]fsm.Result, error) {
+func (r *replica) commit(entry []byte) ([]byte, error) {
 	var future raft.ApplyFuture
 	err := r.asks.ask(func() error {
 		future = r.raft.Apply(entry, enqueueTimeout)
@@ -274,11 +282,11 @@ func (r *replica) commit(entry []byte) ([]fsm.Result, error) {
 	if err != nil {
 		return nil, commitError(err)
 	}
-	results, ok := future.Response().([]fsm.Result)
+	responses, ok := future.Response().([]byte)
 	if !ok {
 		return nil, fmt.Errorf("%w: the state machine answered with %T", kv.ErrUnknownOutcome, future.Response())
 	}
-	return results, nil
+	return responses, nil
 }
 
 // commitError sorts what raft's Apply returned.

@@ -12,7 +12,6 @@ import (
 
 	"github.com/hashicorp/raft"
 
-	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/internal/testkit"
 	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/wal/crashfs"
@@ -166,7 +165,7 @@ func TestDiskFacts_Gain(t *testing.T) {
 // large returns one entry with a value of so many bytes.
 func large(index, term uint64, bytes int) []*raft.Log {
 	logs := entries(index, index, term)
-	logs[0].Data = fsm.EncodeBatch(nil, fsm.Batch{Commands: []fsm.Command{{Op: fsm.OpPut, Key: "large", Value: make([]byte, bytes)}}})
+	logs[0].Data = entryOf(encode(kv.Put("large", make([]byte, bytes))))
 	return logs
 }
 

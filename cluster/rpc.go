@@ -11,14 +11,14 @@ import (
 
 	"github.com/hashicorp/raft"
 
-	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/internal/wire"
 	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
 )
 
 // Kinds of RPC between nodes. The values are part of the peer protocol.
 const (
-	kindPropose   transport.Kind = 1 // commands → results; the leader only
+	kindPropose   transport.Kind = 1 // requests → responses; the leader only
 	kindReadIndex transport.Kind = 2 // the asker's term, 8 bytes → an index, 8 bytes; the leader only
 	kindInfo      transport.Kind = 3 // nothing → nodeInfo
 	kindAccept    transport.Kind = 4 // acceptRequest → nodeInfo; also before the node is in a cluster
@@ -114,7 +114,7 @@ func (e *remoteError) Error() string   { return e.remote.Message }
 func (e *remoteError) Unwrap() []error { return []error{e.is, e.remote} }
 
 // forward implements batchRoute: one message to the leader's proposer.
-func (r *replica) forward(ctx context.Context, cmds []fsm.Command, ready func() bool) ([]fsm.Result, error) {
+func (r *replica) forward(ctx context.Context, b batch, ready func() bool) ([]byte, error) {
 	state, _ := r.leaders.current()
 	if state.leader == "" {
 		return nil, kv.ErrNoLeader
@@ -122,15 +122,11 @@ func (r *replica) forward(ctx context.Context, cmds []fsm.Command, ready func() 
 	if state.leader == r.id {
 		return nil, fmt.Errorf("%w: its term has not begun", kv.ErrNotLeader)
 	}
-	answer, err := r.callLeader(ctx, state.leader, kindPropose, fsm.EncodeCommands(nil, cmds), ready)
+	answer, err := r.callLeader(ctx, state.leader, kindPropose, encodeForwarded(b), ready)
 	if err != nil {
 		return nil, forwardOutcome(err)
 	}
-	results, err := fsm.DecodeResults(answer)
-	if err != nil {
-		return nil, fmt.Errorf("%w: answer of %s: %w", kv.ErrUnknownOutcome, nameOf(state.leader), err)
-	}
-	return results, nil
+	return answer, nil
 }
 
 // forwardOutcome sorts a failed forward. Not done is only what certainly never
@@ -146,7 +142,7 @@ func forwardOutcome(err error) error {
 	if invalid := new(kv.ValidationError); errors.As(err, &invalid) {
 		return err
 	}
-	for _, refused := range []error{kv.ErrNotLeader, kv.ErrNoLeader, kv.ErrTimeout, kv.ErrOverloaded, kv.ErrNotJoined, kv.ErrClosed, kv.ErrDiskFull, kv.ErrMemoryFull, kv.ErrDataLimit} {
+	for _, refused := range []error{kv.ErrNotLeader, kv.ErrNoLeader, kv.ErrTimeout, kv.ErrOverloaded, kv.ErrNotJoined, kv.ErrClosed, kv.ErrDiskFull, kv.ErrMemoryFull, kv.ErrDataLimit, kv.ErrUnsupported} {
 		if errors.Is(err, refused) {
 			return err
 		}
@@ -180,15 +176,7 @@ func (n *Node) dispatch(ctx context.Context, from transport.Identity, kind trans
 	}
 	switch kind {
 	case kindPropose:
-		cmds, err := decodeForwarded(payload)
-		if err != nil {
-			return nil, err
-		}
-		results, err := r.proposer.propose(ctx, cmds, true)
-		if err != nil {
-			return nil, err
-		}
-		return fsm.EncodeResults(nil, results), nil
+		return r.handlePropose(ctx, payload)
 	case kindReadIndex:
 		return r.handleReadIndex(ctx, from.ID, payload)
 	case kindLeaderIndex:
@@ -211,21 +199,46 @@ func (n *Node) dispatch(ctx context.Context, from transport.Identity, kind trans
 	return nil, &kv.ValidationError{Field: "kind", Reason: fmt.Sprintf("this node knows no RPC of kind %d", kind)}
 }
 
-// decodeForwarded reads the commands of another node's clients. That node has
-// checked its own limits; here it is made sure that nothing that no node may
-// write enters the log.
-func decodeForwarded(payload []byte) ([]fsm.Command, error) {
-	cmds, err := fsm.DecodeCommands(payload)
-	if err != nil {
-		return nil, &kv.ValidationError{Field: "commands", Reason: err.Error()}
+// forwardFormat is the first byte of a message with forwarded requests. Behind it are the
+// command version that they need (1 byte), their number (uvarint), and the requests. The
+// answer has the responses, one after the other, each with its length before it.
+const forwardFormat = 2
+
+// encodeForwarded returns the message that carries a batch to the leader.
+func encodeForwarded(b batch) []byte {
+	size := 2 + binary.MaxVarintLen64
+	for _, part := range b.parts {
+		size += len(part)
 	}
-	for _, c := range cmds {
-		if (c.Op != fsm.OpPut && c.Op != fsm.OpDelete) || c.Key == "" ||
-			len(c.Key) > LimitMaxKeyBytes || len(c.Value) > LimitMaxValueBytes {
-			return nil, &kv.ValidationError{Field: "commands", Reason: "a command is none that a client may send, or too large"}
-		}
+	message := append(make([]byte, 0, size), forwardFormat, b.facts.Version)
+	message = binary.AppendUvarint(message, uint64(b.facts.Count))
+	for _, part := range b.parts {
+		message = append(message, part...)
 	}
-	return cmds, nil
+	return message
+}
+
+// handlePropose puts what another node's clients have sent into the log. That node has
+// checked its own limits. Here it is made sure, once, that nothing that no node may write
+// enters the log; from then on the requests are carried as they are.
+func (r *replica) handlePropose(ctx context.Context, payload []byte) ([]byte, error) {
+	message := wire.NewReader(payload)
+	format, version, count := message.Byte(), message.Byte(), message.Count(1)
+	if err := message.Err(); err != nil {
+		return nil, &kv.ValidationError{Field: "requests", Reason: err.Error()}
+	}
+	if format != forwardFormat {
+		return nil, &kv.ValidationError{Field: "requests", Reason: fmt.Sprintf("are in format %d, this node reads %d", format, forwardFormat)}
+	}
+	requests, err := r.fsm.Check(version, count, message.Rest())
+	if invalid := new(kv.ValidationError); errors.As(err, &invalid) {
+		return nil, err
+	} else if errors.Is(err, kv.ErrUnsupported) {
+		return nil, fmt.Errorf("%w: %s: %w", kv.ErrUnsupported, nameOf(r.id), err)
+	} else if err != nil {
+		return nil, &kv.ValidationError{Field: "requests", Reason: err.Error()}
+	}
+	return r.proposer.propose(ctx, requests, true)
 }
 
 // handleReadIndex answers another node's question for an index that covers every write

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/internal/wire"
 	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
 )
@@ -74,22 +76,54 @@ func TestForwardOutcome(t *testing.T) {
 	}
 }
 
-// TestDecodeForwarded shows what a peer can't bring into the log.
-func TestDecodeForwarded(t *testing.T) {
-	good := fsm.Command{Op: fsm.OpPut, Key: "k"}
-	for name, bad := range map[string]fsm.Command{
-		"Clock":    {Op: fsm.OpClock},
-		"Retire":   {Op: fsm.OpRetire, Key: "n1.0"},
-		"NoKey":    {Op: fsm.OpDelete},
-		"LongKey":  {Op: fsm.OpPut, Key: string(make([]byte, LimitMaxKeyBytes+1))},
-		"BigValue": {Op: fsm.OpPut, Key: "k", Value: make([]byte, LimitMaxValueBytes+1)},
+// TestHandlePropose_Refuses shows what a peer can't bring into the log.
+func TestHandlePropose_Refuses(t *testing.T) {
+	n := openCluster(t, 1, nil)[0]
+	leaderOf(t, []*Node{n})
+	r := mustJoined(t, n)
+	good := put("k")
+	with := func(bad wire.Requests) []byte {
+		return encodeForwarded(batchOf([]*proposal{{requests: good}, {requests: bad}}))
+	}
+	invalid := new(kv.ValidationError)
+	for name, payload := range map[string][]byte{
+		"Nothing":    nil,
+		"Format":     append([]byte{1}, with(good)[1:]...),
+		"Cut":        with(good)[:len(with(good))-1],
+		"Longer":     append(with(good), 0),
+		"Clock":      with(fsm.ClockRequest()),
+		"Retire":     with(fsm.RetireRequest("n1.0")),
+		"Checkpoint": with(fsm.CheckpointRequest()),
+		"NoKey":      with(del("")),
+		"LongKey":    with(put(string(make([]byte, LimitMaxKeyBytes+1)))),
+		"BigValue":   with(encode(kv.Put("k", make([]byte, LimitMaxValueBytes+1)))),
 	} {
-		var invalid *kv.ValidationError
-		if _, err := decodeForwarded(fsm.EncodeCommands(nil, []fsm.Command{good, bad})); !errors.As(err, &invalid) {
+		if _, err := r.handlePropose(t.Context(), payload); !errors.As(err, &invalid) {
 			t.Errorf("%s: got %v, want a ValidationError", name, err)
 		}
 	}
-	if got, err := decodeForwarded(fsm.EncodeCommands(nil, []fsm.Command{good})); err != nil || len(got) != 1 {
-		t.Errorf("good: got %v, %v", got, err)
+	newer := with(good)
+	newer[1] = fsm.Version + 1
+	if _, err := r.handlePropose(t.Context(), newer); !errors.Is(err, kv.ErrUnsupported) || !strings.Contains(err.Error(), nameOf(r.id)) {
+		t.Errorf("a newer command version: got %v, want ErrUnsupported that names this node", err)
+	}
+	if _, err := n.Get(t.Context(), "k", kv.ReadOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if r.fsm.Revision() != 0 {
+		t.Errorf("got revision %d: what was refused has changed something", r.fsm.Revision())
+	}
+	answer, err := r.handlePropose(t.Context(), with(put("l")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, rest, err := wire.Take(answer, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, data := range [][]byte{first, rest} {
+		if response, err := fsm.DecodeResponse(data); err != nil || !response.Succeeded || response.Revision != uint64(i+1) {
+			t.Errorf("response %d: got %+v, %v", i, response, err)
+		}
 	}
 }

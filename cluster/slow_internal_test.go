@@ -11,7 +11,6 @@ import (
 
 	"github.com/hashicorp/raft"
 
-	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
 )
@@ -88,7 +87,7 @@ func TestCommitError(t *testing.T) {
 func TestProposer_SlowLeader(t *testing.T) {
 	for _, slow := range []error{kv.ErrOverloaded, kv.ErrTimeout} {
 		synctest.Test(t, func(t *testing.T) {
-			p := runProposer(t, 1<<20, &fakeRoute{unsent: true, answer: func(cmds []fsm.Command) error { return slow }})
+			p := runProposer(t, 1<<20, &fakeRoute{unsent: true, answer: func(batch) error { return slow }})
 			p.leaders.setLeader("n2.x", "n1.x", 1)
 			const limit = 10*retryDelay + retryDelay/2 // between two attempts
 			refused, behind := proposeTo(t, p, "refused", limit), proposeTo(t, p, "behind", limit)

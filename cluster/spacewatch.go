@@ -10,7 +10,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
-	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/internal/wire"
 	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/wal"
 )
@@ -181,21 +181,15 @@ func (r *replica) leaveLead(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// admitBatch reserves room for a batch, whose encoding is entry, here and on a
+// admitBatch reserves room for requests, which an entry of size bytes has, here and on a
 // majority. The caller releases cost once the entry is written. The error is a
 // *memoryRefusal or matches ErrDiskFull, and the batch was not done.
-func (r *replica) admitBatch(ctx context.Context, cmds []fsm.Command, entry []byte) (cost int64, err error) {
-	if err := r.memory.admit(cmds); err != nil {
+func (r *replica) admitBatch(ctx context.Context, requests wire.Requests, size int64) (cost int64, err error) {
+	if err := r.memory.admit(requests); err != nil {
 		return 0, err
 	}
-	cost = int64(len(entry)) + entryOverhead
-	put := false
-	for _, c := range cmds {
-		if fillsDisk(c) {
-			put = true
-			cost += int64(len(c.Key)+len(c.Value)) + itemOverhead
-		}
-	}
+	put := needRoom(requests)
+	cost = size + entryOverhead + requests.PutBytes + int64(requests.Puts)*itemOverhead
 	if err := r.space.admit(cost, put); err != nil {
 		return 0, err
 	}
@@ -205,8 +199,6 @@ func (r *replica) admitBatch(ctx context.Context, cmds []fsm.Command, entry []by
 	}
 	return cost, nil
 }
-
-func fillsDisk(c fsm.Command) bool { return c.Op == fsm.OpPut }
 
 // admitCommand is asked by the transport before raft gets entries or a snapshot of
 // the leader's. Its error, where this disk has no room, makes the leader try again

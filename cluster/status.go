@@ -9,7 +9,6 @@ import (
 
 	"github.com/hashicorp/raft"
 
-	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
 	"github.com/kvorum/kvorum/wal"
@@ -178,8 +177,8 @@ type Stats struct {
 
 	Retired       int // removed incarnations that the state machine remembers; see fsm.MaxRetired
 	Queue         kv.QueueStatus
-	Checkpoint    fsm.Checkpoint // the newest state hash that this node has noted
-	VerifiedIndex uint64         // of the newest checkpoint at which a majority of voters has this node's state
+	Checkpoint    kv.Checkpoint // the newest state hash that this node has noted
+	VerifiedIndex uint64        // of the newest checkpoint at which a majority of voters has this node's state
 	Log           wal.Stats
 	OldestAge     time.Duration  // of the log's oldest entry; see LogStatus
 	Disk          *kv.DiskStatus // nil where nothing is known of it yet

@@ -11,12 +11,13 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/kv"
 )
 
 const (
 	// commandVersion is the highest version of a command in the log that this build understands.
-	commandVersion = 1
+	commandVersion = fsm.Version
 	// leastVersion is the command version that every build understands.
 	leastVersion = 1
 )
@@ -212,4 +213,4 @@ func (r *replica) checkVersion(id raft.ServerID, version uint8) error {
 }
 
 // needs returns the highest command version that a new member must understand.
-func (r *replica) needs() uint8 { return leastVersion }
+func (r *replica) needs() uint8 { return max(leastVersion, r.fsm.Written()) }

@@ -1,8 +1,6 @@
 package fsm
 
 import (
-	"fmt"
-
 	"github.com/hashicorp/raft"
 
 	"github.com/kvorum/kvorum/store"
@@ -12,10 +10,10 @@ import (
 // while it recovers a cluster by force.
 func (f *FSM) Apply(l *raft.Log) any { return f.applyEntry(l) }
 
-// ApplyBatch implements raft.BatchingFSM. The response to an entry is a
-// []Result with one slot for each command of the batch, nil for an entry that
-// isn't a command, or an error if the entry was not applied: an *EntryError,
-// ErrStaleEntry or ErrClosed.
+// ApplyBatch implements raft.BatchingFSM. The response to an entry is a []byte with the
+// responses to its requests, one after the other, each with its length before it; see
+// DecodeResponse. It is nil for an entry that has no requests because it is raft's own, or
+// an error if the entry was not applied: an *EntryError, ErrStaleEntry or ErrClosed.
 func (f *FSM) ApplyBatch(logs []*raft.Log) []any {
 	responses := make([]any, len(logs))
 	for i, l := range logs {
@@ -46,14 +44,14 @@ func (f *FSM) applyEntry(l *raft.Log) any {
 		f.waiters.release(l.Index)
 		return nil
 	}
-	batch, err := DecodeBatch(l.Data)
-	if err != nil {
+	defer f.batch.reset()
+	if err := f.codec.entry(l.Data, &f.batch); err != nil {
 		return f.stop(&EntryError{Index: l.Index, Term: l.Term, Err: err})
 	}
-	results := f.applyCommands(l, batch)
+	responses := f.applyRequests(l, &f.batch)
 	f.revisionWaiters.release(f.Revision())
 	f.waiters.release(l.Index)
-	return results
+	return responses
 }
 
 // stop reports err and waits for Close. Continuing would part this replica from
@@ -64,23 +62,31 @@ func (f *FSM) stop(err *EntryError) error {
 	return err
 }
 
-func (f *FSM) applyCommands(l *raft.Log, batch Batch) []Result {
+// usualResponse is about how many bytes the response to a request has.
+const usualResponse = 16
+
+func (f *FSM) applyRequests(l *raft.Log, b *batch) []byte {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	t := tx{state: f.state.Load()}
+	t := &f.tx
+	t.state = f.state.Load()
 	t.revision = t.state.revision.Load()
-	results := make([]Result, len(batch.Commands))
-	for i := range batch.Commands {
-		results[i] = t.apply(&batch.Commands[i])
+	defer func() { *t = tx{results: t.results[:0]} }()
+	responses := make([]byte, 0, usualResponse*len(b.requests))
+	compares, ops := b.compares, b.ops
+	for _, r := range b.requests {
+		responses = t.request(responses, compares[:r.compares], ops[:r.ops])
+		compares, ops = compares[r.compares:], ops[r.ops:]
 	}
 	t.state.step.Commit(func() {
 		t.state.revision.Store(t.revision)
-		f.publishLocked(l, max(f.clock.Load(), batch.Clock))
+		t.state.written.Store(max(t.state.written.Load(), uint32(b.version)))
+		f.publishLocked(l, max(f.clock.Load(), b.clock))
 	})
 	if t.checkpoint {
 		f.checkpointLocked(l.Index)
 	}
-	return results
+	return responses
 }
 
 // publishLocked says that l is applied. The index comes last: it is what
@@ -91,93 +97,86 @@ func (f *FSM) publishLocked(l *raft.Log, clock int64) {
 	f.appliedIndex.Store(l.Index)
 }
 
-// tx applies the commands of one entry, in order, to the state's step: each sees what
+// tx applies the requests of one entry, in order, to the state's step: each sees what
 // those before it did, and readers see nothing of it yet. The outcome depends on the
-// state and the commands only: no clock, no randomness, no order of a Go map.
+// state and the requests only: no clock, no randomness, no order of a Go map.
 type tx struct {
 	state    *state
 	revision uint64 // of the last change, counted on without gaps
+	changed  bool   // the request that is applied changes something, and takes the next revision
 
-	checkpoint bool // the entry asks for one
+	old     store.Item // of the key of the operation that is applied, as it is before it
+	existed bool       // whether there is such a key
+
+	checkpoint bool   // the entry asks for one
+	results    []byte // of the request that is applied; memory that is used again
 }
 
-func (t *tx) apply(c *Command) Result {
-	switch c.Op {
-	case OpPut:
-		return t.put(c)
-	case OpDelete:
-		return t.delete(c)
-	case OpClock:
-		return Result{Status: StatusOK, Revision: t.revision}
-	case OpRetire:
-		t.state.retire(c.Key)
-		return Result{Status: StatusOK, Revision: t.revision}
-	case OpCheckpoint:
-		t.checkpoint = true
-		return Result{Status: StatusOK, Revision: t.revision}
-	default:
-		// Decoding lets no other operation through.
-		panic(fmt.Sprintf("fsm: operation %d", c.Op))
+// request applies one request and appends the response to it. All compares look at
+// the state before it, and so does each operation, because no key is changed twice.
+func (t *tx) request(dst []byte, compares []decodedCompare, ops []decodedOp) []byte {
+	kind := responseDone
+	for i := range compares {
+		c := &compares[i]
+		if it, exists := t.state.step.Get(c.key); !c.holds(it, exists, c.revision) {
+			kind = responseFailed
+			break
+		}
 	}
+	t.changed, t.results = false, t.results[:0]
+	for i := range ops {
+		t.operation(&ops[i], kind == responseDone)
+	}
+	if t.changed {
+		t.revision++
+	}
+	return appendResponse(dst, kind, t.revision, t.results)
 }
 
-func (t *tx) put(c *Command) Result {
-	old, existed := t.state.step.Get(c.Key)
-	if !c.Cond.holds(old, existed) {
-		return t.unchanged(StatusConditionFailed, old)
+// operation applies one operation, if done, and adds its result, if it has one.
+func (t *tx) operation(o *decodedOp, done bool) {
+	if !o.keyed {
+		o.apply(t, o) // there is no compare beside it that may not hold
+		return
 	}
-	t.revision++
+	t.old, t.existed = t.state.step.Get(o.key)
+	existed, mod := t.existed, t.old.ModRevision
+	if done {
+		mod = o.apply(t, o)
+	}
+	t.results = appendResult(t.results, existed, mod)
+}
+
+// next returns the revision that the request takes, because it changes something.
+func (t *tx) next() uint64 {
+	t.changed = true
+	return t.revision + 1
+}
+
+func (t *tx) put(o *decodedOp) uint64 {
+	revision := t.next()
 	it := store.Item{
-		Key:            c.Key,
-		Value:          c.Value,
-		CreateRevision: t.revision,
-		ModRevision:    t.revision,
+		Key:            o.key,
+		Value:          o.value,
+		CreateRevision: revision,
+		ModRevision:    revision,
 		Version:        1,
 	}
-	if existed {
-		it.CreateRevision = old.CreateRevision
-		it.Version = old.Version + 1
-	}
-	if existed {
-		t.state.hash -= itemHash(old)
+	if t.existed {
+		it.CreateRevision = t.old.CreateRevision
+		it.Version = t.old.Version + 1
+		t.state.hash -= itemHash(t.old)
 	}
 	t.state.hash += itemHash(it)
 	t.state.step.Set(it)
-	return Result{Status: StatusOK, Created: !existed, Revision: t.revision, Current: t.revision}
+	return revision
 }
 
-func (t *tx) delete(c *Command) Result {
-	old, existed := t.state.step.Get(c.Key)
-	if !c.Cond.holds(old, existed) {
-		return t.unchanged(StatusConditionFailed, old)
+func (t *tx) delete(o *decodedOp) uint64 {
+	if t.existed {
+		t.next()
+		t.state.hash -= itemHash(t.old)
+		t.state.step.Delete(o.key)
 	}
-	if !existed {
-		return t.unchanged(StatusNotFound, old)
-	}
-	t.revision++
-	t.state.hash -= itemHash(old)
-	t.state.step.Delete(c.Key)
-	return Result{Status: StatusOK, Revision: t.revision}
-}
-
-// unchanged is the result of a command that left the key as it is: it, zero if absent.
-func (t *tx) unchanged(status Status, it store.Item) Result {
-	return Result{Status: status, Revision: t.revision, Current: it.ModRevision}
-}
-
-// holds reports whether the condition holds of a key that is it, if it exists.
-func (c Condition) holds(it store.Item, exists bool) bool {
-	switch c.Kind {
-	case CondNone:
-		return true
-	case CondAbsent:
-		return !exists
-	case CondPresent:
-		return exists
-	case CondRevision:
-		return exists && it.ModRevision == c.Revision
-	default:
-		// Decoding lets no other kind through.
-		panic(fmt.Sprintf("fsm: condition %d", c.Kind))
-	}
+	return 0
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/internal/wire"
 )
 
 // BenchmarkFSM_Apply applies entries of 256 puts with values of 100 bytes.
@@ -76,7 +77,7 @@ func puts(f *fsm.FSM, n, perEntry int) func() *raft.Log {
 	value := string(make([]byte, 100))
 	var logs []*raft.Log
 	for i := range 64 {
-		commands := make([]fsm.Command, perEntry)
+		commands := make([]wire.Requests, perEntry)
 		for j := range commands {
 			commands[j] = putCmd(benchKey((i*perEntry+j)*7919%n), value)
 		}
@@ -136,7 +137,7 @@ func filled(n int) *fsm.FSM {
 	f := fsm.New(fsm.Config{})
 	value := string(make([]byte, 100))
 	for i := 0; i < n; {
-		var commands []fsm.Command
+		var commands []wire.Requests
 		for ; i < n && len(commands) < 1000; i++ {
 			commands = append(commands, putCmd(benchKey(i), value))
 		}

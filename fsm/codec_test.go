@@ -7,201 +7,303 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
 
+	"github.com/hashicorp/raft"
 	"pgregory.net/rapid"
 
 	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/internal/wire"
+	"github.com/kvorum/kvorum/kv"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files in testdata")
 
 // One of everything, for the golden files.
-var (
-	goldenCommands = []fsm.Command{
-		{Op: fsm.OpPut, Key: "key", Value: []byte("value")},
-		{Op: fsm.OpPut, Key: "\x00\xff", Cond: fsm.Condition{Kind: fsm.CondAbsent}},
-		{Op: fsm.OpDelete, Key: "key", Cond: fsm.Condition{Kind: fsm.CondRevision, Revision: 300}},
-		{Op: fsm.OpDelete, Key: "key", Cond: fsm.Condition{Kind: fsm.CondPresent}},
-		{Op: fsm.OpClock},
-		{Op: fsm.OpRetire, Key: "n1.4f2a"},
+func goldenRequests() (all wire.Requests) {
+	for _, r := range []kv.Request{
+		kv.Put("key", []byte("value")),
+		kv.Put("\x00\xff", nil, kv.Absent("\x00\xff")),
+		kv.Delete("key", kv.ModRevision("key", 300)),
+		kv.Delete("key", kv.Present("key")),
+		{If: []kv.Compare{kv.Present("a"), kv.Absent("b")}, Then: []kv.Op{{Kind: kv.OpPut, Key: "b", Value: []byte("v")}, {Kind: kv.OpDelete, Key: "a"}}},
+	} {
+		all = fsm.Encode(all, r)
 	}
-	goldenBatch   = fsm.Batch{Clock: 1_700_000_000_123_456_789, Commands: goldenCommands}
-	goldenResults = []fsm.Result{
-		{Status: fsm.StatusOK, Created: true, Revision: 300, Current: 300},
-		{Status: fsm.StatusNotFound, Revision: 1},
-		{Status: fsm.StatusConditionFailed, Revision: 1 << 40, Current: 7},
+	return all
+}
+
+func goldenEntry() []byte {
+	all := goldenRequests()
+	parts := [][]byte{all.Data}
+	for _, r := range []wire.Requests{fsm.ClockRequest(), fsm.RetireRequest("n1.4f2a"), fsm.CheckpointRequest()} {
+		all.Note(r)
+		parts = append(parts, r.Data)
 	}
-)
+	return fsm.AppendEntry(nil, 1_700_000_000_123_456_789, all.Version, all.Count, parts...)
+}
 
 // What is in logs and on the wire must stay readable: a change here needs a new version.
 func TestCodec_Golden(t *testing.T) {
-	checkGolden(t, "batch-v1.golden", fsm.EncodeBatch(nil, goldenBatch))
-	checkGolden(t, "commands-v1.golden", fsm.EncodeCommands(nil, goldenCommands))
-	checkGolden(t, "results-v1.golden", fsm.EncodeResults(nil, goldenResults))
-
-	if got, err := fsm.DecodeBatch(golden(t, "batch-v1.golden")); err != nil || !reflect.DeepEqual(got, goldenBatch) {
-		t.Errorf("batch: got %+v, %v, want %+v", got, err, goldenBatch)
+	checkGolden(t, "entry-v2.golden", goldenEntry())
+	f := newFSM(t)
+	mustApply(t, f, 1, 0, putCmd("key", "value"), putCmd("a", "v"))
+	responses, ok := f.Apply(&raft.Log{Index: 2, Term: 1, Data: golden(t, "entry-v2.golden")}).([]byte)
+	if !ok {
+		t.Fatal("the entry was not applied")
 	}
-	if got, err := fsm.DecodeCommands(golden(t, "commands-v1.golden")); err != nil || !reflect.DeepEqual(got, goldenCommands) {
-		t.Errorf("commands: got %+v, %v, want %+v", got, err, goldenCommands)
+	checkGolden(t, "responses-v2.golden", responses)
+	want := []kv.Response{
+		{Succeeded: true, Revision: 3, Results: []kv.OpResult{{Existed: true, ModRevision: 3}}},
+		{Succeeded: true, Revision: 4, Results: []kv.OpResult{{ModRevision: 4}}},
+		{Revision: 4, Results: []kv.OpResult{{Existed: true, ModRevision: 3}}},
+		{Succeeded: true, Revision: 5, Results: []kv.OpResult{{Existed: true}}},
+		{Succeeded: true, Revision: 6, Results: []kv.OpResult{{ModRevision: 6}, {Existed: true}}},
+		{Succeeded: true, Revision: 6}, {Succeeded: true, Revision: 6}, {Succeeded: true, Revision: 6},
 	}
-	if got, err := fsm.DecodeResults(golden(t, "results-v1.golden")); err != nil || !reflect.DeepEqual(got, goldenResults) {
-		t.Errorf("results: got %+v, %v, want %+v", got, err, goldenResults)
+	if got := responsesOf(t, golden(t, "responses-v2.golden")); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if f.Clock() != 1_700_000_000_123_456_789 || !f.Retired("n1.4f2a") || len(f.Checkpoints()) != 1 || f.Written() != 2 {
+		t.Errorf("got clock %d, %d retired, %d checkpoints, version %d", f.Clock(), f.RetiredCount(), len(f.Checkpoints()), f.Written())
 	}
 }
 
-func TestCodec_RoundTrip(t *testing.T) {
+// What the encoder says of requests is what Check finds in them, whatever they are.
+func TestEncode_FactsAreThoseOfCheck(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		prefix := rapid.SliceOfN(rapid.Byte(), 0, 3).Draw(t, "dst")
-		b := batchGen().Draw(t, "batch")
-		encoded := fsm.EncodeBatch(bytes.Clone(prefix), b)
-		if !bytes.HasPrefix(encoded, prefix) {
-			t.Fatalf("EncodeBatch lost what was in dst")
+		requests := rapid.SliceOfN(requestGen(), 1, 5).Draw(t, "requests")
+		var all wire.Requests
+		puts, bytesOf := 0, int64(0)
+		for _, r := range requests {
+			if err := r.Validate(); err != nil {
+				t.Fatal(err)
+			}
+			before := bytes.Clone(all.Data)
+			if all = fsm.Encode(all, r); !bytes.HasPrefix(all.Data, before) {
+				t.Fatal("Encode lost what was there")
+			}
+			for _, op := range r.Then {
+				if op.Kind == kv.OpPut {
+					puts++
+					bytesOf += int64(len(op.Key) + len(op.Value))
+				}
+			}
 		}
-		got, err := fsm.DecodeBatch(encoded[len(prefix):])
-		if err != nil || got.Clock != b.Clock {
-			t.Fatalf("got clock %d, %v, want %d", got.Clock, err, b.Clock)
+		if all.Count != len(requests) || all.Internal || all.Puts != puts || all.PutBytes != bytesOf {
+			t.Fatalf("got %+v, want %d puts of %d bytes in %d requests", all, puts, bytesOf, len(requests))
 		}
-		checkCommands(t, got.Commands, b.Commands)
-		commands, err := fsm.DecodeCommands(fsm.EncodeCommands(nil, b.Commands))
-		if err != nil {
-			t.Fatal(err)
+		checked, err := fsm.Check(all.Version, all.Count, all.Data)
+		if err != nil || !reflect.DeepEqual(checked, all) {
+			t.Fatalf("got %+v, %v, want %+v", checked, err, all)
 		}
-		checkCommands(t, commands, b.Commands)
 	})
 }
 
-func checkCommands(t *rapid.T, got, want []fsm.Command) {
-	t.Helper()
-	if len(got) != len(want) {
-		t.Fatalf("got %d commands, want %d", len(got), len(want))
-	}
-	for i := range want {
-		g, w := got[i], want[i]
-		if g.Op != w.Op || g.Key != w.Key || !bytes.Equal(g.Value, w.Value) || g.Cond != w.Cond {
-			t.Fatalf("command %d: got %+v, want %+v", i, g, w)
+// A request needs the least version that has it.
+func TestEncode_Version(t *testing.T) {
+	put := kv.Op{Kind: kv.OpPut, Key: "k"}
+	for name, tt := range map[string]struct {
+		got  wire.Requests
+		want byte
+	}{
+		"Put":         {encode(kv.Put("k", nil)), 1},
+		"PutIf":       {encode(kv.Put("k", nil, kv.Absent("k"))), 1},
+		"Delete":      {encode(kv.Delete("k")), 1},
+		"Clock":       {fsm.ClockRequest(), 1},
+		"Retire":      {fsm.RetireRequest("n1.x"), 1},
+		"Checkpoint":  {fsm.CheckpointRequest(), 2},
+		"OtherKey":    {encode(kv.Put("k", nil, kv.Absent("l"))), 2},
+		"TwoCompares": {encode(kv.Put("k", nil, kv.Absent("k"), kv.Absent("k"))), 2},
+		"TwoPuts":     {encode(kv.Request{Then: []kv.Op{put, {Kind: kv.OpPut, Key: "l"}}}), 2},
+		"AfterAnother": {
+			fsm.Encode(encode(kv.Request{Then: []kv.Op{put, {Kind: kv.OpPut, Key: "l"}}}), kv.Put("k", nil)), 2,
+		},
+	} {
+		if tt.got.Version != tt.want {
+			t.Errorf("%s: got version %d, want %d", name, tt.got.Version, tt.want)
 		}
 	}
 }
 
 // Whatever the encoding is cut at, and whatever follows it, is noticed.
 func TestCodec_LengthMatters(t *testing.T) {
+	requests := goldenRequests()
+	response, _, err := wire.Take(golden(t, "responses-v2.golden"), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, tt := range map[string]struct {
 		data   []byte
 		decode func([]byte) error
 	}{
-		"Batch":    {fsm.EncodeBatch(nil, goldenBatch), decodeBatch},
-		"Commands": {fsm.EncodeCommands(nil, goldenCommands), decodeCommands},
-		"Results":  {fsm.EncodeResults(nil, goldenResults), decodeResults},
+		"Entry":    {goldenEntry(), fsm.DecodeEntryForTesting},
+		"Requests": {requests.Data, func(data []byte) error { _, err := fsm.Check(2, requests.Count, data); return err }},
+		"Response": {response, func(data []byte) error { _, err := fsm.DecodeResponse(data); return err }},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if err := tt.decode(tt.data); err != nil {
+				t.Errorf("whole: got %v", err)
+			}
 			for n := range tt.data {
 				if err := tt.decode(tt.data[:n]); !errors.Is(err, fsm.ErrMalformed) {
 					t.Errorf("cut to %d of %d bytes: got %v, want ErrMalformed", n, len(tt.data), err)
 				}
 			}
-			if err := tt.decode(append(tt.data, 0)); !errors.Is(err, fsm.ErrMalformed) {
+			if err := tt.decode(append(slices.Clone(tt.data), 0)); !errors.Is(err, fsm.ErrMalformed) {
 				t.Errorf("with a byte more: got %v, want ErrMalformed", err)
 			}
 		})
 	}
 }
 
-func TestCodec_Refused(t *testing.T) {
+// request returns one request of parts, with the length before it.
+func request(parts ...string) []byte {
+	var body []byte
+	for _, part := range parts {
+		body = append(body, part...)
+	}
+	return wire.AppendBytes(nil, body)
+}
+
+func TestCheck_Refused(t *testing.T) {
 	const huge = "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01" // the greatest uvarint
+	const put, del, absent = "\x01\x03\x01kv", "\x02\x01k", "\x41\x02\x00k"
+	many := make([]string, kv.MaxRequestOps+1)
+	for i := range many {
+		many[i] = "\x02\x02k" + string(rune('0'+i%64)) + ""
+	}
+	var invalid *kv.ValidationError
+	isInvalid := func(err error) bool { return errors.As(err, &invalid) }
+	malformed := func(err error) bool { return errors.Is(err, fsm.ErrMalformed) }
+	version := func(want fsm.VersionError) func(error) bool {
+		return func(err error) bool {
+			var got *fsm.VersionError
+			return errors.As(err, &got) && *got == want && errors.Is(err, kv.ErrUnsupported)
+		}
+	}
 	for _, tt := range []struct {
-		name   string
-		decode func([]byte) error
-		data   string
-		want   error
+		name    string
+		version byte
+		count   int
+		data    []byte
+		want    func(error) bool
 	}{
-		{"Count", decodeCommands, "\x01" + huge, fsm.ErrMalformed},
-		{"CountOverRoom", decodeCommands, "\x01\x02\x01\x00\x00\x00\x00", fsm.ErrMalformed},
-		{"CountOverlong", decodeCommands, "\x01\xff" + huge, fsm.ErrMalformed},
-		{"KeyLength", decodeCommands, "\x01\x01\x01\x00\x00" + huge + "\x00", fsm.ErrMalformed},
-		{"ValueLength", decodeCommands, "\x01\x01\x01\x00\x00\x00" + huge, fsm.ErrMalformed},
-		{"Results", decodeResults, "\x01" + huge, fsm.ErrMalformed},
-		{"OldVersion", decodeCommands, "\x00\x00", &fsm.VersionError{What: "command format", Version: 0, Supported: 1}},
-		{"NewVersion", decodeResults, "\x02\x00", &fsm.VersionError{What: "result format", Version: 2, Supported: 1}},
-		{"Op", decodeCommands, "\x01\x01\x06\x00\x00\x00\x00", &fsm.VersionError{What: "operation", Version: 6, Supported: 5}},
-		{"OpZero", decodeCommands, "\x01\x01\x00\x00\x00\x00\x00", &fsm.VersionError{What: "operation", Version: 0, Supported: 5}},
-		{"Condition", decodeCommands, "\x01\x01\x01\x04\x00\x00\x00", &fsm.VersionError{What: "condition", Version: 4, Supported: 3}},
-		{"Status", decodeResults, "\x01\x01\x04\x00\x00\x00", &fsm.VersionError{What: "status", Version: 4, Supported: 3}},
-		{"Flags", decodeResults, "\x01\x01\x01\x02\x00\x00", &fsm.VersionError{What: "result flags", Version: 2, Supported: 1}},
+		{"None", 1, 0, nil, malformed},
+		{"Fewer", 1, 2, request(put), malformed},
+		{"More", 1, 1, append(request(put), request(put)...), malformed},
+		{"NegativeCount", 1, -1, request(put), malformed},
+		{"Empty", 1, 1, []byte{0, 0, 0}, malformed},
+		{"Length", 1, 1, []byte(huge), malformed},
+		{"LengthOverlong", 1, 1, []byte("\xff" + huge), malformed},
+		{"PartLength", 1, 1, request("\x01" + huge), malformed},
+		{"KeyLength", 1, 1, request("\x01\x0a" + huge), malformed},
+		{"NoOperation", 1, 1, request(absent), malformed},
+		{"CompareBehind", 2, 1, request(put, absent), malformed},
+		{"ChangedTwice", 2, 1, request(put, del), malformed},
+		{"TooMany", 2, 1, request(many...), malformed},
+		{"NoKey", 1, 1, request("\x02\x00"), isInvalid},
+		{"NoKeyCompared", 2, 1, request("\x41\x01\x00", put), isInvalid},
+		{"LongKey", 1, 1, encode(kv.Delete(string(make([]byte, kv.LimitMaxKeyBytes+1)))).Data, isInvalid},
+		{"LongKeyCompared", 2, 1, encode(kv.Delete("k", kv.Absent(string(make([]byte, kv.LimitMaxKeyBytes+1))))).Data, isInvalid},
+		{"BigValue", 1, 1, encode(kv.Put("k", make([]byte, kv.LimitMaxValueBytes+1))).Data, isInvalid},
+		{"Clock", 1, 1, fsm.ClockRequest().Data, isInvalid},
+		{"Retire", 1, 1, fsm.RetireRequest("n1.0").Data, isInvalid},
+		{"Checkpoint", 2, 1, fsm.CheckpointRequest().Data, isInvalid},
+		{"ClockAndPut", 2, 1, request("\x81\x00", put), malformed},
+		{"ClockWithKey", 1, 1, request("\x81\x01k"), malformed},
+		{"NewVersion", 3, 1, request(put), version(fsm.VersionError{What: "command version", Version: 3, Supported: 2})},
+		{"Operation", 2, 1, request("\x07\x01k"), version(fsm.VersionError{What: "operation 0x7", Supported: 2})},
+		{"Comparison", 2, 1, request("\x44\x02\x00k", put), version(fsm.VersionError{What: "operation 0x44", Supported: 2})},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			err := tt.decode([]byte(tt.data))
-			var got, want *fsm.VersionError
-			if errors.As(tt.want, &want) {
-				if !errors.As(err, &got) || *got != *want {
-					t.Errorf("got %v, want %v", err, want)
-				}
-			} else if !errors.Is(err, tt.want) {
-				t.Errorf("got %v, want %v", err, tt.want)
+			if got, err := fsm.Check(tt.version, tt.count, tt.data); !tt.want(err) {
+				t.Errorf("got %+v, %v", got, err)
 			}
 		})
 	}
-}
-
-// A decoded value is a part of the input, and can't grow over what follows it.
-func TestDecodeBatch_Aliases(t *testing.T) {
-	data := fsm.EncodeBatch(nil, fsm.Batch{Commands: []fsm.Command{putCmd("k", "value"), putCmd("l", "next")}})
-	b, err := fsm.DecodeBatch(data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	value := b.Commands[0].Value
-	if &value[0] != &data[bytes.Index(data, []byte("value"))] {
-		t.Error("the value was copied")
-	}
-	if cap(value) != len(value) {
-		t.Errorf("got capacity %d, want %d", cap(value), len(value))
+	if got, err := fsm.Check(1, 1, request(put)); err != nil || got.Count != 1 || got.Puts != 1 || got.PutBytes != 2 {
+		t.Errorf("a put: got %+v, %v", got, err)
 	}
 }
 
-func FuzzDecodeBatch(f *testing.F) {
-	f.Add(fsm.EncodeBatch(nil, goldenBatch))
-	f.Add(fsm.EncodeBatch(nil, fsm.Batch{}))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		b, err := fsm.DecodeBatch(data)
+func TestDecodeResponse_Refused(t *testing.T) {
+	for _, tt := range []struct {
+		name, body string
+		version    *fsm.VersionError // nil means ErrMalformed
+	}{
+		{"Empty", "", nil},
+		{"NoRevision", "\x01", nil},
+		{"ResultLength", "\x01\x01\x01\x05\x01", nil},
+		{"ShortResult", "\x01\x01\x01\x01\x01", nil},
+		{"Kind", "\x03\x01", &fsm.VersionError{What: "response 0x3", Supported: fsm.Version}},
+		{"Result", "\x01\x01\x02\x02\x00\x00", &fsm.VersionError{What: "result 0x2", Supported: fsm.Version}},
+	} {
+		_, err := fsm.DecodeResponse(wire.AppendBytes(nil, tt.body))
+		var got *fsm.VersionError
+		if tt.version == nil && !errors.Is(err, fsm.ErrMalformed) || tt.version != nil && (!errors.As(err, &got) || *got != *tt.version) {
+			t.Errorf("%s: got %v, want %v", tt.name, err, tt.version)
+		}
+	}
+}
+
+// What a newer leader adds to a result is skipped by an older node.
+func TestDecodeResponse_SkipsWhatIsNew(t *testing.T) {
+	got, err := fsm.DecodeResponse(wire.AppendBytes(nil, "\x01\x07\x01\x05\x01\x07new\x01\x02\x00\x00"))
+	want := kv.Response{Succeeded: true, Revision: 7, Results: []kv.OpResult{{Existed: true, ModRevision: 7}, {}}}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, %v, want %+v", got, err, want)
+	}
+}
+
+func FuzzCheck(f *testing.F) {
+	requests := goldenRequests()
+	f.Add(requests.Version, requests.Count, requests.Data)
+	f.Add(byte(2), 1, fsm.CheckpointRequest().Data)
+	f.Fuzz(func(t *testing.T, version byte, count int, data []byte) {
+		requests, err := fsm.Check(version, count, data)
 		if err != nil {
-			checkDecodeError(t, err)
+			var invalid *kv.ValidationError
+			if !errors.As(err, &invalid) {
+				checkDecodeError(t, err)
+			}
 			return
 		}
-		again, err := fsm.DecodeBatch(fsm.EncodeBatch(nil, b))
-		if err != nil || !reflect.DeepEqual(again, b) {
-			t.Errorf("got %+v, %v, want %+v", again, err, b)
+		// What Check accepts can be applied, with a response to each request.
+		into := fsm.New(fsm.Config{Shards: 1, OnFatal: func(err error) { panic(err) }})
+		answer := into.Apply(&raft.Log{Index: 1, Term: 1, Data: fsm.AppendEntry(nil, 0, requests.Version, requests.Count, data)})
+		if got := responsesOf(t, answer.([]byte)); len(got) != count {
+			t.Errorf("got %d responses to %d requests", len(got), count)
+		}
+		if growth := fsm.New(fsm.Config{Shards: 1}).Growth(requests, 0); growth > requests.PutBytes {
+			t.Errorf("data would grow by %d bytes, with %d bytes of puts", growth, requests.PutBytes)
 		}
 	})
 }
 
-func FuzzDecodeCommands(f *testing.F) {
-	f.Add(fsm.EncodeCommands(nil, goldenCommands))
+func FuzzDecodeEntry(f *testing.F) {
+	f.Add(goldenEntry())
+	f.Add(fsm.AppendEntry(nil, 0, 1, 0))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		commands, err := fsm.DecodeCommands(data)
-		if err != nil {
+		if err := fsm.DecodeEntryForTesting(data); err != nil {
 			checkDecodeError(t, err)
-			return
-		}
-		again, err := fsm.DecodeCommands(fsm.EncodeCommands(nil, commands))
-		if err != nil || !reflect.DeepEqual(again, commands) {
-			t.Errorf("got %+v, %v, want %+v", again, err, commands)
 		}
 	})
 }
 
-func FuzzDecodeResults(f *testing.F) {
-	f.Add(fsm.EncodeResults(nil, goldenResults))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		results, err := fsm.DecodeResults(data)
+func FuzzDecodeResponse(f *testing.F) {
+	for data := golden(f, "responses-v2.golden"); len(data) > 0; {
+		one, rest, err := wire.Take(data, 1)
 		if err != nil {
-			checkDecodeError(t, err)
-			return
+			f.Fatal(err)
 		}
-		again, err := fsm.DecodeResults(fsm.EncodeResults(nil, results))
-		if err != nil || !reflect.DeepEqual(again, results) {
-			t.Errorf("got %+v, %v, want %+v", again, err, results)
+		f.Add(one)
+		data = rest
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if _, err := fsm.DecodeResponse(data); err != nil {
+			checkDecodeError(t, err)
 		}
 	})
 }
@@ -213,10 +315,6 @@ func checkDecodeError(t *testing.T, err error) {
 		t.Errorf("got %v, want ErrMalformed or a VersionError", err)
 	}
 }
-
-func decodeBatch(data []byte) error    { _, err := fsm.DecodeBatch(data); return err }
-func decodeCommands(data []byte) error { _, err := fsm.DecodeCommands(data); return err }
-func decodeResults(data []byte) error  { _, err := fsm.DecodeResults(data); return err }
 
 // checkGolden compares got with a golden file, or writes it with -update.
 func checkGolden(t *testing.T, name string, got []byte) {
@@ -231,7 +329,7 @@ func checkGolden(t *testing.T, name string, got []byte) {
 	}
 }
 
-func golden(t *testing.T, name string) []byte {
+func golden(t testing.TB, name string) []byte {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join("testdata", name))
 	if err != nil {

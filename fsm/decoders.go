@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"unsafe"
 
+	"github.com/kvorum/kvorum/internal/wire"
 	"github.com/kvorum/kvorum/store"
 )
 
@@ -157,23 +158,23 @@ func (t *decoders) decodeBlock(b itemBlock, loader *store.Loader) decoded {
 func decodeItems(payload []byte, maxRevision uint64, loader *store.Loader) decoded {
 	var out decoded
 	var last string // lies in payload
-	d := decoder{data: payload}
-	for len(d.data) > 0 {
+	d := wire.NewReader(payload)
+	for d.Len() > 0 {
 		it := store.Item{
-			Key:            alias(d.bytes()),
-			Value:          d.bytes(),
-			CreateRevision: d.uvarint(),
-			ModRevision:    d.uvarint(),
-			Version:        d.uvarint(),
+			Key:            alias(d.Bytes()),
+			Value:          d.Bytes(),
+			CreateRevision: d.Uvarint(),
+			ModRevision:    d.Uvarint(),
+			Version:        d.Uvarint(),
 		}
 		switch {
-		case d.err != nil:
+		case d.Err() != nil:
 		case len(it.Key) > store.MaxKeyLength || len(it.Key)+len(it.Value) > store.MaxItemSize:
-			d.malformed("item is too large")
+			d.Malformed("item is too large")
 		case out.count > 0 && it.Key <= last:
-			d.malformed("items out of order")
+			d.Malformed("items out of order")
 		case it.CreateRevision > it.ModRevision || it.ModRevision > maxRevision:
-			d.malformed("revision out of range")
+			d.Malformed("revision out of range")
 		default:
 			if out.count == 0 {
 				out.first = strings.Clone(it.Key)
@@ -185,8 +186,8 @@ func decodeItems(payload []byte, maxRevision uint64, loader *store.Loader) decod
 		}
 	}
 	out.last = strings.Clone(last)
-	if d.err != nil {
-		out.err = fmt.Errorf("snapshot items: %w", d.err)
+	if err := d.Err(); err != nil {
+		out.err = fmt.Errorf("snapshot items: %w", err)
 	}
 	return out
 }

@@ -1,14 +1,19 @@
-// Package fsm is the replicated state machine: the commands that a raft log
-// entry holds, how they are applied to the map of package store, and the
-// snapshots of the outcome.
+// Package fsm is the replicated state machine: how requests are encoded in an entry of
+// the raft log, how they are applied to the map of package store, and the snapshots of
+// the outcome.
 //
-// An FSM is handed committed entries by raft. Each holds a Batch: a stamp of the
-// cluster clock and Commands, applied in order, each answered by a Result of its
-// own. A command that changes a key takes the next revision of one gap-free counter;
-// a command that changes nothing takes none. Replicas at the same applied index are equal,
-// byte for byte of their snapshots: applying looks at the state and the entry
-// only. The package checks no limits and no permissions: what must not happen is
-// refused before it enters the log.
+// A kv.Request becomes bytes once, where it enters (Encode), and nothing but this package
+// decodes it. Others carry it as wire.Requests: bytes, and what the encoder knows of them.
+// The leader checks, once, what other nodes have encoded (Check). An entry is a header with
+// a stamp of the cluster clock, and behind it requests as they are (AppendEntry).
+//
+// An FSM is handed committed entries by raft. It applies an entry's requests in order, and
+// answers each with a response of its own. A request is done as a whole, or, where one of
+// its compares does not hold, not at all. One that changes something takes the next revision
+// of one gap-free counter; one that changes nothing takes none. Replicas at the same applied
+// index are equal, byte for byte of their snapshots: applying looks at the state and the
+// entry only. Applying checks no permissions, and no limits but those of the format: what
+// must not happen is refused before it enters the log.
 //
 // # Concurrency
 //
@@ -48,31 +53,56 @@
 //
 // # Errors
 //
-// An entry that can't be decoded, or that a newer version wrote, stops the state
+// An entry that can't be decoded, or that needs a newer version, stops the state
 // machine before any of it is applied (Config.OnFatal): to skip it or to guess
 // would part this replica from the others for ever. A snapshot that is damaged,
-// cut short or newer is refused and leaves the state as it was.
+// cut short, or of another version is refused and leaves the state as it was.
 //
-// # Format of commands and results, version 1
+// # Versions
 //
-// Numbers are uvarints but for the clock, 8 bytes big endian. Decoding checks a
-// length or count against what is left before it allocates, and refuses bytes
-// after the end.
+// Operations and comparisons are rows of two tables (operations.go), with the command
+// version that has them. A request needs the highest of its rows' versions, and version 2
+// if it has several operations or compares, or compares another key than it changes. An
+// entry says which version its reader must understand, and the state which was the highest
+// that was written (FSM.Written). Version is the highest that this program understands.
 //
-//	batch    = version(1) clock(8) count command...
-//	commands = version(1) count command...
-//	command  = op(1) condKind(1) condRevision keyLen key valueLen value
-//	results  = version(1) count result...
-//	result   = status(1) flags(1: bit 0 created) revision current
+//	version 1   put, delete, clock, retire
+//	version 2   checkpoint; requests with several operations or compares
 //
-// # Format of snapshots, version 1
+// # Format of entries, 2
+//
+// Numbers are uvarints but for the clock, 8 bytes big endian. Each part has a tag and its
+// length, so that a reader says which one it does not know. Decoding checks a length or
+// count against what is left before it allocates, and refuses bytes after the end.
+//
+//	entry    = 2(1) version(1) clock(8) count request...
+//	request  = length compare... operation...
+//	compare  = tag(1) length revision key          41 absent, 42 present, 43 has this revision
+//	put      = 01 length keyLen key value
+//	delete   = 02 length key
+//	clock    = 81 length                           nothing but carry the entry's clock
+//	retire   = 82 length id
+//	check    = 83 length                           a checkpoint
+//
+// Tags are hexadecimal. Operations from 81 on are the leader's own, and alone in a request.
+// The response to an entry is one buffer, which is divided by the lengths alone.
+//
+//	responses = response...                        one for each request
+//	response  = length kind(1) revision result...  kind 1 done, 2 a compare did not hold
+//	result    = 01 length existed(1) modRevision   one for each put and delete, in order
+//
+// The revision is the one that the request took, or the store's. A result says whether the
+// key existed before, and the revision of its last change afterwards, 0 if it is absent.
+// What is behind a result's fields is skipped: a newer version may have added it.
+//
+// # Format of snapshots, 2
 //
 //	+-------------+------------+--------+-------+-------+-----+
-//	| "KVSNAP\r"7 | version 1  | header | items | items | end |
+//	| "KVSNAP\r"7 | version 2  | header | items | items | end |
 //	+-------------+------------+--------+-------+-------+-----+
 //
 //	block   = kind(1) length(4) payload crc32c(4)    the sum covers all before it in the block
-//	header  = kind 1: index(8) term(8) revision(8) clock(8) items(8) hash(8) count {idLen id}...
+//	header  = kind 1: index(8) term(8) revision(8) clock(8) items(8) hash(8) written(1) count {idLen id}...
 //	items   = kind 2: {keyLen key valueLen value createRevision modRevision version}...
 //	end     = kind 3: items(8) crc32c(4)             the sum covers the stream before the end block
 //
@@ -84,6 +114,6 @@
 //
 // Each change keeps a hash of the whole state up to date, which does not depend
 // on how the state came to be. A snapshot carries it, and a restore computes it
-// again. An entry with OpCheckpoint makes each replica note it: replicas at one
-// index that differ have diverged.
+// again. A checkpoint makes each replica note it, with the revision, the clock and the
+// highest command version: replicas at one index that differ have diverged.
 package fsm

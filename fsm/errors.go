@@ -3,11 +3,14 @@ package fsm
 import (
 	"errors"
 	"fmt"
+
+	"github.com/kvorum/kvorum/internal/wire"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // ErrMalformed is returned for bytes that are not what the encoding allows:
 // cut short, too long, or damaged.
-var ErrMalformed = errors.New("malformed encoding")
+var ErrMalformed = wire.ErrMalformed
 
 // ErrClosed is returned by an FSM that was closed.
 var ErrClosed = errors.New("the state machine is closed")
@@ -16,18 +19,27 @@ var ErrClosed = errors.New("the state machine is closed")
 // The entry was not applied (again).
 var ErrStaleEntry = errors.New("the entry's index is already applied")
 
-// VersionError is returned for bytes that a newer version of the program wrote:
-// their format, or something in them, is not known to this one.
+// VersionError is returned for bytes that another version of the program wrote: their
+// format, or something in them, is not known to this one. It is of class kv.ErrUnsupported.
 type VersionError struct {
-	What      string // what has the version: "command format", "operation", "condition", "snapshot format" and the like
-	Version   byte   // the version or value that was found
-	Supported byte   // the greatest one that is known
+	What      string // what has the version: "entry format", "command version", "operation 0x7" and the like
+	Version   byte   // the version that was found, or is needed; 0 where that is not known
+	Supported byte   // the newest version that is known
 }
 
 // Error implements error.
 func (e *VersionError) Error() string {
-	return fmt.Sprintf("unknown %s %d (this program knows up to %d)", e.What, e.Version, e.Supported)
+	if e.Version == 0 {
+		return fmt.Sprintf("%s is not known (this program knows command versions up to %d)", e.What, e.Supported)
+	}
+	if e.Version < e.Supported {
+		return fmt.Sprintf("%s %d is too old (this program reads %d)", e.What, e.Version, e.Supported)
+	}
+	return fmt.Sprintf("%s %d is not known (this program knows up to %d)", e.What, e.Version, e.Supported)
 }
+
+// Is says that the error is of class kv.ErrUnsupported.
+func (e *VersionError) Is(target error) bool { return target == kv.ErrUnsupported }
 
 // EntryError says which log entry can't be applied. It ends the state machine:
 // see Config.OnFatal.

@@ -49,6 +49,11 @@ type FSM struct {
 	appliedTerm  atomic.Uint64
 	appliedIndex atomic.Uint64
 
+	// Used by the goroutine that applies; their memory is used again for the next entry.
+	batch batch
+	tx    tx
+
+	codec       *codec
 	checkpoints []Checkpoint // guarded by mu
 	loading     atomic.Bool  // see Config.Loading
 	used        atomic.Bool  // somebody has read or written since a snapshot last looked
@@ -67,6 +72,7 @@ type state struct {
 	items    *store.ShardedMap
 	retired  *retiredIDs
 	revision atomic.Uint64 // of the last change; once the state is an FSM's, it changes with items only
+	written  atomic.Uint32 // the highest command version of an entry
 
 	// Guarded by FSM.mu once the state is an FSM's.
 	hash uint64      // of items and retired
@@ -78,8 +84,11 @@ func newState(items *store.ShardedMap, retired *retiredIDs) *state {
 }
 
 // New returns an empty state machine.
-func New(cfg Config) *FSM {
+func New(cfg Config) *FSM { return newFSM(cfg, newest) }
+
+func newFSM(cfg Config, tables *codec) *FSM {
 	f := &FSM{
+		codec:   tables,
 		onFatal: cfg.OnFatal,
 		logger:  cfg.Logger,
 		shards:  cfg.Shards,
@@ -118,6 +127,10 @@ func (f *FSM) AppliedTerm() uint64 { return f.appliedTerm.Load() }
 // Revision returns the revision of the last change to a key. A Get that begins
 // later sees that change.
 func (f *FSM) Revision() uint64 { return f.state.Load().revision.Load() }
+
+// Written returns the highest command version of an entry that was applied, 0 before the
+// first: a member of the cluster must understand it.
+func (f *FSM) Written() byte { return byte(f.state.Load().written.Load()) }
 
 // Clock returns the cluster clock: the greatest stamp of an applied batch, in
 // nanoseconds since the Unix epoch, 0 before the first.

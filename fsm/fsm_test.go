@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -14,48 +15,62 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/internal/wire"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/store"
 )
 
 func TestFSM_Conditions(t *testing.T) {
-	put, del := fsm.OpPut, fsm.OpDelete
+	put, del := kv.OpPut, kv.OpDelete
+	done, failed := true, false
 	// The state before each: "k" at revision 1, the store at revision 2.
 	for _, tt := range []struct {
-		name string
-		op   fsm.Op
-		key  string
-		cond fsm.Condition
-		want fsm.Result
+		name      string
+		op        kv.OpKind
+		key       string
+		cond      *kv.Compare
+		succeeded bool
+		revision  uint64
+		result    kv.OpResult
 	}{
-		{"PutNone", put, "k", fsm.Condition{}, fsm.Result{Status: fsm.StatusOK, Revision: 3, Current: 3}},
-		{"PutNone/Absent", put, "new", fsm.Condition{}, fsm.Result{Status: fsm.StatusOK, Created: true, Revision: 3, Current: 3}},
-		{"PutAbsent", put, "k", fsm.Condition{Kind: fsm.CondAbsent}, fsm.Result{Status: fsm.StatusConditionFailed, Revision: 2, Current: 1}},
-		{"PutAbsent/Absent", put, "new", fsm.Condition{Kind: fsm.CondAbsent}, fsm.Result{Status: fsm.StatusOK, Created: true, Revision: 3, Current: 3}},
-		{"PutPresent", put, "k", fsm.Condition{Kind: fsm.CondPresent}, fsm.Result{Status: fsm.StatusOK, Revision: 3, Current: 3}},
-		{"PutPresent/Absent", put, "new", fsm.Condition{Kind: fsm.CondPresent}, fsm.Result{Status: fsm.StatusConditionFailed, Revision: 2}},
-		{"PutRevision", put, "k", fsm.Condition{Kind: fsm.CondRevision, Revision: 1}, fsm.Result{Status: fsm.StatusOK, Revision: 3, Current: 3}},
-		{"PutRevision/Other", put, "k", fsm.Condition{Kind: fsm.CondRevision, Revision: 2}, fsm.Result{Status: fsm.StatusConditionFailed, Revision: 2, Current: 1}},
-		{"PutRevision/Absent", put, "new", fsm.Condition{Kind: fsm.CondRevision, Revision: 0}, fsm.Result{Status: fsm.StatusConditionFailed, Revision: 2}},
-		{"DeleteNone", del, "k", fsm.Condition{}, fsm.Result{Status: fsm.StatusOK, Revision: 3}},
-		{"DeleteNone/Absent", del, "new", fsm.Condition{}, fsm.Result{Status: fsm.StatusNotFound, Revision: 2}},
-		{"DeleteAbsent", del, "k", fsm.Condition{Kind: fsm.CondAbsent}, fsm.Result{Status: fsm.StatusConditionFailed, Revision: 2, Current: 1}},
-		{"DeleteAbsent/Absent", del, "new", fsm.Condition{Kind: fsm.CondAbsent}, fsm.Result{Status: fsm.StatusNotFound, Revision: 2}},
-		{"DeletePresent", del, "k", fsm.Condition{Kind: fsm.CondPresent}, fsm.Result{Status: fsm.StatusOK, Revision: 3}},
-		{"DeletePresent/Absent", del, "new", fsm.Condition{Kind: fsm.CondPresent}, fsm.Result{Status: fsm.StatusConditionFailed, Revision: 2}},
-		{"DeleteRevision", del, "k", fsm.Condition{Kind: fsm.CondRevision, Revision: 1}, fsm.Result{Status: fsm.StatusOK, Revision: 3}},
-		{"DeleteRevision/Other", del, "k", fsm.Condition{Kind: fsm.CondRevision, Revision: 3}, fsm.Result{Status: fsm.StatusConditionFailed, Revision: 2, Current: 1}},
+		{"PutNone", put, "k", nil, done, 3, kv.OpResult{Existed: true, ModRevision: 3}},
+		{"PutNone/Absent", put, "new", nil, done, 3, kv.OpResult{ModRevision: 3}},
+		{"PutAbsent", put, "k", &kv.Compare{Kind: kv.IsAbsent}, failed, 2, kv.OpResult{Existed: true, ModRevision: 1}},
+		{"PutAbsent/Absent", put, "new", &kv.Compare{Kind: kv.IsAbsent}, done, 3, kv.OpResult{ModRevision: 3}},
+		{"PutPresent", put, "k", &kv.Compare{Kind: kv.IsPresent}, done, 3, kv.OpResult{Existed: true, ModRevision: 3}},
+		{"PutPresent/Absent", put, "new", &kv.Compare{Kind: kv.IsPresent}, failed, 2, kv.OpResult{}},
+		{"PutRevision", put, "k", &kv.Compare{Kind: kv.HasModRevision, Revision: 1}, done, 3, kv.OpResult{Existed: true, ModRevision: 3}},
+		{"PutRevision/Other", put, "k", &kv.Compare{Kind: kv.HasModRevision, Revision: 2}, failed, 2, kv.OpResult{Existed: true, ModRevision: 1}},
+		{"PutRevision/Absent", put, "new", &kv.Compare{Kind: kv.HasModRevision}, failed, 2, kv.OpResult{}},
+		{"DeleteNone", del, "k", nil, done, 3, kv.OpResult{Existed: true}},
+		{"DeleteNone/Absent", del, "new", nil, done, 2, kv.OpResult{}},
+		{"DeleteAbsent", del, "k", &kv.Compare{Kind: kv.IsAbsent}, failed, 2, kv.OpResult{Existed: true, ModRevision: 1}},
+		{"DeleteAbsent/Absent", del, "new", &kv.Compare{Kind: kv.IsAbsent}, done, 2, kv.OpResult{}},
+		{"DeletePresent", del, "k", &kv.Compare{Kind: kv.IsPresent}, done, 3, kv.OpResult{Existed: true}},
+		{"DeletePresent/Absent", del, "new", &kv.Compare{Kind: kv.IsPresent}, failed, 2, kv.OpResult{}},
+		{"DeleteRevision", del, "k", &kv.Compare{Kind: kv.HasModRevision, Revision: 1}, done, 3, kv.OpResult{Existed: true}},
+		{"DeleteRevision/Other", del, "k", &kv.Compare{Kind: kv.HasModRevision, Revision: 3}, failed, 2, kv.OpResult{Existed: true, ModRevision: 1}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFSM(t)
 			mustApply(t, f, 1, 0, putCmd("k", "v"), putCmd("other", "v"))
 			before, existed := f.Get(tt.key)
-			got := mustApply(t, f, 2, 0, fsm.Command{Op: tt.op, Key: tt.key, Value: []byte("w"), Cond: tt.cond})
-			if len(got) != 1 || got[0] != tt.want {
-				t.Errorf("got %+v, want %+v", got, tt.want)
+			request := kv.Request{Then: []kv.Op{{Kind: tt.op, Key: tt.key}}}
+			if tt.op == put {
+				request.Then[0].Value = []byte("w")
+			}
+			if tt.cond != nil {
+				tt.cond.Key = tt.key
+				request.If = []kv.Compare{*tt.cond}
+			}
+			got := mustApply(t, f, 2, 0, encode(request))
+			want := kv.Response{Succeeded: tt.succeeded, Revision: tt.revision, Results: []kv.OpResult{tt.result}}
+			if len(got) != 1 || !reflect.DeepEqual(got[0], want) {
+				t.Errorf("got %+v, want %+v", got, want)
 			}
 			after, exists := f.Get(tt.key)
 			switch {
-			case tt.want.Status != fsm.StatusOK:
+			case !tt.succeeded || !existed && tt.op == del:
 				if exists != existed || !equal(after, before) {
 					t.Errorf("got %v after, want %v unchanged", after, before)
 				}
@@ -64,10 +79,60 @@ func TestFSM_Conditions(t *testing.T) {
 			case exists && string(after.Value) != "w":
 				t.Errorf("got value %q, want %q", after.Value, "w")
 			}
-			if f.Revision() != tt.want.Revision {
-				t.Errorf("got revision %d, want %d", f.Revision(), tt.want.Revision)
+			if f.Revision() != tt.revision {
+				t.Errorf("got revision %d, want %d", f.Revision(), tt.revision)
 			}
 		})
+	}
+}
+
+// A request with several operations takes one revision, or none, and is done as a whole
+// or not at all. Its compares and results tell of the state before it.
+func TestFSM_MultipleOperations(t *testing.T) {
+	put := func(key, value string) kv.Op { return kv.Op{Kind: kv.OpPut, Key: key, Value: []byte(value)} }
+	del := func(key string) kv.Op { return kv.Op{Kind: kv.OpDelete, Key: key} }
+	f := newFSM(t)
+	mustApply(t, f, 1, 0, putCmd("a", "1"), putCmd("b", "1"))
+	got := mustApply(t, f, 2, 0, encode(kv.Request{
+		If:   []kv.Compare{kv.ModRevision("a", 1), kv.ModRevision("b", 2), kv.Absent("c")},
+		Then: []kv.Op{put("a", "2"), del("b"), put("c", "2"), del("nobody")},
+	}), encode(kv.Request{
+		If:   []kv.Compare{kv.Present("c"), kv.Present("b")},
+		Then: []kv.Op{put("a", "3"), put("b", "3"), del("c")},
+	}), encode(kv.Request{Then: []kv.Op{del("b"), del("nobody")}}))
+	want := []kv.Response{
+		{Succeeded: true, Revision: 3, Results: []kv.OpResult{{Existed: true, ModRevision: 3}, {Existed: true}, {ModRevision: 3}, {}}},
+		{Revision: 3, Results: []kv.OpResult{{Existed: true, ModRevision: 3}, {}, {Existed: true, ModRevision: 3}}},
+		{Succeeded: true, Revision: 3, Results: []kv.OpResult{{}, {}}},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	items := []store.Item{
+		{Key: "a", Value: []byte("2"), CreateRevision: 1, ModRevision: 3, Version: 2},
+		{Key: "c", Value: []byte("2"), CreateRevision: 3, ModRevision: 3, Version: 1},
+	}
+	if got := slices.Collect(f.View().All("", "")); !slices.EqualFunc(got, items, equal) {
+		t.Errorf("got items %v, want %v", got, items)
+	}
+}
+
+// The state knows the highest command version of its entries, and a snapshot carries it.
+func TestFSM_Written(t *testing.T) {
+	f := newFSM(t)
+	for i, tt := range []struct {
+		request wire.Requests
+		want    byte
+	}{{fsm.ClockRequest(), 1}, {checkpointCmd, 2}, {putCmd("k", "v"), 2}} {
+		mustApply(t, f, uint64(i+1), 0, tt.request)
+		if got := f.Written(); got != tt.want {
+			t.Errorf("after request %d: got %d, want %d", i, got, tt.want)
+		}
+	}
+	restored := newFSM(t)
+	mustRestore(t, restored, snapshotOf(t, f))
+	if got := restored.Written(); got != 2 {
+		t.Errorf("restored: got %d, want 2", got)
 	}
 }
 
@@ -98,7 +163,7 @@ func TestFSM_Revisions(t *testing.T) {
 func TestFSM_Clock(t *testing.T) {
 	f := newFSM(t)
 	for i, tt := range []struct{ stamp, want int64 }{{100, 100}, {50, 100}, {-1, 100}, {101, 101}} {
-		mustApply(t, f, uint64(i+1), tt.stamp, fsm.Command{Op: fsm.OpClock})
+		mustApply(t, f, uint64(i+1), tt.stamp, fsm.ClockRequest())
 		if got := f.Clock(); got != tt.want {
 			t.Errorf("stamp %d: got clock %d, want %d", tt.stamp, got, tt.want)
 		}
@@ -112,8 +177,8 @@ func TestFSM_Retire(t *testing.T) {
 	f := newFSM(t)
 	got := mustApply(t, f, 1, 0, retireCmd("n1.x"), retireCmd("n1.x"), retireCmd("n2.y"))
 	for i, r := range got {
-		if want := (fsm.Result{Status: fsm.StatusOK}); r != want {
-			t.Errorf("result %d: got %+v, want %+v", i, r, want)
+		if !r.Succeeded || r.Revision != 0 || len(r.Results) != 0 {
+			t.Errorf("response %d: got %+v, want that it is done, and no result", i, r)
 		}
 	}
 	for id, want := range map[string]bool{"n1.x": true, "n2.y": true, "n1": false, "": false} {
@@ -138,14 +203,14 @@ func TestFSM_ApplyBatchResponses(t *testing.T) {
 	if len(responses) != 3 {
 		t.Fatalf("got %d responses, want 3", len(responses))
 	}
-	if got, ok := responses[0].([]fsm.Result); !ok || len(got) != 1 {
-		t.Errorf("command: got %v, want one result", responses[0])
+	if got, ok := responses[0].([]byte); !ok || len(responsesOf(t, got)) != 1 {
+		t.Errorf("command: got %v, want one response", responses[0])
 	}
 	if responses[1] != nil {
 		t.Errorf("configuration: got %v, want nil", responses[1])
 	}
-	if got, ok := responses[2].([]fsm.Result); !ok || len(got) != 0 {
-		t.Errorf("empty batch: got %v, want no results", responses[2])
+	if got, ok := responses[2].([]byte); !ok || len(got) != 0 {
+		t.Errorf("an entry without requests: got %v, want no responses", responses[2])
 	}
 	if f.AppliedIndex() != 5 || f.AppliedTerm() != 4 {
 		t.Errorf("got index %d of term %d, want 5 of 4", f.AppliedIndex(), f.AppliedTerm())
@@ -172,20 +237,19 @@ func TestFSM_StaleEntry(t *testing.T) {
 }
 
 func TestFSM_UndecodableEntryStops(t *testing.T) {
-	newer := fsm.EncodeBatch(nil, fsm.Batch{})
-	newer[0] = 2
+	put := putCmd("bad", "").Data
+	unknown := append(slices.Clone(put), 3, 7, 1, 'k')
 	for _, tt := range []struct {
 		name    string
 		data    []byte
 		version *fsm.VersionError // nil means ErrMalformed
 	}{
 		{"Empty", nil, nil},
-		{"Newer", newer, &fsm.VersionError{What: "command format", Version: 2, Supported: 1}},
-		{"Op", fsm.EncodeBatch(nil, fsm.Batch{Clock: 9, Commands: []fsm.Command{putCmd("bad", ""), {Op: 77}}}),
-			&fsm.VersionError{What: "operation", Version: 77, Supported: byte(fsm.OpCheckpoint)}},
-		{"Condition", fsm.EncodeBatch(nil, fsm.Batch{Clock: 9, Commands: []fsm.Command{putCmd("bad", ""),
-			{Op: fsm.OpPut, Cond: fsm.Condition{Kind: 4}}}}),
-			&fsm.VersionError{What: "condition", Version: 4, Supported: byte(fsm.CondRevision)}},
+		{"Older", []byte("\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00"), &fsm.VersionError{What: "entry format", Version: 1, Supported: 2}},
+		{"Newer", []byte{3}, &fsm.VersionError{What: "entry format", Version: 3, Supported: 2}},
+		{"NewerCommands", fsm.AppendEntry(nil, 9, 3, 1, put), &fsm.VersionError{What: "command version", Version: 3, Supported: 2}},
+		{"Operation", fsm.AppendEntry(nil, 9, 2, 2, unknown), &fsm.VersionError{What: "operation 0x7", Supported: 2}},
+		{"SaysTooLittle", fsm.AppendEntry(nil, 9, 1, 2, put, checkpointCmd.Data), nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -244,7 +308,7 @@ func checkEntryError(t *testing.T, err error, version *fsm.VersionError) {
 		t.Errorf("got %v, want ErrMalformed", err)
 	case version != nil && (!is || *versionErr != *version):
 		t.Errorf("got %v, want %v", err, version)
-	case version != nil && !strings.Contains(err.Error(), fmt.Sprint(version.Version)):
+	case version != nil && !strings.Contains(err.Error(), fmt.Sprint(max(version.Version, version.Supported))):
 		t.Errorf("error %q doesn't name the version", err)
 	}
 }
@@ -361,7 +425,7 @@ func TestFSM_ViewBetweenEntries(t *testing.T) {
 	go func() {
 		defer close(done)
 		for i := range uint64(entries) {
-			commands := make([]fsm.Command, perEntry)
+			commands := make([]wire.Requests, perEntry)
 			for j := range commands {
 				commands[j] = putCmd(fmt.Sprintf("k%02d", j), fmt.Sprint(i+1))
 			}
@@ -404,20 +468,26 @@ func newFSM(t *testing.T) *fsm.FSM {
 	return f
 }
 
-func putCmd(key, value string) fsm.Command {
-	return fsm.Command{Op: fsm.OpPut, Key: key, Value: []byte(value)}
-}
+func encode(r kv.Request) wire.Requests { return fsm.Encode(wire.Requests{}, r) }
 
-func delCmd(key string) fsm.Command { return fsm.Command{Op: fsm.OpDelete, Key: key} }
+func putCmd(key, value string) wire.Requests { return encode(kv.Put(key, []byte(value))) }
 
-func retireCmd(id string) fsm.Command { return fsm.Command{Op: fsm.OpRetire, Key: id} }
+func delCmd(key string) wire.Requests { return encode(kv.Delete(key)) }
 
-func entry(index, term uint64, clock int64, commands ...fsm.Command) *raft.Log {
+func retireCmd(id string) wire.Requests { return fsm.RetireRequest(id) }
+
+func entry(index, term uint64, clock int64, requests ...wire.Requests) *raft.Log {
+	var all wire.Requests
+	parts := make([][]byte, len(requests))
+	for i, r := range requests {
+		all.Note(r)
+		parts[i] = r.Data
+	}
 	return &raft.Log{
 		Index: index,
 		Term:  term,
 		Type:  raft.LogCommand,
-		Data:  fsm.EncodeBatch(nil, fsm.Batch{Clock: clock, Commands: commands}),
+		Data:  fsm.AppendEntry(nil, clock, max(all.Version, 1), all.Count, parts...),
 	}
 }
 
@@ -427,13 +497,31 @@ type tb interface {
 	Fatalf(format string, args ...any)
 }
 
-func mustApply(t tb, f *fsm.FSM, index uint64, clock int64, commands ...fsm.Command) []fsm.Result {
+func mustApply(t tb, f *fsm.FSM, index uint64, clock int64, requests ...wire.Requests) []kv.Response {
 	t.Helper()
-	results, ok := f.Apply(entry(index, 1, clock, commands...)).([]fsm.Result)
+	data, ok := f.Apply(entry(index, 1, clock, requests...)).([]byte)
 	if !ok {
 		t.Fatalf("entry %d was not applied", index)
 	}
-	return results
+	return responsesOf(t, data)
+}
+
+// responsesOf decodes the responses to an entry.
+func responsesOf(t tb, data []byte) []kv.Response {
+	t.Helper()
+	responses := []kv.Response{}
+	for len(data) > 0 {
+		one, rest, err := wire.Take(data, 1)
+		if err != nil {
+			t.Fatalf("responses: %v", err)
+		}
+		response, err := fsm.DecodeResponse(one)
+		if err != nil {
+			t.Fatalf("response: %v", err)
+		}
+		responses, data = append(responses, response), rest
+	}
+	return responses
 }
 
 func snapshotOf(t tb, f *fsm.FSM) []byte {

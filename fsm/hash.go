@@ -5,6 +5,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/store"
 )
 
@@ -13,11 +14,10 @@ import (
 // hashing the item that changes. It detects replicas that differ by accident. It is not
 // collision-resistant: somebody who wants two states with one hash can make them.
 
-// Checkpoint is the state hash after an entry that asked for it (OpCheckpoint).
-type Checkpoint struct {
-	Index uint64 // of the entry
-	Hash  uint64 // covers keys, revisions, retired ids, the revision counter and the cluster clock
-}
+// Checkpoint is the state hash after an entry that asked for it (CheckpointRequest). It
+// covers keys, values, revisions, retired ids, the revision counter, the cluster clock and
+// the highest command version.
+type Checkpoint = kv.Checkpoint
 
 // checkpointsKept is how many checkpoints are remembered.
 const checkpointsKept = 16
@@ -52,11 +52,12 @@ func sum64(head []byte, key string, value []byte) uint64 {
 }
 
 // checkpointHash returns a checkpoint's hash of the state whose sum is sum.
-func checkpointHash(sum, revision uint64, clock int64) uint64 {
-	var b [3 * 8]byte
+func checkpointHash(sum, revision uint64, clock int64, written byte) uint64 {
+	var b [3*8 + 1]byte
 	binary.LittleEndian.PutUint64(b[:], sum)
 	binary.LittleEndian.PutUint64(b[8:], revision)
 	binary.LittleEndian.PutUint64(b[16:], uint64(clock))
+	b[24] = written
 	return xxhash.Sum64(b[:])
 }
 
@@ -75,6 +76,6 @@ func (f *FSM) checkpointLocked(index uint64) {
 	}
 	s := f.state.Load()
 	f.checkpoints = append(f.checkpoints, Checkpoint{
-		Index: index, Hash: checkpointHash(s.hash, s.revision.Load(), f.clock.Load()),
+		Index: index, Hash: checkpointHash(s.hash, s.revision.Load(), f.clock.Load(), byte(s.written.Load())),
 	})
 }

@@ -7,9 +7,10 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/internal/wire"
 )
 
-var checkpointCmd = fsm.Command{Op: fsm.OpCheckpoint}
+var checkpointCmd = fsm.CheckpointRequest()
 
 // newestHash returns f's newest checkpoint.
 func newestHash(t *testing.T, f *fsm.FSM) fsm.Checkpoint {
@@ -24,7 +25,7 @@ func newestHash(t *testing.T, f *fsm.FSM) fsm.Checkpoint {
 // States that differ in anything have different hashes, and equal ones the same,
 // however they came to be.
 func TestCheckpoint_Hash(t *testing.T) {
-	states := map[string][]fsm.Command{
+	states := map[string][]wire.Requests{
 		"nothing":         {},
 		"key":             {putCmd("k", "v")},
 		"another value":   {putCmd("k", "w")},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -11,6 +12,8 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/internal/wire"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/store"
 )
 
@@ -20,7 +23,7 @@ func TestFSM_Deterministic(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var logs []*raft.Log
 		for i, b := range rapid.SliceOfN(batchGen(), 1, 20).Draw(t, "log") {
-			logs = append(logs, entry(uint64(2*i+1), 1, b.Clock, b.Commands...))
+			logs = append(logs, b.entry(uint64(2*i+1)))
 		}
 		one, other := fsm.New(fsm.Config{Shards: 1}), fsm.New(fsm.Config{Shards: 16})
 		var want []any
@@ -51,9 +54,9 @@ func TestFSM_Model(t *testing.T) {
 			"apply": func(t *rapid.T) {
 				b := batchGen().Draw(t, "batch")
 				m.index += rapid.Uint64Range(1, 3).Draw(t, "step")
-				got, want := f.Apply(entry(m.index, 1, b.Clock, b.Commands...)), m.apply(b)
-				if fmt.Sprint(got) != fmt.Sprint(want) {
-					t.Fatalf("got results %v, want %v", got, want)
+				data, _ := f.Apply(b.entry(m.index)).([]byte)
+				if got, want := responsesOf(t, data), m.apply(b); !reflect.DeepEqual(got, want) {
+					t.Fatalf("got responses %v, want %v", got, want)
 				}
 			},
 			"restore": func(t *rapid.T) {
@@ -74,45 +77,63 @@ type model struct {
 	index    uint64
 	revision uint64
 	clock    int64
+	written  byte
 }
 
-func (m *model) apply(b fsm.Batch) []fsm.Result {
-	m.clock = max(m.clock, b.Clock)
-	results := []fsm.Result{}
-	for _, c := range b.Commands {
+// apply does the requests one after the other, each on a copy of the items, which takes
+// the place of the others if it is done.
+func (m *model) apply(b testBatch) []kv.Response {
+	m.clock, m.written = max(m.clock, b.clock), max(m.written, 1)
+	responses := []kv.Response{}
+	for _, r := range b.requests {
+		m.written = max(m.written, r.encoded().Version)
+		if r.retire != nil {
+			m.retired[*r.retire] = true
+		}
+		responses = append(responses, m.request(r.Request))
+	}
+	return responses
+}
+
+func (m *model) request(r kv.Request) kv.Response {
+	response := kv.Response{Succeeded: true}
+	for _, c := range r.If {
 		old, exists := m.items[c.Key]
-		holds := c.Cond.Kind == fsm.CondNone ||
-			c.Cond.Kind == fsm.CondAbsent && !exists ||
-			c.Cond.Kind == fsm.CondPresent && exists ||
-			c.Cond.Kind == fsm.CondRevision && exists && c.Cond.Revision == old.ModRevision
-		r := fsm.Result{Status: fsm.StatusOK}
+		holds := c.Kind == kv.IsAbsent && !exists ||
+			c.Kind == kv.IsPresent && exists ||
+			c.Kind == kv.HasModRevision && exists && c.Revision == old.ModRevision
+		response.Succeeded = response.Succeeded && holds
+	}
+	after, next := maps.Clone(m.items), m.revision
+	for _, op := range r.Then {
+		old, exists := m.items[op.Key]
+		result := kv.OpResult{Existed: exists, ModRevision: old.ModRevision}
 		switch {
-		case c.Op == fsm.OpRetire:
-			m.retired[c.Key] = true
-		case c.Op == fsm.OpClock, c.Op == fsm.OpCheckpoint:
-		case !holds:
-			r.Status, r.Current = fsm.StatusConditionFailed, old.ModRevision
-		case c.Op == fsm.OpPut:
-			m.revision++
-			it := store.Item{Key: c.Key, Value: c.Value, CreateRevision: m.revision, ModRevision: m.revision, Version: old.Version + 1}
+		case !response.Succeeded:
+		case op.Kind == kv.OpPut:
+			next = m.revision + 1
+			it := store.Item{Key: op.Key, Value: op.Value, CreateRevision: next, ModRevision: next, Version: old.Version + 1}
 			if exists {
 				it.CreateRevision = old.CreateRevision
 			}
-			m.items[c.Key] = it
-			r.Created, r.Current = !exists, m.revision
+			after[op.Key] = it
+			result.ModRevision = next
 		case exists:
-			m.revision++
-			delete(m.items, c.Key)
-		default:
-			r.Status = fsm.StatusNotFound
+			next = m.revision + 1
+			delete(after, op.Key)
+			result.ModRevision = 0
 		}
-		r.Revision = m.revision
-		results = append(results, r)
+		response.Results = append(response.Results, result)
 	}
-	return results
+	m.items, m.revision = after, next
+	response.Revision = m.revision
+	return response
 }
 
 func (m *model) check(t *rapid.T, f *fsm.FSM) {
+	if f.Written() != m.written {
+		t.Fatalf("got command version %d, want %d", f.Written(), m.written)
+	}
 	if f.AppliedIndex() != m.index || f.Revision() != m.revision || f.Clock() != m.clock {
 		t.Fatalf("got index %d, revision %d, clock %d, want %d, %d, %d",
 			f.AppliedIndex(), f.Revision(), f.Clock(), m.index, m.revision, m.clock)
@@ -138,24 +159,87 @@ func (m *model) check(t *rapid.T, f *fsm.FSM) {
 	}
 }
 
-// batchGen makes batches on few keys, so that commands meet each other.
-func batchGen() *rapid.Generator[fsm.Batch] {
-	command := rapid.Custom(func(t *rapid.T) fsm.Command {
-		c := fsm.Command{
-			Op:    rapid.SampledFrom([]fsm.Op{fsm.OpPut, fsm.OpPut, fsm.OpPut, fsm.OpDelete, fsm.OpDelete, fsm.OpClock, fsm.OpRetire, fsm.OpCheckpoint}).Draw(t, "op"),
-			Key:   rapid.StringMatching(`[ab]{0,2}`).Draw(t, "key"),
-			Value: rapid.SliceOfN(rapid.Byte(), 0, 5).Draw(t, "value"),
+// testBatch is what an entry holds.
+type testBatch struct {
+	clock    int64
+	requests []testRequest
+}
+
+// testRequest is a request of clients, or, where that has no operation, one of the leader's.
+type testRequest struct {
+	kv.Request
+	retire *string
+	clock  bool
+}
+
+func (r testRequest) encoded() wire.Requests {
+	switch {
+	case r.retire != nil:
+		return fsm.RetireRequest(*r.retire)
+	case r.clock:
+		return fsm.ClockRequest()
+	case len(r.Then) == 0:
+		return fsm.CheckpointRequest()
+	}
+	return fsm.Encode(wire.Requests{}, r.Request)
+}
+
+func (b testBatch) entry(index uint64) *raft.Log {
+	var all []wire.Requests
+	for _, r := range b.requests {
+		all = append(all, r.encoded())
+	}
+	return entry(index, 1, b.clock, all...)
+}
+
+// batchGen makes batches on few keys, so that requests meet each other.
+func batchGen() *rapid.Generator[testBatch] {
+	return rapid.Custom(func(t *rapid.T) testBatch {
+		return testBatch{
+			clock:    rapid.Int64Range(-5, 1000).Draw(t, "clock"),
+			requests: rapid.SliceOfN(testRequestGen(), 0, 6).Draw(t, "requests"),
 		}
-		c.Cond.Kind = fsm.ConditionKind(rapid.IntRange(0, 3).Draw(t, "condition"))
-		if c.Cond.Kind == fsm.CondRevision {
-			c.Cond.Revision = rapid.Uint64Range(0, 30).Draw(t, "revision")
-		}
-		return c
 	})
-	return rapid.Custom(func(t *rapid.T) fsm.Batch {
-		return fsm.Batch{
-			Clock:    rapid.Int64Range(-5, 1000).Draw(t, "clock"),
-			Commands: rapid.SliceOfN(command, 0, 6).Draw(t, "commands"),
+}
+
+func testRequestGen() *rapid.Generator[testRequest] {
+	return rapid.Custom(func(t *rapid.T) testRequest {
+		switch rapid.IntRange(0, 9).Draw(t, "kind") {
+		case 0:
+			id := rapid.StringMatching(`[ab]{0,1}`).Draw(t, "id")
+			return testRequest{retire: &id}
+		case 1:
+			return testRequest{clock: true}
+		case 2:
+			return testRequest{}
 		}
+		return testRequest{Request: requestGen().Draw(t, "request")}
+	})
+}
+
+// requestGen makes requests of clients, most of one operation.
+func requestGen() *rapid.Generator[kv.Request] {
+	key := rapid.StringMatching(`[abc]{1,2}`)
+	return rapid.Custom(func(t *rapid.T) kv.Request {
+		var r kv.Request
+		for range rapid.SampledFrom([]int{0, 0, 1, 1, 2, 3}).Draw(t, "compares") {
+			c := kv.Compare{Kind: kv.CompareKind(rapid.IntRange(1, 3).Draw(t, "compare")), Key: key.Draw(t, "key")}
+			if c.Kind == kv.HasModRevision {
+				c.Revision = rapid.Uint64Range(0, 30).Draw(t, "revision")
+			}
+			r.If = append(r.If, c)
+		}
+		keys := rapid.SliceOfNDistinct(key, 1, rapid.SampledFrom([]int{1, 1, 1, 4}).Draw(t, "operations"), rapid.ID[string]).Draw(t, "keys")
+		for _, k := range keys {
+			op := kv.Op{Kind: kv.OpKind(rapid.IntRange(1, 2).Draw(t, "operation")), Key: k}
+			if op.Kind == kv.OpPut {
+				op.Value = rapid.SliceOfN(rapid.Byte(), 0, 5).Draw(t, "value")
+			}
+			r.Then = append(r.Then, op)
+		}
+		if len(r.Then) == 1 && len(r.If) == 1 && rapid.Bool().Draw(t, "same key") {
+			r.If[0].Key = r.Then[0].Key
+		}
+		return r
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/kvorum/kvorum/internal/wire"
 	"github.com/kvorum/kvorum/store"
 )
 
@@ -17,7 +18,7 @@ import (
 // leader replaces whatever was here. The caller closes r, as raft does. The
 // error wraps ErrMalformed, a *VersionError or what r returned.
 func (f *FSM) Restore(r io.ReadCloser) error {
-	restored, header, err := readSnapshot(r, f.shards)
+	restored, header, err := readSnapshot(r, f.shards, f.codec.version)
 	if err != nil {
 		return fmt.Errorf("restore snapshot: %w", err)
 	}
@@ -25,6 +26,7 @@ func (f *FSM) Restore(r io.ReadCloser) error {
 		restored.items.Order()
 	}
 	restored.revision.Store(header.Revision)
+	restored.written.Store(uint32(header.Written))
 	f.mu.Lock()
 	f.state.Store(restored)
 	f.clock.Store(header.Clock)
@@ -51,13 +53,16 @@ func (f *FSM) Loaded() {
 // maxReserve bounds the items for which memory is taken on a header's word.
 const maxReserve = 4 << 20
 
-// readSnapshot reads and verifies a whole snapshot. The order of the state's
-// items is deferred.
-func readSnapshot(r io.Reader, shards int) (*state, snapshotHeader, error) {
+// readSnapshot reads and verifies a whole snapshot, for a program that understands
+// command versions up to version. The order of the state's items is deferred.
+func readSnapshot(r io.Reader, shards int, version byte) (*state, snapshotHeader, error) {
 	sr := snapshotReader{r: r}
 	header, err := sr.header()
 	if err != nil {
 		return nil, snapshotHeader{}, err
+	}
+	if header.Written > version {
+		return nil, snapshotHeader{}, &VersionError{What: "command version", Version: header.Written, Supported: version}
 	}
 	s := newState(store.NewShardedMap(shards), newRetiredIDs(header.Retired))
 	for id := range s.retired.known {
@@ -104,20 +109,21 @@ func (sr *snapshotReader) header() (snapshotHeader, error) {
 }
 
 func decodeHeader(payload []byte) (snapshotHeader, error) {
-	d := decoder{data: payload}
+	d := wire.NewReader(payload)
 	h := snapshotHeader{
-		AppliedIndex: d.uint64(),
-		AppliedTerm:  d.uint64(),
-		Revision:     d.uint64(),
-		Clock:        int64(d.uint64()),
-		Items:        d.uint64(),
-		Hash:         d.uint64(),
+		AppliedIndex: d.Uint64(),
+		AppliedTerm:  d.Uint64(),
+		Revision:     d.Uint64(),
+		Clock:        int64(d.Uint64()),
+		Items:        d.Uint64(),
+		Hash:         d.Uint64(),
+		Written:      d.Byte(),
 	}
-	h.Retired = make([]string, d.count(1))
+	h.Retired = make([]string, d.Count(1))
 	for i := range h.Retired {
-		h.Retired[i] = string(d.bytes())
+		h.Retired[i] = string(d.Bytes())
 	}
-	if err := d.finish(); err != nil {
+	if err := d.Finish(); err != nil {
 		return snapshotHeader{}, fmt.Errorf("snapshot header: %w", err)
 	}
 	return h, nil
@@ -153,9 +159,9 @@ func (sr *snapshotReader) blocks(team *decoders, header snapshotHeader) error {
 				return nil // team knows why
 			}
 		case blockEnd:
-			d := decoder{data: payload}
-			count, sum := d.uint64(), d.uint32()
-			if err := d.finish(); err != nil {
+			d := wire.NewReader(payload)
+			count, sum := d.Uint64(), d.Uint32()
+			if err := d.Finish(); err != nil {
 				return fmt.Errorf("snapshot end: %w", err)
 			}
 			if count != header.Items {
@@ -249,6 +255,7 @@ func (f *FSM) LetGo() {
 	before := f.state.Load()
 	s := newState(store.NewShardedMap(f.shards), before.retired)
 	s.revision.Store(before.revision.Load())
+	s.written.Store(before.written.Load())
 	for id := range s.retired.known {
 		s.hash += retiredHash(id)
 	}

@@ -76,7 +76,7 @@ func (s *state) retire(id string) {
 	}
 }
 
-// Retired reports whether an applied OpRetire named id, and it is remembered; see
+// Retired reports whether an applied RetireRequest named id, and it is remembered; see
 // MaxRetired.
 func (f *FSM) Retired(id string) bool { return f.state.Load().retired.has(id) }
 

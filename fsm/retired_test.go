@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/internal/wire"
 )
 
 // TestRetired_Bounded shows that the state remembers the newest MaxRetired of the ids
@@ -16,7 +17,7 @@ func TestRetired_Bounded(t *testing.T) {
 	id := func(i int) string { return fmt.Sprintf("n%d.%016x", i%7, (i*7919)%100_003) } // not in byte order
 	one, other := newFSM(t), newFSM(t)
 	retire := func(f *fsm.FSM, index uint64, from, to int) {
-		var commands []fsm.Command
+		var commands []wire.Requests
 		for i := from; i < to; i++ {
 			commands = append(commands, retireCmd(id(i)))
 		}

@@ -11,13 +11,14 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/kvorum/kvorum/internal/wire"
 	"github.com/kvorum/kvorum/store"
 )
 
 // A snapshot's stream; doc.go has the picture.
 const (
 	snapshotMagic   = "KVSNAP\r" // 7 bytes; the carriage return catches text conversions
-	snapshotVersion = 1
+	snapshotVersion = 2
 	preambleLen     = len(snapshotMagic) + 1
 )
 
@@ -58,6 +59,7 @@ type snapshotHeader struct {
 	Clock        int64
 	Items        uint64
 	Hash         uint64
+	Written      byte     // the highest command version of an entry
 	Retired      []string // in the order in which they were retired
 }
 
@@ -91,6 +93,7 @@ func (f *FSM) Snapshot() (raft.FSMSnapshot, error) {
 			Clock:        f.clock.Load(),
 			Items:        uint64(view.Len()),
 			Hash:         s.hash,
+			Written:      byte(s.written.Load()),
 			Retired:      s.retired.all(),
 		},
 		view: view, closed: f.closed, used: &f.used,
@@ -191,9 +194,10 @@ func (sw *snapshotWriter) header(h snapshotHeader) {
 	sw.block = binary.BigEndian.AppendUint64(sw.block, uint64(h.Clock))
 	sw.block = binary.BigEndian.AppendUint64(sw.block, h.Items)
 	sw.block = binary.BigEndian.AppendUint64(sw.block, h.Hash)
+	sw.block = append(sw.block, h.Written)
 	sw.block = binary.AppendUvarint(sw.block, uint64(len(h.Retired)))
 	for _, id := range h.Retired {
-		sw.block = appendBytes(sw.block, id)
+		sw.block = wire.AppendBytes(sw.block, id)
 	}
 	sw.flush()
 }
@@ -204,8 +208,8 @@ func (sw *snapshotWriter) item(it store.Item) {
 		sw.begin(blockItems)
 	}
 	before := len(sw.block)
-	sw.block = appendBytes(sw.block, it.Key)
-	sw.block = appendBytes(sw.block, it.Value)
+	sw.block = wire.AppendBytes(sw.block, it.Key)
+	sw.block = wire.AppendBytes(sw.block, it.Value)
 	sw.block = binary.AppendUvarint(sw.block, it.CreateRevision)
 	sw.block = binary.AppendUvarint(sw.block, it.ModRevision)
 	sw.block = binary.AppendUvarint(sw.block, it.Version)

@@ -22,10 +22,10 @@ func TestSnapshot_Golden(t *testing.T) {
 	f := newFSM(t)
 	f.Apply(entry(1, 1, 1_700_000_000_000_000_000, putCmd("a", "1"), putCmd("b", "two"), putCmd("gone", ""), retireCmd("n1.x"), retireCmd("n2.y")))
 	f.Apply(entry(300, 2, 1_600_000_000_000_000_000, putCmd("a", "1'"), putCmd("\x00\xff", ""), delCmd("gone")))
-	checkGolden(t, "snapshot-v1.golden", snapshotOf(t, f))
+	checkGolden(t, "snapshot-v2.golden", snapshotOf(t, f))
 
 	restored := newFSM(t)
-	mustRestore(t, restored, golden(t, "snapshot-v1.golden"))
+	mustRestore(t, restored, golden(t, "snapshot-v2.golden"))
 	want := []store.Item{
 		{Key: "\x00\xff", CreateRevision: 5, ModRevision: 5, Version: 1},
 		{Key: "a", Value: []byte("1'"), CreateRevision: 1, ModRevision: 4, Version: 2},
@@ -155,14 +155,16 @@ func TestRestore_Inconsistent(t *testing.T) {
 	}
 }
 
-func TestRestore_NewerVersion(t *testing.T) {
+func TestRestore_OtherVersion(t *testing.T) {
 	f := newFSM(t)
-	snapshot := snapshotOf(t, f)
-	snapshot[len(preamble)-1] = 2
-	err := f.Restore(io.NopCloser(bytes.NewReader(snapshot)))
-	var got *fsm.VersionError
-	if want := (fsm.VersionError{What: "snapshot format", Version: 2, Supported: 1}); !errors.As(err, &got) || *got != want {
-		t.Errorf("got %v, want %v", err, &want)
+	for _, version := range []byte{1, 3} {
+		snapshot := snapshotOf(t, f)
+		snapshot[len(preamble)-1] = version
+		err := f.Restore(io.NopCloser(bytes.NewReader(snapshot)))
+		var got *fsm.VersionError
+		if want := (fsm.VersionError{What: "snapshot format", Version: version, Supported: 2}); !errors.As(err, &got) || *got != want {
+			t.Errorf("got %v, want %v", err, &want)
+		}
 	}
 }
 
@@ -374,7 +376,7 @@ func FuzzRestore(f *testing.F) {
 	})
 }
 
-const preamble = "KVSNAP\r\x01"
+const preamble = "KVSNAP\r\x02"
 
 // blocksOf cuts a snapshot into its blocks, frames included.
 func blocksOf(t *testing.T, snapshot []byte) [][]byte {

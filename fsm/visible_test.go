@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/internal/wire"
 )
 
 // Entry e puts all keys if e is odd, else it deletes them, so each entry takes as many
@@ -31,8 +32,8 @@ func TestFSM_EntriesAreSeenWhole(t *testing.T) {
 }
 
 // allKeys returns the commands of entry e.
-func allKeys(e uint64, keys int) []fsm.Command {
-	commands := make([]fsm.Command, keys)
+func allKeys(e uint64, keys int) []wire.Requests {
+	commands := make([]wire.Requests, keys)
 	for i := range commands {
 		if commands[i] = delCmd(visibleKey(i)); e%2 == 1 {
 			commands[i] = putCmd(visibleKey(i), "v")

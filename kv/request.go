@@ -1,5 +1,7 @@
 package kv
 
+import "fmt"
+
 // Request is one replicated request: where everything in If holds, all of Then is done,
 // at one revision. Otherwise nothing is. Compares see the state before the request, and
 // nobody sees a part of it.
@@ -10,6 +12,12 @@ type Request struct {
 
 // MaxRequestOps is the maximum number of compares and of operations that a Request has.
 const MaxRequestOps = 128
+
+// Limits of keys and values, in bytes: the greatest ones that may be configured.
+const (
+	LimitMaxKeyBytes   = 4 << 10  // 4 KiB
+	LimitMaxValueBytes = 64 << 20 // 64 MiB
+)
 
 // CompareKind says what must hold of a key.
 type CompareKind byte
@@ -64,6 +72,37 @@ func Present(key string) Compare { return Compare{Kind: IsPresent, Key: key} }
 // ModRevision returns the condition that key exists, and that its last change took revision.
 func ModRevision(key string, revision uint64) Compare {
 	return Compare{Kind: HasModRevision, Key: key, Revision: revision}
+}
+
+// Validate returns a *ValidationError unless the request has at least one operation, at
+// most MaxRequestOps of them and as many compares, all of known kinds, and changes no key
+// twice. It does not look at the lengths of keys and values, which are configured.
+func (r Request) Validate() error {
+	bad := func(format string, a ...any) error {
+		return &ValidationError{Field: "request", Reason: fmt.Sprintf(format, a...)}
+	}
+	if len(r.Then) == 0 {
+		return bad("has no operation")
+	}
+	if len(r.If) > MaxRequestOps || len(r.Then) > MaxRequestOps {
+		return bad("has %d compares and %d operations, the limit is %d of each", len(r.If), len(r.Then), MaxRequestOps)
+	}
+	for _, c := range r.If {
+		if c.Kind < IsAbsent || c.Kind > HasModRevision {
+			return bad("has a condition of unknown kind %d", c.Kind)
+		}
+	}
+	for i, op := range r.Then {
+		if op.Kind < OpPut || op.Kind > OpDelete {
+			return bad("has an operation of unknown kind %d", op.Kind)
+		}
+		for _, earlier := range r.Then[:i] {
+			if earlier.Key == op.Key {
+				return bad("changes the key %.64q twice", op.Key)
+			}
+		}
+	}
+	return nil
 }
 
 // Response is the definite outcome of a Request. That a condition did not hold is an

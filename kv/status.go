@@ -175,6 +175,13 @@ type QueueStatus struct {
 	Unapplied uint64 `json:"unapplied"`
 }
 
+// Checkpoint is the hash of a replica's state behind one entry of the log. Replicas whose
+// hashes at one index differ have diverged.
+type Checkpoint struct {
+	Index uint64 // of the entry
+	Hash  uint64
+}
+
 // StateStatus is what replicas compare.
 type StateStatus struct {
 	Index         uint64 `json:"index"` // of the newest checkpoint, 0 for none

@@ -15,6 +15,8 @@ import (
 	"github.com/kvorum/kvorum/cluster/raftstore"
 	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/internal/nodeid"
+	"github.com/kvorum/kvorum/internal/wire"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/wal"
 	"github.com/kvorum/kvorum/wal/crashfs"
 )
@@ -46,9 +48,8 @@ func voters(n int) raft.Configuration {
 
 // put returns an entry that sets k and the index to the index.
 func put(index, term uint64) *raft.Log {
-	return &raft.Log{Index: index, Term: term, Type: raft.LogCommand, Data: fsm.EncodeBatch(nil, fsm.Batch{Commands: []fsm.Command{
-		{Op: fsm.OpPut, Key: fmt.Sprint("k", index), Value: fmt.Append(nil, index)},
-	}})}
+	one := fsm.Encode(wire.Requests{}, kv.Put(fmt.Sprint("k", index), fmt.Append(nil, index)))
+	return &raft.Log{Index: index, Term: term, Type: raft.LogCommand, Data: fsm.AppendEntry(nil, 0, one.Version, one.Count, one.Data)}
 }
 
 // history returns entries 1 to last of a cluster: configuration c, a no-op like the first

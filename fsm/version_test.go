@@ -1,0 +1,66 @@
+package fsm_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"testing"
+
+	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/internal/wire"
+	"github.com/kvorum/kvorum/kv"
+)
+
+var twoPuts = kv.Request{Then: []kv.Op{{Kind: kv.OpPut, Key: "a"}, {Kind: kv.OpPut, Key: "b"}}}
+
+// A program that understands version 1, as one built with the tag kvorum_v1, does what
+// the newest one does with what version 1 has.
+func TestVersion1_HasAllOfVersion1(t *testing.T) {
+	old, now := fsm.NewOfVersionForTesting(fsm.Config{OnFatal: func(err error) { t.Error(err) }}, 1), newFSM(t)
+	requests := []wire.Requests{
+		fsm.ClockRequest(), putCmd("a", "1"), encode(kv.Put("a", nil, kv.ModRevision("a", 1))), retireCmd("n1.x"),
+		encode(kv.Put("b", nil, kv.Absent("b"))), encode(kv.Delete("a", kv.Present("a"))),
+	}
+	mustApply(t, old, 1, 5, requests...)
+	mustApply(t, now, 1, 5, requests...)
+	if !bytes.Equal(snapshotOf(t, old), snapshotOf(t, now)) {
+		t.Error("their states differ")
+	}
+	mustRestore(t, old, snapshotOf(t, now))
+}
+
+// What it lacks, it refuses with both versions: in an entry, before it applies any of it,
+// in a snapshot, and from another node.
+func TestVersion1_RefusesVersion2(t *testing.T) {
+	want := fsm.VersionError{What: "command version", Version: 2, Supported: 1}
+	check := func(what string, err error) {
+		t.Helper()
+		var got *fsm.VersionError
+		if !errors.As(err, &got) || *got != want || !errors.Is(err, kv.ErrUnsupported) {
+			t.Errorf("%s: got %v, want %v", what, err, &want)
+		}
+	}
+	for name, r := range map[string]wire.Requests{"checkpoint": checkpointCmd, "two puts": encode(twoPuts)} {
+		var old *fsm.FSM
+		var fatal error
+		old = fsm.NewOfVersionForTesting(fsm.Config{OnFatal: func(err error) { fatal = err; old.Close() }}, 1)
+		old.Apply(entry(1, 1, 0, putCmd("k", "v"), r))
+		check(name, fatal)
+		if old.Len() != 0 {
+			t.Errorf("%s: a part of the entry was applied", name)
+		}
+	}
+	two := encode(twoPuts)
+	_, err := fsm.CheckOfVersionForTesting(1, two.Version, two.Count, two.Data)
+	check("from another node", err)
+	_, err = fsm.CheckOfVersionForTesting(1, 1, two.Count, two.Data) // which says too little
+	check("from another node that says version 1", err)
+
+	now, old := newFSM(t), fsm.NewOfVersionForTesting(fsm.Config{}, 1)
+	mustApply(t, now, 1, 0, two)
+	check("snapshot", old.Restore(io.NopCloser(bytes.NewReader(snapshotOf(t, now)))))
+
+	_, err = fsm.CheckOfVersionForTesting(1, 1, 1, checkpointCmd.Data) // its table has no row for it
+	want = fsm.VersionError{What: "operation 0x83", Supported: 1}
+	check("an unknown operation", err)
+}

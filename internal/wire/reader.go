@@ -1,0 +1,156 @@
+package wire
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// ErrMalformed is returned for bytes that are not what an encoding allows: cut short,
+// too long, or damaged.
+var ErrMalformed = errors.New("malformed encoding")
+
+// AppendBytes appends b to dst, with its length before it, and returns it.
+func AppendBytes[T string | []byte](dst []byte, b T) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(b)))
+	return append(dst, b...)
+}
+
+// UvarintLen returns the number of bytes that n takes as a uvarint.
+func UvarintLen(n uint64) int {
+	length := 1
+	for ; n >= 0x80; n >>= 7 {
+		length++
+	}
+	return length
+}
+
+// Take cuts count fields with their length before them off the front of data, and
+// returns them as they are, and what follows. The error wraps ErrMalformed.
+func Take(data []byte, count int) (fields, rest []byte, err error) {
+	r := NewReader(data)
+	for range count {
+		r.Bytes()
+	}
+	if r.err != nil {
+		return nil, nil, r.err
+	}
+	n := len(data) - len(r.data)
+	return data[:n:n], r.data, nil
+}
+
+// Reader cuts fields off the front of bytes. Its first error stays; from then on every
+// field is zero and nothing is left.
+type Reader struct {
+	data []byte
+	err  error
+}
+
+// NewReader returns a Reader of data, which must not be modified while fields of it are in use.
+func NewReader(data []byte) Reader { return Reader{data: data} }
+
+// Len returns the number of bytes that are left.
+func (r *Reader) Len() int { return len(r.data) }
+
+// Err returns the first error, which wraps ErrMalformed unless Fail was given another one.
+func (r *Reader) Err() error { return r.err }
+
+// Finish returns the first error, or ErrMalformed where bytes are left.
+func (r *Reader) Finish() error {
+	if r.err == nil && len(r.data) > 0 {
+		return fmt.Errorf("%w: %d bytes after the end", ErrMalformed, len(r.data))
+	}
+	return r.err
+}
+
+// Fail makes err the first error unless there is one.
+func (r *Reader) Fail(err error) {
+	if r.err == nil {
+		r.err = err
+	}
+	r.data = nil
+}
+
+// Malformed fails with an ErrMalformed that says what is wrong.
+func (r *Reader) Malformed(what string) { r.Fail(fmt.Errorf("%w: %s", ErrMalformed, what)) }
+
+// Byte returns the next byte.
+func (r *Reader) Byte() byte {
+	if len(r.data) < 1 {
+		r.Malformed("cut short")
+		return 0
+	}
+	b := r.data[0]
+	r.data = r.data[1:]
+	return b
+}
+
+// Uint32 returns the next four bytes, which are big endian.
+func (r *Reader) Uint32() uint32 {
+	if len(r.data) < 4 {
+		r.Malformed("cut short")
+		return 0
+	}
+	v := binary.BigEndian.Uint32(r.data)
+	r.data = r.data[4:]
+	return v
+}
+
+// Uint64 returns the next eight bytes, which are big endian.
+func (r *Reader) Uint64() uint64 {
+	if len(r.data) < 8 {
+		r.Malformed("cut short")
+		return 0
+	}
+	v := binary.BigEndian.Uint64(r.data)
+	r.data = r.data[8:]
+	return v
+}
+
+// Uvarint returns the next uvarint.
+func (r *Reader) Uvarint() uint64 {
+	v, n := binary.Uvarint(r.data)
+	if n <= 0 {
+		r.Malformed("bad number")
+		return 0
+	}
+	r.data = r.data[n:]
+	return v
+}
+
+// Count returns a number of elements that what is left has room for, if each of them
+// takes least bytes at least. So it bounds what may be allocated for them.
+func (r *Reader) Count(least int) int {
+	n := r.Uvarint()
+	if n > uint64(len(r.data)/least) {
+		r.Malformed("count is greater than what follows")
+		return 0
+	}
+	return int(n)
+}
+
+// Bytes returns the next field with its length before it. It aliases the bytes and has
+// no room to grow into them; an empty one is nil.
+func (r *Reader) Bytes() []byte {
+	n := r.Uvarint()
+	if n > uint64(len(r.data)) {
+		r.Malformed("length is greater than what follows")
+		return nil
+	}
+	if n == 0 {
+		return nil
+	}
+	b := r.data[:n:n]
+	r.data = r.data[n:]
+	return b
+}
+
+// Rest returns all that is left, as Bytes does.
+func (r *Reader) Rest() []byte {
+	b := r.data
+	r.data = nil
+	if len(b) == 0 {
+		return nil
+	}
+	return b[:len(b):len(b)]
+}
