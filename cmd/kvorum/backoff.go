@@ -6,9 +6,9 @@ import (
 	"github.com/cenkalti/backoff/v5"
 )
 
-// newBackoff returns growing pauses between attempts. Each is drawn from the upper half
-// of its bound, so that many processes don't come back together. The first bound is
-// first, and each later one is twice the one before, at most max.
+// newBackoff returns growing pauses between attempts. The maximum of the first pause is
+// first. It doubles with each pause, up to max. Each pause is random, at least half of its
+// maximum, so that many processes don't retry at the same time.
 func newBackoff(first, max time.Duration) *backoff.ExponentialBackOff {
 	return &backoff.ExponentialBackOff{
 		InitialInterval:     first * 3 / 4,

@@ -12,27 +12,27 @@ import (
 )
 
 const (
-	// certificateTick is how often the certificate's files are compared with what is in use.
+	// certificateTick is the interval at which the certificate's files are checked for changes.
 	certificateTick = 5 * time.Second
 	day             = 24 * time.Hour
 )
 
-// certificates keeps the certificate in use the one of the files, and warns before
-// it ends.
+// certificates replaces the certificate in use when its files change, and warns before it
+// ends.
 type certificates struct {
 	files  *transport.TLSFiles
 	log    *slog.Logger
 	lines  *loglimit.Lines
-	ends   time.Time // that the newest warning was about
-	warned time.Time // when that was
+	ends   time.Time // end of the certificate that the newest warning was about
+	warned time.Time // time of that warning
 }
 
 func newCertificates(files *transport.TLSFiles, log *slog.Logger) *certificates {
 	return &certificates{files: files, log: log, lines: loglimit.NewLines(log, &loglimit.Limiter{Every: 10 * time.Second})}
 }
 
-// checkNames warns of advertised addresses whose hosts the certificate is not for:
-// its clients refuse the certificate.
+// checkNames warns of advertised addresses whose hosts are not in the certificate: their
+// clients refuse the certificate.
 func (c *certificates) checkNames(addrs map[string]string) {
 	for flag, addr := range addrs {
 		host, _, err := net.SplitHostPort(addr)
@@ -45,8 +45,8 @@ func (c *certificates) checkNames(addrs map[string]string) {
 	}
 }
 
-// run reads the files again at each of hangups, and when they have changed, until
-// ctx ends.
+// run reads the files again at each hangup signal, and when they have changed, until ctx
+// ends.
 func (c *certificates) run(ctx context.Context, hangups <-chan os.Signal) {
 	tick := time.NewTicker(certificateTick)
 	defer tick.Stop()
@@ -64,7 +64,7 @@ func (c *certificates) run(ctx context.Context, hangups <-chan os.Signal) {
 	}
 }
 
-// report logs what became of reading the files.
+// report logs the result of reading the files.
 func (c *certificates) report(changed bool, err error) {
 	switch {
 	case err != nil:
@@ -74,7 +74,7 @@ func (c *certificates) report(changed bool, err error) {
 	}
 }
 
-// warn says that the certificate ends soon, when that is due.
+// warn logs that the certificate ends soon, if a warning is due.
 func (c *certificates) warn(now time.Time) {
 	ends := c.files.Ends()
 	if !ends.Equal(c.ends) {
@@ -92,7 +92,7 @@ func (c *certificates) warn(now time.Time) {
 }
 
 // warningDue reports whether a warning of a certificate's end is due: 30 days
-// before it, daily in the last week, and hourly from its last day on.
+// before the end, daily in the last week, and hourly in the last day and after the end.
 func warningDue(ends, warned, now time.Time) bool {
 	left := ends.Sub(now)
 	switch {
@@ -101,7 +101,7 @@ func warningDue(ends, warned, now time.Time) bool {
 	case warned.IsZero(), left <= day && now.Sub(warned) >= time.Hour, left <= 7*day && now.Sub(warned) >= day:
 		return true
 	}
-	for _, at := range []time.Duration{7 * day, day} { // it passes one of these
+	for _, at := range []time.Duration{7 * day, day} { // one of these times has passed since the last warning
 		if left <= at && ends.Sub(warned) > at {
 			return true
 		}

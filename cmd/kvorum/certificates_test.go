@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// TestWarningDue lists when warnings of a certificate's end come, of a node that
-// looks every ten minutes.
+// TestWarningDue lists the times of warnings of a certificate's end, for a node that checks
+// every ten minutes.
 func TestWarningDue(t *testing.T) {
 	ends := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
 	var warned time.Time

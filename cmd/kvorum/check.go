@@ -21,8 +21,8 @@ func newCheckCommand() *cobra.Command {
 		Use:   "check DIR",
 		Short: "Verify the data directory of a node, or of an embedded store, that is not running",
 		Long: `Check reads every snapshot and every record of the log in DIR, verifies their
-checksums, and prints what it found. It changes nothing. It exits with 1 at the
-first damage, which it names by file and offset.`,
+checksums, and prints a report. It changes nothing. At the first damage it exits
+with code 1, and names the file and the offset.`,
 		Example: `  kvorum check /var/lib/kvorum`,
 		Args:    rangeArgs(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -31,7 +31,8 @@ first damage, which it names by file and offset.`,
 	}
 }
 
-// checkDir tells a node's directory from an embedded store's by what is in it.
+// checkDir checks a node's or an embedded store's directory. It distinguishes them by their
+// files.
 func checkDir(out io.Writer, dir string) error {
 	switch _, err := os.Stat(filepath.Join(dir, nodeid.File)); {
 	case err == nil:
@@ -82,7 +83,7 @@ func printLog(out io.Writer, log wal.Report) {
 		fmt.Fprintf(out, "log: records %d to %d\n", log.First, log.Last)
 	}
 	if log.TornBytes > 0 {
-		fmt.Fprintf(out, "log: %d bytes of an unfinished write at the end, which the next start cuts\n", log.TornBytes)
+		fmt.Fprintf(out, "log: %d bytes of an unfinished write at the end, which the next start removes\n", log.TornBytes)
 	}
 }
 

@@ -15,13 +15,13 @@ import (
 	"github.com/kvorum/kvorum/store"
 )
 
-// runCheck runs check and returns its exit code and what it printed.
+// runCheck runs check and returns its exit code and its output.
 func runCheck(t *testing.T, dir string) (int, string) {
 	t.Helper()
 	return runOn(t, "check", dir)
 }
 
-// runOn runs a subcommand on directories, likewise.
+// runOn runs a subcommand on directories and returns its exit code and its output.
 func runOn(t *testing.T, args ...string) (int, string) {
 	t.Helper()
 	var out, errs bytes.Buffer

@@ -13,19 +13,19 @@ import (
 )
 
 const (
-	// childStopTimeout is what a node is given to stop before it is killed: more
-	// than the bounds of its own shutdown add up to.
+	// childStopTimeout is how long a node may take to stop before it is killed: more
+	// than the sum of the limits of its own shutdown.
 	childStopTimeout = drainTimeout + transferTimeout + closeTimeout + 5*time.Second
-	// tailBytes bounds what is shown of a log.
+	// tailBytes and tailLines are the maximum of a log's end that is shown.
 	tailBytes = 4 << 10
 	tailLines = 15
-	// probeTimeout bounds one question whether a node is ready.
+	// probeTimeout is the maximum time for one request whether a node is ready.
 	probeTimeout = 2 * time.Second
 )
 
-// child is a node in a process of its own. Its standard input is a pipe that
-// only this process holds the other end of: when that closes, because stop
-// closed it or because this process is gone, the node stops.
+// child is a node in a process of its own. Its standard input is a pipe whose other end
+// only this process has. The node stops when that end closes: stop closes it, and so does
+// the end of this process.
 type child struct {
 	node    demoNode
 	logPath string
@@ -33,22 +33,22 @@ type child struct {
 	cmd   *exec.Cmd
 	stdin io.Closer
 	ended chan struct{} // closed when the process has ended
-	err   error         // how it ended; written before ended is closed
+	err   error         // of the process's end; written before ended is closed
 }
 
-// startChild starts a node, which appends to the log at logPath. When it has
-// ended the child is sent to exits, which must have room for it.
+// startChild starts a node, which appends to the log at logPath. When the process has
+// ended, the child is sent to exits, which must have room for it.
 func startChild(n demoNode, program string, args []string, logPath string, exits chan<- *child) (*child, error) {
 	log, err := os.OpenFile(logPath, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o666)
 	if err != nil {
 		return nil, err
 	}
-	defer log.Close() // the child has its own
+	defer log.Close() // the child has its own descriptor
 	c := &child{node: n, logPath: logPath, ended: make(chan struct{})}
 	c.cmd = exec.Command(program, append(args, "--"+stdinFlag)...)
 	c.cmd.Env = childEnv(os.Environ())
 	c.cmd.Stdout, c.cmd.Stderr = log, log
-	// The terminal's Ctrl-C must reach this process alone, which stops the nodes in order.
+	// The terminal's Ctrl-C must reach only this process, which stops the nodes in order.
 	c.cmd.SysProcAttr = ownGroup()
 	if c.stdin, err = c.cmd.StdinPipe(); err != nil {
 		return nil, err
@@ -64,8 +64,8 @@ func startChild(n demoNode, program string, args []string, logPath string, exits
 	return c, nil
 }
 
-// childEnv returns env without the variables that set flags: those of a node
-// that this process's user runs elsewhere are not meant for the demo's.
+// childEnv returns env without the variables that set flags: the user may have set them for
+// another node, not for the demo's.
 func childEnv(env []string) []string {
 	var kept []string
 	for _, v := range env {
@@ -79,18 +79,18 @@ func childEnv(env []string) []string {
 // pid returns the process id.
 func (c *child) pid() int { return c.cmd.Process.Pid }
 
-// stop asks the node to stop and waits for it; one that does not is killed.
+// stop asks the node to stop and waits for it. A node that does not stop is killed.
 func (c *child) stop() {
-	_ = c.stdin.Close() // an error means that the process is gone
+	_ = c.stdin.Close() // an error means that the process has ended
 	select {
 	case <-c.ended:
 	case <-time.After(childStopTimeout):
-		_ = c.cmd.Process.Kill() // likewise
+		_ = c.cmd.Process.Kill() // an error means that the process has ended
 		<-c.ended
 	}
 }
 
-// outcome says how the process ended; only after ended is closed.
+// outcome describes the process's end. It is called only after ended is closed.
 func (c *child) outcome() string {
 	if c.err == nil {
 		return "exit status 0"
@@ -98,7 +98,7 @@ func (c *child) outcome() string {
 	return c.err.Error()
 }
 
-// ready says whether the node serves.
+// ready reports whether the node serves.
 func (c *child) ready(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()

@@ -4,5 +4,5 @@ package main
 
 import "syscall"
 
-// ownGroup leaves a child in this process's group: there are no others here.
+// ownGroup leaves a child in this process's group: this system has no process groups.
 func ownGroup() *syscall.SysProcAttr { return nil }

@@ -12,7 +12,7 @@ import (
 	"github.com/kvorum/kvorum/internal/api"
 )
 
-// unreachable returns an endpoint where nobody listens.
+// unreachable returns an endpoint where no server listens.
 func unreachable(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -92,8 +92,8 @@ func TestList(t *testing.T) {
 	}
 }
 
-// TestList_CutStreamIsAnError checks that a list which is not whole is none for the
-// commands either; package client tests each way in which it may be cut.
+// TestList_CutStreamIsAnError checks that an incomplete list is an error for the commands
+// too. Package client tests each way in which a list may be incomplete.
 func TestList_CutStreamIsAnError(t *testing.T) {
 	f := newFake(t, func(w http.ResponseWriter, _ *http.Request) bool {
 		fmt.Fprintln(w, `{"key":"a","value":"1"}`)
@@ -104,8 +104,8 @@ func TestList_CutStreamIsAnError(t *testing.T) {
 	}
 }
 
-// TestList_WithoutChunks checks that a list without chunks and a length, as over
-// HTTP/1.0, is whole when its last line says so, and that import takes it as it is.
+// TestList_WithoutChunks checks that a list without chunks and a length, as over HTTP/1.0,
+// is complete if it has its last line, and that import accepts it.
 func TestList_WithoutChunks(t *testing.T) {
 	const lines = `{"key":"a","value":"1"}` + "\n" + `{"end":true,"count":1,"next":"b"}` + "\n"
 	f := newFake(t, func(w http.ResponseWriter, r *http.Request) bool {
@@ -144,7 +144,7 @@ func TestStatus(t *testing.T) {
 	}
 }
 
-// TestStatus_NotReady checks that readiness is asked of the node that gave the status.
+// TestStatus_NotReady checks that the readiness is that of the node that gave the status.
 func TestStatus_NotReady(t *testing.T) {
 	notReady := newFake(t, func(w http.ResponseWriter, r *http.Request) bool {
 		return r.URL.Path == "/readyz" && noLeader(w, r)
@@ -195,8 +195,8 @@ func TestJoinLeaveTransfer(t *testing.T) {
 	}
 }
 
-// TestClient_EmptyNameIsNone shows that a name which is empty is not taken for the node
-// that is asked: it is more likely a script's unset variable.
+// TestClient_EmptyNameIsNone shows that an empty name is refused and does not mean the node
+// that is asked: most likely it is a script's unset variable.
 func TestClient_EmptyNameIsNone(t *testing.T) {
 	f := newFake(t, nil)
 	for command, advice := range map[string]string{"leave": "this node", "snapshot": "this node", "transfer": "any voter"} {
@@ -207,7 +207,7 @@ func TestClient_EmptyNameIsNone(t *testing.T) {
 	}
 }
 
-// TestClient_TextsNameFlags shows that what package client says of its fields is said of flags.
+// TestClient_TextsNameFlags shows that errors of package client name flags and not fields.
 func TestClient_TextsNameFlags(t *testing.T) {
 	for want, args := range map[string][]string{
 		"--endpoints names no endpoint":                                                     {"get", "a", "--endpoints", ""},
@@ -225,8 +225,8 @@ func TestClient_TextsNameFlags(t *testing.T) {
 	}
 }
 
-// TestSnapshot_OfTheNodeAsked checks that a node that has no room for a snapshot is
-// not passed over for another one, whose snapshot nobody has asked for.
+// TestSnapshot_OfTheNodeAsked checks that no other node is asked if a node has no room for a
+// snapshot.
 func TestSnapshot_OfTheNodeAsked(t *testing.T) {
 	full := newFake(t, func(w http.ResponseWriter, _ *http.Request) bool {
 		answerProblem(w, http.StatusInsufficientStorage, api.Problem{
@@ -242,7 +242,7 @@ func TestSnapshot_OfTheNodeAsked(t *testing.T) {
 	}
 }
 
-// TestClient_ReadLevels checks what each command that reads asks for.
+// TestClient_ReadLevels checks the request of each command that reads.
 func TestClient_ReadLevels(t *testing.T) {
 	for _, command := range [][]string{{"get", "a"}, {"ls"}, {"export", "-"}} {
 		for _, tc := range []struct{ flags, want string }{

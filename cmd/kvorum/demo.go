@@ -17,11 +17,11 @@ import (
 
 const (
 	maxDemoNodes = 9
-	// peerOffset and gossipOffset are how far below a node's HTTP port its others are.
+	// peerOffset and gossipOffset are the distances of a node's other ports below its HTTP port.
 	peerOffset, gossipOffset = 1000, 2000
-	// readyTimeout bounds the wait until every node of a demo serves.
+	// readyTimeout is the maximum wait until every node of a demo serves.
 	readyTimeout = 60 * time.Second
-	// readyPoll is how often a demo asks its nodes.
+	// readyPoll is the interval at which a demo asks its nodes whether they serve.
 	readyPoll = 100 * time.Millisecond
 )
 
@@ -33,13 +33,14 @@ func newDemoCommand() *cobra.Command {
 		Short: "Run a local cluster to try things out",
 		Long: `Demo runs a cluster of child processes on this machine and prints "ready" when
 every node serves. Ctrl-C stops it; the nodes also end when the demo is killed.
-A node that is killed is reported, with the command that starts it again, while
-the others go on.
+If a node is killed, the demo prints the command that starts it again, and the
+other nodes continue.
 
-Node i is named n<i> and listens on 127.0.0.1, for HTTP on --http-base-port + i - 1,
-for peers 1000 below that and for gossip 2000 below. Its data is in DIR/n<i>, its
-log in DIR/n<i>.log. Without --data-dir that is a temporary directory, removed at
-the end; with it, the directory is kept, and a second run goes on from there.`,
+Node i is named n<i> and listens on 127.0.0.1. Its HTTP port is --http-base-port
++ i - 1, its peer port 1000 below that, its gossip port 2000 below. Its data is in
+DIR/n<i>, its log in DIR/n<i>.log. Without --data-dir, DIR is a temporary
+directory, which is removed at the end. With --data-dir it is kept, and a second
+run continues with its data.`,
 		Example: `  kvorum demo
   kvorum demo --nodes 5 --data-dir ./demo`,
 		Args: exactArgs(0),
@@ -69,7 +70,7 @@ the end; with it, the directory is kept, and a second run goes on from there.`,
 	return cmd
 }
 
-// demoNode says where a node of a demo listens.
+// demoNode is the name of a demo's node, and the addresses on which it listens.
 type demoNode struct{ id, http, peer, gossip string }
 
 // planDemo names the nodes of a demo and gives them their ports.
@@ -92,7 +93,7 @@ func planDemo(nodes, basePort int) ([]demoNode, error) {
 	return plan, nil
 }
 
-// checkPorts reports a port that is taken, before anything is started.
+// checkPorts returns an error for a port that is in use, before anything is started.
 func checkPorts(plan []demoNode) error {
 	for _, n := range plan {
 		for _, p := range []struct{ what, addr string }{{"HTTP", n.http}, {"peer", n.peer}} {
@@ -109,10 +110,10 @@ func checkPorts(plan []demoNode) error {
 	return nil
 }
 
-// demoDir returns the directory that a demo runs in, with one below it for each
-// node, and what to do with it at the end. A directory that was used with
-// another number of nodes is refused: the nodes that are missing, or new, would
-// be counted for a quorum that can't come about.
+// demoDir returns the directory that a demo runs in, with one below it for each node. It
+// also returns a function that removes a temporary directory at the end. A directory that
+// was used with another number of nodes is refused: missing or new nodes would change
+// the size of a majority, and there might be none.
 func demoDir(dir string, plan []demoNode) (path string, remove func() error, err error) {
 	if dir == "" {
 		if dir, err = os.MkdirTemp("", "kvorum-demo-"); err != nil {
@@ -153,7 +154,7 @@ type demo struct {
 	exits    chan *child // receives each child once, when it has ended
 }
 
-// run starts the nodes and stays until ctx is cancelled or none is left.
+// run starts the nodes, and returns when ctx is cancelled or all nodes have ended.
 func (d *demo) run(ctx context.Context) error {
 	d.exits = make(chan *child, len(d.plan))
 	defer d.stop()
@@ -175,7 +176,7 @@ func (d *demo) run(ctx context.Context) error {
 	return d.watch(ctx)
 }
 
-// args returns the arguments of the program that run a node.
+// args returns the program's arguments for running a node.
 func (d *demo) args(n demoNode) []string {
 	var join []string
 	for _, other := range d.plan {
@@ -203,7 +204,7 @@ func (d *demo) introduce() {
 	fmt.Fprintf(d.out, "try: curl -X PUT --data-binary hello http://%s/kv/greeting && curl http://%s/kv/greeting\n", first, last)
 }
 
-// awaitReady waits until every node serves. A node that ends before is an error.
+// awaitReady waits until every node serves. A node that ends before that is an error.
 func (d *demo) awaitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
@@ -229,8 +230,8 @@ func (d *demo) awaitReady(ctx context.Context) error {
 	return nil
 }
 
-// watch reports nodes that end, as trying that out is what a demo is for, until
-// ctx is cancelled or none is left.
+// watch reports nodes that end, until ctx is cancelled or all nodes have ended. It is no
+// error: users of a demo end nodes to see the cluster survive.
 func (d *demo) watch(ctx context.Context) error {
 	for range d.children {
 		select {
@@ -245,8 +246,8 @@ func (d *demo) watch(ctx context.Context) error {
 	return errors.New("every node has ended")
 }
 
-// stop ends the nodes that still run, one after the other, so that each can
-// hand leadership to one that stays.
+// stop ends the nodes that still run, one after the other, so that each can transfer
+// leadership to a node that still runs.
 func (d *demo) stop() {
 	for _, c := range d.children {
 		c.stop()

@@ -41,8 +41,8 @@ func TestPlanDemo(t *testing.T) {
 	}
 }
 
-// freeDemoPort returns a port from which a demo of three nodes can run. It is
-// below the ports that connections get by themselves, which come and go.
+// freeDemoPort returns a port for --http-base-port of a demo of three nodes. It is below the
+// ephemeral ports, which other connections may use at any time.
 func freeDemoPort(t *testing.T) int {
 	t.Helper()
 	var last error
@@ -63,7 +63,7 @@ func freeDemoPort(t *testing.T) int {
 // endpoint returns the HTTP address of node i of a demo.
 func endpoint(basePort, i int) string { return fmt.Sprintf("127.0.0.1:%d", basePort+i-1) }
 
-// wantGone waits until nobody listens on a demo's HTTP ports.
+// wantGone waits until no process listens on a demo's HTTP ports.
 func wantGone(t *testing.T, basePort int) {
 	t.Helper()
 	for i := range 3 {
@@ -116,7 +116,7 @@ func TestDemo_RunsStopsAndResumes(t *testing.T) {
 	wantFailure(t, runKvorum(t, "", append(args, "--nodes", "2")...), exitUsage, "holds a cluster of 3 nodes, not 2")
 }
 
-// killNode kills the process that a demo's output says a node runs in.
+// killNode kills the process of a node, whose number it takes from the demo's output.
 func killNode(t *testing.T, output, id string) {
 	t.Helper()
 	for line := range strings.Lines(output) {
@@ -135,7 +135,8 @@ func killNode(t *testing.T, output, id string) {
 	t.Fatalf("no process of %s in %q", id, output)
 }
 
-// TestDemo_KilledTakesItsNodesAlong kills a demo in a way it can't notice.
+// TestDemo_KilledTakesItsNodesAlong kills a demo with a signal that it can't handle: its
+// nodes end too.
 func TestDemo_KilledTakesItsNodesAlong(t *testing.T) {
 	program, err := os.Executable()
 	if err != nil {
@@ -156,14 +157,14 @@ func TestDemo_KilledTakesItsNodesAlong(t *testing.T) {
 	_ = cmd.Wait() // it was killed
 	wantGone(t, port)
 	for _, id := range []string{"n1", "n2", "n3"} {
-		poll(t, id+" to give its directory up", func() bool {
+		poll(t, id+" to release its directory", func() bool {
 			lock, err := dirlock.Acquire(filepath.Join(dir, id))
 			return err == nil && lock.Close() == nil
 		})
 	}
 }
 
-// TestDemo_NodeEndsEarly checks that a demo whose node can't run says why.
+// TestDemo_NodeEndsEarly checks that a demo whose node can't run prints the reason.
 func TestDemo_NodeEndsEarly(t *testing.T) {
 	t.Setenv(mainEnv, "1")
 	dir, port := t.TempDir(), freeDemoPort(t)

@@ -15,10 +15,11 @@ import (
 const (
 	// defaultEndpoint is the first node of a local cluster.
 	defaultEndpoint = "127.0.0.1:8001"
-	// defaultTimeout is above what a server gives a request, 4.5 s, so that its
-	// answer comes before the client gives up.
+	// defaultTimeout is the default time for one request. It is more than a server's own
+	// limit, 4.5 s, so that the server's answer arrives before it.
 	defaultTimeout = 10 * time.Second
-	// adminTimeout is above what a server gives a membership change, 30 s.
+	// adminTimeout is the default time for a membership change. It is more than a server's
+	// own limit, 30 s.
 	adminTimeout = 40 * time.Second
 )
 
@@ -29,13 +30,13 @@ type clientFlags struct {
 	ca        string // PEM file
 }
 
-// addClientFlags gives cmd the flags of a client, and their variables.
+// addClientFlags adds the flags of a client to cmd.
 func addClientFlags(cmd *cobra.Command, timeout time.Duration) *clientFlags {
 	f := new(clientFlags)
 	cmd.Flags().StringSliceVar(&f.endpoints, "endpoints", []string{defaultEndpoint},
 		"HTTP addresses to ask, in turn, comma separated (or KVORUM_ENDPOINTS)")
 	cmd.Flags().DurationVar(&f.timeout, "timeout", timeout,
-		"longest time for one request (or KVORUM_TIMEOUT)")
+		"maximum time for one request (or KVORUM_TIMEOUT)")
 	cmd.Flags().StringVar(&f.ca, "ca", "",
 		"PEM file of the authorities that sign the nodes' certificates, for https endpoints (or KVORUM_CA)")
 	return f
@@ -51,15 +52,15 @@ func (f *clientFlags) open(cmd *cobra.Command) (*client.Client, error) {
 	if f.timeout <= 0 { // the library takes 0 for its default
 		return nil, usagef("--timeout must be greater than 0")
 	}
-	// The standard logger is net/http's alone here. It says there what a server sent that
-	// was asked nothing, in lines of its own; the request's error says that too.
+	// Only net/http uses the standard logger here. It logs unexpected bytes from a server, in
+	// lines of its own; the request's error has them too.
 	log.SetOutput(io.Discard)
 	return f.connect(f.endpoints)
 }
 
-// openEach returns a client of each endpoint by itself.
+// openEach returns one client for each endpoint.
 func (f *clientFlags) openEach(cmd *cobra.Command) ([]*client.Client, error) {
-	all, err := f.open(cmd) // for the variables, and for what is wrong with any of them
+	all, err := f.open(cmd) // applies the variables, and checks all endpoints
 	if err != nil {
 		return nil, err
 	}
@@ -80,9 +81,9 @@ func (f *clientFlags) connect(endpoints []string) (*client.Client, error) {
 	return client.New(client.Config{Endpoints: endpoints, Timeout: f.timeout, CAFile: f.ca})
 }
 
-// nodeName returns the node that the arguments of a command name, "" where they name
-// none: advice says what that means. A name that is empty is refused, as by a server: it
-// is more likely a script's unset variable than meant.
+// nodeName returns the name of a node in a command's arguments, or "" if there is none;
+// advice names the node that is meant then. A name that is empty is refused, as by a
+// server: most likely it is an unset variable of a script.
 func nodeName(args []string, advice string) (string, error) {
 	if len(args) > 0 && args[0] == "" {
 		return "", fmt.Errorf("%s: id: must not be empty; leave it out for %s", "Invalid request", advice)
@@ -90,7 +91,7 @@ func nodeName(args []string, advice string) (string, error) {
 	return strings.Join(args, ""), nil
 }
 
-// inFlags puts the names of flags in the place of the fields that package client names.
+// inFlags replaces the names of package client's fields by those of flags.
 var inFlags = strings.NewReplacer(
 	"Config.Endpoints", "--endpoints",
 	"Config.CAFile", "--ca",

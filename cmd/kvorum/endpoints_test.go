@@ -14,8 +14,8 @@ import (
 	"github.com/kvorum/kvorum/internal/testkit"
 )
 
-// TestTrial_F11_EndpointsSayWhatIsWrong asks addresses that are no plain HTTP API
-// of a node in each way in which that is likely: the error says what to do.
+// TestTrial_F11_EndpointsSayWhatIsWrong asks addresses that are not a node's plain HTTP API,
+// in each way that is likely: the error has the remedy.
 func TestTrial_F11_EndpointsSayWhatIsWrong(t *testing.T) {
 	secure := httptest.NewTLSServer(http.NotFoundHandler())
 	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
@@ -50,8 +50,8 @@ func TestTrial_F11_EndpointsSayWhatIsWrong(t *testing.T) {
 	testkit.Outcome(t, "F11", "%d command lines against an HTTPS node without https://, a plain one with it, a certificate of nobody, a peer, a gossip and an SSH port: each error says what to give", count)
 }
 
-// TestClient_TerminalIsTheCommands shows that net/http, which logs what a server says
-// unasked, writes nothing to the terminal.
+// TestClient_TerminalIsTheCommands shows that net/http, which logs unexpected bytes from a
+// server, writes nothing to the terminal.
 func TestClient_TerminalIsTheCommands(t *testing.T) {
 	var logged bytes.Buffer
 	before := log.Writer()

@@ -20,18 +20,18 @@ func newExportCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "export FILE|DIR/|- [flags]",
 		Short: "Write keys and values to a file or a directory",
-		Long: `Export writes all keys, or those that begin with --prefix, as they were at one
-revision: as JSON lines to FILE or standard output ("-"), or each to a file of
-its own below a directory. An argument that ends in a slash, or that is a
-directory, is a directory.
+		Long: `Export writes all keys, or those that begin with --prefix, in the state of one
+revision. It writes JSON lines to FILE or standard output ("-"), or each key to a
+file of its own below a directory. The argument is a directory if it ends in a
+slash or exists as one.
 
-FILE is complete or absent: it is written beside its name, synced, and renamed,
-and is readable by its owner alone. In a directory, a key that is no relative
-path ("../x", "/x", "a//b"), or whose file can't be made beside another's ("a"
-and "a/b"; names that differ in case alone, where the file system does not tell
-them apart), is listed, the first ten, and makes the exit code 1.
+FILE is complete or absent: it is written under another name, synced, and renamed.
+Only its owner may read it. In a directory some keys can't be written. Such a key is
+not a relative path ("../x", "/x", "a//b"), or its file can't exist beside another
+one ("a" and "a/b"; names that differ only in case, on some file systems). The first
+ten such keys are listed, and the exit code is 1.
 
-Nothing that exists is replaced without --force.`,
+Without --force no existing file is replaced.`,
 		Example: `  kvorum export backup.jsonl
   kvorum export ./out/ --prefix config/     # to out/config/...
   kvorum export - | gzip > backup.jsonl.gz`,
@@ -60,21 +60,21 @@ Nothing that exists is replaced without --force.`,
 		}
 		counts := cmd.OutOrStdout()
 		if args[0] == "-" {
-			counts = cmd.ErrOrStderr() // the other holds the data
+			counts = cmd.ErrOrStderr() // standard output has the data
 		}
 		return t.report(counts, cmd.ErrOrStderr())
 	}
 	return cmd
 }
 
-// sink is where an export's items go.
+// sink is the destination of an export's items.
 type sink interface {
-	// put takes one item. It counts an item that it can't take; its error is
-	// one after which no other can be taken either.
+	// put writes one item. It counts an item that can't be written as failed. It returns
+	// an error if no other item can be written either.
 	put(item kv.Item) error
-	// commit makes the export complete.
+	// commit completes the export.
 	commit() error
-	// abort ends an export that is not complete. It does nothing after commit.
+	// abort ends an incomplete export. It does nothing after commit.
 	abort()
 }
 
@@ -84,7 +84,7 @@ var (
 	_ sink = (*dirSink)(nil)
 )
 
-// openSink opens what an export's argument names.
+// openSink opens the destination that an export's argument names.
 func openSink(name string, stdout io.Writer, force bool, t *tally) (sink, error) {
 	if name == "-" {
 		return newStreamSink(stdout, t), nil
@@ -101,7 +101,8 @@ func openSink(name string, stdout io.Writer, force bool, t *tally) (sink, error)
 	return newFileSink(name, t)
 }
 
-// export writes what o lists to a sink. Nothing is opened until the listing has begun.
+// export writes the items that o selects to a sink. The sink is opened only when the listing
+// has begun.
 func export(ctx context.Context, c *client.Client, o client.ListOptions, open func() (sink, error)) error {
 	list, err := c.List(ctx, o)
 	if err != nil {

@@ -31,7 +31,7 @@ func tree(t *testing.T, dir string) map[string]string {
 	return found
 }
 
-// TestExport_NoKeyEscapes exports keys that no file below a directory can have.
+// TestExport_NoKeyEscapes exports keys that can't be the name of a file below a directory.
 func TestExport_NoKeyEscapes(t *testing.T) {
 	f := newFake(t, nil)
 	bad := []string{"../up", "/etc/x", "a/../../up", ".", "..", "d//e", "d/", "/", "d/./e", "nul\x00", strings.Repeat("n", 300)}
@@ -59,8 +59,8 @@ func TestExport_NoKeyEscapes(t *testing.T) {
 	wantKV(t, tree(t, elsewhere), nil)
 }
 
-// TestExport_NamesClashes checks that a key whose file can't be made beside
-// another's is listed with what is in its way.
+// TestExport_NamesClashes checks that a key whose file can't exist beside another key's file
+// is listed with the cause.
 func TestExport_NamesClashes(t *testing.T) {
 	f := newFake(t, nil)
 	f.set(map[string]string{"t/a": "1", "t/a/b/c": "2", "t/a/x": "3", "t/line\nbreak": "4", "t/line\nbreak/x": "5", "there": "6"})

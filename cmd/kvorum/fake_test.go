@@ -18,7 +18,7 @@ import (
 )
 
 // fakeNode serves the part of the HTTP API that the client uses, from memory.
-// It routes without cleaning paths, as a node does.
+// Like a node, it does not clean paths.
 type fakeNode struct {
 	*httptest.Server
 
@@ -143,7 +143,7 @@ func (f *fakeNode) keepBody(r *http.Request) {
 	f.kv[r.URL.Path] = string(body)
 }
 
-// snapshot returns a copy of what is stored.
+// snapshot returns a copy of all keys and values.
 func (f *fakeNode) snapshot() map[string]string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -164,7 +164,7 @@ func (f *fakeNode) set(kv map[string]string) {
 	maps.Copy(f.kv, kv)
 }
 
-// answerProblem answers as a node does.
+// answerProblem answers with an error in a node's form.
 func answerProblem(w http.ResponseWriter, status int, p api.Problem) {
 	p.Status = status
 	w.Header().Set("Content-Type", "application/problem+json")

@@ -9,11 +9,11 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
-// gate is the node that HTTP serves from the moment its port listens. Until the
-// node is open it answers for it: with how far loading has come, and with
-// kv.ErrLoading to every request. It is safe for concurrent use.
+// gate is the node that HTTP serves as soon as its port listens. While the node loads its
+// data, gate answers: its status has the progress of loading, and every request gets
+// kv.ErrLoading. After open it passes requests to the node. It is safe for concurrent use.
 //
-//	new ──open──► open        stop says from anywhere that the node is not ready
+//	new ──open──► open        after stop, in either state, the node is not ready
 type gate struct {
 	id       string
 	loading  cluster.Loading
@@ -23,13 +23,13 @@ type gate struct {
 
 var _ httpapi.Node = (*gate)(nil)
 
-// open hands requests to node from now on.
+// open passes later requests to node.
 func (g *gate) open(node *cluster.Node) { g.node.Store(node) }
 
-// stop makes the node say that it is not ready.
+// stop makes Ready return kv.ErrClosed.
 func (g *gate) stop() { g.stopping.Store(true) }
 
-// opened returns the node, or why there is none to ask.
+// opened returns the node, or the error of a request if it is not open.
 func (g *gate) opened() (*cluster.Node, error) {
 	if node := g.node.Load(); node != nil {
 		return node, nil

@@ -20,21 +20,23 @@ import (
 )
 
 const (
-	// maxConcurrency bounds an import's requests in flight.
+	// maxConcurrency is the maximum number of an import's requests in flight.
 	maxConcurrency = 1024
-	// budgetUnit is the grain in which an import reckons values in memory.
+	// budgetUnit is the size in bytes of one unit of an import's memory budget for values.
 	budgetUnit = 64 << 10
-	// budgetUnits bounds them: 64 MiB together, or one larger value.
+	// budgetUnits is the number of units of that budget: values of 64 MiB together, or one
+	// larger value.
 	budgetUnits = 1024
-	// queuedPerWorker is how many small values may wait for a slow key's worker.
+	// queuedPerWorker is the maximum number of items that wait for one worker.
 	queuedPerWorker = 4
-	// firstRetryPause and maxRetryPause bound the pauses between attempts to put a key.
+	// firstRetryPause and maxRetryPause are the maximum of the first pause, and of any pause,
+	// between attempts to put a key.
 	firstRetryPause = 50 * time.Millisecond
 	maxRetryPause   = 2 * time.Second
 )
 
 var (
-	// errOutage ends an import that stores nothing any more.
+	// errOutage is returned for an import that ended because no key could be stored.
 	errOutage = errors.New("nothing could be stored")
 	// errInterrupted is returned for an import that the user stopped.
 	errInterrupted = errors.New("interrupted before the end")
@@ -52,8 +54,9 @@ func newImportCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "import DIR|FILE|- [flags]",
 		Short: "Store a directory tree or a file of JSON lines",
-		Long: `Import stores the files of a directory tree, each under its path relative to
-DIR with slashes, or the lines of a file (or of standard input, "-"):
+		Long: `Import stores the files of a directory tree, or the lines of a file or of standard
+input ("-"). The key of a file is its path relative to DIR, with slashes. A line has
+one of these forms:
 
   {"key":"greeting","value":"hello"}
   {"key_b64":"/w==","value_b64":"AAEC"}
@@ -63,11 +66,11 @@ A listing's last line, {"end":true,...}, is skipped.
 Only regular files are stored; symbolic links and others are skipped and
 counted. Lines with the same key are stored in their order.
 
-A put that is refused for now (429, 503), can't reach a node or whose outcome is
-unknown is sent again, to the next endpoint, for up to --retry-for: the same
-bytes under the same key are the same once or twice. What can't be stored is
-listed, the first ten, and makes the exit code 1. When nothing at all could be
-stored for --retry-for, import stops. Ctrl-C stops it too; both report.`,
+A put is sent again, to the next endpoint, for up to --retry-for, if it is refused
+for a while (429, 503), can't reach a node, or has an unknown outcome: storing the
+same bytes twice has the same result as once. The first ten keys that can't be
+stored are listed, and the exit code is 1. If no key could be stored for
+--retry-for, import stops. Ctrl-C stops it too. The counts are printed in any case.`,
 		Example: `  kvorum import ./config --prefix config/
   kvorum import backup.jsonl --endpoints 127.0.0.1:8001,127.0.0.1:8002,127.0.0.1:8003
   kvorum export - --endpoints old:8001 | kvorum import - --endpoints new:8001`,
@@ -97,7 +100,7 @@ stored for --retry-for, import stops. Ctrl-C stops it too; both report.`,
 		if err != nil {
 			return err
 		}
-		defer func() { _ = src.close() }() // only read from
+		defer func() { _ = src.close() }() // it was only read
 		imp := newImporter(clients, o, newBar(src, cmd.ErrOrStderr()))
 		stopped := imp.run(cmd.Context(), src)
 		if err := imp.tally.report(cmd.OutOrStdout(), cmd.ErrOrStderr()); stopped == nil {
@@ -111,9 +114,9 @@ stored for --retry-for, import stops. Ctrl-C stops it too; both report.`,
 // item is one key to store.
 type item struct {
 	kv.Item
-	name   string // the file or line it comes from, for messages
-	units  int    // what it takes of the budget
-	weight int    // what it moves the progress bar
+	name   string // its file or line, for messages
+	units  int    // number of units of the budget that it takes
+	weight int    // its part of the progress bar
 }
 
 // importer stores items with many requests in flight.
@@ -121,15 +124,15 @@ type importer struct {
 	importOptions
 	clients []*client.Client // of one endpoint each
 	tally   *tally
-	bar     *progressbar.ProgressBar // nil unless a terminal watches
+	bar     *progressbar.ProgressBar // nil unless standard error is a terminal
 
-	// budget holds a token for each unit of values in memory. Only the source
-	// puts tokens in, so that two can't wait for each other half served.
+	// budget holds a token for each unit of values in memory. Only the source puts
+	// tokens in. So no two goroutines with half of their units wait for each other.
 	budget chan struct{}
 	items  chan item // from the source to the dispatcher
 
 	start      time.Time
-	lastStored atomic.Int64            // when a key was last stored, in nanoseconds after start
+	lastStored atomic.Int64            // time at which a key was last stored, in nanoseconds after start
 	stop       context.CancelCauseFunc // ends the import; set by run
 }
 
@@ -142,11 +145,10 @@ func newImporter(clients []*client.Client, o importOptions, bar *progressbar.Pro
 	}
 }
 
-// run stores everything that src yields, and returns when all of it has an
-// outcome, or soon after ctx is cancelled. The source alone is not waited for
-// then, as a read of standard input can't be broken off. It returns errOutage if
-// it stopped because nothing could be stored any more, errInterrupted if ctx was
-// cancelled.
+// run stores all items of src, and returns when all have an outcome, or soon after ctx is
+// cancelled. Then it does not wait for the source, since a read of standard input can't be
+// interrupted. It returns errOutage if it stopped because no key could be stored, and
+// errInterrupted if ctx was cancelled.
 func (imp *importer) run(ctx context.Context, src source) error {
 	ctx, imp.stop = context.WithCancelCause(ctx)
 	defer imp.stop(nil)
@@ -170,19 +172,19 @@ func (imp *importer) run(ctx context.Context, src source) error {
 	}
 	workers.Wait()
 	if imp.bar != nil {
-		_ = imp.bar.Clear() // what a terminal shows is no outcome
+		_ = imp.bar.Clear() // an error only affects the display
 	}
 	switch cause := context.Cause(ctx); {
 	case errors.Is(cause, errOutage):
 		return cause
 	case cause != nil:
-		return errInterrupted // even if no key is unfinished: the source is
+		return errInterrupted // also if no key is unfinished: the source may have more
 	}
 	return nil
 }
 
-// dispatch hands items to workers. A key always goes to the same one, so that
-// the last of two lines with one key is stored last.
+// dispatch distributes items to workers. A key always goes to the same worker, so the last
+// of two lines with one key is stored last.
 func (imp *importer) dispatch(ctx context.Context, queues []chan item) {
 	seed := maphash.MakeSeed()
 	for {
@@ -198,8 +200,8 @@ func (imp *importer) dispatch(ctx context.Context, queues []chan item) {
 	}
 }
 
-// reserve takes size bytes of the budget before a value is held in memory, and
-// returns what to give back. It returns an error when ctx is cancelled.
+// reserve takes size bytes of the budget before a value is read into memory. It returns the
+// number of units, for release, or an error when ctx is cancelled.
 func (imp *importer) reserve(ctx context.Context, size int64) (int, error) {
 	units := int(min(size/budgetUnit+1, budgetUnits))
 	for taken := range units {
@@ -213,14 +215,14 @@ func (imp *importer) reserve(ctx context.Context, size int64) (int, error) {
 	return units, nil
 }
 
-// release gives units back to the budget.
+// release returns units to the budget.
 func (imp *importer) release(units int) {
 	for range units {
 		<-imp.budget
 	}
 }
 
-// send hands an item to the workers; once ctx is cancelled it counts it as unfinished.
+// send sends an item to the workers. Once ctx is cancelled it counts the item as unfinished.
 func (imp *importer) send(ctx context.Context, it item) {
 	it.Key = imp.prefix + it.Key
 	select {
@@ -256,9 +258,9 @@ func (imp *importer) progress(weight int) {
 	}
 }
 
-// putUntilDone puts an item until it is stored, refused for good, or retryFor
-// has passed. Each attempt goes to the next endpoint. An unknown outcome is
-// tried again too: putting the same bytes again leaves the same value.
+// putUntilDone puts an item until it is stored, refused for good, or retryFor has passed.
+// Each attempt goes to the next endpoint. A put with an unknown outcome is tried again too:
+// the same bytes again make the same value.
 func (imp *importer) putUntilDone(ctx context.Context, it kv.Item, worker uint64) error {
 	deadline := time.Now().Add(imp.retryFor)
 	wait := newBackoff(firstRetryPause, maxRetryPause)
@@ -279,9 +281,9 @@ func (imp *importer) putUntilDone(ctx context.Context, it kv.Item, worker uint64
 	}
 }
 
-// checkOutage stops the import when a key could not be stored for a passing
-// reason, tried from began on, and no other was stored meanwhile: each of the
-// rest would take as long only to fail too.
+// checkOutage stops the import if a key, first tried at began, could not be stored for a
+// temporary reason, and no other key was stored meanwhile. Otherwise each of the remaining
+// keys would take as long and then fail too.
 func (imp *importer) checkOutage(began time.Time, err error) {
 	lastStored := imp.start.Add(time.Duration(imp.lastStored.Load()))
 	if imp.retryFor > 0 && passing(err) && !lastStored.After(began) {
@@ -289,13 +291,13 @@ func (imp *importer) checkOutage(began time.Time, err error) {
 	}
 }
 
-// passing says whether a put that failed with err is to be sent again.
+// passing reports whether err has a temporary reason, so that the put is sent again.
 func passing(err error) bool {
 	var e *client.Error
 	return errors.As(err, &e) && (e.Retryable || e.Outcome == client.Unknown)
 }
 
-// retryAfter returns how long the server that answered err asks to wait.
+// retryAfter returns the pause that the server which answered err asks for.
 func retryAfter(err error) time.Duration {
 	var e *client.Error
 	if errors.As(err, &e) {

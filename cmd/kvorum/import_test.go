@@ -30,7 +30,7 @@ func writeFile(t testing.TB, name, data string) {
 	}
 }
 
-// weird is what a tree may hold: key and value.
+// weird has keys and values that a tree may have.
 func weird() map[string]string {
 	return map[string]string{
 		"empty": "", "a/b/c": "deep", "a/b.txt": "beside", "large": strings.Repeat("\x00\xff0123", 1<<18),
@@ -39,7 +39,7 @@ func weird() map[string]string {
 	}
 }
 
-// wantKV compares what is stored with what should be.
+// wantKV compares the stored keys and values with the expected ones.
 func wantKV(t *testing.T, got, want map[string]string) {
 	t.Helper()
 	for key, value := range want {
@@ -109,8 +109,8 @@ func TestImport_SkipsAllButRegularFiles(t *testing.T) {
 	}
 }
 
-// TestImport_Retries checks that a key is tried again, over all endpoints,
-// until it is stored, whatever the failure left open.
+// TestImport_Retries checks that a key is tried again, at all endpoints, until it is stored,
+// also after an unknown outcome.
 func TestImport_Retries(t *testing.T) {
 	for name, hook := range map[string]func(http.ResponseWriter, *http.Request) bool{
 		"no leader":         noLeader,
@@ -137,8 +137,8 @@ func TestImport_Retries(t *testing.T) {
 	}
 }
 
-// TestImport_GivesUp checks that an import ends when nothing can be stored any
-// more, rather than trying each of the rest for as long.
+// TestImport_GivesUp checks that an import ends when no key can be stored, and does not try
+// each of the remaining keys for as long.
 func TestImport_GivesUp(t *testing.T) {
 	f := newFake(t, noLeader)
 	in := strings.Repeat(`{"key":"a","value":"1"}`+"\n", 1000)
@@ -152,7 +152,7 @@ func TestImport_GivesUp(t *testing.T) {
 	}
 }
 
-// TestImporter_Outage checks when a key that failed ends the whole import.
+// TestImporter_Outage checks the conditions under which a failed key ends the whole import.
 func TestImporter_Outage(t *testing.T) {
 	refused := &client.Error{Outcome: client.NotDone, Retryable: true}
 	tooLarge := &client.Error{Outcome: client.NotDone}
@@ -183,8 +183,8 @@ func TestImporter_Outage(t *testing.T) {
 	}
 }
 
-// TestImport_RefusalsAreFinal checks that what a server refuses for good is
-// sent once and reported with its reason.
+// TestImport_RefusalsAreFinal checks that a key that a server refuses for good is sent once
+// and reported with the reason.
 func TestImport_RefusalsAreFinal(t *testing.T) {
 	f := newFake(t, func(w http.ResponseWriter, r *http.Request) bool {
 		if !strings.HasPrefix(r.URL.Path, "/kv/big") {
@@ -286,7 +286,7 @@ func TestImport_Interrupted(t *testing.T) {
 	go func() {
 		fmt.Fprintln(feed, `{"key":"a","value":"1"}`)
 		fmt.Fprintln(feed, `{"key":"hang","value":"1"}`)
-		<-reached // the one worker has the answer for the first key then
+		<-reached // then the only worker has the answer for the first key
 		cancel()
 	}()
 	var stdout, stderr testkit.Log
@@ -297,8 +297,8 @@ func TestImport_Interrupted(t *testing.T) {
 	}
 }
 
-// TestImport_InterruptedBetweenKeys checks that an import is not taken for a
-// whole one when the user stops it while it waits for more.
+// TestImport_InterruptedBetweenKeys checks that an import is not reported as complete when
+// the user stops it while it waits for more input.
 func TestImport_InterruptedBetweenKeys(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -311,7 +311,7 @@ func TestImport_InterruptedBetweenKeys(t *testing.T) {
 	}
 }
 
-// TestReadWhole checks that a file that changes while it is read is no value.
+// TestReadWhole checks that a file that changes while it is read is an error.
 func TestReadWhole(t *testing.T) {
 	for name, change := range map[string]func(path string) error{
 		"shorter": func(p string) error { return os.Truncate(p, 2) },
@@ -346,8 +346,8 @@ func TestReadWhole(t *testing.T) {
 	}
 }
 
-// TestImporter_Budget checks that values in memory are bounded: the source
-// waits for its units, and gives back what it took when it is interrupted.
+// TestImporter_Budget checks that values in memory are bounded: the source waits for its
+// units, and releases those it has when it is interrupted.
 func TestImporter_Budget(t *testing.T) {
 	imp := newImporter(nil, importOptions{}, nil)
 	all, err := imp.reserve(t.Context(), api.MaxValueBytes)

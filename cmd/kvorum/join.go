@@ -14,8 +14,8 @@ func newJoinCommand() *cobra.Command {
 		Use:   "join --id NAME --peer-addr HOST:PORT --http-addr HOST:PORT [flags]",
 		Short: "Add a running node to the cluster",
 		Long: `Join asks the cluster at --endpoints to add a node that runs and is in no
-cluster yet. Its addresses are those it advertises. The node copies the
-cluster's state first and votes once it has caught up.`,
+cluster yet. Its addresses are those that it advertises. The node copies the
+cluster's state first and votes once it is up to date.`,
 		Example: `  kvorum join --id n4 --peer-addr 127.0.0.1:7004 --http-addr 127.0.0.1:8004`,
 		Args:    exactArgs(0),
 	}

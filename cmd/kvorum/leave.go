@@ -13,17 +13,17 @@ func newLeaveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "leave [NAME] [flags]",
 		Short: "Remove a node from the cluster for good",
-		Long: `Leave removes the named node from the cluster, or the node at the one endpoint
-given. The node then stops; to add it again it needs an empty data directory.
-A node that is only to be restarted must not leave. A removal that would leave
-too few voters that live, keep up and have room on their disks is refused, unless
-forced.`,
+		Long: `Leave removes the named node from the cluster. Without a name it removes the node
+at --endpoints, which must be one endpoint. The node then stops; it needs an empty
+data directory before it can be added again. Do not use it to restart a node. A
+removal is refused, unless forced, if too few voters would be left that are alive,
+up to date and have room on their disks.`,
 		Example: `  kvorum leave n3
   kvorum leave --endpoints 127.0.0.1:8003`,
 		Args: rangeArgs(0, 1),
 	}
 	var force bool
-	cmd.Flags().BoolVar(&force, "force", false, "remove it even if too few live voters are left then")
+	cmd.Flags().BoolVar(&force, "force", false, "remove it even if too few live voters would be left")
 	flags := addClientFlags(cmd, adminTimeout)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		name, err := nodeName(args, "this node")

@@ -10,9 +10,9 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
-// planDescriptors raises the limit on file descriptors as far as it may be raised,
-// and divides it among the parts of a node. It is called before anything is opened,
-// and fails where the limit is too low to run.
+// planDescriptors raises the limit on file descriptors to its maximum, and divides it among
+// the parts of a node. It is called before anything is opened, and fails if the limit is
+// too low for a node.
 func planDescriptors() (cluster.DescriptorPlan, error) {
 	limit, err := machine.RaiseDescriptors()
 	source := "RLIMIT_NOFILE"
@@ -25,19 +25,19 @@ func planDescriptors() (cluster.DescriptorPlan, error) {
 	return cluster.PlanDescriptors(limit.Limit, source)
 }
 
-// logLimits says in the log what the node may take of the machine, and why.
+// logLimits logs the node's limits on descriptors and memory, and their sources.
 func (o *serverOptions) logLimits(log *slog.Logger) {
 	d := o.descriptors
 	log.Info("file descriptors", "limit", d.Limit, "source", d.Source, "clients", d.Clients, "peers", d.Peers)
 	o.logMemory(log)
 }
 
-// countOpen completes s, which may be nil, with what the whole process has open.
+// countOpen sets the number of the whole process's open descriptors in s, which may be nil.
 func countOpen(s *kv.DescriptorStatus) {
 	if s == nil {
 		return
 	}
 	if open, err := machine.OpenDescriptors(); err == nil {
-		s.Open = open // where it is not known, 0 says so
+		s.Open = open // 0 means that it is not known
 	}
 }

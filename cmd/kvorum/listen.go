@@ -11,8 +11,8 @@ import (
 // the data directory is open.
 type listeners struct{ http, peer net.Listener }
 
-// bind binds the HTTP and the peer address, and tries the gossip address, so that
-// one that is taken is reported before the data directory is touched.
+// bind binds the HTTP and the peer address, and tries the gossip address. So an address in
+// use is reported before the data directory is touched.
 func (o *serverOptions) bind() (listeners, error) {
 	httpListener, err := listen("HTTP", o.httpAddr)
 	if err != nil {
@@ -56,8 +56,8 @@ func tryGossip(addr string) error {
 	return u.Close()
 }
 
-// listenReason returns an error of a listener without what its message says anyway:
-// operation and address.
+// listenReason returns an error of a listener without operation and address, which the
+// message has anyway.
 func listenReason(err error) error {
 	if oe := new(net.OpError); errors.As(err, &oe) {
 		err = oe.Err
@@ -68,8 +68,8 @@ func listenReason(err error) error {
 	return err
 }
 
-// advertised returns the address that others reach: the one that was given, or
-// the bound one with the host's name as it was given.
+// advertised returns the address at which others reach the node. It is the given address if
+// there is one, otherwise the host of bind with the bound port.
 func advertised(given, bind string, l net.Listener) string {
 	if given != "" {
 		return given

@@ -21,15 +21,15 @@ func newListCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ls [PREFIX] [flags]",
 		Short: "List keys in byte order",
-		Long: `Ls prints the keys that begin with PREFIX, one per line in byte order; with
---values each is followed by a tab and its value. A key or value that holds
-anything but printable characters, or begins with a double quote, is printed as
-a Go string literal ("a\x00b"), so that one line is always one key.`,
+		Long: `Ls prints the keys that begin with PREFIX, one per line in byte order. With
+--values each is followed by a tab and its value. A key or value with characters
+that are not printable, or with a double quote at its beginning, is printed as a
+Go string literal ("a\x00b"), so that one line is always one key.`,
 		Example: `  kvorum ls
   kvorum ls config/ --values --limit 20`,
 		Args: rangeArgs(0, 1),
 	}
-	cmd.Flags().IntVar(&limit, "limit", 0, "most keys to print; 0 is all")
+	cmd.Flags().IntVar(&limit, "limit", 0, "maximum number of keys to print; 0 is all")
 	cmd.Flags().BoolVar(&values, "values", false, "print values too")
 	reads := addReadFlags(cmd)
 	flags := addClientFlags(cmd, defaultTimeout)
@@ -72,7 +72,7 @@ func printItems(out io.Writer, list *client.Listing, values bool) error {
 	return nil
 }
 
-// printable returns s as it is if it reads as what it is on one line, otherwise quoted.
+// printable returns s unchanged if it is readable on one line, otherwise quoted.
 func printable(s string) string {
 	odd := func(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) }
 	if strings.HasPrefix(s, `"`) || strings.ContainsFunc(s, odd) {

@@ -18,27 +18,27 @@ import (
 // Exit codes of the program.
 const (
 	exitOK    = 0
-	exitError = 1 // the command failed, or what it asked for is not there
+	exitError = 1 // the command failed, or its key does not exist
 	exitUsage = 2 // the command line or the configuration is wrong; nothing was tried
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// The first signal cancels ctx and gives signals back their default action,
-	// so that a second one ends the process at once.
+	// The first signal cancels ctx and restores the default action of signals, so that a
+	// second one ends the process at once.
 	context.AfterFunc(ctx, stop)
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
-// run carries out one command line and returns its exit code. It ends early
-// when ctx is cancelled.
+// run executes one command line and returns its exit code. It ends early when ctx is
+// cancelled.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root := newRootCommand()
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.InitDefaultCompletionCmd() // keeps the output that is set now
+	root.InitDefaultCompletionCmd() // here, because it uses the output that is set before
 	err := checkCommand(root, args)
 	if err == nil {
 		err = root.ExecuteContext(ctx)
@@ -54,8 +54,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	return exitError
 }
 
-// usageError is a mistake in the command line, the environment or the
-// configuration file: nothing was tried, and trying again would not help.
+// usageError is a mistake in the command line, the environment or the configuration file.
+// Nothing was tried, and the same command can never succeed.
 type usageError struct{ err error }
 
 // Error implements error.
@@ -69,7 +69,7 @@ func usagef(format string, args ...any) error {
 	return &usageError{fmt.Errorf(format, args...)}
 }
 
-// oneLine returns err's text with its lines joined by semicolons, in terms of flags.
+// oneLine returns err's text with its lines joined by semicolons, and with the names of flags.
 func oneLine(err error) string {
 	return inFlags.Replace(strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; "))
 }
@@ -107,16 +107,16 @@ Run "kvorum demo" for a cluster to try, "kvorum server" for one node.`,
 		}
 	}
 	root.SetHelpCommand(newHelpCommand())
-	root.InitDefaultHelpCmd() // now, for checkCommand to know it
+	root.InitDefaultHelpCmd() // here, so that checkCommand finds it
 	return root
 }
 
-// checkCommand refuses a command that does not exist, whatever flags go with it:
-// for cobra, --help alone would be an answer.
+// checkCommand refuses a command that does not exist, with any flags: with --help cobra would
+// print help instead of an error.
 func checkCommand(root *cobra.Command, args []string) error {
 	cmd, rest, err := root.Find(args)
 	if err != nil || !cmd.HasSubCommands() {
-		return nil // if that is an error, Execute says so
+		return nil // Execute returns the error, if there is one
 	}
 	for _, arg := range rest {
 		if arg == "--" || strings.HasPrefix(arg, "__") { // cobra's own, for completion
@@ -138,7 +138,8 @@ func unknownCommand(parent *cobra.Command, name string) error {
 	return usagef("unknown command %q; %s", name, hint)
 }
 
-// newHelpCommand returns cobra's help command, but for a command that does not exist.
+// newHelpCommand returns cobra's help command, which also refuses a command that does not
+// exist.
 func newHelpCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:     "help [COMMAND]",
@@ -158,7 +159,7 @@ func newHelpCommand() *cobra.Command {
 	}
 }
 
-// arguments returns what of a command's use is arguments, "" if it takes none.
+// arguments returns the arguments in a command's use, "" if it takes none.
 func arguments(cmd *cobra.Command) string {
 	_, use, _ := strings.Cut(strings.TrimSuffix(cmd.Use, " [flags]"), " ")
 	if strings.HasPrefix(use, "-") { // flags that are required
@@ -167,10 +168,10 @@ func arguments(cmd *cobra.Command) string {
 	return use
 }
 
-// dashUse returns how to give a command arguments that begin with "-".
+// dashUse returns the use of a command with arguments that begin with "-".
 func dashUse(cmd *cobra.Command) string { return cmd.CommandPath() + " -- " + arguments(cmd) }
 
-// dashHint says the same to one who may have tried to.
+// dashHint returns a hint for an error whose cause may be such an argument.
 func dashHint(cmd *cobra.Command) string {
 	if arguments(cmd) == "" {
 		return ""

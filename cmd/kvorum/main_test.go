@@ -18,8 +18,8 @@ import (
 	"github.com/kvorum/kvorum/internal/testkit"
 )
 
-// mainEnv makes the test binary behave as the program itself, for tests of
-// child processes.
+// mainEnv is the name of an environment variable. It makes the test binary behave as the
+// program itself, for tests of child processes.
 const mainEnv = "TEST_AS_MAIN"
 
 func TestMain(m *testing.M) {
@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// result is what a run of the program left behind.
+// result has the exit code and the output of a run of the program.
 type result struct {
 	code           int
 	stdout, stderr string

@@ -14,9 +14,9 @@ func newMembersCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "members [flags]",
 		Short: "List the cluster's members",
-		Long: `Members lists the cluster's members as the first endpoint that answers knows them.
-COMMANDS is the highest version of a command in the log that a member has announced
-to understand, 0 for none.`,
+		Long: `Members lists the cluster's members, in the view of the first endpoint that answers.
+COMMANDS is the highest version of a command in the log that a member understands by
+its announcement, 0 for none.`,
 		Example: "  kvorum members",
 		Args:    exactArgs(0),
 	}

@@ -11,10 +11,10 @@ import (
 	"github.com/kvorum/kvorum/internal/machine"
 )
 
-// planMemory finds out how much memory the process may take, divides that among the
-// parts of a node, and has Go's runtime stay below its share. The limit is the least of
-// --memory-limit-bytes, GOMEMLIMIT, those of the control group and its parents, and
-// the machine's memory. It fails where that is too little to run.
+// planMemory finds the process's limit on memory, divides it among the parts of a node, and
+// sets the limit of Go's runtime to its share. The limit is the lowest of
+// --memory-limit-bytes, GOMEMLIMIT, those of the control group and its parents, and the
+// machine's memory. planMemory fails if that is too little for a node.
 func (o *serverOptions) planMemory() (cluster.MemoryPlan, error) {
 	limit, err := machine.FindMemory(os.DirFS("/"))
 	if errors.Is(err, machine.ErrUnknown) {
@@ -26,7 +26,7 @@ func (o *serverOptions) planMemory() (cluster.MemoryPlan, error) {
 	if o.memoryLimitBytes > 0 && o.memoryLimitBytes <= limit.Bytes {
 		limit = machine.Memory{Bytes: o.memoryLimitBytes, Source: "--memory-limit-bytes"}
 	}
-	runtimeLimit := debug.SetMemoryLimit(-1) // GOMEMLIMIT, where that is set
+	runtimeLimit := debug.SetMemoryLimit(-1) // GOMEMLIMIT, if that is set
 	if runtimeLimit < limit.Bytes {
 		limit = machine.Memory{Bytes: runtimeLimit, Source: "GOMEMLIMIT"}
 	}
@@ -43,7 +43,7 @@ func (o *serverOptions) planMemory() (cluster.MemoryPlan, error) {
 	return plan, nil
 }
 
-// planLimits sets what the node may take of the machine.
+// planLimits sets the node's limits on descriptors and memory.
 func (o *serverOptions) planLimits() (err error) {
 	if o.descriptors, err = planDescriptors(); err != nil {
 		return err
@@ -52,7 +52,7 @@ func (o *serverOptions) planLimits() (err error) {
 	return err
 }
 
-// maxConns returns how many HTTP connections may be open.
+// maxConns returns the maximum number of open HTTP connections.
 func (o *serverOptions) maxConns() int {
 	if o.memory.Limit == 0 {
 		return o.descriptors.Clients
@@ -60,7 +60,7 @@ func (o *serverOptions) maxConns() int {
 	return min(o.descriptors.Clients, o.memory.Connections)
 }
 
-// logMemory says in the log how much memory the node may take, and why.
+// logMemory logs the node's limit on memory, its source and its parts.
 func (o *serverOptions) logMemory(log *slog.Logger) {
 	if m := o.memory; m.Limit != 0 {
 		log.Info("memory", "limit", m.Limit, "source", m.Source, "heap", m.Heap, "data", m.Data, "bodies", m.Bodies, "quota", o.maxDataBytes)

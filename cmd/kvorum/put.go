@@ -16,8 +16,8 @@ func newPutCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "put KEY VALUE|- [flags]",
 		Short: "Store a value under a key",
-		Long: `Put stores a value under a key, which may hold any bytes: the second argument,
-all of standard input if that is "-", or a file's contents with --file.
+		Long: `Put stores a value of any bytes under a key. The value is the second argument, all
+of standard input if that is "-", or a file's contents with --file.
 
 A write whose answer was lost is reported as "outcome unknown" and not sent
 again: it happened once or not at all.`,
@@ -58,7 +58,7 @@ again: it happened once or not at all.`,
 	return cmd
 }
 
-// putValue returns the value that a put was given in one of three ways.
+// putValue returns the value of a put, from a file, standard input or the argument.
 func putValue(stdin io.Reader, file string, args []string) ([]byte, error) {
 	switch {
 	case file != "":
@@ -74,7 +74,7 @@ func putValue(stdin io.Reader, file string, args []string) ([]byte, error) {
 	return []byte(args[0]), nil
 }
 
-// readValue reads all of r, up to the largest value a server can be set to take.
+// readValue reads all of r, up to the largest value that a server can be configured to accept.
 func readValue(name string, r io.Reader) ([]byte, error) {
 	value, err := io.ReadAll(io.LimitReader(r, api.MaxValueBytes+1))
 	if err != nil {
@@ -86,5 +86,5 @@ func readValue(name string, r io.Reader) ([]byte, error) {
 	return value, nil
 }
 
-// errTooLarge is returned for a value that no server takes.
+// errTooLarge is returned for a value that no server accepts.
 var errTooLarge = errors.New("is larger than 64 MiB, the most a value can have")

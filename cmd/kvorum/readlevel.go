@@ -15,12 +15,12 @@ type readFlags struct {
 	minRevision uint64        // 0 is none
 }
 
-// addReadFlags gives cmd the flags that say what its reads promise.
+// addReadFlags adds the flags that select the consistency of cmd's reads.
 func addReadFlags(cmd *cobra.Command) *readFlags {
 	f := new(readFlags)
 	cmd.Flags().StringVar(&f.consistency, "consistency", string(client.Linearizable),
-		"linearizable: sees every acknowledged write; leader: what the leader has, unconfirmed; stale: what the node has, at once")
-	cmd.Flags().DurationVar(&f.maxStale, "max-stale", 0, "with --consistency stale: how old what the node has may be; 0 is any age")
+		"linearizable: sees every acknowledged write; leader: the leader's state, not confirmed by others; stale: the node's state, at once")
+	cmd.Flags().DurationVar(&f.maxStale, "max-stale", 0, "with --consistency stale: maximum age of the node's state; 0 is any age")
 	cmd.Flags().Uint64Var(&f.minRevision, "min-revision", 0, "wait until the node has applied this revision")
 	return f
 }

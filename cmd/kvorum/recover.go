@@ -17,15 +17,15 @@ func newRecoverCommand() *cobra.Command {
 	var confirm bool
 	cmd := &cobra.Command{
 		Use:   "recover DIR... [flags]",
-		Short: "Begin a new cluster from what is left of one that lost its majority for good",
+		Short: "Begin a new cluster from the rest of one that lost its majority for good",
 		Long: `Recover reads the data directories that are left of a cluster whose majority is
 lost for good. None of its nodes may be running, and none of the others may ever
-start again on its old data. It prints how far each directory knows the history,
-and whether acknowledged writes may be missing from all of them.
+start again on its old data. It prints the end of each directory's history, and
+whether acknowledged writes may be missing in all of them.
 
-With --confirm it makes the node that knows most the only member of a new
-cluster, with all the state it has. Entries that were under way and never
-acknowledged may become part of it. Then start that node, empty the data
+With --confirm it makes the node with the most complete history the only member of
+a new cluster, with its whole state. Entries that were in flight and never
+acknowledged may become part of the state. Then start that node, empty the data
 directories of the others, and start those with --join.`,
 		Example: `  kvorum recover /mnt/n1 /mnt/n2
   kvorum recover /mnt/n1 /mnt/n2 --confirm`,
@@ -39,7 +39,7 @@ directories of the others, and start those with --join.`,
 			return recoverCluster(cmd.OutOrStdout(), args, confirm)
 		},
 	}
-	cmd.Flags().BoolVar(&confirm, "confirm", false, "act, rather than only say what is there")
+	cmd.Flags().BoolVar(&confirm, "confirm", false, "make the new cluster; without it nothing is changed")
 	return cmd
 }
 
@@ -91,7 +91,7 @@ func printSurvivors(out io.Writer, survivors []recovery.Survivor, best recovery.
 	return err
 }
 
-// verdict says whether acknowledged writes may be lost, and why.
+// verdict returns the text that tells whether acknowledged writes may be lost, and why.
 func verdict(survivors []recovery.Survivor, best recovery.Survivor) string {
 	if !recovery.MayLose(survivors) {
 		return "Every acknowledged write is in one of these directories; the one that knows most has all of them."
@@ -99,7 +99,7 @@ func verdict(survivors []recovery.Survivor, best recovery.Survivor) string {
 	var why string
 	switch {
 	case best.Interrupted:
-		why = fmt.Sprintf("an earlier recovery of %s was interrupted. What it said of them still holds.", best.Name)
+		why = fmt.Sprintf("an earlier recovery of %s was interrupted. Its answer about lost writes still holds.", best.Name)
 	case len(best.Voters) == 0:
 		why = "no directory says which nodes are voters."
 	case len(best.PreviousVoters) != 0:

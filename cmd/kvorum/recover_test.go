@@ -42,7 +42,7 @@ func TestRecover(t *testing.T) {
 	}
 }
 
-// TestVerdict shows what is said of lost writes, and why.
+// TestVerdict shows the texts about lost writes, and their reasons.
 func TestVerdict(t *testing.T) {
 	node := func(name string) recovery.Survivor {
 		return recovery.Survivor{Dir: name, Name: name, Incarnation: "1", LastIndex: 9, Voters: []string{"n1.1", "n2.1", "n3.1"}}

@@ -10,18 +10,18 @@ import (
 )
 
 const (
-	// firstRestartPause and maxRestartPause bound the pauses before restarts: a node
-	// that ends again and again for a reason that a restart should correct must not
-	// keep its machine, and its cluster's elections, busy.
+	// firstRestartPause and maxRestartPause are the maximum of the first pause, and of any
+	// pause, before a restart. A node may end repeatedly for a reason that a restart should
+	// correct. It must not keep its machine and its cluster's elections busy.
 	firstRestartPause = 200 * time.Millisecond
 	maxRestartPause   = time.Minute
-	// settledRun is how long a node must have run for its next restart to be a first one.
+	// settledRun is how long a node must have run for the pauses to begin again.
 	settledRun = 5 * time.Minute
 )
 
-// restarting calls run again for as long as that corrects what ended it, after
-// a pause that grows each time. A ctx that ends in a pause ends it at once: the
-// node is down, so the result is nil.
+// restarting calls run, and calls it again, after a pause that grows each time, as long as
+// run ends with cluster.ErrRestart. If ctx ends during a pause, restarting returns nil at
+// once: the node is down already.
 func restarting(ctx context.Context, log *slog.Logger, run func() error) error {
 	pauses := newBackoff(firstRestartPause, maxRestartPause)
 	for {

@@ -17,8 +17,8 @@ func correctable() error {
 	return fmt.Errorf("node stopped: %w", &cluster.DivergenceError{Index: 1})
 }
 
-// TestServer_Restarts has a node end for a reason that a restart corrects, and
-// then for another one, or none.
+// TestServer_Restarts ends a node for a reason that a restart corrects, and then for another
+// one, or without a reason.
 func TestServer_Restarts(t *testing.T) {
 	broken := errors.New("broken")
 	for _, want := range []error{nil, broken} {
@@ -37,8 +37,8 @@ func TestServer_Restarts(t *testing.T) {
 	}
 }
 
-// A node that can't run at all is started less and less often, and at once
-// again after it has run well (suspected bug 13).
+// TestServer_RestartPausesGrow shows that a node that can't run is restarted at growing
+// intervals, and quickly again once it has run for a while.
 func TestServer_RestartPausesGrow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())

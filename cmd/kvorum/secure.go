@@ -13,7 +13,7 @@ import (
 	"github.com/kvorum/kvorum/transport"
 )
 
-// secureOptions are the flags of server that keep strangers out.
+// secureOptions are the flags of server for TLS and for the encryption of gossip.
 type secureOptions struct {
 	cert, key, ca string // PEM files
 	gossipKey     string // file
@@ -33,8 +33,8 @@ func (o *secureOptions) validate() error {
 	return nil
 }
 
-// load reads what the flags name. Files are nil without TLS, the key without
-// encryption of gossip.
+// load reads the files that the flags name. files is nil without TLS, gossipKey is nil
+// without encryption of gossip.
 func (o *secureOptions) load() (files *transport.TLSFiles, gossipKey []byte, err error) {
 	if o.cert != "" {
 		if files, err = transport.LoadTLSFiles(o.cert, o.key, o.ca); err != nil {
@@ -58,7 +58,7 @@ func (o *secureOptions) load() (files *transport.TLSFiles, gossipKey []byte, err
 	return files, gossipKey, nil
 }
 
-// overTLS serves l with the newest certificate of files, to anybody.
+// overTLS returns l over TLS with the newest certificate of files. Clients need no certificate.
 func overTLS(l net.Listener, files *transport.TLSFiles) net.Listener {
 	server := files.TLS().Server
 	return tls.NewListener(l, &tls.Config{

@@ -25,23 +25,24 @@ import (
 )
 
 const (
-	// drainTimeout is the maximum wait for requests in flight when a node stops. It is
-	// more than the node takes for one whose body has come, and with transferTimeout
-	// less than the 10 s that container runtimes wait before they kill.
+	// drainTimeout is the maximum wait for requests in flight when a node stops. It is more
+	// than a node's own limit for a request whose body has arrived. Together with
+	// transferTimeout it is less than the 10 s after which container runtimes kill.
 	drainTimeout = 5 * time.Second
-	// transferTimeout is the maximum time for handing leadership over when a node stops.
+	// transferTimeout is the maximum time for a transfer of leadership when a node stops.
 	transferTimeout = 4 * time.Second
-	// closeTimeout bounds closing the node.
+	// closeTimeout is the maximum time for closing the node.
 	closeTimeout = 30 * time.Second
-	// stdinFlag names the hidden flag that binds a node's life to its starter's.
+	// stdinFlag is the name of the hidden flag that ends a node together with the process
+	// that started it.
 	stdinFlag = "exit-on-stdin-eof"
 )
 
-// errStdinClosed ends a node whose starter is gone.
+// errStdinClosed is the reason for the end of a node whose standard input was closed.
 var errStdinClosed = errors.New("standard input was closed")
 
-// server is a node with its HTTP side, which answers from the moment that the
-// port listens, whatever the node has to load first.
+// server is a node with its HTTP side, which answers as soon as the port listens, while the
+// node still loads its data.
 type server struct {
 	log      *slog.Logger
 	gate     *gate
@@ -49,17 +50,17 @@ type server struct {
 	http     *httpapi.Server
 	node     *cluster.Node // nil until it is open
 
-	// httpDone receives what ended the HTTP server, once.
+	// httpDone receives the error that ended the HTTP server, once.
 	httpDone chan error
 
 	stopReload func() // ends reload
 	reload     sync.WaitGroup
 }
 
-// serve runs a node until ctx is cancelled or the node stops itself. It returns
-// nil when it was told to stop, or has left its cluster as it was told to.
+// serve runs a node until ctx is cancelled or the node stops itself. It returns nil if ctx
+// was cancelled, or if the node has left its cluster on request.
 func serve(ctx context.Context, o serverOptions, log *slog.Logger) error {
-	// From the very start: a signal that nobody takes ends the process.
+	// Hangup signals are received from the start: one without a receiver ends the process.
 	hangups := make(chan os.Signal, 1)
 	if o.secure.cert != "" {
 		signal.Notify(hangups, syscall.SIGHUP)
@@ -82,8 +83,8 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) error {
 	})
 }
 
-// openServer binds the addresses, serves HTTP, and opens the node. It returns
-// ctx's error where that ends first. An error leaves nothing open.
+// openServer binds the addresses, serves HTTP, and opens the node. It returns ctx's error if
+// ctx ends first. After an error nothing is open.
 func openServer(ctx context.Context, o serverOptions, hangups <-chan os.Signal, log *slog.Logger) (*server, error) {
 	files, gossipKey, err := o.secure.load()
 	if err != nil {
@@ -117,7 +118,7 @@ func openServer(ctx context.Context, o serverOptions, hangups <-chan os.Signal, 
 	return s, nil
 }
 
-// clusterConfig returns the node's configuration, but for what openNode sets.
+// clusterConfig returns the node's configuration, without the fields that openNode sets.
 func (o *serverOptions) clusterConfig(bound listeners, files *transport.TLSFiles, gossipKey []byte, log *slog.Logger) cluster.Config {
 	config := cluster.Config{
 		Name:            o.id,
@@ -167,8 +168,8 @@ func (s *server) openHTTP(o serverOptions) error {
 	return err
 }
 
-// serveHTTP serves l, over TLS where there are files, until closeHTTP. The
-// certificate should be for the hosts that are advertised, by flag.
+// serveHTTP serves l until closeHTTP, over TLS if there are files. advertised has the
+// advertised addresses by flag; their hosts should be in the certificate.
 func (s *server) serveHTTP(l net.Listener, files *transport.TLSFiles, hangups <-chan os.Signal, advertised map[string]string) {
 	if files != nil {
 		l = overTLS(l, files)
@@ -181,7 +182,7 @@ func (s *server) serveHTTP(l net.Listener, files *transport.TLSFiles, hangups <-
 	go func() { s.httpDone <- s.http.Serve(l) }()
 }
 
-// openNode opens the node and has HTTP serve it.
+// openNode opens the node and lets HTTP serve it.
 func (s *server) openNode(ctx context.Context, config cluster.Config) error {
 	config.Loading = &s.gate.loading
 	node, err := cluster.Open(ctx, config)
@@ -200,7 +201,7 @@ func (s *server) openNode(ctx context.Context, config cluster.Config) error {
 	return nil
 }
 
-// wait returns nil when the node is to stop, or the reason why it can't go on.
+// wait returns nil when the node is asked to stop, or the reason why it can't continue.
 func (s *server) wait(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
@@ -218,12 +219,12 @@ func (s *server) wait(ctx context.Context) error {
 	}
 }
 
-// close stops what depends on others before what it depends on. ARCHITECTURE.md,
-// 'Shutdown', has the steps and their reasons.
+// close stops each part before those that it depends on. ARCHITECTURE.md, 'Shutdown', has the
+// steps and their reasons.
 func (s *server) close(handOver bool) error {
 	serveErr := s.closeHTTP()
 
-	// That leadership is not handed over where no other node is up is no error of the stop.
+	// A failed transfer is no error of the stop: perhaps no other node is up.
 	if handOver {
 		transfer, cancel := context.WithTimeout(context.Background(), transferTimeout)
 		defer cancel()
@@ -232,7 +233,7 @@ func (s *server) close(handOver bool) error {
 		}
 	}
 
-	// A write to a disk that hangs can't be waited for; the process ends all the same.
+	// The wait is limited because a write to a disk may hang; the process ends in any case.
 	closed := make(chan error, 1)
 	go func() { closed <- s.node.Close() }()
 	select {
@@ -243,8 +244,8 @@ func (s *server) close(handOver bool) error {
 	}
 }
 
-// closeHTTP makes the node say that it is not ready, ends the HTTP side, and
-// returns what else had ended that before.
+// closeHTTP makes the node not ready, ends the HTTP side, and returns the error of the HTTP
+// server if it had already ended.
 func (s *server) closeHTTP() error {
 	s.gate.stop()
 	drain, cancel := context.WithTimeout(context.Background(), drainTimeout)
@@ -258,8 +259,8 @@ func (s *server) closeHTTP() error {
 	return err
 }
 
-// untilEOF returns a context that is cancelled when r ends, which a pipe does
-// when the process at its other end is gone, however that ended.
+// untilEOF returns a context that is cancelled when r ends. A pipe ends when the process at
+// its other end has ended, also by a crash.
 func untilEOF(ctx context.Context, r io.Reader) context.Context {
 	ctx, cancel := context.WithCancelCause(ctx)
 	go func() { // ends with r, or with the process

@@ -171,8 +171,8 @@ func TestServer_AddressInUse(t *testing.T) {
 	}
 }
 
-// TestServer_Leave adds a node to a cluster of one and takes it away again: it
-// ends by itself, as it was told to, and does not come back on its old directory.
+// TestServer_Leave adds a node to a cluster of one and removes it again: the node ends by
+// itself, and refuses to start again on its old directory.
 func TestServer_Leave(t *testing.T) {
 	n1 := startNode(t, nil, "--id", "n1", "--data-dir", t.TempDir(), "--bootstrap-expect", "1")
 	n1.awaitReady(t)

@@ -16,21 +16,21 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
-// logLevels are what --log-level takes.
+// logLevels are the values of --log-level.
 var logLevels = map[string]slog.Level{
 	"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
 }
 
-// timings are what --timing takes.
+// timings are the values of --timing.
 var timings = map[string]cluster.Timing{"local": cluster.DefaultTiming(), "wan": cluster.WideAreaTiming()}
 
 // serverOptions are the flags of server.
 type serverOptions struct {
-	config  string // YAML file that sets what flags and variables don't
+	config  string // YAML file with the settings that flags and variables don't set
 	id      string
 	dataDir string
 
-	// Addresses are host:port. An advertised one that is empty is the bound one.
+	// Addresses are host:port. An empty advertised address means the bound one.
 	httpAddr, peerAddr, gossipAddr                string
 	advertiseHTTP, advertisePeer, advertiseGossip string
 	bootstrapExpect                               int
@@ -59,18 +59,19 @@ func newServerCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "server --id NAME --data-dir DIR [flags]",
 		Short: "Run one node",
-		Long: `Server runs one node until SIGTERM or Ctrl-C, which lets requests in flight end
-and hands leadership over; a second signal ends it at once.
+		Long: `Server runs one node until SIGTERM or Ctrl-C. Then it waits for requests in flight
+and transfers leadership to another node. A second signal ends it at once.
 
 A new cluster is formed by exactly --bootstrap-expect nodes that find each other
 through --join. Without --bootstrap-expect a node finds a cluster through --join,
-or waits for "kvorum join". A node that has been in a cluster goes on with its
-data directory, whatever these two say.
+or waits for "kvorum join". A node that has been in a cluster continues with its
+data directory and ignores both flags.
 
 Each flag can be set by a variable, --data-dir by KVORUM_DATA_DIR and so on, and
 by its name in the YAML file --config. The command line overrides variables,
-variables override the file. An address bound to all interfaces needs the one that
-others reach, --advertise-*-addr; host names are kept and looked up at each use.`,
+variables override the file. For an address bound to all interfaces,
+--advertise-*-addr must be the address that others reach. Host names are looked up
+at each use.`,
 		Example: `  kvorum server --id n1 --data-dir data --bootstrap-expect 1
 
   kvorum server --id n1 --data-dir data --bootstrap-expect 3 \
@@ -103,7 +104,7 @@ func (o *serverOptions) addFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&o.config, configFlag, "", "YAML file whose keys are the names of these flags")
 	f.StringVar(&o.id, "id", "", "the node's name, unique in its cluster: letters, digits, '-' and '_'")
-	f.StringVar(&o.dataDir, "data-dir", "", "directory for everything durable; made if missing")
+	f.StringVar(&o.dataDir, "data-dir", "", "directory for all data; made if missing")
 	f.StringVar(&o.httpAddr, "http-addr", "127.0.0.1:8001", "address of the HTTP API")
 	f.StringVar(&o.peerAddr, "peer-addr", "127.0.0.1:7001", "address for other nodes (TCP)")
 	f.StringVar(&o.gossipAddr, "gossip-addr", "127.0.0.1:6001", "address for finding other nodes (TCP and UDP)")
@@ -112,21 +113,21 @@ func (o *serverOptions) addFlags(cmd *cobra.Command) {
 	f.StringVar(&o.advertiseGossip, "advertise-gossip-addr", "", "gossip address that others reach (default the bound one)")
 	f.IntVar(&o.bootstrapExpect, "bootstrap-expect", 0, "number of nodes that form a new cluster together")
 	f.StringSliceVar(&o.join, "join", nil, "gossip addresses of other nodes, comma separated; one that answers is enough")
-	f.BoolVar(&o.nonVoter, "non-voter", false, "never vote: a read replica, which costs no majority")
-	f.DurationVar(&o.deadServerAfter, "dead-server-after", 0, "remove a member that this node, as the leader, has not reached for so long, while at least three voters are left; 0 is never")
-	f.StringVar(&o.timing, "timing", "local", "local, or wan for nodes far apart: how long to wait for others")
-	f.IntVar(&o.maxKeyBytes, "max-key-bytes", cluster.DefaultMaxKeyBytes, "longest key, 1 to 4096")
-	f.IntVar(&o.maxValueBytes, "max-value-bytes", cluster.DefaultMaxValueBytes, "largest value, 1 to 67108864 (64 MiB)")
+	f.BoolVar(&o.nonVoter, "non-voter", false, "never vote: a read replica, which does not count for a majority")
+	f.DurationVar(&o.deadServerAfter, "dead-server-after", 0, "remove a member that this node, as the leader, has not reached for this time, while at least three voters are left; 0 is never")
+	f.StringVar(&o.timing, "timing", "local", "local, or wan for nodes far apart: the time to wait for other nodes")
+	f.IntVar(&o.maxKeyBytes, "max-key-bytes", cluster.DefaultMaxKeyBytes, "maximum length of a key, 1 to 4096")
+	f.IntVar(&o.maxValueBytes, "max-value-bytes", cluster.DefaultMaxValueBytes, "maximum size of a value, 1 to 67108864 (64 MiB)")
 	f.Int64Var(&o.ballastBytes, "ballast-bytes", 64<<20, "size of the file ballast in the data directory, to be removed when the disk is full; 0 is none")
-	f.Int64Var(&o.snapshotBytesPerSecond, "snapshot-bytes-per-second", 0, "how fast this node, as the leader, sends snapshots, all together; 0 is no bound")
-	f.IntVar(&o.pipelineWindow, "pipeline-window", 0, "messages with log entries on their way to one follower, 2 to 8; 0 waits for the answer to each")
-	f.Int64Var(&o.memoryLimitBytes, "memory-limit-bytes", 0, "memory that the node may take; 0 is what GOMEMLIMIT, the control group or the machine says; the least of them holds; at least 64 MiB, more for values above 1 MiB")
-	f.Int64Var(&o.maxDataBytes, "max-data-bytes", 0, "refuse puts that would make all keys and values longer than this, where this node leads; 0 is no bound")
-	f.IntVar(&o.maxCommandVersion, "max-command-version", 0, "announce to understand no newer commands in the log than this, so that the cluster can go back to an older version; 0 is all that this build understands")
+	f.Int64Var(&o.snapshotBytesPerSecond, "snapshot-bytes-per-second", 0, "maximum rate at which this node, as the leader, sends all snapshots together; 0 is no maximum")
+	f.IntVar(&o.pipelineWindow, "pipeline-window", 0, "maximum number of unanswered messages with log entries to one follower, 2 to 8; 0 waits for the answer to each")
+	f.Int64Var(&o.memoryLimitBytes, "memory-limit-bytes", 0, "memory that the node may take, at least 64 MiB, more for values above 1 MiB; 0 is no limit of its own; a lower limit by GOMEMLIMIT, the control group or the machine takes precedence")
+	f.Int64Var(&o.maxDataBytes, "max-data-bytes", 0, "while this node leads, refuse puts that would make all keys and values together longer than this; 0 is no maximum")
+	f.IntVar(&o.maxCommandVersion, "max-command-version", 0, "announce no higher version of commands in the log than this, so that the cluster can return to an older release; 0 is the highest that this build understands")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json, on standard error")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	o.secure.addFlags(f)
-	f.BoolVar(&o.exitOnStdinEOF, stdinFlag, false, "stop when standard input ends: the process at its other end is gone")
+	f.BoolVar(&o.exitOnStdinEOF, stdinFlag, false, "stop when standard input ends: the process at its other end has ended")
 	_ = f.MarkHidden(stdinFlag) // fails only for a flag that does not exist
 }
 
@@ -143,7 +144,7 @@ func (o *serverOptions) settle(flags *pflag.FlagSet) error {
 	return o.validate()
 }
 
-// validate reports the first thing that is wrong, before anything is opened.
+// validate returns the first mistake, before anything is opened.
 func (o *serverOptions) validate() error {
 	switch {
 	case o.id == "":
@@ -172,7 +173,7 @@ func (o *serverOptions) validate() error {
 	return o.validateLimits()
 }
 
-// validateLimits has the library check what is its own, and names the flags.
+// validateLimits lets the library check its own limits, and names the flags in errors.
 func (o *serverOptions) validateLimits() error {
 	config := cluster.Config{Timing: timings[o.timing]}
 	o.setLimits(&config)
@@ -183,7 +184,7 @@ func (o *serverOptions) validateLimits() error {
 	return err
 }
 
-// setLimits sets the fields of a node's configuration that are flags by another name.
+// setLimits sets the fields of a node's configuration that correspond to one flag each.
 func (o *serverOptions) setLimits(config *cluster.Config) {
 	config.BootstrapExpect = o.bootstrapExpect
 	config.Join = o.join
@@ -198,7 +199,7 @@ func (o *serverOptions) setLimits(config *cluster.Config) {
 	config.MaxCommandVersion = o.maxCommandVersion
 }
 
-// validateAddresses checks each address by itself, and that no two binds meet.
+// validateAddresses checks each address, and that no two are bound to the same port.
 func (o *serverOptions) validateAddresses() error {
 	binds := []struct{ flag, bind, advertise string }{
 		{"http-addr", o.httpAddr, o.advertiseHTTP},
@@ -219,7 +220,7 @@ func (o *serverOptions) validateAddresses() error {
 			}
 		}
 		for _, other := range binds[:i] {
-			otherHost, otherPort, _ := net.SplitHostPort(other.bind) // checked in its own turn
+			otherHost, otherPort, _ := net.SplitHostPort(other.bind) // it was checked before
 			if port == otherPort && port != "0" && (host == otherHost || unspecified(host) || unspecified(otherHost)) {
 				return usagef("--%s and --%s are both %s", other.flag, b.flag, b.bind)
 			}
@@ -245,7 +246,7 @@ func splitAddress(flag, addr string) (host, port string, err error) {
 	return host, port, nil
 }
 
-// checkReachable says whether addr is one that another node can dial.
+// checkReachable returns an error unless another node can dial addr.
 func checkReachable(flag, addr string) error {
 	host, port, err := splitAddress(flag, addr)
 	if err != nil {
@@ -257,13 +258,13 @@ func checkReachable(flag, addr string) error {
 	return nil
 }
 
-// unspecified says whether binding host means binding all interfaces.
+// unspecified reports whether a socket that is bound to host is bound to all interfaces.
 func unspecified(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "" || (ip != nil && ip.IsUnspecified())
 }
 
-// logger returns what the node logs to.
+// logger returns the node's logger.
 func (o *serverOptions) logger(w io.Writer) *slog.Logger {
 	options := &slog.HandlerOptions{Level: logLevels[o.logLevel]}
 	var handler slog.Handler = slog.NewTextHandler(w, options)

@@ -13,30 +13,29 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// A setting is a flag. Its value is, in this order: what the command line
-// says, what the environment says, what the configuration file says, the
-// flag's default.
+// A setting is a flag. Its value comes from the first of these that has one: the command
+// line, the environment, the configuration file, the flag's default.
 
-// maxConfigBytes bounds a configuration file: 1 MiB.
+// maxConfigBytes is the maximum size of a configuration file: 1 MiB.
 const maxConfigBytes = 1 << 20
 
-// configFlag names the flag that holds the configuration file's path.
+// configFlag is the name of the flag with the configuration file's path.
 const configFlag = "config"
 
-// envName returns the variable that stands for a flag: data-dir is KVORUM_DATA_DIR.
+// envName returns the variable that sets a flag: data-dir is KVORUM_DATA_DIR.
 func envName(flag string) string {
 	return "KVORUM_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// applyVariables sets every flag that the command line does not from its variable.
+// applyVariables sets every flag that the command line has not set from its variable.
 func applyVariables(flags *pflag.FlagSet) error {
 	var errs []error
 	flags.VisitAll(func(f *pflag.Flag) { errs = append(errs, applyVariable(flags, f)) })
 	return errors.Join(errs...)
 }
 
-// applyVariable sets f from its variable unless the command line does. An empty
-// variable counts as unset, since a composed environment can't leave one out.
+// applyVariable sets f from its variable unless the command line has set it. An empty
+// variable counts as unset, since some tools that make an environment can't omit one.
 func applyVariable(flags *pflag.FlagSet, f *pflag.Flag) error {
 	value := os.Getenv(envName(f.Name))
 	if f.Changed || value == "" || f.Name == "help" {
@@ -48,10 +47,9 @@ func applyVariable(flags *pflag.FlagSet, f *pflag.Flag) error {
 	return nil
 }
 
-// applyFile sets every flag that neither the command line nor the environment
-// does from the YAML file at path, whose keys are flag names. An unknown key
-// and a value of the wrong type are errors that name file, line and key, and say
-// what is wanted.
+// applyFile sets every flag that neither the command line nor the environment has set from
+// the YAML file at path, whose keys are flag names. An unknown key and a value of the wrong
+// type are errors that name file, line and key, and the type that is expected.
 func applyFile(flags *pflag.FlagSet, path string) error {
 	entries, err := readConfig(path)
 	if err != nil {
@@ -75,7 +73,7 @@ func applyFile(flags *pflag.FlagSet, path string) error {
 	return nil
 }
 
-// nearFlag suggests the flag that a key is spelled like.
+// nearFlag suggests the flag with a similar name.
 func nearFlag(flags *pflag.FlagSet, key string) string {
 	name := strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(key, "KVORUM_"), "_", "-"))
 	if f := flags.Lookup(name); f != nil {
@@ -105,7 +103,7 @@ func readConfig(path string) ([]configEntry, error) {
 	if len(data) > maxConfigBytes {
 		return nil, fmt.Errorf("is larger than %d bytes", maxConfigBytes)
 	}
-	var values map[string]yaml.Node // refuses keys given twice, and what is no mapping
+	var values map[string]yaml.Node // refuses a key given twice, and a file that is no mapping
 	if err := yaml.Unmarshal(data, &values); err != nil {
 		return nil, err
 	}
@@ -128,9 +126,8 @@ func readConfig(path string) ([]configEntry, error) {
 	return entries, nil
 }
 
-// wanted returns what a flag of the given type wants, in words, and the tags of
-// the YAML scalars that may be that. A type that is not known here takes any
-// scalar: its own Set decides.
+// wanted returns a description of the values of a flag type, and the tags of the YAML
+// scalars that may be such a value. An unknown type accepts any scalar: its own Set decides.
 func wanted(flagType string) (words string, tags []string) {
 	switch {
 	case flagType == "string":
@@ -179,7 +176,7 @@ func joinStrings(node *yaml.Node, want string) (string, error) {
 	return strings.Join(parts, ","), nil
 }
 
-// valueError says what a flag's value must be.
+// valueError returns the error of a wrong value, with a description of the values of f.
 func valueError(f *pflag.Flag, value string) error {
 	want, _ := wanted(f.Value.Type())
 	return fmt.Errorf("%q is not a valid %s: want %s", value, f.Value.Type(), want)

@@ -16,7 +16,7 @@ import (
 	"github.com/kvorum/kvorum/internal/testkit"
 )
 
-// settle lays command line, variables and file over each other as server does.
+// settle combines command line, variables and file as server does.
 func settle(t *testing.T, config string, args ...string) (serverOptions, error) {
 	t.Helper()
 	var o serverOptions
@@ -91,7 +91,7 @@ join:
 	}
 }
 
-// sample returns a value for a flag that is not its default, as text and as YAML.
+// sample returns a value for a flag, other than its default, as text and as YAML.
 func sample(t *testing.T, f *pflag.Flag) (text, inFile string) {
 	t.Helper()
 	switch f.Value.Type() {
@@ -113,8 +113,8 @@ func sample(t *testing.T, f *pflag.Flag) (text, inFile string) {
 	return "", ""
 }
 
-// TestTrial_X1_EveryFlagEveryWay sets each flag of server on the command line, by
-// its variable and by its key in the file.
+// TestTrial_X1_EveryFlagEveryWay sets each flag of server on the command line, by its
+// variable, and by its key in the file.
 func TestTrial_X1_EveryFlagEveryWay(t *testing.T) {
 	count, types := 0, make(map[string]bool)
 	names := newServerCommand()
@@ -160,8 +160,8 @@ func TestTrial_X1_EveryFlagEveryWay(t *testing.T) {
 	testkit.Outcome(t, "X1", "each of %d flags of %d types works as flag, KVORUM_ variable and YAML key", count, len(types))
 }
 
-// TestSettings_ClientVariables checks that each client command takes the variables
-// that its help names.
+// TestSettings_ClientVariables checks that each client command uses the variables that its
+// help names.
 func TestSettings_ClientVariables(t *testing.T) {
 	t.Setenv("KVORUM_ENDPOINTS", "a:1,b:2")
 	t.Setenv("KVORUM_TIMEOUT", "17s")
@@ -225,7 +225,7 @@ func TestSettings_BadFile(t *testing.T) {
 	wantFailure(t, runKvorum(t, "", "server", "--config", "/nonexistent/c.yaml"), exitUsage, "config file /nonexistent/c.yaml: no such file or directory")
 }
 
-// TestServer_BadSettings checks that what can't work is refused before anything is opened.
+// TestServer_BadSettings checks that wrong settings are refused before anything is opened.
 func TestServer_BadSettings(t *testing.T) {
 	for _, tc := range []struct {
 		name string
@@ -275,7 +275,8 @@ func TestServer_BadSettings(t *testing.T) {
 	wantFailure(t, runKvorum(t, "", "server", "--id", "n1", "--data-dir", "d"), exitUsage, "KVORUM_MAX_VALUE_BYTES: \"1MB\" is not a valid int: want a whole number")
 }
 
-// TestSettings_LargestValue shows that clients read every value that a node may be set to take.
+// TestSettings_LargestValue shows that clients can read the largest value that a node may be
+// configured to accept.
 func TestSettings_LargestValue(t *testing.T) {
 	if api.MaxValueBytes != cluster.LimitMaxValueBytes {
 		t.Errorf("clients read %d bytes, a node takes up to %d", api.MaxValueBytes, cluster.LimitMaxValueBytes)

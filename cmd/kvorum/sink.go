@@ -67,7 +67,7 @@ func (s *fileSink) abort() {
 	if s.temp == nil {
 		return
 	}
-	_ = s.temp.Close() // what it holds is not wanted
+	_ = s.temp.Close() // its content is not needed
 	_ = os.Remove(s.temp.Name())
 	s.temp = nil
 }
@@ -84,8 +84,9 @@ func syncDir(dir string) error {
 // errNotPath is returned for a key that can't be a file below a directory.
 var errNotPath = errors.New("is not a relative path that a file can have")
 
-// dirSink writes each value to a file below a directory, which no key escapes:
-// os.Root refuses what a name check would miss, a link that leads out above all.
+// dirSink writes each value to a file below a directory. No key can name a file outside of
+// it: os.Root also refuses paths that a check of names would miss, such as a link that leads
+// out of the directory.
 type dirSink struct {
 	root  *os.Root
 	force bool
@@ -106,12 +107,12 @@ func newDirSink(dir string, force bool, t *tally) (*dirSink, error) {
 func (s *dirSink) put(item kv.Item) error {
 	file, err := s.create(item.Key)
 	if err != nil {
-		s.tally.fail(item.Key, reason(err)) // a matter of this key alone
+		s.tally.fail(item.Key, reason(err)) // only this key fails
 		return nil
 	}
 	_, err = file.Write(item.Value)
 	if err := errors.Join(err, file.Close()); err != nil {
-		// A full disk fails every other key too. What stands there is not the value.
+		// A full disk fails every other key too. The file does not have the whole value.
 		return errors.Join(err, s.root.Remove(filepath.FromSlash(item.Key)))
 	}
 	s.tally.ok(len(item.Value))
@@ -139,9 +140,8 @@ func (s *dirSink) create(key string) (*os.File, error) {
 	return file, nil
 }
 
-// clash returns err, which came of making key's file, in words that name what is
-// in its way: a directory of that name, which other keys are in, or a file above
-// it, which another key has.
+// clash returns err, the error of making key's file, with its cause: a directory of that
+// name with files of other keys, or another key's file in the place of a directory.
 func (s *dirSink) clash(key string, err error) error {
 	for name := key; name != "."; name = path.Dir(name) {
 		info, statErr := s.root.Lstat(filepath.FromSlash(name))
@@ -160,5 +160,5 @@ func (s *dirSink) clash(key string, err error) error {
 
 func (s *dirSink) commit() error { return s.root.Close() }
 
-// abort leaves the files that were written: each is whole.
+// abort keeps the files that were written: each is whole.
 func (s *dirSink) abort() { _ = s.root.Close() }

@@ -10,12 +10,12 @@ func newSnapshotCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "snapshot [NAME] [flags]",
 		Short: "Take a snapshot of a node now, and drop the log that it covers",
-		Long: `Snapshot has the named node, or the node at the one endpoint given, take a
-snapshot and drop the log that the snapshot covers. Nodes do this by themselves: as
-the log grows, and when their disk is short of room. By hand it makes room early.
-The node needs as much room as the snapshot takes.
+		Long: `Snapshot makes the named node take a snapshot and drop the log that it covers.
+Without a name it is the node at --endpoints, which must be one endpoint. Nodes do
+this by themselves when the log has grown or their disk is short of room. The
+command makes room earlier. The node needs as much room as the snapshot takes.
 
-A follower that lacks some of the dropped log gets the snapshot instead.`,
+A follower that lacks a part of the dropped log gets the snapshot instead.`,
 		Example: `  kvorum snapshot --endpoints 127.0.0.1:8002
   kvorum snapshot n2`,
 		Args: rangeArgs(0, 1),

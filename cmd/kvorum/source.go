@@ -14,12 +14,12 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
-// source is where an import's items come from.
+// source yields an import's items.
 type source interface {
-	// size returns how much progress there is to make: bytes or items, -1 if that is not known.
+	// size returns the total for the progress bar, in bytes or items, -1 if it is not known.
 	size() (total int64, inBytes bool)
-	// produce sends every item to imp and counts what it skips and what can't be
-	// read, until the end or until ctx is cancelled.
+	// produce sends every item to imp, until the end or until ctx is cancelled. It counts
+	// skipped items, and those that can't be read.
 	produce(ctx context.Context, imp *importer)
 	close() error
 }
@@ -29,7 +29,7 @@ var (
 	_ source = (*lineSource)(nil)
 )
 
-// errChanged is returned for a file that was written to while it was read.
+// errChanged is returned for a file that was written while it was read.
 var errChanged = errors.New("changed while it was read")
 
 // openSource opens a directory tree, a file of JSON lines, or standard input ("-").
@@ -55,11 +55,10 @@ func openSource(name string, stdin io.Reader) (source, error) {
 	return &lineSource{name: name + " line", r: file, total: total, closer: file}, nil
 }
 
-// treeSource yields the regular files below a directory. They are opened
-// through an os.Root, so that a directory swapped for a link while the walk
-// goes on leads nowhere else.
+// treeSource yields the regular files below a directory. They are opened through an
+// os.Root: a directory that is replaced by a link during the walk leads nowhere else.
 type treeSource struct {
-	dir  string // without links, as a walk does not follow one
+	dir  string // without links, since a walk does not follow one
 	root *os.Root
 }
 
@@ -105,7 +104,7 @@ func (s *treeSource) produce(ctx context.Context, imp *importer) {
 		case ctx.Err() != nil:
 			return fs.SkipAll
 		case err != nil:
-			imp.tally.fail(rel, reason(err)) // this directory alone can't be read
+			imp.tally.fail(rel, reason(err)) // only this directory can't be read
 			return nil
 		case d.IsDir():
 			return nil
@@ -124,7 +123,7 @@ func (s *treeSource) produce(ctx context.Context, imp *importer) {
 	}
 }
 
-// sendFile reads one file and sends it. Its error is one of the file.
+// sendFile reads one file and sends it. Its error is that of the file.
 func (s *treeSource) sendFile(ctx context.Context, imp *importer, rel string) error {
 	file, err := s.root.Open(rel)
 	if err != nil {
@@ -156,8 +155,8 @@ func (s *treeSource) sendFile(ctx context.Context, imp *importer, rel string) er
 	return nil
 }
 
-// readWhole reads a file of info's size, and checks that it was not written to
-// meanwhile, as far as its size and modification time tell.
+// readWhole reads a file of info's size. It checks by size and modification time that the
+// file was not written meanwhile.
 func readWhole(file *os.File, info fs.FileInfo) ([]byte, error) {
 	value := make([]byte, info.Size())
 	if _, err := io.ReadFull(file, value); err != nil {
@@ -178,10 +177,10 @@ func readWhole(file *os.File, info fs.FileInfo) ([]byte, error) {
 
 // lineSource yields the items of JSON lines.
 type lineSource struct {
-	name   string // what a line's number is put behind
+	name   string // prefix of a line's number in messages
 	r      io.Reader
 	total  int64
-	closer io.Closer // nil for standard input, which is not ours to close
+	closer io.Closer // nil for standard input, which is not closed
 }
 
 func (s *lineSource) close() error {
@@ -198,7 +197,7 @@ func (s *lineSource) produce(ctx context.Context, imp *importer) {
 	for number := 1; ctx.Err() == nil; number++ {
 		name := fmt.Sprintf("%s %d", s.name, number)
 		line, err := lines.Next()
-		last := errors.Is(err, io.ErrUnexpectedEOF) // a last line needs no end in a file made by hand
+		last := errors.Is(err, io.ErrUnexpectedEOF) // the last line of a file made by hand may lack its newline
 		switch {
 		case errors.Is(err, io.EOF):
 			return
@@ -216,8 +215,8 @@ func (s *lineSource) produce(ctx context.Context, imp *importer) {
 	}
 }
 
-// sendLine sends the item that a line holds; a blank line holds none, and
-// neither does the last one of a listing.
+// sendLine sends the item in a line. A blank line has none, nor has the last line of a
+// listing.
 func (s *lineSource) sendLine(ctx context.Context, imp *importer, name string, line []byte) {
 	weight := 1
 	if s.total >= 0 {

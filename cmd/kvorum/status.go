@@ -19,9 +19,9 @@ func newStatusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status [flags]",
 		Short: "Show a node's status",
-		Long: `Status shows what the first endpoint that answers says of itself and its
-cluster. Its exit code is 1 if that node is not ready to serve, so that it can
-be a container's health check.`,
+		Long: `Status shows the status of the first node that answers, and of its cluster. The
+exit code is 1 if that node is not ready to serve, so the command can be a
+container's health check.`,
 		Example: `  kvorum status --endpoints 127.0.0.1:8002
   kvorum status --json`,
 		Args: exactArgs(0),
@@ -48,7 +48,7 @@ be a container's health check.`,
 	return cmd
 }
 
-// printStatus prints a status as a table of facts and one of members.
+// printStatus prints a status as two tables: the node's figures, and the members.
 func printStatus(out io.Writer, s client.Status) error {
 	leader := "none known"
 	if s.Leader != nil {
@@ -81,7 +81,7 @@ func printStatus(out io.Writer, s client.Status) error {
 	return printMembers(out, s.Members)
 }
 
-// versionsText says in words which commands in the log a node and its cluster understand.
+// versionsText describes the versions of commands that a node and its cluster understand.
 func versionsText(v *kv.VersionStatus) string {
 	text := fmt.Sprintf("understands version %d", v.Understands)
 	if v.Announces != v.Understands {
@@ -96,7 +96,7 @@ func versionsText(v *kv.VersionStatus) string {
 	return text
 }
 
-// diskText returns a node's room in words, and nothing where it is not known.
+// diskText describes a node's room on its disk, "" if it is not known.
 func diskText(d *kv.DiskStatus) string {
 	if d == nil || d.TotalBytes == 0 {
 		return ""
@@ -108,7 +108,7 @@ func diskText(d *kv.DiskStatus) string {
 	return text
 }
 
-// yesNo returns b in words.
+// yesNo returns "yes" or "no".
 func yesNo(b bool) string {
 	if b {
 		return "yes"

@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// shownFailures is how many failures an import or export lists; it counts the rest.
+// shownFailures is the maximum number of failures that an import or export lists.
 const shownFailures = 10
 
-// tally counts what an import or export did. It is safe for concurrent use.
+// tally counts the keys of an import or export by outcome. It is safe for concurrent use.
 type tally struct {
-	verb  string // what happens to a key: stored, exported
+	verb  string // the outcome of a key that is done: stored, exported
 	start time.Time
 
 	mu         sync.Mutex // guards the fields below
@@ -34,7 +34,7 @@ func (t *tally) ok(n int) {
 	t.bytes += int64(n)
 }
 
-// skip counts something that is not to be done.
+// skip counts something that is not imported.
 func (t *tally) skip() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -48,7 +48,7 @@ func (t *tally) interrupt() {
 	t.unfinished++
 }
 
-// fail counts a failure of the named key, file or line, whose name may be anything.
+// fail counts a failure of the named key, file or line. The name may have any bytes.
 func (t *tally) fail(name string, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -10,9 +10,9 @@ import (
 func newTransferCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "transfer [NAME] [flags]",
-		Short: "Hand leadership to another node",
-		Long: `Transfer hands leadership to the named voter, or, without a name, to the one
-that is ready first. Writes wait for a moment meanwhile; none is lost.`,
+		Short: "Transfer leadership to another node",
+		Long: `Transfer makes the named voter the leader. Without a name it chooses the voter that
+is ready first. Writes wait for a moment meanwhile; none is lost.`,
 		Example: "  kvorum transfer n2",
 		Args:    rangeArgs(0, 1),
 	}

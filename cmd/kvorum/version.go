@@ -25,8 +25,8 @@ func newVersionCommand() *cobra.Command {
 	}
 }
 
-// buildVersion returns the version the linker was given, otherwise the one the
-// go command recorded: a module version, or the commit it was built from.
+// buildVersion returns the version that was given to the linker. Otherwise it is the one
+// that the go command recorded: a module version, or the commit of the build.
 func buildVersion() string {
 	if version != "" {
 		return version
