@@ -1,6 +1,6 @@
 // Package wal is a segmented, checksummed, crash-safe log of records.
 //
-// A log is a sequence of records under consecutive indexes. A record is a type
+// A log is a sequence of records, numbered by consecutive indexes. A record is a type
 // and a payload of bytes. Raft's entries and the changes of the embedded store
 // (package store) are written here before their callers are answered. The log is
 // not a database: it knows neither keys nor terms, and only the writer of a record
@@ -23,7 +23,8 @@
 //
 //   - A batch is the records of one call of Append.
 //   - A frame is a record as it is stored: checksum, length, type, payload. The log
-//     also writes two types of frames of its own, batch headers and markers.
+//     also writes two types of frames of its own, batch headers and markers. A frame is
+//     bad if it does not match its checksum.
 //   - A segment is a file of frames. The newest segment is the tail, to which batches
 //     are appended. The others are sealed: they are never written again. If the newest
 //     segment is sealed too, there is no tail: the next batch begins a new segment.
@@ -31,8 +32,8 @@
 //     power failure.
 //   - The manifest is a file that lists the segments. It also says up to which
 //     offset the tail was durable when the manifest was written: the durable end.
-//   - A torn tail is the rest of a batch at the end of the tail, which a crash
-//     interrupted. The batch was never acknowledged.
+//   - A torn tail is an incomplete batch at the end of the tail: a crash interrupted its
+//     write, so it was never acknowledged.
 //   - A log that has failed is latched: it refuses every change until it is opened again.
 //
 // # Promises
@@ -66,9 +67,10 @@
 // The log is latched by any error of a write, a sync or a read, and by damage that a
 // read finds. Err and Failed report the cause, and every change returns it
 // (ErrFailed). Nothing is retried, since a second sync may succeed although the data
-// is lost. There are two exceptions: a segment made ahead of its use, and a new
-// manifest that has not replaced the old one. Nothing depends on either yet. Where the
-// disk has no room for one, or the process no descriptor, the log is not latched (ErrNoRoom).
+// is lost. Two files are exceptions, because nothing depends on them yet: a segment
+// made before it is needed, and a new manifest before it replaces the old one. If the
+// disk has no room for one of them, or the process no descriptor, the log is not
+// latched (ErrNoRoom).
 //
 // The log assumes that a disk does not lie about syncs, and that writing bytes does
 // not change their neighbours.
@@ -95,8 +97,8 @@
 //	+----------+------------+-------+----------+---------+-----------+--------------+-------+--------+
 //
 // Here first is the index of the first record, and size is the size of the file
-// when its use began. The file is never shorter. Each name is preceded by its length,
-// in one byte. A frame is:
+// before its first use; the file never becomes shorter. Each name is preceded by its
+// length, in one byte. A frame is:
 //
 //	+-------------+-----------+---------+---------+
 //	| checksum(4) | length(4) | type(1) | payload |   length = 1 + length of the payload
@@ -114,9 +116,9 @@
 //	| syncedTo(8) |                                    type 0xF1, marker
 //	+-------------+
 //
-// A batch has count records from index first on, whose frames take that many bytes.
-// Everything in the segment below the offset syncedTo was durable when the frame was
-// written.
+// In a batch header, first is the index of the batch's first record, count is the
+// number of its records, and bytes is the size of their frames. In both, syncedTo is an
+// offset: everything below it in the segment was durable when the frame was written.
 //
 // At Open the first bad frame of the tail begins a torn tail if both are true: it
 // is not below the durable end, and no good frame, before or behind it, has a greater

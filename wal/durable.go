@@ -49,7 +49,7 @@ func (w *WAL) saveEnd() error {
 		return err
 	}
 	if err := w.opts.FS.SyncDir(w.dir); err != nil {
-		return w.fail(fmt.Errorf("record the durable end: %w", err))
+		return w.fail(fmt.Errorf("save the durable end: %w", err))
 	}
 	return w.endSave(m)
 }

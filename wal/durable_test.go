@@ -120,8 +120,8 @@ func TestTail_LostWhileBusy(t *testing.T) {
 				t.Fatalf("record %d is not below the durable end %v after its append", next, time.Since(appended[next]))
 			}
 		}
-		recorded := w.Stats().SavedIndex
-		end := int64(headerSize + recorded*(batchSize+9+50))
+		saved := w.Stats().SavedIndex
+		end := int64(headerSize + saved*(batchSize+9+50))
 		crashed := fsys.Crash(crashfs.CrashOptions{})
 		mustClose(t, w)
 		for _, c := range []struct {
@@ -134,8 +134,8 @@ func TestTail_LostWhileBusy(t *testing.T) {
 			}
 			w, err := wal.Open(testDir, withFS(opts, left))
 			if err == nil {
-				if got := w.LastIndex(); got != recorded {
-					t.Errorf("opened with %d records, want %d", got, recorded)
+				if got := w.LastIndex(); got != saved {
+					t.Errorf("opened with %d records, want %d", got, saved)
 				}
 				mustClose(t, w)
 			}

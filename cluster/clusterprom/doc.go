@@ -16,7 +16,7 @@
 // # What to watch
 //
 //	kvorum_ready == 0                                  # serves no linearizable requests
-//	kvorum_has_leader == 0                             # no quorum, or cut off from it
+//	kvorum_has_leader == 0                             # no majority, or cut off from it
 //	kvorum_disk_low == 1                               # refuses puts; docs/disk.md
 //	kvorum_disk_room_bytes < 0.1 * kvorum_disk_total_bytes
 //	kvorum_tls_certificate_expiry_timestamp_seconds - time() < 7*86400

@@ -7,8 +7,9 @@
 //   - Book is a small file with the addresses of the nodes that this one has talked to.
 //
 // An announcement is a node's description of itself: its id, its cluster, its addresses, the
-// highest version of a command that it understands, and its generation. A generation is a
-// number; of two announcements with one id, the one with the greater generation is newer.
+// highest version of commands that it understands, and its generation. (Commands are the
+// content of the Raft log's entries; they have versions.) A generation is a number; of two
+// announcements with one id, the one with the greater generation is newer.
 //
 // Announcements that come through other nodes are hints. They may be late, incomplete or
 // wrong, so nothing that must be correct depends on them. In particular neither part adds a
@@ -56,14 +57,18 @@
 //
 // Hints are kept in memory only. PeerAddr chooses between handshake and hint:
 //
-//	handshake   newer hint                                      PeerAddr
-//	no          yes                                             the hint's
-//	yes         no                                              the handshake's
-//	yes         yes, not tried yet                              the hint's
-//	yes         yes, but Unreached or contradicted since then   the handshake's; the hint's after the next Unreached
+//	handshake   newer hint                          PeerAddr
+//	no          yes                                 the hint's address
+//	yes         no                                  the handshake's
+//	yes         yes, not tried yet                  the hint's
+//	yes         yes, but no node was reached there  the handshake's; after its failure the hint's again
+//
+// If a handshake with an older announcement follows the hint, that counts as a failure of the
+// hint too.
 //
 // The version of commands is that of the last handshake, and hints do not change it. It is kept
-// also while the node is down: the commands that a leader may write do not depend on a restart.
+// while the node is down, so that the commands which a leader may write do not change with a
+// restart.
 //
 // The book has at most 1,024 nodes and as many hints. The node that was not heard from for the
 // longest time is dropped for a new one.

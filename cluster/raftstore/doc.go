@@ -10,12 +10,13 @@
 //
 //   - A member is one server of a Raft group. Its files are below its data directory.
 //   - The library hashicorp/raft is called raft. It calls this package.
-//   - A snapshot has a state, which is the state machine's, and a meta: its index, its
-//     term and a configuration. Raft writes it through a sink (raft.SnapshotSink).
+//   - A snapshot consists of a state, that of the state machine, and a meta: its index,
+//     its term and a configuration. Raft writes it through a sink (raft.SnapshotSink).
 //   - The ballot is the current term together with the last vote.
 //   - To trim the log is to remove entries at its front, which a snapshot covers.
 //   - To truncate the log is to remove entries at its end, which conflict with the leader's.
-//   - The floor is a small file that says how much the other files hold at least.
+//   - The floor is a small file with the minimum that the other files must hold. A data
+//     directory that holds less has lost something.
 //
 // Open opens the three stores of a data directory, or makes them, and checks that
 // they belong together. Raft then uses them through the fields of Stores, and Close
@@ -33,8 +34,9 @@
 //	DIR/wal.new, DIR/wal-of-CLUSTER     a log that Replace makes, and the one that it set aside
 //
 // MS is a time in milliseconds that makes names unique. floor.json and meta are
-// JSON files under a checksum (package internal/sealed). raft.db is a bbolt file with
-// one value, the ballot. In this picture name(4) is a field of four bytes, big endian:
+// JSON files with a checksum (package internal/sealed). raft.db is a file of bbolt, an
+// embedded database, with one value, the ballot. In this picture name(4) is a field of
+// four bytes, big endian:
 //
 //	version(1) term(8) vote's term(8) candidate CRC32C(4)
 //
@@ -103,7 +105,7 @@
 // mutex: tests in simulated time (testing/synctest) can see that a goroutine waits for
 // a channel.
 //
-// A sink calls the log. When a sink is closed and its snapshot is durable, the floor
-// is raised, and then the log begins at the new snapshot. Raft trims the log only
-// after that.
+// The Close of a sink calls back into the log. It does three things in this order: it
+// makes the snapshot durable, raises the floor, and makes the log begin at the new
+// snapshot. Raft trims the log only after that.
 package raftstore

@@ -26,7 +26,7 @@ const (
 	metaFile      = "meta"   // likewise
 	blockPayload  = 64 << 10 // bytes of state in a block of stateFile
 	firstPayload  = 32 + 8   // offset of the first of them
-	ballotKey     = "ballot" // of the record below term and vote
+	ballotKey     = "ballot" // key of the ballot in the inner store
 	unfinished    = ".tmp"   // ends the name of an unfinished snapshot
 	segmentBytes  = 64 << 10 // of a test's log
 	snapshotBytes = 64 << 20 // Options.SnapshotBytes of a test

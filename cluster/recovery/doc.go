@@ -37,9 +37,9 @@
 //     acknowledged the lost entries.
 //  3. The greatest survivor by Compare has every acknowledged write that any of them has.
 //     Compare is the rule of Raft's elections: a log with a later last term, or with the same
-//     one and more entries, is at least as complete (section 5.4.1). Its entries behind the
-//     commit index may never have been acknowledged. They become part of the state, as they
-//     could have under the next leader.
+//     one and more entries, is at least as complete (section 5.4.1). The entries of this
+//     survivor behind the commit index may never have been acknowledged. They become part of
+//     the state, as they could have under the next leader.
 //  4. Recover makes this one node the only voter of a new cluster. No other directory may be
 //     used again, since its node could elect a leader of the old cluster.
 //

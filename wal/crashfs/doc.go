@@ -11,7 +11,7 @@
 // change durable. This is stricter than any real filesystem: a synced file whose
 // directory was never synced is gone.
 //
-// Three methods end a program:
+// A test ends a program with one of these methods:
 //
 //   - Crash returns the filesystem after a power failure. Unsynced changes are
 //     lost. With a random source, each changed sector of 512 bytes, each file size
@@ -20,8 +20,8 @@
 //     to one sector only the last can survive.
 //   - Clone returns the filesystem as the next process sees it after a kill. Nothing
 //     is lost, but nothing becomes durable either.
-//   - Halt makes the filesystem refuse every operation. Crash and Clone do not change
-//     the filesystem that they copy, so Halt is for the old process, which still runs.
+//   - Halt makes the filesystem refuse every operation. It is for the old program, which
+//     still runs: Crash and Clone return a copy and do not change the original.
 //
 // A hook is called before every operation and can make it fail: with any error, with
 // ShortWrite, or at the k-th call. After a sync that failed the data is visible, but
