@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"sync"
 
 	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/internal/wire"
@@ -16,6 +17,12 @@ var (
 	_ kv.Admin  = (*Node)(nil)
 )
 
+// requestMemory has *[]byte for encoded requests, each of at most maxRequestMemory bytes.
+var requestMemory = sync.Pool{New: func() any { return new([]byte) }}
+
+// maxRequestMemory is the maximum number of bytes of an encoded request whose memory is kept.
+const maxRequestMemory = 16 << 10
+
 // Do implements kv.Engine. The request becomes bytes here, once. It returns a *kv.ValidationError, an error that says the
 // request was not done, or kv.ErrUnknownOutcome.
 func (n *Node) Do(ctx context.Context, request kv.Request) (kv.Response, error) {
@@ -26,9 +33,14 @@ func (n *Node) Do(ctx context.Context, request kv.Request) (kv.Response, error) 
 	if err != nil {
 		return kv.Response{}, err
 	}
-	answer, err := r.proposer.propose(ctx, fsm.Encode(wire.Requests{}, request), false)
+	memory := requestMemory.Get().(*[]byte)
+	requests := fsm.Encode(wire.Requests{Data: (*memory)[:0]}, request)
+	answer, err := r.proposer.propose(ctx, requests, false)
 	if err != nil {
-		return kv.Response{}, err
+		return kv.Response{}, err // the proposer may still have the bytes
+	}
+	if *memory = requests.Data; cap(*memory) <= maxRequestMemory {
+		requestMemory.Put(memory)
 	}
 	response, err := fsm.DecodeResponse(answer)
 	if err != nil {

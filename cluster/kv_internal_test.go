@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/kvorum/kvorum/kv"
@@ -132,5 +134,41 @@ func TestDo_Invalid(t *testing.T) {
 	}
 	if got := mustJoined(t, n).fsm.Revision(); got != 0 {
 		t.Errorf("got revision %d, want that nothing was done", got)
+	}
+}
+
+// TestDo_LetsGoOfTheValue shows that a write that waits has its value in memory once: in
+// the encoded request, which the budget of writes counts, and not beside that.
+func TestDo_LetsGoOfTheValue(t *testing.T) {
+	n := openCluster(t, 1, nil)[0]
+	leaderOf(t, []*Node{n})
+	r := mustJoined(t, n)
+	r.writing <- struct{}{} // as if leadership was handed over
+	var collected atomic.Bool
+	ended := make(chan error, 1)
+	go func() {
+		value := make([]byte, 1<<20)
+		runtime.AddCleanup(&value[0], func(*atomic.Bool) { collected.Store(true) }, &collected)
+		_, err := n.Do(t.Context(), kv.Put("k", value))
+		ended <- err
+	}()
+	eventually(t, "the write waits", func() error {
+		if r.proposer.pending.Load() == 0 {
+			return errors.New("nothing is pending")
+		}
+		return nil
+	})
+	eventually(t, "the value is collected", func() error {
+		if runtime.GC(); !collected.Load() {
+			return errors.New("it is still there")
+		}
+		return nil
+	})
+	<-r.writing
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	if got, err := n.Get(t.Context(), "k", kv.ReadOptions{}); err != nil || len(got.Item.Value) != 1<<20 {
+		t.Errorf("got %d bytes, %v", len(got.Item.Value), err)
 	}
 }

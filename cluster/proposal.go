@@ -61,10 +61,10 @@ func (b batch) in(entry []byte) wire.Requests {
 	return requests
 }
 
-// live returns the proposals of a batch that are still wanted, and ends the others. A
-// node that does not lead refuses what another one forwarded to it.
+// live returns the proposals of a batch that are still wanted, in its memory, and ends the
+// others. A node that does not lead refuses what another one forwarded to it.
 func live(batch []*proposal, leading bool) []*proposal {
-	var wanted []*proposal
+	wanted := batch[:0]
 	for _, pr := range batch {
 		switch {
 		case pr.leaderOnly && !leading:
@@ -111,13 +111,11 @@ func release(batch []*proposal) []*proposal {
 // complete hands each proposal its share of the batch's responses. All end as unknown
 // where there are not as many as requests.
 func complete(batch []*proposal, responses []byte) {
-	shares := make([][]byte, len(batch))
-	rest, err := responses, error(nil)
-	for i, pr := range batch {
-		if shares[i], rest, err = wire.Take(rest, pr.requests.Count); err != nil {
-			break
-		}
+	count := 0
+	for _, pr := range batch {
+		count += pr.requests.Count
 	}
+	_, rest, err := wire.Take(responses, count)
 	if err == nil && len(rest) > 0 {
 		err = fmt.Errorf("%w: %d bytes behind the last response", wire.ErrMalformed, len(rest))
 	}
@@ -125,8 +123,10 @@ func complete(batch []*proposal, responses []byte) {
 		finishAll(batch, fmt.Errorf("%w: responses to a batch: %w", kv.ErrUnknownOutcome, err))
 		return
 	}
-	for i, pr := range batch {
-		pr.finish(shares[i], nil)
+	for _, pr := range batch {
+		var share []byte
+		share, responses, _ = wire.Take(responses, pr.requests.Count) // they were there a moment ago
+		pr.finish(share, nil)
 	}
 }
 
@@ -158,7 +158,9 @@ func (pr *proposal) leave() {
 	}
 }
 
+// finish ends the proposal. It is another one's from then on: see proposer.proposal.
 func (pr *proposal) finish(responses []byte, err error) {
 	pr.leave()
+	pr.requests.Data = nil
 	pr.done <- proposalResult{responses, err}
 }

@@ -65,6 +65,7 @@ type proposer struct {
 	// refused is how the last attempt to send a batch failed; nil once one was sent.
 	refused  atomic.Pointer[error]
 	pending  atomic.Int64 // bytes of proposals queued or under way
+	free     sync.Pool    // of *proposal whose result was received
 	maxBytes int64
 	leaders  *leadership
 	route    batchRoute
@@ -113,18 +114,18 @@ func newProposer(maxBytes int64, hang time.Duration, leaders *leadership, route 
 // one log entry, but are not one request. With leaderOnly, another node has sent them, or
 // they are the leader's own: they are refused with ErrNotLeader unless this node leads.
 func (p *proposer) propose(ctx context.Context, requests wire.Requests, leaderOnly bool) ([]byte, error) {
-	if p.route.leading() {
-		if err := p.route.supports(requests.Version); errors.Is(err, kv.ErrUnsupported) {
-			return nil, err
-		}
-	} else if leaderOnly {
+	if leaderOnly && !p.route.leading() {
 		return nil, kv.ErrNotLeader
 	}
-	pr := &proposal{requests: requests, leaderOnly: leaderOnly, held: &p.pending, done: make(chan proposalResult, 1)}
-	pr.bytes = int64(len(requests.Data)) + int64(requests.Count)*requestOverhead
-	if p.pending.Add(pr.bytes) > p.maxBytes {
-		p.pending.Add(-pr.bytes)
+	bytes := int64(len(requests.Data)) + int64(requests.Count)*requestOverhead
+	if p.pending.Add(bytes) > p.maxBytes {
+		p.pending.Add(-bytes)
 		return nil, fmt.Errorf("%w: over %d bytes of writes are under way", kv.ErrOverloaded, p.maxBytes)
+	}
+	pr := p.proposal(requests, bytes, leaderOnly)
+	if err := p.awaitSupport(ctx, requests.Version); err != nil {
+		pr.leave()
+		return nil, err
 	}
 	queue := p.queue
 	if leaderOnly {
@@ -137,7 +138,8 @@ func (p *proposer) propose(ctx context.Context, requests wire.Requests, leaderOn
 		return nil, fmt.Errorf("%w: %d writes are waiting", kv.ErrOverloaded, maxPendingProposals)
 	}
 	select {
-	case r := <-pr.done:
+	case r := <-pr.done: // nobody else has it any more
+		p.free.Put(pr)
 		return r.responses, r.err
 	case <-ctx.Done():
 		return p.abandon(pr)
@@ -152,6 +154,18 @@ func (p *proposer) propose(ctx context.Context, requests wire.Requests, leaderOn
 	default:
 		return nil, kv.ErrClosed
 	}
+}
+
+// proposal returns one for requests, with the memory of one that has ended if there is one.
+func (p *proposer) proposal(requests wire.Requests, bytes int64, leaderOnly bool) *proposal {
+	pr, ok := p.free.Get().(*proposal)
+	if !ok {
+		pr = &proposal{held: &p.pending, done: make(chan proposalResult, 1)}
+	}
+	pr.requests, pr.bytes, pr.leaderOnly = requests, bytes, leaderOnly
+	pr.left.Store(false)
+	pr.state.Store(proposalWaiting)
+	return pr
 }
 
 // stop has all who wait be told at once that this node stops. It is called once; run goes
@@ -332,7 +346,7 @@ func (p *proposer) leaderName() string {
 // gather takes what waits, up to the bounds of a batch. The proposal that did
 // not fit any more is returned beside it.
 func (p *proposer) gather(first *proposal) (batch []*proposal, held *proposal) {
-	batch = []*proposal{first}
+	batch = append(make([]*proposal, 0, 1+min(len(p.queue)+len(p.forwards), maxBatchRequests)), first)
 	bytes, count := first.bytes, first.requests.Count
 	for {
 		var next *proposal

@@ -21,6 +21,7 @@ type fakeRoute struct {
 	answer  func(b batch) error
 	relay   func(ctx context.Context, b batch) ([]byte, error) // what a forward is, if it is set
 	most    byte                                               // the highest command version that may be written; 0 for any
+	asking  bool                                               // that is not known yet
 	batches []batch
 }
 
@@ -33,6 +34,9 @@ func (f *fakeRoute) leading() bool {
 func (f *fakeRoute) supports(version byte) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.asking && version > 1 {
+		return fmt.Errorf("%w: members are asked", kv.ErrTimeout)
+	}
 	if f.most != 0 && version > f.most {
 		return fmt.Errorf("%w: n3 announces %d", kv.ErrUnsupported, f.most)
 	}

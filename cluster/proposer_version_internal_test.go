@@ -76,6 +76,39 @@ func TestProposer_UnsupportedAndAbandoned(t *testing.T) {
 	})
 }
 
+// TestProposer_VersionNotKnownYet has a new leader not know yet what its members
+// understand. A request that depends on it waits, and nothing else waits with it.
+func TestProposer_VersionNotKnownYet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		route := &fakeRoute{leads: true, asking: true}
+		p := runProposer(t, 1<<20, route)
+		p.leaders.setLeader("n1.x", "n1.x", 1)
+		propose := func(limit time.Duration) <-chan error {
+			ctx, cancel := context.WithTimeout(t.Context(), limit)
+			t.Cleanup(cancel)
+			ended := make(chan error, 1)
+			go func() {
+				_, err := p.propose(ctx, encode(two("a", "b")), false)
+				ended <- err
+			}()
+			return ended
+		}
+		short, long := propose(time.Second), propose(time.Minute)
+		wantNow(t, "a put", proposeTo(t, p, "k", time.Minute), nil)
+		wantWaits(t, "two puts", long)
+		time.Sleep(time.Second)
+		wantNow(t, "two puts whose time has ended", short, kv.ErrTimeout)
+		route.mu.Lock()
+		route.asking = false
+		route.mu.Unlock()
+		time.Sleep(retryDelay)
+		wantNow(t, "two puts, once it is known", long, nil)
+		if got := p.pending.Load(); got != 0 {
+			t.Errorf("%d bytes are pending", got)
+		}
+	})
+}
+
 // TestProposer_BrokenResponses shows that a batch whose responses are not one for each
 // request ends as unknown, all of it.
 func TestProposer_BrokenResponses(t *testing.T) {

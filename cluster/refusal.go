@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/kvorum/kvorum/internal/wire"
 	"github.com/kvorum/kvorum/kv"
@@ -37,6 +38,28 @@ func refusedBy(err error, batch []*proposal) func(wire.Requests) bool {
 
 // needRoom says whether requests need room on disk and in memory.
 func needRoom(r wire.Requests) bool { return r.Puts > 0 }
+
+// awaitSupport returns nil if this node does not lead, or may write requests of that
+// command version as the leader. Where that is not known yet, it waits: nothing else
+// has to wait behind such requests.
+func (p *proposer) awaitSupport(ctx context.Context, version byte) error {
+	for p.route.leading() {
+		err := p.route.supports(version)
+		if err == nil || errors.Is(err, kv.ErrUnsupported) {
+			return err
+		}
+		select {
+		case <-time.After(retryDelay):
+		case <-ctx.Done():
+			return err
+		case <-p.stopped:
+			return kv.ErrClosed
+		case <-p.ended:
+			return kv.ErrClosed
+		}
+	}
+	return nil
+}
 
 // refuse ends those proposals of a batch that was sent and not done which are refused,
 // and returns the others, to be sent again. Batch is what is left of sent: the callers
