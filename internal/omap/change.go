@@ -2,14 +2,14 @@ package omap
 
 import "slices"
 
-// Change is what Apply does to one key. Put and Removal make it.
+// Change is a change of one key, for Apply. Put and Removal make it.
 type Change struct {
 	key    string
 	hash   uint64
-	record Record // the zero Record where the key is removed
+	record Record // the zero Record for a removal
 }
 
-// Put returns the Change that puts r in the place of the Record with the same key.
+// Put returns the Change that replaces the Record with r's key by r, or adds r.
 func Put(r Record) Change {
 	key := r.Key()
 	return Change{key: key, hash: hashOf(key), record: r}
@@ -21,14 +21,13 @@ func Removal(key string) Change { return Change{key: key, hash: hashOf(key)} }
 // Key returns the key that is changed.
 func (c Change) Key() string { return c.key }
 
-// Record returns what key gets, the zero Record if key is removed.
+// Record returns the key's new Record, the zero Record for a removal.
 func (c Change) Record() Record { return c.record }
 
-// Apply makes several changes, in order, as one atomic step: no View sees part
-// of it, and no two reads one after the other do. It locks every shard that has
-// one of the keys, in the order of the shards, and has their readers wait, for as
-// long as that takes. The Map keeps the changes' Records, each of which must be in no
-// Map yet.
+// Apply makes several changes, in order, as one atomic step: neither a View nor two reads
+// one after the other see a part of it. Meanwhile it locks every shard that has one of the
+// keys, in the order of the shards, and makes their readers wait. The Map keeps the
+// changes' Records, each of which must not be in a Map yet.
 func (m *Map) Apply(changes []Change) {
 	if len(changes) == 1 { // readers see it as a whole without a lock
 		s := m.shardOf(changes[0].hash)
@@ -89,8 +88,8 @@ func lock(shards []*Shard) {
 	}
 }
 
-// enter has readers of locked shards wait for leave. A reader can meet a change only in
-// a shard that the step has left; by then all changes are made.
+// enter makes readers of locked shards wait for leave. A reader can see a change only in a
+// shard that the step has left; then all changes are made.
 func (m *Map) enter(shards []*Shard) {
 	m.stepping.Lock()
 	for _, s := range shards {
@@ -98,7 +97,7 @@ func (m *Map) enter(shards []*Shard) {
 	}
 }
 
-// leave lets the readers and the locks of shards go.
+// leave releases the readers and the locks of shards.
 func (m *Map) leave(shards []*Shard) {
 	for _, s := range shards {
 		s.step.Add(1)

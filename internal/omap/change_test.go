@@ -8,8 +8,8 @@ import (
 	"github.com/kvorum/kvorum/internal/omap"
 )
 
-// Apply makes changes of one key in their order, and of several keys at once; a removal
-// of a key that does not exist changes nothing.
+// TestMap_ApplyInOrder shows that Apply makes changes of one key in their order, and that the
+// removal of a key that does not exist changes nothing.
 func TestMap_ApplyInOrder(t *testing.T) {
 	m := omap.New(4)
 	put := func(key, value string) omap.Change {
@@ -34,8 +34,8 @@ func TestMap_ApplyInOrder(t *testing.T) {
 	}
 }
 
-// Two keys that a step always changes together, in different shards, are never
-// seen apart by reads one after the other.
+// TestMap_ApplyIsOneStep changes two keys of different shards together: reads one after the
+// other never see only one of the changes.
 func TestMap_ApplyIsOneStep(t *testing.T) {
 	m := omap.New(16)
 	keys := []string{"a", "b", "c", "d"}
@@ -73,8 +73,8 @@ func TestMap_ApplyIsOneStep(t *testing.T) {
 	}
 }
 
-// The shards' accounting adds up to the map's and to what a view shows, every shard gets
-// keys, and Clear leaves none.
+// TestShard_AccountingAddsUp shows that the shards' figures add up to the map's and to a
+// view's, that every shard gets keys, and that Clear leaves none.
 func TestShard_AccountingAddsUp(t *testing.T) {
 	m := omap.New(8)
 	for i := range 1000 {

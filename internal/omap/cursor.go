@@ -1,6 +1,6 @@
 package omap
 
-// cursor walks over the records of an index that nobody writes to meanwhile.
+// cursor walks over the records of an index that is not changed meanwhile.
 type cursor struct {
 	path []place // from the root; the last place is of the present record
 	key  string  // of that record
@@ -22,8 +22,8 @@ func (x *index) seek(r Record) (*cursor, bool) {
 	return c, c.settle()
 }
 
-// descend finds the path to r or, if it is not there, to where it would be. It
-// returns false if heads led it astray.
+// descend finds the path to r or, if r is not in the index, to its place. It returns false if
+// heads led it to a wrong place.
 func (c *cursor) descend(x *index, r Record, careful bool) bool {
 	c.path = c.path[:0]
 	first, last := true, true // n is the first of its level, the last
@@ -63,7 +63,7 @@ func (c *cursor) next() bool {
 	return c.settle()
 }
 
-// settle moves the cursor up from a node that has nothing more.
+// settle moves the cursor up from a node that has no further record.
 func (c *cursor) settle() bool {
 	for n := len(c.path); n > 0; n-- {
 		if at := c.path[n-1]; at.item < at.node.length {

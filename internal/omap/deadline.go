@@ -5,8 +5,8 @@ import (
 	"iter"
 )
 
-// NextDeadline returns the nearest deadline of all keys, false if none has one.
-// It costs by the number of shards.
+// NextDeadline returns the earliest deadline of all keys, false if none has one. Its cost
+// grows with the number of shards.
 func (m *Map) NextDeadline() (int64, bool) {
 	var next int64
 	for _, s := range m.shards {
@@ -17,11 +17,11 @@ func (m *Map) NextDeadline() (int64, bool) {
 	return next, next != 0
 }
 
-// ByDeadline yields the Records whose deadline is at or before until, in the
-// order of deadline and key. It begins behind the Record after, which need not be in
-// the Map any more; the zero Record is for all. It costs by the number of shards and of
-// Records yielded. No lock is held while it yields: a Record that was removed since the
-// loop began may come, and one that was added may be left out.
+// ByDeadline yields the Records whose deadline is at or before until, in the order of
+// deadline and key. It begins behind the Record after, which need not be in the Map any
+// more; the zero Record means the beginning. Its cost grows with the number of shards and of
+// Records yielded. No lock is held while it yields: a Record that was removed since the loop
+// began may be yielded, and one that was added may be omitted.
 func (m *Map) ByDeadline(after Record, until int64) iter.Seq[Record] {
 	return func(yield func(Record) bool) {
 		var due schedule

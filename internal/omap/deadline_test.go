@@ -20,7 +20,8 @@ func dueKeys(m *omap.Map, after omap.Record, until int64, limit int) (keys []str
 	return keys
 }
 
-// ByDeadline yields what is due, in the order of deadline and key.
+// TestMap_ByDeadlineIsInOrder shows that ByDeadline yields the due records in the order of
+// deadline and key.
 func TestMap_ByDeadlineIsInOrder(t *testing.T) {
 	m := omap.New(4)
 	if _, ok := m.NextDeadline(); ok || dueKeys(m, omap.Record{}, 1<<62, 10) != nil {
@@ -55,7 +56,7 @@ func TestMap_ByDeadlineIsInOrder(t *testing.T) {
 	}
 }
 
-// NextDeadline is the nearest that is left, and follows changes of deadlines.
+// TestMap_NextDeadlineIsTheNearest shows that NextDeadline follows changes of deadlines.
 func TestMap_NextDeadlineIsTheNearest(t *testing.T) {
 	m := omap.New(4)
 	next := func(want int64) {
@@ -75,7 +76,7 @@ func TestMap_NextDeadlineIsTheNearest(t *testing.T) {
 	next(0)
 }
 
-// Deadlines below zero come first.
+// TestMap_DeadlinesBelowZero shows that negative deadlines come first.
 func TestMap_DeadlinesBelowZero(t *testing.T) {
 	m := omap.New(1)
 	for _, deadline := range []int64{5, -3, 7, -1} {

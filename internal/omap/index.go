@@ -1,14 +1,14 @@
 package omap
 
-// index is an ordered set of records: a B-tree (Bayer and McCreight, 1972) whose
-// clones share nodes until one side writes to them. It is not safe for
-// concurrent use, except that any number may read one that nobody writes to.
+// index is an ordered set of records: a B-tree (Bayer and McCreight, 1972) whose clones
+// share nodes until one of them is changed. It is not safe for concurrent use, but any
+// number of goroutines may read one that is not changed.
 //
-// A search that compared whole keys would miss the cache at each one, because the
-// records are anywhere in memory. Nodes therefore keep heads: eight bytes of each key,
-// behind the prefix that the node's keys have in common. A search by heads can end in
-// the wrong place for a key that does not have that prefix. A change checks the place
-// where its search ended, and searches again by whole keys if it is wrong.
+// The records are anywhere in memory. So a search that compared whole keys would miss the
+// processor's cache at each key. Nodes therefore keep heads: eight bytes of each key, behind
+// the prefix that the node's keys have in common. A search by heads can end in the wrong
+// place for a key that does not have that prefix. A change checks the place where its
+// search ended, and searches again by whole keys if the place is wrong.
 type index struct {
 	order *order
 	root  *node // nil if it is empty
@@ -21,22 +21,21 @@ type owner struct{ _ byte }
 
 func newIndex(by *order) *index { return &index{order: by, owner: new(owner)} }
 
-// clone returns a copy that must not be written to. It costs the same whatever
-// the index holds. From then on a writer of the index copies each node before its first
-// change.
+// clone returns a copy that must not be changed. Its cost does not depend on the number of
+// records. After it, a writer of the index copies each node before the node's first change.
 func (x *index) clone() *index {
 	x.owner = new(owner)
 	return &index{order: x.order, root: x.root, count: x.count}
 }
 
-// set puts r in the place of the record that is equal to it.
+// set adds r, or replaces the record that is equal to it.
 func (x *index) set(r Record) {
 	if x.root == nil {
 		x.root = &node{owner: x.owner}
 	}
 	x.root = x.mutable(x.root)
 	for careful := x.order.exact; ; careful = true {
-		if x.root.full() { // perhaps since the search that ended in the wrong place
+		if x.root.full() { // the search that ended in the wrong place may have filled it
 			x.root = x.grown()
 		}
 		if x.insert(x.root, r, careful) {
@@ -45,7 +44,7 @@ func (x *index) set(r Record) {
 	}
 }
 
-// grown returns a root above the present one, which is full, of its halves.
+// grown returns a new root whose children are the halves of the present one, which is full.
 func (x *index) grown() *node {
 	root := &node{owner: x.owner, children: new([nodeItems + 1]*node)}
 	root.children[0] = x.root
@@ -53,13 +52,13 @@ func (x *index) grown() *node {
 	return root
 }
 
-// insert puts r into the subtree of n, which may be written to and is not full. It
-// returns false if the search by heads ended in the wrong place: it may have split
-// nodes by then, but the records and their order are the same. A careful search
-// compares whole keys and never ends in the wrong place.
+// insert puts r into the subtree of n, which may be changed and is not full. It returns
+// false if the search by heads ended in the wrong place. Then it may have split nodes, but
+// the records and their order are the same. A careful search compares whole keys and never
+// ends in the wrong place.
 //
 // Invariant: n is not full when the loop reaches it, so that there is room for the
-// record that a split of one of its children moves up. That split may make n full.
+// record that a split of one of its children moves up. Such a split may make n full.
 func (x *index) insert(n *node, r Record, careful bool) bool {
 	first, last := true, true // n is the first of its level, the last
 	for {
@@ -79,7 +78,7 @@ func (x *index) insert(n *node, r Record, careful bool) bool {
 		child := x.mutableChild(n, i)
 		if child.full() {
 			x.split(n, i)
-			c := x.order.compare(n.items[i], r) // heads may lead to another child by now
+			c := x.order.compare(n.items[i], r) // after the split heads may lead to another child
 			if c == 0 {
 				n.items[i] = r
 				return true
@@ -94,9 +93,9 @@ func (x *index) insert(n *node, r Record, careful bool) bool {
 	}
 }
 
-// between says whether r lies between the items i-1 and i of a leaf. If so, it is
-// nowhere in the index, and belongs there. There is nothing before the first item of the
-// first leaf, and nothing behind the last item of the last one.
+// between reports whether r lies between the items i-1 and i of a leaf. If so, it is not in
+// the index, and belongs there. first and last mean that the leaf is the first or the last
+// one: no item precedes its first item, or follows its last one.
 func (x *index) between(n *node, i int, r Record, first, last bool) bool {
 	follows, precedes := first, last
 	if i > 0 {
@@ -127,8 +126,8 @@ func (x *index) delete(r Record) {
 	}
 }
 
-// remove removes what is equal to r below n, which may be written to. It returns
-// false if there is nothing, or if heads led it astray.
+// remove removes the record that is equal to r below n, which may be changed. It returns
+// false if there is none, or if heads led it to a wrong place.
 func (x *index) remove(n *node, r Record, careful bool) bool {
 	i, found := x.search(n, r, careful)
 	switch {
@@ -146,7 +145,7 @@ func (x *index) remove(n *node, r Record, careful bool) bool {
 	return true
 }
 
-// removeLast removes the last record below n, which may be written to, and returns it.
+// removeLast removes the last record below n, which may be changed, and returns it.
 func (x *index) removeLast(n *node) Record {
 	if n.children == nil {
 		last := n.items[n.length-1]
@@ -158,8 +157,8 @@ func (x *index) removeLast(n *node) Record {
 	return last
 }
 
-// search returns where r is in n, or, if it is not there, which child leads to it.
-// Unless it is to be careful, the latter may be wrong.
+// search returns the number of r in n or, if r is not in n, that of the child that leads to
+// it. The latter may be wrong unless careful is set.
 func (x *index) search(n *node, r Record, careful bool) (i int, found bool) {
 	from, to := 0, n.length
 	if !careful || x.order.exact {

@@ -8,13 +8,13 @@ import (
 	"sync/atomic"
 )
 
-// loaderBatch is the number of records of one shard that a Loader collects until it
-// takes the shard's lock.
+// loaderBatch is the number of records of one shard that a Loader collects before it takes
+// the shard's lock.
 const loaderBatch = 64
 
 // Loader puts many Items into a Map, in less time than Set. It belongs to one goroutine,
-// but several Loaders may fill one Map. What was added is in the Map once Flush has
-// returned, in no order, and not as one step.
+// but several Loaders may fill one Map. The added Items are in the Map once Flush has
+// returned. They are put in no order, and not as one step.
 type Loader struct {
 	m       *Map
 	pending [][]loaded // by shard
@@ -31,8 +31,8 @@ func (m *Map) NewLoader() *Loader {
 	return &Loader{m: m, pending: make([][]loaded, len(m.shards))}
 }
 
-// Add puts a copy of it in the place of the Item with the same key, whose Word is lost.
-// It panics where Set does.
+// Add adds a copy of it. It replaces the Item with the same key, whose Word is lost. It
+// panics where Set does.
 func (l *Loader) Add(it Item) {
 	hash := hashOf(it.Key)
 	i := hash & l.m.shardMask
@@ -42,7 +42,7 @@ func (l *Loader) Add(it Item) {
 	}
 }
 
-// Flush puts what was added into the Map.
+// Flush puts all added Items into the Map.
 func (l *Loader) Flush() {
 	for i := range l.pending {
 		l.flush(uint64(i))
@@ -60,7 +60,7 @@ func (l *Loader) flush(i uint64) {
 	l.pending[i] = l.pending[i][:0]
 }
 
-// loadLocked is setLocked of a record that most likely is new.
+// loadLocked is setLocked for a record whose key most likely is new.
 func (s *Shard) loadLocked(r loaded) {
 	if old := s.data.set(r.hash, r.Record); !old.IsZero() {
 		s.size -= old.Size()
@@ -75,9 +75,9 @@ func (s *Shard) loadLocked(r loaded) {
 	}
 }
 
-// DeferOrder has a Map that nobody else uses yet keep no order of its keys, until
-// Order is called, or View, which needs it. Until then a write takes a fraction
-// of its time: it searches a hash table, and no tree.
+// DeferOrder makes a Map keep no order of its keys until Order is called, or View, which
+// needs the order. Until then a write takes a fraction of its usual time: it searches a hash
+// table, and no tree. No other goroutine may use the Map yet.
 func (m *Map) DeferOrder() {
 	for _, s := range m.shards {
 		s.mu.Lock()
@@ -87,8 +87,8 @@ func (m *Map) DeferOrder() {
 	m.deferred.Store(true)
 }
 
-// Order makes the order of all keys if it was deferred, on all processors, and
-// keeps it from now on. Each shard is locked while its own keys are sorted.
+// Order makes the order of all keys if it was deferred, on all processors. From then on the
+// Map keeps it. Each shard is locked while its own keys are sorted.
 func (m *Map) Order() {
 	if !m.deferred.Load() {
 		return
@@ -106,7 +106,7 @@ func (m *Map) Order() {
 	m.deferred.Store(false)
 }
 
-// order makes the shard's index where it has none.
+// order makes the shard's index if it has none.
 func (s *Shard) order() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -146,8 +146,8 @@ func (s *Shard) sortedLocked() []headed {
 	return all
 }
 
-// nodeFill is the number of records that a node is given in an index that is built of
-// many at once. It leaves room, so that the next ones don't split every node.
+// nodeFill is the number of records of a node in an index that is built of many records at
+// once. It leaves room, so that later records don't split every node.
 const nodeFill = 46
 
 // buildIndex returns an index by key of records in that order.
@@ -157,7 +157,7 @@ func buildIndex(sorted []headed) *index {
 	if len(sorted) == 0 {
 		return x
 	}
-	height, room := 0, nodeFill // of a tree of that height, with nodes filled so far
+	height, room := 0, nodeFill // room of a tree of that height with nodeFill records in each node
 	for room < len(sorted) {
 		height, room = height+1, roomAbove(room)
 	}
@@ -165,15 +165,15 @@ func buildIndex(sorted []headed) *index {
 	return x
 }
 
-// roomAbove returns the number of records that a tree has room for if each of its
-// subtrees has room for so many.
+// roomAbove returns the number of records that a tree has room for if each of its subtrees
+// has room for room.
 func roomAbove(room int) int { return nodeFill + (nodeFill+1)*room }
 
 // build returns the root of a tree of the sorted records. The height is that of the
 // root above the leaves, and room the number of records that such a tree has room for.
 //
-// Invariant: a tree has more than half the records that it has room for, or is as
-// low as can be; so every node but the root has nodeMin at least.
+// Invariant: a tree has more than half the records that it has room for, or no lower tree
+// has room for them; so every node except the root has at least nodeMin.
 func (x *index) build(sorted []headed, height, room int) *node {
 	n := &node{owner: x.owner}
 	if height == 0 {

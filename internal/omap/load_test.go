@@ -10,8 +10,8 @@ import (
 	"github.com/kvorum/kvorum/internal/omap"
 )
 
-// A map whose order is deferred, and that several loaders fill, has in the end what an
-// ordered one would have, also if the order is made meanwhile.
+// TestMap_DeferredOrderIsMadeLater fills a map whose order is deferred with several loaders:
+// in the end it equals an ordered map, also if the order is made meanwhile.
 func TestMap_DeferredOrderIsMadeLater(t *testing.T) {
 	for _, late := range []bool{false, true} {
 		m := omap.New(8)
@@ -29,7 +29,7 @@ func TestMap_DeferredOrderIsMadeLater(t *testing.T) {
 			})
 		}
 		if !late {
-			wg.Go(m.Order) // it may come at any time
+			wg.Go(m.Order) // at any time
 		}
 		wg.Wait()
 		var want []string
@@ -62,7 +62,8 @@ func TestMap_DeferredOrderIsMadeLater(t *testing.T) {
 	}
 }
 
-// A map that is cleared while its order is deferred has one in the end.
+// TestMap_ClearKeepsTheOrderDeferred shows that a map that is cleared while its order is
+// deferred gets its order later.
 func TestMap_ClearKeepsTheOrderDeferred(t *testing.T) {
 	m := omap.New(1)
 	m.DeferOrder()

@@ -11,9 +11,9 @@ import (
 
 // Numbers of shards.
 const (
-	// DefaultShards is the number of shards when none is asked for.
+	// DefaultShards is the default number of shards.
 	DefaultShards = 32
-	// MaxShards is the maximum number of shards: a View costs by their number.
+	// MaxShards is the maximum number of shards: the cost of a View grows with their number.
 	MaxShards = 4096
 )
 
@@ -23,9 +23,9 @@ type Map struct {
 	shardMask uint64      // len(shards) - 1, where len(shards) is a power of two
 	deferred  atomic.Bool // a shard may have no index; see DeferOrder
 
-	// stepping is held by a step that changes several keys, while it changes hash tables,
-	// and by readers that meet it. It is taken after the locks of shards. Readers do
-	// not wait for those: a step holds them for as long as indexes take.
+	// stepping is held by a step that changes several keys while it changes hash tables,
+	// and by readers that meet the step. It is taken after the locks of shards. Readers do
+	// not wait for the locks of shards, which a step holds while it changes indexes.
 	stepping sync.RWMutex
 }
 
@@ -53,8 +53,8 @@ func (m *Map) Get(key string) (Item, bool) {
 	return r.Item(), !r.IsZero()
 }
 
-// Record returns key's Record, the zero Record if there is none. It takes less time
-// than Get, because nothing is decoded.
+// Record returns key's Record, the zero Record if there is none. It takes less time than
+// Get, because it decodes nothing.
 func (m *Map) Record(key string) Record {
 	hash := hashOf(key)
 	s := m.shardOf(hash)
@@ -65,24 +65,24 @@ func (m *Map) Record(key string) Record {
 	return m.recordWaiting(s, hash, key)
 }
 
-// recordWaiting returns key's record to a reader that met a step, whose end it waits for.
+// recordWaiting waits for the end of the present step and returns key's record.
 func (m *Map) recordWaiting(s *Shard, hash uint64, key string) Record {
 	m.stepping.RLock()
 	defer m.stepping.RUnlock()
 	return s.data.get(hash, key)
 }
 
-// Set puts a copy of it in the place of the Item with the same key, and returns
-// that one and whether there was one. It panics if it is larger than MaxItemSize,
-// or its key than MaxKeyLength.
+// Set adds a copy of it, or replaces the Item with the same key. It returns the replaced Item
+// and whether there was one. It panics if it is larger than MaxItemSize, or its key than
+// MaxKeyLength.
 func (m *Map) Set(it Item) (old Item, existed bool) {
 	hash := hashOf(it.Key)
 	r := m.shardOf(hash).set(hash, NewRecord(it))
 	return r.Item(), !r.IsZero()
 }
 
-// Put puts r, which must be in no Map yet, in the place of the Record with the same key.
-// It returns that one, the zero Record if there was none. The Map keeps r.
+// Put adds r, which must not be in a Map yet, or replaces the Record with the same key. It
+// returns the replaced Record, the zero Record if there was none. The Map keeps r.
 func (m *Map) Put(r Record) (old Record) {
 	hash := hashOf(r.Key())
 	return m.shardOf(hash).set(hash, r)
@@ -95,7 +95,7 @@ func (m *Map) Delete(key string) (old Item, existed bool) {
 	return r.Item(), !r.IsZero()
 }
 
-// Len returns the number of keys. It costs by the number of shards.
+// Len returns the number of keys. Its cost grows with the number of shards.
 func (m *Map) Len() int {
 	n := 0
 	for _, s := range m.shards {
@@ -104,8 +104,8 @@ func (m *Map) Len() int {
 	return n
 }
 
-// Size returns the number of bytes that all keys and values have. It costs by the
-// number of shards.
+// Size returns the size in bytes of all keys and values. Its cost grows with the number of
+// shards.
 func (m *Map) Size() int64 {
 	var n int64
 	for _, s := range m.shards {
@@ -124,13 +124,13 @@ func (m *Map) ShardOf(key string) int { return int(hashOf(key) & m.shardMask) }
 // shardOf returns the shard that the keys with this hash belong to.
 func (m *Map) shardOf(hash uint64) *Shard { return m.shards[hash&m.shardMask] }
 
-// View returns the whole Map as it is at one instant. It locks every shard for
-// as long as cloning all of them takes, which depends on their number alone. But
-// if the Map's order was deferred, View makes it first.
+// View returns the whole Map at one instant. It locks every shard while it clones their
+// indexes, for a time that depends only on their number. If the Map's order was deferred,
+// View makes it first.
 func (m *Map) View() *View {
 	m.Order()
 	v := &View{indexes: make([]*index, len(m.shards))}
-	// Several of these locks are taken in this order.
+	// Every goroutine that takes several of these locks takes them in this order.
 	for _, s := range m.shards {
 		s.mu.Lock()
 	}
@@ -145,13 +145,13 @@ func (m *Map) View() *View {
 	return v
 }
 
-// Sample returns a random Record. Each is about as likely as any other. It may return
-// the zero Record of a Map that is not empty, the more often the emptier its tables are.
+// Sample returns a random Record. Each is about as likely as any other. It may return the
+// zero Record although the Map is not empty, more often if its tables are nearly empty.
 func (m *Map) Sample() Record { return m.shards[rand.Uint64()&m.shardMask].data.random() }
 
 // Records yields every Record, in no order. Each shard is locked while its Records are
-// collected, and not while they are yielded. So of the changes that are made meanwhile
-// the loop shows some.
+// collected, and not while they are yielded. So the loop may show some of the changes that
+// are made meanwhile.
 func (m *Map) Records() iter.Seq[Record] {
 	return func(yield func(Record) bool) {
 		var all []Record
@@ -178,8 +178,8 @@ func (s *Shard) appendRecords(some []Record) []Record {
 	return some
 }
 
-// Reserve makes room for about n keys in a Map that is empty, so that filling it
-// moves nothing. A Map that holds something is left as it is.
+// Reserve makes room for about n keys in an empty Map, so that no records are moved while it
+// is filled. Shards that hold keys are not changed.
 func (m *Map) Reserve(n int) {
 	for _, s := range m.shards {
 		s.mu.Lock()

@@ -62,8 +62,8 @@ func TestMap_SetReturnsTheOldItem(t *testing.T) {
 	}
 }
 
-// A map owns what it holds: the caller may change its own slice, and a value that was
-// read stays as it is when the key changes.
+// TestMap_OwnsWhatItHolds shows that the caller may change its own slice, and that a value
+// that was read does not change with the key.
 func TestMap_OwnsWhatItHolds(t *testing.T) {
 	m := omap.New(1)
 	value := []byte("before")
@@ -162,7 +162,7 @@ func TestView_WalkStopsEarly(t *testing.T) {
 	}
 }
 
-// The map, and views taken of it along the way, behave like a Go map and its copies.
+// TestMap_BehavesLikeAGoMap compares the map and its views with a Go map and its copies.
 func TestMap_BehavesLikeAGoMap(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := omap.New(rapid.IntRange(1, 9).Draw(t, "shards"))
@@ -220,8 +220,8 @@ func TestMap_BehavesLikeAGoMap(t *testing.T) {
 	})
 }
 
-// A view taken amid writes shows one instant: the writer goes over the keys in
-// order, round after round, so at any instant the rounds along the keys fall at
+// A view that is taken during writes shows one instant. The writer writes its pass's number
+// to the keys in order, pass after pass. So at any instant the numbers along the keys fall at
 // most once, by one, and never rise.
 func TestView_IsOneInstant(t *testing.T) {
 	m := omap.New(16)
@@ -229,13 +229,13 @@ func TestView_IsOneInstant(t *testing.T) {
 	done := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		for round := uint64(1); ; round++ {
+		for pass := uint64(1); ; pass++ {
 			for i := range keys {
 				select {
 				case <-done:
 					return
 				default:
-					m.Set(omap.Item{Key: fmt.Sprintf("%03d", i), Version: round})
+					m.Set(omap.Item{Key: fmt.Sprintf("%03d", i), Version: pass})
 				}
 			}
 		}
@@ -249,7 +249,7 @@ func TestView_IsOneInstant(t *testing.T) {
 				first, last = it.Version, it.Version
 			}
 			if it.Version > last || it.Version+1 < first {
-				t.Fatalf("view mixes instants: key %s has round %d after %d, the first %d", it.Key, it.Version, last, first)
+				t.Fatalf("view mixes instants: key %s has pass %d after %d, the first %d", it.Key, it.Version, last, first)
 			}
 			last = it.Version
 		}

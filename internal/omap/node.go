@@ -1,10 +1,10 @@
 package omap
 
-// nodeItems is the number of records that a node has room for: with them it takes 1 KiB.
+// nodeItems is the maximum number of records in a node: a node then takes 1 KiB.
 const nodeItems = 62
 
-// nodeMin is the minimum number of records of a node that is not the root. It is less
-// than half: a node that was split is not filled again by the next delete.
+// nodeMin is the minimum number of records of a node that is not the root. It is less than
+// half, so that a delete after a split does not join the halves again.
 const nodeMin = nodeItems / 4
 
 // node is a node of an index.
@@ -22,7 +22,7 @@ type node struct {
 
 func (n *node) full() bool { return n.length == nodeItems }
 
-// mutable returns n, or a copy, as a node that x may write to.
+// mutable returns n if x may change it, otherwise a copy.
 func (x *index) mutable(n *node) *node {
 	if n.owner == x.owner {
 		return n
@@ -36,8 +36,8 @@ func (x *index) mutable(n *node) *node {
 	return &c
 }
 
-// mutableChild makes child i of n, which may be written to, one that may be written to
-// as well, and returns it.
+// mutableChild replaces child i of n by a copy if x may not change the child, and returns
+// it. x may change n.
 func (x *index) mutableChild(n *node, i int) *node {
 	n.children[i] = x.mutable(n.children[i])
 	return n.children[i]
@@ -51,7 +51,7 @@ func (x *index) insertAt(n *node, i int, r Record) {
 	x.replaceAt(n, i, r)
 }
 
-// replaceAt puts r in the place of item i of n.
+// replaceAt replaces item i of n by r.
 func (x *index) replaceAt(n *node, i int, r Record) {
 	n.items[i] = r
 	if (i == 0 || i == n.length-1) && x.order.shared(n.items[0], n.items[n.length-1]) != n.skip {
@@ -80,8 +80,8 @@ func (n *node) removeAt(i int) {
 	n.items[n.length] = Record{}
 }
 
-// split splits child i of n into two and moves its middle record up into n. Both nodes
-// may be written to; the child is full, and n is not.
+// split splits child i of n into two and moves its middle record up into n. Both nodes may
+// be changed; the child is full, and n is not.
 func (x *index) split(n *node, i int) {
 	const middle = nodeItems / 2
 	left := n.children[i]
@@ -102,8 +102,8 @@ func (x *index) split(n *node, i int) {
 	x.insertAt(n, i, between)
 }
 
-// refill gives child i of n, which has lost a record, the minimum again: it takes a
-// record of the child's neighbour, or makes one node of both.
+// refill restores the minimum in child i of n, which has lost a record. It takes a record
+// from the child's neighbour, or makes one node of both.
 func (x *index) refill(n *node, i int) {
 	if n.children[i].length >= nodeMin {
 		return

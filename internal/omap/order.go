@@ -6,18 +6,18 @@ import (
 	"strings"
 )
 
-// order is what an index is ordered by.
+// order is the order of an index's records.
 type order struct {
 	// compare returns a number below 0 if a comes before b, 0 if they are equal.
 	compare func(a, b Record) int
-	// shared returns how many leading bytes a and b, and so all records between
-	// them, have in common.
+	// shared returns the number of leading bytes that a and b have in common, and so all
+	// records between them.
 	shared func(a, b Record) int
-	// head returns a number for a record, behind its first skip bytes. Among records that
+	// head returns a number for a record, without its first skip bytes. Among records that
 	// have those bytes in common, one that precedes another has no greater number.
 	head func(r Record, skip int) uint64
-	// exact says that head is the same whatever is skipped, so that it never leads
-	// a search astray.
+	// exact means that head does not depend on skip, so that it never leads a search to a
+	// wrong place.
 	exact bool
 }
 
@@ -37,13 +37,13 @@ var keyOrder = order{
 	head: func(r Record, skip int) uint64 { return bytesAt(r.Key(), skip) },
 }
 
-// deadlineOrder orders records by their deadlines, and by their keys within one.
+// deadlineOrder orders records by their deadlines, and those with one deadline by their keys.
 var deadlineOrder = order{
 	compare: func(a, b Record) int {
 		return cmp.Or(cmp.Compare(a.Deadline(), b.Deadline()), strings.Compare(a.Key(), b.Key()))
 	},
 	shared: func(a, b Record) int { return 0 },
-	head:   func(r Record, _ int) uint64 { return uint64(r.Deadline()) ^ 1<<63 }, // signs in order
+	head:   func(r Record, _ int) uint64 { return uint64(r.Deadline()) ^ 1<<63 }, // negative ones come first
 	exact:  true,
 }
 

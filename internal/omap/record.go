@@ -7,23 +7,22 @@ import (
 	"unsafe"
 )
 
-// MaxItemSize is the maximum number of bytes that the key and the value of one
-// Item may have together. It is the format's limit; callers set theirs far below it.
+// MaxItemSize is the maximum size in bytes of an Item's key and value together. It is the
+// format's limit; callers have far lower ones.
 const MaxItemSize = 1 << 30
 
-// MaxKeyLength is the maximum number of bytes of an Item's key. It, too, is the
-// format's limit.
+// MaxKeyLength is the maximum length in bytes of an Item's key. It is the format's limit too.
 const MaxKeyLength = 1<<24 - 1
 
-// Places of a record's fields.
+// Offsets of a record's fields.
 const (
-	lengthsAt = 8 // behind the user's word
+	lengthsAt = 8 // behind the word
 	keyAt     = 16
 )
 
-// lengths are the second field of a record, as one number: from its lowest bit
-// on, the record's size(32), the trailer's length(7), whether the trailer begins with
-// a deadline(1), and the key's length(24).
+// lengths are the second field of a record, as one number. From the lowest bit to the
+// highest it has, with their numbers of bits: the record's size(32), the trailer's
+// length(7), whether the trailer begins with a deadline(1), and the key's length(24).
 type lengths uint64
 
 const (
@@ -40,26 +39,26 @@ func (l lengths) key() int          { return int(l >> keyShift) }
 // deadlineLen is the number of bytes of a deadline.
 const deadlineLen = 8
 
-// Record is an Item as a Map holds it. The zero Record is none: of its methods only
-// IsZero and Item may be called. Two Records are equal (==) if they are the same one. A Record does not
-// change, except for its Word; it stays valid, and keeps its memory, for as long as
-// somebody refers to it, its key or its value. It is safe for concurrent use.
+// Record is an Item in the form in which a Map stores it. The zero Record means that there
+// is none: only its methods IsZero and Item may be called. Two Records are equal (==) if they
+// are the same one. A Record does not change, except its Word. It stays valid, and takes
+// memory, as long as there is a reference to it, its key or its value. It is safe for
+// concurrent use.
 //
-// It is a pointer to one allocation that itself holds no pointers:
+// It is a pointer to one allocation, which itself has no pointers:
 //
 //	word(8) lengths(8) key value
-//	trailer: deadline(8; only where there is one)
+//	trailer: deadline(8; only if there is one)
 //	         createRevision modRevision version created updated
 //
-// Lengths and deadline are as the processor has them, the other numbers uvarints,
-// modRevision and updated as the difference to createRevision and created.
-// Key, value and deadline, which reads and the index need, are found without decoding
-// anything else.
+// lengths and deadline are in the processor's byte order. The other numbers are uvarints,
+// modRevision and updated as the difference to createRevision and created. Reads and the
+// index need key, value and deadline, and find them without decoding other fields.
 //
-// A million keys of 16 bytes with values of 100 take 190 bytes each in all, 200 if
-// they come in order (BenchmarkMap_HeapPerKey). The fields of Item, with key and value
-// allocated apart, would take more than that, and three objects for the collector to
-// visit instead of one.
+// A million keys of 16 bytes with values of 100 take 190 bytes each with table and index, 200
+// if they are added in order (BenchmarkMap_HeapPerKey). The fields of Item, with key and value
+// allocated separately, would take more than that, and the garbage collector would visit
+// three objects instead of one.
 type Record struct{ first *byte }
 
 // NewRecord copies it into a Record. It panics if the Item is larger than
@@ -86,8 +85,8 @@ func NewRecord(it Item) Record {
 		l |= 1 << deadlineShift
 	}
 
-	// More than 16 bytes without pointers: the allocation, and with it the
-	// user's word, is aligned to 8.
+	// An allocation of more than 16 bytes without pointers is aligned to 8, and so is the
+	// word.
 	b := make([]byte, lengthsAt, size)
 	b = binary.NativeEndian.AppendUint64(b, l)
 	b = append(b, it.Key...)
@@ -96,7 +95,7 @@ func NewRecord(it Item) Record {
 	return Record{unsafe.SliceData(b)}
 }
 
-// IsZero says whether there is no Record.
+// IsZero reports whether r is the zero Record.
 func (r Record) IsZero() bool { return r.first == nil }
 
 // at returns the address of the record's byte at offset i.
@@ -107,10 +106,9 @@ func (r Record) lengths() lengths {
 	return *(*lengths)(unsafe.Pointer(r.at(lengthsAt)))
 }
 
-// Word returns a number that belongs to the user of the Map, for anything to be known
-// of a key beside its Item. It is 0 in a new Record. When a Record takes the place of
-// another one in a Map, it takes over that one's Word. Items and the content of Views
-// don't have it.
+// Word returns a number for the user of the Map, who may keep there any information about a
+// key beside its Item. It is 0 in a new Record. When a Record replaces another one in a Map,
+// it gets that one's Word. Items and the content of Views don't have it.
 func (r Record) Word() *atomic.Uint64 { return (*atomic.Uint64)(unsafe.Pointer(r.first)) }
 
 // Key returns the record's key, which aliases the record.
@@ -119,8 +117,8 @@ func (r Record) Key() string { return unsafe.String(r.at(keyAt), r.lengths().key
 // KeyBytes returns Key as bytes, which must not be modified.
 func (r Record) KeyBytes() []byte { return unsafe.Slice(r.at(keyAt), r.lengths().key()) }
 
-// hasKey says whether the record's key is key. The bytes that it compares follow from key
-// alone: a reader need not wait for the record to know how far to compare.
+// hasKey reports whether the record's key is key. The number of bytes to compare is that of
+// key, so the processor need not wait for the record's length before it loads them.
 func (r Record) hasKey(key string) bool {
 	return r.lengths().key() == len(key) && unsafe.String(r.at(keyAt), len(key)) == key
 }
@@ -138,11 +136,11 @@ func (r Record) Size() int64 {
 	return int64(l.size() - keyAt - l.trailer())
 }
 
-// Expires says whether the record has a deadline.
+// Expires reports whether the record has a deadline.
 func (r Record) Expires() bool { return r.lengths().hasDeadline() }
 
-// Deadline returns when the record expires, in nanoseconds since the Unix epoch; 0 for
-// never.
+// Deadline returns the time of the record's expiry, in nanoseconds since the Unix epoch; 0
+// for never.
 func (r Record) Deadline() int64 {
 	l := r.lengths()
 	if !l.hasDeadline() {
@@ -151,7 +149,7 @@ func (r Record) Deadline() int64 {
 	return int64(binary.NativeEndian.Uint64(unsafe.Slice(r.at(l.size()-l.trailer()), deadlineLen)))
 }
 
-// Expired says whether the record's deadline has been reached at now, which is in
+// Expired reports whether the record's deadline has been reached at now, which is in
 // nanoseconds since the Unix epoch.
 func (r Record) Expired(now int64) bool {
 	deadline := r.Deadline()

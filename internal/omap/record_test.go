@@ -7,7 +7,8 @@ import (
 	"github.com/kvorum/kvorum/internal/omap"
 )
 
-// A Record says of its Item what was put in, each number at its ends.
+// TestRecord_HoldsItsItem shows that a Record returns the Item that it was made of, with the
+// lowest and the highest value of each number.
 func TestRecord_HoldsItsItem(t *testing.T) {
 	for name, it := range map[string]omap.Item{
 		"empty":    {Value: []byte{}},
@@ -29,7 +30,8 @@ func TestRecord_HoldsItsItem(t *testing.T) {
 	}
 }
 
-// An Item and its Record have expired at their deadline, and not before it.
+// TestRecord_ExpiresAtItsDeadline shows that an Item and its Record expire at their deadline,
+// and not before it.
 func TestRecord_ExpiresAtItsDeadline(t *testing.T) {
 	for _, tt := range []struct {
 		deadline, now int64
@@ -42,7 +44,8 @@ func TestRecord_ExpiresAtItsDeadline(t *testing.T) {
 	}
 }
 
-// The Word of a key is 0 at first, stays when the key changes, and goes with the key.
+// TestRecord_WordStaysWithTheKey shows that the Word of a key is 0 at first, stays when the
+// key changes, and is lost when the key is removed.
 func TestRecord_WordStaysWithTheKey(t *testing.T) {
 	m := omap.New(1)
 	m.Set(omap.Item{Key: "k"})

@@ -5,21 +5,19 @@ import (
 	"sync/atomic"
 )
 
-// Shard is one part of a Map, with a lock of its own for writers. It is safe for
-// concurrent use. Reads of a key take no lock, except while a step that changes several
-// keys is made.
+// Shard is a part of a Map, with a lock of its own for writers. It is safe for concurrent
+// use. Reads of a key take no lock, except while a step changes several keys.
 type Shard struct {
 	// data may be read at any time; writers hold mu.
 	data table
-	// step is odd while a step changes keys of this shard: what is in data
-	// must not be seen before all of the step is. It is changed under
-	// Map.stepping.
+	// step is odd while a step changes keys of this shard: then data may have only some
+	// of the step's changes, and must not be used. It is changed under Map.stepping.
 	step atomic.Uint64
 
 	mu sync.Mutex // guards the fields below
 
-	index *index // of what data holds, by key; nil while the order is deferred
-	// expiring holds those records that have a deadline, in the order in which they expire.
+	index *index // of the records in data, by key; nil while the order is deferred
+	// expiring holds the records with a deadline, in the order in which they expire.
 	expiring *index
 	size     int64 // bytes of keys and values
 }
@@ -37,15 +35,15 @@ func (s *Shard) Len() int {
 	return s.data.count
 }
 
-// Size returns the number of bytes that the shard's keys and values have.
+// Size returns the size in bytes of the shard's keys and values.
 func (s *Shard) Size() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.size
 }
 
-// set puts r in the place of the record with the same key, and returns that
-// one, the zero record if there was none.
+// set adds r, or replaces the record with the same key, and returns the replaced record, the
+// zero record if there was none.
 func (s *Shard) set(hash uint64, r Record) (old Record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -59,14 +57,14 @@ func (s *Shard) setLocked(hash uint64, r Record) (old Record) {
 	return old
 }
 
-// replaceLocked has all but the hash table hold r in the place of old. Each may be the
-// zero record, for nothing.
+// replaceLocked replaces old by r in all structures except the hash table. A new key has the
+// zero record as old, a removed key has it as r.
 func (s *Shard) replaceLocked(old, r Record) {
 	if !old.IsZero() {
 		s.size -= old.Size()
 		s.unscheduleLocked(old)
 		if !r.IsZero() {
-			r.Word().Store(old.Word().Load()) // not shared yet
+			r.Word().Store(old.Word().Load()) // no other goroutine has r yet
 		} else if s.index != nil {
 			s.index.delete(old)
 		}
@@ -101,7 +99,7 @@ func (s *Shard) unscheduleLocked(r Record) {
 	}
 }
 
-// clearLocked removes everything.
+// clearLocked removes all records.
 func (s *Shard) clearLocked() {
 	s.data.init(0)
 	if s.index != nil {

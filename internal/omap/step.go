@@ -2,18 +2,18 @@ package omap
 
 import "sync/atomic"
 
-// stepSmall is the number of changes up to which a Step looks through all of them for a
-// key. A larger one keeps a map of them.
+// stepSmall is the maximum number of changes in which a Step searches a key one by one. With
+// more changes it keeps a map of them.
 const stepSmall = 8
 
 // stepKept is the maximum number of changes for which a Step keeps the memory after
 // Commit.
 const stepKept = 8 << 10
 
-// Step collects changes of keys that readers of a Map see at once: none of
-// them before Commit, all of them after it. Its own Get shows them at once. A Step
-// belongs to one goroutine, and may be used again after Commit. Nobody else may change
-// the Map between the Step's first call and its Commit.
+// Step collects changes of keys that readers of a Map see together: none of them before
+// Commit, all of them after it. Only its own Get shows them before. A Step belongs to one
+// goroutine, and may be used again after Commit. No other goroutine may change the Map
+// between the Step's first call and its Commit.
 type Step struct {
 	m       *Map
 	changes []Change       // the newest of each key
@@ -35,11 +35,11 @@ func (st *Step) Get(key string) (Item, bool) {
 	return r.Item(), !r.IsZero()
 }
 
-// Set has the Step put a copy of it in the place of the Item with the same key. It
-// panics where Map.Set does.
+// Set makes the Step add a copy of it, or replace the Item with the same key. It panics
+// where Map.Set does.
 func (st *Step) Set(it Item) { st.add(Put(NewRecord(it))) }
 
-// Delete has the Step remove key, which need not exist.
+// Delete makes the Step remove key, which need not exist.
 func (st *Step) Delete(key string) { st.add(Removal(key)) }
 
 // find returns the number of key's change, -1 if there is none.
@@ -78,11 +78,11 @@ func (st *Step) add(c Change) {
 	}
 }
 
-// Commit makes the changes, calls publish in the same moment, and empties the Step. A
-// read that sees one of the changes, or what publish does, is followed by no read that
-// doesn't. The indexes are changed first, and readers don't wait for that. They wait
-// only for the changes of the hash tables and for publish, which must be quick and must
-// not use the Map.
+// Commit makes the changes and calls publish at the same instant, and empties the Step. Once
+// a read has seen one of the changes, or the effect of publish, every later read sees all
+// of them. The indexes are changed first, and readers don't wait for that. They wait only
+// for the changes of the hash tables and for publish, which must be quick and must not use
+// the Map.
 func (st *Step) Commit(publish func()) {
 	shards := st.m.shardsOf(st.changes)
 	lock(shards)
@@ -103,7 +103,7 @@ func (st *Step) Commit(publish func()) {
 	st.reset()
 }
 
-// reset empties the Step and keeps the memory of a usual one.
+// reset empties the Step. It keeps the memory for a number of changes up to stepKept.
 func (st *Step) reset() {
 	if cap(st.changes) > stepKept {
 		*st = Step{m: st.m}
@@ -114,8 +114,8 @@ func (st *Step) reset() {
 	st.changes = st.changes[:0]
 }
 
-// GetWith returns the Item of key, whether there is one, and the number that n has
-// while the key is like that. Only the publish of a Step of the Map may change n.
+// GetWith returns the Item of key, whether there is one, and the value of n at the same
+// instant. Only the publish of a Step of the Map may change n.
 func (m *Map) GetWith(key string, n *atomic.Uint64) (it Item, number uint64, found bool) {
 	hash := hashOf(key)
 	s := m.shardOf(hash)

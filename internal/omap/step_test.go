@@ -11,9 +11,9 @@ import (
 	"github.com/kvorum/kvorum/internal/omap"
 )
 
-// A Step shows its own changes until Commit, and to nobody else. Afterwards the map is
-// as the same changes without a Step make it, in its tables, indexes and accounts. A
-// Step of more than eight keys looks for them in another way.
+// Until Commit only the Step itself shows its changes. After it the map's tables, indexes and
+// figures are the same as after the same changes without a Step. A Step of more than eight
+// keys searches them in another way.
 func TestStep_CommitMakesTheChanges(t *testing.T) {
 	for _, keys := range []int{1, 8, 9, 100} {
 		t.Run(fmt.Sprint(keys), func(t *testing.T) {
@@ -71,9 +71,9 @@ func checkSameMap(t *testing.T, m, want *omap.Map, keys int) {
 	}
 }
 
-// Each step sets all keys, or deletes them, and publishes its number. Any key that a
-// reader looks at is as the number beside it says, and no read sees less than the
-// previous one.
+// Each step sets all keys, or deletes them, and publishes its number. The state of a key that
+// a reader gets belongs to the number that it gets with the key, and no number is lower than
+// the previous one.
 func TestStep_IsSeenWhole(t *testing.T) {
 	for _, keys := range []int{1, 2, 100} {
 		t.Run(fmt.Sprint(keys), func(t *testing.T) {

@@ -9,14 +9,14 @@ import (
 // Sizes of a table's parts. A part of maxGroups is 32 KiB, which the runtime
 // allocates without a header of its own, so that groups stay on cache lines.
 const (
-	groupSlots = 7   // slots of a group
-	maxGroups  = 512 // groups of a part at most
+	groupSlots = 7   // number of slots of a group
+	maxGroups  = 512 // maximum number of groups of a part
 )
 
 // A hash is used from both ends: its low bits choose the shard, the bits above
 // those the tag in a group and the group in a part, and its high bits the part.
 const (
-	tagShift   = 12 // as many bits as MaxShards needs
+	tagShift   = 12 // number of bits for MaxShards shards
 	groupShift = tagShift + 7
 )
 
@@ -32,46 +32,44 @@ const (
 	everyHigh = 0x0080_8080_8080_8080 // the highest
 )
 
-// group is a cache line of slots. The control word has a byte for each slot: it tells
-// what may be in it without a look at the record.
+// group is a cache line of slots. The control word has a byte for each slot. So most slots
+// that don't have a key are recognized without reading their records.
 type group struct {
 	control atomic.Uint64
 	slots   [groupSlots]atomic.Pointer[byte] // of records
 }
 
-// match returns a word whose highest bits of bytes are set where control may
-// have tag; a false one is possible.
+// match returns a word in which the highest bit of a byte is set if the byte of control may
+// be tag. A bit may be set although the byte differs.
 func match(control uint64, tag byte) uint64 {
 	x := control ^ everyByte*uint64(tag)
 	return (x - everyByte) &^ x & everyHigh
 }
 
-// taken returns a word as match does of all slots that hold a record.
+// taken returns a word in which the highest bit of a byte is set if its slot holds a record.
 func taken(control uint64) uint64 { return control & everyHigh }
 
-// part is a hash table of groups with open addressing: a record lies in the
-// first group with room from the one that its hash names.
+// part is a hash table of groups with open addressing: a record is in the group that its
+// hash names, or in the next one that had room.
 type part struct {
 	groups []group
-	depth  uint // bits of the hash that all records in it have in common
+	depth  uint // number of bits of the hash that all its records have in common
 
 	// Both belong to the writer.
-	count int // records
-	used  int // slots that are not empty
+	count int // number of records
+	used  int // number of slots that are not empty
 }
 
-// table is an extendible hash table from keys to records (Fagin et al., 1979).
-// One goroutine at a time may change it; any number read it at the same time
-// without locks, and see each change as a whole or not at all. A full part is
-// split in two, so that growth stops the writer for the time that one part
-// takes, however many records the table holds.
+// table is an extendible hash table from keys to records (Fagin et al., 1979). One goroutine
+// at a time may change it. Any number may read it at the same time without locks, and see
+// each change as a whole or not at all. A full part is split in two, so growth stops the
+// writer for the time of one part, for any number of records in the table.
 //
-// A reader may meet a part that was split or grown since it began. That part
-// stays as it was at that moment, so that the reader sees a state that was current
-// while it read.
+// A reader may use a part that was split or grown after the reader began. This part is not
+// changed any more. So the reader sees a state that was current while it read.
 type table struct {
-	directory atomic.Pointer[[]atomic.Pointer[part]] // a power of two long, indexed by the hash's high bits
-	count     int                                    // records; belongs to the writer
+	directory atomic.Pointer[[]atomic.Pointer[part]] // its length is a power of two; indexed by the hash's high bits
+	count     int                                    // number of records; belongs to the writer
 }
 
 // init makes t empty, with room for n records.
@@ -110,7 +108,7 @@ func (t *table) get(hash uint64, key string) Record {
 				return r
 			}
 		}
-		if match(control, slotEmpty) != 0 { // exact for the first one, so for any
+		if match(control, slotEmpty) != 0 { // the lowest bit that match sets is never wrong
 			return Record{}
 		}
 	}
@@ -118,7 +116,7 @@ func (t *table) get(hash uint64, key string) Record {
 
 func tagOf(hash uint64) byte { return slotTaken | byte(hash>>tagShift) }
 
-// set puts r in the place of the record with the same key and returns that one.
+// set adds r, or replaces the record with the same key and returns that one.
 func (t *table) set(hash uint64, r Record) (old Record) {
 	for {
 		p := partAt(*t.directory.Load(), hash).Load()
@@ -145,7 +143,7 @@ func (t *table) delete(hash uint64, key string) (old Record) {
 	}
 	old = Record{g.slots[slot].Load()}
 	state := uint64(slotDeleted)
-	if match(g.control.Load(), slotEmpty) != 0 { // every search ends here
+	if match(g.control.Load(), slotEmpty) != 0 { // every search ends in this group
 		state = slotEmpty
 		p.used--
 	}
@@ -156,7 +154,7 @@ func (t *table) delete(hash uint64, key string) (old Record) {
 	return old
 }
 
-// find returns where the part has key, a nil group if nowhere.
+// find returns the group and the slot of key, a nil group if the part does not have it.
 func (p *part) find(hash uint64, key string) (*group, int) {
 	tag, last := tagOf(hash), uint64(len(p.groups)-1)
 	for i := hash >> groupShift; ; i++ {
@@ -174,8 +172,8 @@ func (p *part) find(hash uint64, key string) (*group, int) {
 	}
 }
 
-// insert puts a record that is not there into the first free slot. The caller
-// has made sure that an empty one remains in the part.
+// insert puts a record with a new key into the first free slot. The caller has made sure that
+// an empty slot remains in the part.
 func (p *part) insert(hash uint64, r Record) {
 	for i := hash >> groupShift; ; i++ {
 		g := &p.groups[i&uint64(len(p.groups)-1)]
@@ -187,7 +185,7 @@ func (p *part) insert(hash uint64, r Record) {
 		if byte(g.control.Load()>>(8*slot)) == slotEmpty {
 			p.used++
 		}
-		g.slots[slot].Store(r.first) // before the tag that leads readers to it
+		g.slots[slot].Store(r.first) // before the tag, by which readers find it
 		g.setControl(slot, uint64(tagOf(hash)))
 		p.count++
 		return
@@ -204,7 +202,7 @@ func (g *group) setControl(slot int, state uint64) {
 func (t *table) grow(p *part, hash uint64) {
 	groups := len(p.groups)
 	switch {
-	case p.count < groups*groupSlots/2: // most of what is used is deleted
+	case p.count < groups*groupSlots/2: // most used slots are deleted ones
 	case groups < maxGroups:
 		groups *= 2
 	default:
@@ -228,8 +226,8 @@ func (t *table) split(p *part, hash uint64) {
 		&part{groups: make([]group, maxGroups), depth: p.depth + 1})
 }
 
-// replace moves the records of the part for hash into one part, or two, and
-// gives those its place in the directory. p stays as it is, for readers.
+// replace copies the records of p, the part for hash, into one or two new parts, which get
+// its places in the directory. p is not changed, for readers that still use it.
 func (t *table) replace(p *part, hash uint64, by ...*part) {
 	for i := range p.groups {
 		g := &p.groups[i]
@@ -247,9 +245,10 @@ func (t *table) replace(p *part, hash uint64, by ...*part) {
 	}
 }
 
-// random returns a record, each about as likely as any other, or the zero record
-// if it met none. Parts hold about as many records as their share of the
-// hashes, so a part is chosen by a hash, and in it slots are tried until one is taken.
+// random returns a random record, each about as likely as any other, or the zero record if it
+// found none. The number of records in a part is about proportional to its share of the
+// hashes. So a random hash chooses the part, in which random slots are tried until one holds
+// a record.
 func (t *table) random() Record {
 	at := rand.Uint64()
 	p := partAt(*t.directory.Load(), at).Load()
@@ -264,13 +263,13 @@ func (t *table) random() Record {
 
 // all calls visit for every record until it returns false. Only the writer may call it.
 func (t *table) all(visit func(Record) bool) {
-	var before *part
+	var previous *part
 	for i := range *t.directory.Load() {
 		p := (*t.directory.Load())[i].Load()
-		if p == before { // a part's places are neighbours
+		if p == previous { // a part's places are neighbours
 			continue
 		}
-		before = p
+		previous = p
 		for i := range p.groups {
 			for m := taken(p.groups[i].control.Load()); m != 0; m &= m - 1 {
 				r := Record{p.groups[i].slots[bits.TrailingZeros64(m)/8].Load()}

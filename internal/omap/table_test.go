@@ -20,7 +20,8 @@ func unordered() *omap.Map {
 	return m
 }
 
-// The hash table behaves like a Go map, through growth, splits and deletes.
+// TestTable_BehavesLikeAGoMap compares the hash table with a Go map, over growth, splits and
+// deletes.
 func TestTable_BehavesLikeAGoMap(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := unordered()
@@ -77,8 +78,9 @@ func checkTable(t *rapid.T, m *omap.Map, model map[string]uint64) {
 	}
 }
 
-// Readers meet a key that is always there at any time, and its version never
-// goes back, while the table grows, splits, shrinks and reuses slots.
+// TestTable_ReadersBesideAWriter shows that readers always find a key that is never deleted,
+// and that its version never decreases, while the table grows, splits, shrinks and reuses
+// slots.
 func TestTable_ReadersBesideAWriter(t *testing.T) {
 	m := unordered()
 	const steady, rounds = 64, 30
@@ -119,8 +121,8 @@ func TestTable_ReadersBesideAWriter(t *testing.T) {
 	readers.Wait()
 }
 
-// Samples are spread evenly over a table whose parts are of different depths, and over
-// several of them.
+// TestMap_SampleIsEven shows that samples are spread evenly over a table whose parts have
+// different depths, and over several tables.
 func TestMap_SampleIsEven(t *testing.T) {
 	const keys, draws = 20_000, 400_000
 	for _, shards := range []int{1, 16} {

@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-// View is a Map as it was at one instant. It never changes, and is safe for concurrent
-// use. Writers of the Map don't wait for its readers. It holds no resource but memory:
-// the records that it shows, until nobody refers to it.
+// View is a Map at one instant. It never changes, and is safe for concurrent use. Writers of
+// the Map don't wait for its readers. It holds only memory: that of its records, as long as
+// there is a reference to the View.
 type View struct {
-	indexes []*index // never written to
+	indexes []*index // never changed
 	length  int
 	size    int64
 }
@@ -17,17 +17,16 @@ type View struct {
 // Len returns the number of keys.
 func (v *View) Len() int { return v.length }
 
-// Size returns the number of bytes that all keys and values have.
+// Size returns the size in bytes of all keys and values.
 func (v *View) Size() int64 { return v.size }
 
-// All yields the Items whose keys begin with prefix and are at or after start,
-// in byte order of their keys. It may be ranged over many times, concurrently
-// too. It costs by the number of shards and of Items yielded. Their Values must not be
-// modified.
+// All yields the Items whose keys begin with prefix and are at or after start, in byte order
+// of their keys. It may be ranged over several times, also concurrently. Its cost grows with
+// the number of shards and of Items yielded. Values must not be modified.
 func (v *View) All(prefix, start string) iter.Seq[Item] {
 	return func(yield func(Item) bool) {
-		// Keys with one prefix are neighbours, and the first of them is the
-		// prefix itself: from here on they end at the first key without it.
+		// Keys with one prefix are neighbours, and none of them is before the prefix itself.
+		// So they begin at from and end at the first key without the prefix.
 		from := max(prefix, start)
 		seek := NewRecord(Item{Key: from[:min(len(from), MaxKeyLength)]})
 		m := make(merge, 0, len(v.indexes))
@@ -49,8 +48,8 @@ func (v *View) All(prefix, start string) iter.Seq[Item] {
 	}
 }
 
-// merge is a binary min-heap of cursors by their present key. No two have
-// the same one, since a key is in one shard only.
+// merge is a binary min-heap of cursors by their present key. No two have the same key, since
+// a key is in only one shard.
 type merge []*cursor
 
 func (m merge) init() {
@@ -59,7 +58,7 @@ func (m merge) init() {
 	}
 }
 
-// advance moves the first cursor on and drops it at its end.
+// advance moves the first cursor by one record, and drops it at its end.
 func (m *merge) advance() {
 	h := *m
 	if !h[0].next() {

@@ -1,7 +1,7 @@
-// Package wire has what encodings share: fields that are cut off the front of bytes, and
-// encoded requests with what is known of them, for those that carry them and do not
-// decode them.
+// Package wire has the common parts of Kvorum's binary encodings. A Reader reads one field
+// after the other from a slice of bytes. Requests are encoded requests with a description,
+// for packages that pass them on without decoding them.
 //
-// A field of variable length has its length before it, as a uvarint. So bytes that are
-// several such fields can be divided without knowing what they hold: see Take.
+// A field of variable length is preceded by its length, as a uvarint (encoding/binary). So a
+// sequence of such fields can be divided without decoding the fields: see Take.
 package wire

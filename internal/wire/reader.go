@@ -6,11 +6,11 @@ import (
 	"fmt"
 )
 
-// ErrMalformed is returned for bytes that are not what an encoding allows: cut short,
-// too long, or damaged.
+// ErrMalformed is returned for bytes that no encoding has made: they are too short, too
+// long, or damaged.
 var ErrMalformed = errors.New("malformed encoding")
 
-// AppendBytes appends b to dst, with its length before it, and returns it.
+// AppendBytes appends b, preceded by its length, to dst and returns the extended slice.
 func AppendBytes[T string | []byte](dst []byte, b T) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(b)))
 	return append(dst, b...)
@@ -25,8 +25,8 @@ func UvarintLen(n uint64) int {
 	return length
 }
 
-// Take cuts count fields with their length before them off the front of data, and
-// returns them as they are, and what follows. The error wraps ErrMalformed.
+// Take divides data into its first count fields of variable length, with their lengths, and
+// the rest. Neither is copied. The error wraps ErrMalformed.
 func Take(data []byte, count int) (fields, rest []byte, err error) {
 	r := NewReader(data)
 	for range count {
@@ -39,8 +39,8 @@ func Take(data []byte, count int) (fields, rest []byte, err error) {
 	return data[:n:n], r.data, nil
 }
 
-// Reader cuts fields off the front of bytes. Its first error stays; from then on every
-// field is zero and nothing is left.
+// Reader reads fields from a slice of bytes, one after the other. Its first error stays:
+// then every field is zero and no bytes are left.
 type Reader struct {
 	data []byte
 	err  error
@@ -55,7 +55,7 @@ func (r *Reader) Len() int { return len(r.data) }
 // Err returns the first error, which wraps ErrMalformed unless Fail was given another one.
 func (r *Reader) Err() error { return r.err }
 
-// Finish returns the first error, or ErrMalformed where bytes are left.
+// Finish returns the first error, or ErrMalformed if bytes are left.
 func (r *Reader) Finish() error {
 	if r.err == nil && len(r.data) > 0 {
 		return fmt.Errorf("%w: %d bytes after the end", ErrMalformed, len(r.data))
@@ -71,7 +71,7 @@ func (r *Reader) Fail(err error) {
 	r.data = nil
 }
 
-// Malformed fails with an ErrMalformed that says what is wrong.
+// Malformed fails with an ErrMalformed and a reason.
 func (r *Reader) Malformed(what string) { r.Fail(fmt.Errorf("%w: %s", ErrMalformed, what)) }
 
 // Byte returns the next byte.
@@ -118,8 +118,9 @@ func (r *Reader) Uvarint() uint64 {
 	return v
 }
 
-// Count returns a number of elements that what is left has room for, if each of them
-// takes least bytes at least. So it bounds what may be allocated for them.
+// Count returns the next uvarint as a number of elements, each of which takes least bytes or
+// more. It fails if the rest has no room for so many. So a caller may allocate memory for
+// them.
 func (r *Reader) Count(least int) int {
 	n := r.Uvarint()
 	if n > uint64(len(r.data)/least) {
@@ -129,8 +130,8 @@ func (r *Reader) Count(least int) int {
 	return int(n)
 }
 
-// Bytes returns the next field with its length before it. It aliases the bytes and has
-// no room to grow into them; an empty one is nil.
+// Bytes returns the next field of variable length. It aliases the data, and its capacity is
+// its length, so an append can't overwrite the data; an empty field is nil.
 func (r *Reader) Bytes() []byte {
 	n := r.Uvarint()
 	if n > uint64(len(r.data)) {
@@ -145,7 +146,7 @@ func (r *Reader) Bytes() []byte {
 	return b
 }
 
-// Rest returns all that is left, as Bytes does.
+// Rest returns all bytes that are left, in the way of Bytes.
 func (r *Reader) Rest() []byte {
 	b := r.data
 	r.data = nil

@@ -10,7 +10,7 @@ import (
 	"github.com/kvorum/kvorum/internal/wire"
 )
 
-// Fields come back as they were appended, and nothing is left.
+// TestReader_ReadsWhatWasAppended reads fields of each kind, after which nothing is left.
 func TestReader_ReadsWhatWasAppended(t *testing.T) {
 	data := []byte{7}
 	data = binary.BigEndian.AppendUint32(data, 1<<31)
@@ -31,7 +31,8 @@ func TestReader_ReadsWhatWasAppended(t *testing.T) {
 	}
 }
 
-// Each kind of field notices that too little is left, and an error stays.
+// TestReader_CutShort shows that each kind of field fails if too few bytes are left, and that
+// an error stays.
 func TestReader_CutShort(t *testing.T) {
 	for name, read := range map[string]func(*wire.Reader){
 		"Byte":    func(r *wire.Reader) { r.Uint64(); r.Byte() },
