@@ -48,8 +48,8 @@
 //     key first.
 //   - Done: the write was done, and only its description could not be read.
 //
-// An error may match ErrNotFound, ErrConditionFailed or ErrUsage (errors.Is). A call with
-// ErrUsage was refused before anything was sent: the same call can never succeed.
+// An error may match ErrNotFound, ErrConditionFailed or ErrUsage (errors.Is). With
+// ErrUsage, nothing was sent, and the same call can never succeed.
 //
 // # Endpoints
 //
