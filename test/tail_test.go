@@ -242,9 +242,9 @@ func TestTrial_B7_EmbeddedLostTailIsRefused(t *testing.T) {
 // TestDocs_HiddenLoss checks that what a crash may hide is said in the same words
 // wherever it is said.
 func TestDocs_HiddenLoss(t *testing.T) {
-	const said = "After a clean stop every loss is found. After a crash one may stay hidden: that of what was appended " +
-		"in the last 10 s before it, on that one disk, and only if the disk loses what it had synced. " +
-		"On a full disk that is what was appended since it became full, also after a clean stop."
+	const said = "Every loss after a clean stop is found. After a crash one loss may stay hidden: the loss of records appended " +
+		"in the last 10 s before the crash, on one disk, if that disk loses bytes that it had synced. " +
+		"On a full disk the same holds for all records appended since it became full, also after a clean stop."
 	for _, name := range []string{"README.md", "ARCHITECTURE.md", "docs/reliability.md", "wal/doc.go"} {
 		text, err := os.ReadFile(filepath.Join("..", name))
 		if err != nil {
