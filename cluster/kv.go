@@ -7,9 +7,9 @@ import (
 	"sync"
 
 	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/internal/omap"
 	"github.com/kvorum/kvorum/internal/wire"
 	"github.com/kvorum/kvorum/kv"
-	"github.com/kvorum/kvorum/store"
 )
 
 var (
@@ -99,7 +99,7 @@ func (v view) Range(prefix, start string) iter.Seq[kv.Item] {
 }
 
 // itemOf returns an item of the state machine as clients have it.
-func itemOf(it store.Item) kv.Item {
+func itemOf(it omap.Item) kv.Item {
 	return kv.Item{Key: it.Key, Value: it.Value, CreateRevision: it.CreateRevision, ModRevision: it.ModRevision, Version: it.Version}
 }
 

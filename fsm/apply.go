@@ -3,7 +3,7 @@ package fsm
 import (
 	"github.com/hashicorp/raft"
 
-	"github.com/kvorum/kvorum/store"
+	"github.com/kvorum/kvorum/internal/omap"
 )
 
 // Apply implements raft.FSM: it is an ApplyBatch of one entry. Raft calls it
@@ -105,8 +105,8 @@ type tx struct {
 	revision uint64 // of the last change, counted on without gaps
 	changed  bool   // the request that is applied changes something, and takes the next revision
 
-	old     store.Item // of the key of the operation that is applied, as it is before it
-	existed bool       // whether there is such a key
+	old     omap.Item // of the key of the operation that is applied, as it is before it
+	existed bool      // whether there is such a key
 
 	checkpoint bool   // the entry asks for one
 	results    []byte // of the request that is applied; memory that is used again
@@ -155,7 +155,7 @@ func (t *tx) next() uint64 {
 
 func (t *tx) put(o *decodedOp) uint64 {
 	revision := t.next()
-	it := store.Item{
+	it := omap.Item{
 		Key:            o.key,
 		Value:          o.value,
 		CreateRevision: revision,

@@ -3,9 +3,9 @@ package fsm
 import (
 	"fmt"
 
+	"github.com/kvorum/kvorum/internal/omap"
 	"github.com/kvorum/kvorum/internal/wire"
 	"github.com/kvorum/kvorum/kv"
-	"github.com/kvorum/kvorum/store"
 )
 
 // minRequestLen is the number of bytes that an encoded request has at least: its length,
@@ -137,7 +137,7 @@ func (c *codec) part(tag byte, payload wire.Reader, b *batch, first decodedReque
 	if err := payload.Finish(); err != nil {
 		return err
 	}
-	if len(key) > store.MaxKeyLength || size > store.MaxItemSize {
+	if len(key) > omap.MaxKeyLength || size > omap.MaxItemSize {
 		return fmt.Errorf("%w: item is too large", ErrMalformed)
 	}
 	if len(b.compares)-first.compares > kv.MaxRequestOps || len(b.ops)-first.ops > kv.MaxRequestOps {

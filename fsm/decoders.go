@@ -9,8 +9,8 @@ import (
 	"sync/atomic"
 	"unsafe"
 
+	"github.com/kvorum/kvorum/internal/omap"
 	"github.com/kvorum/kvorum/internal/wire"
-	"github.com/kvorum/kvorum/store"
 )
 
 // maxWorkers bounds the goroutines that decode, so that their memory, a few blocks
@@ -20,7 +20,7 @@ const maxWorkers = 8
 // decoders decode a snapshot's blocks of items on up to maxWorkers processors, and put
 // them into a map. One goroutine gives them blocks, in order, and then waits.
 type decoders struct {
-	into        *store.ShardedMap
+	into        *omap.Map
 	maxRevision uint64
 
 	blocks chan itemBlock
@@ -48,7 +48,7 @@ type decoded struct {
 	err         error
 }
 
-func newDecoders(into *store.ShardedMap, maxRevision uint64) *decoders {
+func newDecoders(into *omap.Map, maxRevision uint64) *decoders {
 	workers := min(runtime.GOMAXPROCS(0), maxWorkers)
 	t := &decoders{
 		into: into, maxRevision: maxRevision,
@@ -144,7 +144,7 @@ func (t *decoders) add(some ...decoded) {
 }
 
 // decodeBlock adds one block's items to loader.
-func (t *decoders) decodeBlock(b itemBlock, loader *store.Loader) decoded {
+func (t *decoders) decodeBlock(b itemBlock, loader *omap.Loader) decoded {
 	d := decodeItems(b.payload, t.maxRevision, loader)
 	d.number = b.number
 	if d.err != nil {
@@ -155,12 +155,12 @@ func (t *decoders) decodeBlock(b itemBlock, loader *store.Loader) decoded {
 
 // decodeItems adds one block's items to loader. They must be in ascending order of
 // their keys.
-func decodeItems(payload []byte, maxRevision uint64, loader *store.Loader) decoded {
+func decodeItems(payload []byte, maxRevision uint64, loader *omap.Loader) decoded {
 	var out decoded
 	var last string // lies in payload
 	d := wire.NewReader(payload)
 	for d.Len() > 0 {
-		it := store.Item{
+		it := omap.Item{
 			Key:            alias(d.Bytes()),
 			Value:          d.Bytes(),
 			CreateRevision: d.Uvarint(),
@@ -169,7 +169,7 @@ func decodeItems(payload []byte, maxRevision uint64, loader *store.Loader) decod
 		}
 		switch {
 		case d.Err() != nil:
-		case len(it.Key) > store.MaxKeyLength || len(it.Key)+len(it.Value) > store.MaxItemSize:
+		case len(it.Key) > omap.MaxKeyLength || len(it.Key)+len(it.Value) > omap.MaxItemSize:
 			d.Malformed("item is too large")
 		case out.count > 0 && it.Key <= last:
 			d.Malformed("items out of order")

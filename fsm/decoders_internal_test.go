@@ -6,13 +6,13 @@ import (
 	"runtime"
 	"testing"
 
-	"github.com/kvorum/kvorum/store"
+	"github.com/kvorum/kvorum/internal/omap"
 )
 
 // TestDecoders_MemoryIsBounded checks that blocks in memory don't grow with processors.
 func TestDecoders_MemoryIsBounded(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(64))
-	d := newDecoders(store.NewShardedMap(1), 1)
+	d := newDecoders(omap.New(1), 1)
 	if got := cap(d.blocks); got > maxWorkers {
 		t.Errorf("64 processors: up to %d blocks wait, want at most %d", got, maxWorkers)
 	}
@@ -30,7 +30,7 @@ func TestDecoders_MemoryIsBounded(t *testing.T) {
 func TestDecoders_LargeBlocksShareMemory(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(8))
 	const large, rounds, each = 8 << 20, 60, 2000
-	d := newDecoders(store.NewShardedMap(1), 1)
+	d := newDecoders(omap.New(1), 1)
 	var memory []byte
 	items := 0
 	add := func(value int) {

@@ -1,5 +1,5 @@
 // Package fsm is the replicated state machine: how requests are encoded in an entry of
-// the raft log, how they are applied to the map of package store, and the snapshots of
+// the raft log, how they are applied to the map of package omap, and the snapshots of
 // the outcome.
 //
 // A kv.Request becomes bytes once, where it enters (Encode), and nothing but this package
@@ -24,7 +24,7 @@
 //
 // # Whole entries
 //
-// The changes of an entry, deletes included, are collected in a store.Step, which
+// The changes of an entry, deletes included, are collected in an omap.Step, which
 // readers don't see. Its Commit locks the shards that have one of the keys, changes
 // their indexes, makes the number called step of each of these shards odd, changes the
 // hash tables, stores the revision with which the entry ends, makes the numbers even

@@ -9,12 +9,13 @@ import (
 
 	"github.com/hashicorp/raft"
 
-	"github.com/kvorum/kvorum/store"
+	"github.com/kvorum/kvorum/internal/omap"
 )
 
 // Config configures New. The zero value works.
 type Config struct {
-	// Shards is the number of shards of the map; see store.NewShardedMap.
+	// Shards is the number of shards of the map, rounded up to a power of two and at
+	// most omap.MaxShards; 0 or less means omap.DefaultShards.
 	Shards int
 	// OnFatal is called, once and on the goroutine that applies, with an
 	// *EntryError when a log entry can't be applied. The state machine applies
@@ -69,17 +70,17 @@ var _ raft.BatchingFSM = (*FSM)(nil)
 
 // state is what a restore replaces as a whole.
 type state struct {
-	items    *store.ShardedMap
+	items    *omap.Map
 	retired  *retiredIDs
 	revision atomic.Uint64 // of the last change; once the state is an FSM's, it changes with items only
 	written  atomic.Uint32 // the highest command version of an entry
 
 	// Guarded by FSM.mu once the state is an FSM's.
-	hash uint64      // of items and retired
-	step *store.Step // of items; empty between entries
+	hash uint64     // of items and retired
+	step *omap.Step // of items; empty between entries
 }
 
-func newState(items *store.ShardedMap, retired *retiredIDs) *state {
+func newState(items *omap.Map, retired *retiredIDs) *state {
 	return &state{items: items, retired: retired, step: items.NewStep()}
 }
 
@@ -100,7 +101,7 @@ func newFSM(cfg Config, tables *codec) *FSM {
 	if f.onFatal == nil {
 		f.onFatal = func(err error) { f.logger.Error("state machine stopped", "err", err) }
 	}
-	items := store.NewShardedMap(f.shards)
+	items := omap.New(f.shards)
 	if cfg.Loading {
 		f.loading.Store(true)
 		items.DeferOrder()
@@ -138,7 +139,7 @@ func (f *FSM) Clock() int64 { return f.clock.Load() }
 
 // Get returns the Item of key and whether there is one. Its Value must not be
 // modified.
-func (f *FSM) Get(key string) (store.Item, bool) {
+func (f *FSM) Get(key string) (omap.Item, bool) {
 	f.use()
 	return f.state.Load().items.Get(key)
 }
@@ -146,7 +147,7 @@ func (f *FSM) Get(key string) (store.Item, bool) {
 // GetAt is Get, and returns beside it a revision at which the key is like that: one
 // that an entry ended with, at least the Item's ModRevision. A Get that begins after
 // WaitRevision of it, on any replica, sees the same or later.
-func (f *FSM) GetAt(key string) (it store.Item, revision uint64, found bool) {
+func (f *FSM) GetAt(key string) (it omap.Item, revision uint64, found bool) {
 	f.use()
 	s := f.state.Load()
 	return s.items.GetWith(key, &s.revision)
@@ -215,14 +216,14 @@ func (f *FSM) wait(ctx context.Context, ws *waiters, n uint64, reached func() ui
 type View struct {
 	Revision     uint64 // of the last change that the view shows
 	AppliedIndex uint64 // of the last entry that the view shows
-	items        *store.View
+	items        *omap.View
 }
 
 // All yields the Items whose keys begin with prefix and are at or after start,
 // in byte order of their keys. It costs by what it yields.
-func (v View) All(prefix, start string) iter.Seq[store.Item] {
+func (v View) All(prefix, start string) iter.Seq[omap.Item] {
 	if v.items == nil {
-		return func(func(store.Item) bool) {}
+		return func(func(omap.Item) bool) {}
 	}
 	return v.items.All(prefix, start)
 }

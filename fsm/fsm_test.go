@@ -15,9 +15,9 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/internal/omap"
 	"github.com/kvorum/kvorum/internal/wire"
 	"github.com/kvorum/kvorum/kv"
-	"github.com/kvorum/kvorum/store"
 )
 
 func TestFSM_Conditions(t *testing.T) {
@@ -108,7 +108,7 @@ func TestFSM_MultipleOperations(t *testing.T) {
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	items := []store.Item{
+	items := []omap.Item{
 		{Key: "a", Value: []byte("2"), CreateRevision: 1, ModRevision: 3, Version: 2},
 		{Key: "c", Value: []byte("2"), CreateRevision: 3, ModRevision: 3, Version: 1},
 	}
@@ -147,7 +147,7 @@ func TestFSM_Revisions(t *testing.T) {
 		t.Errorf("got revisions %v, want %v", revisions, want)
 	}
 	mustApply(t, f, 9, 0, putCmd("a", "4"))
-	for _, want := range []store.Item{
+	for _, want := range []omap.Item{
 		{Key: "a", Value: []byte("4"), CreateRevision: 4, ModRevision: 6, Version: 2},
 		{Key: "b", CreateRevision: 5, ModRevision: 5, Version: 1},
 	} {
@@ -569,7 +569,7 @@ func (s *memSink) ID() string    { return "mem" }
 func (s *memSink) Close() error  { s.closed = true; return s.closeErr }
 func (s *memSink) Cancel() error { s.cancelled = true; return s.cancelErr }
 
-func equal(a, b store.Item) bool {
+func equal(a, b omap.Item) bool {
 	return a.Key == b.Key && bytes.Equal(a.Value, b.Value) &&
 		a.CreateRevision == b.CreateRevision && a.ModRevision == b.ModRevision && a.Version == b.Version
 }

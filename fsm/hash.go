@@ -5,8 +5,8 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
+	"github.com/kvorum/kvorum/internal/omap"
 	"github.com/kvorum/kvorum/kv"
-	"github.com/kvorum/kvorum/store"
 )
 
 // The state hash is the sum, modulo 2^64, of the hashes of all items and retired ids.
@@ -29,7 +29,7 @@ const (
 )
 
 // itemHash returns the hash of one item.
-func itemHash(it store.Item) uint64 {
+func itemHash(it omap.Item) uint64 {
 	var head [1 + 4*8]byte
 	head[0] = hashItem
 	binary.LittleEndian.PutUint64(head[1:], uint64(len(it.Key)))

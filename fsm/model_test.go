@@ -12,9 +12,9 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/internal/omap"
 	"github.com/kvorum/kvorum/internal/wire"
 	"github.com/kvorum/kvorum/kv"
-	"github.com/kvorum/kvorum/store"
 )
 
 // The same log makes the same bytes, however raft groups its entries and
@@ -49,7 +49,7 @@ func TestFSM_Deterministic(t *testing.T) {
 func TestFSM_Model(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		f := fsm.New(fsm.Config{Shards: 4})
-		m := model{items: map[string]store.Item{}, retired: map[string]bool{}}
+		m := model{items: map[string]omap.Item{}, retired: map[string]bool{}}
 		t.Repeat(map[string]func(*rapid.T){
 			"apply": func(t *rapid.T) {
 				b := batchGen().Draw(t, "batch")
@@ -72,7 +72,7 @@ func TestFSM_Model(t *testing.T) {
 
 // model is what an FSM must be like.
 type model struct {
-	items    map[string]store.Item
+	items    map[string]omap.Item
 	retired  map[string]bool
 	index    uint64
 	revision uint64
@@ -112,7 +112,7 @@ func (m *model) request(r kv.Request) kv.Response {
 		case !response.Succeeded:
 		case op.Kind == kv.OpPut:
 			next = m.revision + 1
-			it := store.Item{Key: op.Key, Value: op.Value, CreateRevision: next, ModRevision: next, Version: old.Version + 1}
+			it := omap.Item{Key: op.Key, Value: op.Value, CreateRevision: next, ModRevision: next, Version: old.Version + 1}
 			if exists {
 				it.CreateRevision = old.CreateRevision
 			}
@@ -142,7 +142,7 @@ func (m *model) check(t *rapid.T, f *fsm.FSM) {
 	if v.AppliedIndex != m.index || v.Revision != m.revision || v.Len() != len(m.items) || f.Len() != len(m.items) {
 		t.Fatalf("got view %+v of %d keys, want index %d, revision %d, %d keys", v, v.Len(), m.index, m.revision, len(m.items))
 	}
-	var want []store.Item
+	var want []omap.Item
 	for _, k := range slices.Sorted(maps.Keys(m.items)) {
 		want = append(want, m.items[k])
 		if got, ok := f.Get(k); !ok || !equal(got, m.items[k]) {

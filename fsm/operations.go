@@ -4,9 +4,9 @@ import (
 	"encoding/binary"
 	"strings"
 
+	"github.com/kvorum/kvorum/internal/omap"
 	"github.com/kvorum/kvorum/internal/wire"
 	"github.com/kvorum/kvorum/kv"
-	"github.com/kvorum/kvorum/store"
 )
 
 // Tags of the leader's own operations, and the distance of a comparison's tag from its
@@ -85,14 +85,14 @@ type comparison struct {
 	kind  kv.CompareKind
 	name  string
 	since byte // the command version that has it
-	holds func(it store.Item, exists bool, revision uint64) bool
+	holds func(it omap.Item, exists bool, revision uint64) bool
 }
 
 // comparisons is the table of comparisons.
 var comparisons = []comparison{
-	{kv.IsAbsent, "absent", 1, func(_ store.Item, exists bool, _ uint64) bool { return !exists }},
-	{kv.IsPresent, "present", 1, func(_ store.Item, exists bool, _ uint64) bool { return exists }},
-	{kv.HasModRevision, "mod revision", 1, func(it store.Item, exists bool, revision uint64) bool {
+	{kv.IsAbsent, "absent", 1, func(_ omap.Item, exists bool, _ uint64) bool { return !exists }},
+	{kv.IsPresent, "present", 1, func(_ omap.Item, exists bool, _ uint64) bool { return exists }},
+	{kv.HasModRevision, "mod revision", 1, func(it omap.Item, exists bool, revision uint64) bool {
 		return exists && it.ModRevision == revision
 	}},
 }

@@ -6,7 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/kvorum/kvorum/store"
+	"github.com/kvorum/kvorum/internal/omap"
 )
 
 // slowSink takes a millisecond for each write, and calls use for each.
@@ -38,7 +38,7 @@ func TestSnapshot_PausesOnlyForOthers(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := New(Config{})
 				for i := range 100 {
-					f.state.Load().items.Set(store.Item{Key: fmt.Sprint(i), Value: make([]byte, 128<<10), CreateRevision: 1, ModRevision: 1})
+					f.state.Load().items.Set(omap.Item{Key: fmt.Sprint(i), Value: make([]byte, 128<<10), CreateRevision: 1, ModRevision: 1})
 				}
 				f.state.Load().revision.Store(1)
 				f.Get("") // long ago

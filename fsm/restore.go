@@ -8,8 +8,8 @@ import (
 	"io"
 	"slices"
 
+	"github.com/kvorum/kvorum/internal/omap"
 	"github.com/kvorum/kvorum/internal/wire"
-	"github.com/kvorum/kvorum/store"
 )
 
 // Restore implements raft.FSM. It builds the snapshot's state aside, verifies
@@ -64,7 +64,7 @@ func readSnapshot(r io.Reader, shards int, version byte) (*state, snapshotHeader
 	if header.Written > version {
 		return nil, snapshotHeader{}, &VersionError{What: "command version", Version: header.Written, Supported: version}
 	}
-	s := newState(store.NewShardedMap(shards), newRetiredIDs(header.Retired))
+	s := newState(omap.New(shards), newRetiredIDs(header.Retired))
 	for id := range s.retired.known {
 		s.hash += retiredHash(id)
 	}
@@ -253,7 +253,7 @@ func (f *FSM) LetGo() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	before := f.state.Load()
-	s := newState(store.NewShardedMap(f.shards), before.retired)
+	s := newState(omap.New(f.shards), before.retired)
 	s.revision.Store(before.revision.Load())
 	s.written.Store(before.written.Load())
 	for id := range s.retired.known {

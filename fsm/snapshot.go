@@ -11,8 +11,8 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/kvorum/kvorum/internal/omap"
 	"github.com/kvorum/kvorum/internal/wire"
-	"github.com/kvorum/kvorum/store"
 )
 
 // A snapshot's stream; doc.go has the picture.
@@ -68,7 +68,7 @@ type snapshot struct {
 	closed <-chan struct{} // FSM.closed
 	used   *atomic.Bool    // FSM.used
 	header snapshotHeader
-	view   *store.View // nil once released
+	view   *omap.View // nil once released
 }
 
 // Snapshot implements raft.FSM. It only takes a view of the state: Persist writes it
@@ -203,7 +203,7 @@ func (sw *snapshotWriter) header(h snapshotHeader) {
 }
 
 // item adds an item.
-func (sw *snapshotWriter) item(it store.Item) {
+func (sw *snapshotWriter) item(it omap.Item) {
 	if len(sw.block) == 0 {
 		sw.begin(blockItems)
 	}
@@ -237,7 +237,7 @@ func (sw *snapshotWriter) begin(kind byte) {
 }
 
 // flush writes the block. Its length fits 32 bits: an item is at most
-// store.MaxItemSize, and a block has at most one that isn't small.
+// omap.MaxItemSize, and a block has at most one that isn't small.
 func (sw *snapshotWriter) flush() {
 	binary.BigEndian.PutUint32(sw.block[1:], uint32(len(sw.block)-blockHeadLen))
 	sw.block = binary.BigEndian.AppendUint32(sw.block, crc32.Checksum(sw.block, castagnoli))

@@ -15,7 +15,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/kvorum/kvorum/fsm"
-	"github.com/kvorum/kvorum/store"
+	"github.com/kvorum/kvorum/internal/omap"
 )
 
 func TestSnapshot_Golden(t *testing.T) {
@@ -26,7 +26,7 @@ func TestSnapshot_Golden(t *testing.T) {
 
 	restored := newFSM(t)
 	mustRestore(t, restored, golden(t, "snapshot-v2.golden"))
-	want := []store.Item{
+	want := []omap.Item{
 		{Key: "\x00\xff", CreateRevision: 5, ModRevision: 5, Version: 1},
 		{Key: "a", Value: []byte("1'"), CreateRevision: 1, ModRevision: 4, Version: 2},
 		{Key: "b", Value: []byte("two"), CreateRevision: 2, ModRevision: 2, Version: 1},
@@ -258,7 +258,7 @@ func TestSnapshot_WhileApplying(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := make(map[string]store.Item)
+		want := make(map[string]omap.Item)
 		for it := range f.View().All("", "") {
 			it.Value = bytes.Clone(it.Value)
 			want[it.Key] = it
@@ -272,7 +272,7 @@ func TestSnapshot_WhileApplying(t *testing.T) {
 	wg.Wait()
 }
 
-func checkSnapshotState(t *testing.T, s raft.FSMSnapshot, index, revision uint64, want map[string]store.Item) {
+func checkSnapshotState(t *testing.T, s raft.FSMSnapshot, index, revision uint64, want map[string]omap.Item) {
 	var sink memSink
 	if err := s.Persist(&sink); err != nil {
 		t.Error(err)

@@ -31,35 +31,49 @@ type Item = omap.Item
 // View is a ShardedMap as it was at one instant.
 type View = omap.View
 
-// Step collects changes of a ShardedMap that its readers see at once.
-type Step = omap.Step
-
-// Loader puts many Items into a ShardedMap.
-type Loader = omap.Loader
-
 // ShardedMap is an ordered map from keys to Items, safe for concurrent use, with as many
-// locks for its writers as it has shards. Reads take no lock. The keys of a Store are in
-// one; a ShardedMap of one's own has no time to live, eviction or persistence.
+// locks for its writers as it has shards. Reads take no lock. A Store keeps its keys in
+// such a map; a ShardedMap alone has no time to live, eviction or persistence.
 type ShardedMap struct {
-	*omap.Map
+	m      *omap.Map
 	shards []*Shard
 }
 
 // NewShardedMap returns an empty map. The number of shards is rounded up to a
 // power of two and is at most MaxShards; 0 or less means DefaultShards.
 func NewShardedMap(shards int) *ShardedMap {
-	m := &ShardedMap{Map: omap.New(shards)}
-	for i, part := range m.Map.Shards() {
-		m.shards = append(m.shards, &Shard{m: m.Map, number: i, part: part})
+	m := &ShardedMap{m: omap.New(shards)}
+	for i, part := range m.m.Shards() {
+		m.shards = append(m.shards, &Shard{m: m.m, number: i, part: part})
 	}
 	return m
 }
+
+// Get returns the Item of key and whether there is one. Its Value must not be modified.
+func (m *ShardedMap) Get(key string) (Item, bool) { return m.m.Get(key) }
+
+// Set puts a copy of it in the place of the Item with the same key, and returns
+// that one and whether there was one. It panics if it is larger than MaxItemSize,
+// or its key than MaxKeyLength.
+func (m *ShardedMap) Set(it Item) (old Item, existed bool) { return m.m.Set(it) }
+
+// Delete removes key and returns its Item and whether there was one.
+func (m *ShardedMap) Delete(key string) (old Item, existed bool) { return m.m.Delete(key) }
+
+// Len returns the number of keys.
+func (m *ShardedMap) Len() int { return m.m.Len() }
+
+// Size returns the number of bytes that all keys and values have.
+func (m *ShardedMap) Size() int64 { return m.m.Size() }
+
+// View returns the whole map as it is at one instant. It costs by the number of shards.
+func (m *ShardedMap) View() *View { return m.m.View() }
 
 // Shards returns the map's shards. The caller must not modify the slice.
 func (m *ShardedMap) Shards() []*Shard { return m.shards }
 
 // Shard returns the shard that key belongs to.
-func (m *ShardedMap) Shard(key string) *Shard { return m.shards[m.ShardOf(key)] }
+func (m *ShardedMap) Shard(key string) *Shard { return m.shards[m.m.ShardOf(key)] }
 
 // Shard is one part of a ShardedMap. It is safe for concurrent use.
 type Shard struct {

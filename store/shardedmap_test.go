@@ -7,6 +7,29 @@ import (
 	"github.com/kvorum/kvorum/store"
 )
 
+// A ShardedMap passes each call on to its map: the keys, their bytes, and a view in order.
+func TestShardedMap_IsAMap(t *testing.T) {
+	m := store.NewShardedMap(4)
+	for _, key := range []string{"b", "a", "c"} {
+		m.Set(store.Item{Key: key, Value: []byte("12")})
+	}
+	if old, existed := m.Delete("c"); !existed || old.Key != "c" {
+		t.Errorf("Delete: got %+v, %t", old, existed)
+	}
+	var keys []string
+	v := m.View()
+	m.Delete("a") // the view keeps it
+	for it := range v.All("", "") {
+		keys = append(keys, it.Key)
+	}
+	if !slices.Equal(keys, []string{"a", "b"}) || m.Len() != 1 || m.Size() != 3 {
+		t.Errorf("got %q, then %d keys of %d bytes", keys, m.Len(), m.Size())
+	}
+	if it, ok := m.Get("b"); !ok || string(it.Value) != "12" {
+		t.Errorf("Get: got %+v, %t", it, ok)
+	}
+}
+
 // A shard knows only its own keys, and an entry that is set in a wrong one is found in
 // the right one.
 func TestShard_KnowsItsOwnKeys(t *testing.T) {
