@@ -77,7 +77,7 @@ func ExampleIfRevision() {
 // Find the outcome of a write that failed.
 func ExampleError() {
 	ctx := context.Background()
-	c, err := client.New(client.Config{Endpoints: []string{"127.0.0.1:1"}}) // nobody listens there
+	c, err := client.New(client.Config{Endpoints: []string{"127.0.0.1:1"}}) // no server listens there
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -15,7 +15,7 @@ import (
 func TestClient_Failover(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
-		first   http.HandlerFunc // nil: nobody listens
+		first   http.HandlerFunc // nil: no server listens
 		write   bool
 		outcome client.Outcome
 		want    string // "": the second endpoint did it

@@ -65,7 +65,7 @@ func (c *Client) Members(ctx context.Context) ([]Member, error) {
 	return s.Members, nil
 }
 
-// status returns what a node says, but for its readiness, and which endpoint it is at.
+// status returns a node's status without its readiness, and the number of its endpoint.
 func (c *Client) status(ctx context.Context) (Status, uint64, error) {
 	a, err := c.call(ctx, c.timeout, request{method: http.MethodGet, path: "/status"}, maxAnswerBytes)
 	if err != nil {

@@ -104,7 +104,7 @@ func (w *WAL) Sync() error {
 	return nil
 }
 
-// syncTail syncs what was written to the last segment since its last sync. The
+// syncTail syncs the last segment if bytes were written to it since its last sync. The
 // caller holds writeLock.
 func (w *WAL) syncTail() error {
 	n := len(w.segs)

@@ -52,7 +52,7 @@ func (c *cache) keepNewest(n uint64) {
 	}
 }
 
-// dropNewest drops the newest n records, as far as there are so many.
+// dropNewest drops the newest n records, or all if there are fewer.
 func (c *cache) dropNewest(n uint64) {
 	for ; n > 0 && len(c.frames) > c.oldest; n-- {
 		last := len(c.frames) - 1

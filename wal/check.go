@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 )
 
-// Report is what Check found in a log's directory.
+// Report describes the log that Check has read.
 type Report struct {
 	Owner    Owner
 	First    uint64 // index of the first record; 0 where there is none
@@ -19,7 +19,7 @@ type Report struct {
 	TornBytes int64
 }
 
-// SegmentReport is what Check found in one segment.
+// SegmentReport describes one segment of a log.
 type SegmentReport struct {
 	File    string // path
 	First   uint64 // index of its first record
@@ -133,7 +133,7 @@ func (r *recovery) inspect() error {
 	return r.check()
 }
 
-// report describes what has been read.
+// report returns a Report of the segments that have been read.
 func (r *recovery) report() Report {
 	report := Report{Owner: r.man.owner, Begin: r.begin()}
 	for _, s := range r.segs {

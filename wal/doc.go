@@ -104,11 +104,11 @@
 //	| checksum(4) | length(4) | type(1) | payload |   length = 1 + length of the payload
 //	+-------------+-----------+---------+---------+
 //
-// The checksum covers, in this order, four values that are not stored (segment id(8),
-// node name and a zero byte, cluster name, offset of the frame in the file(8)), and
-// then length, type and payload. So a frame is valid in one place only. The types 0x01
-// to 0xEF are records. Each Append writes a batch header and then its records. The
-// payloads of the log's own frames are:
+// The checksum covers first four values that are not stored: segment id(8), node name and a
+// zero byte, cluster name, and offset of the frame in the file(8). Then it covers length,
+// type and payload. So a frame is valid in one place only. The types 0x01 to 0xEF are
+// records. Each Append writes a batch header and then its records. The payloads of the
+// log's own frames are:
 //
 //	+----------+----------+----------+-------------+
 //	| first(8) | count(4) | bytes(8) | syncedTo(8) |   type 0xF0, batch header

@@ -13,8 +13,8 @@ const nextSuffix = ".next"
 
 // saveEnds writes the durable end of the log into the manifest whenever
 // DurableEndDelay has passed since the first append behind the saved one. From
-// then on Open finds the loss of any byte below it, whatever happens to the
-// segment. The goroutine ends with Close, or when the log fails.
+// then on Open finds the loss of any byte below it, even if the segment is lost as
+// a whole. The goroutine ends with Close, or when the log fails.
 func (w *WAL) saveEnds() {
 	for {
 		select {

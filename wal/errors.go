@@ -33,7 +33,7 @@ var (
 	ErrSegmentFull = errors.New("segment is full")
 )
 
-// Errors of what is on disk.
+// Errors of the files on disk.
 var (
 	// ErrCorrupt matches every *CorruptionError: damage that the log refuses to repair.
 	ErrCorrupt = errors.New("write-ahead log is corrupt")
@@ -69,8 +69,8 @@ func (e *CorruptionError) Is(target error) bool { return target == ErrCorrupt }
 // It matches ErrForeign.
 type OwnerError struct {
 	File  string
-	Found Owner // what the file says
-	Want  Owner // what Open was asked for
+	Found Owner // the owner in the file
+	Want  Owner // Options.Owner
 }
 
 // Error names both owners in one line.

@@ -76,7 +76,7 @@ type sealPoint struct {
 // error latches the log, except ErrNoRoom. The caller holds writeLock.
 func (w *WAL) replaceSegments(what string, first, next uint64, keep, drop []*segment, seal *sealPoint) error {
 	if err := w.syncTail(); err != nil {
-		return w.fail(err) // what the manifest seals, and the first record that it names, must be durable
+		return w.fail(err) // a sealed segment, and the first record that the manifest names, must be durable
 	}
 	infos := segmentInfos(keep)
 	drop = slices.Clone(drop)

@@ -74,9 +74,9 @@ func (g *Gossip) seedLoop(ctx context.Context, seed string) {
 	}
 }
 
-// onlyStrangers returns the number of attempts in a row, of which previous came before this
-// one, in which a seed answered for another cluster while no node of this node's cluster was
-// met. At maxStrangers it calls Config.Foreign.
+// onlyStrangers counts the attempts in a row in which a seed answered for another cluster
+// while no node of this node's cluster was met. previous is their number before answer. At
+// maxStrangers it calls Config.Foreign.
 func (g *Gossip) onlyStrangers(answer Answer, previous int) int {
 	g.mu.Lock()
 	g.met = g.met || len(g.live) > 1

@@ -23,7 +23,7 @@ const (
 	snapshotsDir  = "data/snapshots"
 	floorFile     = "data/floor.json"
 	stateFile     = "state"  // below a snapshot's directory
-	metaFile      = "meta"   // likewise
+	metaFile      = "meta"   // below a snapshot's directory
 	blockPayload  = 64 << 10 // bytes of state in a block of stateFile
 	firstPayload  = 32 + 8   // offset of the first of them
 	ballotKey     = "ballot" // key of the ballot in the inner store

@@ -74,7 +74,7 @@ func TestLog_AgreesWithModel(t *testing.T) {
 	})
 }
 
-// logModel is what the log must hold: the entries behind the newest snapshot
+// logModel is the expected content of the log: the entries behind the newest snapshot
 // are those of store, and the snapshot's own is known.
 type logModel struct {
 	store                  *raft.InmemStore

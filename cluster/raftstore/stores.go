@@ -107,10 +107,10 @@ type Stores struct {
 // three stores are whole and belong together, and raft may be started on them.
 //
 // The error is a *wal.CorruptionError for a file that is damaged or missing, a
-// *wal.VersionError for one of a newer program, a *wal.OwnerError for a log that is not
-// opts.Log.Owner's, that of Restore, or one of the filesystem. It matches ctx's error if
-// ctx has ended first. After an error no file is open. Only unfinished files of a crash
-// may have been changed.
+// *wal.VersionError for one of a newer program, or a *wal.OwnerError for a log that is not
+// opts.Log.Owner's. It may also be that of Restore or of the filesystem. It matches ctx's
+// error if ctx has ended first. After an error no file is open. Only unfinished files of a
+// crash may have been changed.
 func Open(ctx context.Context, opts Options) (*Stores, error) {
 	s := &Stores{opts: opts.withDefaults()}
 	if err := s.open(ctx); err != nil {

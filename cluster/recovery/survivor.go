@@ -66,11 +66,11 @@ func SameHistory(survivors []Survivor) bool {
 }
 
 // MayLose reports whether an acknowledged write may be missing in all survivors. It is so if
-// the missing voters could be the majority on which the write was durable, by the newest
-// configuration or by the previous one, which may be in force. A survivor counts as missing
-// if its log has lost its end, or if a Recover of it is unfinished. A survivor without a vote
-// does not count. There must be at least one survivor. MayLose is true if no voters are
-// known.
+// the missing voters could be the majority on which the write was durable. The voters are
+// those of the newest configuration, or of the previous one, which may be in force. A
+// survivor counts as missing if its log has lost its end, or if a Recover of it is
+// unfinished. A survivor without a vote does not count. There must be at least one survivor.
+// MayLose is true if no voters are known.
 func MayLose(survivors []Survivor) bool {
 	best := slices.MaxFunc(survivors, Survivor.Compare)
 	if len(best.Voters) == 0 {

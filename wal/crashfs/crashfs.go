@@ -47,7 +47,7 @@ func (f *FS) SetHook(hook func(op Op, name string) error) {
 }
 
 // SetCapacity limits the sum of all files' sizes in bytes; 0 removes the limit.
-// A write beyond it writes what fits and returns ErrNoSpace.
+// A write beyond the limit writes the bytes that fit and returns ErrNoSpace.
 func (f *FS) SetCapacity(bytes int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
