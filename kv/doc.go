@@ -1,31 +1,32 @@
-// Package kv is the vocabulary of Kvorum: what can be asked of a store and of a
-// cluster, what the answers are, and what an error means. It does no I/O, starts no
-// goroutine and knows neither HTTP nor raft.
+// Package kv has the types of requests to a store and to a cluster, of their responses, and
+// of errors. Packages that serve clients and packages that carry out requests meet in these
+// types. The package does no I/O, starts no goroutine and knows neither HTTP nor raft.
 //
-// Everything that serves clients (package httpapi, later ones) translates its protocol
-// into these types and knows nothing else of the project. Everything that carries out
-// requests (package cluster, later the client) implements [Engine], and [Admin] where it
-// has a cluster to describe and change. So a new protocol is a new package, and needs no
-// change of what is below.
+// A package that serves clients, such as httpapi, translates its protocol into these types,
+// and imports no other package that carries out requests. A package that carries out
+// requests, such as cluster, implements [Engine], and [Admin] if it has a cluster to
+// describe and change. So a new protocol is a new package, and the packages below it do not
+// change.
 //
 //	item.go       a key with its value and its revisions
 //	request.go    one replicated request and its response
-//	read.go       what a read promises, and what it returns
+//	read.go       the guarantees of reads, and their results
 //	engine.go     the interfaces Engine and Admin
-//	errors.go     every error, with its code and what became of the request
-//	membership.go members, and how they are added and removed
-//	status.go     what a node says of itself
+//	errors.go     every class of errors, with its code and the outcome of the request
+//	membership.go members, and the requests that add and remove them
+//	status.go     the state of a node as it reports it
 //
 // # Revisions
 //
-// The store counts the changes that were made to it, without gaps: a request that
-// changes something takes the next revision, whatever number of keys it changes, and
-// one that changes nothing takes none. The revision in an answer is a session token: a read that has
-// it as MinRevision, on any node, sees nothing older.
+// The revision of the store is a counter without gaps. A request that changes something
+// increases it by one and takes the new revision, even if it changes several keys. A
+// request that changes nothing takes none. The revision in an answer is a session token: a
+// read with it as MinRevision, on any node, sees a state that is not older.
 //
 // # Outcomes
 //
-// A request that fails has one of two outcomes. NotDone means that nothing changed and
-// nothing will. Unknown means that it was done once, or not at all. [Classify] says
-// which; an error that it does not know is Unknown.
+// A request that fails has one of two outcomes. NotDone means that the request changed
+// nothing and never will. Unknown means that it was done once, or not at all, or may still
+// be done once. [Classify] returns the class of an error, which has the outcome. The
+// outcome of an error without a class is unknown.
 package kv

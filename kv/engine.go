@@ -5,13 +5,14 @@ import "context"
 // Engine carries out requests and reads. All methods are safe for concurrent use, honour
 // the context, and return errors that [Classify] knows.
 type Engine interface {
-	// Do carries out one replicated request. Where it returns an error, nothing was
-	// done, or the outcome is unknown.
+	// Do carries out one replicated request. If it returns an error, nothing was done, or
+	// the outcome is unknown.
 	Do(ctx context.Context, r Request) (Response, error)
-	// Get reads one key as options say. An absent key is a result, not an error. It is
-	// apart from View, because a read of one key needs nothing frozen.
+	// Get reads one key as options say. An absent key is a result, not an error. It takes
+	// less time than View, because a read of one key needs no frozen copy.
 	Get(ctx context.Context, key string, options ReadOptions) (ReadResult, error)
-	// View returns a view of all keys as options say, which is valid beyond ctx.
+	// View returns a view of all keys as options say. The view remains valid after ctx has
+	// ended.
 	View(ctx context.Context, options ReadOptions) (View, error)
 }
 
@@ -26,9 +27,9 @@ type Admin interface {
 	Join(ctx context.Context, request JoinRequest) (Member, error)
 	// Leave removes a member.
 	Leave(ctx context.Context, request LeaveRequest) error
-	// Transfer hands leadership to the named voter; "" is one that is ready.
+	// Transfer hands leadership to the named voter; "" means any voter that is ready.
 	Transfer(ctx context.Context, name string) error
-	// Snapshot has the named member take a snapshot and drop the log that it covers; ""
-	// is this node.
+	// Snapshot makes the named member take a snapshot and drop the log that it covers; ""
+	// means this node.
 	Snapshot(ctx context.Context, name string) (SnapshotResult, error)
 }

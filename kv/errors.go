@@ -5,23 +5,24 @@ import (
 	"fmt"
 )
 
-// Outcome says what became of a request that failed.
+// Outcome is what is known about the effect of a request that failed.
 type Outcome string
 
-// Outcomes. Their text is the name in the API.
+// Outcomes. Their text is their name in the API.
 const (
 	NotDone Outcome = "not_done" // nothing changed, and nothing will
 	Unknown Outcome = "unknown"  // it was done once, or not at all
 )
 
-// Code names a reason why a request failed. Its text is the name in the API and between nodes.
+// Code names the reason why a request failed. Its text is its name in the API and between
+// nodes.
 type Code string
 
-// Error is a class of errors. Every class is a variable of this package; an error is of
-// a class if errors.Is says so. [Classify] finds the class of an error.
+// Error is a class of errors. Every class is a variable of this package; an error is of a
+// class if errors.Is reports it. [Classify] finds the class of an error.
 type Error struct {
 	Code Code
-	// Outcome says what became of the request.
+	// Outcome is that of the request.
 	Outcome Outcome
 	// Retryable says that the same request may succeed if it is sent again.
 	Retryable bool
@@ -32,7 +33,7 @@ type Error struct {
 // Error implements error.
 func (e *Error) Error() string { return e.text }
 
-// Codes that are used by name; the others are in the classes alone.
+// Codes that other packages use by name; the others occur only in the classes.
 const (
 	CodeInvalid   Code = "invalid"   // a *ValidationError
 	CodeTooLarge  Code = "too_large" // a *ValidationError about a size
@@ -49,61 +50,64 @@ var (
 	ErrLoading = &Error{"loading", NotDone, true, "this node is loading its data directory"}
 	// ErrNoLeader is returned when no leader was known, or none could be reached, within the request's time.
 	ErrNoLeader = &Error{"no_leader", NotDone, true, "no leader is known"}
-	// ErrTimeout is returned by a request whose time ended while it waited behind
-	// others, or for an answer of the leader: one is known, and there is no election to
-	// look for.
+	// ErrTimeout is returned by a request whose time ended while it waited in a queue, or
+	// for an answer of the leader. A leader is known, so the cause is not an election.
 	ErrTimeout = &Error{"timeout", NotDone, true, "no answer in time"}
-	// ErrNotLeader is returned by a node that was asked to act as the leader and is not.
+	// ErrNotLeader is returned by a node that was asked to act as the leader and is not the
+	// leader.
 	ErrNotLeader = &Error{"not_leader", NotDone, true, "this node is not the leader"}
 	// ErrNotJoined is returned by a node that is in no cluster yet.
 	ErrNotJoined = &Error{CodeNotJoined, NotDone, true, "this node is in no cluster yet"}
-	// ErrRemoved is the reason a node stops with once it has left, or was removed from, its cluster.
+	// ErrRemoved is the reason with which a node stops after it has left its cluster or was
+	// removed from it.
 	ErrRemoved = &Error{"removed", NotDone, true, "this node is no longer a member of its cluster"}
 	// ErrClosed is returned by a node that is shutting down.
 	ErrClosed = &Error{"shutting_down", NotDone, true, "this node is shutting down"}
 	// ErrBehind is returned by a read whose node could not catch up in time.
 	ErrBehind = &Error{"behind", NotDone, true, "this node is behind and did not catch up in time"}
-	// ErrOverloaded is returned when too many requests or bytes are in flight already.
+	// ErrOverloaded is returned when the requests in flight, or their bytes, are at their
+	// limit.
 	ErrOverloaded = &Error{"overloaded", NotDone, true, "too many requests in flight"}
 )
 
-// ErrUnsupported is returned for a request that a member of the cluster, which is named,
-// does not understand yet: it runs an older version. The request was not done, and will
-// not be until that member is upgraded or has left.
+// ErrUnsupported is returned for a request that a member of the cluster does not
+// understand, because it runs an older version. The error names the member. The request was
+// not done. It can't be done until that member is upgraded or has left.
 var ErrUnsupported = &Error{"unsupported_version", NotDone, false, "a member does not understand this request"}
 
-// Errors of puts that need room which is not there. The put was not done. Deletes and
-// reads continue, and so do, where memory has no room, puts that make nothing longer.
+// Errors of puts for which there is no room. The put was not done. Deletes and reads are
+// still accepted. Unless a disk is full, so are puts that do not make the data longer.
 var (
-	// ErrMemoryFull is returned for a put that the memory of the leader, or of another
-	// voter, has no room for.
+	// ErrMemoryFull is returned for a put that does not fit into the memory of the leader
+	// or of another voter.
 	ErrMemoryFull = &Error{"memory_full", NotDone, true, "the memory is nearly full"}
-	// ErrDataLimit is returned for a put that would make the data longer than it may be.
+	// ErrDataLimit is returned for a put after which the data would exceed its limit.
 	ErrDataLimit = &Error{"data_limit", NotDone, true, "the data is at its limit"}
-	// ErrDiskFull is returned for a put that the disk of the leader, or those of a
-	// majority, have no room for, and for a snapshot that does not fit.
+	// ErrDiskFull is returned for a put that does not fit on the disk of the leader, or on
+	// those of a majority, and for a snapshot that does not fit.
 	ErrDiskFull = &Error{"disk_full", NotDone, true, "the disk is nearly full"}
 )
 
-// Errors of changing the membership, and of a snapshot by hand; nothing changed.
+// Errors of requests to change the membership or to take a snapshot; nothing changed.
 var (
 	// ErrUnknownNode is returned when no member has the given name.
 	ErrUnknownNode = &Error{"unknown_node", NotDone, false, "no such node in the cluster"}
 	// ErrNameTaken is returned when a live member with the joining node's name exists.
 	ErrNameTaken = &Error{"name_taken", NotDone, false, "a live member has this name"}
-	// ErrTooOld is returned when the joining node does not understand what is in the log: it
-	// runs an older version than the cluster.
+	// ErrTooOld is returned when the joining node does not understand the entries of the
+	// log, because it runs an older version than the cluster.
 	ErrTooOld = &Error{"too_old", NotDone, false, "the node's version is too old for the cluster"}
 	// ErrOtherCluster is returned when the joining node belongs to another cluster.
 	ErrOtherCluster = &Error{"other_cluster", NotDone, false, "the node belongs to another cluster"}
-	// ErrQuorum is returned for a removal after which too few of the voters that are left
-	// would be alive, keep up, and have room on their disks.
+	// ErrQuorum is returned for a removal after which too few voters would be alive, up to
+	// date, and with room on their disks.
 	ErrQuorum = &Error{"quorum", NotDone, false, "too few live voters would be left"}
-	// ErrNoSuccessor is returned by a transfer of leadership that found nobody to take over.
+	// ErrNoSuccessor is returned by a transfer of leadership when no voter could take over.
 	ErrNoSuccessor = &Error{"no_successor", NotDone, true, "no other voter took over"}
 	// ErrLastVoter is returned when the only voter was asked to leave.
 	ErrLastVoter = &Error{"last_voter", NotDone, false, "the only voter of a cluster can't leave it"}
-	// ErrNothingToSnapshot is returned for a snapshot of a state that the newest one has.
+	// ErrNothingToSnapshot is returned if the newest snapshot has the present state
+	// already.
 	ErrNothingToSnapshot = &Error{"nothing_new", NotDone, false, "there is nothing new to snapshot"}
 	// ErrSnapshotRunning is returned while another snapshot of the node is written.
 	ErrSnapshotRunning = &Error{"snapshot_running", NotDone, true, "a snapshot is being written already"}
@@ -111,8 +115,8 @@ var (
 	ErrUnreachable = &Error{"unreachable", NotDone, true, "the node could not be reached"}
 )
 
-// classes are all classes. Of several that an error is of, the first one counts: an
-// unknown outcome before all.
+// classes are all classes. If an error is of several, the first of them counts, and
+// ErrUnknownOutcome is the first.
 var classes = []*Error{
 	ErrUnknownOutcome,
 	ErrLoading, ErrNoLeader, ErrTimeout, ErrNotLeader, ErrNotJoined, ErrRemoved, ErrClosed,
@@ -127,8 +131,8 @@ var (
 	errTooLarge = &Error{CodeTooLarge, NotDone, false, "too large"}
 )
 
-// Classify returns the class of err, nil where it is of none: then nothing is known of
-// what became of a write.
+// Classify returns the class of err, nil if it has none. The outcome of a write that failed
+// with such an error is unknown.
 func Classify(err error) *Error {
 	if errors.Is(err, ErrUnknownOutcome) {
 		return ErrUnknownOutcome
@@ -147,8 +151,9 @@ func Classify(err error) *Error {
 	return nil
 }
 
-// ByCode returns the class that has a code, nil for none: what one node says of an error
-// is an error of the same class on another. The classes of a *ValidationError are not among them.
+// ByCode returns the class with a code, nil if there is none. It turns the code that
+// another node has sent into an error of the same class. It does not find the classes of a
+// *ValidationError.
 func ByCode(code Code) *Error {
 	for _, class := range classes {
 		if class.Code == code {
@@ -164,10 +169,10 @@ func Classes() []*Error { return append([]*Error(nil), classes...) }
 // ValidationError is returned for a request or a configuration that can never
 // be carried out as it is: a field is empty, too large or malformed.
 type ValidationError struct {
-	Field  string // what is wrong: "key", "value", "peer-addr"
-	Reason string // why, with the limit
-	Size   int64  // the offending size in bytes, where it is one of size
-	Limit  int64  // the limit in bytes, where it is one of size
+	Field  string // the name of the bad field: "key", "value", "peer-addr"
+	Reason string // why it is bad, with the limit
+	Size   int64  // the size in bytes, if the error is about a size
+	Limit  int64  // the limit in bytes, if the error is about a size
 }
 
 // Error implements error.
@@ -186,5 +191,5 @@ func (e *LoadingError) Error() string {
 		ErrLoading, e.Status.Phase, e.Status.Done, e.Status.Total, e.Status.Unit, e.Status.Percent)
 }
 
-// Is says that the error is an ErrLoading.
+// Is reports that the error is an ErrLoading.
 func (e *LoadingError) Is(target error) bool { return target == ErrLoading }

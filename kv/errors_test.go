@@ -26,13 +26,14 @@ func TestClassify_EachClass(t *testing.T) {
 			t.Errorf("%s: by its code %v", class.Code, got)
 		}
 		if class.Outcome == kv.Unknown && class.Retryable {
-			t.Errorf("%s: what may have been done must not be sent again", class.Code)
+			t.Errorf("%s: a request that may have been done must not be sent again", class.Code)
 		}
 	}
 }
 
-// TestClassify_UnknownWins shows that an error which says both is unknown: a client
-// must never take a write that may have happened for one that did not.
+// TestClassify_UnknownWins shows that an error of two classes is of an unknown outcome if
+// one of them is. Otherwise a client could believe that a write did not happen although it
+// did.
 func TestClassify_UnknownWins(t *testing.T) {
 	invalid := &kv.ValidationError{Field: "key", Reason: "is empty"}
 	for _, class := range kv.Classes() {
@@ -62,8 +63,8 @@ func TestClassify_Validation(t *testing.T) {
 	}
 }
 
-// TestClassify_Others shows that an error which says nothing of the outcome is of no
-// class, the end of a context among them.
+// TestClassify_Others shows that an error that does not tell the outcome has no class. The
+// end of a context is such an error.
 func TestClassify_Others(t *testing.T) {
 	for _, err := range []error{nil, errors.New("disk on fire"), context.DeadlineExceeded, context.Canceled} {
 		if got := kv.Classify(err); got != nil {

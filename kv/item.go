@@ -7,5 +7,5 @@ type Item struct {
 	Value          []byte // must not be modified
 	CreateRevision uint64 // of the write that made the key
 	ModRevision    uint64 // of its last change
-	Version        uint64 // number of changes since it was made, from 1
+	Version        uint64 // number of changes since the key was made; 1 after the first
 }

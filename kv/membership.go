@@ -12,8 +12,8 @@ type Member struct {
 	PeerAddr string `json:"peer_addr"`
 	HTTPAddr string `json:"http_addr"`
 	Voter    bool   `json:"voter"`
-	// CommandVersion is the highest version of a command in the log that it has announced
-	// to understand, 0 where it has announced none; see docs/upgrade.md.
+	// CommandVersion is the highest command version that the member has announced to
+	// understand, 0 if it has announced none; see docs/upgrade.md.
 	CommandVersion int `json:"command_version"`
 }
 
@@ -27,15 +27,16 @@ type JoinRequest struct {
 // LeaveRequest asks the cluster to remove a member for good.
 type LeaveRequest struct {
 	ID string `json:"id"` // the member's name; empty is the node that is asked
-	// Force removes it even if too few voters are left then that live, keep up and have room.
+	// Force removes the member even if too few voters would be alive, up to date, and with
+	// room on their disks after it.
 	Force bool `json:"force"`
 }
 
-// SnapshotResult is what a snapshot by hand did.
+// SnapshotResult describes a snapshot that was asked for, and its effect on the log.
 type SnapshotResult struct {
-	ID             string `json:"id"`               // the name of the node that it is of
+	ID             string `json:"id"`               // the name of the node that took it
 	Index          uint64 `json:"index"`            // of the last entry that it covers
 	Bytes          int64  `json:"bytes"`            // of the snapshot
-	LogBytesBefore int64  `json:"log_bytes_before"` // that the log's files had
+	LogBytesBefore int64  `json:"log_bytes_before"` // of the log's files
 	LogBytesAfter  int64  `json:"log_bytes_after"`
 }

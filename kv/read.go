@@ -5,28 +5,30 @@ import (
 	"time"
 )
 
-// Consistency is what a read promises. Its text is the name in the API.
+// Consistency is the guarantee of a read. Its text is its name in the API.
 type Consistency string
 
-// Read levels (architecture: life of a read).
+// Levels of consistency; see 'Life of a read' in ARCHITECTURE.md.
 const (
-	// Linearizable reads see every write that was acknowledged before they began, on any node.
+	// Linearizable is the level of reads that see every write that was acknowledged before
+	// they began, on any node.
 	Linearizable Consistency = "linearizable"
-	// LeaderLocal reads see what the node that takes itself for the leader has
-	// applied, without asking the others: a leader that was replaced may not know
-	// that yet. Other nodes ask the leader for its index.
+	// LeaderLocal is the level of reads that see all entries that the leader has applied.
+	// The leader does not confirm that it still is the leader: after another node was
+	// elected, it may not know that yet. Other nodes ask the leader for its applied index.
 	LeaderLocal Consistency = "leader"
-	// Stale reads see what this node has applied, at once and without the network.
+	// Stale is the level of reads that see the entries that this node has applied, at once
+	// and without the network.
 	Stale Consistency = "stale"
 )
 
-// ReadOptions say what a read promises. The zero value is Linearizable.
+// ReadOptions are the guarantees of a read. The zero value is Linearizable.
 type ReadOptions struct {
 	Level Consistency
-	// MaxStale bounds how old what a stale read sees may be, by the newest message
-	// of the leader's that this node has caught up with; where that is too long ago,
-	// or where this node leads, the read is a linearizable one. The time that the message
-	// was on its way is not counted. 0 is no bound.
+	// MaxStale is the maximum age of the state that a stale read sees; 0 means no limit.
+	// The age is the time since the newest message of the leader whose commit index this
+	// node has applied. The message's time on the network is not counted. If the state is
+	// older, or this node leads, the read is a linearizable one.
 	MaxStale time.Duration
 	// MinRevision makes the read wait until this node has applied that revision.
 	MinRevision uint64
@@ -34,15 +36,16 @@ type ReadOptions struct {
 
 // ReadResult is the outcome of a Get.
 type ReadResult struct {
-	Item  Item // zero where Found is false
+	Item  Item // the zero Item if Found is false
 	Found bool
-	// Revision is one at which the key was as answered, not less than Item.ModRevision. A
-	// read with it as MinRevision, on any node, sees nothing older.
+	// Revision is a revision of the store at which the key was as in Item, at least
+	// Item.ModRevision. A read with it as MinRevision, on any node, sees a state that is
+	// not older.
 	Revision uint64
 }
 
-// View is all keys as they were at one revision. It does not change, and stops no
-// writer. While it is held, it keeps every value that is replaced in memory.
+// View shows all keys as they were at one revision. It does not change, and delays no
+// writer. While it is held, values that are replaced remain in memory.
 type View interface {
 	// Revision is the one that the view shows.
 	Revision() uint64

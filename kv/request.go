@@ -2,24 +2,24 @@ package kv
 
 import "fmt"
 
-// Request is one replicated request: where everything in If holds, all of Then is done,
-// at one revision. Otherwise nothing is. Compares see the state before the request, and
-// nobody sees a part of it.
+// Request is one replicated request. If all compares in If hold, all operations in Then are
+// done, at one revision. Otherwise none is done. Compares see the state before the request,
+// and no read sees a part of its changes.
 type Request struct {
 	If   []Compare
 	Then []Op
 }
 
-// MaxRequestOps is the maximum number of compares and of operations that a Request has.
+// MaxRequestOps is the maximum number of compares, and of operations, of a Request.
 const MaxRequestOps = 128
 
-// Limits of keys and values, in bytes: the greatest ones that may be configured.
+// Maximum lengths of a key and of a value that can be configured, in bytes.
 const (
 	LimitMaxKeyBytes   = 4 << 10  // 4 KiB
 	LimitMaxValueBytes = 64 << 20 // 64 MiB
 )
 
-// CompareKind says what must hold of a key.
+// CompareKind is the kind of a condition on a key.
 type CompareKind byte
 
 // Kinds of Compare.
@@ -36,7 +36,7 @@ type Compare struct {
 	Revision uint64 // of HasModRevision only
 }
 
-// OpKind says what an Op does.
+// OpKind is the kind of an Op.
 type OpKind byte
 
 // Kinds of Op.
@@ -52,13 +52,13 @@ type Op struct {
 	Value []byte // of OpPut; must not be modified once the request is made
 }
 
-// Put returns a Request that sets key to value where all of conditions hold. Value must
-// not be modified until the request has ended.
+// Put returns a Request that sets key to value if all conditions hold. Value must not be
+// modified until the request has ended.
 func Put(key string, value []byte, conditions ...Compare) Request {
 	return Request{If: conditions, Then: []Op{{Kind: OpPut, Key: key, Value: value}}}
 }
 
-// Delete returns a Request that removes key where all of conditions hold.
+// Delete returns a Request that removes key if all conditions hold.
 func Delete(key string, conditions ...Compare) Request {
 	return Request{If: conditions, Then: []Op{{Kind: OpDelete, Key: key}}}
 }
@@ -74,9 +74,10 @@ func ModRevision(key string, revision uint64) Compare {
 	return Compare{Kind: HasModRevision, Key: key, Revision: revision}
 }
 
-// Validate returns a *ValidationError unless the request has at least one operation, at
-// most MaxRequestOps of them and as many compares, all of known kinds, and changes no key
-// twice. It does not look at the lengths of keys and values, which are configured.
+// Validate returns a *ValidationError unless the request is valid. A valid request has 1 to
+// MaxRequestOps operations and at most MaxRequestOps compares, all of known kinds, and
+// changes no key twice. Validate does not check the lengths of keys and values, whose
+// limits are configured.
 func (r Request) Validate() error {
 	bad := func(format string, a ...any) error {
 		return &ValidationError{Field: "request", Reason: fmt.Sprintf(format, a...)}
@@ -105,19 +106,20 @@ func (r Request) Validate() error {
 	return nil
 }
 
-// Response is the definite outcome of a Request. That a condition did not hold is an
-// outcome, not an error.
+// Response describes a Request that was carried out. A condition that did not hold is a
+// response too, not an error.
 type Response struct {
-	// Succeeded says that everything in If held, so that Then was done.
+	// Succeeded reports whether all compares in If held, so that Then was done.
 	Succeeded bool
-	// Revision is the one that the request took, or the store's where it changed nothing.
+	// Revision is the one that the request took, or that of the store if the request
+	// changed nothing.
 	Revision uint64
-	// Results has one element for each Op of Then, in order, also where it was not done.
+	// Results has one element for each Op of Then, in order, also if Then was not done.
 	Results []OpResult
 }
 
 // OpResult describes the key of one Op.
 type OpResult struct {
-	Existed     bool   // before the request
-	ModRevision uint64 // of the key's last change after the request, 0 where it does not exist
+	Existed     bool   // whether the key existed before the request
+	ModRevision uint64 // of the key's last change, after the request; 0 if the key does not exist then
 }

@@ -17,19 +17,21 @@ type Status struct {
 	AppliedIndex uint64   `json:"applied_index"`
 	Revision     uint64   `json:"revision"`
 	Members      []Member `json:"members"`
-	// Versions says which commands in the log the node and its cluster understand; see
+	// Versions describes the command versions that the node and its cluster understand; see
 	// docs/upgrade.md. It is absent while the node is loading.
 	Versions *VersionStatus `json:"versions,omitempty"`
-	// Waiting is what the node waits for; absent while it serves.
+	// Waiting describes the condition that the node waits for; it is absent while the node
+	// serves.
 	Waiting *Waiting `json:"waiting,omitempty"`
 	// Certificate describes the certificate of the peer port and of HTTPS; absent
 	// without TLS.
 	Certificate *CertificateStatus `json:"certificate,omitempty"`
 
-	// Descriptors is absent where nobody has divided them.
+	// Descriptors is absent if the descriptors of the process were not divided among its
+	// parts.
 	Descriptors *DescriptorStatus `json:"descriptors,omitempty"`
-	// Memory is absent while the node is in no cluster, and where there is neither a
-	// plan nor a quota.
+	// Memory is absent while the node is in no cluster, and if it has neither a memory plan
+	// nor a quota.
 	Memory *MemoryStatus `json:"memory,omitempty"`
 
 	// The following are absent while the node is in no cluster.
@@ -39,45 +41,46 @@ type Status struct {
 	State *StateStatus `json:"state,omitempty"`
 	Peers []PeerStatus `json:"peers,omitempty"`
 
-	// Loading is absent once the node has applied what its data directory held.
+	// Loading is absent once the node has applied all entries of its data directory.
 	Loading *LoadStatus `json:"loading,omitempty"`
 }
 
-// VersionStatus describes the versions of commands in the log. A higher one has all that
-// a lower one has.
+// VersionStatus describes command versions: those of the commands in the log. A higher
+// version has all commands that a lower one has.
 type VersionStatus struct {
-	Understands int `json:"understands"` // the highest one that the node's build reads
-	Announces   int `json:"announces"`   // what it tells the others: that, or less where it is configured so
-	// Needs is the highest one that a start on the node's data directory reads: of the
-	// entries behind the newest snapshot. A build that understands less can't take it over.
-	// 0 while the node is in no cluster.
+	Understands int `json:"understands"` // the highest version that the node's build reads
+	Announces   int `json:"announces"`   // the version that it tells the others: Understands, or less if so configured
+	// Needs is the highest version among the entries that a start on the node's data
+	// directory reads: those behind the newest snapshot. A build that understands less
+	// can't start on it. 0 while the node is in no cluster.
 	Needs int `json:"needs"`
-	// Writes is the highest one that the leader writes: the least that a member has
+	// Writes is the highest version that the leader writes: the lowest that a member has
 	// announced. HeldBackBy names the members that have announced less than the leader
 	// understands. Both are absent on other nodes.
 	Writes     int      `json:"writes,omitempty"`
 	HeldBackBy []string `json:"held_back_by,omitempty"`
 }
 
-// Waiting describes what a node waits for before it can serve linearizable
+// Waiting describes the condition that a node waits for before it can serve linearizable
 // requests.
 type Waiting struct {
-	For string `json:"for"` // what it waits for
-	// SinceSeconds is how long the node has waited, for this and for what was before it.
+	For string `json:"for"` // the condition
+	// SinceSeconds is how long the node has waited, for this condition and for earlier
+	// ones.
 	SinceSeconds float64        `json:"since_seconds"`
-	Found        []string       `json:"found,omitempty"` // names of the nodes that are seen, this one included
+	Found        []string       `json:"found,omitempty"` // names of the nodes that gossip has found, this one included
 	Asked        []AskedAddress `json:"asked,omitempty"`
-	Check        string         `json:"check"` // what an operator should look at
+	Check        string         `json:"check"` // advice for an operator
 }
 
-// AskedAddress is what became of asking one address: one of Config.Join, or that
-// of a member.
+// AskedAddress is the result of asking one address: one of Config.Join, or that of a
+// member.
 type AskedAddress struct {
 	Addr    string `json:"addr"`
 	Node    string `json:"node,omitempty"` // the name of the member
 	Reached bool   `json:"reached"`
-	Answer  string `json:"answer"` // what it answered, or why it was not reached
-	// SinceSeconds is how long this has been the answer.
+	Answer  string `json:"answer"` // its answer, or why it was not reached
+	// SinceSeconds is how long the answer has been the same.
 	SinceSeconds float64 `json:"since_seconds"`
 }
 
@@ -118,11 +121,11 @@ func (w *Waiting) String() string {
 	return strings.Join(append(parts, "check: "+w.Check), "; ")
 }
 
-// LoadStatus is how far a node has come with loading its data directory.
+// LoadStatus is the progress of a node that loads its data directory.
 type LoadStatus struct {
 	Phase   string  `json:"phase"`   // empty before the first one
-	Done    int64   `json:"done"`    // of the phase, in Unit
-	Total   int64   `json:"total"`   // likewise
+	Done    int64   `json:"done"`    // finished part of the phase, in Unit
+	Total   int64   `json:"total"`   // the whole phase, in Unit
 	Unit    string  `json:"unit"`    // "bytes" or "entries"
 	Percent int     `json:"percent"` // of the phase
 	Seconds float64 `json:"seconds"` // since the load began
@@ -130,82 +133,88 @@ type LoadStatus struct {
 
 // LogStatus describes a node's log.
 type LogStatus struct {
-	FirstIndex uint64 `json:"first_index"` // 0 where the log is empty
+	FirstIndex uint64 `json:"first_index"` // 0 if the log is empty
 	LastIndex  uint64 `json:"last_index"`
 	Bytes      int64  `json:"bytes"` // on disk
-	// OldestAgeSeconds is how long ago the leader of then took in the oldest entry
-	// that the log still has, by that leader's clock; 0 where it is not known.
+	// OldestAgeSeconds is the age of the oldest entry in the log, by the clock of the
+	// leader that appended it; 0 if it is not known.
 	OldestAgeSeconds float64 `json:"oldest_age_seconds"`
-	// Sync50Ms and Sync99Ms bound what half, and all but a hundredth, of the syncs
-	// since the start have taken, in milliseconds.
+	// Sync50Ms and Sync99Ms are upper bounds of the median and of the 99th percentile of
+	// the time that a sync took, since the start, in milliseconds.
 	Sync50Ms float64 `json:"sync_p50_ms"`
 	Sync99Ms float64 `json:"sync_p99_ms"`
 }
 
-// DiskStatus describes the room on a node's disk, in bytes, as of at most a second
-// ago. Where the filesystem does not tell, total, free and room are 0, and nothing is
-// refused. Puts are taken while free is above needed, and again once it is above resume.
+// DiskStatus describes the room on a node's disk, in bytes, as of at most a second ago. If
+// the filesystem does not report its room, TotalBytes, FreeBytes and RoomBytes are 0, and
+// nothing is refused. Puts are accepted while FreeBytes is above NeededBytes. Once they are
+// refused, they are accepted again when FreeBytes is above ResumeBytes.
 type DiskStatus struct {
 	TotalBytes int64 `json:"total_bytes"` // of the filesystem
 	FreeBytes  int64 `json:"free_bytes"`  // on it
-	// NeededBytes is what must be free for puts to be taken: reserved and next snapshot.
+	// NeededBytes must be free for puts to be accepted: ReservedBytes and
+	// NextSnapshotBytes.
 	NeededBytes int64 `json:"needed_bytes"`
-	// ResumeBytes is what must be free for puts to be taken again once Low is set: more
-	// than NeededBytes by an eighth of it, within 8 and 64 MiB, and by what is under way.
+	// ResumeBytes must be free for puts to be accepted again once Low is set. It is
+	// NeededBytes, plus an eighth of it (at least 8 and at most 64 MiB), plus the room for
+	// writes and snapshots in progress.
 	ResumeBytes int64 `json:"resume_bytes"`
-	// RoomBytes is what puts may take yet; each takes its size twice, in the log and in
-	// the next snapshot.
+	// RoomBytes is the room that is left for puts. Each takes its size twice, in the log
+	// and in the next snapshot.
 	RoomBytes         int64 `json:"room_bytes"`
 	ReservedBytes     int64 `json:"reserved_bytes"`      // for deletes, the log's end and small files
 	LogBytes          int64 `json:"log_bytes"`           // of the log's files
-	LogMaxBytes       int64 `json:"log_max_bytes"`       // that they may grow to
+	LogMaxBytes       int64 `json:"log_max_bytes"`       // maximum of LogBytes
 	SnapshotBytes     int64 `json:"snapshot_bytes"`      // of the newest snapshot, 0 for none
-	SnapshotsBytes    int64 `json:"snapshots_bytes"`     // of all that are kept
-	NextSnapshotBytes int64 `json:"next_snapshot_bytes"` // what the next one takes at most
-	BallastBytes      int64 `json:"ballast_bytes"`       // of the file that is there to be removed, 0 for none
+	SnapshotsBytes    int64 `json:"snapshots_bytes"`     // of all snapshots that are kept
+	NextSnapshotBytes int64 `json:"next_snapshot_bytes"` // maximum size of the next snapshot
+	BallastBytes      int64 `json:"ballast_bytes"`       // of the file that exists only to be removed when room is needed, 0 for none
 	Low               bool  `json:"low"`                 // puts are refused because of this disk
 }
 
-// QueueStatus describes what waits at a node.
+// QueueStatus describes the queues of a node.
 type QueueStatus struct {
-	PendingBytes int64 `json:"pending_bytes"` // of writes that wait or are under way
-	Proposals    int   `json:"proposals"`     // writes of this node's clients that wait
-	Forwarded    int   `json:"forwarded"`     // batches of other nodes that wait
-	// Unapplied is how many committed entries the state machine has not seen.
+	PendingBytes int64 `json:"pending_bytes"` // of writes that wait or are in flight
+	Proposals    int   `json:"proposals"`     // waiting writes of this node's clients
+	Forwarded    int   `json:"forwarded"`     // waiting batches of other nodes
+	// Unapplied is the number of committed entries that are not applied yet.
 	Unapplied uint64 `json:"unapplied"`
 }
 
-// Checkpoint is the hash of a replica's state behind one entry of the log. Replicas whose
+// Checkpoint is the hash of a replica's state after one entry of the log. Replicas whose
 // hashes at one index differ have diverged.
 type Checkpoint struct {
 	Index uint64 // of the entry
 	Hash  uint64
 }
 
-// StateStatus is what replicas compare.
+// StateStatus is the newest state hash of a node, and up to where a majority of voters has
+// the same.
 type StateStatus struct {
-	Index         uint64 `json:"index"` // of the newest checkpoint, 0 for none
-	Hash          string `json:"hash"`  // of the state there, 16 hexadecimal digits
+	Index uint64 `json:"index"` // of the newest checkpoint, 0 for none
+	Hash  string `json:"hash"`  // of the state there, 16 hexadecimal digits
+	// VerifiedIndex is that of the newest checkpoint at which a majority of voters has the same hash.
 	VerifiedIndex uint64 `json:"verified_index"`
 }
 
-// PeerStatus is what a node knows of another one that it has dialed.
+// PeerStatus describes another node that this one has dialed.
 type PeerStatus struct {
 	ID        string `json:"id"`        // its name
-	ServerID  string `json:"server_id"` // name and incarnation: what raft knows it by
+	ServerID  string `json:"server_id"` // name and incarnation: its id in raft
 	Connected bool   `json:"connected"`
 	// LastContactSeconds is how long ago it was last heard; -1 for never.
 	LastContactSeconds float64 `json:"last_contact_seconds"`
 	RoundTripMs        float64 `json:"round_trip_ms"` // of the newest ping, 0 for none
-	// MatchIndex and Lag are given by a leader: up to where the peer's log is known
-	// to be this node's, and how many entries it lacks.
+	// MatchIndex and Lag are given by a leader. MatchIndex is the highest index up to which
+	// the peer's log is known to equal this node's. Lag is the number of entries that the
+	// peer lacks.
 	MatchIndex uint64 `json:"match_index,omitempty"`
 	Lag        uint64 `json:"lag,omitempty"`
-	// Snapshot is the one that is being sent to it.
+	// Snapshot is the progress of the snapshot that is being sent to the peer.
 	Snapshot *SnapshotStatus `json:"snapshot,omitempty"`
 }
 
-// SnapshotStatus is how far the sending of a snapshot has come.
+// SnapshotStatus is the progress of sending a snapshot.
 type SnapshotStatus struct {
 	Index uint64 `json:"index"`
 	Sent  int64  `json:"sent"`  // bytes
@@ -217,22 +226,23 @@ type MemoryStatus struct {
 	Limit     int64  `json:"limit"`
 	Source    string `json:"source"`
 	HeapLimit int64  `json:"heap_limit"` // Go's part of the limit
-	HeapLive  int64  `json:"heap_live"`  // what the newest collection found in use
+	HeapLive  int64  `json:"heap_live"`  // in use after the newest garbage collection
 
-	Data      int64 `json:"data"`       // of keys and values, with what each key takes beside them
-	DataLimit int64 `json:"data_limit"` // least of all voters
+	Data      int64 `json:"data"`       // of keys and values, and the overhead of each key
+	DataLimit int64 `json:"data_limit"` // the lowest limit of any voter
 	Quota     int64 `json:"quota"`      // Config.MaxDataBytes, of keys and values alone; 0 is none
-	// Full says that puts which need more memory are refused, and Reason why.
+	// Full is set while puts that need more memory are refused; Reason says why.
 	Full   bool   `json:"full"`
 	Reason string `json:"reason,omitempty"`
 
 	Bodies      int64 `json:"bodies_limit"`    // of HTTP requests in flight
-	Proposals   int64 `json:"proposals_limit"` // writes that wait or are under way
+	Proposals   int64 `json:"proposals_limit"` // writes that wait or are in flight
 	LogCache    int64 `json:"log_cache_limit"` // newest records of the log
 	Peers       int64 `json:"peers_limit"`     // messages with log entries
 	Connections int   `json:"connections_limit"`
-	// SecondState says whether a snapshot from the leader fits beside the present data.
-	// Where it does not, the present data is dropped first, and reads wait.
+	// SecondState is set if a snapshot from the leader fits beside the present data.
+	// Otherwise the present data is dropped before the snapshot is read, and reads wait
+	// meanwhile.
 	SecondState bool `json:"second_state_fits"`
 }
 
@@ -240,7 +250,7 @@ type MemoryStatus struct {
 type DescriptorStatus struct {
 	Limit  int    `json:"limit"`
 	Source string `json:"source"`
-	Open   int    `json:"open"` // in the whole process; 0 where that is not known
+	Open   int    `json:"open"` // in the whole process; 0 if that is not known
 
 	Process   DescriptorShare `json:"process"`
 	Log       DescriptorShare `json:"log"`
@@ -251,10 +261,10 @@ type DescriptorStatus struct {
 	Clients   DescriptorShare `json:"clients"`
 }
 
-// DescriptorShare is what one part of a node may have open.
+// DescriptorShare is the number of descriptors that one part of a node may have open.
 type DescriptorShare struct {
 	Share int `json:"share"`
-	// Open is how many of them are; absent where a part does not count.
+	// Open is the number that is open; it is absent if the part does not count them.
 	Open *int `json:"open,omitempty"`
 }
 
@@ -268,6 +278,6 @@ func (s *DescriptorStatus) Parts() map[string]DescriptorShare {
 
 // CertificateStatus describes the certificate of a node.
 type CertificateStatus struct {
-	Ends        time.Time `json:"ends"`         // of it, or of an authority that it depends on
+	Ends        time.Time `json:"ends"`         // the end of its validity, or that of an authority above it if that is earlier
 	LeftSeconds float64   `json:"left_seconds"` // until then; negative after it
 }
