@@ -1,13 +1,13 @@
-// Package api has the JSON of Kvorum's HTTP API: the bodies of requests and
-// answers, and the lines of a list. The server (httpapi), the Go client (client) and
-// the command line share it, so that each shape is declared once. What package kv
-// declares is not declared here again: GET /status answers with a kv.Status, and members,
-// codes and outcomes are those of kv. The types are plain, and nothing is opened or sent.
+// Package api has the JSON of Kvorum's HTTP API: the bodies of requests and answers, and
+// the lines of a list. The server (httpapi), the Go client (client) and the command line
+// share it, so that each type is declared once. Types of package kv are used as they are:
+// GET /status answers with a kv.Status, and members, codes and outcomes are those of kv.
+// The package does no I/O.
 //
 //	problem.go   the body of an error answer
 //	admin.go     the bodies of POST /admin/…
 //	line.go      a line of a list, of an export and of an import
-//	lines.go     a stream of lines of bounded length
+//	lines.go     a stream of lines of limited length
 package api
 
 // MaxValueBytes is the maximum size of a value that a server can be set to take: 64 MiB.

@@ -9,13 +9,13 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
-// JSON lines are what a list streams, export writes and import reads: one object a
-// line, {"key": …, "value": …}. Bytes that are not UTF-8 are base64 in "key_b64" and
-// "value_b64" instead. A list's lines also have the key's revisions. A line without a
-// key that has "end": true is the last one of a list: it says how many came before
-// it, and where a limit cut the list.
+// JSON lines are the format of lists, of exports and of imports: one object per line,
+// {"key": …, "value": …}. Keys and values that are not UTF-8 are base64 in "key_b64" and
+// "value_b64" instead. A list's lines also have the key's revisions. The last line of a
+// list has "end": true and no key. It has the number of lines before it, and the first key
+// of the rest if a limit cut the list.
 
-// Line is the JSON of a line; nil means that a member is missing.
+// Line is the JSON of a line. A nil field means that the line does not have the member.
 type Line struct {
 	Key      *string `json:"key,omitempty"`
 	KeyB64   *[]byte `json:"key_b64,omitempty"`
@@ -39,16 +39,16 @@ type ListLine struct {
 
 // End is the last line of a list.
 type End struct {
-	Count *int   // of the lines before it; nil where it does not say
-	Next  string // the first key of the rest, "" where nothing was cut
+	Count *int   // number of lines before it; nil if the line does not have it
+	Next  string // the first key of the rest, "" if nothing was cut
 }
 
-// errNotUTF8 is returned for a line that JSON would read as another one.
+// errNotUTF8 is returned for a line that is not UTF-8: the JSON decoder would replace its
+// bytes.
 var errNotUTF8 = errors.New("is not UTF-8; use key_b64 and value_b64 for bytes")
 
-// ParseLine reads a line of a file. Members that it does not know are ignored. A
-// line without a key, or with two, is an error, and so is one without a value, or
-// with two. For the last line of a list, end is true and there is no item.
+// ParseLine reads a line of a file. It ignores unknown members. A line must have exactly
+// one key and one value. For the last line of a list, end is true and there is no item.
 func ParseLine(line []byte) (item kv.Item, end bool, err error) {
 	if !utf8.Valid(line) {
 		return kv.Item{}, false, errNotUTF8
@@ -64,8 +64,8 @@ func ParseLine(line []byte) (item kv.Item, end bool, err error) {
 	return item, false, err
 }
 
-// ParseListLine reads a line of a list, as ParseLine does; with keysOnly it needs no
-// value. For the last one, end is not nil and there is no item.
+// ParseListLine reads a line of a list, as ParseLine does; with keysOnly it needs no value.
+// For the last line, end is not nil and there is no item.
 func ParseListLine(line []byte, keysOnly bool) (item kv.Item, end *End, err error) {
 	if !utf8.Valid(line) {
 		return kv.Item{}, nil, errNotUTF8
@@ -85,7 +85,7 @@ func ParseListLine(line []byte, keysOnly bool) (item kv.Item, end *End, err erro
 	return item, nil, err
 }
 
-// isEnd says whether j is the last line of a list.
+// isEnd reports whether j is the last line of a list.
 func (j *Line) isEnd() bool { return j.End && j.Key == nil && j.KeyB64 == nil }
 
 // item returns the key and the value of j.
@@ -113,7 +113,7 @@ func (j *Line) item(keysOnly bool) (kv.Item, error) {
 	return i, nil
 }
 
-// WriteLine writes the key and the value of i as a line, in one call of w.
+// WriteLine writes the key and the value of i as a line, with one call of w.Write.
 func WriteLine(w io.Writer, i kv.Item) error {
 	var j Line
 	if key := []byte(i.Key); utf8.Valid(key) {

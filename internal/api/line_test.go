@@ -12,7 +12,7 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
-// TestLine_RoundTrip checks that what is written is what is read, byte for byte and
+// TestLine_RoundTrip checks that an item that is written is read again, byte for byte and
 // on one line.
 func TestLine_RoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -95,8 +95,8 @@ func TestParseListLine(t *testing.T) {
 	}
 }
 
-// TestParseLine_IgnoresOtherMembers shows that a file's lines may have members of any
-// type beside key and value, also those that a list's have.
+// TestParseLine_IgnoresOtherMembers shows that a file's lines may have members of any type
+// beside key and value, also with the names of a list's members.
 func TestParseLine_IgnoresOtherMembers(t *testing.T) {
 	item, end, err := api.ParseLine([]byte(`{"key":"a","value":"x","version":"1.2","mod_revision":null,"lease":7,"next":{}}`))
 	if err != nil || end || item.Key != "a" || string(item.Value) != "x" || item.Version != 0 {

@@ -8,17 +8,17 @@ import (
 	"io"
 )
 
-// maxLineBytes is the maximum length of a line: the longest key and value with every
-// byte escaped as \u00XX, and room for other members. Memory is taken as bytes come.
+// maxLineBytes is the maximum length of a line: the longest key and value with every byte
+// escaped as \u00XX, and room for other members. Memory is allocated as bytes arrive.
 const maxLineBytes = 6*(MaxValueBytes+4<<10) + 64<<10
 
-// ErrLineTooLong is returned for a line that is longer than any key and value make it.
+// ErrLineTooLong is returned for a line above the maximum length of a line.
 var ErrLineTooLong = errors.New("line is too long")
 
-// Lines splits a stream into lines of bounded length. It is used by one goroutine.
+// Lines splits a stream into lines of limited length. It belongs to one goroutine.
 type Lines struct {
 	r    *bufio.Reader
-	max  int          // longest line, with its end
+	max  int          // maximum length of a line, with its end
 	long bytes.Buffer // a line longer than r's buffer
 }
 

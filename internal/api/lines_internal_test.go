@@ -23,8 +23,8 @@ func TestLines(t *testing.T) {
 	}
 }
 
-// TestLines_TooLong checks that a line beyond the bound is skipped whole, be it longer
-// or shorter than what is read at once.
+// TestLines_TooLong checks that a line above the maximum is skipped as a whole, whether it
+// is longer or shorter than the reader's buffer.
 func TestLines_TooLong(t *testing.T) {
 	for _, size := range []int{101, 1 << 20} {
 		lines := NewLines(strings.NewReader(strings.Repeat("x", size) + "\n" + strings.Repeat("y", 99) + "\n"))

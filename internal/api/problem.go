@@ -2,8 +2,8 @@ package api
 
 import "github.com/kvorum/kvorum/kv"
 
-// Codes of HTTP alone that clients tell apart: what is a result of kv.Engine is an error
-// here. Other codes are those of the classes of package kv.
+// Codes that only HTTP has, for outcomes that are results of kv.Engine but errors of HTTP.
+// Other codes are those of the classes of package kv.
 const (
 	CodeKeyNotFound     kv.Code = "key_not_found"
 	CodeConditionFailed kv.Code = "condition_failed"

@@ -16,17 +16,17 @@ import (
 	"time"
 )
 
-// How long certificates are valid after they are made. They are valid from an hour
-// before.
+// How long certificates are valid after they are made. Their validity begins one hour
+// earlier.
 const (
 	authorityValidity = 90 * 24 * time.Hour
 	issuedValidity    = 60 * 24 * time.Hour
 )
 
-// lastSerial is the serial number of the certificate that was made last.
+// lastSerial is the serial number of the newest certificate.
 var lastSerial atomic.Int64
 
-// Authority is a certificate authority that lives as long as its test.
+// Authority is a certificate authority for one test.
 type Authority struct {
 	// PEM is the authority's own certificate, encoded.
 	PEM []byte
@@ -66,10 +66,10 @@ func CertFilesIn(dir string) CertFiles {
 	return CertFiles{Cert: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem"), CA: filepath.Join(dir, "ca.pem")}
 }
 
-// Issue writes a new certificate for host, a name or an IP address, into dir, with a
-// new key and the certificate of the authority. It replaces the files that are there.
-// The certificate is one for servers and clients, unless change, which may be nil,
-// makes it another one before it is signed.
+// Issue writes a new certificate for host, a name or an IP address, into dir, with a new
+// key and the certificate of the authority. It replaces the files that are there. The
+// certificate is one for servers and clients. change, which may be nil, may change it
+// before it is signed.
 func (a *Authority) Issue(t testing.TB, dir, host string, change func(*x509.Certificate)) CertFiles {
 	t.Helper()
 	template := newTemplate("node at "+host, issuedValidity)

@@ -1,8 +1,7 @@
-// Package testkit holds what the tests of several packages share: a certificate
-// authority, and the record of trials.
+// Package testkit has the helpers that the tests of several packages share: a certificate
+// authority, polling until a condition holds, a log in memory, and the outcomes of trials.
 //
-// A trial is a test that repeats, on the smallest input, what a bug report or a
-// close reading showed of an earlier version. Its name begins with TestTrial_
-// and the trial's id; Outcome records what it ends with, and `make trials` makes
-// the table of docs/reliability.md from that.
+// A trial is a test that repeats a bug of an earlier version on the smallest input that
+// shows it. The name of a trial begins with TestTrial_ and the trial's id. Outcome records
+// its result, and `make trials` makes the table in docs/reliability.md from the results.
 package testkit

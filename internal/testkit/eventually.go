@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// pollTick is the time between two looks of Eventually and Until.
+// pollTick is the time between two checks of Eventually and Until.
 const pollTick = 5 * time.Millisecond
 
-// errNotYet is what Until waits for the end of.
+// errNotYet is the error of a check of Until whose condition does not hold.
 var errNotYet = errors.New("not yet")
 
-// Eventually looks again and again until check returns nil. It ends the test, with the
-// error of the last look, when that takes longer than limit.
+// Eventually calls check until it returns nil. If that takes longer than limit, Eventually
+// ends the test with the last error of check.
 func Eventually(t testing.TB, limit time.Duration, what string, check func() error) {
 	t.Helper()
 	for deadline := time.Now().Add(limit); ; time.Sleep(pollTick) {
@@ -27,7 +27,7 @@ func Eventually(t testing.TB, limit time.Duration, what string, check func() err
 	}
 }
 
-// Until is Eventually for a condition that says no more than whether it holds.
+// Until is Eventually for a condition without an error.
 func Until(t testing.TB, limit time.Duration, what string, cond func() bool) {
 	t.Helper()
 	Eventually(t, limit, what, func() error {

@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// Greeter returns the address of a TCP server on loopback that says text to whoever
-// connects, unasked, and closes the connection, as servers of some other protocols begin.
-// It ends with the test.
+// Greeter returns the address of a TCP server on loopback that sends text first and then
+// closes each connection. Servers of some other protocols also send first. The server ends
+// with the test.
 func Greeter(t testing.TB, text string) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// Log collects what is written to it. It may be read while others write. The zero value
-// is empty and ready.
+// Log is an io.Writer that keeps all bytes in memory. It may be read while others write.
+// The zero value is empty and ready.
 type Log struct {
 	mu  sync.Mutex
 	all bytes.Buffer // guarded by mu
@@ -20,20 +20,20 @@ func (l *Log) Write(p []byte) (int, error) {
 	return l.all.Write(p)
 }
 
-// String returns all that was written.
+// String returns everything that was written.
 func (l *Log) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.all.String()
 }
 
-// Tail returns the last n bytes, or all where there are fewer.
+// Tail returns the last n bytes, or all if there are fewer.
 func (l *Log) Tail(n int) string {
 	s := l.String()
 	return s[max(0, len(s)-n):]
 }
 
-// Count returns how many lines have text in them.
+// Count returns the number of lines that contain text.
 func (l *Log) Count(text string) (n int) {
 	for line := range strings.Lines(l.String()) {
 		if strings.Contains(line, text) {

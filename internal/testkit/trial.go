@@ -9,27 +9,26 @@ import (
 	"time"
 )
 
-// Names of the attributes (testing.TB.Attr) that the table of trials is made from.
+// Names of the attributes (testing.TB.Attr) from which the table of trials is made.
 const (
 	TrialAttr   = "trial"
 	OutcomeAttr = "outcome"
 )
 
-// trialSeconds names the variable that sets how long the trials last that run
+// trialSeconds is the name of the environment variable that sets the duration of trials
 // under load.
 const trialSeconds = "KVORUM_TRIAL_SECONDS"
 
-// Outcome records what the trial with this id ends with, as one short sentence
-// with the figures that were observed. It is called once, when the test has
-// checked all that it checks.
+// Outcome records the result of the trial with this id: one short sentence with the
+// observed figures. It is called once, after all checks of the test.
 func Outcome(t testing.TB, id, format string, args ...any) {
 	t.Helper()
 	t.Attr(TrialAttr, id)
 	t.Attr(OutcomeAttr, strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", " "))
 }
 
-// TrialDuration returns for how long a trial under load runs: the number of
-// seconds in KVORUM_TRIAL_SECONDS, or short where that is not set.
+// TrialDuration returns the duration of a trial under load: the number of seconds in
+// KVORUM_TRIAL_SECONDS, or short if that is not set.
 func TrialDuration(t testing.TB, short time.Duration) time.Duration {
 	t.Helper()
 	text, ok := os.LookupEnv(trialSeconds)
