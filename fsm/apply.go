@@ -6,14 +6,14 @@ import (
 	"github.com/kvorum/kvorum/internal/omap"
 )
 
-// Apply implements raft.FSM: it is an ApplyBatch of one entry. Raft calls it
-// while it recovers a cluster by force.
+// Apply implements raft.FSM: it is an ApplyBatch of one entry. Raft calls it in
+// raft.RecoverCluster.
 func (f *FSM) Apply(l *raft.Log) any { return f.applyEntry(l) }
 
 // ApplyBatch implements raft.BatchingFSM. The response to an entry is a []byte with the
 // responses to its requests, one after the other, each with its length before it; see
-// DecodeResponse. It is nil for an entry that has no requests because it is raft's own, or
-// an error if the entry was not applied: an *EntryError, ErrStaleEntry or ErrClosed.
+// DecodeResponse. It is nil for an entry of raft itself, which has no requests. If the
+// entry was not applied, it is an error: an *EntryError, ErrStaleEntry or ErrClosed.
 func (f *FSM) ApplyBatch(logs []*raft.Log) []any {
 	responses := make([]any, len(logs))
 	for i, l := range logs {
@@ -31,9 +31,9 @@ func (f *FSM) applyEntry(l *raft.Log) any {
 	default:
 	}
 	if applied := f.appliedIndex.Load(); l.Index <= applied {
-		// Raft doesn't do this. If it did, applying twice would part this replica
-		// from the others; and as nobody can say that this is the entry applied
-		// then, nobody who waits for it may be told that it was done.
+		// Raft doesn't do this. If it did, and the entry were applied twice, this replica
+		// would differ from the others. This may be another entry than the one that was
+		// applied with its index, so its proposer must not get the answer that it was done.
 		f.logger.Warn("ignored an entry that is applied already", "index", l.Index, "term", l.Term, "applied", applied)
 		return ErrStaleEntry
 	}
@@ -54,15 +54,15 @@ func (f *FSM) applyEntry(l *raft.Log) any {
 	return responses
 }
 
-// stop reports err and waits for Close. Continuing would part this replica from
-// those that understand the entry.
+// stop reports err and waits for Close. If this replica continued without the entry, it
+// would differ from those that understand it.
 func (f *FSM) stop(err *EntryError) error {
 	f.onFatal(err)
 	<-f.closed
 	return err
 }
 
-// usualResponse is about how many bytes the response to a request has.
+// usualResponse is the usual number of bytes of the response to a request.
 const usualResponse = 16
 
 func (f *FSM) applyRequests(l *raft.Log, b *batch) []byte {
@@ -89,27 +89,28 @@ func (f *FSM) applyRequests(l *raft.Log, b *batch) []byte {
 	return responses
 }
 
-// publishLocked says that l is applied. The index comes last: it is what
-// readers wait for.
+// publishLocked makes it known that l is applied. It stores the index last, because readers
+// wait for the index.
 func (f *FSM) publishLocked(l *raft.Log, clock int64) {
 	f.clock.Store(clock)
 	f.appliedTerm.Store(l.Term)
 	f.appliedIndex.Store(l.Index)
 }
 
-// tx applies the requests of one entry, in order, to the state's step: each sees what
-// those before it did, and readers see nothing of it yet. The outcome depends on the
-// state and the requests only: no clock, no randomness, no order of a Go map.
+// tx applies the requests of one entry, in order, to the state's step. Each request sees
+// the changes of previous ones, and readers see none of them yet. The outcome depends on
+// the state and the requests only: tx uses no clock, no randomness and no order of a Go
+// map.
 type tx struct {
 	state    *state
-	revision uint64 // of the last change, counted on without gaps
-	changed  bool   // the request that is applied changes something, and takes the next revision
+	revision uint64 // of the last change; increases without gaps
+	changed  bool   // the present request changes something, and takes the next revision
 
-	old     omap.Item // of the key of the operation that is applied, as it is before it
-	existed bool      // whether there is such a key
+	old     omap.Item // of the present operation's key, before the operation
+	existed bool      // whether the key exists before the operation
 
 	checkpoint bool   // the entry asks for one
-	results    []byte // of the request that is applied; memory that is used again
+	results    []byte // of the present request; the next one uses the memory again
 }
 
 // request applies one request and appends the response to it. All compares look at
@@ -136,7 +137,7 @@ func (t *tx) request(dst []byte, compares []decodedCompare, ops []decodedOp) []b
 // operation applies one operation, if done, and adds its result, if it has one.
 func (t *tx) operation(o *decodedOp, done bool) {
 	if !o.keyed {
-		o.apply(t, o) // there is no compare beside it that may not hold
+		o.apply(t, o) // its request has no compares
 		return
 	}
 	t.old, t.existed = t.state.step.Get(o.key)

@@ -72,7 +72,7 @@ var benchKeys = func() (keys [10_000]string) {
 	return keys
 }()
 
-// puts returns what makes the next entry of puts for f, which has n keys.
+// puts returns a function that makes the next entry of puts for f, which has n keys.
 func puts(f *fsm.FSM, n, perEntry int) func() *raft.Log {
 	value := string(make([]byte, 100))
 	var logs []*raft.Log
@@ -92,7 +92,7 @@ func puts(f *fsm.FSM, n, perEntry int) func() *raft.Log {
 	}
 }
 
-// BenchmarkFSM_Snapshot marks, writes and restores a state of a million keys.
+// BenchmarkFSM_Snapshot takes, writes and restores a snapshot of a million keys.
 func BenchmarkFSM_Snapshot(b *testing.B) {
 	f := filled(1_000_000)
 	var snapshot memSink

@@ -20,7 +20,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files in testdata")
 
-// One of everything, for the golden files.
+// goldenRequests returns one request of each kind, for the golden files.
 func goldenRequests() (all wire.Requests) {
 	for _, r := range []kv.Request{
 		kv.Put("key", []byte("value")),
@@ -44,7 +44,8 @@ func goldenEntry() []byte {
 	return fsm.AppendEntry(nil, 1_700_000_000_123_456_789, all.Version, all.Count, parts...)
 }
 
-// What is in logs and on the wire must stay readable: a change here needs a new version.
+// TestCodec_Golden shows that the encoding is still that of the logs that exist: a change
+// of it needs a new version.
 func TestCodec_Golden(t *testing.T) {
 	checkGolden(t, "entry-v2.golden", goldenEntry())
 	f := newFSM(t)
@@ -70,7 +71,8 @@ func TestCodec_Golden(t *testing.T) {
 	}
 }
 
-// What the encoder says of requests is what Check finds in them, whatever they are.
+// TestEncode_FactsAreThoseOfCheck shows that the encoder and Check find the same facts
+// about requests.
 func TestEncode_FactsAreThoseOfCheck(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		requests := rapid.SliceOfN(requestGen(), 1, 5).Draw(t, "requests")
@@ -101,7 +103,7 @@ func TestEncode_FactsAreThoseOfCheck(t *testing.T) {
 	})
 }
 
-// A request needs the least version that has it.
+// TestEncode_Version shows that a request needs the lowest version that has it.
 func TestEncode_Version(t *testing.T) {
 	put := kv.Op{Kind: kv.OpPut, Key: "k"}
 	for name, tt := range map[string]struct {
@@ -127,7 +129,8 @@ func TestEncode_Version(t *testing.T) {
 	}
 }
 
-// Whatever the encoding is cut at, and whatever follows it, is noticed.
+// TestCodec_LengthMatters shows that the decoder refuses an encoding that is cut at any
+// byte, or that bytes follow.
 func TestCodec_LengthMatters(t *testing.T) {
 	requests := goldenRequests()
 	response, _, err := wire.Take(golden(t, "responses-v2.golden"), 1)
@@ -158,7 +161,7 @@ func TestCodec_LengthMatters(t *testing.T) {
 	}
 }
 
-// request returns one request of parts, with the length before it.
+// request returns one request of these compares and operations, with its length before it.
 func request(parts ...string) []byte {
 	var body []byte
 	for _, part := range parts {
@@ -248,7 +251,8 @@ func TestDecodeResponse_Refused(t *testing.T) {
 	}
 }
 
-// What a newer leader adds to a result is skipped by an older node.
+// TestDecodeResponse_SkipsWhatIsNew shows that an older node skips bytes that a newer
+// leader adds to a result.
 func TestDecodeResponse_SkipsWhatIsNew(t *testing.T) {
 	got, err := fsm.DecodeResponse(wire.AppendBytes(nil, "\x01\x07\x01\x05\x01\x07new\x01\x02\x00\x00"))
 	want := kv.Response{Succeeded: true, Revision: 7, Results: []kv.OpResult{{Existed: true, ModRevision: 7}, {}}}
@@ -270,7 +274,7 @@ func FuzzCheck(f *testing.F) {
 			}
 			return
 		}
-		// What Check accepts can be applied, with a response to each request.
+		// Requests that Check accepts can be applied, with a response to each.
 		into := fsm.New(fsm.Config{Shards: 1, OnFatal: func(err error) { panic(err) }})
 		answer := into.Apply(&raft.Log{Index: 1, Term: 1, Data: fsm.AppendEntry(nil, 0, requests.Version, requests.Count, data)})
 		if got := responsesOf(t, answer.([]byte)); len(got) != count {

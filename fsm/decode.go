@@ -8,21 +8,21 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
-// minRequestLen is the number of bytes that an encoded request has at least: its length,
-// the tag of a part, and that one's length.
+// minRequestLen is the minimum number of bytes of an encoded request: its length, and the
+// tag and the length of one operation.
 const minRequestLen = 3
 
-// batch is a decoded entry. Keys and values alias its bytes. Memory is used again for the
-// next entry; see reset.
+// batch is a decoded entry. Keys and values alias the entry's bytes. The next entry uses
+// the memory again; see reset.
 type batch struct {
 	clock    int64
-	version  byte // that a reader must understand
+	version  byte // the command version that a reader must understand
 	requests []decodedRequest
-	compares []decodedCompare // of all requests, in their order
+	compares []decodedCompare // of all requests, in order
 	ops      []decodedOp      // likewise
 }
 
-// decodedRequest is how many of the batch's compares and operations one request has.
+// decodedRequest has the numbers of a request's compares and operations in a batch.
 type decodedRequest struct{ compares, ops int }
 
 type decodedCompare struct {
@@ -37,10 +37,11 @@ type decodedOp struct {
 	value []byte
 }
 
-// maxKept is the number of operations for which a batch keeps memory.
+// maxKept is the maximum number of operations for which a batch keeps memory.
 const maxKept = 4096
 
-// reset empties b, so that it holds no bytes of an entry, and keeps the memory of a usual one.
+// reset empties b, so that it does not refer to an entry's bytes. It keeps memory for up to
+// maxKept operations.
 func (b *batch) reset() {
 	if cap(b.requests) > maxKept || cap(b.compares) > maxKept || cap(b.ops) > maxKept {
 		*b = batch{}
@@ -74,8 +75,8 @@ func (c *codec) entry(data []byte, b *batch) error {
 	return nil
 }
 
-// requests adds count requests, which are all that data has, to b. They are said to need
-// version, and do need what is returned.
+// requests adds the count requests in data to b. It returns the command version that they
+// need. Their sender says that they need version, which must be known.
 func (c *codec) requests(version byte, count int, data []byte, b *batch) (needs byte, err error) {
 	if version > c.version {
 		return 0, &VersionError{What: "command version", Version: version, Supported: c.version}
@@ -114,7 +115,8 @@ func (c *codec) request(body []byte, b *batch) (needs byte, err error) {
 	return c.form(compares, ops)
 }
 
-// part adds one compare or operation to b, in which the request began at first.
+// part adds one compare or operation to b. first has the numbers of compares and operations
+// in b before the request.
 func (c *codec) part(tag byte, payload wire.Reader, b *batch, first decodedRequest) error {
 	var key string
 	var size int
@@ -146,7 +148,7 @@ func (c *codec) part(tag byte, payload wire.Reader, b *batch, first decodedReque
 	return nil
 }
 
-// form checks what a request has as a whole, and returns the command version that it needs.
+// form checks a request as a whole, and returns the command version that it needs.
 func (c *codec) form(compares []decodedCompare, ops []decodedOp) (needs byte, err error) {
 	if len(ops) == 0 {
 		return 0, fmt.Errorf("%w: a request without an operation", ErrMalformed)
@@ -170,7 +172,7 @@ func (c *codec) form(compares []decodedCompare, ops []decodedOp) (needs byte, er
 	return needs, nil
 }
 
-// changedTwice says whether two operations have one key.
+// changedTwice reports whether two operations have the same key.
 func changedTwice(ops []decodedOp) bool {
 	for i := range ops {
 		for j := range i {
@@ -182,7 +184,7 @@ func changedTwice(ops []decodedOp) bool {
 	return false
 }
 
-// facts returns what those that carry b's requests need to know, without Data.
+// facts returns b's requests as their carriers know them, without Data.
 func (b *batch) facts(version byte) wire.Requests {
 	facts := wire.Requests{Count: len(b.requests), Version: version}
 	for i := range b.ops {
@@ -196,10 +198,11 @@ func (b *batch) facts(version byte) wire.Requests {
 	return facts
 }
 
-// Check returns what is known of count requests that another node has encoded, and that
-// are all of data. It accepts what clients may send, within the library's limits. Version
-// is what the other node says that they need. The error wraps ErrMalformed, is a
-// *kv.ValidationError, or is a *VersionError, and then of class kv.ErrUnsupported.
+// Check decodes the count requests in data, which another node has encoded, and returns
+// them with the facts that it found. It accepts requests that clients may send, within the
+// maximum limits of package kv. version is the command version that they need according to
+// the other node. The error wraps ErrMalformed, is a *kv.ValidationError, or is a
+// *VersionError, which is of class kv.ErrUnsupported.
 func Check(version byte, count int, data []byte) (wire.Requests, error) {
 	return newest.check(version, count, data)
 }

@@ -13,38 +13,39 @@ import (
 	"github.com/kvorum/kvorum/internal/wire"
 )
 
-// maxWorkers bounds the goroutines that decode, so that their memory, a few blocks
-// each, does not grow with the processors: one that reads can't feed more of them.
+// maxWorkers is the maximum number of goroutines that decode. Each has memory for a few
+// blocks, so a limit keeps their memory from growing with the number of processors. One
+// reader can't keep more of them busy.
 const maxWorkers = 8
 
-// decoders decode a snapshot's blocks of items on up to maxWorkers processors, and put
-// them into a map. One goroutine gives them blocks, in order, and then waits.
+// decoders decode a snapshot's blocks of items in up to maxWorkers goroutines, and put the
+// items into a map. One goroutine hands them the blocks, in order, and then waits.
 type decoders struct {
 	into        *omap.Map
 	maxRevision uint64
 
 	blocks chan itemBlock
-	free   chan []byte // memory of blocks that are decoded
-	given  int         // blocks
-	failed atomic.Bool // a block is bad
+	free   chan []byte // memory of decoded blocks, for the next ones
+	given  int         // number of blocks so far
+	failed atomic.Bool // a block was bad
 	wg     sync.WaitGroup
 
 	mu   sync.Mutex
 	done []decoded // guarded by mu
 }
 
-// itemBlock is a block's place among those of items, and its contents.
+// itemBlock is a block of items.
 type itemBlock struct {
-	number  int
-	memory  []byte // which holds payload
+	number  int    // among the blocks of items, from 0
+	memory  []byte // holds payload
 	payload []byte
 }
 
-// decoded is what is known of one block, or, in the end, of all.
+// decoded is the result of decoding one block, or the sum of all results.
 type decoded struct {
 	number      int
 	count, hash uint64 // of its items
-	first, last string // keys
+	first, last string // the first and the last key
 	err         error
 }
 
@@ -60,13 +61,13 @@ func newDecoders(into *omap.Map, maxRevision uint64) *decoders {
 	return t
 }
 
-// largeBlock is the length of a block that is decoded before the next one is read,
-// so that several with one large item each are not in memory together.
+// largeBlock is the minimum length of a block that is decoded before the next one is read,
+// so that several blocks with one large item each are not in memory together.
 const largeBlock = 4 * blockTarget
 
-// decode takes over a block, whose payload lies in memory, and returns memory for the
-// next one, nil if no more are wanted. Memory that has grown for a large block is
-// returned at once: were it to circulate, all that does would grow as large in time.
+// decode takes over a block, whose payload is in memory, and returns memory for the next
+// one, nil after a bad block. Memory that has grown for a large block is returned at once.
+// If it went to other blocks too, all their memory would be as large in the end.
 func (t *decoders) decode(memory, payload []byte) []byte {
 	if t.failed.Load() {
 		return nil
@@ -99,8 +100,8 @@ func (t *decoders) memory() []byte {
 	}
 }
 
-// wait returns when all blocks are in the map, with what they hold, or the first
-// block's error.
+// wait returns when all blocks are in the map. It returns the sum of their results, or the
+// error of the first bad block.
 func (t *decoders) wait() (all decoded, err error) {
 	close(t.blocks)
 	t.wg.Wait()
@@ -136,7 +137,7 @@ func (t *decoders) work() {
 	t.add(mine...)
 }
 
-// add notes what is known of some blocks.
+// add keeps the results of some blocks.
 func (t *decoders) add(some ...decoded) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -157,7 +158,7 @@ func (t *decoders) decodeBlock(b itemBlock, loader *omap.Loader) decoded {
 // their keys.
 func decodeItems(payload []byte, maxRevision uint64, loader *omap.Loader) decoded {
 	var out decoded
-	var last string // lies in payload
+	var last string // aliases payload
 	d := wire.NewReader(payload)
 	for d.Len() > 0 {
 		it := omap.Item{
@@ -192,6 +193,6 @@ func decodeItems(payload []byte, maxRevision uint64, loader *omap.Loader) decode
 	return out
 }
 
-// alias returns b as a string that is good for as long as b is not changed: a copy
-// of each key would be garbage as soon as the item is in the map.
+// alias returns b as a string that is valid until b is changed. A copy of each key would be
+// garbage as soon as the item is in the map.
 func alias(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

@@ -9,7 +9,8 @@ import (
 	"github.com/kvorum/kvorum/internal/omap"
 )
 
-// TestDecoders_MemoryIsBounded checks that blocks in memory don't grow with processors.
+// TestDecoders_MemoryIsBounded checks that the number of blocks in memory does not grow
+// with the number of processors.
 func TestDecoders_MemoryIsBounded(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(64))
 	d := newDecoders(omap.New(1), 1)
@@ -24,9 +25,9 @@ func TestDecoders_MemoryIsBounded(t *testing.T) {
 	}
 }
 
-// TestDecoders_LargeBlocksShareMemory gives the decoders large blocks and small ones in
-// turn: the memory that a large one takes is not one of those that circulate, which would
-// all become as large in the end.
+// TestDecoders_LargeBlocksShareMemory gives the decoders large and small blocks in turn.
+// Small blocks must not get the memory of a large one: in the end all their memory would be
+// as large.
 func TestDecoders_LargeBlocksShareMemory(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(8))
 	const large, rounds, each = 8 << 20, 60, 2000
@@ -39,7 +40,7 @@ func TestDecoders_LargeBlocksShareMemory(t *testing.T) {
 	}
 	for i := range rounds {
 		memory = memory[:0]
-		if i > rounds/2 && i%2 == 0 { // after so many small ones that there is memory for many
+		if i > rounds/2 && i%2 == 0 { // after many small blocks, whose memory is free now
 			add(large)
 		} else {
 			for range each {
@@ -47,7 +48,7 @@ func TestDecoders_LargeBlocksShareMemory(t *testing.T) {
 			}
 		}
 		if memory = d.decode(memory, memory); memory == nil {
-			break // wait says why
+			break // wait returns the error
 		}
 	}
 	all, err := d.wait()
@@ -63,11 +64,11 @@ func TestDecoders_LargeBlocksShareMemory(t *testing.T) {
 	}
 }
 
-// appendItem appends an item of revision 1, as it is in a block.
+// appendItem appends an item of revision 1, encoded as in a block.
 func appendItem(block []byte, key string, value []byte) []byte {
 	for _, part := range [][]byte{[]byte(key), value} {
 		block = binary.AppendUvarint(block, uint64(len(part)))
 		block = append(block, part...)
 	}
-	return append(block, 1, 1, 1) // created and modified at, version
+	return append(block, 1, 1, 1) // create revision, modify revision, version
 }

@@ -8,9 +8,9 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
-// Encode appends a request to those that to has, with what is known of it, and returns
-// them. It does not fail: the request must be one that kv.Request.Validate accepts. The
-// values are copied.
+// Encode appends a request to the requests in to, adds the facts about it, and returns
+// them. The request must be valid, see kv.Request.Validate; so Encode has no error. It
+// copies the values.
 func Encode(to wire.Requests, r kv.Request) wire.Requests {
 	size := 0
 	to.Version = max(to.Version, versionOf(&r))
@@ -43,14 +43,15 @@ func Encode(to wire.Requests, r kv.Request) wire.Requests {
 	return to
 }
 
-// versionOf returns the command version that has requests of r's form.
+// versionOf returns the command version that requests of r's form need.
 func versionOf(r *kv.Request) byte {
 	sameKey := len(r.If) > 0 && r.If[0].Key == r.Then[0].Key
 	return formVersion(len(r.If), len(r.Then), sameKey)
 }
 
-// formVersion returns the command version that has requests with so many compares and
-// operations. In sameKey the first ones are of one key.
+// formVersion returns the command version that requests with these numbers of compares and
+// operations need. sameKey is set if the first compare and the first operation have the
+// same key.
 func formVersion(compares, ops int, sameKey bool) byte {
 	if ops > 1 || compares > 1 || compares == 1 && !sameKey {
 		return multiVersion
@@ -58,7 +59,8 @@ func formVersion(compares, ops int, sameKey bool) byte {
 	return 1
 }
 
-// partSize returns how many bytes a part of a request takes whose payload has n.
+// partSize returns the number of bytes of a compare or an operation whose payload has n
+// bytes.
 func partSize(n int) int { return 1 + wire.UvarintLen(uint64(n)) + n }
 
 // appendOp appends one operation: its tag, the payload's length, and the payload.
@@ -68,13 +70,15 @@ func appendOp(dst []byte, known *operation, o *kv.Op) []byte {
 	return known.encode(dst, o)
 }
 
-// ClockRequest returns the request that does nothing but carry an entry's clock.
+// ClockRequest returns the request that changes nothing. Its entry carries the time to the
+// replicas.
 func ClockRequest() wire.Requests { return internalRequest(tagClock, "") }
 
-// RetireRequest returns the request by which id never may be a member again.
+// RetireRequest returns the request that makes id a retired one, which may never be a
+// member again.
 func RetireRequest(id string) wire.Requests { return internalRequest(tagRetire, id) }
 
-// CheckpointRequest returns the request that has each replica note its state hash.
+// CheckpointRequest returns the request that makes each replica record its state hash.
 func CheckpointRequest() wire.Requests { return internalRequest(tagCheckpoint, "") }
 
 // internalRequest returns a request of the leader's own.
@@ -88,9 +92,10 @@ func internalRequest(tag byte, key string) wire.Requests {
 // entryFormat is the first byte of a log entry.
 const entryFormat = 2
 
-// AppendEntry appends a log entry to dst and returns it: the clock in nanoseconds since
-// the Unix epoch, and count requests, which are parts one after the other. A reader must
-// understand version. The result has no room that is not used.
+// AppendEntry appends a log entry to dst and returns the result, which has no spare
+// capacity. The entry has the clock, in nanoseconds since the Unix epoch, and count
+// requests, which are the concatenation of parts. A reader of the entry must understand
+// version.
 func AppendEntry(dst []byte, clock int64, version byte, count int, parts ...[]byte) []byte {
 	size := 1 + 1 + 8 + wire.UvarintLen(uint64(count))
 	for _, part := range parts {

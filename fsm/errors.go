@@ -8,8 +8,8 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
-// ErrMalformed is returned for bytes that are not what the encoding allows:
-// cut short, too long, or damaged.
+// ErrMalformed is returned for bytes that do not follow the format: they are cut short, too
+// long, or damaged.
 var ErrMalformed = wire.ErrMalformed
 
 // ErrClosed is returned by an FSM that was closed.
@@ -19,12 +19,12 @@ var ErrClosed = errors.New("the state machine is closed")
 // The entry was not applied (again).
 var ErrStaleEntry = errors.New("the entry's index is already applied")
 
-// VersionError is returned for bytes that another version of the program wrote: their
-// format, or something in them, is not known to this one. It is of class kv.ErrUnsupported.
+// VersionError is returned for bytes of another version of the program: this version does
+// not know their format or a part of them. It is of class kv.ErrUnsupported.
 type VersionError struct {
-	What      string // what has the version: "entry format", "command version", "operation 0x7" and the like
-	Version   byte   // the version that was found, or is needed; 0 where that is not known
-	Supported byte   // the newest version that is known
+	What      string // the unknown thing: "entry format", "command version", "operation 0x7" and the like
+	Version   byte   // the version that was found, or is needed; 0 if that is not known
+	Supported byte   // the newest known version
 }
 
 // Error implements error.
@@ -38,10 +38,10 @@ func (e *VersionError) Error() string {
 	return fmt.Sprintf("%s %d is not known (this program knows up to %d)", e.What, e.Version, e.Supported)
 }
 
-// Is says that the error is of class kv.ErrUnsupported.
+// Is reports that the error is of class kv.ErrUnsupported.
 func (e *VersionError) Is(target error) bool { return target == kv.ErrUnsupported }
 
-// EntryError says which log entry can't be applied. It ends the state machine:
+// EntryError is the reason why a log entry can't be applied. It stops the state machine;
 // see Config.OnFatal.
 type EntryError struct {
 	Index uint64

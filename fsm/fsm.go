@@ -17,14 +17,14 @@ type Config struct {
 	// Shards is the number of shards of the map, rounded up to a power of two and at
 	// most omap.MaxShards; 0 or less means omap.DefaultShards.
 	Shards int
-	// OnFatal is called, once and on the goroutine that applies, with an
-	// *EntryError when a log entry can't be applied. The state machine applies
-	// nothing more and its Apply does not return before Close: the node must
-	// stop. May be nil, and then the error is logged.
+	// OnFatal is called with an *EntryError when a log entry can't be applied: once, by the
+	// goroutine that applies. The state machine applies nothing more, and its Apply does
+	// not return before Close, so the node must stop. If OnFatal is nil, the error is
+	// logged.
 	OnFatal func(error)
 	// Logger defaults to one that discards.
 	Logger *slog.Logger
-	// Loading makes entries and snapshots cost less until Loaded is called: the order
+	// Loading makes entries and restores take less time until Loaded is called. The order
 	// of the keys is made then, or for the first view of them.
 	Loading bool
 }
@@ -36,28 +36,28 @@ type FSM struct {
 	logger  *slog.Logger
 	shards  int
 
-	// state is what readers see. It changes in place, by one step for an entry;
-	// Restore puts another one in its place.
+	// state is what readers see. Each entry changes it in place, by one omap.Step; Restore
+	// replaces it.
 	state atomic.Pointer[state]
 
-	// mu is held for the whole of an entry and of the swap in a restore, so that
-	// who holds it sees state and the numbers below between two entries.
+	// mu is held while an entry is applied, and while a restore replaces the state. So its
+	// holder sees state and the numbers below as they are between two entries.
 	mu sync.Mutex
 
-	// The numbers are written under mu, after the state's revision and in this order,
-	// in the moment in which the entry becomes visible.
+	// The numbers are stored under mu, when the entry becomes visible: after the state's
+	// revision, and in this order.
 	clock        atomic.Int64
 	appliedTerm  atomic.Uint64
 	appliedIndex atomic.Uint64
 
-	// Used by the goroutine that applies; their memory is used again for the next entry.
+	// Used by the goroutine that applies. The next entry uses their memory again.
 	batch batch
 	tx    tx
 
 	codec       *codec
 	checkpoints []Checkpoint // guarded by mu
 	loading     atomic.Bool  // see Config.Loading
-	used        atomic.Bool  // somebody has read or written since a snapshot last looked
+	used        atomic.Bool  // set by reads and writes, cleared by a snapshot
 
 	waiters         waiters // for appliedIndex
 	revisionWaiters waiters // for revision
@@ -68,7 +68,7 @@ type FSM struct {
 
 var _ raft.BatchingFSM = (*FSM)(nil)
 
-// state is what a restore replaces as a whole.
+// state is the part of an FSM that a restore replaces as a whole.
 type state struct {
 	items    *omap.Map
 	retired  *retiredIDs
@@ -110,16 +110,16 @@ func newFSM(cfg Config, tables *codec) *FSM {
 	return f
 }
 
-// Close wakes everybody in WaitApplied with ErrClosed, and lets an Apply that
-// stopped at a fatal error return. Nothing is applied from then on; reads go on
-// to see the last state. It is idempotent and always returns nil.
+// Close ends every WaitApplied and WaitRevision with ErrClosed, and makes an Apply that
+// stopped at a fatal error return. Nothing is applied after it, and reads still see the
+// last state. It is idempotent and always returns nil.
 func (f *FSM) Close() error {
 	f.closeOnce.Do(func() { close(f.closed) })
 	return nil
 }
 
-// AppliedIndex returns the index of the last log entry whose whole effect reads
-// see. Entries that raft keeps to itself (no-ops, barriers) don't advance it.
+// AppliedIndex returns the index of the last log entry whose whole effect reads see. Raft
+// does not hand over its own entries (no-ops, barriers), so these don't advance it.
 func (f *FSM) AppliedIndex() uint64 { return f.appliedIndex.Load() }
 
 // AppliedTerm returns the term of the entry at AppliedIndex.
@@ -129,12 +129,12 @@ func (f *FSM) AppliedTerm() uint64 { return f.appliedTerm.Load() }
 // later sees that change.
 func (f *FSM) Revision() uint64 { return f.state.Load().revision.Load() }
 
-// Written returns the highest command version of an entry that was applied, 0 before the
-// first: a member of the cluster must understand it.
+// Written returns the highest command version of an applied entry, 0 before the first. Each
+// member of the cluster must understand it.
 func (f *FSM) Written() byte { return byte(f.state.Load().written.Load()) }
 
-// Clock returns the cluster clock: the greatest stamp of an applied batch, in
-// nanoseconds since the Unix epoch, 0 before the first.
+// Clock returns the cluster clock: the greatest time of an applied entry, in nanoseconds
+// since the Unix epoch, 0 before the first.
 func (f *FSM) Clock() int64 { return f.clock.Load() }
 
 // Get returns the Item of key and whether there is one. Its Value must not be
@@ -144,17 +144,18 @@ func (f *FSM) Get(key string) (omap.Item, bool) {
 	return f.state.Load().items.Get(key)
 }
 
-// GetAt is Get, and returns beside it a revision at which the key is like that: one
-// that an entry ended with, at least the Item's ModRevision. A Get that begins after
-// WaitRevision of it, on any replica, sees the same or later.
+// GetAt is Get, and also returns a revision of the store at which the key is as in the
+// result. It is the revision after a whole entry, and at least the Item's ModRevision.
+// After WaitRevision of it, on any replica, a Get sees the same state of the key or a later
+// one.
 func (f *FSM) GetAt(key string) (it omap.Item, revision uint64, found bool) {
 	f.use()
 	s := f.state.Load()
 	return s.items.GetWith(key, &s.revision)
 }
 
-// use notes that somebody reads or writes. It writes only where that is news:
-// readers must not wait for each other.
+// use sets used. It does not write if used is set already: readers must not wait for each
+// other.
 func (f *FSM) use() {
 	if !f.used.Load() {
 		f.used.Store(true)
@@ -164,7 +165,7 @@ func (f *FSM) use() {
 // Len returns the number of keys.
 func (f *FSM) Len() int { return f.state.Load().items.Len() }
 
-// Size returns the number of bytes that all keys and values have.
+// Size returns the number of bytes of all keys and values.
 func (f *FSM) Size() int64 { return f.state.Load().items.Size() }
 
 // View returns the keys as they are between two log entries.
@@ -180,8 +181,8 @@ func (f *FSM) View() View {
 	}
 }
 
-// WaitApplied returns nil once AppliedIndex is at least index. Else it returns
-// ErrClosed, or the context's error.
+// WaitApplied returns nil once AppliedIndex is at least index. Otherwise it waits, and
+// returns ErrClosed on Close and the context's error at its end.
 func (f *FSM) WaitApplied(ctx context.Context, index uint64) error {
 	return f.wait(ctx, &f.waiters, index, f.AppliedIndex)
 }
@@ -219,8 +220,8 @@ type View struct {
 	items        *omap.View
 }
 
-// All yields the Items whose keys begin with prefix and are at or after start,
-// in byte order of their keys. It costs by what it yields.
+// All yields the Items whose keys begin with prefix and are at or after start, in byte
+// order of their keys. Its cost grows with the number of Items that it yields.
 func (v View) All(prefix, start string) iter.Seq[omap.Item] {
 	if v.items == nil {
 		return func(func(omap.Item) bool) {}

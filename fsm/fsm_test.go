@@ -23,7 +23,7 @@ import (
 func TestFSM_Conditions(t *testing.T) {
 	put, del := kv.OpPut, kv.OpDelete
 	done, failed := true, false
-	// The state before each: "k" at revision 1, the store at revision 2.
+	// The state before each case: "k" at revision 1, the store at revision 2.
 	for _, tt := range []struct {
 		name      string
 		op        kv.OpKind
@@ -86,8 +86,9 @@ func TestFSM_Conditions(t *testing.T) {
 	}
 }
 
-// A request with several operations takes one revision, or none, and is done as a whole
-// or not at all. Its compares and results tell of the state before it.
+// TestFSM_MultipleOperations shows that a request with several operations takes one
+// revision, or none, and is done as a whole or not at all. Its compares and results are
+// about the state before it.
 func TestFSM_MultipleOperations(t *testing.T) {
 	put := func(key, value string) kv.Op { return kv.Op{Kind: kv.OpPut, Key: key, Value: []byte(value)} }
 	del := func(key string) kv.Op { return kv.Op{Kind: kv.OpDelete, Key: key} }
@@ -117,7 +118,8 @@ func TestFSM_MultipleOperations(t *testing.T) {
 	}
 }
 
-// The state knows the highest command version of its entries, and a snapshot carries it.
+// TestFSM_Written shows that the state has the highest command version of its entries, and
+// that a snapshot carries it.
 func TestFSM_Written(t *testing.T) {
 	f := newFSM(t)
 	for i, tt := range []struct {
@@ -191,8 +193,8 @@ func TestFSM_Retire(t *testing.T) {
 	}
 }
 
-// What raft hands over besides commands counts as applied, and there is a
-// response for each entry.
+// TestFSM_ApplyBatchResponses shows that entries of raft itself count as applied, and that
+// each entry has a response.
 func TestFSM_ApplyBatchResponses(t *testing.T) {
 	f := newFSM(t)
 	responses := f.ApplyBatch([]*raft.Log{
@@ -326,7 +328,8 @@ func TestFSM_WaitApplied(t *testing.T) {
 		wait := func(name string, ctx context.Context, index uint64) {
 			go func() { outcomes <- outcome{name, f.WaitApplied(ctx, index)} }()
 		}
-		// settle lets everybody run who can, and returns who came back.
+		// settle lets all goroutines run until they wait, and returns the names of those
+		// that returned.
 		settle := func() []string {
 			synctest.Wait()
 			var came []string
@@ -384,7 +387,8 @@ func TestFSM_WaitApplied(t *testing.T) {
 	})
 }
 
-// WaitRevision waits for what was changed, whatever the index, and a restore counts.
+// TestFSM_WaitRevision shows that WaitRevision waits for the revision, not for an index,
+// and that a restore can end the wait.
 func TestFSM_WaitRevision(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFSM(t)
@@ -417,7 +421,8 @@ func TestFSM_WaitRevision(t *testing.T) {
 	})
 }
 
-// A view never shows a part of an entry, and says which one it shows.
+// TestFSM_ViewBetweenEntries shows that a view never shows a part of an entry, and has the
+// index of the last entry that it shows.
 func TestFSM_ViewBetweenEntries(t *testing.T) {
 	f := newFSM(t)
 	const entries, perEntry = 500, 16
@@ -491,7 +496,7 @@ func entry(index, term uint64, clock int64, requests ...wire.Requests) *raft.Log
 	}
 }
 
-// tb is what *testing.T and *rapid.T share.
+// tb has the methods that *testing.T and *rapid.T share.
 type tb interface {
 	Helper()
 	Fatalf(format string, args ...any)
@@ -552,7 +557,7 @@ func mustRestore(t tb, f *fsm.FSM, snapshot []byte) {
 type memSink struct {
 	bytes.Buffer
 	closed, cancelled bool
-	writeErr          error // of the write that would pass room
+	writeErr          error // of the first write that does not fit into room
 	room              int
 	closeErr          error
 	cancelErr         error

@@ -2,17 +2,17 @@ package fsm
 
 import "github.com/kvorum/kvorum/internal/wire"
 
-// Growth returns by how many bytes requests, of which all is known, make the data longer
-// at most, where a key counts perKey bytes beside its own and its value's. Deletes count
-// as nothing, because their compares may not hold. It is negative where values certainly
-// become shorter.
+// Growth returns the maximum number of bytes by which requests make the data longer. A key
+// counts as its own bytes, those of its value, and perKey bytes. Deletes are not counted,
+// because their compares may not hold. The result is negative if values certainly become
+// shorter. The facts in requests must be set.
 func (f *FSM) Growth(requests wire.Requests, perKey int64) int64 {
 	var b batch
 	if _, err := f.codec.requests(requests.Version, requests.Count, requests.Data, &b); err != nil {
-		return requests.PutBytes + int64(requests.Puts)*perKey // as if all were new
+		return requests.PutBytes + int64(requests.Puts)*perKey // as if all keys were new
 	}
 	items := f.state.Load().items
-	lengths := make(map[string]int64, len(b.ops)) // of keys with values, by what was counted
+	lengths := make(map[string]int64, len(b.ops)) // of keys that were counted, with their values
 	growth, ops := int64(0), b.ops
 	for _, r := range b.requests {
 		for _, o := range ops[:r.ops] {
@@ -26,7 +26,7 @@ func (f *FSM) Growth(requests wire.Requests, perKey int64) int64 {
 				}
 			}
 			after := perKey + int64(len(o.key)+len(o.value))
-			if r.compares > 0 { // they may not hold, and the value stay
+			if r.compares > 0 { // if they do not hold, the value remains
 				after = max(before, after)
 			}
 			lengths[o.key] = after

@@ -8,8 +8,9 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
-// Requests make the data longer by what they put, less what they replace: a key that
-// occurs twice counts once, and a compare may not hold.
+// TestFSM_Growth shows that requests make the data longer by the length of their puts,
+// minus that of the replaced values. A key that occurs twice counts once, and a compare may
+// not hold.
 func TestFSM_Growth(t *testing.T) {
 	const perKey = 191
 	f := newFSM(t)
@@ -21,8 +22,8 @@ func TestFSM_Growth(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
 		requests []kv.Request
-		want     int64 // of keys and values alone
-		keys     int64 // that are new
+		want     int64 // bytes of keys and values
+		keys     int64 // number of new keys
 	}{
 		{"new", []kv.Request{put("k", 10)}, 11, 1},
 		{"new twice", []kv.Request{put("k", 10), put("k", 30)}, 31, 1},

@@ -9,20 +9,20 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
-// The state hash is the sum, modulo 2^64, of the hashes of all items and retired ids.
-// A sum does not depend on the order of the changes, and updating it costs no more than
-// hashing the item that changes. It detects replicas that differ by accident. It is not
-// collision-resistant: somebody who wants two states with one hash can make them.
+// The state hash is the sum, modulo 2^64, of the hashes of all items and retired ids. A sum
+// does not depend on the order of the changes, and updating it costs no more than hashing
+// the item that changes. It detects replicas that differ by accident. It is not
+// collision-resistant: an attacker can make two states with one hash.
 
 // Checkpoint is the state hash after an entry that asked for it (CheckpointRequest). It
 // covers keys, values, revisions, retired ids, the revision counter, the cluster clock and
 // the highest command version.
 type Checkpoint = kv.Checkpoint
 
-// checkpointsKept is how many checkpoints are remembered.
+// checkpointsKept is the maximum number of checkpoints that are remembered.
 const checkpointsKept = 16
 
-// Kinds of what is summed up, so that an id and a key never hash alike.
+// Kinds of the summands. An id and a key with the same bytes have different hashes.
 const (
 	hashItem    = 1
 	hashRetired = 2
@@ -51,7 +51,8 @@ func sum64(head []byte, key string, value []byte) uint64 {
 	return d.Sum64()
 }
 
-// checkpointHash returns a checkpoint's hash of the state whose sum is sum.
+// checkpointHash returns the hash of a checkpoint. sum is that of the state's items and
+// retired ids.
 func checkpointHash(sum, revision uint64, clock int64, written byte) uint64 {
 	var b [3*8 + 1]byte
 	binary.LittleEndian.PutUint64(b[:], sum)
@@ -69,7 +70,7 @@ func (f *FSM) Checkpoints() []Checkpoint {
 	return append([]Checkpoint(nil), f.checkpoints...)
 }
 
-// checkpointLocked notes the state hash after the entry at index.
+// checkpointLocked records the state hash after the entry at index.
 func (f *FSM) checkpointLocked(index uint64) {
 	if len(f.checkpoints) == checkpointsKept {
 		f.checkpoints = append(f.checkpoints[:0], f.checkpoints[1:]...)

@@ -22,8 +22,8 @@ func newestHash(t *testing.T, f *fsm.FSM) fsm.Checkpoint {
 	return all[len(all)-1]
 }
 
-// States that differ in anything have different hashes, and equal ones the same,
-// however they came to be.
+// TestCheckpoint_Hash shows that states that differ in anything have different hashes, and
+// that equal states have the same one, also after different changes.
 func TestCheckpoint_Hash(t *testing.T) {
 	states := map[string][]wire.Requests{
 		"nothing":         {},
@@ -63,7 +63,8 @@ func TestCheckpoint_Hash(t *testing.T) {
 	}
 }
 
-// A checkpoint is of the whole entry that asks for it, and old ones are dropped.
+// TestCheckpoint_Kept shows that a checkpoint is taken after the whole entry that asks for
+// it, and that old checkpoints are dropped.
 func TestCheckpoint_Kept(t *testing.T) {
 	f, whole := newFSM(t), newFSM(t)
 	mustApply(t, f, 1, 0, checkpointCmd, putCmd("k", "v"))
@@ -80,14 +81,15 @@ func TestCheckpoint_Kept(t *testing.T) {
 	}
 }
 
-// An entry that one replica applied and the other did not is found by the next checkpoint.
+// TestCheckpoint_FindsDivergence shows that the next checkpoint finds an entry that one
+// replica has applied and the other has not.
 func TestCheckpoint_FindsDivergence(t *testing.T) {
 	one, other := newFSM(t), newFSM(t)
 	for i := uint64(1); i <= 10; i++ {
 		command := putCmd(fmt.Sprint("k", i%3), fmt.Sprint(i))
 		mustApply(t, one, i, 0, command)
 		if i == 5 {
-			other.Apply(&raft.Log{Index: i, Type: raft.LogConfiguration}) // in the entry's place
+			other.Apply(&raft.Log{Index: i, Type: raft.LogConfiguration}) // instead of the entry
 		} else {
 			mustApply(t, other, i, 0, command)
 		}

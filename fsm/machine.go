@@ -6,8 +6,8 @@ import (
 	"github.com/kvorum/kvorum/internal/wire"
 )
 
-// The functions of this package as methods, for users that know a state machine by an
-// interface alone.
+// The functions of this package as methods, for users that know a state machine only by an
+// interface.
 
 // AppendEntry is the function AppendEntry.
 func (*FSM) AppendEntry(dst []byte, clock int64, version byte, count int, parts ...[]byte) []byte {

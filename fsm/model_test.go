@@ -17,8 +17,8 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
-// The same log makes the same bytes, however raft groups its entries and
-// however many shards there are.
+// TestFSM_Deterministic shows that the same log makes the same snapshot, however raft
+// groups its entries, and with any number of shards.
 func TestFSM_Deterministic(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var logs []*raft.Log
@@ -45,7 +45,8 @@ func TestFSM_Deterministic(t *testing.T) {
 	})
 }
 
-// The state machine does what a plain map does, across snapshots and restores.
+// TestFSM_Model compares the state machine with a plain map, also after snapshots and
+// restores.
 func TestFSM_Model(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		f := fsm.New(fsm.Config{Shards: 4})
@@ -70,7 +71,7 @@ func TestFSM_Model(t *testing.T) {
 	})
 }
 
-// model is what an FSM must be like.
+// model is a simple implementation with the behaviour that an FSM must have.
 type model struct {
 	items    map[string]omap.Item
 	retired  map[string]bool
@@ -80,8 +81,8 @@ type model struct {
 	written  byte
 }
 
-// apply does the requests one after the other, each on a copy of the items, which takes
-// the place of the others if it is done.
+// apply does the requests one after the other, each on a copy of the items. The copy
+// replaces the items if the request is done.
 func (m *model) apply(b testBatch) []kv.Response {
 	m.clock, m.written = max(m.clock, b.clock), max(m.written, 1)
 	responses := []kv.Response{}
@@ -159,13 +160,14 @@ func (m *model) check(t *rapid.T, f *fsm.FSM) {
 	}
 }
 
-// testBatch is what an entry holds.
+// testBatch is the contents of an entry.
 type testBatch struct {
 	clock    int64
 	requests []testRequest
 }
 
-// testRequest is a request of clients, or, where that has no operation, one of the leader's.
+// testRequest is a request of clients or, if that has no operation, one of the leader's
+// own.
 type testRequest struct {
 	kv.Request
 	retire *string
@@ -192,7 +194,7 @@ func (b testBatch) entry(index uint64) *raft.Log {
 	return entry(index, 1, b.clock, all...)
 }
 
-// batchGen makes batches on few keys, so that requests meet each other.
+// batchGen makes batches on few keys, so that several requests change the same key.
 func batchGen() *rapid.Generator[testBatch] {
 	return rapid.Custom(func(t *rapid.T) testBatch {
 		return testBatch{
@@ -217,7 +219,7 @@ func testRequestGen() *rapid.Generator[testRequest] {
 	})
 }
 
-// requestGen makes requests of clients, most of one operation.
+// requestGen makes requests of clients, most of them with one operation.
 func requestGen() *rapid.Generator[kv.Request] {
 	key := rapid.StringMatching(`[abc]{1,2}`)
 	return rapid.Custom(func(t *rapid.T) kv.Request {

@@ -24,18 +24,18 @@ const (
 type operation struct {
 	tag      byte
 	name     string
-	since    byte // the command version that has it
+	since    byte // the lowest command version that has it
 	internal bool // only the leader itself may write it, as a request of its own
 	fills    bool // it needs room on disk and in memory
-	keyed    bool // it is about a key of clients, and has a result
+	keyed    bool // it has a key of clients, and a result
 
-	size   func(*kv.Op) int                           // of what encode appends
+	size   func(*kv.Op) int                           // number of bytes that encode appends
 	encode func([]byte, *kv.Op) []byte                // appends the payload
-	decode func(wire.Reader, *decodedOp) wire.Reader  // reads the payload; what is left is refused
-	apply  func(*tx, *decodedOp) (modRevision uint64) // the key's, afterwards
+	decode func(wire.Reader, *decodedOp) wire.Reader  // reads the payload; remaining bytes are refused
+	apply  func(*tx, *decodedOp) (modRevision uint64) // returns that of the key afterwards
 }
 
-// operations is the table of operations. Nothing else tells them apart.
+// operations is the table of operations. No other code distinguishes them.
 var operations = []operation{
 	{
 		tag: byte(kv.OpPut), name: "put", since: 1, fills: true, keyed: true,
@@ -48,16 +48,16 @@ var operations = []operation{
 		tag: byte(kv.OpDelete), name: "delete", since: 1, keyed: true,
 		size: sizeOfKey, encode: encodeKey, decode: decodeKey, apply: (*tx).delete,
 	},
-	{ // nothing but carry the entry's clock: the first act of every term
+	{ // changes nothing, carries the entry's clock: the first entry of every term
 		tag: tagClock, name: "clock", since: 1, internal: true,
 		size: sizeOfKey, encode: encodeKey, decode: decodeNothing, apply: func(*tx, *decodedOp) uint64 { return 0 },
 	},
-	{ // the key is a raft ServerID that never may be a member again
+	{ // the key is a raft ServerID that may never be a member again
 		tag: tagRetire, name: "retire", since: 1, internal: true,
 		size: sizeOfKey, encode: encodeKey, decode: decodeKey,
 		apply: func(t *tx, o *decodedOp) uint64 { t.state.retire(strings.Clone(o.key)); return 0 },
 	},
-	{ // note the state hash after the entry; see Checkpoint
+	{ // records the state hash after the entry; see Checkpoint
 		tag: tagCheckpoint, name: "checkpoint", since: 2, internal: true,
 		size: sizeOfKey, encode: encodeKey, decode: decodeNothing,
 		apply: func(t *tx, _ *decodedOp) uint64 { t.checkpoint = true; return 0 },
@@ -84,7 +84,7 @@ func decodeNothing(r wire.Reader, _ *decodedOp) wire.Reader { return r }
 type comparison struct {
 	kind  kv.CompareKind
 	name  string
-	since byte // the command version that has it
+	since byte // the lowest command version that has it
 	holds func(it omap.Item, exists bool, revision uint64) bool
 }
 
@@ -103,11 +103,12 @@ func encodeCompare(dst []byte, c *kv.Compare) []byte {
 	return append(binary.AppendUvarint(dst, c.Revision), c.Key...)
 }
 
-// multiVersion is the command version that has requests with several operations or
-// compares, and with a compare of another key than is changed.
+// multiVersion is the lowest command version that has requests with several operations or
+// compares, and requests with a compare of another key than the operation's.
 const multiVersion = 2
 
-// codec has the tables as a program of one version has them, by tag.
+// codec has the tables of a program that understands command versions up to version, by
+// tag.
 type codec struct {
 	version     byte
 	operations  [256]*operation
@@ -130,8 +131,8 @@ func newCodec(version byte) *codec {
 	return c
 }
 
-// newest encodes and decodes what this program understands. The encoder has all
-// operations: whether one may be written is decided where it enters the log.
+// newest has the tables of this program. The encoder has all operations: the leader decides
+// whether one may be written when it enters the log.
 var (
 	newest  = newCodec(Version)
 	encoder = newCodec(255)

@@ -22,8 +22,8 @@ func (slowSink) Close() error  { return nil }
 func (slowSink) ID() string    { return "slow" }
 func (slowSink) Cancel() error { return nil }
 
-// A snapshot pauses for readers and writers, and only for them: on an idle node,
-// and offline, nothing is there to wait for (suspected bug 15).
+// TestSnapshot_PausesOnlyForOthers shows that a snapshot pauses only while there are
+// readers or writers. On an idle node, and offline, it does not (suspected bug 15).
 func TestSnapshot_PausesOnlyForOthers(t *testing.T) {
 	for _, use := range []struct {
 		name   string

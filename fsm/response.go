@@ -17,7 +17,7 @@ const (
 // resultKey is the tag of the result of an operation on a key.
 const resultKey byte = 1
 
-// minResultLen is the number of bytes that an encoded result has at least.
+// minResultLen is the minimum number of bytes of an encoded result.
 const minResultLen = 4
 
 // appendResult appends the result of an operation on a key.
@@ -38,8 +38,8 @@ func appendResponse(dst []byte, kind byte, revision uint64, results []byte) []by
 	return append(dst, results...)
 }
 
-// DecodeResponse decodes the response to one request, which is all of data. What a newer
-// version may have added to a result is skipped. The error wraps ErrMalformed, or is a
+// DecodeResponse decodes the response to one request, which is all of data. It skips bytes
+// that a newer version may have added to a result. The error wraps ErrMalformed, or is a
 // *VersionError.
 func DecodeResponse(data []byte) (kv.Response, error) {
 	r := wire.NewReader(data)

@@ -12,11 +12,11 @@ import (
 	"github.com/kvorum/kvorum/internal/wire"
 )
 
-// Restore implements raft.FSM. It builds the snapshot's state aside, verifies
-// all of it, and then puts it in the place of the present one, which an error
-// leaves as it is. The applied index may go back: a conflicting snapshot of the
-// leader replaces whatever was here. The caller closes r, as raft does. The
-// error wraps ErrMalformed, a *VersionError or what r returned.
+// Restore implements raft.FSM. It builds the snapshot's state beside the present one,
+// verifies all of it, and then replaces the present one. After an error the present state
+// is as before. The applied index may decrease, because a conflicting snapshot of the
+// leader replaces any state. The caller closes r, as raft does. The error wraps
+// ErrMalformed, a *VersionError or what r returned.
 func (f *FSM) Restore(r io.ReadCloser) error {
 	restored, header, err := readSnapshot(r, f.shards, f.codec.version)
 	if err != nil {
@@ -32,10 +32,10 @@ func (f *FSM) Restore(r io.ReadCloser) error {
 	f.clock.Store(header.Clock)
 	f.appliedTerm.Store(header.AppliedTerm)
 	f.appliedIndex.Store(header.AppliedIndex)
-	f.checkpoints = nil // of the state before: this one never had those hashes
+	f.checkpoints = nil // those of the replaced state
 	f.mu.Unlock()
 	if !f.loading.Load() {
-		restored.items.Order() // Loaded may have come too early to see it
+		restored.items.Order() // Loaded may have been called before this state was visible
 	}
 	f.revisionWaiters.release(header.Revision)
 	f.waiters.release(header.AppliedIndex)
@@ -50,7 +50,8 @@ func (f *FSM) Loaded() {
 	f.state.Load().items.Order()
 }
 
-// maxReserve bounds the items for which memory is taken on a header's word.
+// maxReserve is the maximum number of items for which memory is allocated because of a
+// snapshot's header, before the items are read.
 const maxReserve = 4 << 20
 
 // readSnapshot reads and verifies a whole snapshot, for a program that understands
@@ -136,7 +137,7 @@ func (sr *snapshotReader) items(s *state, header snapshotHeader) error {
 	err := sr.blocks(team, header)
 	list, decodeErr := team.wait()
 	if decodeErr != nil {
-		return decodeErr // it made the reader stop, or came before what that met
+		return decodeErr // it made the reader stop, or concerns earlier bytes than err
 	}
 	if err == nil && list.count != header.Items {
 		err = fmt.Errorf("%w: %d items, header and end say %d", ErrMalformed, list.count, header.Items)
@@ -145,7 +146,7 @@ func (sr *snapshotReader) items(s *state, header snapshotHeader) error {
 	return err
 }
 
-// blocks hands the blocks of items to team, up to the snapshot's end.
+// blocks hands the blocks of items to team, and reads the snapshot's end.
 func (sr *snapshotReader) blocks(team *decoders, header snapshotHeader) error {
 	for {
 		before := sr.sum
@@ -156,7 +157,7 @@ func (sr *snapshotReader) blocks(team *decoders, header snapshotHeader) error {
 		switch kind {
 		case blockItems:
 			if sr.block = team.decode(sr.block, payload); sr.block == nil {
-				return nil // team knows why
+				return nil // team has the error
 			}
 		case blockEnd:
 			d := wire.NewReader(payload)
@@ -177,9 +178,9 @@ func (sr *snapshotReader) blocks(team *decoders, header snapshotHeader) error {
 	}
 }
 
-// next reads and verifies one block. The payload is in sr.block, and valid until
-// that is given away or the next call. It takes memory as bytes arrive, whatever
-// the length says.
+// next reads and verifies one block. The payload is in sr.block. It is valid until the next
+// call, or until sr.block is handed to decoders. Memory is allocated as bytes arrive, not
+// by the block's length field.
 func (sr *snapshotReader) next() (kind byte, payload []byte, err error) {
 	sr.block = sr.block[:0]
 	if err := sr.fill(blockHeadLen); err != nil {
@@ -227,7 +228,8 @@ func (sr *snapshotReader) eof() error {
 	}
 }
 
-// truncated says what an early end of the stream means.
+// truncated returns the error for an early end of the stream; it returns other errors as
+// they are.
 func truncated(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("%w: snapshot is cut short", ErrMalformed)
@@ -235,8 +237,8 @@ func truncated(err error) error {
 	return err
 }
 
-// SnapshotItems returns how many keys the snapshot that r begins with holds, by its
-// header. Errors are those of Restore.
+// SnapshotItems returns the number of keys in the snapshot in r, according to its header.
+// Errors are those of Restore.
 func SnapshotItems(r io.Reader) (uint64, error) {
 	sr := snapshotReader{r: r}
 	header, err := sr.header()
@@ -246,9 +248,9 @@ func SnapshotItems(r io.Reader) (uint64, error) {
 	return header.Items, nil
 }
 
-// LetGo removes all keys from memory, for a Restore that must follow: where two states
-// do not fit. Nothing else changes. Until then the state machine must not be read or
-// applied to.
+// LetGo removes all keys from memory, and changes nothing else. It makes room for a Restore
+// if two states do not fit into memory. Until that Restore has succeeded, the state machine
+// must not be read, and no entry may be applied.
 func (f *FSM) LetGo() {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -5,20 +5,19 @@ import (
 	"sync"
 )
 
-// MaxRetired is the maximum number of retired ids that the state remembers. Where
-// there would be more, the one retired first is forgotten, on every replica at the
-// same entry.
+// MaxRetired is the maximum number of retired ids that the state remembers. If there would
+// be more, the one that was retired first is forgotten, on every replica at the same entry.
 //
-// Invariant: while fewer than MaxRetired ids are remembered, none was forgotten, so
-// an id that is not among them was never retired. From then on that is not known,
-// see RetiredFull, and who admits members has to ask for more.
+// Invariant: while fewer than MaxRetired ids are remembered, none was forgotten, so an id
+// that is not among them was never retired. With MaxRetired ids this is not certain (see
+// RetiredFull), and the admission of a member needs further checks.
 const MaxRetired = 10_000
 
-// retiredIDs are ids that never may be members again. It is safe for concurrent use;
-// one goroutine at a time adds to it.
+// retiredIDs are ids that may never be members again. They are safe for concurrent use, but
+// only one goroutine at a time may add ids.
 type retiredIDs struct {
 	mu    sync.RWMutex        // guards the fields below
-	order []string            // in which they were retired
+	order []string            // the order in which they were retired
 	known map[string]struct{} // the same ids
 }
 
@@ -50,7 +49,8 @@ func (r *retiredIDs) all() []string {
 	return slices.Clone(r.order)
 }
 
-// add adds id, which must not be there, and returns the ids that are forgotten for that.
+// add adds id, which must not be among the ids, and returns the ids that are forgotten for
+// it.
 func (r *retiredIDs) add(id string) (forgotten []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -76,13 +76,12 @@ func (s *state) retire(id string) {
 	}
 }
 
-// Retired reports whether an applied RetireRequest named id, and it is remembered; see
-// MaxRetired.
+// Retired reports whether id is a remembered retired id; see MaxRetired.
 func (f *FSM) Retired(id string) bool { return f.state.Load().retired.has(id) }
 
 // RetiredCount returns the number of retired ids that are remembered.
 func (f *FSM) RetiredCount() int { return f.state.Load().retired.len() }
 
-// RetiredFull reports whether retired ids may have been forgotten, so that
-// Retired returns false of some of them.
+// RetiredFull reports whether retired ids may have been forgotten, so that Retired returns
+// false for some of them.
 func (f *FSM) RetiredFull() bool { return f.RetiredCount() >= MaxRetired }

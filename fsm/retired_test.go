@@ -9,9 +9,9 @@ import (
 	"github.com/kvorum/kvorum/internal/wire"
 )
 
-// TestRetired_Bounded shows that the state remembers the newest MaxRetired of the ids
-// that were retired, the same ones on every replica, however it came to its state,
-// and that it says from when on it may have forgotten some.
+// TestRetired_Bounded shows that the state remembers the newest MaxRetired ids. They are
+// the same on every replica, also after a restore. RetiredFull reports when some may have
+// been forgotten.
 func TestRetired_Bounded(t *testing.T) {
 	const extra, perEntry = 5, 1000
 	id := func(i int) string { return fmt.Sprintf("n%d.%016x", i%7, (i*7919)%100_003) } // not in byte order
@@ -34,7 +34,7 @@ func TestRetired_Bounded(t *testing.T) {
 	mustRestore(t, other, snapshotOf(t, one))
 	for _, f := range []*fsm.FSM{one, other} {
 		retire(f, index, fsm.MaxRetired-1, fsm.MaxRetired+extra)
-		mustApply(t, f, index+1, 0, retireCmd(id(extra)), checkpointCmd) // known already: the oldest stays the oldest
+		mustApply(t, f, index+1, 0, retireCmd(id(extra)), checkpointCmd) // retired already: the oldest stays the oldest
 		if !f.RetiredFull() || f.RetiredCount() != fsm.MaxRetired {
 			t.Errorf("above the bound: %d ids, full %t", f.RetiredCount(), f.RetiredFull())
 		}
@@ -52,14 +52,14 @@ func TestRetired_Bounded(t *testing.T) {
 		t.Error("two replicas' snapshots differ")
 	}
 	third := newFSM(t)
-	mustRestore(t, third, snapshot) // which checks the hash
+	mustRestore(t, third, snapshot) // it checks the hash
 	if !bytes.Equal(snapshotOf(t, third), snapshot) {
 		t.Error("the snapshot of what was restored differs")
 	}
 }
 
 // TestRestore_DropsCheckpoints shows that a restored state has no checkpoints of the
-// one before: it never had those hashes, and must not be compared by them.
+// replaced one: those hashes are not its own.
 func TestRestore_DropsCheckpoints(t *testing.T) {
 	f := newFSM(t)
 	empty := snapshotOf(t, f)

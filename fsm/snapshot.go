@@ -15,9 +15,9 @@ import (
 	"github.com/kvorum/kvorum/internal/wire"
 )
 
-// A snapshot's stream; doc.go has the picture.
+// The beginning of a snapshot; doc.go has the format.
 const (
-	snapshotMagic   = "KVSNAP\r" // 7 bytes; the carriage return catches text conversions
+	snapshotMagic   = "KVSNAP\r" // 7 bytes; a conversion of line ends would change the carriage return
 	snapshotVersion = 2
 	preambleLen     = len(snapshotMagic) + 1
 )
@@ -32,18 +32,18 @@ const (
 // Lengths in a block's frame.
 const (
 	blockHeadLen = 5 // kind, payload length
-	blockSumLen  = 4 // CRC32C of all before it in the block
+	blockSumLen  = 4 // CRC32C of the rest of the block
 )
 
-// blockTarget is the payload length at which a block of items is full. An item
-// is never split, so a block may be longer by one item.
+// blockTarget is the payload length at which a block of items is complete. Items are not
+// split, so a block may be longer by one item.
 const blockTarget = 256 << 10
 
-// pauseBytes is the number of bytes of items after which a snapshot pauses while
-// others use the state machine. A pause is as long as the writing of these bytes was;
-// on a processor that has nothing else to do it is a millisecond, because the
-// runtime's timers fire no earlier. Without pauses, Linux may have a thread that
-// returns from a system call wait 0.7 ms for the processor that the snapshot uses.
+// pauseBytes is the number of bytes of items after which a snapshot pauses while others use
+// the state machine. A pause is as long as the writing of these bytes was. On a processor
+// without other work it is a millisecond, because the runtime's timers fire no earlier.
+// Without pauses, a thread that returns from a system call may wait 0.7 ms on Linux for the
+// processor that the snapshot uses.
 const pauseBytes = 64 << 10
 
 // idleAfter is the time without reads and writes after which a snapshot no longer pauses.
@@ -51,7 +51,7 @@ const idleAfter = 100 * time.Millisecond
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// snapshotHeader is what a snapshot says besides the items.
+// snapshotHeader has all of a snapshot except the items.
 type snapshotHeader struct {
 	AppliedIndex uint64
 	AppliedTerm  uint64
@@ -71,10 +71,10 @@ type snapshot struct {
 	view   *omap.View // nil once released
 }
 
-// Snapshot implements raft.FSM. It only takes a view of the state: Persist writes it
-// while further entries are applied. After Close it returns ErrClosed: raft counts
-// the entries that were refused since then as applied, and would give the snapshot
-// the index of the last of them.
+// Snapshot implements raft.FSM. It only takes a view of the state. Persist writes the view
+// while further entries are applied. After Close it returns ErrClosed: raft takes the
+// entries that were refused after Close for applied, and would give the snapshot the index
+// of the last one.
 func (f *FSM) Snapshot() (raft.FSMSnapshot, error) {
 	select {
 	case <-f.closed:
@@ -108,13 +108,13 @@ func (s *snapshot) Persist(sink raft.SnapshotSink) error {
 		err = sink.Close()
 	}
 	if err != nil {
-		// What Cancel may say besides must not hide the cause.
+		// An error of Cancel must not hide the cause.
 		return errors.Join(fmt.Errorf("write snapshot at index %d: %w", s.header.AppliedIndex, err), sink.Cancel())
 	}
 	return nil
 }
 
-// Release implements raft.FSMSnapshot. It lets go of the state.
+// Release implements raft.FSMSnapshot. It drops the view.
 func (s *snapshot) Release() { s.view = nil }
 
 func (s *snapshot) write(w io.Writer) error {
@@ -144,15 +144,15 @@ func (s *snapshot) write(w io.Writer) error {
 	return sw.err
 }
 
-// pacer spaces the pieces of a snapshot while others use the state machine: they
-// must not notice that there is a snapshot. It belongs to one goroutine.
+// pacer puts pauses between the pieces of a snapshot while others use the state machine, so
+// that a snapshot does not delay them. It belongs to one goroutine.
 type pacer struct {
 	used  *atomic.Bool // set at each use of the state machine
 	began time.Time    // when the writing of the piece began
 	last  time.Time    // when a use was last noticed
 }
 
-// noPause is a closed channel: a pause that is over.
+// noPause is a closed channel: a pause that has ended.
 var noPause = func() <-chan time.Time {
 	over := make(chan time.Time)
 	close(over)
@@ -171,12 +171,12 @@ func (p *pacer) pause() <-chan time.Time {
 	return time.After(now.Sub(p.began))
 }
 
-// snapshotWriter writes a snapshot's parts in order, a block with each call of
-// Write. Its first error stays, and nothing is written after it.
+// snapshotWriter writes a snapshot's parts in order, one block with each call of w.Write.
+// It keeps its first error, and writes nothing after it.
 type snapshotWriter struct {
 	w     io.Writer
 	err   error
-	block []byte // the block being filled, empty if there is none
+	block []byte // the incomplete block, empty if there is none
 	items uint64
 	bytes int    // of the items
 	sum   uint32 // CRC32C of everything written
@@ -236,8 +236,9 @@ func (sw *snapshotWriter) begin(kind byte) {
 	sw.block = append(sw.block[:0], kind, 0, 0, 0, 0)
 }
 
-// flush writes the block. Its length fits 32 bits: an item is at most
-// omap.MaxItemSize, and a block has at most one that isn't small.
+// flush writes the block. Its length fits into 32 bits: an item has at most
+// omap.MaxItemSize bytes, and only the last item of a block can make it longer than
+// blockTarget.
 func (sw *snapshotWriter) flush() {
 	binary.BigEndian.PutUint32(sw.block[1:], uint32(len(sw.block)-blockHeadLen))
 	sw.block = binary.BigEndian.AppendUint32(sw.block, crc32.Checksum(sw.block, castagnoli))

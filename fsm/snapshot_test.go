@@ -42,7 +42,7 @@ func TestSnapshot_Golden(t *testing.T) {
 	}
 }
 
-// Many blocks, and items larger than a block.
+// TestSnapshot_Large writes and restores many blocks, and items larger than a block.
 func TestSnapshot_Large(t *testing.T) {
 	f := newFSM(t)
 	for i := range 40 {
@@ -75,8 +75,8 @@ func TestRestore_DiscardsOldState(t *testing.T) {
 	}
 }
 
-// Whatever bit of a snapshot is wrong, wherever it ends, and whatever follows
-// it: it is refused, and the state stays.
+// TestRestore_Damaged shows that Restore refuses a snapshot with any wrong bit, one that is
+// cut at any byte, and one that bytes follow. The state stays as it was.
 func TestRestore_Damaged(t *testing.T) {
 	source := newFSM(t)
 	mustApply(t, source, 5, 7, putCmd("a", "1"), putCmd("b", "22"), retireCmd("n1.x"))
@@ -108,7 +108,8 @@ func TestRestore_Damaged(t *testing.T) {
 	mustRestore(t, f, good)
 }
 
-// Damage that leaves every block's own checksum right.
+// TestRestore_Inconsistent shows that Restore refuses damage after which every block's own
+// checksum is right.
 func TestRestore_Inconsistent(t *testing.T) {
 	source := newFSM(t)
 	mustApply(t, source, 5, 7, putCmd("a", "1"), putCmd("b", "22"))
@@ -134,7 +135,7 @@ func TestRestore_Inconsistent(t *testing.T) {
 		{"TwoEnds", [][]byte{header, items, end, end}},
 		{"Twice", [][]byte{header, items, items, end}},
 		{"OtherItems", [][]byte{header, resum(other), end}},
-		{"OtherValue", [][]byte{header, resum(other), reseal(end, header, resum(other))}}, // only the state hash tells
+		{"OtherValue", [][]byte{header, resum(other), reseal(end, header, resum(other))}}, // only the state hash is wrong
 		{"Descending", [][]byte{header, descending, reseal(end, header, descending)}},
 		{"RevisionOverHeader", [][]byte{header, future, reseal(end, header, future)}},
 		{"FewerThanEndSays", [][]byte{header, reseal(end, header)}},
@@ -148,7 +149,7 @@ func TestRestore_Inconsistent(t *testing.T) {
 			}
 		})
 	}
-	// The helpers can make good ones too.
+	// The helpers can also make good snapshots.
 	rebuilt := append([]byte(preamble), slices.Concat(header, resum(items), reseal(end, header, items))...)
 	if !bytes.Equal(rebuilt, good) {
 		t.Errorf("rebuilt\n%x, want\n%x", rebuilt, good)
@@ -168,7 +169,8 @@ func TestRestore_OtherVersion(t *testing.T) {
 	}
 }
 
-// A length from outside never decides how much memory is taken.
+// TestRestore_HugeLength shows that a length in a snapshot does not determine how much
+// memory is allocated.
 func TestRestore_HugeLength(t *testing.T) {
 	data := append([]byte(preamble), 1, 0xff, 0xff, 0xff, 0xff)
 	f := newFSM(t)
@@ -240,16 +242,15 @@ func TestPersist_Released(t *testing.T) {
 	}
 }
 
-// Snapshots are written while entries go on to be applied, and each shows
-// exactly the state at its index.
+// TestSnapshot_WhileApplying writes snapshots while entries are applied. Each has exactly
+// the state at its index.
 func TestSnapshot_WhileApplying(t *testing.T) {
 	f := newFSM(t)
 	var wg sync.WaitGroup
 	const entries, every = 600, 50
 	for i := range uint64(entries) {
 		index := i + 1
-		// Entry i sets the key i%97 and deletes i%13, so that every key's state
-		// tells the index.
+		// Entry i sets the key i%97 and deletes i%13, so that the keys show the index.
 		f.Apply(entry(index, 1, int64(index), putCmd(fmt.Sprintf("p%02d", i%97), fmt.Sprint(index)), delCmd(fmt.Sprintf("p%02d", i%13))))
 		if index%every != 0 {
 			continue
@@ -294,7 +295,8 @@ func checkSnapshotState(t *testing.T, s raft.FSMSnapshot, index, revision uint64
 	}
 }
 
-// Readers see the state before a restore or the one after it, nothing between.
+// TestRestore_WhileReading shows that readers see the state before a restore or the one
+// after it, and no mixture.
 func TestRestore_WhileReading(t *testing.T) {
 	const keys = 50
 	snapshots := make([][]byte, 2)
@@ -353,7 +355,7 @@ func FuzzRestore(f *testing.F) {
 	}
 	f.Add(sink.Bytes())
 	f.Fuzz(func(t *testing.T, data []byte) {
-		// Bring the checksums in order, to get past them.
+		// Correct the checksums, so that the rest is decoded.
 		if blocks, ok := parseBlocks(data); ok && len(blocks) > 0 {
 			for i := range blocks {
 				blocks[i] = resum(blocks[i])
@@ -406,7 +408,7 @@ func parseBlocks(snapshot []byte) (blocks [][]byte, ok bool) {
 	return blocks, true
 }
 
-// resum returns the block with its length and checksum made right.
+// resum returns the block with the right length and checksum.
 func resum(block []byte) []byte {
 	block = bytes.Clone(block)
 	body := block[:len(block)-4]
@@ -414,7 +416,7 @@ func resum(block []byte) []byte {
 	return binary.BigEndian.AppendUint32(body, checksum(body))
 }
 
-// reseal returns the end block with the checksum of the stream that the blocks before it make.
+// reseal returns the end block with the checksum of a snapshot with these blocks before it.
 func reseal(end []byte, before ...[]byte) []byte {
 	end = bytes.Clone(end)
 	binary.BigEndian.PutUint32(end[len(end)-8:], checksum(append([]byte(preamble), slices.Concat(before...)...)))
@@ -427,8 +429,8 @@ type errReader struct{ err error }
 
 func (r errReader) Read([]byte) (int, error) { return 0, r.err }
 
-// TestSnapshot_Closed shows that a state machine which applies nothing any more
-// gives no snapshot: raft would name it after entries that are not in it.
+// TestSnapshot_Closed shows that a closed state machine gives no snapshot: raft would give
+// it the index of entries that are not in it.
 func TestSnapshot_Closed(t *testing.T) {
 	f := fsm.New(fsm.Config{})
 	if err := f.Close(); err != nil {

@@ -2,6 +2,6 @@
 
 package fsm
 
-// Version is the highest command version that this program understands. The build tag
-// kvorum_v1 makes a program that lacks the newest one, for tests of rolling upgrades.
+// Version is the highest command version that this program understands. With the build tag
+// kvorum_v1 the program lacks the newest version, for tests of rolling upgrades.
 const Version = 2

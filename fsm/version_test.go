@@ -13,8 +13,9 @@ import (
 
 var twoPuts = kv.Request{Then: []kv.Op{{Kind: kv.OpPut, Key: "a"}, {Kind: kv.OpPut, Key: "b"}}}
 
-// A program that understands version 1, as one built with the tag kvorum_v1, does what
-// the newest one does with what version 1 has.
+// TestVersion1_HasAllOfVersion1 shows that a program that understands version 1, such as
+// one built with the tag kvorum_v1, treats requests of version 1 as the newest program
+// does.
 func TestVersion1_HasAllOfVersion1(t *testing.T) {
 	old, now := fsm.NewOfVersionForTesting(fsm.Config{OnFatal: func(err error) { t.Error(err) }}, 1), newFSM(t)
 	requests := []wire.Requests{
@@ -29,8 +30,9 @@ func TestVersion1_HasAllOfVersion1(t *testing.T) {
 	mustRestore(t, old, snapshotOf(t, now))
 }
 
-// What it lacks, it refuses with both versions: in an entry, before it applies any of it,
-// in a snapshot, and from another node.
+// TestVersion1_RefusesVersion2 shows that such a program refuses version 2 with an error
+// that has both versions: in an entry, before it applies any of it, in a snapshot, and from
+// another node.
 func TestVersion1_RefusesVersion2(t *testing.T) {
 	want := fsm.VersionError{What: "command version", Version: 2, Supported: 1}
 	check := func(what string, err error) {
@@ -53,7 +55,7 @@ func TestVersion1_RefusesVersion2(t *testing.T) {
 	two := encode(twoPuts)
 	_, err := fsm.CheckOfVersionForTesting(1, two.Version, two.Count, two.Data)
 	check("from another node", err)
-	_, err = fsm.CheckOfVersionForTesting(1, 1, two.Count, two.Data) // which says too little
+	_, err = fsm.CheckOfVersionForTesting(1, 1, two.Count, two.Data) // the sender says a version that is too low
 	check("from another node that says version 1", err)
 
 	now, old := newFSM(t), fsm.NewOfVersionForTesting(fsm.Config{}, 1)

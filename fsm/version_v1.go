@@ -2,6 +2,6 @@
 
 package fsm
 
-// Version is the highest command version that this program understands: it was built
-// with the tag kvorum_v1, and lacks the newest one.
+// Version is the highest command version that this program understands. It was built with
+// the tag kvorum_v1, and lacks the newest version.
 const Version = 1

@@ -10,9 +10,9 @@ import (
 	"github.com/kvorum/kvorum/internal/wire"
 )
 
-// Entry e puts all keys if e is odd, else it deletes them, so each entry takes as many
-// revisions as there are keys. Whatever a reader looks at meanwhile is as it was
-// between two entries, and the revision beside it says which.
+// TestFSM_EntriesAreSeenWhole shows that a reader sees the state between two entries, and
+// the revision of that state. Entry e puts all keys if e is odd, else it deletes them, so
+// each entry takes as many revisions as there are keys.
 func TestFSM_EntriesAreSeenWhole(t *testing.T) {
 	const entries = 1000
 	for _, keys := range []int{1, 2, 100} {
@@ -46,7 +46,7 @@ func visibleKey(i int) string { return fmt.Sprintf("k%03d", i) }
 
 // readEntries reads single keys and views until it has seen the last entry.
 func readEntries(t *testing.T, f *fsm.FSM, keys int, last uint64) {
-	var seen uint64 // entry
+	var seen uint64 // the newest entry that was seen
 	for seen < last && !t.Failed() {
 		seen = max(seen, checkEntry(t, f, keys, seen))
 		v := f.View()
@@ -56,7 +56,8 @@ func readEntries(t *testing.T, f *fsm.FSM, keys int, last uint64) {
 	}
 }
 
-// checkEntry reads one key, after entry seen was, and returns which entry was seen.
+// checkEntry reads one key after entry seen was seen, and returns the entry that the read
+// shows.
 func checkEntry(t *testing.T, f *fsm.FSM, keys int, seen uint64) uint64 {
 	i := rand.IntN(keys)
 	it, revision, found := f.GetAt(visibleKey(i))
@@ -70,7 +71,8 @@ func checkEntry(t *testing.T, f *fsm.FSM, keys int, seen uint64) uint64 {
 	return e
 }
 
-// waitEntries waits for the first revision of each entry, and sees all of it.
+// waitEntries waits for the first revision of each entry, and checks that it then sees the
+// whole entry.
 func waitEntries(t *testing.T, f *fsm.FSM, keys int, last uint64) {
 	for e := uint64(1); e <= last && !t.Failed(); e++ {
 		if err := f.WaitRevision(t.Context(), (e-1)*uint64(keys)+1); err != nil {

@@ -5,43 +5,44 @@ import (
 	"sync"
 )
 
-// waiters holds those who wait for a number that only grows, an applied index or
-// a revision, the least first. Its zero value is empty.
+// waiters are the goroutines that wait until a number, an applied index or a revision, has
+// reached a target. The lowest target is the first. The zero value is empty.
 type waiters struct {
 	mu   sync.Mutex // guards heap and every waiter's position
 	heap waiterHeap
 }
 
 type waiter struct {
-	index    uint64
+	target   uint64
 	reached  chan struct{} // closed by release
-	position int           // in the heap; -1 once it left
+	position int           // in the heap; -1 once it is removed
 }
 
-// add returns a waiter for index, which its caller removes unless it was
-// reached; or false if applied is there already. The goroutine that advances
-// applied calls release afterwards, so either add sees the advance or release the waiter.
-func (ws *waiters) add(index uint64, applied func() uint64) (*waiter, bool) {
+// add returns a waiter for target, or false if current has reached target already. The
+// caller must remove the waiter unless target was reached. The goroutine that advances the
+// number calls release afterwards. So either add sees the new number, or release sees the
+// waiter.
+func (ws *waiters) add(target uint64, current func() uint64) (*waiter, bool) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	if applied() >= index {
+	if current() >= target {
 		return nil, false
 	}
-	w := &waiter{index: index, reached: make(chan struct{})}
+	w := &waiter{target: target, reached: make(chan struct{})}
 	heap.Push(&ws.heap, w)
 	return w, true
 }
 
-// release wakes everybody who waits for an index up to applied.
-func (ws *waiters) release(applied uint64) {
+// release wakes all waiters with a target up to current.
+func (ws *waiters) release(current uint64) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	for len(ws.heap) > 0 && ws.heap[0].index <= applied {
+	for len(ws.heap) > 0 && ws.heap[0].target <= current {
 		close(heap.Pop(&ws.heap).(*waiter).reached)
 	}
 }
 
-// remove takes w out, if it is still in.
+// remove removes w, if release has not removed it.
 func (ws *waiters) remove(w *waiter) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -54,7 +55,7 @@ func (ws *waiters) remove(w *waiter) {
 type waiterHeap []*waiter
 
 func (h waiterHeap) Len() int           { return len(h) }
-func (h waiterHeap) Less(i, j int) bool { return h[i].index < h[j].index }
+func (h waiterHeap) Less(i, j int) bool { return h[i].target < h[j].target }
 
 func (h waiterHeap) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
