@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kvorum/kvorum/cluster/leadership"
+
 	"github.com/hashicorp/raft"
 
 	"github.com/kvorum/kvorum/kv"
@@ -49,7 +51,7 @@ func (n *Node) add(ctx context.Context, r *replica, request kv.JoinRequest) (kv.
 		}
 		if err != nil {
 			select {
-			case <-time.After(retryDelay):
+			case <-time.After(leadership.RetryDelay):
 				continue
 			case <-ctx.Done():
 			}

@@ -157,8 +157,8 @@ func (n *Node) tellRemoved(ctx context.Context, id raft.ServerID) {
 // handleRemoved ends this node once a peer says, and its own state machine or
 // the peer's standing as leader confirms, that it is no member any more.
 func (n *Node) handleRemoved(r *replica, from transport.Identity) error {
-	state, _ := r.leaders.current()
-	if state.leader != from.ID && !r.fsm.Retired(string(r.id)) {
+	state, _ := r.leaders.Current()
+	if state.Leader != from.ID && !r.fsm.Retired(string(r.id)) {
 		return fmt.Errorf("%w: %s", kv.ErrNotLeader, from.ID)
 	}
 	n.fatal.fail(kv.ErrRemoved)

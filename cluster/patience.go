@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -34,39 +33,6 @@ func handlerContext(ctx context.Context) (context.Context, context.CancelFunc) {
 		limit = min(time.Until(deadline)*9/10, maxHandlerTimeout)
 	}
 	return context.WithTimeout(ctx, limit)
-}
-
-// outOfTime returns the error of a request that was not done in its time. last is how
-// its last attempt ended, nil if there was none. ErrNoLeader is said only where no
-// leader is known, or the attempt did not find it: one that is slow is another matter.
-func (l *leadership) outOfTime(last error) error {
-	state, _ := l.current()
-	switch {
-	case state.leader == "":
-		return leaderTimeout(last)
-	case last == nil:
-		return fmt.Errorf("%w: it waited behind other writes", kv.ErrTimeout)
-	case isSlow(last):
-		return last
-	}
-	return leaderTimeout(last)
-}
-
-// isSlow says whether an error is that of a leader that is there, and slow or overloaded.
-func isSlow(err error) bool {
-	return !errors.Is(err, kv.ErrNoLeader) && (errors.Is(err, kv.ErrTimeout) || errors.Is(err, kv.ErrOverloaded))
-}
-
-// leaderTimeout returns the error of a request that found no leader in its time;
-// last is how the last attempt ended, nil if there was none.
-func leaderTimeout(last error) error {
-	switch {
-	case last == nil, last.Error() == kv.ErrNoLeader.Error(), isSlow(last):
-		return fmt.Errorf("%w within the request's time", kv.ErrNoLeader)
-	case errors.Is(last, kv.ErrNoLeader):
-		return last // says more
-	}
-	return fmt.Errorf("%w within the request's time: %w", kv.ErrNoLeader, last)
 }
 
 // behindError returns the error of a read whose wait for this node's state

@@ -75,22 +75,3 @@ func TestNode_AdminWithoutQuorum(t *testing.T) {
 		t.Error("they waited until their time had passed")
 	}
 }
-
-// TestLeaderTimeout shows that an error says once that no leader is known.
-func TestLeaderTimeout(t *testing.T) {
-	for _, tt := range []struct {
-		last error
-		want string
-	}{
-		{nil, "no leader is known within the request's time"},
-		{kv.ErrNoLeader, "no leader is known within the request's time"},
-		{leaderTimeout(nil), "no leader is known within the request's time"},
-		{fmt.Errorf("%w: ask n2: refused", kv.ErrNoLeader), "no leader is known: ask n2: refused"},
-		{kv.ErrNotLeader, "no leader is known within the request's time: this node is not the leader"},
-	} {
-		got := leaderTimeout(tt.last)
-		if !errors.Is(got, kv.ErrNoLeader) || got.Error() != tt.want {
-			t.Errorf("after %v: got %q, want %q", tt.last, got, tt.want)
-		}
-	}
-}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/kvorum/kvorum/cluster/leadership"
 	"github.com/kvorum/kvorum/kv"
 )
 
@@ -168,19 +169,18 @@ func TestReadIndex_Refuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	state, _ := r.leaders.current()
-	if index, err := r.leaderReadIndex(ctx, state.term); err != nil || index < r.fsm.AppliedIndex() {
+	state, _ := r.leaders.Current()
+	if index, err := r.leaderReadIndex(ctx, state.Term); err != nil || index < r.fsm.AppliedIndex() {
 		t.Errorf("got index %d, %v, want %d at least", index, err, r.fsm.AppliedIndex())
 	}
 	if _, err := r.leaderReadIndex(ctx, nil); !errors.Is(err, kv.ErrNotLeader) {
 		t.Errorf("a term that has not begun: got %v", err)
 	}
-	earlier := *state.term
-	earlier.term--
-	if _, err := r.leaderReadIndex(ctx, &earlier); !errors.Is(err, kv.ErrNotLeader) {
+	earlier := leadership.BeginTerm(state.Term.Number()-1, 0)
+	if _, err := r.leaderReadIndex(ctx, earlier); !errors.Is(err, kv.ErrNotLeader) {
 		t.Errorf("an earlier term: got %v", err)
 	}
-	if _, err := r.probe(ctx, state.term.term-1, 0); !errors.Is(err, kv.ErrNotLeader) {
+	if _, err := r.probe(ctx, state.Term.Number()-1, 0); !errors.Is(err, kv.ErrNotLeader) {
 		t.Errorf("voters beyond the term: got %v", err)
 	}
 	for _, n := range nodes {
@@ -190,7 +190,7 @@ func TestReadIndex_Refuses(t *testing.T) {
 			}
 		}
 	}
-	if _, err := r.probe(ctx, state.term.term, 0); !errors.Is(err, kv.ErrNoLeader) {
+	if _, err := r.probe(ctx, state.Term.Number(), 0); !errors.Is(err, kv.ErrNoLeader) {
 		t.Errorf("no voter answers: got %v", err)
 	}
 	brief, cancelBrief := context.WithTimeout(ctx, 300*time.Millisecond)
@@ -217,9 +217,9 @@ func TestProbe_OneVoterIsAway(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	state, _ := r.leaders.current()
+	state, _ := r.leaders.Current()
 	for _, settle := range []time.Duration{0, clockSettle} {
-		if answers, err := r.probe(t.Context(), state.term.term, settle); err != nil || len(answers) != 2 {
+		if answers, err := r.probe(t.Context(), state.Term.Number(), settle); err != nil || len(answers) != 2 {
 			t.Errorf("got %d answers, %v, want 2", len(answers), err)
 		}
 	}

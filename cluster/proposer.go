@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/kvorum/kvorum/cluster/leadership"
+
 	"github.com/kvorum/kvorum/internal/wire"
 	"github.com/kvorum/kvorum/kv"
 )
@@ -24,8 +26,6 @@ const (
 	maxForwards = 4
 	// requestOverhead is what a request costs beside its bytes in the byte budget.
 	requestOverhead = 64
-	// retryDelay is the pause after an attempt that changed nothing, unless leadership changes before.
-	retryDelay = 20 * time.Millisecond
 	// slowForward is how long a batch waits for the one that was forwarded before it. A
 	// leader that is quick gets fewer and larger batches so, and one batch that hangs
 	// holds up the others no longer than that.
@@ -67,7 +67,7 @@ type proposer struct {
 	pending  atomic.Int64 // bytes of proposals queued or under way
 	free     sync.Pool    // of *proposal whose result was received
 	maxBytes int64
-	leaders  *leadership
+	leaders  *leadership.Tracker
 	route    batchRoute
 	applying chan struct{} // a lock with one slot, held while a batch is in the log's hands
 	slots    chan struct{} // one is held by each batch that is under way to the leader
@@ -101,7 +101,7 @@ type batchRoute interface {
 	forward(ctx context.Context, b batch, ready func() bool) ([]byte, error)
 }
 
-func newProposer(maxBytes int64, hang time.Duration, leaders *leadership, route batchRoute) *proposer {
+func newProposer(maxBytes int64, hang time.Duration, leaders *leadership.Tracker, route batchRoute) *proposer {
 	return &proposer{
 		queue: make(chan *proposal, maxPendingProposals), forwards: make(chan *proposal, maxPendingProposals),
 		applying: make(chan struct{}, 1), slots: make(chan struct{}, maxForwards),
@@ -178,7 +178,7 @@ func (p *proposer) abandon(pr *proposal) ([]byte, error) {
 	if refused := p.refused.Load(); refused != nil {
 		last = *refused
 	}
-	return pr.abandon(p.leaders.outOfTime(last), "no answer came within the request's time")
+	return pr.abandon(p.leaders.OutOfTime(last), "no answer came within the request's time")
 }
 
 // run hands on batches until ctx ends; what then still waits ends with ErrClosed.
@@ -224,7 +224,7 @@ func (p *proposer) run(ctx context.Context) {
 // the batch goes to the leader, and what comes after it does not wait for that.
 func (p *proposer) whileLeading(delivered <-chan struct{}) {
 	for {
-		_, changed := p.leaders.current()
+		_, changed := p.leaders.Current()
 		if !p.route.leading() {
 			return
 		}
@@ -242,7 +242,7 @@ func (p *proposer) whileLeading(delivered <-chan struct{}) {
 // refused by a node that does not lead.
 func (p *proposer) turn(ctx context.Context, first *proposal) (leading, ok bool) {
 	for {
-		_, changed := p.leaders.current()
+		_, changed := p.leaders.Current()
 		switch {
 		case ctx.Err() != nil:
 			first.finish(nil, kv.ErrClosed)
@@ -339,8 +339,8 @@ func (p *proposer) refuseQueued(ctx context.Context, changed <-chan struct{}, er
 
 // leaderName returns the name of the leader, for an error.
 func (p *proposer) leaderName() string {
-	state, _ := p.leaders.current()
-	return nameOf(state.leader)
+	state, _ := p.leaders.Current()
+	return nameOf(state.Leader)
 }
 
 // gather takes what waits, up to the bounds of a batch. The proposal that did
@@ -367,7 +367,7 @@ func (p *proposer) gather(first *proposal) (batch []*proposal, held *proposal) {
 // deliver tries a batch until it is done, its outcome is unknown, or nobody waits for it.
 func (p *proposer) deliver(ctx context.Context, batch []*proposal) {
 	for {
-		_, changed := p.leaders.current()
+		_, changed := p.leaders.Current()
 		leading := p.route.leading()
 		sending := live(batch, leading)
 		if len(sending) == 0 {
@@ -404,7 +404,7 @@ func (p *proposer) deliver(ctx context.Context, batch []*proposal) {
 // false when ctx ends. What other nodes forward meanwhile is refused at once:
 // its senders must not wait behind a batch that waits for a leader.
 func (p *proposer) pause(ctx context.Context, changed <-chan struct{}) bool {
-	retry := time.After(retryDelay)
+	retry := time.After(leadership.RetryDelay)
 	for {
 		select {
 		case pr := <-p.forwards:

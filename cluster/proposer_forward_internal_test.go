@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/kvorum/kvorum/cluster/leadership"
+
 	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
 )
@@ -82,7 +84,7 @@ func TestProposer_HangingForward(t *testing.T) {
 			}
 			return nil
 		}})
-		p.leaders.setLeader("n2.x", "n1.x", 1)
+		p.leaders.SetLeader("n2.x", "n1.x", 1)
 		hangs := proposeTo(t, p, "hangs", time.Second)
 		next := proposeTo(t, p, "next", time.Minute)
 		time.Sleep(slowForward)
@@ -106,7 +108,7 @@ func TestProposer_HangingLeader(t *testing.T) {
 			}
 			return <-answer
 		}})
-		p.leaders.setLeader("n2.x", "n1.x", 1)
+		p.leaders.SetLeader("n2.x", "n1.x", 1)
 		var sent []<-chan error
 		for range maxForwards {
 			sent = append(sent, proposeTo(t, p, "sent", time.Minute))
@@ -138,21 +140,21 @@ func TestProposer_NewLeaderIsNotHeldUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var p *proposer
 		p = runProposer(t, 1<<20, relay{func(ctx context.Context, _ batch, ready func() bool) error {
-			state, changed := p.leaders.current()
-			if !ready() || state.leader != "n2.x" {
+			state, changed := p.leaders.Current()
+			if !ready() || state.Leader != "n2.x" {
 				return nil
 			}
 			<-changed // as callLeader does
 			return kv.ErrUnknownOutcome
 		}})
-		p.leaders.setLeader("n2.x", "n1.x", 1)
+		p.leaders.SetLeader("n2.x", "n1.x", 1)
 		for range maxForwards {
 			proposeTo(t, p, "sent", time.Minute)
 			time.Sleep(slowForward)
 		}
 		waits := proposeTo(t, p, "waits", time.Minute)
 		wantWaits(t, "the one behind them", waits)
-		p.leaders.setLeader("n3.x", "n1.x", 2)
+		p.leaders.SetLeader("n3.x", "n1.x", 2)
 		wantNow(t, "the one behind them", waits, nil)
 	})
 }
@@ -172,7 +174,7 @@ func TestProposer_UnsentIsNotDone(t *testing.T) {
 			sent = append(sent, b.data()...)
 			return nil
 		}})
-		p.leaders.setLeader("n2.x", "n1.x", 1)
+		p.leaders.SetLeader("n2.x", "n1.x", 1)
 		first := proposeTo(t, p, "first", time.Second)
 		short, long := proposeTo(t, p, "short", time.Second), proposeTo(t, p, "long", time.Minute)
 		time.Sleep(time.Second) // both of these wait in one batch
@@ -204,11 +206,11 @@ func TestProposer_EachTakesTheOtherForLeader(t *testing.T) {
 		}
 		ended := []<-chan error{proposeTo(t, ps[0], "a", time.Minute), proposeTo(t, ps[1], "b", time.Minute)}
 		time.Sleep(time.Second)
-		if got, want := tries.Load(), int64(time.Second/retryDelay); got < want {
+		if got, want := tries.Load(), int64(time.Second/leadership.RetryDelay); got < want {
 			t.Errorf("%d tries in a second, want %d", got, want)
 		}
 		routes[1].setLeads(true)
-		time.Sleep(retryDelay)
+		time.Sleep(leadership.RetryDelay)
 		for _, e := range ended {
 			wantNow(t, "a proposal, when one leads", e, nil)
 		}

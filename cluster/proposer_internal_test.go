@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/kvorum/kvorum/cluster/leadership"
+
 	"github.com/kvorum/kvorum/kv"
 )
 
@@ -78,7 +80,7 @@ func (f *fakeRoute) take(b batch) ([]byte, error) {
 // runProposer runs a proposer on route until the test ends.
 func runProposer(t *testing.T, maxBytes int64, route batchRoute) *proposer {
 	t.Helper()
-	p := newProposer(maxBytes, minHang, newLeadership(), route)
+	p := newProposer(maxBytes, minHang, leadership.New(), route)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); p.run(ctx) }()
@@ -164,7 +166,7 @@ func TestProposer_Deadline(t *testing.T) {
 		gate := make(chan error)
 		route := &fakeRoute{leads: true, answer: func(batch) error { return <-gate }}
 		p := runProposer(t, 1<<20, route)
-		p.leaders.setLeader("n1", "n1", 1)
+		p.leaders.SetLeader("n1", "n1", 1)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		errs := make(map[string]error)
@@ -214,7 +216,7 @@ func TestProposer_ForwardedDoesNotWait(t *testing.T) {
 		if _, err := p.propose(t.Context(), put("forwarded"), true); !errors.Is(err, kv.ErrNotLeader) {
 			t.Errorf("forwarded: got %v, want ErrNotLeader", err)
 		}
-		if took := time.Since(began); took > retryDelay {
+		if took := time.Since(began); took > leadership.RetryDelay {
 			t.Errorf("forwarded: refused after %v behind a waiting batch", took)
 		}
 		if err := <-done; !errors.Is(err, kv.ErrNoLeader) {
@@ -278,7 +280,7 @@ func TestProposer_Bounds(t *testing.T) {
 // TestProposer_Close shows that what waits when the proposer stops is told so.
 func TestProposer_Close(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newProposer(1<<20, minHang, newLeadership(), &fakeRoute{unsent: true, answer: func(batch) error { return kv.ErrNoLeader }})
+		p := newProposer(1<<20, minHang, leadership.New(), &fakeRoute{unsent: true, answer: func(batch) error { return kv.ErrNoLeader }})
 		ctx, cancel := context.WithCancel(t.Context())
 		go p.run(ctx)
 		var wg sync.WaitGroup

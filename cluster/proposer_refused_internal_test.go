@@ -25,7 +25,7 @@ func TestProposer_RefusedDeleteHoldsNobodyUp(t *testing.T) {
 					return fmt.Errorf("%w: remove the ballast", full)
 				}}
 				p := runProposer(t, 1<<20, route)
-				p.leaders.setLeader("n1", "n1", 1)
+				p.leaders.SetLeader("n1", "n1", 1)
 				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 				defer cancel()
 				began := time.Now()
@@ -56,7 +56,7 @@ func TestProposer_QueuedKnowsWhy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		why := fmt.Errorf("%w: its port is closed", kv.ErrNoLeader)
 		p := runProposer(t, 1<<20, &fakeRoute{unsent: true, answer: func(batch) error { return why }})
-		p.leaders.setLeader("n2", "n1", 1)
+		p.leaders.SetLeader("n2", "n1", 1)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		ended := make(chan error, 2)
@@ -89,7 +89,7 @@ func TestProposer_ForwardedMemoryRefusal(t *testing.T) {
 			return nil
 		}}
 		p := runProposer(t, 1<<20, route)
-		p.leaders.setLeader("n2", "n1", 1)
+		p.leaders.SetLeader("n2", "n1", 1)
 		type outcome struct {
 			key string
 			err error
@@ -131,7 +131,7 @@ func TestProposer_ManyForwardedRefusals(t *testing.T) {
 			return nil
 		}}
 		p := runProposer(t, 1<<20, route)
-		p.leaders.setLeader("n2", "n1", 1)
+		p.leaders.SetLeader("n2", "n1", 1)
 		submit := func(request wire.Requests) error {
 			_, err := p.propose(t.Context(), request, false)
 			return err

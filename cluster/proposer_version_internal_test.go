@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/kvorum/kvorum/cluster/leadership"
+
 	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/kv"
 )
@@ -25,7 +27,7 @@ func TestProposer_UnsupportedVersion(t *testing.T) {
 			gate := make(chan struct{})
 			route := &fakeRoute{leads: leads, answer: func(batch) error { <-gate; return nil }}
 			p := runProposer(t, 1<<20, route)
-			p.leaders.setLeader("n2.x", "n1.x", 1)
+			p.leaders.SetLeader("n2.x", "n1.x", 1)
 			first := proposeTo(t, p, "first", time.Minute)
 			before := proposeTo(t, p, "before", time.Minute)
 			refused := make(chan error, 1)
@@ -57,7 +59,7 @@ func TestProposer_UnsupportedAndAbandoned(t *testing.T) {
 		gate := make(chan struct{})
 		route := &fakeRoute{most: 1, answer: func(batch) error { <-gate; return nil }}
 		p := runProposer(t, 1<<20, route)
-		p.leaders.setLeader("n2.x", "n1.x", 1)
+		p.leaders.SetLeader("n2.x", "n1.x", 1)
 		first := proposeTo(t, p, "first", time.Minute)
 		ctx, cancel := context.WithCancel(t.Context())
 		abandoned := make(chan error, 1)
@@ -82,7 +84,7 @@ func TestProposer_VersionNotKnownYet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		route := &fakeRoute{leads: true, asking: true}
 		p := runProposer(t, 1<<20, route)
-		p.leaders.setLeader("n1.x", "n1.x", 1)
+		p.leaders.SetLeader("n1.x", "n1.x", 1)
 		propose := func(limit time.Duration) <-chan error {
 			ctx, cancel := context.WithTimeout(t.Context(), limit)
 			t.Cleanup(cancel)
@@ -101,7 +103,7 @@ func TestProposer_VersionNotKnownYet(t *testing.T) {
 		route.mu.Lock()
 		route.asking = false
 		route.mu.Unlock()
-		time.Sleep(retryDelay)
+		time.Sleep(leadership.RetryDelay)
 		wantNow(t, "two puts, once it is known", long, nil)
 		if got := p.pending.Load(); got != 0 {
 			t.Errorf("%d bytes are pending", got)

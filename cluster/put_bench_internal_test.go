@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/kvorum/kvorum/cluster/leadership"
+
 	"github.com/hashicorp/raft"
 
 	"github.com/kvorum/kvorum/fsm"
@@ -36,7 +38,7 @@ func BenchmarkPut(b *testing.B) {
 	for _, callers := range []int{1, 128} {
 		b.Run(fmt.Sprintf("callers=%d", 2*callers), func(b *testing.B) {
 			ctx, cancel := context.WithCancel(context.Background())
-			p := newProposer(1<<30, minHang, newLeadership(), &applyRoute{state: fsm.New(fsm.Config{})})
+			p := newProposer(1<<30, minHang, leadership.New(), &applyRoute{state: fsm.New(fsm.Config{})})
 			ended := make(chan struct{})
 			go func() { defer close(ended); p.run(ctx) }()
 			value := make([]byte, 256)

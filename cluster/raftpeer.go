@@ -4,6 +4,8 @@ import (
 	"errors"
 	"time"
 
+	"github.com/kvorum/kvorum/cluster/leadership"
+
 	"github.com/hashicorp/raft"
 
 	"github.com/kvorum/kvorum/kv"
@@ -35,7 +37,7 @@ const startWait = 4 * time.Second
 func (n *Node) roomFor(command any) (done func(), err error) {
 	r, err := n.joined()
 	for began := time.Now(); errors.Is(err, kv.ErrNotJoined) && time.Since(began) < startWait; r, err = n.joined() {
-		time.Sleep(retryDelay)
+		time.Sleep(leadership.RetryDelay)
 	}
 	if err != nil {
 		return nil, err

@@ -186,8 +186,8 @@ func (n *Node) strangers(ctx context.Context, r *replica) ([]kv.JoinRequest, err
 // forgetOthers drops the connections and figures of peers that are not members.
 // A leader that this node's configuration does not have yet is none of them.
 func (n *Node) forgetOthers(r *replica) {
-	state, _ := r.leaders.current()
-	keep := map[raft.ServerID]bool{state.leader: true}
+	state, _ := r.leaders.Current()
+	keep := map[raft.ServerID]bool{state.Leader: true}
 	for _, s := range r.servers() {
 		keep[s.ID] = true
 	}
@@ -206,7 +206,7 @@ func (n *Node) forgetOthers(r *replica) {
 // removed while it was away: then its peers don't admit it any more.
 func (n *Node) checkMembership(ctx context.Context, r *replica) error {
 	n.forgetOthers(r)
-	if state, _ := r.leaders.current(); state.leader != "" {
+	if state, _ := r.leaders.Current(); state.Leader != "" {
 		return nil
 	}
 	var asking sync.WaitGroup

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kvorum/kvorum/cluster/leadership"
+
 	"github.com/kvorum/kvorum/internal/wire"
 	"github.com/kvorum/kvorum/kv"
 )
@@ -49,7 +51,7 @@ func (p *proposer) awaitSupport(ctx context.Context, version byte) error {
 			return err
 		}
 		select {
-		case <-time.After(retryDelay):
+		case <-time.After(leadership.RetryDelay):
 		case <-ctx.Done():
 			return err
 		case <-p.stopped:

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/kvorum/kvorum/cluster/leadership"
+
 	"github.com/hashicorp/raft"
 
 	"github.com/kvorum/kvorum/cluster/raftstore"
@@ -54,7 +56,7 @@ type replica struct {
 	state  *fsm.FSM // the same, for reads
 	raft   *raft.Raft
 
-	leaders  *leadership
+	leaders  *leadership.Tracker
 	versions *versions
 	proposer *proposer
 	reader   *reader
@@ -101,7 +103,7 @@ func openReplica(load context.Context, cfg Config, ident nodeid.Identity, peers 
 ) (*replica, error) {
 	r := &replica{
 		id: ident.ServerID(), cfg: cfg, log: cfg.Logger, lines: newLines(cfg.Logger), fatal: f, peers: peers,
-		leaders: newLeadership(), writing: make(chan struct{}, 1), observed: make(chan raft.Observation, 16),
+		leaders: leadership.New(), writing: make(chan struct{}, 1), observed: make(chan raft.Observation, 16),
 		quorum: newQuorumRoom(), snapshotting: make(chan struct{}, 1), tight: make(chan struct{}, 1),
 	}
 	r.space = newSpace(r.measureSpace)
@@ -177,7 +179,7 @@ func (r *replica) start(loops ...func(context.Context)) {
 func (r *replica) watchLeadership(ctx context.Context) {
 	for {
 		_, leader := r.raft.LeaderWithID()
-		r.leaders.setLeader(leader, r.id, r.raft.CurrentTerm())
+		r.leaders.SetLeader(leader, r.id, r.raft.CurrentTerm())
 		select {
 		case <-r.observed:
 		case <-ctx.Done():
@@ -191,12 +193,12 @@ func (r *replica) watchLeadership(ctx context.Context) {
 // from the later of the voters' median wall clock and the clock those entries left.
 func (r *replica) beginTerms(ctx context.Context) {
 	for {
-		state, changed := r.leaders.current()
+		state, changed := r.leaders.Current()
 		retry := time.Duration(math.MaxInt64)
-		if state.leader == r.id && (state.term == nil || state.term.term != r.raft.CurrentTerm()) {
+		if state.Leader == r.id && (state.Term == nil || state.Term.Number() != r.raft.CurrentTerm()) {
 			if err := r.beginTerm(ctx); err != nil {
 				r.log.Debug("term not begun", "err", err)
-				retry = retryDelay
+				retry = leadership.RetryDelay
 			}
 		}
 		select {
@@ -224,7 +226,7 @@ func (r *replica) beginTerm(ctx context.Context) error {
 	if r.raft.State() != raft.Leader || r.raft.CurrentTerm() != term {
 		return kv.ErrNotLeader
 	}
-	r.leaders.setTerm(&termStart{term: term, base: r.fsm.Clock(), at: time.Now()})
+	r.leaders.SetTerm(leadership.BeginTerm(term, r.fsm.Clock()))
 	r.wg.Go(func() { r.askVersions(ctx, term) })
 	r.log.Info("leading", "term", term)
 	return nil
@@ -232,8 +234,8 @@ func (r *replica) beginTerm(ctx context.Context) error {
 
 // leading implements batchRoute.
 func (r *replica) leading() bool {
-	state, _ := r.leaders.current()
-	return state.leader == r.id && state.term != nil && state.term.term == r.raft.CurrentTerm()
+	state, _ := r.leaders.Current()
+	return state.Leader == r.id && state.Term != nil && state.Term.Number() == r.raft.CurrentTerm()
 }
 
 // supports implements batchRoute.
@@ -250,14 +252,14 @@ func (r *replica) apply(b batch) ([]byte, error) {
 	if err := r.serving(); err != nil {
 		return nil, fmt.Errorf("%w: %w", kv.ErrNotLeader, err)
 	}
-	state, _ := r.leaders.current()
-	if state.term == nil {
+	state, _ := r.leaders.Current()
+	if state.Term == nil {
 		return nil, kv.ErrNotLeader
 	}
 	if err := r.supports(b.facts.Version); err != nil {
 		return nil, err
 	}
-	entry := r.fsm.AppendEntry(nil, state.term.stamp(), b.facts.Version, b.facts.Count, b.parts...)
+	entry := r.fsm.AppendEntry(nil, state.Term.Stamp(), b.facts.Version, b.facts.Count, b.parts...)
 	cost, err := r.admitBatch(r.ctx, b.in(entry), int64(len(entry)))
 	if err != nil {
 		return nil, err
@@ -341,7 +343,7 @@ func (r *replica) endWaits(ctx context.Context) {
 
 // ready says why this replica can't serve linearizable requests, nil if it can.
 func (r *replica) ready() error {
-	if state, _ := r.leaders.current(); state.leader == "" {
+	if state, _ := r.leaders.Current(); state.Leader == "" {
 		return kv.ErrNoLeader
 	}
 	if r.caughtUp.Load() {

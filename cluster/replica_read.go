@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/kvorum/kvorum/cluster/leadership"
+
 	"github.com/hashicorp/raft"
 
 	"github.com/kvorum/kvorum/fsm"
@@ -26,7 +28,7 @@ func (r *replica) waitCurrent(ctx context.Context) error { return r.waitIndex(ct
 func (r *replica) waitIndex(ctx context.Context, find func(context.Context) (uint64, error)) error {
 	var last error // how the last attempt ended that had its time, by the leader of the moment
 	for {
-		_, changed := r.leaders.current()
+		_, changed := r.leaders.Current()
 		index, err := find(ctx)
 		if err == nil {
 			return r.waitApplied(ctx, index)
@@ -37,11 +39,11 @@ func (r *replica) waitIndex(ctx context.Context, find func(context.Context) (uin
 		select {
 		case <-changed:
 			last = nil
-		case <-time.After(retryDelay):
+		case <-time.After(leadership.RetryDelay):
 		case <-r.ctx.Done():
 			return kv.ErrClosed
 		case <-ctx.Done():
-			return r.leaders.outOfTime(last)
+			return r.leaders.OutOfTime(last)
 		}
 	}
 }
@@ -61,12 +63,12 @@ func (r *replica) waitApplied(ctx context.Context, index uint64) error {
 // leaderIndex finds the index that the leader has applied, as far as it knows
 // that it leads. It is no proof that nobody else does.
 func (r *replica) leaderIndex(ctx context.Context) (uint64, error) {
-	state, _ := r.leaders.current()
+	state, _ := r.leaders.Current()
 	switch {
-	case state.leader == "":
+	case state.Leader == "":
 		return 0, kv.ErrNoLeader
-	case state.leader != r.id:
-		return r.askIndex(ctx, state.leader, kindLeaderIndex, nil)
+	case state.Leader != r.id:
+		return r.askIndex(ctx, state.Leader, kindLeaderIndex, nil)
 	case !r.leading():
 		return 0, fmt.Errorf("%w: its term has not begun", kv.ErrNotLeader)
 	}
@@ -77,14 +79,14 @@ func (r *replica) leaderIndex(ctx context.Context) (uint64, error) {
 // call: on the leader by ReadIndex (Ongaro's thesis, section 6.4), elsewhere by
 // asking the leader.
 func (r *replica) readIndex(ctx context.Context) (uint64, error) {
-	state, _ := r.leaders.current()
-	switch state.leader {
+	state, _ := r.leaders.Current()
+	switch state.Leader {
 	case "":
 		return 0, kv.ErrNoLeader
 	case r.id:
-		return r.leaderReadIndex(ctx, state.term)
+		return r.leaderReadIndex(ctx, state.Term)
 	}
-	return r.askIndex(ctx, state.leader, kindReadIndex, binary.BigEndian.AppendUint64(nil, r.raft.CurrentTerm()))
+	return r.askIndex(ctx, state.Leader, kindReadIndex, binary.BigEndian.AppendUint64(nil, r.raft.CurrentTerm()))
 }
 
 // leaderReadIndex returns this leader's commit index, once a majority of voters
@@ -94,19 +96,19 @@ func (r *replica) readIndex(ctx context.Context) (uint64, error) {
 // with it everything that earlier leaders acknowledged lies at or below the
 // commit index. The index names an entry that the state machine sees, since the
 // entries that raft keeps to itself come before that first one.
-func (r *replica) leaderReadIndex(ctx context.Context, term *termStart) (uint64, error) {
-	if term == nil || r.raft.CurrentTerm() != term.term {
+func (r *replica) leaderReadIndex(ctx context.Context, term *leadership.Term) (uint64, error) {
+	if term == nil || r.raft.CurrentTerm() != term.Number() {
 		return 0, fmt.Errorf("%w: its term has not begun", kv.ErrNotLeader)
 	}
 	index := r.raft.CommitIndex()
 	if confirm := r.cfg.Seams.ConfirmLeader; confirm != nil {
 		return index, confirm(r.raft)
 	}
-	if _, err := r.probe(ctx, term.term, 0); err != nil {
+	if _, err := r.probe(ctx, term.Number(), 0); err != nil {
 		return 0, err
 	}
-	if now := r.raft.CurrentTerm(); now != term.term {
-		return 0, fmt.Errorf("%w: term %d has passed", kv.ErrNotLeader, term.term)
+	if now := r.raft.CurrentTerm(); now != term.Number() {
+		return 0, fmt.Errorf("%w: term %d has passed", kv.ErrNotLeader, term.Number())
 	}
 	return index, nil
 }
@@ -120,8 +122,8 @@ func (r *replica) leaderReadIndex(ctx context.Context, term *termStart) (uint64,
 // taken, which is later still. So a majority had not gone beyond the term when the reads
 // began, as leaderReadIndex has it from probes.
 func (r *replica) leaderIndexFor(asker raft.ServerID, askersTerm uint64) (index uint64, ok bool) {
-	state, _ := r.leaders.current()
-	if state.term == nil || r.cfg.Seams.ConfirmLeader != nil {
+	state, _ := r.leaders.Current()
+	if state.Term == nil || r.cfg.Seams.ConfirmLeader != nil {
 		return 0, false
 	}
 	voters, leaderVotes, askerVotes := 0, false, false
@@ -136,11 +138,11 @@ func (r *replica) leaderIndexFor(asker raft.ServerID, askersTerm uint64) (index 
 	if leaderVotes {
 		counted++
 	}
-	if asker != r.id && r.cfg.Seams.CountAsker(askerVotes, askersTerm, state.term.term) {
+	if asker != r.id && r.cfg.Seams.CountAsker(askerVotes, askersTerm, state.Term.Number()) {
 		counted++
 	}
 	index = r.raft.CommitIndex()
-	return index, counted > voters/2 && r.raft.CurrentTerm() == state.term.term
+	return index, counted > voters/2 && r.raft.CurrentTerm() == state.Term.Number()
 }
 
 // countAsker reports whether a node that asks for an index to read at counts as a voter
@@ -167,7 +169,7 @@ func askError(leader raft.ServerID, err error) error {
 	switch {
 	case errors.Is(err, transport.ErrNoAnswer):
 		return fmt.Errorf("%w: ask %s: %w", kv.ErrTimeout, nameOf(leader), err)
-	case isSlow(err):
+	case leadership.IsSlow(err):
 		return fmt.Errorf("ask %s: %w", nameOf(leader), err)
 	}
 	return fmt.Errorf("%w: ask %s: %w", kv.ErrNoLeader, nameOf(leader), err)
@@ -176,7 +178,7 @@ func askError(leader raft.ServerID, err error) error {
 // age returns how old this replica's state is at most. A leader does not know
 // whether it still leads, so the age of its state is unknown: the greatest Duration.
 func (r *replica) age() time.Duration {
-	if state, _ := r.leaders.current(); state.leader == r.id {
+	if state, _ := r.leaders.Current(); state.Leader == r.id {
 		return math.MaxInt64
 	}
 	return r.fresh.age(r.fsm.AppliedIndex(), time.Now())
@@ -222,8 +224,8 @@ func (r *replica) callLeader(ctx context.Context, leader raft.ServerID, kind tra
 // ctx ends before.
 func (r *replica) superseded(ctx context.Context, leader raft.ServerID) bool {
 	for {
-		state, changed := r.leaders.current()
-		if state.leader != "" && state.leader != leader {
+		state, changed := r.leaders.Current()
+		if state.Leader != "" && state.Leader != leader {
 			return true
 		}
 		select {

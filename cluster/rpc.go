@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kvorum/kvorum/cluster/leadership"
+
 	"github.com/hashicorp/raft"
 
 	"github.com/kvorum/kvorum/internal/wire"
@@ -115,14 +117,14 @@ func (e *remoteError) Unwrap() []error { return []error{e.is, e.remote} }
 
 // forward implements batchRoute: one message to the leader's proposer.
 func (r *replica) forward(ctx context.Context, b batch, ready func() bool) ([]byte, error) {
-	state, _ := r.leaders.current()
-	if state.leader == "" {
+	state, _ := r.leaders.Current()
+	if state.Leader == "" {
 		return nil, kv.ErrNoLeader
 	}
-	if state.leader == r.id {
+	if state.Leader == r.id {
 		return nil, fmt.Errorf("%w: its term has not begun", kv.ErrNotLeader)
 	}
-	answer, err := r.callLeader(ctx, state.leader, kindPropose, encodeForwarded(b), ready)
+	answer, err := r.callLeader(ctx, state.Leader, kindPropose, encodeForwarded(b), ready)
 	if err != nil {
 		return nil, forwardOutcome(err)
 	}
@@ -258,7 +260,7 @@ func (r *replica) handleReadIndex(ctx context.Context, asker raft.ServerID, payl
 
 // handleIndex answers a follower's question for an index to read at.
 func (r *replica) handleIndex(ctx context.Context, find func(context.Context) (uint64, error)) ([]byte, error) {
-	if state, _ := r.leaders.current(); state.leader != r.id {
+	if state, _ := r.leaders.Current(); state.Leader != r.id {
 		return nil, kv.ErrNotLeader
 	}
 	index, err := find(ctx)
@@ -283,30 +285,30 @@ func (n *Node) onLeader(ctx context.Context, kind transport.Kind, request any) (
 	defer patience.Stop()
 	handover := handoverPause
 	for {
-		state, changed := r.leaders.current()
-		answer, err := n.callOrLead(ctx, r, state.leader, kind, payload)
-		pause := retryDelay
+		state, changed := r.leaders.Current()
+		answer, err := n.callOrLead(ctx, r, state.Leader, kind, payload)
+		pause := leadership.RetryDelay
 		switch {
 		case kind == kindLeave && errors.Is(err, kv.ErrNoSuccessor):
 			pause, handover = handover, 2*handover
 		case !errors.Is(err, kv.ErrNotLeader) && !errors.Is(err, kv.ErrNoLeader):
 			return answer, err
 		}
-		if state.leader != "" {
+		if state.Leader != "" {
 			patience.Reset(max(leaderPatience, 2*pause))
 		}
 		select {
 		case <-changed:
 		case <-time.After(pause):
 		case <-patience.C:
-			return nil, leaderTimeout(err)
+			return nil, leadership.NoneInTime(err)
 		case <-r.ctx.Done():
 			return nil, kv.ErrClosed
 		case <-ctx.Done():
 			if errors.Is(err, kv.ErrNoSuccessor) {
 				return nil, err
 			}
-			return nil, leaderTimeout(err)
+			return nil, leadership.NoneInTime(err)
 		}
 	}
 }

@@ -42,7 +42,7 @@ func worstElection(t *testing.T, patient bool) (worst, limit time.Duration) {
 		worst = max(worst, time.Since(cut))
 		b.letAll()
 		eventually(t, leader.cfg.Name+" follows another one", func() error {
-			if state, _ := mustJoined(t, leader).leaders.current(); state.leader == "" || state.leader == leader.id() {
+			if state, _ := mustJoined(t, leader).leaders.Current(); state.Leader == "" || state.Leader == leader.id() {
 				return kv.ErrNoLeader
 			}
 			return nil

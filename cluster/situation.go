@@ -76,14 +76,14 @@ func (n *Node) outside() *kv.Waiting {
 
 // inside is the situation of a node that belongs to a cluster and can't serve.
 func (n *Node) inside(r *replica) *kv.Waiting {
-	state, _ := r.leaders.current()
+	state, _ := r.leaders.Current()
 	servers := r.servers()
 	switch {
-	case state.leader == r.id:
+	case state.Leader == r.id:
 		return &kv.Waiting{For: "a majority to answer this node, which was elected", Check: "the log and /status of the other members"}
-	case state.leader != "":
+	case state.Leader != "":
 		return &kv.Waiting{
-			For:   fmt.Sprintf("what the leader %s has that this node lacks", nameOf(state.leader)),
+			For:   fmt.Sprintf("what the leader %s has that this node lacks", state.LeaderName()),
 			Check: "applied_index in /status, which must grow, and whether the leader reaches this node's peer address",
 		}
 	case len(servers) == 0:

@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/kvorum/kvorum/cluster/leadership"
+
 	"github.com/hashicorp/raft"
 
 	"github.com/kvorum/kvorum/kv"
@@ -21,31 +23,6 @@ func wantSlow(t *testing.T, what string, err, want error) {
 	t.Helper()
 	if !errors.Is(err, want) || errors.Is(err, kv.ErrNoLeader) || errors.Is(err, kv.ErrUnknownOutcome) {
 		t.Errorf("%s: got %v, want %v", what, err, want)
-	}
-}
-
-// TestOutOfTime is the table of what a request is told that was not done in its time.
-func TestOutOfTime(t *testing.T) {
-	for _, tt := range []struct {
-		leader raft.ServerID
-		last   error
-		want   error
-	}{
-		{"", nil, kv.ErrNoLeader},
-		{"", kv.ErrOverloaded, kv.ErrNoLeader},
-		{"", kv.ErrTimeout, kv.ErrNoLeader},
-		{"n2.x", nil, kv.ErrTimeout},
-		{"n2.x", fmt.Errorf("ask n2: %w", kv.ErrOverloaded), kv.ErrOverloaded},
-		{"n2.x", fmt.Errorf("ask n2: %w", kv.ErrTimeout), kv.ErrTimeout},
-		{"n2.x", kv.ErrNotLeader, kv.ErrNoLeader},
-		{"n2.x", fmt.Errorf("%w: ask n2: refused", kv.ErrNoLeader), kv.ErrNoLeader},
-	} {
-		l := newLeadership()
-		l.setLeader(tt.leader, "n1.x", 1)
-		got := l.outOfTime(tt.last)
-		if !errors.Is(got, tt.want) || (tt.want == kv.ErrNoLeader) != errors.Is(got, kv.ErrNoLeader) {
-			t.Errorf("leader %q, after %v: got %v, want %v", tt.leader, tt.last, got, tt.want)
-		}
 	}
 }
 
@@ -88,8 +65,8 @@ func TestProposer_SlowLeader(t *testing.T) {
 	for _, slow := range []error{kv.ErrOverloaded, kv.ErrTimeout} {
 		synctest.Test(t, func(t *testing.T) {
 			p := runProposer(t, 1<<20, &fakeRoute{unsent: true, answer: func(batch) error { return slow }})
-			p.leaders.setLeader("n2.x", "n1.x", 1)
-			const limit = 10*retryDelay + retryDelay/2 // between two attempts
+			p.leaders.SetLeader("n2.x", "n1.x", 1)
+			const limit = 10*leadership.RetryDelay + leadership.RetryDelay/2 // between two attempts
 			refused, behind := proposeTo(t, p, "refused", limit), proposeTo(t, p, "behind", limit)
 			time.Sleep(limit)
 			wantSlow(t, "refused", <-refused, slow)
@@ -103,7 +80,7 @@ func TestProposer_SlowLeader(t *testing.T) {
 // caller's node, gave up first. Nobody has to look for an election.
 func TestGet_SlowLeader(t *testing.T) {
 	const asked = handlerTimeout * 9 / 10
-	for _, limit := range []time.Duration{time.Second, asked + retryDelay/2, leaderCallTimeout + asked} {
+	for _, limit := range []time.Duration{time.Second, asked + leadership.RetryDelay/2, leaderCallTimeout + asked} {
 		synctest.Test(t, func(t *testing.T) {
 			var slow atomic.Bool
 			release := make(chan struct{})

@@ -29,8 +29,8 @@ func (n *Node) Status() kv.Status {
 	s.CommitIndex = r.raft.CommitIndex()
 	s.AppliedIndex = r.fsm.AppliedIndex()
 	s.Revision = r.fsm.Revision()
-	if state, _ := r.leaders.current(); state.leader != "" {
-		s.Leader = &kv.Leader{ID: nameOf(state.leader), HTTPAddr: n.book.httpAddr(state.leader)}
+	if state, _ := r.leaders.Current(); state.Leader != "" {
+		s.Leader = &kv.Leader{ID: state.LeaderName(), HTTPAddr: n.book.httpAddr(state.Leader)}
 	}
 	s.Memory = r.memory.status()
 	r.describeVersions(s.Versions)
@@ -198,8 +198,8 @@ func (n *Node) Stats() Stats {
 	if err != nil {
 		return s
 	}
-	state, _ := r.leaders.current()
-	s.Leader, s.HasLeader = r.leading(), state.leader != ""
+	state, _ := r.leaders.Current()
+	s.Leader, s.HasLeader = r.leading(), state.Leader != ""
 	s.Term, s.CommitIndex = r.raft.CurrentTerm(), r.raft.CommitIndex()
 	s.AppliedIndex, s.Revision = r.fsm.AppliedIndex(), r.fsm.Revision()
 	s.Keys, s.Bytes, s.Retired = r.fsm.Len(), r.fsm.Size(), r.fsm.RetiredCount()

@@ -178,9 +178,9 @@ func (r *replica) takeOver(ctx context.Context, target raft.ServerID) error {
 	defer cancel()
 	telling.Go(func() { told <- r.peers.TimeoutNow(ctx, target) })
 	for {
-		state, changed := r.leaders.current()
-		if state.leader != "" && state.leader != r.id {
-			r.log.Info("leadership handed over", "from", r.id, "to", state.leader)
+		state, changed := r.leaders.Current()
+		if state.Leader != "" && state.Leader != r.id {
+			r.log.Info("leadership handed over", "from", r.id, "to", state.Leader)
 			return nil
 		}
 		select {
