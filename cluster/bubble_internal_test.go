@@ -100,7 +100,7 @@ func awaitLeads(t *testing.T, n *Node) {
 	t.Helper()
 	r := mustJoined(t, n)
 	eventually(t, n.cfg.Name+" leads", func() error {
-		if !r.leading() {
+		if !r.Leading() {
 			return kv.ErrNotLeader
 		}
 		return nil

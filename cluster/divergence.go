@@ -64,7 +64,7 @@ func (r *replica) compareStates(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if now := r.fsm.Revision(); r.leading() && now != revision && time.Since(asked) >= r.cfg.CheckpointInterval && r.mayCheckpoint() {
+		if now := r.fsm.Revision(); r.Leading() && now != revision && time.Since(asked) >= r.cfg.CheckpointInterval && r.mayCheckpoint() {
 			asked = time.Now()
 			if err := r.checkpoint(ctx); err != nil {
 				r.log.Debug("checkpoint not made", "err", err)
@@ -81,7 +81,7 @@ func (r *replica) compareStates(ctx context.Context) {
 // mayCheckpoint says whether all members understand a checkpoint. One that is not
 // written now must not have the writes of others wait with it.
 func (r *replica) mayCheckpoint() bool {
-	err := r.supports(r.fsm.CheckpointRequest().Version)
+	err := r.Supports(r.fsm.CheckpointRequest().Version)
 	if errors.Is(err, kv.ErrUnsupported) {
 		r.lines.Log(slog.LevelInfo, "checkpoint", "replicas are not compared until all of them understand how", "err", err)
 	} else if err == nil {
@@ -94,7 +94,7 @@ func (r *replica) mayCheckpoint() bool {
 func (r *replica) checkpoint(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, handlerTimeout)
 	defer cancel()
-	_, err := r.proposer.propose(ctx, r.fsm.CheckpointRequest(), true)
+	_, err := r.proposer.Propose(ctx, r.fsm.CheckpointRequest(), true)
 	return err
 }
 
@@ -189,7 +189,7 @@ func (r *replica) diverged(err *DivergenceError) {
 	r.unsound.Store(err)
 	ctx, cancel := context.WithTimeout(r.ctx, handlerTimeout)
 	defer cancel()
-	if r.leading() {
+	if r.Leading() {
 		if err := r.transfer(ctx, ""); err != nil {
 			r.log.Warn("leadership not handed over", "err", err)
 		}

@@ -26,8 +26,9 @@
 //
 // A Node is identity (package internal/nodeid), membership, and what package discovery
 // finds. Once it belongs to a cluster it has a replica: raft on the stores of package
-// raftstore, the state machine, the proposer that batches writes and the reader that finds
-// the index at which a read is linearizable. Package recovery repairs the data directory of
+// raftstore, the state machine, the proposer of package propose that batches writes, and the
+// reader that finds the index at which a read is linearizable. Package leadership keeps what
+// the replica knows of who leads. Package recovery repairs the data directory of
 // a node that does not run.
 //
 // # Promises

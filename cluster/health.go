@@ -109,7 +109,7 @@ func (n *Node) removeDead(ctx context.Context, r *replica) error {
 	}
 	return n.exclusively(ctx, func() error {
 		// Other changes may have been made while this one waited.
-		if still, err := n.findDead(ctx, r); err != nil || still != dead || !r.leading() {
+		if still, err := n.findDead(ctx, r); err != nil || still != dead || !r.Leading() {
 			return err
 		}
 		r.log.Warn("removing a dead member", "member", dead, "silent for", n.cfg.DeadServerAfter)

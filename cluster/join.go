@@ -8,10 +8,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/kvorum/kvorum/cluster/leadership"
-
 	"github.com/hashicorp/raft"
 
+	"github.com/kvorum/kvorum/cluster/leadership"
 	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
 )
@@ -104,7 +103,7 @@ func (r *replica) addNonvoter(ctx context.Context, peer transport.Identity, gone
 	if err := r.settleWrites(ctx); err != nil {
 		return err
 	}
-	if !r.leading() {
+	if !r.Leading() {
 		return kv.ErrNotLeader
 	}
 	if err := r.checkVersion(id, peer.CommandVersion); err != nil {
@@ -199,7 +198,7 @@ func checkWanted(found, wanted string) error {
 // against quorum. It returns ErrBehind, or that the member does not answer, while
 // there is something to wait for.
 func (n *Node) promote(ctx context.Context, r *replica, id raft.ServerID) (voter bool, err error) {
-	if !r.leading() {
+	if !r.Leading() {
 		return false, kv.ErrNotLeader
 	}
 	suffrage, member := r.member(id)
@@ -228,7 +227,7 @@ func (n *Node) promote(ctx context.Context, r *replica, id raft.ServerID) (voter
 // holder of the slot for changes calls it: since promote has looked, the member may
 // have stopped, or have left, and a vote that nobody casts may cost the quorum.
 func (n *Node) changeSuffrage(ctx context.Context, r *replica, id raft.ServerID, gone map[raft.ServerID]bool) (voter bool, err error) {
-	if !r.leading() {
+	if !r.Leading() {
 		return false, kv.ErrNotLeader
 	}
 	suffrage, member := r.member(id)

@@ -275,7 +275,7 @@ func TestJoin_RetiredAndForgotten(t *testing.T) {
 				retired.Note(one)
 				retired.Data = append(retired.Data, one.Data...)
 			}
-			if _, err := r.proposer.propose(soon(t), retired, true); err != nil {
+			if _, err := r.proposer.Propose(soon(t), retired, true); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -35,7 +35,7 @@ func (n *Node) Do(ctx context.Context, request kv.Request) (kv.Response, error) 
 	}
 	memory := requestMemory.Get().(*[]byte)
 	requests := fsm.Encode(wire.Requests{Data: (*memory)[:0]}, request)
-	answer, err := r.proposer.propose(ctx, requests, false)
+	answer, err := r.proposer.Propose(ctx, requests, false)
 	if err != nil {
 		return kv.Response{}, err // the proposer may still have the bytes
 	}

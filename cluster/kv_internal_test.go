@@ -56,7 +56,7 @@ func TestGet_RevisionIsSessionToken(t *testing.T) {
 		for i := range requests {
 			requests[i] = kv.Request{Then: []kv.Op{{Kind: []kv.OpKind{kv.OpPut, kv.OpDelete}[entry%2], Key: fmt.Sprint("k", i)}}}
 		}
-		if _, err := r.proposer.propose(t.Context(), encode(requests...), false); err != nil {
+		if _, err := r.proposer.Propose(t.Context(), encode(requests...), false); err != nil {
 			t.Error(err)
 			break
 		}
@@ -153,7 +153,7 @@ func TestDo_LetsGoOfTheValue(t *testing.T) {
 		ended <- err
 	}()
 	eventually(t, "the write waits", func() error {
-		if r.proposer.pending.Load() == 0 {
+		if r.proposer.Queued().PendingBytes == 0 {
 			return errors.New("nothing is pending")
 		}
 		return nil

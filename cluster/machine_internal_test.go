@@ -126,7 +126,7 @@ func TestRestore_CountsSnapshotsKeys(t *testing.T) {
 	for i := range keys {
 		puts[i], deletes[i] = kv.Put(fmt.Sprintf("k%d", i), nil), kv.Delete(fmt.Sprintf("k%d", i))
 	}
-	if _, err := r.apply(single(encode(puts...))); err != nil {
+	if _, err := r.Apply(together(encode(puts...))); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.raft.Snapshot().Error(); err != nil {
@@ -138,7 +138,7 @@ func TestRestore_CountsSnapshotsKeys(t *testing.T) {
 		t.Fatalf("the snapshot's size: got %+v, %v, want %d keys and %d bytes", coming, err, keys, meta.Size)
 	}
 	// Nearly all keys are deleted: the present state is small.
-	if _, err := r.apply(single(encode(deletes[1:]...))); err != nil {
+	if _, err := r.Apply(together(encode(deletes[1:]...))); err != nil {
 		t.Fatal(err)
 	}
 	_, state, err := r.snaps.Open(meta.ID)

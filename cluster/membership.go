@@ -46,7 +46,7 @@ func (n *Node) Leave(ctx context.Context, request kv.LeaveRequest) error {
 
 // lead carries out a membership change on the leader.
 func (n *Node) lead(ctx context.Context, r *replica, kind transport.Kind, payload []byte) ([]byte, error) {
-	if !r.leading() {
+	if !r.Leading() {
 		return nil, kv.ErrNotLeader
 	}
 	if kind == kindTransfer {
@@ -169,7 +169,7 @@ func (n *Node) handleRemoved(r *replica, from transport.Identity) error {
 // then it leaves the configuration. The reconcile loop finishes the second
 // where this node fails between the two.
 func (r *replica) retire(ctx context.Context, id raft.ServerID) error {
-	if _, err := r.proposer.propose(ctx, r.fsm.RetireRequest(string(id)), true); err != nil {
+	if _, err := r.proposer.Propose(ctx, r.fsm.RetireRequest(string(id)), true); err != nil {
 		return fmt.Errorf("retire %s: %w", id, err)
 	}
 	defer r.versions.update()

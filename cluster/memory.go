@@ -3,6 +3,8 @@ package cluster
 import (
 	"fmt"
 	"time"
+
+	"github.com/kvorum/kvorum/cluster/propose"
 )
 
 // Parts of a MemoryPlan that do not depend on the limit, in bytes.
@@ -74,7 +76,7 @@ func PlanMemory(limit int64, source string, maxValueBytes int) (MemoryPlan, erro
 
 // divideMemory returns the plan for a limit. Data is negative where that is too small.
 func divideMemory(limit int64, maxValueBytes int) MemoryPlan {
-	value := int64(max(maxValueBytes, maxBatchBytes))
+	value := int64(max(maxValueBytes, propose.MaxBatchBytes))
 	p := MemoryPlan{
 		Limit:       limit,
 		System:      min(max(limit/6, 16<<20), 512<<20),

@@ -320,7 +320,7 @@ func TestMemoryGuard_Live(t *testing.T) {
 	g.plan.Heap = 1 << 10 // whatever is live is too much
 	g.limit.Store(0)
 	err := g.admit(put)
-	if !errors.Is(err, kv.ErrMemoryFull) || refusedBy(err, nil) == nil || !refusedBy(err, nil)(put) {
+	if refusal := new(memoryRefusal); !errors.Is(err, kv.ErrMemoryFull) || !errors.As(err, &refusal) || !refusal.Grows(put) {
 		t.Errorf("with too much live: got %v", err)
 	}
 	if err := g.admit(del("k")); err != nil {

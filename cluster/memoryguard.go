@@ -77,6 +77,9 @@ const refusalShown = 10 * time.Second
 
 func (e *memoryRefusal) Unwrap() error { return e.error }
 
+// Grows says whether requests alone would be refused; package propose asks.
+func (e *memoryRefusal) Grows(requests wire.Requests) bool { return e.grows(requests) }
+
 func newMemoryGuard(plan MemoryPlan, quota int64, state Machine) *memoryGuard {
 	return &memoryGuard{plan: plan, quota: quota, fsm: state, collect: runtime.GC, voters: make(map[raft.ServerID]memoryRoom)}
 }
@@ -104,7 +107,7 @@ func (g *memoryGuard) admit(requests wire.Requests) error {
 func (g *memoryGuard) look(n int64, requests wire.Requests) *memoryRefusal {
 	if g.plan.Limit != 0 {
 		if err := g.liveRoom(n); err != nil {
-			return &memoryRefusal{err, needRoom, time.Now()}
+			return &memoryRefusal{err, wire.Requests.NeedRoom, time.Now()}
 		}
 	}
 	left := int64(1) << 62

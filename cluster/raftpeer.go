@@ -4,10 +4,9 @@ import (
 	"errors"
 	"time"
 
-	"github.com/kvorum/kvorum/cluster/leadership"
-
 	"github.com/hashicorp/raft"
 
+	"github.com/kvorum/kvorum/cluster/leadership"
 	"github.com/kvorum/kvorum/kv"
 )
 

@@ -76,7 +76,7 @@ func (n *Node) reconcileLoop(ctx context.Context) {
 			continue
 		}
 		round, cancel := context.WithTimeout(ctx, reconcileTimeout)
-		if r.leading() {
+		if r.Leading() {
 			err = n.settle(round, r)
 		} else {
 			err = n.checkMembership(round, r)

@@ -11,10 +11,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/kvorum/kvorum/cluster/leadership"
-
 	"github.com/hashicorp/raft"
 
+	"github.com/kvorum/kvorum/cluster/leadership"
+	"github.com/kvorum/kvorum/cluster/propose"
 	"github.com/kvorum/kvorum/cluster/raftstore"
 	"github.com/kvorum/kvorum/cluster/recovery"
 	"github.com/kvorum/kvorum/fsm"
@@ -28,7 +28,7 @@ const (
 	// snapshotsRetained is how many snapshots are kept on disk while there is room.
 	snapshotsRetained = 2
 	// maxAppendEntries bounds the entries of one AppendEntries message. An entry is
-	// a batch of up to maxBatchBytes, and raft bounds a message by nothing else.
+	// a batch of up to propose.MaxBatchBytes, and raft bounds a message by nothing else.
 	maxAppendEntries = 16
 	// enqueueTimeout is how long a batch may wait for raft to take it.
 	enqueueTimeout = 2 * time.Second
@@ -58,7 +58,7 @@ type replica struct {
 
 	leaders  *leadership.Tracker
 	versions *versions
-	proposer *proposer
+	proposer *propose.Proposer
 	reader   *reader
 
 	// writing is held by who writes a batch to the log, or hands leadership over: a
@@ -116,9 +116,9 @@ func openReplica(load context.Context, cfg Config, ident nodeid.Identity, peers 
 		return nil, err
 	}
 	r.versions = newVersions(commandVersion, r.servers, announced)
-	r.proposer = newProposer(cfg.MaxPendingBytes, max(minHang, hangElections*cfg.Timing.Election), r.leaders, r)
+	r.proposer = propose.New(cfg.MaxPendingBytes, cfg.Timing.Election, r.leaders, r)
 	r.reader = newReader(r.ctx, r.readIndex)
-	r.start(r.watchLeadership, r.beginTerms, r.compactLoop, r.watchLog, r.watchSpace, r.watchMemory, r.catchUp, r.compareStates, r.watchSilence, r.proposer.run, r.endWaits)
+	r.start(r.watchLeadership, r.beginTerms, r.compactLoop, r.watchLog, r.watchSpace, r.watchMemory, r.catchUp, r.compareStates, r.watchSilence, r.proposer.Run, r.endWaits)
 	return r, nil
 }
 
@@ -232,17 +232,17 @@ func (r *replica) beginTerm(ctx context.Context) error {
 	return nil
 }
 
-// leading implements batchRoute.
-func (r *replica) leading() bool {
+// Leading implements propose.Route.
+func (r *replica) Leading() bool {
 	state, _ := r.leaders.Current()
 	return state.Leader == r.id && state.Term != nil && state.Term.Number() == r.raft.CurrentTerm()
 }
 
-// supports implements batchRoute.
-func (r *replica) supports(version byte) error { return r.versions.allows(version) }
+// Supports implements propose.Route.
+func (r *replica) Supports(version byte) error { return r.versions.allows(version) }
 
-// apply implements batchRoute.
-func (r *replica) apply(b batch) ([]byte, error) {
+// Apply implements propose.Route.
+func (r *replica) Apply(b propose.Batch) ([]byte, error) {
 	select {
 	case r.writing <- struct{}{}:
 		defer func() { <-r.writing }()
@@ -256,11 +256,11 @@ func (r *replica) apply(b batch) ([]byte, error) {
 	if state.Term == nil {
 		return nil, kv.ErrNotLeader
 	}
-	if err := r.supports(b.facts.Version); err != nil {
+	if err := r.Supports(b.Facts.Version); err != nil {
 		return nil, err
 	}
-	entry := r.fsm.AppendEntry(nil, state.Term.Stamp(), b.facts.Version, b.facts.Count, b.parts...)
-	cost, err := r.admitBatch(r.ctx, b.in(entry), int64(len(entry)))
+	entry := r.fsm.AppendEntry(nil, state.Term.Stamp(), b.Facts.Version, b.Facts.Count, b.Parts...)
+	cost, err := r.admitBatch(r.ctx, b.In(entry), int64(len(entry)))
 	if err != nil {
 		return nil, err
 	}
@@ -337,7 +337,7 @@ func (r *replica) endWaits(ctx context.Context) {
 		return
 	}
 	r.cancel()
-	r.proposer.stop()
+	r.proposer.Stop()
 	_ = r.fsm.Close() // wakes who waits for an entry; it has no error
 }
 

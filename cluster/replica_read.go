@@ -9,10 +9,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/kvorum/kvorum/cluster/leadership"
-
 	"github.com/hashicorp/raft"
 
+	"github.com/kvorum/kvorum/cluster/leadership"
 	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
@@ -69,7 +68,7 @@ func (r *replica) leaderIndex(ctx context.Context) (uint64, error) {
 		return 0, kv.ErrNoLeader
 	case state.Leader != r.id:
 		return r.askIndex(ctx, state.Leader, kindLeaderIndex, nil)
-	case !r.leading():
+	case !r.Leading():
 		return 0, fmt.Errorf("%w: its term has not begun", kv.ErrNotLeader)
 	}
 	return r.fsm.AppliedIndex(), nil

@@ -1,8 +1,7 @@
 package cluster
 
 import (
-	"bytes"
-
+	"github.com/kvorum/kvorum/cluster/propose"
 	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/internal/wire"
 	"github.com/kvorum/kvorum/kv"
@@ -25,14 +24,11 @@ func entryOf(requests wire.Requests) []byte {
 	return fsm.AppendEntry(nil, 1, requests.Version, requests.Count, requests.Data)
 }
 
-// single returns the batch that has these requests alone.
-func single(requests wire.Requests) batch {
-	return batchOf([]*proposal{{requests: requests}})
+// together returns the batch that has these requests.
+func together(requests ...wire.Requests) (b propose.Batch) {
+	for _, r := range requests {
+		b.Facts.Note(r)
+		b.Parts = append(b.Parts, r.Data)
+	}
+	return b
 }
-
-// mentions says whether a batch has a key, or a part of one.
-func (b batch) mentions(key string) bool { return bytes.Contains(b.data(), []byte(key)) }
-
-// data returns the batch's requests. A fake answers with them, for each response is then
-// the request that it answers.
-func (b batch) data() []byte { return bytes.Join(b.parts, nil) }

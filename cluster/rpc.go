@@ -9,10 +9,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/kvorum/kvorum/cluster/leadership"
-
 	"github.com/hashicorp/raft"
 
+	"github.com/kvorum/kvorum/cluster/leadership"
+	"github.com/kvorum/kvorum/cluster/propose"
 	"github.com/kvorum/kvorum/internal/wire"
 	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
@@ -115,8 +115,8 @@ type remoteError struct {
 func (e *remoteError) Error() string   { return e.remote.Message }
 func (e *remoteError) Unwrap() []error { return []error{e.is, e.remote} }
 
-// forward implements batchRoute: one message to the leader's proposer.
-func (r *replica) forward(ctx context.Context, b batch, ready func() bool) ([]byte, error) {
+// Forward implements propose.Route: one message to the leader's proposer.
+func (r *replica) Forward(ctx context.Context, b propose.Batch, ready func() bool) ([]byte, error) {
 	state, _ := r.leaders.Current()
 	if state.Leader == "" {
 		return nil, kv.ErrNoLeader
@@ -207,14 +207,14 @@ func (n *Node) dispatch(ctx context.Context, from transport.Identity, kind trans
 const forwardFormat = 2
 
 // encodeForwarded returns the message that carries a batch to the leader.
-func encodeForwarded(b batch) []byte {
+func encodeForwarded(b propose.Batch) []byte {
 	size := 2 + binary.MaxVarintLen64
-	for _, part := range b.parts {
+	for _, part := range b.Parts {
 		size += len(part)
 	}
-	message := append(make([]byte, 0, size), forwardFormat, b.facts.Version)
-	message = binary.AppendUvarint(message, uint64(b.facts.Count))
-	for _, part := range b.parts {
+	message := append(make([]byte, 0, size), forwardFormat, b.Facts.Version)
+	message = binary.AppendUvarint(message, uint64(b.Facts.Count))
+	for _, part := range b.Parts {
 		message = append(message, part...)
 	}
 	return message
@@ -240,7 +240,7 @@ func (r *replica) handlePropose(ctx context.Context, payload []byte) ([]byte, er
 	} else if err != nil {
 		return nil, &kv.ValidationError{Field: "requests", Reason: err.Error()}
 	}
-	return r.proposer.propose(ctx, requests, true)
+	return r.proposer.Propose(ctx, requests, true)
 }
 
 // handleReadIndex answers another node's question for an index that covers every write

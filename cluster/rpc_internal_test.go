@@ -83,7 +83,7 @@ func TestHandlePropose_Refuses(t *testing.T) {
 	r := mustJoined(t, n)
 	good := put("k")
 	with := func(bad wire.Requests) []byte {
-		return encodeForwarded(batchOf([]*proposal{{requests: good}, {requests: bad}}))
+		return encodeForwarded(together(good, bad))
 	}
 	invalid := new(kv.ValidationError)
 	for name, payload := range map[string][]byte{

@@ -36,7 +36,7 @@ func worstElection(t *testing.T, patient bool) (worst, limit time.Duration) {
 		leader, one, two := b.leaderAndOthers(t)
 		b.holdBetween(leader, one, two)
 		cut := time.Now()
-		for !mustJoined(t, one).leading() && !mustJoined(t, two).leading() {
+		for !mustJoined(t, one).Leading() && !mustJoined(t, two).Leading() {
 			time.Sleep(10 * time.Millisecond)
 		}
 		worst = max(worst, time.Since(cut))
@@ -65,8 +65,8 @@ func TestSilence_OfNobody(t *testing.T) {
 			b.letAll()
 			time.Sleep(leader.cfg.Timing.Heartbeat)
 		}
-		if now := mustJoined(t, leader).raft.CurrentTerm(); now != term || !mustJoined(t, leader).leading() {
-			t.Errorf("term %d, led by the same node: %v; it was %d", now, mustJoined(t, leader).leading(), term)
+		if now := mustJoined(t, leader).raft.CurrentTerm(); now != term || !mustJoined(t, leader).Leading() {
+			t.Errorf("term %d, led by the same node: %v; it was %d", now, mustJoined(t, leader).Leading(), term)
 		}
 	})
 }

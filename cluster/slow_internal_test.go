@@ -9,10 +9,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/kvorum/kvorum/cluster/leadership"
-
 	"github.com/hashicorp/raft"
 
+	"github.com/kvorum/kvorum/cluster/leadership"
 	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
 )
@@ -55,23 +54,6 @@ func TestCommitError(t *testing.T) {
 		if got := commitError(err); !errors.Is(got, want) || errors.Is(got, kv.ErrUnknownOutcome) != (want == kv.ErrUnknownOutcome) {
 			t.Errorf("%v: got %v, want %v", err, got, want)
 		}
-	}
-}
-
-// TestProposer_SlowLeader has a leader refuse all writes because it has too much to do,
-// or too little time, for as long as they may wait. They are told so, those too that
-// wait behind the ones that it refuses.
-func TestProposer_SlowLeader(t *testing.T) {
-	for _, slow := range []error{kv.ErrOverloaded, kv.ErrTimeout} {
-		synctest.Test(t, func(t *testing.T) {
-			p := runProposer(t, 1<<20, &fakeRoute{unsent: true, answer: func(batch) error { return slow }})
-			p.leaders.SetLeader("n2.x", "n1.x", 1)
-			const limit = 10*leadership.RetryDelay + leadership.RetryDelay/2 // between two attempts
-			refused, behind := proposeTo(t, p, "refused", limit), proposeTo(t, p, "behind", limit)
-			time.Sleep(limit)
-			wantSlow(t, "refused", <-refused, slow)
-			wantSlow(t, "behind", <-behind, slow)
-		})
 	}
 }
 

@@ -90,13 +90,13 @@ func (r *replica) watchSpace(ctx context.Context) {
 			r.lines.Over("room", "room on the disk known again")
 			low = r.noteSpace(f, low)
 		}
-		if low && r.leading() && time.Since(asked) >= handoverRetry {
+		if low && r.Leading() && time.Since(asked) >= handoverRetry {
 			asked = time.Now()
 			if err := r.leaveLead(ctx); err != nil {
 				r.lines.Log(slog.LevelWarn, "lead", "disk is nearly full, and nobody else can lead", "err", err)
 			}
 		}
-		if r.leading() {
+		if r.Leading() {
 			r.askRoom(ctx, nil)
 		}
 		select {
@@ -188,7 +188,7 @@ func (r *replica) admitBatch(ctx context.Context, requests wire.Requests, size i
 	if err := r.memory.admit(requests); err != nil {
 		return 0, err
 	}
-	put := needRoom(requests)
+	put := requests.NeedRoom()
 	cost = size + entryOverhead + requests.PutBytes + int64(requests.Puts)*itemOverhead
 	if err := r.space.admit(cost, put); err != nil {
 		return 0, err

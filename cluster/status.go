@@ -69,14 +69,14 @@ func (r *replica) describe(s *kv.Status) {
 		s.State.Index, s.State.Hash = newest.Index, fmt.Sprintf("%016x", newest.Hash)
 	}
 	for _, p := range r.peers.Peers() {
-		s.Peers = append(s.Peers, peerStatus(p, r.leading(), s.Term, log.LastIndex))
+		s.Peers = append(s.Peers, peerStatus(p, r.Leading(), s.Term, log.LastIndex))
 	}
 }
 
 // describeVersions adds what is in the log, and, on the leader, what may be written to it.
 func (r *replica) describeVersions(s *kv.VersionStatus) {
 	s.Needs = int(r.needs())
-	if !r.leading() {
+	if !r.Leading() {
 		return
 	}
 	now := r.versions.now.Load()
@@ -88,8 +88,9 @@ func (r *replica) describeVersions(s *kv.VersionStatus) {
 
 // queued describes what waits at this node.
 func (r *replica) queued(committed, applied uint64) kv.QueueStatus {
+	q := r.proposer.Queued()
 	return kv.QueueStatus{
-		PendingBytes: r.proposer.pending.Load(), Proposals: len(r.proposer.queue), Forwarded: len(r.proposer.forwards),
+		PendingBytes: q.PendingBytes, Proposals: q.Proposals, Forwarded: q.Forwarded,
 		Unapplied: max(committed, applied) - applied,
 	}
 }
@@ -199,7 +200,7 @@ func (n *Node) Stats() Stats {
 		return s
 	}
 	state, _ := r.leaders.Current()
-	s.Leader, s.HasLeader = r.leading(), state.Leader != ""
+	s.Leader, s.HasLeader = r.Leading(), state.Leader != ""
 	s.Term, s.CommitIndex = r.raft.CurrentTerm(), r.raft.CommitIndex()
 	s.AppliedIndex, s.Revision = r.fsm.AppliedIndex(), r.fsm.Revision()
 	s.Keys, s.Bytes, s.Retired = r.fsm.Len(), r.fsm.Size(), r.fsm.RetiredCount()

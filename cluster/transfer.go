@@ -69,7 +69,7 @@ func (n *Node) handleTransfer(ctx context.Context, r *replica, payload []byte) e
 // leave the leader refusing writes for ever (hashicorp/raft #696). Whatever the
 // outcome, writes go on when it returns; those that waited were not done before.
 func (r *replica) transfer(ctx context.Context, name string) error {
-	if !r.leading() {
+	if !r.Leading() {
 		return kv.ErrNotLeader
 	}
 	candidates, err := r.successors(name)

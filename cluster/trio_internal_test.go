@@ -164,7 +164,7 @@ func leaderOf(t *testing.T, nodes []*Node) (leader *Node) {
 	t.Helper()
 	eventually(t, "there is a leader", func() error {
 		for _, n := range nodes {
-			if r, err := n.joined(); err == nil && r.leading() {
+			if r, err := n.joined(); err == nil && r.Leading() {
 				leader = n
 				return nil
 			}

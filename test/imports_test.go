@@ -25,28 +25,30 @@ var bigFive = []string{
 // import ("ARCHITECTURE.md, Packages"). A package below another one that has no line of
 // its own may import what its parent may, and its parent.
 var allowed = map[string][]string{
-	"kv":                {},
-	"wal":               {},
-	"store":             {"wal", "internal/dirlock", "internal/omap"},
-	"internal/api":      {"kv"},
-	"internal/dirlock":  {},
-	"internal/entry":    {"github.com/hashicorp/raft"},
-	"internal/loglimit": {},
-	"internal/machine":  {},
-	"internal/nodeid":   {"wal", "internal/sealed", "github.com/hashicorp/raft"},
-	"internal/omap":     {},
-	"internal/sealed":   {"wal"},
-	"internal/wire":     {},
-	"internal/testkit":  {},
-	"fsm":               {"kv", "internal/omap", "internal/wire", "github.com/hashicorp/raft"},
-	"transport":         {"internal/entry", "internal/loglimit", "github.com/hashicorp/raft"},
-	"cluster/discovery": {"kv", "internal/loglimit", "internal/sealed", "github.com/hashicorp/memberlist"},
-	"cluster/raftstore": {"wal", "internal/entry", "internal/sealed", "github.com/hashicorp/raft", "github.com/hashicorp/raft-boltdb"},
+	"kv":                 {},
+	"wal":                {},
+	"store":              {"wal", "internal/dirlock", "internal/omap"},
+	"internal/api":       {"kv"},
+	"internal/dirlock":   {},
+	"internal/entry":     {"github.com/hashicorp/raft"},
+	"internal/loglimit":  {},
+	"internal/machine":   {},
+	"internal/nodeid":    {"wal", "internal/sealed", "github.com/hashicorp/raft"},
+	"internal/omap":      {},
+	"internal/sealed":    {"wal"},
+	"internal/wire":      {},
+	"internal/testkit":   {},
+	"fsm":                {"kv", "internal/omap", "internal/wire", "github.com/hashicorp/raft"},
+	"transport":          {"internal/entry", "internal/loglimit", "github.com/hashicorp/raft"},
+	"cluster/discovery":  {"kv", "internal/loglimit", "internal/sealed", "github.com/hashicorp/memberlist"},
+	"cluster/leadership": {"kv", "internal/nodeid", "github.com/hashicorp/raft"},
+	"cluster/propose":    {"cluster/leadership", "kv", "internal/wire"},
+	"cluster/raftstore":  {"wal", "internal/entry", "internal/sealed", "github.com/hashicorp/raft", "github.com/hashicorp/raft-boltdb"},
 	"cluster/recovery": {
 		"cluster/raftstore", "fsm", "wal", "internal/dirlock", "internal/nodeid", "internal/sealed", "github.com/hashicorp/raft",
 	},
 	"cluster": {
-		"kv", "cluster/discovery", "cluster/raftstore", "cluster/recovery", "fsm", "wal", "transport",
+		"kv", "cluster/discovery", "cluster/leadership", "cluster/propose", "cluster/raftstore", "cluster/recovery", "fsm", "wal", "transport",
 		"internal/dirlock", "internal/loglimit", "internal/nodeid", "internal/omap", "internal/sealed", "internal/wire", "github.com/hashicorp/raft",
 	},
 	"httpapi": {"kv", "internal/api", "internal/loglimit", "github.com/gorilla/mux"},
@@ -140,8 +142,15 @@ func TestRuleOf(t *testing.T) {
 			}
 		}
 	}
-	if mayImport("cluster/recovery", module+"cluster") {
-		t.Error("cluster/recovery may import cluster")
+	for owner, forbidden := range map[string]string{
+		"cluster/recovery": module + "cluster", "cluster/propose": module + "fsm", "cluster/leadership": module + "cluster/propose",
+	} {
+		if mayImport(owner, forbidden) {
+			t.Errorf("%s may import %s", owner, forbidden)
+		}
+	}
+	if mayImport("cluster/propose", "github.com/hashicorp/raft") {
+		t.Error("cluster/propose may import raft")
 	}
 }
 

@@ -23,3 +23,6 @@ func (r *Requests) Note(other Requests) {
 	r.Puts += other.Puts
 	r.PutBytes += other.PutBytes
 }
+
+// NeedRoom says whether one of the requests needs room on disk and in memory.
+func (r Requests) NeedRoom() bool { return r.Puts > 0 }

@@ -1,4 +1,4 @@
-package cluster
+package propose_test
 
 import (
 	"context"
@@ -9,15 +9,9 @@ import (
 	"time"
 
 	"github.com/kvorum/kvorum/cluster/leadership"
-
-	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/cluster/propose"
 	"github.com/kvorum/kvorum/kv"
 )
-
-// two returns a request that needs command version 2.
-func two(a, b string) kv.Request {
-	return kv.Request{Then: []kv.Op{{Kind: kv.OpPut, Key: a}, {Kind: kv.OpPut, Key: b}}}
-}
 
 // TestProposer_UnsupportedVersion has a batch hold a request that a member does not
 // understand. It alone is refused, whichever node it comes to, with the member's name.
@@ -25,14 +19,14 @@ func TestProposer_UnsupportedVersion(t *testing.T) {
 	for _, leads := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
 			gate := make(chan struct{})
-			route := &fakeRoute{leads: leads, answer: func(batch) error { <-gate; return nil }}
+			route := &fakeRoute{leads: leads, answer: func(propose.Batch) error { <-gate; return nil }}
 			p := runProposer(t, 1<<20, route)
 			p.leaders.SetLeader("n2.x", "n1.x", 1)
 			first := proposeTo(t, p, "first", time.Minute)
 			before := proposeTo(t, p, "before", time.Minute)
 			refused := make(chan error, 1)
 			go func() {
-				_, err := p.propose(t.Context(), encode(two("a", "b")), false)
+				_, err := p.Propose(t.Context(), encode(two("a", "b")), false)
 				refused <- err
 			}()
 			synctest.Wait()
@@ -45,7 +39,7 @@ func TestProposer_UnsupportedVersion(t *testing.T) {
 				wantNow(t, "a put", ended, nil)
 			}
 			wantNow(t, "two puts", refused, kv.ErrUnsupported)
-			if _, err := p.propose(t.Context(), encode(two("a", "b")), false); !errors.Is(err, kv.ErrUnsupported) || !strings.Contains(err.Error(), "n3") {
+			if _, err := p.Propose(t.Context(), encode(two("a", "b")), false); !errors.Is(err, kv.ErrUnsupported) || !strings.Contains(err.Error(), "n3") {
 				t.Errorf("later: got %v, want ErrUnsupported that names n3", err)
 			}
 		})
@@ -57,14 +51,14 @@ func TestProposer_UnsupportedVersion(t *testing.T) {
 func TestProposer_UnsupportedAndAbandoned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate := make(chan struct{})
-		route := &fakeRoute{most: 1, answer: func(batch) error { <-gate; return nil }}
+		route := &fakeRoute{most: 1, answer: func(propose.Batch) error { <-gate; return nil }}
 		p := runProposer(t, 1<<20, route)
 		p.leaders.SetLeader("n2.x", "n1.x", 1)
 		first := proposeTo(t, p, "first", time.Minute)
 		ctx, cancel := context.WithCancel(t.Context())
 		abandoned := make(chan error, 1)
 		go func() {
-			_, err := p.propose(ctx, encode(two("a", "b")), false)
+			_, err := p.Propose(ctx, encode(two("a", "b")), false)
 			abandoned <- err
 		}()
 		synctest.Wait()
@@ -90,7 +84,7 @@ func TestProposer_VersionNotKnownYet(t *testing.T) {
 			t.Cleanup(cancel)
 			ended := make(chan error, 1)
 			go func() {
-				_, err := p.propose(ctx, encode(two("a", "b")), false)
+				_, err := p.Propose(ctx, encode(two("a", "b")), false)
 				ended <- err
 			}()
 			return ended
@@ -105,7 +99,7 @@ func TestProposer_VersionNotKnownYet(t *testing.T) {
 		route.mu.Unlock()
 		time.Sleep(leadership.RetryDelay)
 		wantNow(t, "two puts, once it is known", long, nil)
-		if got := p.pending.Load(); got != 0 {
+		if got := p.Queued().PendingBytes; got != 0 {
 			t.Errorf("%d bytes are pending", got)
 		}
 	})
@@ -120,70 +114,12 @@ func TestProposer_BrokenResponses(t *testing.T) {
 		"Longer": func(data []byte) []byte { return append(data, 0) },
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			route := &fakeRoute{relay: func(_ context.Context, b batch) ([]byte, error) { return change(b.data()), nil }}
+			route := &fakeRoute{relay: func(_ context.Context, b propose.Batch) ([]byte, error) { return change(dataOf(b)), nil }}
 			p := runProposer(t, 1<<20, route)
-			_, err := p.propose(t.Context(), encode(kv.Put("a", nil), kv.Put("b", nil)), false)
+			_, err := p.Propose(t.Context(), encode(kv.Put("a", nil), kv.Put("b", nil)), false)
 			if !errors.Is(err, kv.ErrUnknownOutcome) || kv.Classify(err) != kv.ErrUnknownOutcome {
 				t.Errorf("%s: got %v, want ErrUnknownOutcome", name, err)
 			}
 		})
-	}
-}
-
-// TestDo_SeveralOperations does a request with several operations through every node. It
-// is done as a whole or not at all, at one revision.
-func TestDo_SeveralOperations(t *testing.T) {
-	t.Parallel()
-	nodes := openCluster(t, 3, nil)
-	leaderOf(t, nodes)
-	for i, n := range nodes {
-		request := two("a", "b")
-		if i > 0 {
-			request.If = []kv.Compare{kv.Present("a"), kv.Present("b"), kv.Absent("c")}
-		}
-		var response kv.Response
-		eventually(t, "all members are known to understand it", func() (err error) {
-			response, err = n.Do(t.Context(), request)
-			return err
-		})
-		if !response.Succeeded || len(response.Results) != 2 || response.Results[0].ModRevision != response.Revision || response.Results[1].ModRevision != response.Revision {
-			t.Errorf("at %s: got %+v", n.cfg.Name, response)
-		}
-		request.If = []kv.Compare{kv.Present("a"), kv.Present("c")}
-		failed, err := n.Do(t.Context(), request)
-		if err != nil || failed.Succeeded || failed.Revision != response.Revision {
-			t.Errorf("with a compare that does not hold, at %s: got %+v, %v", n.cfg.Name, failed, err)
-		}
-	}
-}
-
-// TestDo_HeldBackByAMember shows that a request that a member does not understand is
-// refused on every node with that member's name, that puts continue, and that the leader
-// writes nothing of the kind by itself.
-func TestDo_HeldBackByAMember(t *testing.T) {
-	t.Parallel()
-	made := 0
-	nodes := openCluster(t, 3, func(c *Config) {
-		c.CheckpointInterval = 10 * time.Millisecond // checkpoints are due all the time
-		if made == 1 {
-			c.MaxCommandVersion = 1
-		}
-		made++
-	})
-	leader, old := leaderOf(t, nodes), nodes[1].cfg.Name
-	for _, n := range nodes {
-		eventually(t, "a request is refused because of a member", func() error {
-			_, err := n.Do(t.Context(), two("a", "b"))
-			if !errors.Is(err, kv.ErrUnsupported) || !strings.Contains(err.Error(), old+" announces 1") {
-				return errors.Join(errors.New("not refused as it should be"), err)
-			}
-			return nil
-		})
-		if _, err := n.Do(t.Context(), kv.Put("k", nil)); err != nil {
-			t.Errorf("put at %s: %v", n.cfg.Name, err)
-		}
-	}
-	if r := mustJoined(t, leader); r.mayCheckpoint() || len(r.fsm.Checkpoints()) > 0 || r.fsm.Written() >= fsm.Version {
-		t.Errorf("got %d checkpoints, command version %d", len(r.fsm.Checkpoints()), r.fsm.Written())
 	}
 }

@@ -1,4 +1,4 @@
-package cluster
+package propose_test
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/kvorum/kvorum/cluster/propose"
 	"github.com/kvorum/kvorum/kv"
 )
 
@@ -15,14 +16,14 @@ import (
 func TestProposer_AbandonedStayInBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate := make(chan struct{})
-		route := &fakeRoute{leads: true, answer: func(batch) error { <-gate; return nil }}
-		one := int64(len(put("a").Data)) + requestOverhead
+		route := &fakeRoute{leads: true, answer: func(propose.Batch) error { <-gate; return nil }}
+		one := int64(len(put("a").Data)) + propose.RequestOverhead
 		p := runProposer(t, 2*one, route)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 2)
 		for _, key := range []string{"a", "b"} { // one is under way, one waits
 			go func() {
-				_, err := p.propose(ctx, put(key), false)
+				_, err := p.Propose(ctx, put(key), false)
 				ended <- err
 			}()
 			synctest.Wait()
@@ -30,18 +31,18 @@ func TestProposer_AbandonedStayInBudget(t *testing.T) {
 		cancel()
 		<-ended
 		<-ended
-		if got := p.pending.Load(); got != 2*one {
+		if got := p.Queued().PendingBytes; got != 2*one {
 			t.Errorf("after the callers have gone: got %d bytes pending, want those of both", got)
 		}
-		if _, err := p.propose(t.Context(), put("c"), false); !errors.Is(err, kv.ErrOverloaded) {
+		if _, err := p.Propose(t.Context(), put("c"), false); !errors.Is(err, kv.ErrOverloaded) {
 			t.Errorf("a third proposal: got %v, want %v", err, kv.ErrOverloaded)
 		}
 		close(gate)
 		synctest.Wait()
-		if got := p.pending.Load(); got != 0 {
+		if got := p.Queued().PendingBytes; got != 0 {
 			t.Errorf("after the batch: got %d bytes pending, want 0", got)
 		}
-		if _, err := p.propose(t.Context(), put("d"), false); err != nil {
+		if _, err := p.Propose(t.Context(), put("d"), false); err != nil {
 			t.Errorf("a proposal behind them: %v", err)
 		}
 	})

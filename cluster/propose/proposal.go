@@ -1,4 +1,4 @@
-package cluster
+package propose
 
 import (
 	"fmt"
@@ -25,7 +25,7 @@ type proposal struct {
 	left       atomic.Bool   // they have been given back
 	leaderOnly bool          // it came from another node, or is the leader's own: never sent on
 	state      atomic.Int32
-	done       chan proposalResult // one slot
+	done       chan proposalResult // has room for it
 }
 
 // proposalResult is an error, or the responses to a proposal's requests, one after the
@@ -33,32 +33,6 @@ type proposal struct {
 type proposalResult struct {
 	responses []byte
 	err       error
-}
-
-// batch is what several proposals have together.
-type batch struct {
-	facts wire.Requests // without Data
-	parts [][]byte      // of Data, one of each proposal
-}
-
-func batchOf(proposals []*proposal) batch {
-	b := batch{parts: make([][]byte, len(proposals))}
-	for i, pr := range proposals {
-		b.facts.Note(pr.requests)
-		b.parts[i] = pr.requests.Data
-	}
-	return b
-}
-
-// in returns the batch's requests as they are in entry, which ends with them.
-func (b batch) in(entry []byte) wire.Requests {
-	size := 0
-	for _, part := range b.parts {
-		size += len(part)
-	}
-	requests := b.facts
-	requests.Data = entry[len(entry)-size:]
-	return requests
 }
 
 // live returns the proposals of a batch that are still wanted, in its memory, and ends the
@@ -158,7 +132,7 @@ func (pr *proposal) leave() {
 	}
 }
 
-// finish ends the proposal. It is another one's from then on: see proposer.proposal.
+// finish ends the proposal. It is another one's from then on: see Proposer.proposal.
 func (pr *proposal) finish(responses []byte, err error) {
 	pr.leave()
 	pr.requests.Data = nil

@@ -1,4 +1,4 @@
-package cluster
+package propose_test
 
 import (
 	"bytes"
@@ -11,95 +11,22 @@ import (
 	"time"
 
 	"github.com/kvorum/kvorum/cluster/leadership"
-
+	"github.com/kvorum/kvorum/cluster/propose"
 	"github.com/kvorum/kvorum/kv"
 )
-
-// fakeRoute is a batchRoute whose answers a test decides.
-type fakeRoute struct {
-	mu      sync.Mutex
-	leads   bool
-	unsent  bool // answer is what keeps a batch from being sent
-	answer  func(b batch) error
-	relay   func(ctx context.Context, b batch) ([]byte, error) // what a forward is, if it is set
-	most    byte                                               // the highest command version that may be written; 0 for any
-	asking  bool                                               // that is not known yet
-	batches []batch
-}
-
-func (f *fakeRoute) leading() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.leads
-}
-
-func (f *fakeRoute) supports(version byte) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.asking && version > 1 {
-		return fmt.Errorf("%w: members are asked", kv.ErrTimeout)
-	}
-	if f.most != 0 && version > f.most {
-		return fmt.Errorf("%w: n3 announces %d", kv.ErrUnsupported, f.most)
-	}
-	return nil
-}
-
-func (f *fakeRoute) apply(b batch) ([]byte, error) { return f.take(b) }
-
-func (f *fakeRoute) setLeads(leads bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.leads = leads
-}
-
-func (f *fakeRoute) forward(ctx context.Context, b batch, ready func() bool) ([]byte, error) {
-	if !f.unsent && !ready() {
-		return nil, kv.ErrNoLeader
-	}
-	if f.relay != nil {
-		return f.relay(ctx, b)
-	}
-	return f.take(b)
-}
-
-// take answers each request with the request itself.
-func (f *fakeRoute) take(b batch) ([]byte, error) {
-	f.mu.Lock()
-	f.batches = append(f.batches, b)
-	answer := f.answer
-	f.mu.Unlock()
-	if answer != nil {
-		if err := answer(b); err != nil {
-			return nil, err
-		}
-	}
-	return b.data(), f.supports(b.facts.Version)
-}
-
-// runProposer runs a proposer on route until the test ends.
-func runProposer(t *testing.T, maxBytes int64, route batchRoute) *proposer {
-	t.Helper()
-	p := newProposer(maxBytes, minHang, leadership.New(), route)
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() { defer close(done); p.run(ctx) }()
-	t.Cleanup(func() { cancel(); <-done })
-	return p
-}
 
 // TestProposer_Batches shows that what waits while a batch is under way goes
 // together, and that each waiter gets its own result.
 func TestProposer_Batches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate := make(chan struct{})
-		route := &fakeRoute{leads: true, answer: func(batch) error { <-gate; return nil }}
+		route := &fakeRoute{leads: true, answer: func(propose.Batch) error { <-gate; return nil }}
 		p := runProposer(t, 1<<20, route)
 		var wg sync.WaitGroup
 		submit := func(i int) {
 			wg.Go(func() {
 				request := put(fmt.Sprint("key", i))
-				response, err := p.propose(t.Context(), request, false)
+				response, err := p.Propose(t.Context(), request, false)
 				if err != nil || !bytes.Equal(response, request.Data) {
 					t.Errorf("propose %d: got %q, %v", i, response, err)
 				}
@@ -113,7 +40,7 @@ func TestProposer_Batches(t *testing.T) {
 		synctest.Wait()
 		close(gate)
 		wg.Wait()
-		if got := []int{route.batches[0].facts.Count, route.batches[1].facts.Count}; len(route.batches) != 2 || got[0] != 1 || got[1] != 9 {
+		if got := []int{route.batches[0].Facts.Count, route.batches[1].Facts.Count}; len(route.batches) != 2 || got[0] != 1 || got[1] != 9 {
 			t.Errorf("got batches of %v commands, want 1 and 9", got)
 		}
 	})
@@ -144,9 +71,9 @@ func TestProposer_Outcomes(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				try := 0
-				route := &fakeRoute{leads: tt.leads, answer: func(batch) error { try++; return tt.answer(try) }}
+				route := &fakeRoute{leads: tt.leads, answer: func(propose.Batch) error { try++; return tt.answer(try) }}
 				p := runProposer(t, 1<<20, route)
-				_, err := p.propose(t.Context(), put("k"), tt.forwarded)
+				_, err := p.Propose(t.Context(), put("k"), tt.forwarded)
 				if !errors.Is(err, tt.want) || (tt.want == nil && err != nil) {
 					t.Errorf("got error %v, want %v", err, tt.want)
 				}
@@ -164,7 +91,7 @@ func TestProposer_Outcomes(t *testing.T) {
 func TestProposer_Deadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate := make(chan error)
-		route := &fakeRoute{leads: true, answer: func(batch) error { return <-gate }}
+		route := &fakeRoute{leads: true, answer: func(propose.Batch) error { return <-gate }}
 		p := runProposer(t, 1<<20, route)
 		p.leaders.SetLeader("n1", "n1", 1)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -174,7 +101,7 @@ func TestProposer_Deadline(t *testing.T) {
 		var wg sync.WaitGroup
 		submit := func(key string) {
 			wg.Go(func() {
-				_, err := p.propose(ctx, put(key), false)
+				_, err := p.Propose(ctx, put(key), false)
 				mu.Lock()
 				errs[key] = err
 				mu.Unlock()
@@ -203,17 +130,17 @@ func TestProposer_Deadline(t *testing.T) {
 // refused at once by a node that lost leadership, although its own proposals wait.
 func TestProposer_ForwardedDoesNotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := runProposer(t, 1<<20, &fakeRoute{unsent: true, answer: func(batch) error { return kv.ErrNoLeader }})
+		p := runProposer(t, 1<<20, &fakeRoute{unsent: true, answer: func(propose.Batch) error { return kv.ErrNoLeader }})
 		own, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		done := make(chan error, 1)
 		go func() {
-			_, err := p.propose(own, put("own"), false)
+			_, err := p.Propose(own, put("own"), false)
 			done <- err
 		}()
 		synctest.Wait()
 		began := time.Now()
-		if _, err := p.propose(t.Context(), put("forwarded"), true); !errors.Is(err, kv.ErrNotLeader) {
+		if _, err := p.Propose(t.Context(), put("forwarded"), true); !errors.Is(err, kv.ErrNotLeader) {
 			t.Errorf("forwarded: got %v, want ErrNotLeader", err)
 		}
 		if took := time.Since(began); took > leadership.RetryDelay {
@@ -229,25 +156,25 @@ func TestProposer_ForwardedDoesNotWait(t *testing.T) {
 func TestProposer_Overload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate := make(chan struct{})
-		route := &fakeRoute{leads: true, answer: func(batch) error { <-gate; return nil }}
+		route := &fakeRoute{leads: true, answer: func(propose.Batch) error { <-gate; return nil }}
 		p := runProposer(t, 1000, route)
 		large := encode(kv.Put("k", make([]byte, 800)))
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			if _, err := p.propose(t.Context(), large, false); err != nil {
+			if _, err := p.Propose(t.Context(), large, false); err != nil {
 				t.Errorf("first: got %v", err)
 			}
 		})
 		synctest.Wait()
-		if _, err := p.propose(t.Context(), large, false); !errors.Is(err, kv.ErrOverloaded) {
+		if _, err := p.Propose(t.Context(), large, false); !errors.Is(err, kv.ErrOverloaded) {
 			t.Errorf("second: got %v, want ErrOverloaded", err)
 		}
 		close(gate)
 		wg.Wait()
-		if _, err := p.propose(t.Context(), large, false); err != nil {
+		if _, err := p.Propose(t.Context(), large, false); err != nil {
 			t.Errorf("after the first ended: got %v", err)
 		}
-		if got := p.pending.Load(); got != 0 {
+		if got := p.Queued().PendingBytes; got != 0 {
 			t.Errorf("got %d bytes pending at rest, want 0", got)
 		}
 	})
@@ -257,13 +184,13 @@ func TestProposer_Overload(t *testing.T) {
 func TestProposer_Bounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate := make(chan struct{})
-		route := &fakeRoute{leads: true, answer: func(batch) error { <-gate; return nil }}
+		route := &fakeRoute{leads: true, answer: func(propose.Batch) error { <-gate; return nil }}
 		p := runProposer(t, 1<<30, route)
 		var wg sync.WaitGroup
-		big := make([]byte, maxBatchBytes*2/3)
+		big := make([]byte, propose.MaxBatchBytes*2/3)
 		for range 4 {
 			wg.Go(func() {
-				if _, err := p.propose(t.Context(), encode(kv.Put("k", big)), false); err != nil {
+				if _, err := p.Propose(t.Context(), encode(kv.Put("k", big)), false); err != nil {
 					t.Errorf("got %v", err)
 				}
 			})
@@ -280,13 +207,13 @@ func TestProposer_Bounds(t *testing.T) {
 // TestProposer_Close shows that what waits when the proposer stops is told so.
 func TestProposer_Close(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newProposer(1<<20, minHang, leadership.New(), &fakeRoute{unsent: true, answer: func(batch) error { return kv.ErrNoLeader }})
+		p := propose.New(1<<20, 0, leadership.New(), &fakeRoute{unsent: true, answer: func(propose.Batch) error { return kv.ErrNoLeader }})
 		ctx, cancel := context.WithCancel(t.Context())
-		go p.run(ctx)
+		go p.Run(ctx)
 		var wg sync.WaitGroup
 		for range 3 {
 			wg.Go(func() {
-				if _, err := p.propose(t.Context(), put("k"), false); !errors.Is(err, kv.ErrClosed) {
+				if _, err := p.Propose(t.Context(), put("k"), false); !errors.Is(err, kv.ErrClosed) {
 					t.Errorf("got %v, want ErrClosed", err)
 				}
 			})

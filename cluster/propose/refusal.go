@@ -1,4 +1,4 @@
-package cluster
+package propose
 
 import (
 	"context"
@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/kvorum/kvorum/cluster/leadership"
-
 	"github.com/kvorum/kvorum/internal/wire"
 	"github.com/kvorum/kvorum/kv"
 )
@@ -21,32 +20,30 @@ const maxApart = 32
 // which is not there, or a newer command version. It is nil for an error that is about
 // none of them.
 func refusedBy(err error, batch []*proposal) func(wire.Requests) bool {
-	if memory := new(memoryRefusal); errors.As(err, &memory) {
-		return memory.grows
+	var partial PartialRefusal
+	if errors.As(err, &partial) {
+		return partial.Grows
 	}
 	if errors.Is(err, kv.ErrUnsupported) {
 		// The leader's words do not say which version it may write. It is at least that
 		// of those which need the newest, and the others learn about theirs in turn.
-		newest := batchOf(batch).facts.Version
+		newest := batchOf(batch).Facts.Version
 		return func(r wire.Requests) bool { return r.Version == newest }
 	}
 	for _, full := range []error{kv.ErrDiskFull, kv.ErrMemoryFull, kv.ErrDataLimit} {
 		if errors.Is(err, full) {
-			return needRoom
+			return wire.Requests.NeedRoom
 		}
 	}
 	return nil
 }
 
-// needRoom says whether requests need room on disk and in memory.
-func needRoom(r wire.Requests) bool { return r.Puts > 0 }
-
 // awaitSupport returns nil if this node does not lead, or may write requests of that
 // command version as the leader. Where that is not known yet, it waits: nothing else
 // has to wait behind such requests.
-func (p *proposer) awaitSupport(ctx context.Context, version byte) error {
-	for p.route.leading() {
-		err := p.route.supports(version)
+func (p *Proposer) awaitSupport(ctx context.Context, version byte) error {
+	for p.route.Leading() {
+		err := p.route.Supports(version)
 		if err == nil || errors.Is(err, kv.ErrUnsupported) {
 			return err
 		}
@@ -70,7 +67,7 @@ func (p *proposer) awaitSupport(ctx context.Context, version byte) error {
 //
 // The leader's words say that memory has no room, not for which puts: those that make
 // no data longer still have some. So a batch that was forwarded is taken apart.
-func (p *proposer) refuse(ctx context.Context, sent, batch []*proposal, refused func(wire.Requests) bool, err error, leading bool) []*proposal {
+func (p *Proposer) refuse(ctx context.Context, sent, batch []*proposal, refused func(wire.Requests) bool, err error, leading bool) []*proposal {
 	if !slices.ContainsFunc(sent, func(pr *proposal) bool { return refused(pr.requests) }) {
 		finishAll(batch, err)
 		return nil
@@ -98,13 +95,13 @@ func (p *proposer) refuse(ctx context.Context, sent, batch []*proposal, refused 
 // deliverEach delivers each proposal as a batch of its own, and returns once all have
 // ended: several at a time, so that what comes meanwhile does not wait for as many round
 // trips.
-func (p *proposer) deliverEach(ctx context.Context, all []*proposal) {
+func (p *Proposer) deliverEach(ctx context.Context, all []*proposal) {
 	var delivering sync.WaitGroup
-	slots := make(chan struct{}, maxApart)
+	running := make(chan struct{}, maxApart)
 	for _, pr := range all {
-		slots <- struct{}{}
+		running <- struct{}{}
 		delivering.Go(func() {
-			defer func() { <-slots }()
+			defer func() { <-running }()
 			p.deliver(ctx, []*proposal{pr})
 		})
 	}

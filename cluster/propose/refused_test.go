@@ -1,4 +1,4 @@
-package cluster
+package propose_test
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/kvorum/kvorum/cluster/propose"
 	"github.com/kvorum/kvorum/internal/wire"
 	"github.com/kvorum/kvorum/kv"
 )
@@ -20,7 +21,7 @@ func TestProposer_RefusedDeleteHoldsNobodyUp(t *testing.T) {
 	for _, full := range []error{kv.ErrDiskFull, kv.ErrMemoryFull} {
 		for _, leads := range []bool{true, false} {
 			synctest.Test(t, func(t *testing.T) {
-				route := &fakeRoute{leads: leads, answer: func(batch) error {
+				route := &fakeRoute{leads: leads, answer: func(propose.Batch) error {
 					time.Sleep(time.Millisecond)
 					return fmt.Errorf("%w: remove the ballast", full)
 				}}
@@ -32,7 +33,7 @@ func TestProposer_RefusedDeleteHoldsNobodyUp(t *testing.T) {
 				ended := make(chan error, 2)
 				for _, request := range []wire.Requests{del("k"), put("k")} {
 					go func() {
-						_, err := p.propose(ctx, request, false)
+						_, err := p.Propose(ctx, request, false)
 						ended <- err
 					}()
 					synctest.Wait()
@@ -55,14 +56,14 @@ func TestProposer_RefusedDeleteHoldsNobodyUp(t *testing.T) {
 func TestProposer_QueuedKnowsWhy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		why := fmt.Errorf("%w: its port is closed", kv.ErrNoLeader)
-		p := runProposer(t, 1<<20, &fakeRoute{unsent: true, answer: func(batch) error { return why }})
+		p := runProposer(t, 1<<20, &fakeRoute{unsent: true, answer: func(propose.Batch) error { return why }})
 		p.leaders.SetLeader("n2", "n1", 1)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		ended := make(chan error, 2)
 		for range 2 {
 			go func() {
-				_, err := p.propose(ctx, put("k"), false)
+				_, err := p.Propose(ctx, put("k"), false)
 				ended <- err
 			}()
 			synctest.Wait()
@@ -81,9 +82,9 @@ func TestProposer_QueuedKnowsWhy(t *testing.T) {
 func TestProposer_ForwardedMemoryRefusal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate := make(chan struct{})
-		route := &fakeRoute{answer: func(b batch) error {
+		route := &fakeRoute{answer: func(b propose.Batch) error {
 			<-gate
-			if b.mentions("new") {
+			if mentions(b, "new") {
 				return fmt.Errorf("%w: delete keys", kv.ErrMemoryFull)
 			}
 			return nil
@@ -97,7 +98,7 @@ func TestProposer_ForwardedMemoryRefusal(t *testing.T) {
 		ended := make(chan outcome, 7)
 		submit := func(of func(string) wire.Requests, key string) {
 			go func() {
-				_, err := p.propose(t.Context(), of(key), false)
+				_, err := p.Propose(t.Context(), of(key), false)
 				ended <- outcome{key, err}
 			}()
 			synctest.Wait()
@@ -123,9 +124,9 @@ func TestProposer_ForwardedMemoryRefusal(t *testing.T) {
 func TestProposer_ManyForwardedRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const puts, trip = 500, 50 * time.Millisecond
-		route := &fakeRoute{answer: func(b batch) error {
+		route := &fakeRoute{answer: func(b propose.Batch) error {
 			time.Sleep(trip)
-			if b.facts.Puts > 0 {
+			if b.Facts.Puts > 0 {
 				return fmt.Errorf("%w: delete keys", kv.ErrMemoryFull)
 			}
 			return nil
@@ -133,7 +134,7 @@ func TestProposer_ManyForwardedRefusals(t *testing.T) {
 		p := runProposer(t, 1<<20, route)
 		p.leaders.SetLeader("n2", "n1", 1)
 		submit := func(request wire.Requests) error {
-			_, err := p.propose(t.Context(), request, false)
+			_, err := p.Propose(t.Context(), request, false)
 			return err
 		}
 		ended := make(chan error, puts)

@@ -1,0 +1,39 @@
+// Package propose is the write path of one node up to its log: proposals, the batches that
+// they become, and where a batch goes.
+//
+// A Proposer takes encoded requests from its callers. It packs all proposals that wait into
+// one Batch, and hands it to a Route, which the node implements: to its own log where it
+// leads, else to the leader. Nothing here decodes a request. The package does no I/O, and
+// it knows of raft only what package leadership tells it.
+//
+// # Batches
+//
+// On the leader one batch is in the log's hands at a time. The sync in progress forms the
+// next one, so that no timer is needed. To another node the next batch goes when the one
+// before it has ended, or takes longer than SlowForward; up to MaxForwards are under way.
+//
+// # A proposal
+//
+// Each proposal ends in exactly one of three ways: its responses, an error that says that
+// it was not done, or kv.ErrUnknownOutcome. It is sent from the moment on at which its batch
+// leaves this node, or goes to raft.
+//
+//	state      what happened                        what follows
+//	waiting    its batch leaves, or goes to raft    sent
+//	waiting    its caller's time ends               not done
+//	waiting    the leader hangs                     not done
+//	waiting    another leader                       its batch goes there
+//	sent       responses, or an error of this kind  its caller gets them
+//	sent       certainly not done                   waiting
+//	sent       its caller's time ends, no answer    unknown
+//	either     this node stops                      as if its caller's time ended
+//
+// A batch that was certainly not done is tried again while a caller waits for it. One whose
+// outcome is unknown never is. A batch that is refused because there is no room, on disk or
+// in memory, is taken apart: those that need room end at once, and hold up nobody.
+//
+// # Concurrency
+//
+// All methods of a Proposer are safe for concurrent use. Run forms the batches, on one
+// goroutine, and delivers each of them on another.
+package propose
