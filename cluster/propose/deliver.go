@@ -38,6 +38,7 @@ func (p *Proposer) deliver(ctx context.Context, batch []*proposal) {
 			}
 			continue
 		}
+		noteFailure(batch, err)
 		p.refused.Store(&err)
 		if !p.pause(ctx, changed) {
 			finishAll(batch, kv.ErrClosed)
@@ -72,13 +73,14 @@ var errAbandoned = errors.New("a proposal of the batch was abandoned")
 // send hands a batch to the log or to the leader. Its proposals are sent from the moment
 // on at which that is under way.
 func (p *Proposer) send(ctx context.Context, batch []*proposal, leading bool) ([]byte, error) {
-	var abandoned atomic.Bool
+	var abandoned, sent atomic.Bool
 	ready := func() bool {
 		if !take(batch) {
 			abandoned.Store(true)
 			return false
 		}
 		p.refused.Store(nil)
+		sent.Store(true)
 		return true
 	}
 	var responses []byte
@@ -86,7 +88,9 @@ func (p *Proposer) send(ctx context.Context, batch []*proposal, leading bool) ([
 	if leading {
 		responses, err = p.apply(ctx, batchOf(batch), ready)
 	} else {
+		begun := p.attempts.begin()
 		responses, err = p.route.Forward(ctx, batchOf(batch), ready)
+		p.attempts.end(begun, sent.Load() && !errors.Is(err, kv.ErrUnknownOutcome))
 	}
 	if err != nil && abandoned.Load() {
 		return nil, errAbandoned

@@ -25,7 +25,8 @@ type proposal struct {
 	left       atomic.Bool   // they have been given back
 	leaderOnly bool          // it came from another node, or is the leader's own: never sent on
 	state      atomic.Int32
-	done       chan proposalResult // has room for it
+	failed     atomic.Pointer[error] // how the last attempt to send it failed; nil if none has
+	done       chan proposalResult   // has room for it
 }
 
 // proposalResult is an error, or the responses to a proposal's requests, one after the
@@ -80,6 +81,13 @@ func release(batch []*proposal) []*proposal {
 		waiting = append(waiting, pr)
 	}
 	return waiting
+}
+
+// noteFailure tells each proposal of a batch how the last attempt to send it failed.
+func noteFailure(batch []*proposal, err error) {
+	for _, pr := range batch {
+		pr.failed.Store(&err)
+	}
 }
 
 // complete hands each proposal its share of the batch's responses. All end as unknown

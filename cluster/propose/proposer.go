@@ -1,6 +1,7 @@
 package propose
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -43,8 +44,10 @@ const (
 type Proposer struct {
 	queue    chan *proposal // of this node's own callers
 	forwards chan *proposal // of other nodes; refused at once while this node does not lead
-	// refused is how the last attempt to send a batch failed; nil once one was sent.
+	// refused is how the last attempt to send any batch failed, for the callers of what has
+	// not been tried itself; nil once one was sent.
 	refused  atomic.Pointer[error]
+	attempts *attempts
 	pending  atomic.Int64 // bytes of proposals queued or under way
 	free     sync.Pool    // of *proposal whose result was received
 	maxBytes int64
@@ -72,7 +75,7 @@ func New(maxBytes int64, election time.Duration, leaders *leadership.Tracker, ro
 	return &Proposer{
 		queue: make(chan *proposal, maxPendingProposals), forwards: make(chan *proposal, maxPendingProposals),
 		maxBytes: maxBytes, leaders: leaders, route: route, hang: max(MinHang, hangElections*election),
-		applying: make(chan struct{}, 1), slots: make(chan struct{}, MaxForwards),
+		attempts: newAttempts(), applying: make(chan struct{}, 1), slots: make(chan struct{}, MaxForwards),
 		ended: make(chan struct{}), stopped: make(chan struct{}),
 	}
 }
@@ -138,6 +141,7 @@ func (p *Proposer) proposal(requests wire.Requests, bytes int64, leaderOnly bool
 	}
 	pr.requests, pr.bytes, pr.leaderOnly = requests, bytes, leaderOnly
 	pr.left.Store(false)
+	pr.failed.Store(nil)
 	pr.state.Store(proposalWaiting)
 	return pr
 }
@@ -161,7 +165,7 @@ func (p *Proposer) Stop() { close(p.stopped) }
 // abandon ends a proposal whose caller waits no longer.
 func (p *Proposer) abandon(pr *proposal) ([]byte, error) {
 	var last error // how the last attempt failed; first, as it is forgotten when a batch is sent
-	if refused := p.refused.Load(); refused != nil {
+	if refused := cmp.Or(pr.failed.Load(), p.refused.Load()); refused != nil {
 		last = *refused
 	}
 	return pr.abandon(p.leaders.OutOfTime(last), "no answer came within the request's time")

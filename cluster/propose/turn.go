@@ -65,14 +65,15 @@ func (p *Proposer) awaitNewest(ctx context.Context, changed <-chan struct{}) boo
 	}
 }
 
-// awaitSlot waits for a slot, until leadership changes, or for as long as hang. It says
-// that the leader hangs if by then no batch that was sent has ended.
+// awaitSlot waits for a slot, until leadership changes, or until the leader hangs: for as
+// long as hang, it has answered no attempt to send a batch, and one was under way.
 func (p *Proposer) awaitSlot(ctx context.Context, changed <-chan struct{}) (slot, hung bool) {
 	select {
 	case p.slots <- struct{}{}:
 		return true, false
 	default:
 	}
+	began := time.Now()
 	hang := time.After(p.hang)
 	for {
 		select {
@@ -81,7 +82,11 @@ func (p *Proposer) awaitSlot(ctx context.Context, changed <-chan struct{}) (slot
 		case pr := <-p.forwards:
 			pr.finish(nil, kv.ErrNotLeader)
 		case <-hang:
-			return false, p.refused.Load() == nil
+			left := time.Until(p.attempts.silentSince(began).Add(p.hang))
+			if left <= 0 {
+				return false, true
+			}
+			hang = time.After(left)
 		case <-changed:
 			return false, false
 		case <-ctx.Done():
