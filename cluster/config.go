@@ -306,8 +306,8 @@ func (c Config) ValidateLimits() error {
 	if c.PipelineWindow != 0 && (c.PipelineWindow < transport.MinPipelineWindow || c.PipelineWindow > transport.MaxPipelineWindow) {
 		bad("pipeline-window", "%d is neither 0 nor between %d and %d", c.PipelineWindow, transport.MinPipelineWindow, transport.MaxPipelineWindow)
 	}
-	if c.MaxCommandVersion < 0 || c.MaxCommandVersion > commandVersion {
-		bad("max-command-version", "%d is not between 0 and %d, the highest that this build understands", c.MaxCommandVersion, commandVersion)
+	if highest := int(c.understands()); c.MaxCommandVersion < 0 || c.MaxCommandVersion > highest {
+		bad("max-command-version", "%d is not between 0 and %d, the highest that this build understands", c.MaxCommandVersion, highest)
 	}
 	if c.MaxKeyBytes < 0 || c.MaxKeyBytes > LimitMaxKeyBytes {
 		bad("max-key-bytes", "%d is not between 1 and %d", c.MaxKeyBytes, LimitMaxKeyBytes)

@@ -82,7 +82,7 @@ func (n *Node) addNonvoter(ctx context.Context, r *replica, request kv.JoinReque
 	if err != nil {
 		return "", err
 	}
-	if err := r.checkVersion(peer.ID, peer.CommandVersion); err != nil {
+	if err := r.checkVersion(ctx, peer.ID, peer.CommandVersion); err != nil {
 		return "", err
 	}
 	if err := n.checkForgotten(ctx, r, peer, request.PeerAddr); err != nil {
@@ -106,7 +106,7 @@ func (r *replica) addNonvoter(ctx context.Context, peer transport.Identity, gone
 	if !r.Leading() {
 		return kv.ErrNotLeader
 	}
-	if err := r.checkVersion(id, peer.CommandVersion); err != nil {
+	if err := r.checkVersion(ctx, id, peer.CommandVersion); err != nil {
 		return err
 	}
 	if r.fsm.Retired(string(id)) {

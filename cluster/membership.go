@@ -172,7 +172,7 @@ func (r *replica) retire(ctx context.Context, id raft.ServerID) error {
 	if _, err := r.proposer.Propose(ctx, r.fsm.RetireRequest(string(id)), true); err != nil {
 		return fmt.Errorf("retire %s: %w", id, err)
 	}
-	defer r.versions.update()
+	r.versions.leave(id)
 	if err := configError(r.asks.ask(func() error { return r.raft.RemoveServer(id, 0, configTimeout).Error() })); err != nil {
 		return fmt.Errorf("remove %s: %w", id, err)
 	}

@@ -200,6 +200,7 @@ func (n *Node) forgetOthers(r *replica) {
 			n.book.Forget(string(p.ID))
 		}
 	}
+	r.versions.forget(func(id raft.ServerID) bool { return keep[id] })
 }
 
 // checkMembership finds out, while this node knows no leader, whether it was

@@ -115,7 +115,7 @@ func openReplica(load context.Context, cfg Config, ident nodeid.Identity, peers 
 		}
 		return nil, err
 	}
-	r.versions = newVersions(commandVersion, r.servers, announced)
+	r.versions = newVersions(r.cfg.understands(), r.servers, announced)
 	r.proposer = propose.New(cfg.MaxPendingBytes, cfg.Timing.Election, r.leaders, r)
 	r.reader = newReader(r.ctx, r.readIndex)
 	r.start(r.watchLeadership, r.beginTerms, r.compactLoop, r.watchLog, r.watchSpace, r.watchMemory, r.catchUp, r.compareStates, r.watchSilence, r.proposer.Run, r.endWaits)
@@ -127,7 +127,7 @@ func (r *replica) open(load context.Context, ident nodeid.Identity) error {
 	done := make(chan struct{})
 	defer close(done)
 	go r.cfg.Loading.watch(r.log, done)
-	r.state = fsm.New(fsm.Config{OnFatal: r.fatal.fail, Logger: r.log, Loading: true})
+	r.state = fsm.New(fsm.Config{OnFatal: r.fatal.fail, Logger: r.log, Loading: true, Version: r.cfg.understands()})
 	r.fsm = r.state
 	r.memory = newMemoryGuard(r.cfg.Memory, r.cfg.MaxDataBytes, r.fsm)
 	if err := r.openStores(load, ident); err != nil {
@@ -239,7 +239,12 @@ func (r *replica) Leading() bool {
 }
 
 // Supports implements propose.Route.
-func (r *replica) Supports(version byte) error { return r.versions.allows(version) }
+func (r *replica) Supports(version byte) error {
+	if allow := r.cfg.Seams.AllowVersion; allow != nil {
+		return allow(version)
+	}
+	return r.versions.allows(version)
+}
 
 // Apply implements propose.Route.
 func (r *replica) Apply(b propose.Batch) ([]byte, error) {

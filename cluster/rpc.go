@@ -40,9 +40,10 @@ const (
 type nodeInfo struct {
 	AppliedIndex uint64 `json:"applied_index"`
 	CommitIndex  uint64 `json:"commit_index"`
-	Empty        bool   `json:"empty"`     // its log holds nothing, and it has no snapshot
-	NonVoter     bool   `json:"non_voter"` // it must never vote
-	LowSpace     bool   `json:"low_space"` // its disk is nearly full
+	Empty        bool   `json:"empty"`      // its log holds nothing, and it has no snapshot
+	NonVoter     bool   `json:"non_voter"`  // it must never vote
+	LowSpace     bool   `json:"low_space"`  // its disk is nearly full
+	LogBegins    uint64 `json:"log_begins"` // the index of the first entry that it could send, as a leader
 
 	// Disk says how much room it has; nil where its disk, or an older node, does not tell.
 	Disk *diskRoom `json:"disk,omitempty"`
@@ -54,7 +55,7 @@ type nodeInfo struct {
 func (r *replica) info() nodeInfo {
 	return nodeInfo{
 		AppliedIndex: r.fsm.AppliedIndex(), CommitIndex: r.raft.CommitIndex(), NonVoter: r.cfg.NonVoter,
-		Empty: r.raft.LastIndex() == 0, LowSpace: r.space.low.Load(), Disk: r.room(), Memory: r.memory.told(),
+		Empty: r.raft.LastIndex() == 0, LowSpace: r.space.low.Load(), LogBegins: r.logs.Begins(), Disk: r.room(), Memory: r.memory.told(),
 	}
 }
 

@@ -38,6 +38,12 @@ type Seams struct {
 	// an index to read at among those who have not gone beyond its term; see
 	// leaderIndexFor. It is for tests which show that something weaker is caught.
 	CountAsker func(votes bool, askersTerm, term uint64) bool
+	// CommandVersion makes the node one of an older build, which understands commands up
+	// to this version and stops at a newer one. 0 is this build.
+	CommandVersion uint8
+	// AllowVersion replaces the rule by which a leader may write commands of a version;
+	// see versions. It is for tests which show that something weaker is caught.
+	AllowVersion func(version uint8) error
 	// OpenLog changes how the log is opened. It is for tests which show what is lost
 	// without a measure of the log's. Nil changes nothing.
 	OpenLog func(*wal.Options)

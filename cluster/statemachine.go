@@ -42,8 +42,9 @@ type Machine interface {
 	WaitApplied(ctx context.Context, index uint64) error
 	// Clock returns the greatest clock of an applied entry.
 	Clock() int64
-	// Written returns the highest command version of an applied entry.
-	Written() byte
+	// WrittenSince returns the highest command version of the applied entries at and above
+	// index, at least 1.
+	WrittenSince(index uint64) byte
 	// Revision returns the revision of the last change, and WaitRevision waits for one
 	// as WaitApplied does for an index.
 	Revision() uint64

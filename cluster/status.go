@@ -19,7 +19,7 @@ func (n *Node) Status() kv.Status {
 	ident := n.identity()
 	s := kv.Status{ID: ident.Name, ClusterID: ident.Cluster, Role: "joining", Members: []kv.Member{}, Waiting: n.Waiting(), Descriptors: n.descriptors()}
 	s.Certificate = n.certificate()
-	s.Versions = &kv.VersionStatus{Understands: commandVersion, Announces: int(n.cfg.announcedVersion())}
+	s.Versions = &kv.VersionStatus{Understands: int(n.cfg.understands()), Announces: int(n.cfg.announcedVersion())}
 	r, err := n.joined()
 	if err != nil {
 		return s
@@ -75,7 +75,7 @@ func (r *replica) describe(s *kv.Status) {
 
 // describeVersions adds what is in the log, and, on the leader, what may be written to it.
 func (r *replica) describeVersions(s *kv.VersionStatus) {
-	s.Needs = int(r.needs())
+	s.Needs = int(r.fsm.WrittenSince(r.logs.SnapshotIndex() + 1))
 	if !r.Leading() {
 		return
 	}

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -15,17 +17,16 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
-const (
-	// commandVersion is the highest version of a command in the log that this build understands.
-	commandVersion = fsm.Version
-	// leastVersion is the command version that every build understands.
-	leastVersion = 1
-)
+// leastVersion is the command version that every build understands.
+const leastVersion = 1
 
-// announcedVersion is the highest version of a command that this node announces to
+// understands returns the highest version of a command that this node's build understands.
+func (c Config) understands() uint8 { return cmp.Or(c.Seams.CommandVersion, fsm.Version) }
+
+// announcedVersion returns the highest version of a command that this node announces to
 // understand: what its build does, or less where the configuration says so.
 func (c Config) announcedVersion() uint8 {
-	return cmp.Or(uint8(c.MaxCommandVersion), commandVersion)
+	return cmp.Or(uint8(c.MaxCommandVersion), c.understands())
 }
 
 // announcedBy returns the highest version of a command that a node has announced to
@@ -48,6 +49,7 @@ func (n *Node) announcedBy(id raft.ServerID) (version uint8, firsthand bool) {
 //     the least version. Gossip does not count.
 //   - A node that is to be added counts from before its entry in the log, and the batch
 //     under way ends before that entry is written; see replica.addNonvoter.
+//   - One that was removed counts until nothing is sent to it any more.
 //   - In a new term, the members are asked first: one of them may have come back with an
 //     older build, and have shaken hands with the previous leader alone. Until all have
 //     answered, or an election timeout has passed, newer commands wait.
@@ -64,6 +66,7 @@ type versions struct {
 
 	mu      sync.Mutex
 	joining map[raft.ServerID]uint8 // guarded by mu; nodes that are being added
+	leaving map[raft.ServerID]uint8 // guarded by mu; nodes that are being removed
 	asking  uint64                  // guarded by mu; the term whose leader asks the members; 0 for none
 }
 
@@ -89,7 +92,7 @@ func (m memberVersion) String() string {
 }
 
 func newVersions(build uint8, members func() []raft.Server, announced func(raft.ServerID) (uint8, bool)) *versions {
-	v := &versions{build: build, members: members, announced: announced, joining: make(map[raft.ServerID]uint8)}
+	v := &versions{build: build, members: members, announced: announced, joining: make(map[raft.ServerID]uint8), leaving: make(map[raft.ServerID]uint8)}
 	v.now.Store(&writable{version: leastVersion, asking: true})
 	return v
 }
@@ -107,6 +110,9 @@ func (v *versions) allows(version uint8) error {
 		return fmt.Errorf("%w: the members are being asked which commands they understand", kv.ErrTimeout)
 	case version <= now.version:
 		return nil
+	}
+	if version > v.build {
+		return fmt.Errorf("%w: it needs command version %d, and this node understands %d", kv.ErrUnsupported, version, v.build)
 	}
 	var words []string
 	for _, m := range now.behind {
@@ -158,6 +164,31 @@ func (v *versions) join(id raft.ServerID, version uint8) (done func()) {
 	}
 }
 
+// leave counts a member until forget is called, when it is a member no more: raft may send
+// it entries behind its removal.
+func (v *versions) leave(id raft.ServerID) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.leaving[id] = v.announcedLocked(id)
+	v.updateLocked()
+}
+
+// forget is called when the connections with all nodes but members were closed.
+func (v *versions) forget(member func(raft.ServerID) bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	maps.DeleteFunc(v.leaving, func(id raft.ServerID, _ uint8) bool { return !member(id) })
+	v.updateLocked()
+}
+
+// announcedLocked returns what a node has announced itself, 0 for nothing.
+func (v *versions) announcedLocked(id raft.ServerID) uint8 {
+	if version, firsthand := v.announced(id); firsthand {
+		return version
+	}
+	return 0
+}
+
 func (v *versions) updateLocked() *writable {
 	now := &writable{version: v.build, asking: v.asking != 0}
 	count := func(id raft.ServerID, version uint8) {
@@ -167,14 +198,12 @@ func (v *versions) updateLocked() *writable {
 		}
 	}
 	for _, s := range v.members() {
-		version, firsthand := v.announced(s.ID)
-		if !firsthand {
-			version = 0
-		}
-		count(s.ID, version)
+		count(s.ID, v.announcedLocked(s.ID))
 	}
-	for id, version := range v.joining {
-		count(id, version)
+	for _, others := range []map[raft.ServerID]uint8{v.joining, v.leaving} {
+		for id, version := range others {
+			count(id, version)
+		}
 	}
 	slices.SortFunc(now.behind, func(a, b memberVersion) int {
 		return cmp.Or(strings.Compare(a.name, b.name), cmp.Compare(a.version, b.version))
@@ -197,20 +226,44 @@ func (r *replica) askVersions(ctx context.Context, term uint64) {
 		_, err := r.askInfo(ctx, s.ID)
 		return err
 	})
-	if now := r.versions.asked(term); now.version < commandVersion {
-		r.log.Info("commands of this build are held back", "understands", commandVersion, "writes", now.version, "by", now.behind)
+	if now, own := r.versions.asked(term), r.cfg.understands(); now.version < own {
+		r.log.Info("commands of this build are held back", "understands", own, "writes", now.version, "by", now.behind)
 	}
 }
 
-// checkVersion refuses a node that is to be added if it does not understand what the log
-// may hold.
-func (r *replica) checkVersion(id raft.ServerID, version uint8) error {
-	if needs := r.needs(); max(version, leastVersion) < needs {
+// checkVersion refuses a node that is to be added if it may be sent what it does not
+// understand: an entry that is still in the log of this leader, or of a voter that may lead
+// later. A voter that does not answer may have all of them.
+func (r *replica) checkVersion(ctx context.Context, id raft.ServerID, version uint8) error {
+	version = max(version, leastVersion)
+	from := r.logs.Begins()
+	if version < r.fsm.WrittenSince(0) {
+		from = min(from, r.oldestOfVoters(ctx))
+	}
+	if needs := r.fsm.WrittenSince(from); version < needs {
 		return fmt.Errorf("%w: %s announces command version %d, and the cluster has written version %d: start it with a newer build",
 			kv.ErrTooOld, nameOf(id), version, needs)
 	}
 	return nil
 }
 
-// needs returns the highest command version that a new member must understand.
-func (r *replica) needs() uint8 { return max(leastVersion, r.fsm.Written()) }
+// oldestOfVoters returns the lowest index at which the log of another voter begins, 0
+// where that of one is not known.
+func (r *replica) oldestOfVoters(ctx context.Context) uint64 {
+	var mu sync.Mutex
+	oldest := uint64(math.MaxUint64)
+	err := concurrently(r.servers(), func(s raft.Server) error {
+		if s.ID == r.id || s.Suffrage != raft.Voter {
+			return nil
+		}
+		info, err := r.askInfo(ctx, s.ID)
+		mu.Lock()
+		defer mu.Unlock()
+		oldest = min(oldest, info.LogBegins)
+		return err
+	})
+	if err != nil {
+		return 0
+	}
+	return oldest
+}

@@ -3,8 +3,11 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -90,6 +93,57 @@ func TestVersions_JoiningCounts(t *testing.T) {
 	table.members, table.said["n3.c"] = append(table.members, "n3.c"), 2
 	second()
 	expectAllowed(t, v, "the second one is a member", 2, "n3 announces 2")
+}
+
+// TestVersions_LeavingCounts: a member that is being removed counts until it is no member
+// and its connections are closed.
+func TestVersions_LeavingCounts(t *testing.T) {
+	table := &versionTable{members: []raft.ServerID{"n1.a", "n2.b"}, said: map[raft.ServerID]uint8{"n1.a": 3, "n2.b": 1}}
+	member := func(id raft.ServerID) bool { return slices.Contains(table.members, id) }
+	v := newVersions(3, table.servers, table.announced)
+	v.asked(0)
+	v.leave("n2.b")
+	v.forget(member)
+	expectAllowed(t, v, "it is still a member", 1, "n2 announces 1")
+	table.members = table.members[:1]
+	v.update()
+	expectAllowed(t, v, "it is removed", 1, "n2 announces 1")
+	v.forget(member)
+	expectAllowed(t, v, "its connections are closed", 3, "")
+}
+
+// TestJoin_WaitsForTheBatchUnderWay has an older node join while a batch with a newer
+// request, which was admitted before, is still being written: the join waits for that, and
+// is refused. Otherwise the node would be a member, and be sent what it does not understand.
+func TestJoin_WaitsForTheBatchUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := openBubble(t, 1, nil)
+		n := b.nodes[0]
+		if _, err := n.Snapshot(t.Context(), ""); err != nil { // the checkpoint is in the log no more
+			t.Fatal(err)
+		}
+		joiner := b.openJoiner(t, "n2", func(cfg *Config) { cfg.MaxCommandVersion = 1 })
+		release := b.disks[n].hang()
+		written := make(chan error, 1)
+		go func() {
+			_, err := n.Do(t.Context(), two("a", "b"))
+			written <- err
+		}()
+		synctest.Wait()
+		join := goJoin(soon(t), n, joiner)
+		time.Sleep(time.Second)
+		release()
+		<-join.done
+		if err := <-written; err != nil {
+			t.Errorf("the request under way: %v", err)
+		}
+		if !errors.Is(join.err, kv.ErrTooOld) {
+			t.Errorf("join: got %+v, %v, want ErrTooOld", join.member, join.err)
+		}
+		if got := membersOf(n, false); got != "[n1]" {
+			t.Errorf("members: %s", got)
+		}
+	})
 }
 
 // TestVersions_NewTermAsksFirst: in a new term newer commands wait, and are not refused,

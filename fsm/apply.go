@@ -80,7 +80,10 @@ func (f *FSM) applyRequests(l *raft.Log, b *batch) []byte {
 	}
 	t.state.step.Commit(func() {
 		t.state.revision.Store(t.revision)
-		t.state.written.Store(max(t.state.written.Load(), uint32(b.version)))
+		if b.version > 1 {
+			marked := t.state.marks.Load().with(b.version, l.Index)
+			t.state.marks.Store(&marked)
+		}
 		f.publishLocked(l, max(f.clock.Load(), b.clock))
 	})
 	if t.checkpoint {

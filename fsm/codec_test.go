@@ -66,8 +66,8 @@ func TestCodec_Golden(t *testing.T) {
 	if got := responsesOf(t, golden(t, "responses-v2.golden")); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	if f.Clock() != 1_700_000_000_123_456_789 || !f.Retired("n1.4f2a") || len(f.Checkpoints()) != 1 || f.Written() != 2 {
-		t.Errorf("got clock %d, %d retired, %d checkpoints, version %d", f.Clock(), f.RetiredCount(), len(f.Checkpoints()), f.Written())
+	if f.Clock() != 1_700_000_000_123_456_789 || !f.Retired("n1.4f2a") || len(f.Checkpoints()) != 1 || f.WrittenSince(0) != 2 {
+		t.Errorf("got clock %d, %d retired, %d checkpoints, version %d", f.Clock(), f.RetiredCount(), len(f.Checkpoints()), f.WrittenSince(0))
 	}
 }
 

@@ -78,8 +78,10 @@
 // lowest command version that knows it. A request needs the highest of its rows' versions,
 // and at least version 2 if it has several operations or compares, or if its compare is of
 // another key than its operation. An entry has the version that its readers must
-// understand, and the state has the highest version of all its entries (FSM.Written).
-// Version is the highest that this program understands.
+// understand, and the state has the index of the newest entry of each version above 1, its
+// marks (FSM.WrittenSince). Version is the highest that this program understands. A snapshot
+// has no requests: a program reads it whatever versions have led to it, and keeps the marks
+// of versions that it does not understand.
 //
 //	version 1   put, delete, clock, retire
 //	version 2   checkpoint; requests with several operations or compares
@@ -119,7 +121,9 @@
 //	+---------------+------------+--------+-------+-------+-----+
 //
 //	block   = kind(1) length(4) payload crc32c(4)    the sum covers the rest of the block
-//	header  = kind 1: index(8) term(8) revision(8) clock(8) items(8) hash(8) written(1) count {idLen id}...
+//	header  = kind 1: index(8) term(8) revision(8) clock(8) items(8) hash(8) marks ids
+//	marks   = count index...                         for version 2, 3, ...; 0 for no entry
+//	ids     = count {idLen id}...
 //	items   = kind 2: {keyLen key valueLen value createRevision modRevision version}...
 //	end     = kind 3: items(8) crc32c(4)             the sum covers all earlier bytes
 //
@@ -133,6 +137,6 @@
 // Each change updates a hash of the whole state. The hash depends only on the state, not on
 // the order of the changes that made it. A snapshot has the hash, and a restore computes it
 // again and compares. A checkpoint is an entry at which each replica records the hash,
-// together with the revision, the clock and the highest command version. Replicas whose
-// hashes at one index differ have diverged.
+// together with the revision, the clock and the marks. Replicas whose hashes at one index
+// differ have diverged.
 package fsm

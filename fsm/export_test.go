@@ -5,9 +5,6 @@ import "github.com/kvorum/kvorum/internal/wire"
 // DecodeEntryForTesting decodes an entry without applying it.
 func DecodeEntryForTesting(data []byte) error { return newest.entry(data, new(batch)) }
 
-// NewOfVersionForTesting is New of a program that understands command versions up to version.
-func NewOfVersionForTesting(cfg Config, version byte) *FSM { return newFSM(cfg, newCodec(version)) }
-
 // CheckOfVersionForTesting is Check of such a program.
 func CheckOfVersionForTesting(understands, version byte, count int, data []byte) (wire.Requests, error) {
 	return newCodec(understands).check(version, count, data)

@@ -27,6 +27,9 @@ type Config struct {
 	// Loading makes entries and restores take less time until Loaded is called. The order
 	// of the keys is made then, or for the first view of them.
 	Loading bool
+	// Version is the highest command version that the state machine understands, as one
+	// of an older build does. 0 is the constant Version.
+	Version byte
 }
 
 // FSM is the replicated state machine. Raft calls Apply, ApplyBatch, Snapshot
@@ -72,8 +75,8 @@ var _ raft.BatchingFSM = (*FSM)(nil)
 type state struct {
 	items    *omap.Map
 	retired  *retiredIDs
-	revision atomic.Uint64 // of the last change; once the state is an FSM's, it changes with items only
-	written  atomic.Uint32 // the highest command version of an entry
+	revision atomic.Uint64         // of the last change; once the state is an FSM's, it changes with items only
+	marks    atomic.Pointer[marks] // of the entries; never nil
 
 	// Guarded by FSM.mu once the state is an FSM's.
 	hash uint64     // of items and retired
@@ -81,13 +84,17 @@ type state struct {
 }
 
 func newState(items *omap.Map, retired *retiredIDs) *state {
-	return &state{items: items, retired: retired, step: items.NewStep()}
+	s := &state{items: items, retired: retired, step: items.NewStep()}
+	s.marks.Store(new(marks))
+	return s
 }
 
 // New returns an empty state machine.
-func New(cfg Config) *FSM { return newFSM(cfg, newest) }
-
-func newFSM(cfg Config, tables *codec) *FSM {
+func New(cfg Config) *FSM {
+	tables := newest
+	if cfg.Version != 0 && cfg.Version != Version {
+		tables = newCodec(cfg.Version)
+	}
 	f := &FSM{
 		codec:   tables,
 		onFatal: cfg.OnFatal,
@@ -129,9 +136,10 @@ func (f *FSM) AppliedTerm() uint64 { return f.appliedTerm.Load() }
 // later sees that change.
 func (f *FSM) Revision() uint64 { return f.state.Load().revision.Load() }
 
-// Written returns the highest command version of an applied entry, 0 before the first. Each
-// member of the cluster must understand it.
-func (f *FSM) Written() byte { return byte(f.state.Load().written.Load()) }
+// WrittenSince returns the highest command version of the applied entries at and above
+// index, at least 1, also of those that a snapshot stands for. A member that is to apply
+// them must understand it.
+func (f *FSM) WrittenSince(index uint64) byte { return f.state.Load().marks.Load().since(index) }
 
 // Clock returns the cluster clock: the greatest time of an applied entry, in nanoseconds
 // since the Unix epoch, 0 before the first.

@@ -118,23 +118,26 @@ func TestFSM_MultipleOperations(t *testing.T) {
 	}
 }
 
-// TestFSM_Written shows that the state has the highest command version of its entries, and
-// that a snapshot carries it.
-func TestFSM_Written(t *testing.T) {
+// TestFSM_WrittenSince shows that the state has the highest command version of its entries
+// from an index on, and that a snapshot carries it.
+func TestFSM_WrittenSince(t *testing.T) {
 	f := newFSM(t)
-	for i, tt := range []struct {
-		request wire.Requests
-		want    byte
-	}{{fsm.ClockRequest(), 1}, {checkpointCmd, 2}, {putCmd("k", "v"), 2}} {
-		mustApply(t, f, uint64(i+1), 0, tt.request)
-		if got := f.Written(); got != tt.want {
-			t.Errorf("after request %d: got %d, want %d", i, got, tt.want)
-		}
-	}
+	mustApply(t, f, 1, 0, fsm.ClockRequest())
+	mustApply(t, f, 2, 0, checkpointCmd)
+	mustApply(t, f, 3, 0, putCmd("k", "v"))
+	mustApply(t, f, 7, 0, checkpointCmd)
 	restored := newFSM(t)
 	mustRestore(t, restored, snapshotOf(t, f))
-	if got := restored.Written(); got != 2 {
-		t.Errorf("restored: got %d, want 2", got)
+	mustApply(t, restored, 9, 0, putCmd("k", "w"))
+	for _, f := range []*fsm.FSM{f, restored} {
+		for index, want := range map[uint64]byte{0: 2, 2: 2, 3: 2, 7: 2, 8: 1, 1 << 63: 1} {
+			if got := f.WrittenSince(index); got != want {
+				t.Errorf("since %d: got version %d, want %d", index, got, want)
+			}
+		}
+	}
+	if got := newFSM(t).WrittenSince(0); got != 1 {
+		t.Errorf("an empty state: got version %d, want 1", got)
 	}
 }
 

@@ -53,13 +53,12 @@ func sum64(head []byte, key string, value []byte) uint64 {
 
 // checkpointHash returns the hash of a checkpoint. sum is that of the state's items and
 // retired ids.
-func checkpointHash(sum, revision uint64, clock int64, written byte) uint64 {
-	var b [3*8 + 1]byte
-	binary.LittleEndian.PutUint64(b[:], sum)
-	binary.LittleEndian.PutUint64(b[8:], revision)
-	binary.LittleEndian.PutUint64(b[16:], uint64(clock))
-	b[24] = written
-	return xxhash.Sum64(b[:])
+func checkpointHash(sum, revision uint64, clock int64, m marks) uint64 {
+	var buf [64]byte
+	b := binary.LittleEndian.AppendUint64(buf[:0], sum)
+	b = binary.LittleEndian.AppendUint64(b, revision)
+	b = binary.LittleEndian.AppendUint64(b, uint64(clock))
+	return xxhash.Sum64(m.append(b))
 }
 
 // Checkpoints returns the newest checkpoints that were applied since the start or
@@ -77,6 +76,6 @@ func (f *FSM) checkpointLocked(index uint64) {
 	}
 	s := f.state.Load()
 	f.checkpoints = append(f.checkpoints, Checkpoint{
-		Index: index, Hash: checkpointHash(s.hash, s.revision.Load(), f.clock.Load(), byte(s.written.Load())),
+		Index: index, Hash: checkpointHash(s.hash, s.revision.Load(), f.clock.Load(), *s.marks.Load()),
 	})
 }

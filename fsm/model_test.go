@@ -50,7 +50,7 @@ func TestFSM_Deterministic(t *testing.T) {
 func TestFSM_Model(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		f := fsm.New(fsm.Config{Shards: 4})
-		m := model{items: map[string]omap.Item{}, retired: map[string]bool{}}
+		m := model{items: map[string]omap.Item{}, retired: map[string]bool{}, newest: map[byte]uint64{}}
 		t.Repeat(map[string]func(*rapid.T){
 			"apply": func(t *rapid.T) {
 				b := batchGen().Draw(t, "batch")
@@ -78,21 +78,23 @@ type model struct {
 	index    uint64
 	revision uint64
 	clock    int64
-	written  byte
+	newest   map[byte]uint64 // index of the newest entry, by command version
 }
 
 // apply does the requests one after the other, each on a copy of the items. The copy
 // replaces the items if the request is done.
 func (m *model) apply(b testBatch) []kv.Response {
-	m.clock, m.written = max(m.clock, b.clock), max(m.written, 1)
+	m.clock = max(m.clock, b.clock)
+	version := byte(1)
 	responses := []kv.Response{}
 	for _, r := range b.requests {
-		m.written = max(m.written, r.encoded().Version)
+		version = max(version, r.encoded().Version)
 		if r.retire != nil {
 			m.retired[*r.retire] = true
 		}
 		responses = append(responses, m.request(r.Request))
 	}
+	m.newest[version] = m.index
 	return responses
 }
 
@@ -132,8 +134,14 @@ func (m *model) request(r kv.Request) kv.Response {
 }
 
 func (m *model) check(t *rapid.T, f *fsm.FSM) {
-	if f.Written() != m.written {
-		t.Fatalf("got command version %d, want %d", f.Written(), m.written)
+	from, version := rapid.Uint64Range(0, m.index+1).Draw(t, "from"), byte(1)
+	for v, index := range m.newest {
+		if index >= from {
+			version = max(version, v)
+		}
+	}
+	if got := f.WrittenSince(from); got != version {
+		t.Fatalf("since %d: got command version %d, want %d", from, got, version)
 	}
 	if f.AppliedIndex() != m.index || f.Revision() != m.revision || f.Clock() != m.clock {
 		t.Fatalf("got index %d, revision %d, clock %d, want %d, %d, %d",

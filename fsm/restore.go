@@ -18,7 +18,7 @@ import (
 // leader replaces any state. The caller closes r, as raft does. The error wraps
 // ErrMalformed, a *VersionError or what r returned.
 func (f *FSM) Restore(r io.ReadCloser) error {
-	restored, header, err := readSnapshot(r, f.shards, f.codec.version)
+	restored, header, err := readSnapshot(r, f.shards)
 	if err != nil {
 		return fmt.Errorf("restore snapshot: %w", err)
 	}
@@ -26,7 +26,7 @@ func (f *FSM) Restore(r io.ReadCloser) error {
 		restored.items.Order()
 	}
 	restored.revision.Store(header.Revision)
-	restored.written.Store(uint32(header.Written))
+	restored.marks.Store(&header.Marks)
 	f.mu.Lock()
 	f.state.Store(restored)
 	f.clock.Store(header.Clock)
@@ -54,16 +54,13 @@ func (f *FSM) Loaded() {
 // snapshot's header, before the items are read.
 const maxReserve = 4 << 20
 
-// readSnapshot reads and verifies a whole snapshot, for a program that understands
-// command versions up to version. The order of the state's items is deferred.
-func readSnapshot(r io.Reader, shards int, version byte) (*state, snapshotHeader, error) {
+// readSnapshot reads and verifies a whole snapshot. The order of the state's items is
+// deferred. It is the same whatever commands have led to the state.
+func readSnapshot(r io.Reader, shards int) (*state, snapshotHeader, error) {
 	sr := snapshotReader{r: r}
 	header, err := sr.header()
 	if err != nil {
 		return nil, snapshotHeader{}, err
-	}
-	if header.Written > version {
-		return nil, snapshotHeader{}, &VersionError{What: "command version", Version: header.Written, Supported: version}
 	}
 	s := newState(omap.New(shards), newRetiredIDs(header.Retired))
 	for id := range s.retired.known {
@@ -118,7 +115,7 @@ func decodeHeader(payload []byte) (snapshotHeader, error) {
 		Clock:        int64(d.Uint64()),
 		Items:        d.Uint64(),
 		Hash:         d.Uint64(),
-		Written:      d.Byte(),
+		Marks:        readMarks(&d),
 	}
 	h.Retired = make([]string, d.Count(1))
 	for i := range h.Retired {
@@ -257,7 +254,7 @@ func (f *FSM) LetGo() {
 	before := f.state.Load()
 	s := newState(omap.New(f.shards), before.retired)
 	s.revision.Store(before.revision.Load())
-	s.written.Store(before.written.Load())
+	s.marks.Store(before.marks.Load())
 	for id := range s.retired.known {
 		s.hash += retiredHash(id)
 	}

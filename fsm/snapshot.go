@@ -59,7 +59,7 @@ type snapshotHeader struct {
 	Clock        int64
 	Items        uint64
 	Hash         uint64
-	Written      byte     // the highest command version of an entry
+	Marks        marks
 	Retired      []string // in the order in which they were retired
 }
 
@@ -93,7 +93,7 @@ func (f *FSM) Snapshot() (raft.FSMSnapshot, error) {
 			Clock:        f.clock.Load(),
 			Items:        uint64(view.Len()),
 			Hash:         s.hash,
-			Written:      byte(s.written.Load()),
+			Marks:        *s.marks.Load(),
 			Retired:      s.retired.all(),
 		},
 		view: view, closed: f.closed, used: &f.used,
@@ -194,7 +194,7 @@ func (sw *snapshotWriter) header(h snapshotHeader) {
 	sw.block = binary.BigEndian.AppendUint64(sw.block, uint64(h.Clock))
 	sw.block = binary.BigEndian.AppendUint64(sw.block, h.Items)
 	sw.block = binary.BigEndian.AppendUint64(sw.block, h.Hash)
-	sw.block = append(sw.block, h.Written)
+	sw.block = h.Marks.append(sw.block)
 	sw.block = binary.AppendUvarint(sw.block, uint64(len(h.Retired)))
 	for _, id := range h.Retired {
 		sw.block = wire.AppendBytes(sw.block, id)

@@ -351,6 +351,15 @@ func (s *Log) setBoundary(index, term uint64) {
 // SnapshotIndex returns the index of the newest durable snapshot, 0 for none.
 func (s *Log) SnapshotIndex() uint64 { return s.boundary.Load().index }
 
+// Begins returns the lowest index of an entry that a leader may send from this log: that of
+// the first one that is stored, or, where none is, the one behind the newest snapshot.
+func (s *Log) Begins() uint64 {
+	if first, _, some := s.stored(); some {
+		return first
+	}
+	return s.boundary.Load().index + 1
+}
+
 // Holds reports whether the entry at index is stored with this term. It ignores the
 // newest snapshot: an entry below it may have been overruled, and still be stored.
 func (s *Log) Holds(index, term uint64) bool {

@@ -111,14 +111,15 @@ func TestLog_AnswersForItsSnapshot(t *testing.T) {
 		stored      uint64 // term
 		wantFirst   uint64
 		wantLast    uint64
+		begins      uint64
 		terms       []uint64 // of entries 5 to 9
 	}{
-		{"same term", 1, 9, 3, 1, 9, []uint64{3, 3, 3, 3, 3}},
-		{"trimmed", 8, 9, 3, 7, 9, []uint64{0, 0, 3, 3, 3}},
-		{"other term", 1, 9, 2, 7, 9, []uint64{0, 0, 3, 2, 2}},
-		{"other term at the end", 1, 7, 2, 7, 7, []uint64{0, 0, 3, 0, 0}},
-		{"ends before", 1, 5, 3, 7, 7, []uint64{0, 0, 3, 0, 0}},
-		{"no log", 0, 0, 0, 7, 7, []uint64{0, 0, 3, 0, 0}},
+		{"same term", 1, 9, 3, 1, 9, 1, []uint64{3, 3, 3, 3, 3}},
+		{"trimmed", 8, 9, 3, 7, 9, 8, []uint64{0, 0, 3, 3, 3}},
+		{"other term", 1, 9, 2, 7, 9, 1, []uint64{0, 0, 3, 2, 2}},
+		{"other term at the end", 1, 7, 2, 7, 7, 1, []uint64{0, 0, 3, 0, 0}},
+		{"ends before", 1, 5, 3, 7, 7, 1, []uint64{0, 0, 3, 0, 0}},
+		{"no log", 0, 0, 0, 7, 7, 8, []uint64{0, 0, 3, 0, 0}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			l := openNew(t)
@@ -133,6 +134,9 @@ func TestLog_AnswersForItsSnapshot(t *testing.T) {
 			mustTake(t, l.Snapshots, snapshot, term, nil)
 			l.fatals.wantNone(t)
 			wantEnds(t, l.Log, test.wantFirst, test.wantLast)
+			if got := l.Log.Begins(); got != test.begins {
+				t.Errorf("the log begins at %d, want %d", got, test.begins)
+			}
 			wantTerms(t, l.Log, 5, test.terms...)
 			for _, i := range []uint64{test.wantFirst, test.wantLast} {
 				if termOf(t, l.Log, i) == 0 {

@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/wal"
 )
 
 // correctable is a reason to stop that a restart corrects.
@@ -75,4 +78,28 @@ func TestServer_RestartPausesGrow(t *testing.T) {
 			t.Errorf("after a good run: got a pause of %v, want at most %v", pauses[failures], firstRestartPause)
 		}
 	})
+}
+
+// An error that says what a newer version has written says what to do; others are as
+// they were.
+func TestServer_SaysToStartNewerBuild(t *testing.T) {
+	const advice = "start that version, or a later one"
+	for _, newer := range []error{
+		&fsm.EntryError{Index: 7, Err: &fsm.VersionError{What: "command version", Version: 3, Supported: 2}},
+		&fsm.VersionError{What: "operation 0x7", Supported: 2},
+		&wal.VersionError{File: "wal/MANIFEST", Found: 9, Supported: 1},
+	} {
+		got := ofNewerBuild(fmt.Errorf("node stopped: %w", newer))
+		if !errors.Is(got, newer) || !strings.Contains(got.Error(), advice) {
+			t.Errorf("got %v, want advice", got)
+		}
+	}
+	for _, other := range []error{
+		errors.New("disk failed"), &wal.VersionError{File: "wal/MANIFEST", Found: 1, Supported: 2},
+		&fsm.VersionError{What: "entry format", Version: 1, Supported: 2}, nil,
+	} {
+		if got := ofNewerBuild(other); got != other {
+			t.Errorf("got %v, want %v", got, other)
+		}
+	}
 }

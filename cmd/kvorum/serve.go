@@ -19,9 +19,11 @@ import (
 
 	"github.com/kvorum/kvorum/cluster"
 	"github.com/kvorum/kvorum/cluster/clusterprom"
+	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/httpapi"
 	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
+	"github.com/kvorum/kvorum/wal"
 )
 
 const (
@@ -76,11 +78,24 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) error {
 				log.Info("node stops while it loads", "cause", context.Cause(ctx).Error())
 				return nil
 			}
-			return err
+			return ofNewerBuild(err)
 		}
 		reason := s.wait(ctx)
 		return errors.Join(reason, s.close(reason == nil))
 	})
+}
+
+// ofNewerBuild adds what to do to an error that says that a newer version of the program
+// has written what this one can't read.
+func ofNewerBuild(err error) error {
+	var command *fsm.VersionError
+	var file *wal.VersionError
+	newer := errors.As(err, &command) && (command.Version == 0 || command.Version > command.Supported) ||
+		errors.As(err, &file) && file.Found > file.Supported
+	if !newer {
+		return err
+	}
+	return fmt.Errorf("%w; a newer version of kvorum has written this: start that version, or a later one, on this data directory", err)
 }
 
 // openServer binds the addresses, serves HTTP, and opens the node. It returns ctx's error if
@@ -209,7 +224,7 @@ func (s *server) wait(ctx context.Context) error {
 		return nil
 	case <-s.node.Fatal():
 		if err := s.node.Err(); !cluster.Left(err) {
-			return fmt.Errorf("node stopped: %w", err)
+			return ofNewerBuild(fmt.Errorf("node stopped: %w", err))
 		}
 		s.log.Info("node has left its cluster; it stops")
 		return nil
