@@ -65,6 +65,8 @@ func (c *client) act() {
 		c.swap(ctx, node, p)
 	case n < 83:
 		c.remove(ctx, node, p)
+	case n < 88 && c.w.plan.builds:
+		c.pair(ctx, node, p)
 	case n < 93:
 		c.once(ctx, node, p)
 	default:
@@ -156,16 +158,16 @@ func (c *client) remove(ctx context.Context, node *cluster.Node, p *proc) {
 	c.write(ctx, node, p, in, kv.Delete(in.Key))
 }
 
-// write does a write and records what became of it.
-func (c *client) write(ctx context.Context, node *cluster.Node, p *proc, in history.Input, request kv.Request) {
+// write does a write and records what became of it. It returns the answer's error.
+func (c *client) write(ctx context.Context, node *cluster.Node, p *proc, in history.Input, request kv.Request) error {
 	call := c.w.hist.Call()
 	result, err := node.Do(ctx, request)
 	switch c.fate(p, err) {
 	case history.Unknown:
 		c.w.hist.Add(c.id, in, history.Output{Unknown: true}, call)
-		return
+		return err
 	case history.NotDone:
-		return // must never be seen
+		return err // must never be seen
 	}
 	existed := result.Results[0].Existed
 	out := history.Output{Done: !existed}
@@ -179,6 +181,7 @@ func (c *client) write(ctx context.Context, node *cluster.Node, p *proc, in hist
 		c.saw(in.Value, result.Revision)
 	}
 	c.w.hist.Add(c.id, in, out, call)
+	return nil
 }
 
 // fate sorts the answer to a write as the interface promises it.

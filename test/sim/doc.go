@@ -6,7 +6,8 @@
 // connections that are delayed, narrow, stalled, cut and reset; disks (wal/crashfs) that
 // hang, fail, and forget at a power failure what was not synced; and a gossip
 // that may be wrong. Clients read and write through any node while a nemesis
-// kills, partitions, wipes, adds and removes nodes. Checked are
+// kills, partitions, wipes, adds and removes nodes, and restarts them with a newer build.
+// Checked are
 //
 //   - linearizability of each key, by porcupine, where writes whose outcome was
 //     reported as unknown may happen at any time or never, and those that were
@@ -14,7 +15,8 @@
 //   - that every acknowledged write is there in the end, and none twice;
 //   - that replicas at the same revision hold the same items;
 //   - that no term has two leaders, and that no node goes back;
-//   - that a node opens again after every crash, and stops only for a reason;
+//   - that a node opens again after every crash, and stops only for a reason, which a
+//     command that its build does not understand is not;
 //   - that the cluster serves again, with the members it should have, soon after
 //     the faults have ended.
 //

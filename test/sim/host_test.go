@@ -51,6 +51,7 @@ type host struct {
 	aside   bool        // guarded by mu; an incarnation's files were set aside
 	discard bool        // guarded by mu; its disk is wiped when its process is dead
 	held    bool        // guarded by mu; nothing but release starts it
+	build   build       // guarded by mu
 }
 
 // proc is one run of a node.
@@ -115,6 +116,7 @@ func (h *host) release() {
 // node is to be a read replica. One that the first cluster expects always votes.
 func (h *host) joinAs(replica bool) {
 	h.wipe()
+	h.chooseBuild()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.replica = replica && h.expect == 0
@@ -136,7 +138,7 @@ func (h *host) twin() *host {
 		return nil
 	}
 	return &host{
-		w: h.w, name: h.name, expect: h.expect, copy: true, port: firstPort + 1000,
+		w: h.w, name: h.name, expect: h.expect, copy: true, build: h.build, port: firstPort + 1000,
 		rng: rand.New(rand.NewPCG(h.rng.Uint64(), 0)), files: h.proc.disk.fs.Clone(),
 	}
 }
@@ -334,6 +336,7 @@ func (p *proc) mayFail() bool {
 
 func (p *proc) config() cluster.Config {
 	h := p.host
+	build := h.runs()
 	var files wal.FS = p.disk.fs
 	if h.w.plan.forgetful {
 		files = forgetful{files, &h.w.lying}
@@ -349,6 +352,7 @@ func (p *proc) config() cluster.Config {
 		BootstrapExpect: h.expect, Join: []string{"n1:6001"},
 		SnapshotBytes: h.w.plan.snapshotBytes, SnapshotBytesPerSecond: h.w.plan.snapshotRate,
 		PipelineWindow: h.w.plan.window, NonVoter: !h.votes(), MaxValueBytes: h.w.plan.maxValue,
+		MaxCommandVersion: build.announces, CheckpointInterval: h.w.plan.checkpoints,
 		Logger: h.w.trace.logger(h.name, h.w.count),
 		Seams: cluster.Seams{
 			Dial: p.net.dial,
@@ -361,7 +365,8 @@ func (p *proc) config() cluster.Config {
 			LockDir:       func(string) (io.Closer, error) { return io.NopCloser(nil), nil },
 			ConfirmLeader: confirm,
 			CountAsker:    h.w.plan.countAsker,
-			OpenLog:       func(opts *wal.Options) { opts.IgnoreEnd = h.w.plan.ignoreEnd },
+			AllowVersion:  h.w.plan.allowVersion, CommandVersion: build.understands,
+			OpenLog: func(opts *wal.Options) { opts.IgnoreEnd = h.w.plan.ignoreEnd },
 		},
 	}
 }

@@ -77,6 +77,7 @@ func (n *nemesis) mend() {
 
 // end mends all, and waits for changes of membership that are under way.
 func (n *nemesis) end() {
+	n.upgradeAll()
 	n.mend()
 	n.w.poll(healLimit, "members leave", n.left)
 }
@@ -193,6 +194,7 @@ func (n *nemesis) wipe() {
 	}
 	h.die(powerLost)
 	h.wipe()
+	h.chooseBuild()
 	n.w.count.wipes.Add(1)
 	n.w.trace.add("%s: disk wiped", h.name)
 	n.w.sleep(n.between(100, 3000))

@@ -98,6 +98,9 @@ func randomPlan(seed uint64) plan {
 	if len(p.faults) == 0 {
 		p.faults = slices.Concat(crashes, partitions, transfers)
 	}
+	if rng.IntN(3) == 0 {
+		p.mixBuilds()
+	}
 	return p
 }
 
@@ -112,9 +115,9 @@ func (s *totals) String(took time.Duration) string {
 	c := &s.counts
 	return fmt.Sprintf("%d simulations: %.2f cluster-hours in %.1f s; %d operations (%d unknown, %d not done), "+
 		"%d faults, %d elections, %d transfers, %d snapshots installed, %d wiped disks, %d lost tails, %d changes of 2 members, "+
-		"slowest recovery %.1f s, %d histories undecided",
+		"%d newer requests (and %d not understood by all), slowest recovery %.1f s, %d histories undecided",
 		s.runs, s.simulated.Hours(), took.Seconds(), c.ops.Load(), c.unknown.Load(), c.notDone.Load(),
-		c.faults.Load(), c.elections.Load(), c.transfers.Load(), c.snapshots.Load(), c.wipes.Load(), c.tails.Load(), c.members.Load(),
+		c.faults.Load(), c.elections.Load(), c.transfers.Load(), c.snapshots.Load(), c.wipes.Load(), c.tails.Load(), c.members.Load(), c.newer.Load(), c.unsupported.Load(),
 		time.Duration(c.recovery.Load()).Seconds(), s.undecided)
 }
 
@@ -181,6 +184,10 @@ func TestControl(t *testing.T) {
 		"ReplicaCounted": func(p *plan) {
 			p.countAsker = func(bool, uint64, uint64) bool { return true }
 			p.faults, p.pace, p.pause = lateReplicas, 0.2, 5*time.Millisecond
+		},
+		"VersionsIgnored": func(p *plan) {
+			p.mixBuilds()
+			p.allowVersion = func(uint8) error { return nil }
 		},
 		"VerifyLeader": func(p *plan) {
 			p.confirm = func(r *raft.Raft) error { return r.VerifyLeader().Error() }

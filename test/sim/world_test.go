@@ -44,6 +44,8 @@ type plan struct {
 	pause         time.Duration // of a client between operations, on average
 	large         bool          // some values are as long as a narrow link carries in a second
 	maxValue      int           // bytes; 0 is the default
+	builds        bool          // nodes are of two builds, of which the older one lacks some commands
+	checkpoints   time.Duration // between two comparisons of states, which are such commands; 0 is the default
 
 	// What a positive control breaks.
 	forgetful   bool
@@ -51,11 +53,14 @@ type plan struct {
 	ignoreEnd   bool // logs are not compared with their durable ends
 	confirm     func(*raft.Raft) error
 	countAsker  func(votes bool, askersTerm, term uint64) bool
+
+	allowVersion func(version uint8) error
 }
 
 // counts are what a simulation reports. Safe for concurrent use.
 type counts struct {
 	ops, unknown, notDone, faults, restarts, wipes, tails, told, members, transfers, elections, snapshots atomic.Int64
+	newer, unsupported                                                                                    atomic.Int64 // requests that the older build does not understand: done, and refused for that
 	late                                                                                                  atomic.Int64 // voters that a leader has not heard within its lease
 	recovery                                                                                              atomic.Int64 // nanoseconds; the longest time from the end of all faults until all is well
 }
@@ -103,6 +108,7 @@ func newWorld(p plan, count *counts) *world {
 			h.expect = p.nodes
 		}
 		h.wipe()
+		h.chooseBuild()
 		w.hosts = append(w.hosts, h)
 	}
 	return w
