@@ -33,6 +33,12 @@ type inproc struct {
 // openNodes opens n nodes that form one cluster, and closes them with the test.
 func openNodes(t testing.TB, n int) []*inproc {
 	t.Helper()
+	return openNodesWith(t, n, func(*cluster.Config) {})
+}
+
+// openNodesWith is openNodes, and has change change each node's configuration.
+func openNodesWith(t testing.TB, n int, change func(*cluster.Config)) []*inproc {
+	t.Helper()
 	var nodes []*inproc
 	var seeds []string
 	for i := range n {
@@ -54,6 +60,7 @@ func openNodes(t testing.TB, n int) []*inproc {
 	}
 	for _, n := range nodes {
 		n.cfg.Join = seeds
+		change(&n.cfg)
 		n.open(t)
 		t.Cleanup(func() { n.close(t) })
 	}

@@ -2,6 +2,7 @@ package test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -24,43 +25,58 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
-// binary builds the program once for all tests of this package.
-var binary = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "kvorum-test-")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "kvorum")
-	out, err := exec.Command("go", "build", "-o", path, module+"cmd/kvorum").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("build: %w\n%s", err, out)
-	}
-	return path, nil
-})
+// program is one build of the program.
+type program struct {
+	build func() (path string, err error) // once for all tests of this package
+	built atomic.Bool                     // build was called
+}
 
-// TestMain removes what binary built.
+// The builds that are tested: this version, and one that lacks the newest commands.
+var (
+	newBuild = newProgram("")
+	oldBuild = newProgram("kvorum_v1")
+)
+
+func newProgram(tags string) *program {
+	return &program{build: sync.OnceValues(func() (string, error) {
+		dir, err := os.MkdirTemp("", "kvorum-test-")
+		if err != nil {
+			return "", err
+		}
+		path := filepath.Join(dir, "kvorum")
+		out, err := exec.Command("go", "build", "-tags", tags, "-o", path, module+"cmd/kvorum").CombinedOutput()
+		if err != nil {
+			return "", fmt.Errorf("build: %w\n%s", err, out)
+		}
+		return path, nil
+	})}
+}
+
+// TestMain removes what was built.
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if built.Load() {
-		if path, err := binary(); err == nil {
-			_ = os.RemoveAll(filepath.Dir(path))
+	for _, p := range []*program{newBuild, oldBuild} {
+		if p.built.Load() {
+			if path, err := p.build(); err == nil {
+				_ = os.RemoveAll(filepath.Dir(path))
+			}
 		}
 	}
 	os.Exit(code)
 }
 
-// built says that binary was called.
-var built atomic.Bool
-
-func mustBinary(t testing.TB) string {
+// path returns the path of the program.
+func (p *program) path(t testing.TB) string {
 	t.Helper()
-	built.Store(true)
-	path, err := binary()
+	p.built.Store(true)
+	path, err := p.build()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return path
 }
+
+func mustBinary(t testing.TB) string { return newBuild.path(t) }
 
 // hosts counts the loopback addresses that were handed out.
 var hosts atomic.Uint32
@@ -77,6 +93,7 @@ func loopback() string {
 type proc struct {
 	name, ip, dir string
 	extra         []string
+	build         *program // nil is newBuild
 	under         []string // the program that runs the server, and its arguments; empty for none
 	logs          *testkit.Log
 	prepare       func(*exec.Cmd) // changes the command before it is started; may be nil
@@ -100,23 +117,24 @@ func newProcs(t testing.TB, n int, extra ...string) procs {
 // newProcsIn is newProcs with a place of the test's choice for each server's data.
 func newProcsIn(t testing.TB, n int, place func() string, extra ...string) procs {
 	t.Helper()
-	return startProcs(t, n, place, nil, extra...)
+	return startProcs(t, n, func(p *proc) { p.dir = filepath.Join(place(), "data") }, extra...)
 }
 
 // newProcsWith is newProcs, and has prepare change each server's command before it
 // is started.
 func newProcsWith(t testing.TB, n int, prepare func(*exec.Cmd), extra ...string) procs {
 	t.Helper()
-	return startProcs(t, n, t.TempDir, prepare, extra...)
+	return startProcs(t, n, func(p *proc) { p.prepare = prepare }, extra...)
 }
 
-// startProcs is newProcs with both a place and a change of the commands.
-func startProcs(t testing.TB, n int, place func() string, prepare func(*exec.Cmd), extra ...string) procs {
+// startProcs is newProcs, and has change change each server before it is started.
+func startProcs(t testing.TB, n int, change func(*proc), extra ...string) procs {
 	t.Helper()
 	var ps procs
 	var seeds []string
 	for i := range n {
-		p := &proc{name: fmt.Sprintf("n%d", i+1), ip: loopback(), dir: filepath.Join(place(), "data"), logs: new(testkit.Log), prepare: prepare}
+		p := &proc{name: fmt.Sprintf("n%d", i+1), ip: loopback(), dir: filepath.Join(t.TempDir(), "data"), logs: new(testkit.Log)}
+		change(p)
 		ps = append(ps, p)
 		seeds = append(seeds, net.JoinHostPort(p.ip, "6001"))
 	}
@@ -146,7 +164,7 @@ func (p *proc) args() []string {
 // start runs the server; it must not be running.
 func (p *proc) start(t testing.TB) {
 	t.Helper()
-	argv := append(append(slices.Clone(p.under), mustBinary(t)), p.args()...)
+	argv := append(append(slices.Clone(p.under), cmp.Or(p.build, newBuild).path(t)), p.args()...)
 	p.cmd = exec.Command(argv[0], argv[1:]...)
 	p.cmd.Stdout, p.cmd.Stderr = p.logs, p.logs
 	if p.prepare != nil {
