@@ -17,7 +17,7 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
-// maxAdminBody bounds the bodies of /admin/ requests.
+// maxAdminBody is the maximum length of the body of an /admin/ request.
 const maxAdminBody = 64 << 10
 
 // join answers POST /admin/join with the member that was added.
@@ -42,9 +42,8 @@ func (s *Server) join(w *response, r *http.Request) error {
 	return nil
 }
 
-// leave answers POST /admin/leave: it removes the member that "id" names, or
-// this node where no id is given. "force" removes it even if too few live voters
-// are left then.
+// leave answers POST /admin/leave: it removes the member that "id" names, or this node if
+// there is no id. "force" removes it even if too few live voters would be left.
 func (s *Server) leave(w *response, r *http.Request) error {
 	var req api.LeaveRequest
 	if err := s.takeRequest(w, r, &req); err != nil {
@@ -63,8 +62,8 @@ func (s *Server) leave(w *response, r *http.Request) error {
 	return nil
 }
 
-// transfer answers POST /admin/transfer: it hands leadership to the voter that
-// "id" names, or to one that is ready where no id is given.
+// transfer answers POST /admin/transfer: it hands leadership to the voter that "id" names,
+// or to one that is ready if there is no id.
 func (s *Server) transfer(w *response, r *http.Request) error {
 	name, err := s.takeName(w, r, "leave it out for any voter")
 	if err != nil {
@@ -79,9 +78,8 @@ func (s *Server) transfer(w *response, r *http.Request) error {
 	return nil
 }
 
-// snapshot answers POST /admin/snapshot with what was done: the member that "id"
-// names, or this node where no id is given, takes a snapshot and drops the log that it
-// covers.
+// snapshot answers POST /admin/snapshot with a kv.SnapshotResult: the member that "id"
+// names, or this node if there is no id, takes a snapshot and drops the log that it covers.
 func (s *Server) snapshot(w *response, r *http.Request) error {
 	name, err := s.takeName(w, r, "leave it out for this node")
 	if err != nil {
@@ -97,7 +95,7 @@ func (s *Server) snapshot(w *response, r *http.Request) error {
 	return nil
 }
 
-// takeName reads a body that may name a member, and nothing else.
+// takeName reads a body that has no member but "id", and returns the id.
 func (s *Server) takeName(w *response, r *http.Request, advice string) (string, error) {
 	var req api.MemberRequest
 	if err := s.takeRequest(w, r, &req); err != nil {
@@ -106,8 +104,8 @@ func (s *Server) takeName(w *response, r *http.Request, advice string) (string, 
 	return givenName(req.ID, advice)
 }
 
-// givenName returns a name that a body may have, "" where it has none. An empty name is
-// refused: it is more likely a script's unset variable than meant.
+// givenName returns the name in a body, "" if there is none. An empty name is refused,
+// because its cause is probably an unset variable of a script.
 func givenName(name *string, advice string) (string, error) {
 	switch {
 	case name == nil:
@@ -118,8 +116,8 @@ func givenName(name *string, advice string) (string, error) {
 	return *name, nil
 }
 
-// takeRequest reads a body that is empty or a JSON object into the struct that into
-// points to. There are no query parameters beside it.
+// takeRequest reads a body that is empty or a JSON object into the struct that into points
+// to. The request may have no query parameters.
 func (s *Server) takeRequest(w *response, r *http.Request, into any) error {
 	if _, err := parseQuery(r.URL.RawQuery); err != nil {
 		return err
@@ -144,8 +142,8 @@ func (s *Server) takeRequest(w *response, r *http.Request, into any) error {
 	return nil
 }
 
-// membersOf returns the names that the struct into points to has in JSON, each with
-// what reads a value of it.
+// membersOf returns the JSON names of the fields of the struct that into points to, each
+// with a function that reads a value of the field's type.
 func membersOf(into any) map[string]func(*json.Decoder) error {
 	members := make(map[string]func(*json.Decoder) error)
 	t := reflect.TypeOf(into).Elem()
@@ -163,10 +161,10 @@ func membersOf(into any) map[string]func(*json.Decoder) error {
 	return members
 }
 
-// checkMembers refuses what is no JSON object of known members, each at most once and
-// of its type. It is stricter than encoding/json, which takes members in any case,
-// given twice, or null: what a request to change the cluster says must be what its
-// sender meant.
+// checkMembers refuses a body unless it is a JSON object of known members, each at most
+// once and of its type. It is stricter than encoding/json, which ignores the case of names
+// and accepts null and repeated members. A request to change the cluster must not be
+// misunderstood.
 func checkMembers(body []byte, known map[string]func(*json.Decoder) error) error {
 	if !utf8.Valid(body) {
 		return invalidField("body", "is not valid UTF-8")

@@ -140,7 +140,7 @@ func TestAdmin_BodyLimit(t *testing.T) {
 	expectProblem(t, a.do("POST", "/admin/leave", body), http.StatusRequestEntityTooLarge, "too_large")
 }
 
-// TestStatus pins the whole body, every name in it included.
+// TestStatus compares the whole body, with every name in it.
 func TestStatus(t *testing.T) {
 	a := mustAPI(t, nil)
 	a.node.stat = kv.Status{ID: "n1", Role: "joining"}
@@ -209,7 +209,8 @@ func TestHealth(t *testing.T) {
 	expectHeaders(t, w.Header(), "Content-Type", "text/plain; charset=utf-8")
 }
 
-// TestHealth_Overload checks that an overloaded node still tells how it is.
+// TestHealth_Overload checks that an overloaded node still answers health, status and
+// metrics.
 func TestHealth_Overload(t *testing.T) {
 	a := mustServe(t, func(c *httpapi.Config) { c.MaxInflightRequests = 1 })
 	entered, leave := a.holdCall()

@@ -6,14 +6,13 @@ import (
 	"time"
 )
 
-// stopGrace is how long a client may still take an answer to a read once the
-// server stops, or once the answer has begun if that is later. What it has not
-// taken then is broken off: a list may be longer than anybody wants to wait.
+// stopGrace is the maximum time for the rest of an answer to a read after the server stops,
+// or after the answer begins if that is later. Then the connection is broken: a list may
+// take much longer.
 const stopGrace = time.Second
 
-// answers holds the answers to reads that are under way, so that a server that
-// stops can bound them. Each is in one of many lists, so that requests seldom wait
-// for each other.
+// answers holds the answers to reads in flight, so that a server that stops can limit their
+// time. Each is in one of several lists, so that requests seldom wait for each other.
 type answers [16]answerList
 
 // answerList is a part of the answers.
@@ -23,7 +22,7 @@ type answerList struct {
 	stopping bool      // guarded by mu
 }
 
-// add notes an answer until remove is called.
+// add adds an answer until remove is called.
 func (a *answers) add(w *response) {
 	l := &a[rand.IntN(len(a))]
 	l.mu.Lock()
@@ -38,7 +37,7 @@ func (a *answers) add(w *response) {
 	}
 }
 
-// remove forgets an answer.
+// remove removes an answer.
 func (a *answers) remove(w *response) {
 	l := w.list
 	l.mu.Lock()
@@ -54,7 +53,7 @@ func (a *answers) remove(w *response) {
 	w.prev, w.next = nil, nil
 }
 
-// stop bounds all answers to reads, also those that are still to come.
+// stop limits the time of all answers to reads, also of later ones.
 func (a *answers) stop() {
 	for i := range a {
 		a[i].stop()

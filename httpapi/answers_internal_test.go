@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// TestAnswers_StopFindsAll checks that answers in any place of any list are bounded,
-// before and after the stop, and that those which are removed are not.
+// TestAnswers_StopFindsAll checks that stop limits answers in any place of any list, also
+// those that are added after it, and no removed ones.
 func TestAnswers_StopFindsAll(t *testing.T) {
 	var a answers
 	request := httptest.NewRequest(http.MethodGet, "/", nil)

@@ -26,16 +26,16 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
-// patience bounds every wait of these tests; nothing may depend on its length.
-const patience = 20 * time.Second
+// waitTimeout is the maximum time of every wait in these tests. No result may depend on it.
+const waitTimeout = 20 * time.Second
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// fakeNode is a node in memory. Its hooks, where they are set, run before an
-// operation; their error is the operation's.
+// fakeNode is a node in memory. If its hooks are set, they run before an operation, and
+// their error is the operation's.
 type fakeNode struct {
 	hook  func(ctx context.Context, op, key string) error
-	list  func() kv.View // instead of what is in items
+	list  func() kv.View // replaces items
 	ready error
 	stat  kv.Status
 
@@ -73,7 +73,7 @@ func (n *fakeNode) value(key string) (string, bool) {
 	return string(item.Value), ok
 }
 
-// holds says whether c holds of item; found says whether there is one.
+// holds reports whether c holds for item; found is false if there is no item.
 func holds(c kv.Compare, item kv.Item, found bool) bool {
 	switch c.Kind {
 	case kv.IsAbsent:
@@ -86,8 +86,8 @@ func holds(c kv.Compare, item kv.Item, found bool) bool {
 	panic(fmt.Sprintf("a condition of kind %d", c.Kind))
 }
 
-// Do carries out one change of one key, with conditions on that key alone: no other
-// request comes over HTTP.
+// Do carries out one change of one key, with conditions on that key only: HTTP has no other
+// requests.
 func (n *fakeNode) Do(ctx context.Context, r kv.Request) (kv.Response, error) {
 	op := r.Then[0]
 	name := map[kv.OpKind]string{kv.OpPut: "put", kv.OpDelete: "delete"}[op.Kind]
@@ -166,7 +166,7 @@ func (n *fakeNode) View(ctx context.Context, options kv.ReadOptions) (kv.View, e
 	}}, nil
 }
 
-// fakeView is a view of what items yields.
+// fakeView is a view of the items that items yields.
 type fakeView struct {
 	revision uint64
 	items    func(prefix, start string) iter.Seq[kv.Item]
@@ -210,7 +210,7 @@ type api struct {
 	node     *fakeNode
 	server   *httpapi.Server
 	registry *prometheus.Registry
-	addr     string        // once it is started, as the fields below
+	addr     string        // once the server is started, like the fields below
 	served   chan struct{} // closed when Serve has returned
 	listener *countingListener
 }
@@ -269,7 +269,7 @@ func (a *api) serve(l net.Listener) {
 	}()
 	t.Cleanup(func() {
 		ctx, cancel := context.WithCancel(context.Background())
-		cancel() // what is still in flight is of no interest
+		cancel() // requests in flight do not matter any more
 		if err := a.server.Shutdown(ctx); err != nil && !errors.Is(err, context.Canceled) {
 			t.Errorf("Shutdown: %v", err)
 		}
@@ -277,7 +277,7 @@ func (a *api) serve(l net.Listener) {
 	})
 }
 
-// do has the handler answer a request without a network; headers are pairs.
+// do makes the handler answer a request without a network; headers are pairs.
 func (a *api) do(method, target, body string, headers ...string) *httptest.ResponseRecorder {
 	a.t.Helper()
 	r := httptest.NewRequest(method, target, strings.NewReader(body))
@@ -308,7 +308,7 @@ func (a *api) dial() *conn {
 		a.t.Fatalf("dial: %v", err)
 	}
 	a.t.Cleanup(func() { c.Close() })
-	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(waitTimeout)); err != nil {
 		a.t.Fatalf("set deadline: %v", err)
 	}
 	return &conn{TCPConn: c.(*net.TCPConn), t: a.t, r: bufio.NewReader(c)}
@@ -350,8 +350,8 @@ func (c *conn) expectClosed() {
 	}
 }
 
-// holdCall has the node's next call, which must be the only one, wait: entered is
-// closed when it begins, and it ends when the test closes leave.
+// holdCall makes the node's next call, which must be the only one, wait: entered is closed
+// when it begins, and it ends when the test closes leave.
 func (a *api) holdCall() (entered, leave chan struct{}) {
 	entered, leave = make(chan struct{}), make(chan struct{})
 	a.node.hook = func(ctx context.Context, _, _ string) error {
@@ -389,7 +389,7 @@ func (a *api) expectReleased() {
 // poll waits until cond holds.
 func poll(t testing.TB, what string, cond func() bool) {
 	t.Helper()
-	testkit.Until(t, patience, what, cond)
+	testkit.Until(t, waitTimeout, what, cond)
 }
 
 // await waits until ch is closed or sent to.
@@ -398,7 +398,7 @@ func await[T any](t testing.TB, what string, ch <-chan T) T {
 	select {
 	case v := <-ch:
 		return v
-	case <-time.After(patience):
+	case <-time.After(waitTimeout):
 		t.Fatalf("timed out waiting: %s", what)
 		panic("unreachable")
 	}

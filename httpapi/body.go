@@ -12,16 +12,16 @@ import (
 )
 
 const (
-	// firstReserve is how much of a body has memory before a byte of it has come.
-	// What it has is made four times as much each time that it is full, twice as much
-	// where its length is not known.
+	// firstReserve is the number of bytes that are allocated for a body before its first
+	// byte arrives. Each time that the memory is full, it becomes four times as large, or
+	// twice if the body's length is not known.
 	firstReserve = 16 << 10
-	// smallBody is the longest body that has memory for all of it at once.
+	// smallBody is the maximum length of a body for which all memory is allocated at once.
 	smallBody = 64 << 10
 )
 
-// bodyMemory returns how much memory a body has next that has had memory for had
-// bytes. want is its length, -1 where that is not known; limit is the largest.
+// bodyMemory returns the next size of a body's memory, in bytes; had is the present one.
+// want is the body's length, -1 if that is not known; limit is the maximum length.
 func bodyMemory(had, want, limit int64) int64 {
 	switch {
 	case want < 0: // one more byte shows that it is too large
@@ -32,11 +32,10 @@ func bodyMemory(had, want, limit int64) int64 {
 	return min(want, max(firstReserve, 4*had))
 }
 
-// takeBody reads the whole body of r, at most limit bytes. The memory for it is
-// reserved as it comes, the first of it together with room for requests more: the
-// caller releases room once it has answered. field names the body in errors:
-// *kv.ValidationError when it is too large, kv.ErrOverloaded when there is no
-// room for it now.
+// takeBody reads the whole body of r, at most limit bytes. It reserves memory as bytes
+// arrive, and with the first of it room for that many requests. The caller releases the
+// receipt after its answer. field names the body in errors: a *kv.ValidationError if the
+// body is too large, kv.ErrOverloaded if there is no room for it now.
 func (s *Server) takeBody(w *response, r *http.Request, field string, limit int64, requests int) ([]byte, *receipt, error) {
 	if err := checkEncoding(r.Header); err != nil {
 		return nil, nil, err
@@ -49,7 +48,8 @@ func (s *Server) takeBody(w *response, r *http.Request, field string, limit int6
 	if room == nil {
 		return nil, nil, errNoRoom
 	}
-	// Reading may panic in a writer or body that is not net/http's; nothing may leak then.
+	// A read may panic in a writer or body that is not net/http's. The reservation must not
+	// leak then.
 	taken := false
 	defer func() {
 		if !taken {
@@ -58,7 +58,7 @@ func (s *Server) takeBody(w *response, r *http.Request, field string, limit int6
 	}()
 	body, err := readBody(w.bodyReader(r.Body, room), room, first, r.ContentLength, limit)
 	if room.arrived() {
-		w.closeAfter() // its read deadline has passed, whether or not all of it came
+		w.closeAfter() // its read deadline has passed, even if the whole body came
 		return nil, nil, errBodyCut
 	}
 	switch {
@@ -82,8 +82,8 @@ var errNoRoom = fmt.Errorf("%w: the requests in flight and their bodies take all
 // errBodyCut is returned for a body that was cut off to make room for others.
 var errBodyCut = fmt.Errorf("%w: the bodies in flight take all the memory they may, and this one came slowly", kv.ErrOverloaded)
 
-// readBody reads a body of want bytes, or, where want is -1, of at most limit. Room
-// for the first bytes is reserved; it reserves the rest step by step.
+// readBody reads a body of want bytes, or of at most limit bytes if want is -1. Room for
+// first bytes is reserved already; readBody reserves the rest step by step.
 func readBody(src io.Reader, room *receipt, first, want, limit int64) ([]byte, error) {
 	body := make([]byte, 0, first)
 	for want < 0 || int64(len(body)) < want {
@@ -128,8 +128,8 @@ func shortBody(n int, want int64, err error) error {
 	return fmt.Errorf("%w: after %d bytes: %w", errBadBody, n, err)
 }
 
-// checkNoBody refuses a body where there must be none. An empty chunked one,
-// which some proxies send, is none.
+// checkNoBody refuses a request with a body. An empty chunked body, which some proxies
+// send, counts as none.
 func (w *response) checkNoBody(r *http.Request) error {
 	switch {
 	case r.ContentLength == 0:
@@ -151,10 +151,9 @@ func (w *response) checkNoBody(r *http.Request) error {
 	}
 }
 
-// checkLength refuses a request whose body has no end that could be known: what
-// came of it would be taken for an empty one. By HTTP/1.1 a request without a
-// length has no body, but a value that is to be empty must be meant so: required
-// says that the request can't do without a body.
+// checkLength refuses a request from which the end of the body can't be known: the body
+// would be taken for an empty one. In HTTP/1.1 a request without a length has no body. If
+// required is set, it is refused too, so that no value is set to empty by mistake.
 func (w *response) checkLength(r *http.Request, required bool) error {
 	_, given := r.Header["Content-Length"]
 	if given || r.ContentLength != 0 || (r.ProtoAtLeast(1, 1) && !required) {
@@ -165,7 +164,7 @@ func (w *response) checkLength(r *http.Request, required bool) error {
 	return errLength
 }
 
-// checkEncoding refuses encoded bodies: what is stored is what is sent.
+// checkEncoding refuses encoded bodies, because bodies are stored as they are.
 func checkEncoding(h http.Header) error {
 	for _, encoding := range h.Values("Content-Encoding") {
 		if encoding != "" && !strings.EqualFold(encoding, "identity") {
@@ -175,8 +174,8 @@ func checkEncoding(h http.Header) error {
 	return nil
 }
 
-// tooLarge returns the error for a body or a key that has, or has at least,
-// size bytes.
+// tooLarge returns the error for a body or a key of size bytes; has is "has" or "has at
+// least".
 func tooLarge(field, has string, size, limit int64) error {
 	reason := fmt.Sprintf("%s %d bytes, the limit is %d", has, size, limit)
 	return &kv.ValidationError{Field: field, Reason: reason, Size: size, Limit: limit}

@@ -37,7 +37,7 @@ func TestBody_Sizes(t *testing.T) {
 		if got, ok := a.node.value("length"); !ok || got != value {
 			t.Errorf("%d bytes: got %q", size, got)
 		}
-		// On the same connection: the body was read to its end.
+		// On the same connection, because the body was read to its end.
 		c.send("PUT /kv/chunked HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
 		if size > 0 {
 			c.send("%x\r\n%s\r\n", size, value)
@@ -51,8 +51,8 @@ func TestBody_Sizes(t *testing.T) {
 	a.expectReleased()
 }
 
-// TestBody_TooLarge sends no byte of the body where its length is told: the
-// answer must not wait for one.
+// TestBody_TooLarge sends no byte of a body whose length is in the headers: the answer must
+// not wait for one.
 func TestBody_TooLarge(t *testing.T) {
 	for name, test := range map[string]struct{ request, detail string }{
 		"one byte":   {"Content-Length: 101\r\n\r\n", "value: has 101 bytes, the limit is 100"},
@@ -62,7 +62,7 @@ func TestBody_TooLarge(t *testing.T) {
 		"many bytes": {"Transfer-Encoding: chunked\r\n\r\nffffffff\r\n" + strings.Repeat("v", 150), "value: has at least 101 bytes, the limit is 100"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel() // each waits for what its client still sends: nothing
+			t.Parallel() // each waits for its client, which sends nothing
 			a := mustServe(t, smallValues)
 			c := a.dial()
 			c.send("PUT /kv/k HTTP/1.1\r\nHost: x\r\n%s", test.request)
@@ -112,8 +112,8 @@ func TestBody_Short(t *testing.T) {
 	}
 }
 
-// TestBody_ChunkedTakesTheBudget puts the largest value where all bodies together may
-// take no more than that, once with its length told and once in chunks.
+// TestBody_ChunkedTakesTheBudget puts the largest value, with a limit of the same size for
+// all bodies together, once with Content-Length and once in chunks.
 func TestBody_ChunkedTakesTheBudget(t *testing.T) {
 	const size = 64 << 10
 	a := mustServe(t, func(c *httpapi.Config) { c.MaxValueBytes, c.MaxInflightBytes = size, size })
@@ -151,9 +151,9 @@ func TestBody_Slow(t *testing.T) {
 	}
 }
 
-// TestBody_DeadlineEndsWithTheBody checks that a body's deadline is gone when the
-// node works: net/http, which reads on, would take one that passes for a client
-// that hung up, and end the request's context.
+// TestBody_DeadlineEndsWithTheBody checks that a body's deadline is removed before the node
+// works. net/http continues to read, would take a passed deadline for a client that
+// disconnected, and would end the request's context.
 func TestBody_DeadlineEndsWithTheBody(t *testing.T) {
 	stall := 50 * time.Millisecond
 	a := mustAPI(t, func(c *httpapi.Config) { c.StallTimeout = stall })
@@ -181,7 +181,7 @@ func TestBody_DeadlineEndsWithTheBody(t *testing.T) {
 	}
 }
 
-// pipeListener hands out the one connection that it is given.
+// pipeListener returns one given connection.
 type pipeListener struct {
 	conns  chan net.Conn
 	closed chan struct{}
@@ -204,9 +204,9 @@ func (l *pipeListener) Close() error {
 
 func (l *pipeListener) Addr() net.Addr { return &net.TCPAddr{} }
 
-// TestBody_Progress sends bodies that take longer than the stall timeout in
-// all, in simulated time: every 64 KiB have that long, the whole of it as long as
-// it takes at the least rate, and the stall timeout once.
+// TestBody_Progress sends bodies that take longer than the stall timeout in total, in
+// simulated time. Every 64 KiB may take the stall timeout. The whole may take its time at
+// the minimum rate, and one stall timeout.
 func TestBody_Progress(t *testing.T) {
 	for pause, want := range map[time.Duration]int{
 		1900 * time.Millisecond: http.StatusCreated,        // 34 KiB a second
@@ -249,8 +249,8 @@ func TestBody_Progress(t *testing.T) {
 	}
 }
 
-// TestBody_UnreadAndSlow sends too little of bodies that nobody reads: net/http
-// reads them before it answers.
+// TestBody_UnreadAndSlow sends too little of bodies that no handler reads: net/http reads
+// them before it answers.
 func TestBody_UnreadAndSlow(t *testing.T) {
 	a := mustServe(t, func(c *httpapi.Config) { c.StallTimeout = 50 * time.Millisecond })
 	for request, want := range map[string]int{
@@ -331,8 +331,8 @@ func TestBody_Budget(t *testing.T) {
 	a.expectReleased()
 }
 
-// TestBody_BudgetIsHeldUntilTheAnswer checks that a client that hangs up frees
-// nothing the node still holds, and does not make its write's outcome unknown.
+// TestBody_BudgetIsHeldUntilTheAnswer checks that a client that disconnects does not free
+// memory that the node still uses, and does not make its write's outcome unknown.
 func TestBody_BudgetIsHeldUntilTheAnswer(t *testing.T) {
 	a := mustServe(t, nil)
 	putEntered, getEntered, leave := make(chan struct{}), make(chan struct{}), make(chan struct{})
@@ -340,7 +340,7 @@ func TestBody_BudgetIsHeldUntilTheAnswer(t *testing.T) {
 	a.node.hook = func(ctx context.Context, op, _ string) error {
 		if op == "get" {
 			close(getEntered)
-			<-ctx.Done() // a read is given up
+			<-ctx.Done() // a read is cancelled
 			return ctx.Err()
 		}
 		close(putEntered)

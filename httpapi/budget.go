@@ -8,20 +8,20 @@ import (
 )
 
 const (
-	// roomTimeout is how long a request waits for room that is certain to come
-	// back: that of bodies which have just been cut off.
+	// roomTimeout is the maximum time that a request waits for the room of bodies that were
+	// just cut off.
 	roomTimeout = 250 * time.Millisecond
-	// pressedGrace and pressedRate say which bodies are slow when there is no room:
-	// those that have been coming for longer than pressedGrace, and a second for
-	// each pressedRate bytes that they have reserved.
+	// pressedGrace and pressedRate are the limits, in time and in bytes per second, by
+	// which a body is slow when there is no room. A slow body takes longer than
+	// pressedGrace plus the time for its reserved bytes at pressedRate.
 	pressedGrace = time.Second
 	pressedRate  = 1 << 20
 )
 
-// budget bounds the requests in flight and the bytes of their bodies. A request
-// that finds no room is refused, so that a queue can't hide an overload; but
-// before that, bodies that come slowly are cut off for it, the oldest first.
-// Its methods may be called concurrently.
+// budget limits the requests in flight and the bytes of their bodies. If there is no room
+// for a request, slow bodies are cut off for it, the oldest first. If there is still none,
+// the request is refused: a queue would hide the overload. All methods are safe for
+// concurrent use.
 type budget struct {
 	maxRequests int
 	maxBytes    int64
@@ -30,9 +30,9 @@ type budget struct {
 	mu       sync.Mutex
 	requests int        // Invariant: 0 <= requests <= maxRequests
 	bytes    int64      // Invariant: 0 <= bytes <= maxBytes
-	coming   *list.List // of *receipt: the bodies that are still being read, the oldest first
-	// returned is closed when room is given back, or a body cut off, next; nil while
-	// nobody waits.
+	coming   *list.List // of *receipt: the bodies that are being read, the oldest first
+	// returned is closed when room is given back or a body is cut off; nil while no request
+	// waits.
 	returned chan struct{}
 }
 
@@ -47,8 +47,8 @@ func (b *budget) takeRequest() bool { return b.take(1, 0, nil) }
 // putRequest gives back what takeRequest reserved.
 func (b *budget) putRequest() { b.put(1, 0) }
 
-// take reserves room for requests and bytes, those of owner unless that is nil.
-// Where there is none, it cuts off slow bodies and waits for their room.
+// take reserves room for requests and bytes, on behalf of owner unless that is nil. If
+// there is none, it cuts off slow bodies and waits for their room.
 func (b *budget) take(requests int, bytes int64, owner *receipt) bool {
 	var timeout <-chan time.Time
 	for {
@@ -69,13 +69,14 @@ func (b *budget) take(requests int, bytes int64, owner *receipt) bool {
 	}
 }
 
-// tryTake reserves room if there is some. Otherwise it returns a channel that is
-// closed when it is to be tried again, nil if not enough room is certain to come back.
+// tryTake reserves room if there is some. Otherwise it cuts off slow bodies, and returns a
+// channel that is closed when the caller should try again. The channel is nil if their room
+// is not enough.
 func (b *budget) tryTake(requests int, bytes int64, owner *receipt) (taken bool, returned <-chan struct{}) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if owner != nil && owner.cut.Load() {
-		return false, nil // others count on its room
+		return false, nil // others wait for its room
 	}
 	if b.requests+requests <= b.maxRequests && bytes <= b.maxBytes-b.bytes {
 		b.requests += requests
@@ -98,8 +99,8 @@ func (b *budget) tryTake(requests int, bytes int64, owner *receipt) (taken bool,
 	return false, b.returned
 }
 
-// cutSlow cuts off slow bodies other than owner's until so many requests and
-// bytes are on their way back, and returns whether they are. The caller holds mu.
+// cutSlow cuts off slow bodies other than owner's until those that were cut off have that
+// many requests and bytes, and reports whether they have. The caller holds mu.
 func (b *budget) cutSlow(requests int, bytes int64, owner *receipt) bool {
 	now := time.Now()
 	for e := b.coming.Front(); e != nil && (requests > 0 || bytes > 0); e = e.Next() {
@@ -119,7 +120,7 @@ func (b *budget) cutSlow(requests int, bytes int64, owner *receipt) bool {
 	return requests <= 0 && bytes <= 0
 }
 
-// put gives room back, and wakes those that wait for it.
+// put gives room back, and wakes the waiting requests.
 func (b *budget) put(requests int, bytes int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -135,7 +136,7 @@ func (b *budget) putLocked(requests int, bytes int64) {
 	b.wakeLocked()
 }
 
-// wakeLocked has those that wait for room look again.
+// wakeLocked makes the waiting requests try again.
 func (b *budget) wakeLocked() {
 	if b.returned != nil {
 		close(b.returned)
@@ -150,14 +151,15 @@ func (b *budget) inFlight() (requests int, bytes int64) {
 	return b.requests, b.bytes
 }
 
-// receipt is one body: the room that it has, and, while it is still being read,
-// the way to cut it off.
+// receipt is the reservation of one body, and the way to cut the body off while it is being
+// read.
 type receipt struct {
 	budget  *budget
 	began   time.Time
-	stop    func()        // ends a read of the body that waits; called once, with mu held
-	element *list.Element // in coming until the body has come; guarded by mu
-	// cut says that stop was called: the body is given up. It is changed with mu held.
+	stop    func()        // ends a waiting read of the body; called once, with mu held
+	element *list.Element // in coming while the body is being read; guarded by mu
+	// cut is set when stop is called: the body will not be used. It is changed with mu
+	// held.
 	cut atomic.Bool
 
 	// The fields below are guarded by the budget's mu.
@@ -165,9 +167,9 @@ type receipt struct {
 	bytes    int64
 }
 
-// receive reserves room for requests, and for the first bytes of a body that is to be
-// read now. It returns the body's receipt, whose release must follow, or nil where
-// there is no room. A budget without room for others may call stop, which must not block.
+// receive reserves room for requests, and for the first bytes of a body that will be read
+// now. It returns the body's receipt, which the caller must release, or nil if there is no
+// room. If there is no room for others, the budget may call stop, which must not block.
 func (b *budget) receive(requests int, bytes int64, stop func()) *receipt {
 	r := &receipt{budget: b, began: time.Now(), stop: stop}
 	if !b.take(requests, bytes, r) {
@@ -176,19 +178,19 @@ func (b *budget) receive(requests int, bytes int64, stop func()) *receipt {
 	return r
 }
 
-// reserve reserves room for n more bytes, and returns whether there is some.
+// reserve reserves room for n more bytes, and reports whether there was some.
 func (r *receipt) reserve(n int64) bool { return r.budget.take(0, n, r) }
 
-// slow says whether the body has taken longer than it may when there is no room.
+// slow reports whether the body is slow by pressedGrace and pressedRate.
 func (r *receipt) slow(now time.Time) bool {
 	return now.Sub(r.began) > pressedGrace+timeFor(r.bytes, pressedRate)
 }
 
-// isCut says whether the body was cut off.
+// isCut reports whether the body was cut off.
 func (r *receipt) isCut() bool { return r.cut.Load() }
 
-// arrived says that the body is not read any more, and returns whether it was
-// cut off; it can't be from now on.
+// arrived marks the body as no longer being read, and reports whether it was cut off. It
+// can't be cut off after that.
 func (r *receipt) arrived() (cut bool) {
 	r.budget.mu.Lock()
 	defer r.budget.mu.Unlock()
@@ -196,7 +198,7 @@ func (r *receipt) arrived() (cut bool) {
 	return r.cut.Load()
 }
 
-// leaveLocked takes the receipt off the bodies that are read.
+// leaveLocked removes the receipt from the bodies that are being read.
 func (r *receipt) leaveLocked() {
 	if r.element != nil {
 		r.budget.coming.Remove(r.element)
@@ -204,7 +206,7 @@ func (r *receipt) leaveLocked() {
 	}
 }
 
-// release gives back the room of the request and of its body.
+// release gives back the room of the body and of its requests.
 func (r *receipt) release() {
 	r.budget.mu.Lock()
 	defer r.budget.mu.Unlock()
@@ -212,7 +214,7 @@ func (r *receipt) release() {
 	r.budget.putLocked(r.requests, r.bytes)
 }
 
-// timeFor returns how long n bytes take at rate bytes a second.
+// timeFor returns the time that n bytes take at rate bytes per second.
 func timeFor(n, rate int64) time.Duration {
 	return time.Duration(n/rate)*time.Second + time.Duration(n%rate)*time.Second/time.Duration(rate)
 }

@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// TestBodyMemory_Steps checks in how many steps bodies get their memory.
+// TestBodyMemory_Steps checks the sizes in which bodies get their memory.
 func TestBodyMemory_Steps(t *testing.T) {
 	const limit = 1 << 20
 	for _, test := range []struct {
-		want  int64 // -1 is not known
+		want  int64 // -1 if it is not known
 		steps []int64
 	}{
 		{0, []int64{0}},
@@ -57,8 +57,8 @@ func TestReadBody_Allocations(t *testing.T) {
 // content is a body.
 var content = make([]byte, 60_000)
 
-// TestBudget_ReceiveTakesAllOrNothing checks that the room for a request and for the
-// first of its body is taken together, and given back so.
+// TestBudget_ReceiveTakesAllOrNothing checks that the room for a request and for the first
+// bytes of its body is taken together, and given back together.
 func TestBudget_ReceiveTakesAllOrNothing(t *testing.T) {
 	b := newBudget(2, 100)
 	expect := func(when string, requests, coming int, bytes int64) {
@@ -95,19 +95,19 @@ func TestBudget_ReceiveTakesAllOrNothing(t *testing.T) {
 	expect("all are released", 0, 0, 0)
 }
 
-// TestBudget_CutBodyDoesNotWait has two slow bodies that need room cut each other off:
-// the one that is cut off first gives up at once, and the other gets its room.
+// TestBudget_CutBodyDoesNotWait makes two slow bodies that need room cut each other off:
+// the one that is cut off first fails at once, and the other gets its room.
 func TestBudget_CutBodyDoesNotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBudget(2, 100)
-		stop := func() {} // neither waits for a byte
+		stop := func() {} // neither is in a read
 		first, second := b.receive(1, 60, stop), b.receive(1, 40, stop)
 		time.Sleep(time.Minute) // both are slow
 		began, took := time.Now(), make(chan bool)
 		go func() {
 			took <- first.reserve(40)
 		}()
-		synctest.Wait() // it has cut off the second, and waits for its room
+		synctest.Wait() // the first has cut off the second, and waits for its room
 		if second.reserve(10) || !second.arrived() {
 			t.Error("a body that was cut off got more room, or was not cut off")
 		}

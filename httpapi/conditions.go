@@ -9,9 +9,9 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
-// writeConditions returns the condition that a write of key carries, if any: If-Match:
-// "N", If-Match: * or If-None-Match: *. Everything else is refused, since a
-// condition that is not understood must not be dropped.
+// writeConditions returns the condition of a write of key, if it has one: If-Match: "N",
+// If-Match: * or If-None-Match: *. It refuses all other conditions, because a condition
+// must not be ignored.
 func writeConditions(h http.Header, key string) ([]kv.Compare, error) {
 	match, noneMatch := h.Values("If-Match"), h.Values("If-None-Match")
 	switch {
@@ -32,30 +32,29 @@ func writeConditions(h http.Header, key string) ([]kv.Compare, error) {
 	return []kv.Compare{kv.ModRevision(key, tags.revisions[0])}, nil
 }
 
-// errOneCondition is returned for a request with more conditions than one.
+// errOneCondition is returned for a write with more than one condition.
 var errOneCondition = invalidCondition("If-Match", "a write takes one condition")
 
-// readCond is what a read is conditional on.
+// readCond is the conditions of a read.
 type readCond struct {
 	match, noneMatch etags
 }
 
-// etags is what an If-Match or If-None-Match of a read names.
+// etags is the value of an If-Match or If-None-Match header of a read.
 type etags struct {
-	given     bool // the header is there
-	any       bool // it is *
+	given     bool // the request has the header
+	any       bool // its value is *
 	revisions []uint64
 }
 
-// holds says whether e names a key's revision, or was not given.
+// holds reports whether e has the revision of a key, or was not given.
 func (e etags) holds(revision uint64) bool {
 	return !e.given || e.any || slices.Contains(e.revisions, revision)
 }
 
-// readCondition returns what a read is conditional on. Its If-None-Match is
-// taken as caches send it: a list, compared weakly, in which the ETags of
-// others don't count. It changes nothing, so misreading it costs no more than a
-// value sent again.
+// readCondition returns the conditions of a read. It accepts If-None-Match as caches send
+// it: a list that is compared weakly, and in which ETags of other servers are ignored. A
+// read changes nothing, so if a condition is misunderstood, the value is just sent again.
 func readCondition(h http.Header) (readCond, error) {
 	var c readCond
 	var err error
@@ -77,8 +76,8 @@ func readCondition(h http.Header) (readCond, error) {
 	return c, nil
 }
 
-// matchTags returns what an If-Match names, of which there is at most one: any
-// revision or a single one.
+// matchTags returns the value of If-Match, of which there may be at most one: any revision
+// or a single one.
 func matchTags(values []string) (etags, error) {
 	switch {
 	case len(values) == 0:
@@ -97,7 +96,7 @@ func matchTags(values []string) (etags, error) {
 	return etags{given: true, revisions: []uint64{revision}}, nil
 }
 
-// parseETag returns the revision in a strong ETag, spelled as the API spells it.
+// parseETag returns the revision in a strong ETag, in exactly the spelling of the API.
 func parseETag(tag string) (uint64, bool) {
 	digits, ok := strings.CutPrefix(tag, `"`)
 	if !ok {
@@ -113,7 +112,7 @@ func parseETag(tag string) (uint64, bool) {
 	return revision, true
 }
 
-// invalidCondition returns the error for a condition that can't be understood.
+// invalidCondition returns the error for a condition that is not understood.
 func invalidCondition(header, reason string) error {
 	return &kv.ValidationError{Field: header, Reason: reason}
 }

@@ -27,63 +27,64 @@ const (
 	DefaultIdleTimeout         = 2 * time.Minute
 )
 
-// maxHeaderBytes bounds a request's line and headers.
+// maxHeaderBytes is the maximum number of bytes of a request's line and headers.
 const maxHeaderBytes = 64 << 10
 
-// maxMaxKeyBytes bounds MaxKeyBytes: a key takes up to three bytes of the
-// request line for each of its own, and the headers need room beside it.
+// maxMaxKeyBytes is the maximum of MaxKeyBytes. A key takes up to three bytes of the
+// request line for each of its own, and the headers need room too.
 const maxMaxKeyBytes = 16 << 10
 
 // Config configures a Server. A zero limit or duration means its default.
 type Config struct {
-	// Node is what is served; required.
+	// Node carries out the requests; required.
 	Node Node
 	// NodeID is the node's name, which every answer carries; required.
 	NodeID string
 
-	// MaxKeyBytes is the greatest length of a key, at most 16 KiB. Default 1 KiB.
+	// MaxKeyBytes is the maximum length of a key, at most 16 KiB. Default 1 KiB.
 	MaxKeyBytes int
-	// MaxValueBytes is the greatest length of a value. Default 1 MiB.
+	// MaxValueBytes is the maximum length of a value. Default 1 MiB.
 	MaxValueBytes int
-	// MaxInflightBytes is what the bodies of all requests in flight may take
-	// together, at least MaxValueBytes. A request that finds no room is refused
-	// with 429. Default 256 MiB.
+	// MaxInflightBytes is the maximum number of bytes of the bodies of all requests in
+	// flight, at least MaxValueBytes. A request without room is refused with 429. Default
+	// 256 MiB.
 	MaxInflightBytes int64
-	// MaxInflightRequests is how many requests to /kv/ and /admin/ may be in
-	// flight; one more is refused with 429. Default 4096.
+	// MaxInflightRequests is the maximum number of requests to /kv/ and /admin/ in flight.
+	// One more is refused with 429. Default 4096.
 	MaxInflightRequests int
-	// MaxConns is how many connections may be open. One more takes the place of one
-	// that waits for a request, or waits until an answer closes its connection.
-	// Default 8192.
+	// MaxConns is the maximum number of open connections. One more replaces one that waits
+	// for a request, or waits until an answer closes its connection. Default 8192.
 	MaxConns int
 
-	// RequestTimeout is what the node is given for a read or a write, once the
-	// body has come. It stays under 5 s by default so that a client learns of a
-	// lost quorum within that. Default 4.5 s.
+	// RequestTimeout is the maximum time of the node for a read or a write, after the body
+	// has arrived. The default, 4.5 s, tells a client of a lost quorum within 5 s.
 	RequestTimeout time.Duration
-	// AdminTimeout is RequestTimeout for membership changes. Default 30 s.
+	// AdminTimeout is RequestTimeout for requests to /admin/. Default 30 s.
 	AdminTimeout time.Duration
-	// StallTimeout is what a client is given to send or take 64 KiB, or what is
-	// left of a body. On average, a whole body or answer must also pass at 32 KiB a
-	// second, after a first StallTimeout. Default 10 s.
+	// StallTimeout is the maximum time in which a client sends or takes 64 KiB, or the rest
+	// of a body. A whole body or answer must also pass at 32 KiB per second on average, not
+	// counting one StallTimeout. Default 10 s.
 	StallTimeout time.Duration
-	// ListTimeout is the longest that a list may take: until its end, its view keeps
-	// every value that is replaced in memory. Default 30 min.
+	// ListTimeout is the maximum time of a list. Until the list's end, its view keeps
+	// replaced values in memory. Default 30 min.
 	ListTimeout time.Duration
-	// ReadHeaderTimeout is what a client is given to send a request's headers. Default 5 s.
+	// ReadHeaderTimeout is the maximum time in which a client sends a request's headers.
+	// Default 5 s.
 	ReadHeaderTimeout time.Duration
-	// IdleTimeout is how long a connection may wait for its next request. Default 2 min.
+	// IdleTimeout is the maximum time that a connection waits for its next request. Default
+	// 2 min.
 	IdleTimeout time.Duration
 
-	// Metrics serves /metrics; nil means that there is no such route.
+	// Metrics serves /metrics; if it is nil, there is no such route.
 	Metrics http.Handler
-	// Registerer takes the server's own metrics; nil means that nothing is registered.
+	// Registerer registers the server's own metrics; if it is nil, they are not registered.
 	Registerer prometheus.Registerer
-	// Logger takes internal errors and panics, never keys or values; nil means discard.
+	// Logger logs internal errors and panics, never keys or values; if it is nil, nothing
+	// is logged.
 	Logger *slog.Logger
 }
 
-// withDefaults returns c with its zero fields set.
+// withDefaults returns c with its zero fields set to their defaults.
 func (c Config) withDefaults() Config {
 	c.MaxKeyBytes = cmp.Or(c.MaxKeyBytes, DefaultMaxKeyBytes)
 	c.MaxValueBytes = cmp.Or(c.MaxValueBytes, DefaultMaxValueBytes)
@@ -102,8 +103,8 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Validate reports everything that is wrong with c, its zero fields taken as
-// their defaults, as *kv.ValidationError values joined into one error.
+// Validate returns an error for each bad field of c: *kv.ValidationError values, joined. A
+// zero field counts as its default.
 func (c Config) Validate() error {
 	c = c.withDefaults()
 	var errs []error

@@ -10,33 +10,37 @@ import (
 	"time"
 )
 
-// connLimit bounds the number of connections that are served. A connection over
-// the limit waits, and the others in the kernel's queue behind it, until room is
-// made for it. So no number of idle or silent connections keeps an active client
-// out. Room is made by one of these, and by no client in the middle of a request:
+// connLimit limits the number of connections that are served. A connection above the limit
+// waits until there is a slot for it; later ones wait in the kernel's queue. To free a
+// slot, a connection is closed that is not in the middle of a request, so idle or silent
+// connections can't keep an active client out:
 //
-//   - a connection that has waited for a request for activeGap is closed, the one that
-//     waits for longest first;
-//   - where no connection waits for its first request, the next answer tells its
-//     client that the connection closes;
-//   - where no place became free for pressedGap, a connection is closed that has not
-//     sent a request for as long, and where there is none, one that is idle for as long.
+//   - A connection is closed that has waited for a request for activeGap. The one with the
+//     longest wait is the first.
+//   - If no connection waits for its first request, the next answer tells its client that
+//     its connection closes.
+//   - If no slot was free for pressedGap, a connection is closed that has waited for its
+//     first request for pressedGap. If no connection waits for its first request, one is
+//     closed that has waited for its next request for pressedGap.
 //
-// No handler can hijack a connection: response offers none. So each one ends with
-// StateClosed, which is when it gives its slot back.
+// No handler can hijack a connection, because response has no Hijack. So each connection
+// ends with StateClosed, and gives its slot back then.
 type connLimit struct {
-	// slots holds a token per connection, until its goroutine has ended.
+	// slots holds one token for each connection, until the connection's goroutine has
+	// ended.
 	slots chan struct{}
-	// wanted says that an answer shall close its connection.
+	// wanted is set if the next answer shall close its connection.
 	wanted atomic.Bool
 
 	// mu guards the fields below.
 	mu      sync.Mutex
 	waiting int // connections that wait for a slot
-	// lastFree is when a slot was free, or became free without help, last.
+	// lastFree is the last time at which a slot was free, or became free without a closed
+	// connection.
 	lastFree time.Time
-	// idle holds what waits for its next request, fresh what waits for its first
-	// one, each an idleConn, the one that waits for longest first; elements finds them.
+	// idle has the connections that wait for their next request, fresh those that wait for
+	// their first one. The elements are *idleConn, that with the longest wait first;
+	// elements finds them.
 	idle, fresh *list.List
 	elements    map[net.Conn]*list.Element
 }
@@ -45,19 +49,20 @@ type connLimit struct {
 type idleConn struct {
 	net.Conn
 	since time.Time
-	list  *list.List // that it is in
-	told  time.Time  // when its read was ended; guarded by connLimit.mu
+	list  *list.List // the one that it is in
+	ended time.Time  // when makeRoom ended its read; guarded by connLimit.mu
 }
 
 const (
-	// activeGap is how long a connection may wait for a request and still be taken
-	// for an active client's.
+	// activeGap is the maximum time that the connection of an active client is expected to
+	// wait for a request.
 	activeGap = time.Second
-	// pressedGap takes its place when no slot becomes free for as long. It is also
-	// the longest until a connection that waits looks for room again.
+	// pressedGap is the time that replaces activeGap when no slot becomes free for
+	// pressedGap. It is also the maximum time after which a waiting connection tries again.
 	pressedGap = 100 * time.Millisecond
-	// mostCandidates is how many connections are looked at for room at a time.
-	mostCandidates = 64
+	// maxCandidates is the maximum number of connections of each list that are considered
+	// at a time.
+	maxCandidates = 64
 )
 
 // newConnLimit returns a connLimit of n connections.
@@ -84,7 +89,7 @@ func (c *connLimit) wait() {
 	}
 }
 
-// acquire waits for a slot, and has room made for it. It returns false, without a
+// acquire waits for a slot, and makes room if there is none. It returns false, without a
 // slot, when done is closed first.
 func (c *connLimit) acquire(done <-chan struct{}) bool {
 	select {
@@ -95,8 +100,8 @@ func (c *connLimit) acquire(done <-chan struct{}) bool {
 		return true
 	default:
 	}
-	c.waits(1)
-	defer c.waits(-1)
+	c.addWaiting(1)
+	defer c.addWaiting(-1)
 	for {
 		again := time.NewTimer(c.makeRoom())
 		select {
@@ -111,8 +116,8 @@ func (c *connLimit) acquire(done <-chan struct{}) bool {
 	}
 }
 
-// waits notes that n more connections wait for a slot.
-func (c *connLimit) waits(n int) {
+// addWaiting adds n to the number of connections that wait for a slot.
+func (c *connLimit) addWaiting(n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.waiting += n; c.waiting == 0 {
@@ -120,13 +125,13 @@ func (c *connLimit) waits(n int) {
 	}
 }
 
-// makeRoom ends the connection that gives way to one that waits, or has an answer
-// close its connection. The slot is free when the connection's
-// goroutine has noticed. It returns when to ask again.
+// makeRoom ends a connection for one that waits, or makes the next answer close its
+// connection. The slot is free once the connection's goroutine has ended. again is the time
+// after which to call makeRoom again.
 func (c *connLimit) makeRoom() (again time.Duration) {
 	candidates, again, anyFresh := c.candidates()
 	for _, v := range candidates {
-		// What has come is a request that its goroutine has not noticed yet.
+		// Unread bytes are a request that the connection's goroutine has not read yet.
 		if !hasUnread(v.Conn) && c.evict(v) {
 			return again
 		}
@@ -137,8 +142,9 @@ func (c *connLimit) makeRoom() (again time.Duration) {
 	return again
 }
 
-// candidates returns the connections that may give way, the one that waits for
-// longest first, when to ask again, and whether any waits for its first request.
+// candidates returns the connections that may be closed, the one with the longest wait
+// first. again is the time after which to ask again. anyFresh reports whether any
+// connection waits for its first request.
 func (c *connLimit) candidates() (all []*idleConn, again time.Duration, anyFresh bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -151,17 +157,17 @@ func (c *connLimit) candidates() (all []*idleConn, again time.Duration, anyFresh
 		}
 	}
 	for _, l := range []*list.List{c.idle, c.fresh} {
-		for e, seen := l.Front(), 0; e != nil && seen < mostCandidates; e, seen = e.Next(), seen+1 {
+		for e, seen := l.Front(), 0; e != nil && seen < maxCandidates; e, seen = e.Next(), seen+1 {
 			v := e.Value.(*idleConn)
 			gap := activeGap
-			// The first request over TLS needs messages in both directions first.
+			// Before the first request over TLS, messages must pass in both directions.
 			if pressed && (fresh == nil || (l == c.fresh && belowTLS(v.Conn) == v.Conn)) {
 				gap = pressedGap
 			}
 			if now.Sub(v.since) < gap {
 				break
 			}
-			if v.told.IsZero() || now.Sub(v.told) >= pressedGap {
+			if v.ended.IsZero() || now.Sub(v.ended) >= pressedGap {
 				all = append(all, v)
 			}
 		}
@@ -170,10 +176,10 @@ func (c *connLimit) candidates() (all []*idleConn, again time.Duration, anyFresh
 	return all, again, fresh != nil
 }
 
-// evict ends a connection that still waits for a request, and returns whether it
-// does. It ends the read that waits and leaves the rest to the connection's
-// goroutine: if that has just got a request, the request is served. A connection
-// that is still there when it is asked for again is closed.
+// evict ends a connection if it still waits for a request, and reports whether it does. It
+// ends the connection's waiting read, and the connection's goroutine does the rest: if it
+// has just read a request, it serves the request. A second evict of the same connection
+// closes it.
 func (c *connLimit) evict(v *idleConn) bool {
 	c.mu.Lock()
 	e, ok := c.elements[v.Conn]
@@ -181,9 +187,9 @@ func (c *connLimit) evict(v *idleConn) bool {
 		c.mu.Unlock()
 		return false
 	}
-	if v.told.IsZero() {
-		v.told = time.Now()
-		_ = v.SetReadDeadline(v.told) // a connection that is closed has gone anyway
+	if v.ended.IsZero() {
+		v.ended = time.Now()
+		_ = v.SetReadDeadline(v.ended) // the only error is that of a closed connection
 		c.mu.Unlock()
 		return true
 	}
@@ -193,8 +199,8 @@ func (c *connLimit) evict(v *idleConn) bool {
 	return true
 }
 
-// giveWay says whether the answer that begins now shall close its connection, for
-// one that waits.
+// giveWay reports whether the answer that begins now shall close its connection, for one
+// that waits.
 func (c *connLimit) giveWay() bool {
 	return c.wanted.Load() && c.wanted.CompareAndSwap(true, false)
 }
@@ -207,8 +213,8 @@ func front(l *list.List) *idleConn {
 	return nil
 }
 
-// forgetLocked takes a connection off the list that it is in, and returns what was
-// known of it, nil if it is in none.
+// forgetLocked removes a connection from its list, and returns its idleConn, nil if it is
+// in no list.
 func (c *connLimit) forgetLocked(conn net.Conn) *idleConn {
 	e, ok := c.elements[conn]
 	if !ok {
@@ -234,8 +240,8 @@ func (c *connLimit) closeFresh() {
 	}
 }
 
-// waitsLocked puts a connection that waits for a request behind those on l.
-func (c *connLimit) waitsLocked(conn net.Conn, l *list.List) {
+// addLocked appends a connection that waits for a request to l.
+func (c *connLimit) addLocked(conn net.Conn, l *list.List) {
 	c.elements[conn] = l.PushBack(&idleConn{Conn: conn, since: time.Now(), list: l})
 }
 
@@ -245,19 +251,20 @@ func (c *connLimit) stateChanged(conn net.Conn, state http.ConnState) {
 	v := c.forgetLocked(conn)
 	switch state {
 	case http.StateIdle:
-		c.waitsLocked(conn, c.idle)
+		c.addLocked(conn, c.idle)
 	case http.StateNew:
-		c.waitsLocked(conn, c.fresh)
+		c.addLocked(conn, c.fresh)
 	case http.StateActive:
-		if v != nil && !v.told.IsZero() {
-			// Its request came first. net/http has no deadline here either.
+		if v != nil && !v.ended.IsZero() {
+			// Its request came before the end of its read. net/http sets no deadline here
+			// either.
 			_ = conn.SetReadDeadline(time.Time{})
 		}
 		if c.waiting > 0 && v != nil && v.list == c.fresh && c.fresh.Len() == 0 {
-			c.wanted.Store(true) // no connection is left that may turn out to be silent
+			c.wanted.Store(true) // no connection is left that could be closed for its silence
 		}
 	}
-	if state == http.StateClosed && (v == nil || v.told.IsZero()) {
+	if state == http.StateClosed && (v == nil || v.ended.IsZero()) {
 		c.lastFree = time.Now()
 	}
 	c.mu.Unlock()
@@ -266,9 +273,8 @@ func (c *connLimit) stateChanged(conn net.Conn, state http.ConnState) {
 	}
 }
 
-// closeQuietly closes a connection of no further use: its client sees the end
-// of it, and there is nobody to tell an error. TLS says no goodbye: that could
-// wait for a client that takes nothing.
+// closeQuietly closes a connection that is not needed any more, and ignores the error. TLS
+// sends no close message, because that could wait for a client that takes nothing.
 func closeQuietly(conn net.Conn) {
 	_ = belowTLS(conn).Close()
 }
@@ -281,12 +287,12 @@ func belowTLS(conn net.Conn) net.Conn {
 	return conn
 }
 
-// listen returns l with c's limit on it.
+// listen returns l with the limit c.
 func (c *connLimit) listen(l net.Listener) net.Listener {
 	return &limitedListener{Listener: l, conns: c, done: make(chan struct{})}
 }
 
-// limitedListener hands out a connection when its connLimit has a slot for it.
+// limitedListener returns a connection when its connLimit has a slot for it.
 type limitedListener struct {
 	net.Listener
 	conns     *connLimit

@@ -29,15 +29,15 @@ func mustPair(t *testing.T) (client, server net.Conn) {
 	return client, server
 }
 
-// age makes a connection wait for a request since long ago.
+// age makes a connection look as if it had waited for a request for a long time.
 func (c *connLimit) age(conn net.Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.elements[conn].Value.(*idleConn).since = time.Now().Add(-time.Hour)
 }
 
-// TestConnLimit_UnreadIsNoVictim checks that a connection whose request has come gives
-// no way, although net/http has not read the request yet.
+// TestConnLimit_UnreadIsNoVictim checks that a connection with a received request is not
+// closed, although net/http has not read the request yet.
 func TestConnLimit_UnreadIsNoVictim(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux tells what has come")
@@ -68,8 +68,8 @@ func TestConnLimit_UnreadIsNoVictim(t *testing.T) {
 	}
 }
 
-// TestConnLimit_RequestComesFirst checks that a connection which was to give way, and
-// whose goroutine has a request already, is as good as any other.
+// TestConnLimit_RequestComesFirst checks that a connection stays usable if its read was
+// ended, but its goroutine had a request already.
 func TestConnLimit_RequestComesFirst(t *testing.T) {
 	c := newConnLimit(1)
 	client, server := mustPair(t)
@@ -83,21 +83,21 @@ func TestConnLimit_RequestComesFirst(t *testing.T) {
 	if n, err := server.Read(make([]byte, 4)); n != 4 {
 		t.Errorf("read of the body: %d bytes, %v", n, err)
 	}
-	c.makeRoom() // nobody gives way
+	c.makeRoom() // no connection may be closed
 	if !c.giveWay() || c.giveWay() {
 		t.Error("want one answer to close its connection")
 	}
 }
 
-// TestConnLimit_SilentIsClosed checks that a connection is closed whose goroutine
-// does not notice that it gives way.
+// TestConnLimit_SilentIsClosed checks that a connection is closed if its goroutine does not
+// notice that its read was ended.
 func TestConnLimit_SilentIsClosed(t *testing.T) {
 	c := newConnLimit(1)
 	client, server := mustPair(t)
 	c.stateChanged(server, http.StateNew)
 	c.age(server)
 	c.makeRoom()
-	c.elements[server].Value.(*idleConn).told = time.Now().Add(-time.Hour)
+	c.elements[server].Value.(*idleConn).ended = time.Now().Add(-time.Hour)
 	c.makeRoom()
 	if _, err := client.Read(make([]byte, 1)); err == nil {
 		t.Error("the connection is still open")
@@ -107,21 +107,21 @@ func TestConnLimit_SilentIsClosed(t *testing.T) {
 	}
 }
 
-// TestConnLimit_YoungIsNoVictim checks that a new connection and one of an active
-// client are left alone.
+// TestConnLimit_YoungIsNoVictim checks that a new connection and one of an active client
+// are not closed.
 func TestConnLimit_YoungIsNoVictim(t *testing.T) {
 	c := newConnLimit(2)
 	_, fresh := mustPair(t)
 	_, idle := mustPair(t)
 	c.stateChanged(fresh, http.StateNew)
 	c.stateChanged(idle, http.StateIdle)
-	// In the future, so that no pause of the test makes them old.
+	// A time in the future, so that a pause of the test does not make them old.
 	for _, conn := range []net.Conn{fresh, idle} {
 		c.elements[conn].Value.(*idleConn).since = time.Now().Add(time.Hour)
 	}
 	c.makeRoom()
 	for conn, e := range c.elements {
-		if !e.Value.(*idleConn).told.IsZero() {
+		if !e.Value.(*idleConn).ended.IsZero() {
 			t.Errorf("%v gives way", conn.LocalAddr())
 		}
 	}

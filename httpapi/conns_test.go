@@ -26,8 +26,8 @@ func TestConns_IdleIsClosed(t *testing.T) {
 	c.expectClosed()
 }
 
-// TestConns_Limit checks that a new connection takes an idle one's place, and a busy
-// one's when that has answered.
+// TestConns_Limit checks that a new connection replaces an idle one, and a busy one after
+// its answer.
 func TestConns_Limit(t *testing.T) {
 	a := mustServe(t, func(c *httpapi.Config) { c.MaxConns = 1 })
 	idle := a.dial()
@@ -56,8 +56,8 @@ func TestConns_Limit(t *testing.T) {
 	busy.expectClosed()
 }
 
-// TestConns_LimitForgets checks that a connection whose place became free by
-// itself is not closed for it later.
+// TestConns_LimitForgets checks that no connection is closed for a waiting one once that
+// has got another slot.
 func TestConns_LimitForgets(t *testing.T) {
 	a := mustServe(t, func(c *httpapi.Config) { c.MaxConns = 1 })
 	entered, leave := a.holdCall()
@@ -100,8 +100,8 @@ func TestShutdown_Drains(t *testing.T) {
 	}
 }
 
-// TestShutdown_SilentConnections checks that a connection which has sent nothing
-// holds no shutdown up: net/http by itself waits for its request for 5 s.
+// TestShutdown_SilentConnections checks that a connection that has sent nothing does not
+// delay a shutdown. net/http alone would wait 5 s for its request.
 func TestShutdown_SilentConnections(t *testing.T) {
 	a := mustServe(t, nil)
 	silent := a.dial()
@@ -150,8 +150,8 @@ func TestServe_ListenerError(t *testing.T) {
 	}
 }
 
-// A list that its client would take for ever does not keep the server from
-// stopping, and does not end as a whole one does.
+// TestShutdown_BreaksOffLists checks that an endless list does not keep the server from
+// stopping, and does not end like a complete one.
 func TestShutdown_BreaksOffLists(t *testing.T) {
 	a := mustServe(t, nil)
 	done := make(chan struct{})
@@ -168,9 +168,9 @@ func TestShutdown_BreaksOffLists(t *testing.T) {
 	}
 }
 
-// TestTrial_B1_SilentConnectionsGiveWay shows that connections which never send a
-// request, however many, keep no client out, and that a client on a kept connection
-// is served while they come.
+// TestTrial_B1_SilentConnectionsGiveWay shows that any number of connections that never
+// send a request keep no client out, and that a client on a kept connection is served
+// meanwhile.
 func TestTrial_B1_SilentConnectionsGiveWay(t *testing.T) {
 	const limit, silent = 4, 40
 	a := mustServe(t, func(c *httpapi.Config) {
@@ -183,7 +183,7 @@ func TestTrial_B1_SilentConnectionsGiveWay(t *testing.T) {
 		now := time.Now()
 		resp, _, err := kept.put("")
 		if err != nil && time.Since(last) >= time.Second {
-			// A machine that stops the client for so long makes it an idle one.
+			// If the machine pauses the client for so long, its connection is idle.
 			kept, kepts = a.dial(), kepts+1
 			now = time.Now()
 			resp, _, err = kept.put("")
@@ -206,7 +206,8 @@ func TestTrial_B1_SilentConnectionsGiveWay(t *testing.T) {
 	testkit.Outcome(t, "B1", "with a limit of %d connections, %d silent ones keep no client out", limit, silent)
 }
 
-// put sends a whole PUT of a byte, and returns the answer and when all was sent.
+// put sends a whole PUT of one byte, and returns the answer and the time at which all was
+// sent.
 func (c *conn) put(headers string) (resp *http.Response, sent time.Time, err error) {
 	_, err = fmt.Fprintf(c, "PUT /kv/k HTTP/1.1\r\nHost: x\r\n%sContent-Length: 1\r\n\r\nv", headers)
 	if sent = time.Now(); err != nil {
@@ -220,8 +221,8 @@ func (c *conn) put(headers string) (resp *http.Response, sent time.Time, err err
 	return resp, sent, err
 }
 
-// TestTrial_B1_BurstIsAnswered has twice as many clients as there may be connections
-// come at once, again and again, each for one put: all are answered.
+// TestTrial_B1_BurstIsAnswered connects twice as many clients as there may be connections
+// at once, again and again, each for one put. All get an answer.
 func TestTrial_B1_BurstIsAnswered(t *testing.T) {
 	const limit, rounds = 32, 5
 	for _, headers := range []string{"Connection: close\r\n", ""} {
@@ -234,7 +235,7 @@ func TestTrial_B1_BurstIsAnswered(t *testing.T) {
 					began := time.Now()
 					c := a.dial()
 					resp, sent, err := c.put(headers)
-					// A machine that stops the client makes its connection a silent one.
+					// If the machine pauses the client, its connection is silent.
 					if stopped := sent.Sub(began) >= 100*time.Millisecond; !stopped && (err != nil || resp.StatusCode >= 300) {
 						failed.Add(1)
 					}
@@ -250,9 +251,9 @@ func TestTrial_B1_BurstIsAnswered(t *testing.T) {
 	testkit.Outcome(t, "B1", "with a limit of %d connections, %d short ones at once, %d times: every put is answered", limit, 2*limit, rounds)
 }
 
-// TestConns_ActiveGiveWayWithAnAnswer has more clients on kept connections than there
-// may be. Each is told with an answer when its connection closes, so that none sends a
-// request into a closed one.
+// TestConns_ActiveGiveWayWithAnAnswer has more clients on kept connections than the limit.
+// The answer before a connection closes tells its client, so no client sends a request into
+// a closed connection.
 func TestConns_ActiveGiveWayWithAnAnswer(t *testing.T) {
 	const limit, clients, puts = 4, 8, 50
 	a := mustServe(t, func(c *httpapi.Config) { c.MaxConns = limit })
@@ -265,7 +266,7 @@ func TestConns_ActiveGiveWayWithAnAnswer(t *testing.T) {
 				now := time.Now()
 				resp, _, err := c.put("")
 				if err != nil && time.Since(last) >= 100*time.Millisecond {
-					// A machine that stops the client for so long makes it an idle one.
+					// If the machine pauses the client for so long, its connection is idle.
 					c, last, n = a.dial(), time.Now(), n-1
 					continue
 				}
@@ -288,8 +289,8 @@ func TestConns_ActiveGiveWayWithAnAnswer(t *testing.T) {
 	}
 }
 
-// TestConns_NoHijack shows that no handler, such as the one for metrics, can take a
-// connection over: its slot would never be given back.
+// TestConns_NoHijack shows that no handler, such as that for metrics, can take a connection
+// over: its slot would never be given back.
 func TestConns_NoHijack(t *testing.T) {
 	var hijacked error
 	a := mustServe(t, func(c *httpapi.Config) {

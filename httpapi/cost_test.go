@@ -12,8 +12,8 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
-// plainWriter keeps nothing of an answer but its headers. It has deadlines, because to
-// refuse them would allocate.
+// plainWriter keeps only the headers of an answer. It accepts deadlines, because refusing
+// them would allocate.
 type plainWriter http.Header
 
 func (w plainWriter) Header() http.Header              { return http.Header(w) }
@@ -35,7 +35,7 @@ func (quickNode) Get(_ context.Context, key string, _ kv.ReadOptions) (kv.ReadRe
 	return kv.ReadResult{Item: kv.Item{Key: key, ModRevision: 1005}, Found: true, Revision: 1007}, nil
 }
 
-// TestPut_Allocations bounds what the handler of one small put allocates.
+// TestPut_Allocations limits the allocations of the handler for one small put.
 func TestPut_Allocations(t *testing.T) {
 	value := strings.NewReader(strings.Repeat("v", 100))
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "http://x/kv/k", nil)
@@ -44,24 +44,24 @@ func TestPut_Allocations(t *testing.T) {
 	}
 	r.Header.Set("Content-Length", "100")
 	r.Body, r.ContentLength = io.NopCloser(value), value.Size()
-	expectAllocations(t, r, 20, func() { // 18, and what the race detector adds
+	expectAllocations(t, r, 20, func() { // 18, and more with the race detector
 		if _, err := value.Seek(0, io.SeekStart); err != nil {
 			t.Fatal(err)
 		}
 	})
 }
 
-// TestGet_Allocations bounds what the handler of one read allocates.
+// TestGet_Allocations limits the allocations of the handler for one read.
 func TestGet_Allocations(t *testing.T) {
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://x/kv/k", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	expectAllocations(t, r, 15, func() {}) // 14, likewise
+	expectAllocations(t, r, 15, func() {}) // 14, and more with the race detector
 }
 
-// expectAllocations fails if the handler allocates more than most objects for a request
-// to key k. Before each, begin is called.
+// expectAllocations fails if the handler allocates more than most objects for a request to
+// key k. It calls begin before each request.
 func expectAllocations(t *testing.T, r *http.Request, most float64, begin func()) {
 	t.Helper()
 	handler := mustAPI(t, func(c *httpapi.Config) { c.Node = quickNode{newFakeNode()} }).server.Handler()
@@ -79,8 +79,8 @@ func expectAllocations(t *testing.T, r *http.Request, most float64, begin func()
 	}
 }
 
-// TestHeaders_SharedValues checks that an answer that differs from the rest in a
-// header which all have changes that of no other.
+// TestHeaders_SharedValues checks that an answer with another value of a header that all
+// answers have does not change the header of others.
 func TestHeaders_SharedValues(t *testing.T) {
 	a := mustAPI(t, nil)
 	for range 2 {

@@ -10,15 +10,16 @@ import (
 	"github.com/kvorum/kvorum/internal/loglimit"
 )
 
-// repeatEvery is the shortest interval between two equal lines of net/http's.
+// repeatEvery is the minimum interval between two equal log lines of net/http.
 const repeatEvery = 10 * time.Second
 
-// clientPort is the port of a client in a line of net/http's: another one for each connection.
+// clientPort matches the port of a client in a log line of net/http. The port differs for
+// each connection.
 var clientPort = regexp.MustCompile(`:\d+: `)
 
-// errorLog makes net/http's log lines warnings of l. A client that does not accept
-// the certificate, or that speaks no TLS, causes one with each connection: those
-// about one host and cause come at growing intervals.
+// errorLog returns a logger for net/http that logs warnings to l. A client that does not
+// accept the certificate, or does not use TLS, causes a line with each connection. So lines
+// about the same host and cause are logged at growing intervals.
 func errorLog(l *slog.Logger) *log.Logger {
 	return log.New(errorLines{loglimit.NewLines(l, &loglimit.Limiter{Every: repeatEvery})}, "", 0)
 }

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// TestErrorLog_Repeated has a health check refuse the certificate every second.
+// TestErrorLog_Repeated logs the lines of a health check that refuses the certificate every
+// second.
 func TestErrorLog_Repeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer

@@ -13,14 +13,13 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
-// heading is what the answer to an error says of it beside its class.
+// heading has the parts of an error's answer that its class does not have.
 type heading struct {
 	status int
 	title  string
 }
 
-// headings has every class of package kv by its code. Everything else that an answer says
-// of an error is of the class itself.
+// headings has the heading of every class of package kv, by the class's code.
 var headings = map[kv.Code]heading{
 	kv.CodeInvalid:  {http.StatusBadRequest, "Invalid request"},
 	kv.CodeTooLarge: {http.StatusRequestEntityTooLarge, "Too large"},
@@ -53,8 +52,8 @@ var headings = map[kv.Code]heading{
 	kv.ErrUnreachable.Code:       {http.StatusBadGateway, "Node unreachable"},
 }
 
-// protocolError is a class of errors of HTTP itself. None of them reaches the node, or
-// changes anything there.
+// protocolError is a class of errors that only HTTP has. A request that fails with one has
+// changed nothing.
 type protocolError struct {
 	heading
 	code      kv.Code
@@ -81,12 +80,13 @@ var (
 	errNotReady       = &protocolError{heading{http.StatusServiceUnavailable, "Not ready"}, "not_ready", true, "this node can't serve"}
 )
 
-// errPanicked is the error of a handler that panicked. It is of no class, and internal.
+// errPanicked is the error of a handler that panicked. It has no class, so it is an
+// internal error.
 var errPanicked = errors.New("the handler panicked")
 
-// classify returns the answer to err. Only errors that say so mean that a
-// mutation was not done; a deadline by itself, or an error of no class, leaves its
-// outcome unknown. An error that says both is unknown.
+// classify returns the answer to err. A mutation was not done only if the class of its
+// error says so. After a deadline alone, or an error without a class, its outcome is
+// unknown. If an error is of several classes, kv.ErrUnknownOutcome has precedence.
 func classify(err error, mutation bool) api.Problem {
 	class := kv.Classify(err)
 	if own := (*protocolError)(nil); class != kv.ErrUnknownOutcome && errors.As(err, &own) {
@@ -113,8 +113,8 @@ func classify(err error, mutation bool) api.Problem {
 		"an internal error, which the node has logged")
 }
 
-// detailOf returns the detail of an error of a class. What is wrong with a request is
-// said without what the node was doing when it saw that.
+// detailOf returns the detail of an error of a class. It omits the context in which the
+// node found a *kv.ValidationError.
 func detailOf(class *kv.Error, err error) string {
 	invalid := (*kv.ValidationError)(nil)
 	if class != kv.ErrUnknownOutcome && errors.As(err, &invalid) {
@@ -123,10 +123,10 @@ func detailOf(class *kv.Error, err error) string {
 	return oneLine(err)
 }
 
-// oneLine returns the text of an error, which has several lines where it joins several.
+// oneLine returns the text of an error on one line; joined errors have a line each.
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
-// newProblem returns a problem of the type that its code names.
+// newProblem returns the problem of a class; its code determines its type.
 func newProblem(h heading, class *kv.Error, detail string) api.Problem {
 	return api.Problem{
 		Type:      "urn:kvorum:problem:" + string(class.Code),
@@ -139,7 +139,7 @@ func newProblem(h heading, class *kv.Error, detail string) api.Problem {
 	}
 }
 
-// writeError answers r with err, and logs it where it is internal.
+// writeError answers r with err, and logs an internal error.
 func (s *Server) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	p := classify(err, isMutation(r))
 	if p.Status == http.StatusInternalServerError {
@@ -148,8 +148,8 @@ func (s *Server) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	writeProblem(w, p)
 }
 
-// writeProblem answers with p. Retry-After goes with 503 and 429 alone: what
-// comes with it is sent again by proxies.
+// writeProblem answers with p. Only 503 and 429 have Retry-After, because proxies send a
+// request with such an answer again.
 func writeProblem(w http.ResponseWriter, p api.Problem) {
 	if p.Status == http.StatusServiceUnavailable || p.Status == http.StatusTooManyRequests {
 		w.Header().Set("Retry-After", "1")
@@ -157,7 +157,7 @@ func writeProblem(w http.ResponseWriter, p api.Problem) {
 	writeJSON(w, p.Status, "application/problem+json", p)
 }
 
-// writeJSON answers with v, which must be a value that always can be encoded.
+// writeJSON answers with v, whose encoding must not fail.
 func writeJSON(w http.ResponseWriter, status int, contentType string, v any) {
 	body, err := json.Marshal(v)
 	if err != nil {
@@ -169,15 +169,15 @@ func writeJSON(w http.ResponseWriter, status int, contentType string, v any) {
 // writeBody answers with a whole body.
 func writeBody(w http.ResponseWriter, status int, contentType string, body []byte) {
 	h := w.Header()
-	values := []string{contentType, strconv.Itoa(len(body))} // of both headers, in one piece
+	values := []string{contentType, strconv.Itoa(len(body))} // values of both headers, in one allocation
 	h["Content-Type"], h["Content-Length"] = values[:1:1], values[1:]
 	w.WriteHeader(status)
-	// A client that is gone, or takes nothing, gets no more of this connection:
-	// net/http closes it when the body falls short of its Content-Length.
+	// If the client is gone or takes nothing, net/http closes the connection, because the
+	// body is shorter than its Content-Length.
 	_, _ = w.Write(body)
 }
 
-// isMutation says whether r asks for a change.
+// isMutation reports whether r asks for a change.
 func isMutation(r *http.Request) bool {
 	return r.Method != http.MethodGet && r.Method != http.MethodHead
 }

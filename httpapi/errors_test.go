@@ -43,10 +43,12 @@ func TestErrors_Table(t *testing.T) {
 		{tooLarge, 413, "too_large", false, notDone},
 		{invalid, 400, "invalid", false, notDone},
 		{kv.ErrUnknownOutcome, 504, "unknown_outcome", false, unknown},
-		// What says both is unknown: sending it again could do it twice.
+		// An error of both classes is unknown: the request could be done twice if it were
+		// sent again.
 		{errors.Join(kv.ErrNoLeader, kv.ErrUnknownOutcome), 504, "unknown_outcome", false, unknown},
 		{fmt.Errorf("%w: %w", kv.ErrUnknownOutcome, invalid), 504, "unknown_outcome", false, unknown},
-		// A node that gave up before it sent anything says so beside the deadline.
+		// The error of a node that sent nothing before the deadline has a class beside the
+		// deadline.
 		{fmt.Errorf("%w: %w", kv.ErrNoLeader, context.DeadlineExceeded), 503, "no_leader", true, notDone},
 	} {
 		for _, request := range [][2]string{{"PUT", "/kv/k"}, {"DELETE", "/kv/k"}, {"GET", "/kv/k"}, {"GET", "/kv/"}, {"POST", "/admin/leave"}} {
@@ -75,14 +77,15 @@ func TestErrors_EachClass(t *testing.T) {
 		if p.Retryable != class.Retryable || p.Outcome != string(class.Outcome) {
 			t.Errorf("%s: got %+v, want retryable %v, outcome %s", class.Code, p, class.Retryable, class.Outcome)
 		}
-		// Clients and proxies send again what got one of these.
+		// Clients and proxies send a request again after one of these.
 		if again := w.Code == http.StatusServiceUnavailable || w.Code == http.StatusTooManyRequests; again && !class.Retryable {
 			t.Errorf("%s: got %d, must not be sent again", class.Code, w.Code)
 		}
 	}
 }
 
-// TestReadyz_Loading shows that a node which loads says so, and not only that it can't serve.
+// TestReadyz_Loading shows that a node that is loading says so, and not only that it can't
+// serve.
 func TestReadyz_Loading(t *testing.T) {
 	a := mustAPI(t, nil)
 	for ready, code := range map[error]string{kv.ErrLoading: "loading", kv.ErrNoLeader: "not_ready", errors.New("odd"): "not_ready"} {
@@ -94,7 +97,7 @@ func TestReadyz_Loading(t *testing.T) {
 	}
 }
 
-// TestErrors_OneLine checks that several errors joined are one line of detail.
+// TestErrors_OneLine checks that several joined errors are one line of detail.
 func TestErrors_OneLine(t *testing.T) {
 	a := mustAPI(t, nil)
 	a.node.hook = func(context.Context, string, string) error {

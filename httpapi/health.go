@@ -7,10 +7,10 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
-// textPlain is the type of answers for people.
+// textPlain is the content type of answers for people.
 const textPlain = "text/plain; charset=utf-8"
 
-// helpText is what GET / says.
+// helpText is the answer to GET /.
 const helpText = `Kvorum: a replicated, strongly consistent key-value store.
 
 PUT    /kv/{key}        set a key to the request's body; 201 created, 204 replaced
@@ -37,7 +37,8 @@ func (s *Server) help(w *response, _ *http.Request) error {
 	return nil
 }
 
-// livez answers GET /livez. That it answers is the answer.
+// livez answers GET /livez. It always answers 200, because any answer shows that the
+// process runs.
 func (s *Server) livez(w *response, _ *http.Request) error {
 	writeBody(w, http.StatusOK, textPlain, []byte("ok\n"))
 	return nil
@@ -47,7 +48,7 @@ func (s *Server) livez(w *response, _ *http.Request) error {
 func (s *Server) readyz(w *response, _ *http.Request) error {
 	switch err := s.node.Ready(); {
 	case kv.Classify(err) == kv.ErrLoading:
-		return fmt.Errorf("%s: %w", errNotReady.text, err) // a class of its own, with how far it is
+		return fmt.Errorf("%s: %w", errNotReady.text, err) // ErrLoading stays the class; its text has the progress
 	case err != nil:
 		return fmt.Errorf("%w: %w", errNotReady, err)
 	}

@@ -9,16 +9,16 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
-// lineWriter writes items as JSON lines. It encodes by hand what encoding/json
-// would first build in memory: a value may take six times its size as text.
+// lineWriter writes items as JSON lines. It does not use encoding/json, which would build a
+// whole line in memory: the text of a value may be six times as long as the value.
 type lineWriter struct {
 	out      *bufio.Writer
 	keysOnly bool
 	scratch  []byte // reused for keys and numbers
 }
 
-// write writes one line. It returns the error of the writer below, and goes on
-// returning it.
+// write writes one line. It returns the first error of the writer below, and so does every
+// later call.
 func (l *lineWriter) write(item kv.Item) error {
 	l.raw("{")
 	l.scratch = append(l.scratch[:0], item.Key...)
@@ -34,8 +34,8 @@ func (l *lineWriter) write(item kv.Item) error {
 	return err
 }
 
-// end writes the last line: that count lines came before it, and the first key of
-// the rest unless that is "".
+// end writes the last line: count, the number of lines before it, and next, the first key
+// of the rest, unless that is "".
 func (l *lineWriter) end(count int, next string) error {
 	l.number(`{"end":true,"count":`, uint64(count))
 	if next != "" {
@@ -47,19 +47,19 @@ func (l *lineWriter) end(count int, next string) error {
 	return err
 }
 
-// raw writes s as it is. Like its siblings it leaves errors to the bufio.Writer,
-// which keeps the first, and writes nothing after it.
+// raw writes s as it is. Like number, text and escape it ignores errors: the bufio.Writer
+// keeps the first one, and writes nothing after it.
 func (l *lineWriter) raw(s string) { _, _ = l.out.WriteString(s) }
 
-// number writes a member of the object, its name with all that stands before n.
+// number writes a member of the object; name is the text of the line before n.
 func (l *lineWriter) number(name string, n uint64) {
 	l.raw(name)
 	l.scratch = strconv.AppendUint(l.scratch[:0], n, 10)
 	_, _ = l.out.Write(l.scratch)
 }
 
-// text writes a member of the object: a string where data is valid UTF-8, which
-// JSON holds exactly, otherwise base64 under the name with "_b64".
+// text writes a member of the object: a string if data is valid UTF-8, otherwise base64
+// under the name with "_b64", because a JSON string can't have other bytes.
 func (l *lineWriter) text(name string, data []byte) {
 	l.raw(`"` + name)
 	if utf8.Valid(data) {
@@ -74,12 +74,12 @@ func (l *lineWriter) text(name string, data []byte) {
 	l.raw(`"`)
 }
 
-// escape writes the inside of a JSON string. Beside what JSON demands it
-// escapes U+2028, U+2029 and U+0085, at which some readers of lines break one.
+// escape writes the inside of a JSON string. In addition to JSON's rules it escapes U+2028,
+// U+2029 and U+0085, which some readers take for the end of a line.
 func (l *lineWriter) escape(data []byte) {
 	done := 0 // data[:done] is written
 	for i := 0; i < len(data); {
-		// Most bytes are of the plain kind; this saves the call for them.
+		// Most bytes are written as they are; this saves the call for them.
 		if b := data[i]; b >= 0x20 && b != '"' && b != '\\' && b != 0xc2 && b != 0xe2 {
 			i++
 			continue
@@ -95,8 +95,8 @@ func (l *lineWriter) escape(data []byte) {
 	_, _ = l.out.Write(data[done:])
 }
 
-// escapeAt returns how the beginning of data, which is not empty, is written:
-// the bytes that this is about, and what stands for them, "" for themselves.
+// escapeAt returns the number of bytes of the first character of data, which is not empty,
+// and the text that replaces them, "" for the bytes themselves.
 func escapeAt(data []byte) (size int, special string) {
 	switch b := data[0]; {
 	case b == '"':

@@ -9,9 +9,9 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
-// keyOf returns the key that r's path names: what follows "/kv/", decoded once,
-// which r.URL.Path is. The route matched on the encoded path, so the slashes of
-// the prefix are the path's own.
+// keyOf returns the key in r's path: everything after "/kv/", decoded once, as r.URL.Path
+// is. The route was matched with the encoded path, so the slashes of "/kv/" were not
+// encoded ones.
 func (s *Server) keyOf(r *http.Request) (string, error) {
 	key := strings.TrimPrefix(r.URL.Path, "/kv/")
 	switch {
@@ -23,15 +23,16 @@ func (s *Server) keyOf(r *http.Request) (string, error) {
 	return key, nil
 }
 
-// put answers PUT /kv/{key}: 201 where it made the key, 204 where it replaced its value.
-// takeBody bounds it among the requests in flight.
+// put answers PUT /kv/{key}: 201 if it made the key, 204 if it replaced its value. takeBody
+// counts it among the requests in flight.
 func (s *Server) put(w *response, r *http.Request) error {
 	key, conditions, err := s.writeParams(r)
 	if err != nil {
 		return err
 	}
 	if len(r.Header.Values("Content-Range")) > 0 {
-		// Taking a part for the whole would destroy the rest (RFC 9110, section 14.5).
+		// If a part were taken for the whole value, the rest would be lost (RFC 9110,
+		// section 14.5).
 		return &kv.ValidationError{Field: "Content-Range", Reason: "values can only be put whole"}
 	}
 	if err := w.checkLength(r, true); err != nil {
@@ -57,7 +58,7 @@ func (s *Server) put(w *response, r *http.Request) error {
 	return nil
 }
 
-// delete answers DELETE /kv/{key}: 204, or 404 where there was no such key.
+// delete answers DELETE /kv/{key}: 204, or 404 if there was no such key.
 func (s *Server) delete(w *response, r *http.Request) error {
 	key, conditions, err := s.writeParams(r)
 	if err != nil {
@@ -76,9 +77,9 @@ func (s *Server) delete(w *response, r *http.Request) error {
 	return nil
 }
 
-// do has the node carry out a write of one key, and describes the outcome in the
-// answer's headers. It returns whether the key existed before, and errPrecondition where
-// the condition did not hold.
+// do makes the node carry out a write of one key, and describes the outcome in the answer's
+// headers. It returns whether the key existed before. If the condition did not hold, it
+// returns errPrecondition.
 func (s *Server) do(ctx context.Context, w *response, write kv.Request) (existed bool, err error) {
 	done, err := s.node.Do(ctx, write)
 	if err != nil {
@@ -92,7 +93,7 @@ func (s *Server) do(ctx context.Context, w *response, write kv.Request) (existed
 	return key.Existed, nil
 }
 
-// writeParams returns what a write names beside its value.
+// writeParams returns the key and the conditions of a write.
 func (s *Server) writeParams(r *http.Request) (key string, conditions []kv.Compare, err error) {
 	if _, err = parseQuery(r.URL.RawQuery); err != nil {
 		return "", nil, err
@@ -141,8 +142,8 @@ func writeItem(w *response, cond readCond, result kv.ReadResult) error {
 	if !cond.match.holds(result.Item.ModRevision) {
 		return errPrecondition
 	}
-	// May be kept, and must be asked for again each time, with the ETag: a cache
-	// in between does not weaken what a read promises.
+	// A cache may keep the answer, but must revalidate it with the ETag for each request.
+	// So a cache does not weaken the consistency of a read.
 	h.Set("Cache-Control", "no-cache")
 	if cond.noneMatch.given && cond.noneMatch.holds(result.Item.ModRevision) {
 		w.WriteHeader(http.StatusNotModified)
@@ -152,17 +153,18 @@ func writeItem(w *response, cond readCond, result kv.ReadResult) error {
 	return nil
 }
 
-// setReadHeaders describes the outcome of a read: the revision of the store that it
-// shows, that of its key's last change, which is 0 for none, and what it promises.
+// setReadHeaders describes the outcome of a read: the revision of the store that it shows,
+// that of its key's last change, 0 if there is no such key, and its level of consistency.
 func setReadHeaders(h http.Header, revision, modRevision uint64, level kv.Consistency) {
 	setRevisions(h, revision, modRevision)
 	h.Set("Kvorum-Consistency", string(level))
 }
 
-// setRevisions says which revision of the store an answer shows, and which one changed
-// its key last; 0 means that there is no such key.
+// setRevisions sets the headers with the revision of the store that an answer shows, and
+// with that of the key's last change, 0 if there is no such key.
 func setRevisions(h http.Header, revision, modRevision uint64) {
-	// One string and one slice have both, since every read and every write comes by here.
+	// Both values share one string and one slice, since every read and every write calls
+	// this.
 	text := make([]byte, 0, 2*20+2)
 	if modRevision != 0 {
 		text = append(strconv.AppendUint(append(text, '"'), modRevision, 10), '"')
@@ -172,6 +174,6 @@ func setRevisions(h http.Header, revision, modRevision uint64) {
 	values := []string{both[n:], both[:n]}
 	h["Kvorum-Revision"] = values[:1:1]
 	if modRevision != 0 {
-		h["ETag"] = values[1:] // not Set, which would spell it "Etag"
+		h["ETag"] = values[1:] // not Set, which would write "Etag"
 	}
 }

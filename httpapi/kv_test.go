@@ -18,7 +18,7 @@ import (
 // expectHeaders fails unless w has the headers, given as pairs; "" means absent.
 func expectHeaders(t *testing.T, h http.Header, pairs ...string) {
 	t.Helper()
-	canonical := make(http.Header) // as a client sees them: a recorder keeps ETag as it is spelled
+	canonical := make(http.Header) // as a client sees them: a recorder keeps the spelling of ETag
 	for name, values := range h {
 		canonical[http.CanonicalHeaderKey(name)] = values
 	}

@@ -14,8 +14,8 @@ import (
 	"github.com/kvorum/kvorum/httpapi"
 )
 
-// TestSmuggling sends requests whose end two servers could see in different
-// places. The inner request may be refused or be part of a value, never be run.
+// TestSmuggling sends requests whose end two servers could see in different places. The
+// inner request may be refused or become part of a value, but must never be carried out.
 func TestSmuggling(t *testing.T) {
 	inner := "DELETE /kv/victim HTTP/1.1\r\nHost: x\r\n\r\n"
 	chunk := fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(inner), inner)
@@ -55,7 +55,7 @@ func TestSmuggling(t *testing.T) {
 	}
 }
 
-// isReset says whether err is a connection's end with unread bytes.
+// isReset reports whether err is the end of a connection with unread bytes.
 func isReset(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && !op.Timeout()

@@ -13,35 +13,35 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
-// A list is a stream of JSON lines, one per key in byte order, all of the view
-// that Kvorum-Revision names, and a last line that says that it is complete and
-// how many keys came before it:
+// A list is a stream of JSON lines, one per key, in byte order of the keys. All are from
+// one view, whose revision is in Kvorum-Revision. The last line shows that the list is
+// complete, and has the number of keys:
 //
 //	{"key":"a","value":"x","create_revision":1,"mod_revision":4,"version":2}
 //	{"key_b64":"/w==","value_b64":"AP8=","create_revision":5,"mod_revision":5,"version":1}
 //	{"end":true,"count":2}
 //
-// A key or value that is not valid UTF-8 comes as base64 in a member of its
-// own. The last line of a list that limit cuts also has "next" (or "next_b64"),
-// the first key of the rest, which is what start must be; so has the trailer
-// Kvorum-Next, percent-encoded as a query takes it. Each page is a view of its own.
+// A key or value that is not valid UTF-8 is sent as base64 in another member. If limit cuts
+// the list, the last line also has "next" (or "next_b64"), the first key of the rest, for
+// start of the next request. The trailer Kvorum-Next has the same key, percent-encoded for
+// a query. Each page is a view of its own.
 //
-// A stream that fails is broken off, without the last line and, over HTTP/1.1,
-// without the last chunk: so every client can tell it from a whole one. It fails
-// when its client takes too little (see minRate), or after ListTimeout: a view
-// keeps every value that is replaced meanwhile in memory.
+// A stream that fails ends without the last line and, over HTTP/1.1, without the last
+// chunk, so every client can see that it is not complete. It fails when its client takes
+// too little (see minRate), and after ListTimeout, because its view keeps replaced values
+// in memory.
 
-// nextTrailer is the trailer that names the first key of the next page.
+// nextTrailer is the name of the trailer with the first key of the next page.
 const nextTrailer = "Kvorum-Next"
 
-// listBuffer is how much of a list is put together before it is sent. It is all
-// the memory that a stream takes: values are encoded straight into it.
+// listBuffer is the number of bytes of a list that are collected before they are sent. A
+// stream takes no other memory, because values are encoded directly into it.
 const listBuffer = 32 << 10
 
-// listParams is what a list is asked for.
+// listParams are the parameters of a list.
 type listParams struct {
 	prefix, start string
-	limit         int // 0 means all
+	limit         int // 0 means no limit
 	keysOnly      bool
 	options       kv.ReadOptions
 }
@@ -84,21 +84,21 @@ func (s *Server) list(w *response, r *http.Request) error {
 	w.latest = time.Now().Add(s.cfg.ListTimeout)
 	w.WriteHeader(http.StatusOK)
 	if err := streamList(r.Context(), w, view, p); err != nil {
-		// The client hung up or stalled, or the server closes: nobody needs to
-		// know why, but nobody may take this for a whole list.
+		// The client disconnected or stalled, or the server stops. The reason does not
+		// matter, but the client must not take this for a whole list.
 		panic(http.ErrAbortHandler)
 	}
 	return nil
 }
 
-// view asks the node for a view, within the time of a read.
+// view asks the node for a view, within RequestTimeout.
 func (s *Server) view(r *http.Request, options kv.ReadOptions) (kv.View, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.RequestTimeout)
 	defer cancel()
 	return s.node.View(ctx, options)
 }
 
-// streamList writes the lines, and says where the next page starts if limit cut them.
+// streamList writes the lines, and the first key of the next page if limit cut the list.
 func streamList(ctx context.Context, w *response, view kv.View, p listParams) error {
 	lines := lineWriter{out: bufio.NewWriterSize(w, listBuffer), keysOnly: p.keysOnly}
 	sent, next := 0, ""
@@ -122,8 +122,8 @@ func streamList(ctx context.Context, w *response, view kv.View, p listParams) er
 	return lines.out.Flush()
 }
 
-// escapeQuery encodes s so that it decodes to the same bytes as a query
-// parameter and as a path: a space must not become "+".
+// escapeQuery encodes s so that it is decoded to the same bytes in a query and in a path: a
+// space must not become "+".
 func escapeQuery(s string) string {
 	return strings.ReplaceAll(url.QueryEscape(s), "+", "%20")
 }

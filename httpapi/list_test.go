@@ -64,7 +64,7 @@ func (e end) next() string {
 	return string(e.NextB64)
 }
 
-// parseList parses a list, whose last line must be there and be right.
+// parseList parses a list, which must have a correct last line.
 func parseList(t rapid.TB, body string) ([]line, end) {
 	t.Helper()
 	i := strings.LastIndex(strings.TrimSuffix(body, "\n"), "\n") + 1
@@ -81,7 +81,7 @@ func parseList(t rapid.TB, body string) ([]line, end) {
 	return lines, e
 }
 
-// parseLines returns the lines of a complete list but the last.
+// parseLines returns the lines of a complete list except the last.
 func parseLines(t rapid.TB, body string) []line {
 	t.Helper()
 	lines, _ := parseList(t, body)
@@ -135,8 +135,8 @@ func TestList_Format(t *testing.T) {
 	}
 }
 
-// TestList_RoundTrip checks that any keys and values come out of the lines as
-// they are, whatever their size is against the buffer's.
+// TestList_RoundTrip checks that any keys and values are the same after the list, whether
+// they are longer or shorter than the buffer.
 func TestList_RoundTrip(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		a := mustAPI(t, nil)
@@ -245,7 +245,8 @@ func TestList_Head(t *testing.T) {
 	}
 }
 
-// endless returns a listing without an end, which closes done when it is given up.
+// endless returns a listing without an end, which closes done when its iteration is
+// stopped.
 func endless(value string, done chan<- struct{}) kv.View {
 	return fakeView{1, func(string, string) iter.Seq[kv.Item] {
 		return func(yield func(kv.Item) bool) {

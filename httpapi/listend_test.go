@@ -18,15 +18,15 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
-// TestTrial_F3_LastLine lists over HTTP/1.0 and without a look at trailers or at
-// how the connection ends: pages are followed and broken lists noticed all the same.
+// TestTrial_F3_LastLine lists over HTTP/1.0, and looks neither at trailers nor at the end
+// of the connection. Pages can be followed and broken lists are noticed all the same.
 func TestTrial_F3_LastLine(t *testing.T) {
 	a := mustServe(t, nil)
 	keys := []string{"a", "b c", "é", "\xff\xfe"}
 	for _, key := range keys {
 		a.node.items[key] = item(key, strings.Repeat("v", 100_000), 1)
 	}
-	// lines returns what a client sees that knows nothing but bytes.
+	// lines returns the lines as bytes.
 	lines := func(query string) string {
 		c := a.dial()
 		c.send("GET /kv/?%s HTTP/1.0\r\n\r\n", query)
@@ -84,8 +84,8 @@ func piped(t *testing.T, change func(*httpapi.Config)) (a *api, client net.Conn,
 	}
 }
 
-// readSlowly reads an answer at so many bytes every pause, and returns the bytes
-// that came and how long that took.
+// readSlowly reads an answer with a pause after each piece. It returns the number of bytes
+// that came, and the time that this took.
 func readSlowly(t *testing.T, client net.Conn, request string, pause time.Duration) (int64, time.Duration) {
 	t.Helper()
 	if _, err := fmt.Fprintf(client, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", request); err != nil {
@@ -96,7 +96,7 @@ func readSlowly(t *testing.T, client net.Conn, request string, pause time.Durati
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close() // reads on where nothing has failed
+	defer resp.Body.Close() // would read the rest if nothing had failed
 	defer client.Close()
 	var total int64
 	for {
@@ -109,8 +109,8 @@ func readSlowly(t *testing.T, client net.Conn, request string, pause time.Durati
 	}
 }
 
-// TestList_SlowReaderEnds takes 64 KiB of an endless list every 9 s, which keeps
-// no piece waiting for too long but holds the view for ever.
+// TestList_SlowReaderEnds takes 64 KiB of an endless list every 9 s. No piece waits for too
+// long, but the view would be held for ever.
 func TestList_SlowReaderEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, client, stop := piped(t, nil)
@@ -125,7 +125,7 @@ func TestList_SlowReaderEnds(t *testing.T) {
 	})
 }
 
-// TestList_Lifetime takes a list at a good rate for longer than a view may live.
+// TestList_Lifetime takes a list at a good rate for longer than ListTimeout.
 func TestList_Lifetime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, client, stop := piped(t, func(c *httpapi.Config) { c.ListTimeout = 2 * time.Minute })

@@ -9,8 +9,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// metrics counts requests by route template, method and status: names of a
-// bounded number, whatever clients send.
+// metrics counts requests by route template, method and status. The number of these labels
+// has a limit that does not depend on requests.
 type metrics struct {
 	requests *prometheus.CounterVec
 	duration *prometheus.HistogramVec
@@ -71,7 +71,7 @@ func (m *metrics) observe(w *response, r *http.Request, took time.Duration, abor
 	m.duration.WithLabelValues(w.route, method).Observe(took.Seconds())
 }
 
-// methodLabel returns method if the API knows it, otherwise "other".
+// methodLabel returns method if the API has it, otherwise "other".
 func methodLabel(method string) string {
 	switch method {
 	case http.MethodGet, http.MethodHead, http.MethodPut, http.MethodPost, http.MethodDelete:

@@ -10,20 +10,20 @@ const (
 	// progressUnit is the number of bytes that a client must send or take within
 	// StallTimeout.
 	progressUnit = 64 << 10
-	// minRate is the least number of bytes a second that a client must send or take
-	// on average, over a whole body or answer and after a first StallTimeout;
-	// errBodyTimeout names it.
+	// minRate is the minimum rate, in bytes per second, at which a client must send or take
+	// a whole body or answer on average, not counting one StallTimeout. errBodyTimeout
+	// names it.
 	minRate = 32 << 10
 )
 
-// progress tells how long the next piece of a body or of an answer may take.
+// progress computes the deadlines for the pieces of a body or of an answer.
 type progress struct {
 	stall time.Duration
-	began time.Time // when the first piece did
-	done  int64     // bytes that are through
+	began time.Time // when the first piece began
+	done  int64     // bytes that have passed
 }
 
-// deadline returns when the next n bytes must be through.
+// deadline returns the time by which the next n bytes must have passed.
 func (p *progress) deadline(n int) time.Time {
 	now := time.Now()
 	if p.began.IsZero() {
@@ -40,9 +40,9 @@ func (p *progress) deadline(n int) time.Time {
 type bodyReader struct {
 	w        *response
 	body     io.Reader
-	room     *receipt // nil where the body takes no memory
+	room     *receipt // nil if the body takes no memory
 	progress progress
-	left     int // bytes that may come before the deadline moves on
+	left     int // bytes before the next deadline is set
 }
 
 // bodyReader returns a reader of the request's body; room may be nil.
@@ -55,7 +55,8 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 	if b.left <= 0 {
 		b.left = progressUnit
 		b.w.setReadDeadline(b.progress.deadline(progressUnit))
-		// A cut before this would have been undone; one after it will not be.
+		// The new deadline undoes a cut before this point, so that is checked here. A later
+		// cut sets its own deadline.
 		if b.room != nil && b.room.isCut() {
 			return 0, os.ErrDeadlineExceeded
 		}

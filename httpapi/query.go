@@ -14,9 +14,8 @@ import (
 // query holds the parameters of a request, each given once.
 type query map[string]string
 
-// parseQuery decodes raw as HTML forms are encoded: "+" is a space, and any
-// byte can be written as %XX. It refuses parameters that are not known, so that
-// a misspelled one is not taken for none.
+// parseQuery decodes raw as HTML forms are encoded: "+" is a space, and any byte can be
+// written as %XX. It refuses unknown parameters, so that a misspelled one is not ignored.
 func parseQuery(raw string, known ...string) (query, error) {
 	if raw == "" {
 		return nil, nil
@@ -46,7 +45,7 @@ func parseQuery(raw string, known ...string) (query, error) {
 // readParams are the parameters of every read.
 var readParams = []string{"consistency", "max_stale", "min_revision"}
 
-// readOptions returns what a read is to promise: linearizable by default.
+// readOptions returns the options of a read; its default is linearizable.
 func (q query) readOptions() (kv.ReadOptions, error) {
 	options := kv.ReadOptions{Level: kv.Linearizable}
 	if value, ok := q["consistency"]; ok {
@@ -75,7 +74,7 @@ func (q query) readOptions() (kv.ReadOptions, error) {
 	return options, nil
 }
 
-// positive returns the parameter name, a number of at least 1; 0 when it is not given.
+// positive returns the parameter name, a number of at least 1; 0 if it is not given.
 func (q query) positive(name string) (int, error) {
 	value, ok := q[name]
 	if !ok {
@@ -88,7 +87,7 @@ func (q query) positive(name string) (int, error) {
 	return n, nil
 }
 
-// flag returns the parameter name, true or false; false when it is not given.
+// flag returns the parameter name, true or false; false if it is not given.
 func (q query) flag(name string) (bool, error) {
 	switch value, ok := q[name]; {
 	case !ok, value == "false":

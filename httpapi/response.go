@@ -9,21 +9,21 @@ import (
 	"time"
 )
 
-// restState says what is known of the part of a request's body that was not read.
+// restState is the state of the part of a request's body that was not read.
 type restState int
 
 const (
-	restNone   restState = iota // there is none
+	restNone   restState = iota // there is no such part
 	restUnread                  // it may still be read
 	restSlow                    // it may still be read, but the answer does not wait for it
-	restBroken                  // its end can't be found any more
+	restBroken                  // its end can't be found
 )
 
-// response is the http.ResponseWriter of a request: it knows the route and the
-// status for metrics, and gives every piece of an answer a deadline, so that a
-// client that takes nothing, or too little, is cut off. It has neither Unwrap nor
-// Hijack: a connection that a handler took over would keep its slot for ever. It
-// is used by one goroutine, but for stop and stopRead.
+// response is the http.ResponseWriter of a request. It has the route and the status for
+// metrics. It sets a deadline for every piece of an answer, which ends the connection of a
+// client that takes nothing, or too little. It has neither Unwrap nor Hijack: a connection
+// that a handler took over would keep its slot for ever. Only stop and stopRead are safe
+// for concurrent use.
 type response struct {
 	http.ResponseWriter
 	deadlines http.ResponseController
@@ -31,23 +31,24 @@ type response struct {
 	route     string     // the route's template; "none" until one matched
 	status    int        // 0 until the answer has begun
 	progress  progress
-	latest    time.Time // when the answer must have been taken; zero is no bound of its own
+	latest    time.Time // deadline of the whole answer; zero means none
 
 	body            io.Reader // the request's
 	length          int64     // its length as declared, -1 if that is not known
-	expectsContinue bool      // the client waits for consent before it sends the body
+	expectsContinue bool      // the client waits for 100 Continue before it sends the body
 	restState       restState
-	unframed        bool // bytes may follow the request that are no request
+	unframed        bool // bytes that are not a request may follow the request
 
-	// list is what answers has this in, between prev and next; all nil for a write.
+	// list is the answers' list that has this, between prev and next; all three are nil for
+	// a write.
 	list       *answerList
 	prev, next *response
 
-	// mu guards the fields below, and that no deadline is set against them.
+	// mu guards the fields below, and is held while a write deadline is set.
 	mu       sync.Mutex
-	begun    bool      // the answer has
+	begun    bool      // the answer has begun
 	stopping bool      // the server stops
-	limit    time.Time // no write's deadline is later, where both are true
+	limit    time.Time // maximum of write deadlines if begun and stopping are set
 }
 
 // newResponse returns a response to r that writes to w.
@@ -75,7 +76,7 @@ func (w *response) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// Write writes p piece by piece; each must be taken in time.
+// Write writes p piece by piece; the client must take each in time.
 func (w *response) Write(p []byte) (int, error) {
 	w.begin(http.StatusOK)
 	for written := 0; ; {
@@ -90,7 +91,7 @@ func (w *response) Write(p []byte) (int, error) {
 	}
 }
 
-// begin does once what comes before an answer.
+// begin does, once, the work before an answer.
 func (w *response) begin(status int) {
 	if w.status == 0 {
 		w.status = status
@@ -101,7 +102,7 @@ func (w *response) begin(status int) {
 	}
 }
 
-// extendWrite gives the client its time to take the next n bytes.
+// extendWrite sets the deadline for the next n bytes.
 func (w *response) extendWrite(n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -116,12 +117,12 @@ func (w *response) extendWrite(n int) {
 	if !w.latest.IsZero() && deadline.After(w.latest) {
 		deadline = w.latest
 	}
-	// Only a writer without a connection, as in a test, has no deadlines.
+	// Only a writer without a connection, as in tests, has no deadlines.
 	_ = w.deadlines.SetWriteDeadline(deadline)
 }
 
-// stop gives the client stopGrace for the whole rest of the answer. It may be
-// called from any goroutine while the request lasts.
+// stop limits the rest of the answer to stopGrace. It is safe for concurrent use while the
+// request lasts.
 func (w *response) stop() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -134,19 +135,19 @@ func (w *response) stop() {
 	}
 }
 
-// setReadDeadline sets when the next part of the body must have come. It must not
-// be called once the body has come: net/http takes the deadline away then, and
-// reads on to notice a client that hangs up, for which it would take a deadline
-// that passes.
+// setReadDeadline sets the time by which the next part of the body must have arrived. It
+// must not be called after the end of the body. There net/http removes the deadline and
+// continues to read, to notice a client that disconnects; it would take a passed deadline
+// for that.
 func (w *response) setReadDeadline(t time.Time) {
 	_ = w.deadlines.SetReadDeadline(t) // see extendWrite
 }
 
-// stopRead ends a read of the body that waits. It may be called by any goroutine
-// while the body is read.
+// stopRead ends a waiting read of the body. It is safe for concurrent use while the body is
+// read.
 func (w *response) stopRead() { w.setReadDeadline(time.Now()) }
 
-// bodyRead notes how a read of the body ended.
+// bodyRead updates restState after a read of the body.
 func (w *response) bodyRead(err error) {
 	switch {
 	case err == nil:
@@ -159,11 +160,11 @@ func (w *response) bodyRead(err error) {
 	}
 }
 
-// closeAfter ends the connection with the answer: the rest of the body is not
-// worth reading, or can't be told from the next request.
+// closeAfter makes the connection end after the answer: the rest of the body is too much to
+// read, or can't be distinguished from the next request.
 func (w *response) closeAfter() { w.Header().Set("Connection", "close") }
 
-// routeOf returns the template of the route that answers, for logs and metrics.
+// routeOf returns the template of the request's route, for logs and metrics.
 func routeOf(w http.ResponseWriter) string {
 	if res, ok := w.(*response); ok {
 		return res.route

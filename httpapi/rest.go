@@ -10,42 +10,43 @@ import (
 	"time"
 )
 
-// An answer may be known before the request's body has come: it is too large,
-// say. Many clients send everything before they read anything, and a connection
-// that is closed under what they send is reset: they never see the answer. So
-// the rest of a body is read and dropped, within bounds:
+// The server may know its answer before it has the whole body of a request: the body is too
+// large, for example. Many clients send everything before they read anything. If the
+// connection is closed while they send, it is reset, and they never see the answer. So the
+// server reads and drops a limited part of the rest of a body:
 //
-//   - a small rest before the answer, which then keeps the connection;
-//   - otherwise after the answer, which says that the connection closes.
+//   - a small rest before the answer, so that the connection can be kept;
+//   - a larger rest after the answer, which tells the client that the connection closes.
 //
-// No handler sees a request whose head can't be parsed: net/http answers 400 then and
-// closes at once.
+// No handler sees a request whose head can't be parsed: net/http answers 400 and closes the
+// connection at once.
 
 const (
-	// dropBytes is the largest rest that is read before the answer.
+	// dropBytes is the maximum length of a rest that is read before the answer.
 	dropBytes = 256 << 10
-	// dropTimeout is the longest that the answer waits for it.
+	// dropTimeout is the maximum time that the answer waits for it.
 	dropTimeout = 500 * time.Millisecond
 
-	// lingerTimeout is the longest that a rest is read after the answer, and
-	// lingerIdle the longest that its next byte is waited for.
+	// lingerTimeout is the maximum time that a rest is read after the answer, and
+	// lingerIdle the maximum wait for its next bytes.
 	lingerTimeout = 10 * time.Second
 	lingerIdle    = 3 * time.Second
-	// minLingerBytes is the number of bytes that are read after an answer at most,
-	// or twice the largest value.
+	// minLingerBytes is the maximum number of bytes that are read after an answer, unless
+	// twice the maximum value is more.
 	minLingerBytes = 8 << 20
 )
 
 // connKey is the key of a request's net.Conn in its context.
 type connKey struct{}
 
-// withConn returns ctx with the connection in it, for linger; it is an
-// http.Server's ConnContext hook.
+// withConn returns ctx with the connection, for linger. It is the ConnContext hook of an
+// http.Server.
 func withConn(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, c)
 }
 
-// settleRest does with the rest of the body what must be done before an answer.
+// settleRest reads a small rest of the body before the answer, or makes the connection
+// close after the answer.
 func (w *response) settleRest() {
 	if w.restState == restNone || (w.restState == restUnread && w.dropSmallRest()) {
 		return
@@ -53,7 +54,7 @@ func (w *response) settleRest() {
 	w.closeAfter()
 }
 
-// dropSmallRest reads a small rest of the body, and returns whether that was all of it.
+// dropSmallRest reads a small rest of the body, and reports whether that was all of it.
 func (w *response) dropSmallRest() bool {
 	if w.expectsContinue || w.length > dropBytes {
 		return false
@@ -67,44 +68,44 @@ func (w *response) dropSmallRest() bool {
 	return w.restState == restNone
 }
 
-// lingering bounds the connections on which a rest is read after the answer to three
-// quarters of all; others are closed at once. So clients that never end are not all
-// that is served, and a node that refuses most of what comes is still understood.
+// lingering limits the connections on which a rest is read after the answer to three
+// quarters of all; others are closed at once. So clients that send without end can't take
+// all connections, and most clients of a node that refuses many requests still get their
+// answers.
 type lingering struct {
-	stopped atomic.Int64 // when the server began to stop, in nanoseconds since the Unix epoch; 0 before
-	now     atomic.Int64
-	most    int64
-	bytes   int64 // of each rest
+	stopped  atomic.Int64 // when the server began to stop, in nanoseconds since the Unix epoch; 0 before
+	count    atomic.Int64 // connections on which a rest is read
+	maxCount int64
+	bytes    int64 // maximum length of a rest that is read
 }
 
-// newLingering returns the bounds for so many connections and so large values.
+// newLingering returns the limits for that many connections and for values of that length.
 func newLingering(conns, valueBytes int) *lingering {
 	return &lingering{
-		most:  int64(max(1, conns*3/4)),
-		bytes: max(minLingerBytes, 2*int64(valueBytes)),
+		maxCount: int64(max(1, conns*3/4)),
+		bytes:    max(minLingerBytes, 2*int64(valueBytes)),
 	}
 }
 
-// stop bounds all reading of rests, as a server does that stops.
+// stop limits the time of all reading of rests, because the server stops.
 func (l *lingering) stop() { l.stopped.CompareAndSwap(0, time.Now().UnixNano()) }
 
-// stopping reports whether the server has been stopping for longer than stopGrace. A client
-// that is silent then is waited for once more, for lingerIdle at the longest.
+// stopping reports whether the server has been stopping for longer than stopGrace. A read
+// that waits at that moment may still take lingerIdle.
 func (l *lingering) stopping(now time.Time) bool {
 	at := l.stopped.Load()
 	return at != 0 && now.Sub(time.Unix(0, at)) > stopGrace
 }
 
-// linger sends the answer, and then reads and drops what still comes of the
-// request, so that a client that sends all of it before it reads gets to see the
-// answer.
+// linger sends the answer, and then reads and drops the rest of the request. So a client
+// that sends its whole request before it reads gets the answer.
 func (l *lingering) linger(w *response, r *http.Request) {
 	if w.restState == restNone && !w.unframed {
 		return
 	}
-	defer l.now.Add(-1)
-	if l.now.Add(1) > l.most || w.deadlines.Flush() != nil {
-		w.stopRead() // else net/http reads on, without a deadline
+	defer l.count.Add(-1)
+	if l.count.Add(1) > l.maxCount || w.deadlines.Flush() != nil {
+		w.stopRead() // else net/http would continue to read, without a deadline
 		return
 	}
 	rest := &restReader{
@@ -113,7 +114,8 @@ func (l *lingering) linger(w *response, r *http.Request) {
 	}
 	conn, _ := r.Context().Value(connKey{}).(net.Conn)
 	if w.unframed || w.restState == restBroken {
-		// Nobody knows where the body ends: the client must see an end of the answer.
+		// The end of the body is unknown, so only the end of the connection shows the
+		// client that the answer is complete.
 		half, ok := conn.(interface{ CloseWrite() error })
 		if !ok || half.CloseWrite() != nil {
 			w.stopRead()
@@ -121,17 +123,16 @@ func (l *lingering) linger(w *response, r *http.Request) {
 		}
 		rest.src = conn
 	}
-	// However it ends, the connection is closed now.
+	// The connection is closed after this in any case.
 	_, _ = io.CopyN(io.Discard, rest, l.bytes)
 }
 
-// restReader reads what still comes of a request until it ends, pauses or has
-// taken too long.
+// restReader reads the rest of a request until it ends, pauses or takes too long.
 type restReader struct {
 	of          *lingering
 	src         io.Reader
 	end         time.Time
-	idle        time.Duration // the longest pause
+	idle        time.Duration // maximum pause
 	setDeadline func(time.Time)
 }
 

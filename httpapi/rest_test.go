@@ -16,8 +16,8 @@ import (
 	"github.com/kvorum/kvorum/internal/testkit"
 )
 
-// refusals are requests that are refused before their body is read, each with
-// the headers that make it so.
+// refusals are requests that are refused before their body is read, with the headers that
+// are the reason.
 var refusals = map[string]struct {
 	line, headers string
 	status        int
@@ -38,8 +38,7 @@ var refusals = map[string]struct {
 	"admin body":       {"POST /admin/leave", "", http.StatusRequestEntityTooLarge},
 }
 
-// smallBuffers has connections whose receive buffers are small, as those of a
-// real link with a window are.
+// smallBuffers has connections with small receive buffers, like the window of a real link.
 type smallBuffers struct{ net.Listener }
 
 func (l smallBuffers) Accept() (net.Conn, error) {
@@ -96,8 +95,8 @@ func (c *conn) exchange(head string, chunked bool, size int) (*http.Response, st
 	return resp, string(body), err
 }
 
-// TestTrial_B6_EarlyRefusalIsRead has clients send all of a request before they
-// read: each must see why it was refused.
+// TestTrial_B6_EarlyRefusalIsRead sends all of a request before it reads: each client must
+// see why it was refused.
 func TestTrial_B6_EarlyRefusalIsRead(t *testing.T) {
 	const limit = 1 << 20
 	a := mustServeSmall(t, nil)
@@ -153,8 +152,8 @@ func TestRest_Overloaded(t *testing.T) {
 	checkProblem(t, resp, body, http.StatusTooManyRequests, "overloaded")
 }
 
-// TestRest_SmallKeepsTheConnection checks that a small body that nobody wants
-// costs no connection, and is not taken for the next request.
+// TestRest_SmallKeepsTheConnection checks that after a small refused body the connection is
+// kept, and that the body is not taken for the next request.
 func TestRest_SmallKeepsTheConnection(t *testing.T) {
 	a := mustServe(t, nil)
 	inner := "DELETE /kv/victim HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -163,7 +162,7 @@ func TestRest_SmallKeepsTheConnection(t *testing.T) {
 	for name, r := range refusals {
 		c.send("%s HTTP/1.1\r\nHost: x\r\n%sContent-Length: %d\r\n\r\n%s", r.line, r.headers, len(inner), inner)
 		if r.status == http.StatusRequestEntityTooLarge && name == "admin body" {
-			r.status = http.StatusBadRequest // it is small, and no JSON
+			r.status = http.StatusBadRequest // it is small, and not JSON
 		}
 		if resp, _ := c.answer(strings.Fields(r.line)[0]); resp.StatusCode != r.status || resp.Close {
 			t.Errorf("%s: got %d, close %v, want %d and an open connection", name, resp.StatusCode, resp.Close, r.status)
@@ -175,8 +174,8 @@ func TestRest_SmallKeepsTheConnection(t *testing.T) {
 	}
 }
 
-// TestRest_SilentAfterRefusal has clients wait for consent to bodies that are refused,
-// more of them than may be read from after their answers: no connection is held.
+// TestRest_SilentAfterRefusal has clients wait for 100 Continue before bodies that are
+// refused, more of them than may linger. No connection is held.
 func TestRest_SilentAfterRefusal(t *testing.T) {
 	for _, length := range []string{"Content-Length: 100", "Transfer-Encoding: chunked"} {
 		a := mustServe(t, func(c *httpapi.Config) { c.MaxConns = 8 })
@@ -191,7 +190,7 @@ func TestRest_SilentAfterRefusal(t *testing.T) {
 	}
 }
 
-// TestRest_Bounded sends without an end after a refusal: the server stops reading.
+// TestRest_Bounded sends without end after a refusal: the server stops reading.
 func TestRest_Bounded(t *testing.T) {
 	a := mustServe(t, smallValues)
 	c := a.dial()
@@ -218,8 +217,8 @@ func TestRest_Bounded(t *testing.T) {
 	}
 }
 
-// TestRest_ManyDontHoldSlots has more clients than may linger send bodies that
-// never end; others are answered meanwhile, and refused ones don't wait.
+// TestRest_ManyDontHoldSlots sends bodies without end from more clients than may linger.
+// Others get answers meanwhile, and refused ones don't wait.
 func TestRest_ManyDontHoldSlots(t *testing.T) {
 	a := mustServe(t, func(c *httpapi.Config) { smallValues(c); c.MaxConns, c.MaxInflightRequests = 40, 4 })
 	var conns []*conn
@@ -247,7 +246,7 @@ func TestRest_ManyDontHoldSlots(t *testing.T) {
 }
 
 // TestRest_ManyReadTheirAnswers refuses as many clients at once as may linger. Each has
-// sent a part of its body when all are refused, sends the rest, and reads its answer.
+// sent a part of its body then, sends the rest, and reads its answer.
 func TestRest_ManyReadTheirAnswers(t *testing.T) {
 	const clients, part = 12, 300_000
 	a := mustServeSmall(t, func(c *httpapi.Config) { smallValues(c); c.MaxConns = clients * 4 / 3 })
@@ -266,8 +265,8 @@ func TestRest_ManyReadTheirAnswers(t *testing.T) {
 	}
 }
 
-// TestRest_EndsWithTheServer stops a server while clients are refused that go on sending, or
-// say nothing more, in simulated time: the stop takes no longer than a client may pause.
+// TestRest_EndsWithTheServer stops a server after it has refused clients that continue to
+// send, or are silent, in simulated time. The stop takes no longer than a client may pause.
 func TestRest_EndsWithTheServer(t *testing.T) {
 	for _, pause := range []time.Duration{100 * time.Millisecond, time.Hour} {
 		synctest.Test(t, func(t *testing.T) {
@@ -331,7 +330,7 @@ func TestTrial_F2_EmptyChunkedBodyIsNone(t *testing.T) {
 	testkit.Outcome(t, "F2", "GET, HEAD, DELETE, /readyz and others with an empty chunked body are answered as without one, on one connection; with one byte 400")
 }
 
-// TestBody_NoneIsWaitedForWithoutEnd ends a GET whose chunked body never comes.
+// TestBody_NoneIsNotWaitedForWithoutEnd ends a GET whose chunked body never comes.
 func TestBody_NoneIsNotWaitedForWithoutEnd(t *testing.T) {
 	a := mustServe(t, func(c *httpapi.Config) { c.StallTimeout = 50 * time.Millisecond })
 	for rest, want := range map[string]int{"": http.StatusRequestTimeout, "x\r\n": http.StatusBadRequest} {
@@ -344,7 +343,7 @@ func TestBody_NoneIsNotWaitedForWithoutEnd(t *testing.T) {
 	}
 }
 
-// TestTrial_F6_LengthRequired sends puts that don't say how long their value is.
+// TestTrial_F6_LengthRequired sends puts without the length of their value.
 func TestTrial_F6_LengthRequired(t *testing.T) {
 	a := mustServe(t, nil)
 	for name, request := range map[string]string{
@@ -377,7 +376,7 @@ func TestTrial_F6_LengthRequired(t *testing.T) {
 			t.Errorf("%q: got %d %s, want 201", rest, resp.StatusCode, body)
 		}
 	}
-	// By HTTP/1.1 this has no body, and no value is at stake.
+	// By HTTP/1.1 this request has no body, and it changes no value.
 	c := a.dial()
 	c.send("POST /admin/transfer HTTP/1.1\r\nHost: x\r\n\r\n")
 	if resp, body := c.answer("POST"); resp.StatusCode != http.StatusNoContent {
@@ -386,8 +385,8 @@ func TestTrial_F6_LengthRequired(t *testing.T) {
 	testkit.Outcome(t, "F6", "a PUT without Content-Length that is not chunked gets 411 and is told what to send, over HTTP/1.0 and 1.1; Content-Length: 0 and an empty chunked body store an empty value")
 }
 
-// TestBody_TricklingPutsDontBlock opens as many puts as the budget has room for
-// whole values; each sends a byte and waits. Another client is served.
+// TestBody_TricklingPutsDontBlock opens as many puts as the budget has room for whole
+// values. Each sends one byte and waits. Another client is served.
 func TestBody_TricklingPutsDontBlock(t *testing.T) {
 	const attackers = 256
 	a := mustServe(t, nil) // 256 MiB, values of 1 MiB
@@ -409,8 +408,8 @@ func TestBody_TricklingPutsDontBlock(t *testing.T) {
 	}
 }
 
-// TestBody_SlowOnesMakeRoom fills the budget with bodies that lack their last
-// byte, and all requests in flight with others: the slow ones are cut off.
+// TestBody_SlowOnesMakeRoom fills the budget with bodies without their last byte, and all
+// requests in flight with others: the slow ones are cut off.
 func TestBody_SlowOnesMakeRoom(t *testing.T) {
 	for name, change := range map[string]func(*httpapi.Config){
 		"bytes":    func(c *httpapi.Config) { c.MaxInflightBytes = 4 << 20 },
@@ -420,7 +419,7 @@ func TestBody_SlowOnesMakeRoom(t *testing.T) {
 			t.Parallel()
 			a := mustServe(t, change)
 			var slow []*conn
-			for i := range 4 { // one after the other: the first one is the oldest
+			for i := range 4 { // one after the other, so the first is the oldest
 				c := a.dial()
 				c.send("PUT /kv/slow HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", 1<<20, strings.Repeat("v", 1<<20-1))
 				slow = append(slow, c)
@@ -438,7 +437,7 @@ func TestBody_SlowOnesMakeRoom(t *testing.T) {
 				refused++
 				return false
 			})
-			// The oldest one had to go; it is told why.
+			// The oldest one was cut off; its answer says why.
 			resp, body := slow[0].answer("PUT")
 			checkProblem(t, resp, body, http.StatusTooManyRequests, "overloaded")
 			if got := a.node.called(); len(got) != 1 {

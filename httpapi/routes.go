@@ -15,15 +15,15 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
-// handler answers a request, or returns the error to answer it with. It must
-// return an error only before its answer has begun.
+// handler answers a request, or returns an error, which becomes the answer. It may return
+// an error only before its answer has begun.
 type handler func(w *response, r *http.Request) error
 
 // methods holds the handlers of one path by method.
 type methods map[string]handler
 
-// routes returns the router. It must neither clean paths nor decode them before
-// it matches: any byte may be part of a key.
+// routes returns the router. It must match paths as they are, neither cleaned nor decoded,
+// because a key may have any byte.
 func (s *Server) routes() http.Handler {
 	router := mux.NewRouter().SkipClean(true).UseEncodedPath()
 	path := func(template string, m methods) {
@@ -49,8 +49,8 @@ func (s *Server) routes() http.Handler {
 		"PUT": checked(s.put), "DELETE": s.guard(s.delete),
 	}))
 	router.NotFoundHandler = s.serve("none", nil)
-	// Not the router itself, which would copy each request twice, for its context
-	// to hold variables and a route that nothing here asks for.
+	// The router itself would copy each request twice, to put variables and a route into
+	// its context, which are not used here.
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var match mux.RouteMatch
 		router.Match(r, &match) // always: there is a NotFoundHandler
@@ -58,8 +58,8 @@ func (s *Server) routes() http.Handler {
 	})
 }
 
-// serve returns the http.Handler of the route that template names. Without
-// methods it stands for no route at all.
+// serve returns the http.Handler of the route that template names. Without methods it is
+// the handler of unknown paths.
 func (s *Server) serve(template string, m methods) http.Handler {
 	names := make([]string, 0, len(m))
 	for name := range m {
@@ -68,7 +68,7 @@ func (s *Server) serve(template string, m methods) http.Handler {
 	slices.Sort(names)
 	allow := strings.Join(names, ", ")
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		w := rw.(*response) // made by middleware, which is the only way here
+		w := rw.(*response) // made by middleware, through which every request passes
 		w.route = template
 		if err := s.dispatch(w, r, m, allow); err != nil {
 			s.writeError(w, r, err)
@@ -94,8 +94,8 @@ func (s *Server) dispatch(w *response, r *http.Request, m methods, allow string)
 	return handle(w, r)
 }
 
-// guard bounds the requests in flight, and refuses what no /kv/ or /admin/
-// route can do. Health, status and metrics go without, to be seen in an overload.
+// guard limits the requests in flight, and refuses requests that no /kv/ or /admin/ route
+// can serve. Health, status and metrics have no guard, so that they answer in an overload.
 func (s *Server) guard(next handler) handler {
 	return checked(func(w *response, r *http.Request) error {
 		if !s.budget.takeRequest() {
@@ -106,7 +106,7 @@ func (s *Server) guard(next handler) handler {
 	})
 }
 
-// checked refuses what no /kv/ or /admin/ route can do.
+// checked refuses requests that no /kv/ or /admin/ route can serve.
 func checked(next handler) handler {
 	return func(w *response, r *http.Request) error {
 		if _, ok := r.Header["Idempotency-Key"]; ok {
@@ -116,10 +116,10 @@ func checked(next handler) handler {
 	}
 }
 
-// middleware returns the outermost handler: it does what every answer needs,
-// those to unknown paths included.
+// middleware returns the outermost handler, which does the work for every answer, including
+// those to unknown paths.
 func (s *Server) middleware(next http.Handler) http.Handler {
-	// Their values are shared by all answers: one that differs replaces them.
+	// All answers share these values. An answer with another value replaces the slice.
 	always := http.Header{
 		"Kvorum-Node":             {s.cfg.NodeID},
 		"Cache-Control":           {"no-store"},
@@ -144,9 +144,8 @@ func (s *Server) middleware(next http.Handler) http.Handler {
 	})
 }
 
-// finish counts a request, and turns its panic into an answer where none has
-// begun, otherwise into a broken connection, which no client takes for a whole
-// answer.
+// finish counts a request and handles its panic. If no answer has begun, it answers.
+// Otherwise it breaks the connection, so that no client takes the part for a whole answer.
 func (s *Server) finish(w *response, r *http.Request, start time.Time, panicked any) {
 	cause, _ := panicked.(error)
 	if panicked != nil && !errors.Is(cause, http.ErrAbortHandler) {

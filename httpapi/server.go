@@ -12,7 +12,8 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
-// Node is what a Server serves. A value that it returns is not modified by the Server.
+// Node carries out the requests of a Server. The Server does not modify the values that it
+// returns.
 type Node interface {
 	kv.Engine
 	kv.Admin
@@ -27,7 +28,7 @@ type Server struct {
 	conns   *connLimit
 	budget  *budget
 	metrics *metrics
-	// lingering bounds the connections that are read from after their answers.
+	// lingering limits the connections from which the server reads after their answers.
 	lingering *lingering
 	origins   *http.CrossOriginProtection
 	answers   answers
@@ -61,9 +62,9 @@ func New(cfg Config) (*Server, error) {
 	s.metrics = m
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 
-	// HTTP/1 alone: there is no TLS to negotiate anything else on. ReadTimeout
-	// and WriteTimeout would bound whole bodies and streams; bodies and answers
-	// have deadlines of their own, which move on with their progress.
+	// Only HTTP/1: another protocol would be negotiated by TLS, which this server does not
+	// terminate. ReadTimeout and WriteTimeout would limit whole bodies and streams. Bodies
+	// and answers have their own deadlines instead, which move with their progress.
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	s.http = &http.Server{
@@ -81,12 +82,12 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// largestBody returns the length of the largest body that any route takes.
+// largestBody returns the maximum length of a body on any route.
 func largestBody(cfg Config) int64 { return max(int64(cfg.MaxValueBytes), maxAdminBody) }
 
-// Serve accepts connections from l, which it closes, until Shutdown is called,
-// and then returns nil at once, while Shutdown still waits for requests. It
-// returns the listener's error otherwise.
+// Serve accepts connections from l, which it closes, until Shutdown is called. Then it
+// returns nil at once, while Shutdown still waits for requests. If the listener fails, it
+// returns the listener's error.
 func (s *Server) Serve(l net.Listener) error {
 	err := s.http.Serve(s.conns.listen(l))
 	if errors.Is(err, http.ErrServerClosed) {
@@ -95,17 +96,16 @@ func (s *Server) Serve(l net.Listener) error {
 	return fmt.Errorf("serve http: %w", err)
 }
 
-// firstRequestGrace is how long Shutdown waits for the first request of a
+// firstRequestGrace is the maximum time that Shutdown waits for the first request of a
 // connection. net/http would wait for 5 s.
 const firstRequestGrace = 500 * time.Millisecond
 
-// Shutdown stops accepting connections, and waits for the requests in flight. A
-// read's answer that has begun, such as a list, is broken off after a second, so
-// that no client takes it for a whole one; so is the reading of what is left of a
-// refused request. A connection that has sent no request
-// is closed after half a second. When ctx ends first it cancels the requests, closes
-// their connections, and returns ctx's error. It returns when every connection's
-// goroutine has ended.
+// Shutdown stops accepting connections, and waits for the requests in flight. An answer to
+// a read, such as a list, is broken off after a second, so that no client takes it for a
+// whole one. The rests of refused requests are not read for longer either. A connection
+// that has sent no request is closed after half a second. When ctx ends first, Shutdown
+// cancels the requests, closes their connections, and returns ctx's error. It returns when
+// every connection's goroutine has ended.
 func (s *Server) Shutdown(ctx context.Context) error {
 	defer s.cancel()
 	s.answers.stop()

@@ -8,8 +8,8 @@ import (
 	shapes "github.com/kvorum/kvorum/internal/api"
 )
 
-// TestShapes_ListsAreRead shows that the lines of a list, which are written by hand,
-// are what package api reads.
+// TestShapes_ListsAreRead shows that package api can read the lines of a list, which are
+// written without encoding/json.
 func TestShapes_ListsAreRead(t *testing.T) {
 	a := mustAPI(t, nil)
 	for _, key := range []string{"a", "b%FF", "c%0A%22"} {

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hasUnread says whether bytes have come that were not read from the connection yet.
-// It waits for none.
+// hasUnread reports whether the connection has received bytes that were not read yet. It
+// does not wait.
 func hasUnread(conn net.Conn) bool {
 	socket, ok := belowTLS(conn).(syscall.Conn)
 	if !ok {
@@ -16,10 +16,10 @@ func hasUnread(conn net.Conn) bool {
 	}
 	raw, err := socket.SyscallConn()
 	if err != nil {
-		return false // it is closed
+		return false // the connection is closed
 	}
 	var n int
-	// Not Read, which would wait for the read that the connection's goroutine is in.
+	// Not Read, which would wait for the present read of the connection's goroutine.
 	err = raw.Control(func(fd uintptr) {
 		var first [1]byte
 		n, _, _ = unix.Recvfrom(int(fd), first[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)

@@ -4,5 +4,5 @@ package httpapi
 
 import "net"
 
-// hasUnread returns false: what has come and was not read yet can't be told here.
+// hasUnread returns false: unread bytes can't be detected on this operating system.
 func hasUnread(net.Conn) bool { return false }
