@@ -10,7 +10,7 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
-// TestProposer_AbandonedStayInBudget shows that a proposal whose caller has given up
+// TestProposer_AbandonedStayInBudget shows that a proposal whose caller waits no longer
 // counts until the proposer lets go of it (suspected bug 17): it is in memory for as
 // long, waiting and under way.
 func TestProposer_AbandonedStayInBudget(t *testing.T) {
