@@ -16,9 +16,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// The driver's sources: what runs in both versions, and what calls a node, by whether
-// the version has package kv. They have another ending than Go's, because they are no
-// part of this module.
+// The driver's sources: main for both versions, do for a version with package kv, and put
+// for one without it. Their names do not end in .go, because they are not part of this
+// module.
 var (
 	//go:embed callsdriver/main.go.txt
 	driverMain []byte
@@ -28,8 +28,8 @@ var (
 	driverPut []byte
 )
 
-// calls measures one version beside another one without HTTP: three nodes in one
-// process, whose methods are called.
+// calls measures two versions side by side without HTTP: it calls methods of three nodes in
+// one process.
 type calls struct {
 	dir        string
 	rounds     int
@@ -39,7 +39,7 @@ type calls struct {
 	out        io.Writer
 }
 
-// callKinds are what is measured, in this order.
+// callKinds are the measured kinds of calls, in this order.
 var callKinds = []struct {
 	title string
 	callRequest
@@ -52,7 +52,7 @@ var callKinds = []struct {
 	{"get, linearizable, at a follower, 1 goroutine", callRequest{Follower: true, Goroutines: 1}},
 }
 
-// callRequest and callAnswer are a line to the driver and one from it.
+// callRequest is a line to the driver, and callAnswer one from it.
 type callRequest struct {
 	Put        bool          `json:"put"`
 	Follower   bool          `json:"follower"`
@@ -173,7 +173,7 @@ func startDriver(ctx context.Context, revision, dir string) (*driver, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer log.Close() // the process has its own
+	defer log.Close() // the process has its own descriptor
 	d.cmd.Stderr = log
 	if d.in, err = d.cmd.StdinPipe(); err != nil {
 		return nil, err
@@ -188,14 +188,14 @@ func startDriver(ctx context.Context, revision, dir string) (*driver, error) {
 	}
 	if _, err := d.out.ReadString('\n'); err != nil {
 		d.stop()
-		said, _ := os.ReadFile(log.Name()) // what it said is all that is known
+		said, _ := os.ReadFile(log.Name()) // its output is the only information
 		return nil, fmt.Errorf("the nodes do not serve: %w\n%s", err, said)
 	}
 	return d, nil
 }
 
-// buildDriver builds the driver as a command of the module in tree, which is left as
-// it is, and returns the program's path.
+// buildDriver builds the driver as a command of the module in tree, without changing tree,
+// and returns the program's path.
 func buildDriver(ctx context.Context, tree, dir string) (string, error) {
 	tree, err := filepath.Abs(tree)
 	if err != nil {
@@ -232,7 +232,7 @@ func buildDriver(ctx context.Context, tree, dir string) (string, error) {
 	return program, nil
 }
 
-// measure has the driver make calls.
+// measure makes the driver make calls.
 func (d *driver) measure(r callRequest) (a callAnswer, err error) {
 	line, err := json.Marshal(r)
 	if err != nil {
@@ -250,6 +250,6 @@ func (d *driver) measure(r callRequest) (a callAnswer, err error) {
 
 // stop ends the driver and waits for its end.
 func (d *driver) stop() {
-	_ = d.cmd.Process.Kill() // an error means that it is gone
-	_ = d.cmd.Wait()         // says that it was killed
+	_ = d.cmd.Process.Kill() // an error means that it has ended
+	_ = d.cmd.Wait()         // the error says that it was killed
 }

@@ -14,12 +14,12 @@ import (
 // database is an embedded store whose writes are durable when they return.
 type database struct {
 	name string
-	// open returns a function that sets a key, for as many goroutines as writers,
-	// and one that ends the database.
+	// open returns a function that sets a key, for that number of goroutines, and one that
+	// closes the database.
 	open func(dir string, writers int) (set func(key string, value []byte) error, end func() error, err error)
 }
 
-// databases are what writes are compared with, ours first.
+// databases are the contenders of writes, ours first.
 var databases = []database{
 	{"store, SyncWrites", openStore},
 	{"pebble v2, Sync", openPebble},
@@ -29,7 +29,7 @@ var databases = []database{
 		if err != nil {
 			return nil, nil, err
 		}
-		db.MaxBatchSize = writers // else a batch waits 10 ms for more
+		db.MaxBatchSize = writers // otherwise a batch waits 10 ms for more writes
 		return func(key string, value []byte) error { return db.Batch(boltPut(key, value)) }, db.Close, nil
 	}},
 	{"bbolt, Update", func(dir string, _ int) (func(string, []byte) error, func() error, error) {
@@ -57,7 +57,7 @@ func openPebble(dir string, _ int) (func(string, []byte) error, func() error, er
 	return func(key string, value []byte) error { return db.Set([]byte(key), value, pebble.Sync) }, db.Close, nil
 }
 
-// silent is a logger that says nothing.
+// silent is a logger that discards everything.
 type silent struct{}
 
 func (silent) Infof(string, ...any)  {}
@@ -74,7 +74,7 @@ func openBadger(dir string, _ int) (func(string, []byte) error, func() error, er
 	}, db.Close, nil
 }
 
-// bucket is bbolt's only one.
+// bucket is the name of bbolt's only bucket.
 var bucket = []byte("bench")
 
 func openBolt(dir string) (*bbolt.DB, error) {

@@ -14,14 +14,15 @@ import (
 
 const (
 	failoverNodes = 3
-	// writeTimeout and writePause are those of the attempts to write.
+	// writeTimeout is the timeout of an attempt to write, and writePause is the time
+	// between two attempts.
 	writeTimeout = 250 * time.Millisecond
 	writePause   = 3 * time.Millisecond
-	// calm is how long all nodes have been ready before the next kill.
+	// calm is the time for which all nodes are ready before the next kill.
 	calm = time.Second
 )
 
-// failover measures how long a cluster of processes is without a leader.
+// failover measures the time from the loss of a leader to the next acknowledged write.
 type failover struct {
 	dir   string
 	kills int
@@ -75,7 +76,7 @@ func (f *failover) run(ctx context.Context, dir string) error {
 	return nil
 }
 
-// print prints the seconds that each kill cost.
+// print prints the seconds from each kill to the next acknowledged write.
 func (f *failover) print(times []float64) {
 	fmt.Fprintf(f.out, "%d processes on this machine, default settings; the leader is killed (SIGKILL), the others are asked to write every %v.\n",
 		failoverNodes, writePause)
@@ -116,7 +117,7 @@ func (ps processes) write(ctx context.Context, key string) error {
 	defer cancel()
 	acknowledged := make(chan struct{}, len(ps))
 	for _, p := range ps {
-		go func() { // ends with ctx, or by its success
+		go func() { // ends with ctx, or with its success
 			for ctx.Err() == nil {
 				if p.put(ctx, key) == nil {
 					acknowledged <- struct{}{}

@@ -11,10 +11,10 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
-// entryCommands is how many commands the log entries hold that are applied here.
+// entryCommands is the number of commands in a log entry that is applied here.
 const entryCommands = 256
 
-// heapUse says what a state machine of n keys takes, filled in no order.
+// heapUse returns, in words, the memory of a state machine with n keys, filled in no order.
 func heapUse(n, valueBytes int) string {
 	before := heapInUse()
 	f := filledState(n, valueBytes)
@@ -23,10 +23,10 @@ func heapUse(n, valueBytes int) string {
 	return fmt.Sprintf("%.0f MB, %.0f bytes a key", float64(bytes)/1e6, float64(bytes)/float64(n))
 }
 
-// heapInUse returns the bytes of the heap's spans, once garbage is collected.
+// heapInUse returns the bytes of the heap's spans after garbage collection.
 func heapInUse() uint64 {
 	runtime.GC()
-	runtime.GC() // the first one's sweep is done then
+	runtime.GC() // this completes the sweep of the first one
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.HeapInuse
@@ -45,7 +45,7 @@ func filledState(n, valueBytes int) *fsm.FSM {
 	return f
 }
 
-// puts returns a log entry of count puts to keys that pick numbers.
+// puts returns a log entry of count puts; pick returns the number of each key.
 func puts(index uint64, count, valueBytes int, pick func() int) *raft.Log {
 	all, value := fsm.ClockRequest(), make([]byte, valueBytes)
 	for range count {

@@ -17,7 +17,8 @@ const (
 	diskSyncs = 200
 )
 
-// describe prints what every figure depends on. dir is empty where no disk counts.
+// describe prints the properties of the machine on which every figure depends. dir is empty
+// if the disk does not matter.
 func describe(w io.Writer, title, dir string) error {
 	fmt.Fprintf(w, "## %s\n\n%d CPUs, %s, %s/%s", title, runtime.GOMAXPROCS(0), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	if dir != "" {
@@ -62,8 +63,8 @@ func syncCost(dir string) (_ time.Duration, err error) {
 	return time.Duration(median(costs)), nil
 }
 
-// withDir runs f with a new directory below parent, which is removed afterwards.
-// An empty parent is the system's for temporary files. A filesystem in memory is
+// withDir runs f with a new directory below parent, and then removes the directory. An
+// empty parent means the system's directory for temporary files. A filesystem in memory is
 // refused.
 func withDir(parent string, f func(dir string) error) (err error) {
 	dir, err := os.MkdirTemp(parent, "kvorum-bench-")

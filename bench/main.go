@@ -20,8 +20,8 @@ func main() {
 	}
 }
 
-// newRootCommand returns the command with one command below it for each thing
-// that is measured, and one for all of them.
+// newRootCommand returns the command with a subcommand for each measurement, and one for
+// all of them.
 func newRootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "bench",
@@ -31,7 +31,7 @@ func newRootCommand() *cobra.Command {
 	}
 	measures := []*cobra.Command{newEmbeddedCommand(), newStateCommand(), newServedCommand(), newFailoverCommand()}
 	root.AddCommand(measures...)
-	root.AddCommand(newVersusCommand(), newCallsCommand()) // not among all: they need another version
+	root.AddCommand(newVersusCommand(), newCallsCommand()) // not part of all: they need another version
 	root.AddCommand(&cobra.Command{
 		Use:   "all",
 		Short: "Run every other command with its defaults",

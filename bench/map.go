@@ -9,16 +9,16 @@ import (
 	"github.com/kvorum/kvorum/store"
 )
 
-// mapContender is something in memory that is read in parallel.
+// mapContender is a map in memory that is read in parallel.
 type mapContender struct {
 	name string
-	// fill returns a function that reads one of n keys that are there, and one that
-	// ends the contender.
+	// fill returns a function that reads one of the n present keys, and one that closes the
+	// contender.
 	fill func(n, valueBytes int) (get func(key string) []byte, end func() error, err error)
 }
 
-// maps are what reads are compared with, ours first: its reads without a copy and
-// without figures are what the others do.
+// maps are the contenders of reads, ours first. Its reads without a copy and without
+// statistics do the same work as those of the others.
 var maps = []mapContender{
 	{"store, GetShared, reads not counted", func(n, valueBytes int) (func(string) []byte, func() error, error) {
 		s, err := filledStore(n, valueBytes, store.WithCountReads(false))
@@ -76,7 +76,7 @@ var maps = []mapContender{
 	}},
 }
 
-// nothing ends what the collector ends.
+// nothing closes a contender that only needs garbage collection.
 func nothing() error { return nil }
 
 // filledStore returns a store in memory with n keys.
@@ -93,8 +93,8 @@ func filledStore(n, valueBytes int, opts ...store.Option) (*store.Store, error) 
 	return s, nil
 }
 
-// present returns get for keys that are there; reading one that is not panics,
-// as for every contender.
+// present returns get for present keys. Reading an absent key panics, as with every
+// contender.
 func present(get func(string) ([]byte, error)) func(string) []byte {
 	return func(key string) []byte {
 		value, _ := get(key)

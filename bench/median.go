@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// median returns the middle of values, the mean of the two in the middle where
-// their number is even, and NaN where there are none.
+// median returns the middle one of values, the mean of the two in the middle if their
+// number is even, and NaN if there are none.
 func median(values []float64) float64 {
 	if len(values) == 0 {
 		return math.NaN()
@@ -15,11 +15,12 @@ func median(values []float64) float64 {
 	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
 }
 
-// ratio returns the median of a/b within each round: what disturbed a round
-// disturbed both. The two have as many rounds.
+// ratio returns the median of a/b within each round: a disturbance in a round affects both.
+// a and b have the same number of rounds.
 func ratio(a, b []float64) float64 { return median(ratios(a, b)) }
 
-// spread returns the least and the greatest a/b within a round. There must be one.
+// spread returns the least and the greatest a/b within a round. There must be at least one
+// round.
 func spread(a, b []float64) (least, most float64) {
 	all := ratios(a, b)
 	return slices.Min(all), slices.Max(all)

@@ -31,7 +31,7 @@ func TestMedian_KeepsOrder(t *testing.T) {
 	}
 }
 
-// TestRatio has a round that was slow for both: the ratio does not show it.
+// TestRatio shows that a round that was slow for both does not change the ratio.
 func TestRatio(t *testing.T) {
 	if got := ratio([]float64{20, 2, 22}, []float64{10, 1, 11}); got != 2 {
 		t.Errorf("got %v, want 2", got)

@@ -17,11 +17,12 @@ import (
 )
 
 const (
-	// loaders is how many clients load a node: as many as share one entry of the log.
+	// loaders is the number of clients that load a node: the maximum number of writes in
+	// one log entry.
 	loaders = 1024
-	// readyPoll is how often a node is asked whether it serves.
+	// readyPoll is the time between two questions whether a node serves.
 	readyPoll = 2 * time.Millisecond
-	// readyTimeout bounds the wait for it.
+	// readyTimeout is the maximum wait until it serves.
 	readyTimeout = 2 * time.Minute
 )
 
@@ -34,7 +35,7 @@ func nodeConfig(dir string) (cluster.Config, error) {
 	}, err
 }
 
-// freeAddrs returns n addresses of this machine that nobody listens on.
+// freeAddrs returns n addresses of this machine on which no process listens.
 func freeAddrs(n int) ([]string, error) {
 	addrs := make([]string, n)
 	for i := range addrs {
@@ -42,7 +43,7 @@ func freeAddrs(n int) ([]string, error) {
 		if err != nil {
 			return addrs, err
 		}
-		defer l.Close() // once all are found, so that they differ
+		defer l.Close() // after all are found, so that they differ
 		addrs[i] = l.Addr().String()
 	}
 	return addrs, nil
@@ -69,7 +70,7 @@ func openNode(ctx context.Context, cfg cluster.Config) (*cluster.Node, error) {
 	return n, nil
 }
 
-// load puts n keys into a node, in no order, and says how fast.
+// load puts n keys into a node, in no order, and returns the rate in words.
 func load(ctx context.Context, cfg cluster.Config, n, valueBytes int) (_ string, err error) {
 	node, err := openNode(ctx, cfg)
 	if err != nil {

@@ -16,13 +16,13 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
-// process is a node in a process of its own. It stops by itself when this
-// process is gone, which holds the other end of its standard input.
+// process is a node in a process of its own. It ends by itself when this process ends,
+// which holds the other end of its standard input.
 type process struct {
 	id, http, dir, program string
 	args                   []string
 
-	cmd *exec.Cmd // nil while it does not run
+	cmd *exec.Cmd // nil while the node does not run
 }
 
 // processes are the nodes of one cluster.
@@ -65,7 +65,7 @@ func (p *process) start() error {
 	if err != nil {
 		return err
 	}
-	defer log.Close() // the process has its own
+	defer log.Close() // the process has its own descriptor
 	cmd := exec.Command(p.program, p.args...)
 	cmd.Stdout, cmd.Stderr = log, log
 	if _, err := cmd.StdinPipe(); err != nil {
@@ -83,8 +83,8 @@ func (p *process) kill() {
 	if p.cmd == nil {
 		return
 	}
-	_ = p.cmd.Process.Kill() // an error means that it is gone
-	_ = p.cmd.Wait()         // says that it was killed
+	_ = p.cmd.Process.Kill() // an error means that it has ended
+	_ = p.cmd.Wait()         // the error says that it was killed
 	p.cmd = nil
 }
 
@@ -95,7 +95,7 @@ func (ps processes) kill() {
 	}
 }
 
-// without returns all but one.
+// without returns all of them except one.
 func (ps processes) without(one *process) processes {
 	var others processes
 	for _, p := range ps {
@@ -125,7 +125,7 @@ func (ps processes) awaitReady(ctx context.Context) error {
 	return nil
 }
 
-// leader returns the node that the first one takes for the leader.
+// leader returns the node that is the leader according to the first one.
 func (ps processes) leader(ctx context.Context) (*process, error) {
 	var s kv.Status
 	if err := ps[0].do(ctx, http.MethodGet, "/status", &s); err != nil {
@@ -139,15 +139,15 @@ func (ps processes) leader(ctx context.Context) (*process, error) {
 	return nil, errors.New("nobody leads")
 }
 
-// put writes key and returns nil once that is acknowledged.
+// put writes key, and returns nil when the write is acknowledged.
 func (p *process) put(ctx context.Context, key string) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	return p.do(ctx, http.MethodPut, "/kv/"+key, nil)
 }
 
-// do makes a request without a body; the answer goes into a JSON value unless
-// that is nil. Another answer than success is an error.
+// do makes a request without a body. It decodes the JSON answer into the value that into
+// points to, unless into is nil. Every answer other than success is an error.
 func (p *process) do(ctx context.Context, method, path string, into any) error {
 	req, err := http.NewRequestWithContext(ctx, method, "http://"+p.http+path, nil)
 	if err != nil {

@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// readLength is the number of keys that a goroutine reads in one pass, and
-// readPasses how often it does so in one measurement.
+// readLength is the number of keys that a goroutine reads in one pass, and readPasses is
+// the number of passes in one measurement.
 const (
 	readLength = 1_000_000
 	readPasses = 3
 )
 
-// readOrders returns what each of GOMAXPROCS goroutines reads.
+// readOrders returns the keys that each of GOMAXPROCS goroutines reads.
 func readOrders(keys int, picker func(int, *rand.Rand) func() int) []order {
 	var orders []order
 	for i := range runtime.GOMAXPROCS(0) {
@@ -24,7 +24,7 @@ func readOrders(keys int, picker func(int, *rand.Rand) func() int) []order {
 	return orders
 }
 
-// sink keeps reads from being optimised away.
+// sink keeps the compiler from removing reads.
 var sink atomic.Uint64
 
 // readRate returns the reads per second of one goroutine for each order.

@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	// livePoll is how often a process that was started is asked whether it answers.
+	// livePoll is the time between two questions whether a started process answers.
 	livePoll = time.Millisecond
-	// liveTimeout bounds one such request.
+	// liveTimeout is the timeout of one such question.
 	liveTimeout = 100 * time.Millisecond
 )
 
@@ -52,7 +52,7 @@ func (v *versus) restarts(ctx context.Context, versions []version) error {
 	return nil
 }
 
-// tail returns how many puts a node has in its log behind its snapshot.
+// tail returns the number of puts in a node's log behind its snapshot.
 func (v *versus) tail() int { return v.keys / 20 }
 
 // fill puts every key once, in no order.
@@ -61,8 +61,8 @@ func (v *versus) fill(ctx context.Context, p *process) error {
 	return v.putKeys(ctx, p, len(keys), func(i int) int { return keys[i] })
 }
 
-// overwrite puts keys again until the node has taken another snapshot, and then
-// tail more: each version is to find as much log behind its snapshot.
+// overwrite puts keys again until the node has taken another snapshot, and then tail more.
+// So each version has the same amount of log behind its snapshot.
 func (v *versus) overwrite(ctx context.Context, p *process) error {
 	before, err := p.newestSnapshot()
 	if err != nil {
@@ -99,7 +99,7 @@ func (p *process) newestSnapshot() (string, error) {
 	return newest, err
 }
 
-// putKeys puts n keys, those that key gives for 0 to n-1.
+// putKeys puts n keys; key returns the key for 0 to n-1.
 func (v *versus) putKeys(ctx context.Context, p *process, n int, key func(i int) int) error {
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: loaders}}
 	defer client.CloseIdleConnections()
@@ -118,8 +118,8 @@ func (v *versus) putKeys(ctx context.Context, p *process, n int, key func(i int)
 	return errors.Join(errs...)
 }
 
-// restartTurn starts the node, and returns after how many seconds its port
-// listens, it answers, and it serves. It kills the node again.
+// restartTurn starts the node, and returns the seconds until its port listens, until it
+// answers, and until it serves. It kills the node again.
 func restartTurn(ctx context.Context, p *process) ([]float64, error) {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()

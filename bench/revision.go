@@ -8,8 +8,9 @@ import (
 	"path/filepath"
 )
 
-// makeVersion returns the version that what names: the path of a program, a revision
-// of the repository, whose program it builds, or, if it is empty, the working tree.
+// makeVersion returns the version with the name what: the path of a program, a revision of
+// the repository, or "" for the working tree. It builds the program of a revision or of the
+// working tree.
 func makeVersion(ctx context.Context, what, dir string) (version, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return version{}, err
@@ -26,7 +27,7 @@ func makeVersion(ctx context.Context, what, dir string) (version, error) {
 	return version{what, program, dir}, err
 }
 
-// buildRevision builds kvorum as it was at a revision into dir and returns its path.
+// buildRevision builds kvorum at a revision into dir and returns the program's path.
 func buildRevision(ctx context.Context, revision, dir string) (string, error) {
 	tree, program := filepath.Join(dir, "tree"), filepath.Join(dir, "kvorum")
 	if err := exportRevision(ctx, revision, tree); err != nil {
@@ -40,8 +41,8 @@ func buildRevision(ctx context.Context, revision, dir string) (string, error) {
 	return program, nil
 }
 
-// exportRevision writes the repository's files as they were at a revision to tree, which
-// it makes. The repository itself is left as it is.
+// exportRevision writes the repository's files at a revision to the directory tree, which
+// it makes. It does not change the repository.
 func exportRevision(ctx context.Context, revision, tree string) error {
 	commit, err := exec.CommandContext(ctx, "git", "rev-parse", "--verify", "--quiet", "--end-of-options", revision+"^{commit}").Output()
 	if err != nil {

@@ -6,21 +6,22 @@ import (
 	"runtime"
 )
 
-// contender is one of those that are measured in turn. A turn takes one
-// measurement for each of the table's columns.
+// contender is one of the things that are measured in turn. A turn makes one measurement
+// for each of the table's columns.
 type contender struct {
 	name string
 	turn func() ([]float64, error)
 }
 
-// figures are what a contender's turns gave for one column, by round.
+// figures are the results of a contender's turns for one column, by round.
 type figures struct {
 	name   string
 	values []float64
 }
 
-// inTurn gives each contender its turn, A B C A B C, and returns their figures by
-// column. Nobody pays for the memory of those before.
+// inTurn gives each contender its turn, A B C A B C, and returns their figures by column.
+// It collects garbage before each turn, so that no turn pays for the memory of previous
+// ones.
 func inTurn(ctx context.Context, rounds, columns int, contenders []contender) ([][]figures, error) {
 	all := make([][]figures, columns)
 	for i := range all {

@@ -12,17 +12,17 @@ import (
 	"github.com/kvorum/kvorum/fsm"
 )
 
-// How much each measurement of a cost does.
+// Numbers of operations in each measurement of a cost.
 const (
-	scaleEntries = 400     // applied, of entryCommands each
-	scaleGets    = 200_000 // of random keys
-	scaleLists   = 2_000   // of listKeys keys that have a random prefix in common
+	scaleEntries = 400     // applied entries, of entryCommands each
+	scaleGets    = 200_000 // gets of random keys
+	scaleLists   = 2_000   // lists of listKeys keys with a random prefix in common
 	listKeys     = 100
 )
 
-// costBySize returns a table of what an operation costs in state machines of
-// these sizes, with what a get costs in a map of Go's as the yardstick: the more
-// there is, the less of it is in the processor's caches, for anybody.
+// costBySize returns a table of the cost of operations in state machines of these sizes.
+// The cost of a get in a map of Go is the yardstick: the larger a map is, the less of it is
+// in the processor's caches.
 func costBySize(ctx context.Context, rounds int, sizes []int, valueBytes int) (table, error) {
 	var contenders []contender
 	for _, n := range sizes {
@@ -38,8 +38,8 @@ func costBySize(ctx context.Context, rounds int, sizes []int, valueBytes int) (t
 	return bySize("time (of it, the first row's)", []string{"apply a put", "get", "list 100 keys", "get of Go's map"}, columns), nil
 }
 
-// bySize returns a table of nanoseconds: a row for each size, a column for each
-// title. Behind a cost stands how many times the first row's it is.
+// bySize returns a table of nanoseconds: a row for each size, a column for each title. Each
+// cost is followed by its ratio to that of the first row.
 func bySize(corner string, titles []string, columns [][]figures) table {
 	t := table{head: append([]string{corner}, titles...)}
 	for row, size := range columns[0] {
@@ -97,7 +97,7 @@ func costs(f *fsm.FSM, m map[string][]byte, n, valueBytes int) ([]float64, error
 	return []float64{apply, get, list, mapGet}, nil
 }
 
-// perCall returns the nanoseconds of one of n calls.
+// perCall makes n calls and returns the nanoseconds of one.
 func perCall(n int, do func(i int)) float64 {
 	began := time.Now()
 	for i := range n {

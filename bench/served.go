@@ -17,7 +17,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// served measures what requests cost a server, by how many keys it has.
+// served measures the cost of requests to a server, by its number of keys.
 type served struct {
 	dir        string
 	rounds     int
@@ -27,7 +27,7 @@ type served struct {
 	out        io.Writer
 }
 
-// servedClients is how many clients make requests, one after the other each.
+// servedClients is the number of clients. Each makes one request after the other.
 const servedClients = 64
 
 func newServedCommand() *cobra.Command {
@@ -49,7 +49,7 @@ func newServedCommand() *cobra.Command {
 	return cmd
 }
 
-// requests are what clients ask for: the columns of the table.
+// requests are the kinds of requests: the columns of the table.
 var requests = []struct {
 	name string
 	of   func(s *served, base string, keys int, r *rand.Rand) (*http.Request, error)
@@ -61,12 +61,12 @@ var requests = []struct {
 		return http.NewRequest(http.MethodGet, base+"?prefix="+keyOf(r.IntN(keys))[:keyBytes-2], nil)
 	}},
 	{"put, synced", func(s *served, base string, keys int, r *rand.Rand) (*http.Request, error) {
-		return http.NewRequest(http.MethodPut, base+keyOf(r.IntN(keys)), bytes.NewReader(make([]byte, s.valueBytes))) // as those that it was filled with
+		return http.NewRequest(http.MethodPut, base+keyOf(r.IntN(keys)), bytes.NewReader(make([]byte, s.valueBytes))) // as long as those with which it was filled
 	}},
 }
 
-// run fills a server for each size, all of which run at the same time but serve
-// one after the other, and prints the table.
+// run fills a server for each size and prints the table. All servers run at the same time,
+// but are measured one after the other.
 func (s *served) run(ctx context.Context, dir string) error {
 	if err := describe(s.out, "Requests", dir); err != nil {
 		return err
@@ -122,8 +122,8 @@ func (s *served) fill(ctx context.Context, program, dir string, keys int) (*proc
 	return ps[0], ps[0].start()
 }
 
-// costs measures each kind of request once: nanoseconds of the server's
-// processor time for one.
+// costs measures each kind of request once. It returns the nanoseconds of the server's
+// processor time for one request of each kind.
 func (s *served) costs(ctx context.Context, p *process, keys int) ([]float64, error) {
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: servedClients}}
 	defer client.CloseIdleConnections()
@@ -154,7 +154,7 @@ func (s *served) costs(ctx context.Context, p *process, keys int) ([]float64, er
 	return costs, nil
 }
 
-// discard reads an answer to its end; another one than success is an error.
+// discard reads an answer to its end. Every answer other than success is an error.
 func discard(resp *http.Response, err error) error {
 	if err != nil {
 		return err

@@ -17,25 +17,25 @@ import (
 )
 
 const (
-	// snapshotLog is how much log is written between two snapshots here: so little
-	// that there is one each time that the node looks.
+	// snapshotLog is the number of bytes of log between two snapshots here. It is so small
+	// that a snapshot is due at each check of the node.
 	snapshotLog = 256 << 10
-	// snapshotNever is more log than is written between two snapshots here.
+	// snapshotNever is more bytes of log than a measurement writes.
 	snapshotNever = 1 << 40
-	// snapshotRounds is how often a node without snapshots and one with them take turns.
+	// snapshotRounds is the number of rounds of a node without snapshots and one with them.
 	snapshotRounds = 2
-	// snapshotAfter is for how long a snapshot counts once it is durable: the log
-	// behind it is dropped then.
+	// snapshotAfter is the time for which a snapshot still counts as being written after it
+	// is durable: the log that it covers is dropped then.
 	snapshotAfter = 100 * time.Millisecond
 )
 
-// watchedFS is the operating system's filesystem. It notes when snapshots are
-// written: from the creation of the first file until the directory gets its name.
+// watchedFS is the operating system's filesystem. It records when a snapshot is being
+// written: from the creation of the first file until its directory is renamed.
 type watchedFS struct {
 	wal.FS
 	under  atomic.Bool  // a snapshot is being written
 	ended  atomic.Int64 // when the newest one ended, in nanoseconds since began
-	number atomic.Int64 // of those that ended
+	number atomic.Int64 // of snapshots that ended
 	began  time.Time
 }
 
@@ -64,7 +64,8 @@ func (w *watchedFS) Rename(from, to string) error {
 	return err
 }
 
-// snapshotting says whether a snapshot is under way, or has just been.
+// snapshotting reports whether a snapshot is being written, or ended less than
+// snapshotAfter ago.
 func (w *watchedFS) snapshotting() bool {
 	return w.under.Load() || time.Since(w.began)-time.Duration(w.ended.Load()) < snapshotAfter
 }
@@ -76,7 +77,7 @@ func newLatencies() latencies {
 	return latencies{hdrhistogram.New(1, time.Minute.Microseconds(), 3)}
 }
 
-// add notes one time.
+// add adds one time.
 func (l latencies) add(d time.Duration) error { return l.RecordValue(d.Microseconds()) }
 
 func (l latencies) p99() time.Duration {
@@ -89,14 +90,15 @@ func (l latencies) String() string {
 	return fmt.Sprintf("%s, %s", took(p50), took(l.p99()))
 }
 
-// besideSnapshots are times of puts by whether a snapshot was under way.
+// besideSnapshots are the times of puts while a snapshot was being written, and of other
+// puts.
 type besideSnapshots struct {
 	during, without latencies
 	snapshots       int64
 }
 
-// putsBesideSnapshots puts to random ones of a node's keys while it takes no
-// snapshot, and while it takes one after the other, in turn and for d each.
+// putsBesideSnapshots puts random keys of a node while it takes no snapshots, and while it
+// takes one after the other, in turn and for d each.
 func putsBesideSnapshots(ctx context.Context, cfg cluster.Config, clients, keys, valueBytes int, d time.Duration) (besideSnapshots, error) {
 	fs := newWatchedFS()
 	cfg.FS = fs
@@ -147,7 +149,7 @@ func (b *besideSnapshots) measure(ctx context.Context, cfg cluster.Config, fs *w
 	return errors.Join(err, failed)
 }
 
-// put is how long a put took, and whether it met a snapshot.
+// put is the time of a put, and whether a snapshot was being written.
 type put struct {
 	time     time.Duration
 	snapshot bool

@@ -62,7 +62,7 @@ func (s *state) run(ctx context.Context, dir string) error {
 	return nil
 }
 
-// node adds what a node of its own shows.
+// node adds the figures of a cluster of one node.
 func (s *state) node(ctx context.Context, dir string, facts *table) error {
 	cfg, err := nodeConfig(dir)
 	if err != nil {

@@ -28,8 +28,8 @@ func (t *table) write(w io.Writer) {
 	fmt.Fprintln(w)
 }
 
-// compare returns a table of rates: a row for each contender, a column for each
-// title. Behind a rate stands how many times as fast the first contender is.
+// compare returns a table of rates: a row for each contender, a column for each title. Each
+// rate is followed by the ratio of the first contender's rate to it.
 func compare(corner string, titles []string, columns [][]figures) table {
 	t := table{head: append([]string{corner}, titles...)}
 	for row := range columns[0] {

@@ -11,14 +11,14 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// versus measures one version of the program beside another one.
+// versus measures two versions of the program side by side.
 type versus struct {
 	dir        string
 	rounds     int
 	clients    []int
 	valueBytes int
 	duration   time.Duration // of one measurement of one load
-	keys       int           // in the node that is restarted
+	keys       int           // number of keys in the node that is restarted
 	old, new   string        // each a path or a revision; new may be empty
 	out        io.Writer
 }
@@ -49,7 +49,7 @@ func newVersusCommand() *cobra.Command {
 	return cmd
 }
 
-// check refuses flags that make no measurement.
+// check refuses flags with which nothing can be measured.
 func (v *versus) check() error {
 	if v.rounds < 1 || v.duration <= 0 || v.valueBytes < 0 || v.keys < 0 {
 		return fmt.Errorf("rounds %d, duration %v, value-bytes %d, keys %d: rounds and duration must be above 0, the others not below it",
@@ -115,7 +115,7 @@ func startCluster(ctx context.Context, v version, n int) (processes, error) {
 	return nodes, nil
 }
 
-// cpuTime returns the processor time that all of them have used.
+// cpuTime returns the processor time that all nodes together have used.
 func (ps processes) cpuTime() (sum time.Duration, err error) {
 	for _, p := range ps {
 		d, err := p.cpuTime()
@@ -127,9 +127,9 @@ func (ps processes) cpuTime() (sum time.Duration, err error) {
 	return sum, nil
 }
 
-// sideBySide returns a table of two contenders, with a row for each title: what the
-// first and the second took at the median, and the first ÷ the second: the median of
-// the rounds' quotients, the least and the greatest.
+// sideBySide returns a table of two contenders, with a row for each title. A row has the
+// median of each contender, and the median, the least and the greatest of the quotients
+// first ÷ second within a round.
 func sideBySide(corner string, titles []string, columns [][]figures, format func(float64) string) table {
 	t := table{head: []string{corner, columns[0][0].name, columns[0][1].name, "quotient", "spread"}}
 	for i, title := range titles {

@@ -11,21 +11,22 @@ import (
 )
 
 const (
-	// versusKeys is the number of keys that requests are about.
+	// versusKeys is the number of keys that requests use.
 	versusKeys = 10_000
-	// idleTime is how long the processor time of a leader without requests is looked at.
+	// idleTime is the time for which the processor time of a leader without requests is
+	// measured.
 	idleTime = 3 * time.Second
 )
 
-// workload is one kind of request at one kind of node.
+// workload is one kind of request to one kind of node.
 type workload struct {
 	name     string
 	method   string
 	query    string
-	follower bool // the request is made at a follower, else at the leader
+	follower bool // the request is made to a follower, otherwise to the leader
 }
 
-// workloads are the kinds of requests that two versions are compared by.
+// workloads are the kinds of requests with which two versions are compared.
 var workloads = []workload{
 	{name: "put, at the leader", method: http.MethodPut},
 	{name: "put, at a follower", method: http.MethodPut, follower: true},
@@ -34,7 +35,8 @@ var workloads = []workload{
 	{name: "get, stale, at a follower", method: http.MethodGet, query: "?consistency=stale", follower: true},
 }
 
-// requests has clusters of three of both versions run, and asks each in turn.
+// requests runs a cluster of three nodes of each version, and makes requests to each in
+// turn.
 func (v *versus) requests(ctx context.Context, versions []version) error {
 	var contenders []contender
 	for _, version := range versions {
@@ -67,8 +69,8 @@ func (v *versus) requests(ctx context.Context, versions []version) error {
 	return nil
 }
 
-// requestTurn returns the requests per second for each load and number of clients,
-// then the nanoseconds of processor time that one took, and last those of an idle leader.
+// requestTurn returns the requests per second for each load and number of clients, then the
+// nanoseconds of processor time for one request, and last those of an idle leader.
 func (v *versus) requestTurn(ctx context.Context, nodes processes) ([]float64, error) {
 	leader, err := nodes.leader(ctx)
 	if err != nil {
@@ -92,8 +94,8 @@ func (v *versus) requestTurn(ctx context.Context, nodes processes) ([]float64, e
 	return append(append(rates, costs...), idle), err
 }
 
-// hammer has clients make requests, and returns their rate and the nanoseconds of all
-// nodes' processor time that one takes.
+// hammer makes clients make requests. It returns their rate, and the nanoseconds of all
+// nodes' processor time for one request.
 func (v *versus) hammer(ctx context.Context, nodes processes, target *process, l workload, clients int) (perSecond, cost float64, err error) {
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients}}
 	defer client.CloseIdleConnections()
@@ -126,8 +128,8 @@ func (l workload) ask(ctx context.Context, client *http.Client, p *process, key 
 	return discard(client.Do(req))
 }
 
-// idleCost returns how many nanoseconds of processor time a node takes while nobody
-// asks it anything for idleTime.
+// idleCost returns the nanoseconds of processor time that a node takes in idleTime without
+// requests.
 func idleCost(ctx context.Context, p *process) (float64, error) {
 	before, err := p.cpuTime()
 	if err != nil {

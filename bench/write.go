@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// writeKeys is how many keys writers write among.
+// writeKeys is the number of keys among which writers choose.
 const writeKeys = 100_000
 
-// writeRate opens a database in a new directory below dir and returns the writes
-// per second that so many goroutines get out of it, each waiting for its own.
+// writeRate opens a database in a new directory below dir. It returns the writes per second
+// of that number of goroutines, each of which waits for its own writes.
 func writeRate(open func(string, int) (func(string, []byte) error, func() error, error),
 	dir string, writers, valueBytes int, d time.Duration,
 ) (_ float64, err error) {
@@ -32,8 +32,8 @@ func writeRate(open func(string, int) (func(string, []byte) error, func() error,
 	})
 }
 
-// hammer calls do from so many goroutines, one call after the other, for d and a
-// tenth of it before to warm up, and returns the calls per second.
+// hammer calls do from that number of goroutines, each one call after the other, and
+// returns the calls per second. It measures for d, after a tenth of d to warm up.
 func hammer(goroutines int, d time.Duration, do func(*rand.Rand) error) (float64, error) {
 	var stop atomic.Bool
 	var calls atomic.Int64
