@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/kvorum/kvorum/cluster/room"
 	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
 )
@@ -43,13 +44,13 @@ func (r *replica) compactLoop(ctx context.Context) {
 func (r *replica) compactIfDue(threshold int64) error {
 	boundary, applied := r.logs.SnapshotIndex(), r.fsm.AppliedIndex()
 	since := r.logs.BytesFrom(boundary + 1)
-	if f := r.space.facts.Load(); since >= threshold*3/4 && (f == nil || !f.known || f.free >= floorBytes) {
+	if f := r.disk.Facts(); since >= threshold*3/4 && (f == nil || f.HasMargin()) {
 		// The next segment begins with what stays behind the snapshot.
 		if err := r.logs.Seal(); err != nil {
 			return err
 		}
 	}
-	low := r.space.low.Load()
+	low := r.disk.Low()
 	worth := applied > boundary && (since >= threshold && r.replayed() || r.gainsRoom(low))
 	if !worth && !low {
 		return nil
@@ -66,17 +67,10 @@ func (r *replica) compactIfDue(threshold int64) error {
 	return r.snapshot(r.trailing(low))
 }
 
-// gainsRoom reports whether the disk is short of room and a snapshot is worth it.
-// It begins early, so that writers find room when it ends.
+// gainsRoom says whether the disk is short of room and a snapshot gives enough back.
 func (r *replica) gainsRoom(low bool) bool {
-	f := r.space.facts.Load()
-	if f == nil || !f.known {
-		return false
-	}
-	if low {
-		return f.gain() >= max(reserveBytes/4, f.next/16)
-	}
-	return f.put < f.next+r.cfg.SnapshotBytes/2 && f.gain() >= max(reserveBytes, f.next/4)
+	f := r.disk.Facts()
+	return f != nil && f.WorthSnapshot(low, r.cfg.SnapshotBytes)
 }
 
 // trailing returns how many bytes of the newest entries stay in the log behind a
@@ -99,17 +93,17 @@ func trailingBytes(newest, threshold int64) int64 {
 // logMayHave returns the most bytes that the log's files have while writers do not
 // outrun a snapshot by more than its own size.
 func (r *replica) logMayHave(next int64) int64 {
-	return r.trailing(false) + r.cfg.SnapshotBytes + next + r.segmentBytes + floorBytes
+	return r.trailing(false) + r.cfg.SnapshotBytes + next + r.segmentBytes + room.MarginBytes
 }
 
 // snapshot takes a snapshot and drops the log that it covers but for trailing bytes.
 // Its caller holds the snapshotting slot.
 func (r *replica) snapshot(trailing int64) error {
-	if f := r.space.facts.Load(); f != nil && f.known && f.tight() {
+	if f := r.disk.Facts(); f != nil && f.Tight() {
 		r.snaps.Keep(1) // an older one makes room for it
 	}
 	unapplied := r.logs.BytesFrom(r.fsm.AppliedIndex() + 1)
-	done, err := r.space.plan(snapshotSize(r.fsm.Len(), r.fsm.Size())+unapplied, snapshotPoint{})
+	done, err := r.disk.PlanSnapshot(r.memory.Data().Snapshot()+unapplied, room.Point{})
 	if err != nil {
 		return errors.Join(err, r.logs.Trim(trailing)) // what the last one covers can go all the same
 	}
@@ -119,7 +113,7 @@ func (r *replica) snapshot(trailing int64) error {
 	if err == nil {
 		err = r.logs.Trim(trailing)
 	}
-	if _, looked := r.space.look(); err == nil && looked != nil {
+	if _, looked := r.disk.Look(); err == nil && looked != nil {
 		r.lines.Log(slog.LevelWarn, "room", "room on the disk not known", "err", looked)
 	}
 	return err

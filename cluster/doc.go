@@ -28,7 +28,8 @@
 // finds. Once it belongs to a cluster it has a replica: raft on the stores of package
 // raftstore, the state machine, the proposer of package propose that batches writes, and the
 // reader that finds the index at which a read is linearizable. Package leadership keeps what
-// the replica knows of who leads. Package recovery repairs the data directory of
+// the replica knows of who leads. Package room says whether a write has room on the disks and
+// in the memory of those who store it. Package recovery repairs the data directory of
 // a node that does not run.
 //
 // # Promises

@@ -189,7 +189,7 @@ func takesPart(info *nodeInfo, committed uint64) error {
 		return errors.New("does not answer")
 	case info.AppliedIndex+maxPromoteLag < committed:
 		return fmt.Errorf("has applied %d of %d", info.AppliedIndex, committed)
-	case info.LowSpace || info.Disk != nil && info.Disk.Put <= 0:
+	case info.NoPuts():
 		return errors.New("has no room for puts on its disk")
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/kvorum/kvorum/cluster/raftstore"
+	"github.com/kvorum/kvorum/cluster/room"
 	"github.com/kvorum/kvorum/internal/nodeid"
 	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/wal"
@@ -50,11 +51,11 @@ func (r *replica) openStores(load context.Context, ident nodeid.Identity) error 
 	if r.total, err = wal.TotalSpace(fs, dir); err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		return fmt.Errorf("size of the disk: %w", err)
 	}
-	r.segmentBytes = segmentSize(r.total)
+	r.segmentBytes = room.SegmentSize(r.total)
 	opts := raftstore.Options{
 		Dir: dir, FS: fs, Logger: r.log, Log: r.logOptions(load, ident), SnapshotBytes: r.cfg.SnapshotBytes,
 		RetainSnapshots: snapshotsRetained, OpenStable: r.cfg.Seams.OpenStable,
-		Restore: r.restoreNewest, Wrote: r.space.wrote, OnFatal: r.fatal.fail,
+		Restore: r.restoreNewest, Wrote: r.disk.Wrote, OnFatal: r.fatal.fail,
 	}
 	if r.stores, err = raftstore.Open(load, opts); err != nil {
 		return err
@@ -88,7 +89,7 @@ func (r *replica) restoreNewest(load context.Context, meta *raft.SnapshotMeta, s
 	var header bytes.Buffer
 	data, err := r.sizeOf(meta, io.TeeReader(state, &header))
 	if err == nil { // otherwise loading it reports the error
-		if err := r.checkMemory(data); err != nil {
+		if err := r.cfg.Memory.CheckLoad(data, partLimits(r.cfg.MaxValueBytes)); err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/kvorum/kvorum/cluster/room"
 	"github.com/kvorum/kvorum/kv"
 )
 
@@ -28,16 +29,16 @@ var _ raft.BatchingFSM = machine{}
 func (m machine) Restore(source io.ReadCloser) error {
 	r := m.r
 	meta := r.snaps.Newest()
-	if meta == nil || m.Len() == 0 || r.memory.plan.Limit == 0 {
+	if meta == nil || m.Len() == 0 || r.cfg.Memory.Limit == 0 {
 		return m.Machine.Restore(source)
 	}
 	coming, err := r.storedSize(meta)
-	if err != nil || r.memory.secondStateFits(coming.keys, coming.size) {
+	if err != nil || r.memory.SecondStateFits(coming) {
 		return m.Machine.Restore(source) // which reports what is wrong with it
 	}
 	r.log.Info("memory has no room for two states: the present one is dropped before the leader's snapshot is loaded",
-		"keys", m.Len(), "snapshot keys", coming.keys, "snapshot", coming.size, "limit", r.memory.plan.Limit)
-	r.memory.coming.Store(&coming)
+		"keys", m.Len(), "snapshot keys", coming.Keys, "snapshot", coming.Bytes, "limit", r.cfg.Memory.Limit)
+	r.memory.Replace(coming)
 	r.gone.Add(1)
 	m.LetGo()
 	if err := m.Machine.Restore(source); err != nil {
@@ -45,16 +46,16 @@ func (m machine) Restore(source io.ReadCloser) error {
 		r.fatal.fail(err)
 		return err
 	}
-	r.memory.coming.Store(nil)
+	r.memory.Replaced()
 	r.gone.Add(1)
 	return nil
 }
 
 // storedSize returns how much a snapshot on disk holds.
-func (r *replica) storedSize(meta *raft.SnapshotMeta) (dataSize, error) {
+func (r *replica) storedSize(meta *raft.SnapshotMeta) (room.Data, error) {
 	_, state, err := r.snaps.Open(meta.ID)
 	if err != nil {
-		return dataSize{}, err
+		return room.Data{}, err
 	}
 	defer func() { _ = state.Close() }() // only read from
 	return r.sizeOf(meta, state)
@@ -62,9 +63,9 @@ func (r *replica) storedSize(meta *raft.SnapshotMeta) (dataSize, error) {
 
 // sizeOf returns how much a snapshot holds, by its length and its header, which it reads
 // from the beginning of state.
-func (r *replica) sizeOf(meta *raft.SnapshotMeta, state io.Reader) (dataSize, error) {
+func (r *replica) sizeOf(meta *raft.SnapshotMeta, state io.Reader) (room.Data, error) {
 	items, err := r.fsm.SnapshotItems(state)
-	return dataSize{int(items), meta.Size}, err
+	return room.Data{Keys: int(items), Bytes: meta.Size}, err
 }
 
 // present returns nil if the state was whole from when version was read of gone until
@@ -74,23 +75,4 @@ func (r *replica) present(version uint64) error {
 		return fmt.Errorf("%w: it loads a snapshot of the leader's", kv.ErrBehind)
 	}
 	return nil
-}
-
-// loadPercent is how much of Go's memory a state may take that is loaded at start.
-const loadPercent = 95
-
-// checkMemory fails where the newest snapshot, which holds data, can't be loaded into the
-// memory that there is, with an error that names how much is needed: the kernel would end
-// the node in the middle of the load, again and again. Nothing on disk is changed.
-func (r *replica) checkMemory(data dataSize) error {
-	p := r.cfg.Memory
-	if p.Limit == 0 {
-		return nil
-	}
-	need := stateMemory(data.keys, data.size)
-	if need+memoryBase <= p.Heap*loadPercent/100 {
-		return nil
-	}
-	return fmt.Errorf("the newest snapshot has %d keys with %d bytes, which take %d bytes of memory; %d may be taken (%s), and %d are needed: raise that limit; nothing was changed",
-		data.keys, data.size, need, p.Limit, p.Source, memoryFor(need, r.cfg.MaxValueBytes))
 }

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sort"
 	"testing"
 
+	"github.com/kvorum/kvorum/cluster/room"
+	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/kv"
 )
 
@@ -43,7 +46,7 @@ func TestRestore_TwoStatesDoNotFit(t *testing.T) {
 		// The shares beside the data leave room for one state and not for two. The heap
 		// itself is no concern: other tests of this process fill it too.
 		plan.Data, plan.Heap = 30<<20, 1<<39
-		plan.Peers = plan.Heap*livePercent/100 - memoryBase - plan.LogCache - plan.Data
+		plan.Peers = peersLeaving(plan, room.Data{Bytes: plan.Data})
 		c.Memory = plan
 	})[0]
 	for i := range keys {
@@ -76,8 +79,8 @@ func TestRestore_TwoStatesDoNotFit(t *testing.T) {
 	if left := r.fsm.Size(); left != 0 {
 		t.Errorf("while the snapshot is loaded, %d bytes of the old state are held", left)
 	}
-	if f, err := r.measureSpace(); err != nil || f.next < keys*size {
-		t.Errorf("the next snapshot meanwhile: got %d bytes, %v, want what is being loaded", f.next, err)
+	if f, err := r.measureDisk(); err != nil || f.Next < keys*size {
+		t.Errorf("the next snapshot meanwhile: got %d bytes, %v, want what is being loaded", f.Next, err)
 	}
 	if m := n.Status().Memory; m.Data < keys*size {
 		t.Errorf("data meanwhile: got %d bytes, want what is being loaded", m.Data)
@@ -112,6 +115,17 @@ func TestRestore_TwoStatesDoNotFit(t *testing.T) {
 
 }
 
+// peersLeaving returns the memory for messages of peers with which a state that holds data
+// just fits beside an empty one.
+func peersLeaving(plan MemoryPlan, data room.Data) int64 {
+	state := fsm.New(fsm.Config{})
+	first := sort.Search(int(plan.Heap), func(peers int) bool {
+		plan.Peers = int64(peers)
+		return !room.NewMemory(plan, 0, state, room.GoHeap{}).SecondStateFits(data)
+	})
+	return int64(first) - 1
+}
+
 // TestRestore_CountsSnapshotsKeys shows that it is the snapshot's number of keys which
 // tells whether it fits beside the present state, not the present number.
 func TestRestore_CountsSnapshotsKeys(t *testing.T) {
@@ -134,19 +148,28 @@ func TestRestore_CountsSnapshotsKeys(t *testing.T) {
 	}
 	meta := r.snaps.Newest()
 	coming, err := r.storedSize(meta)
-	if err != nil || coming.keys != keys || coming.size != meta.Size {
+	if err != nil || coming.Keys != keys || coming.Bytes != meta.Size {
 		t.Fatalf("the snapshot's size: got %+v, %v, want %d keys and %d bytes", coming, err, keys, meta.Size)
 	}
 	// Nearly all keys are deleted: the present state is small.
 	if _, err := r.Apply(together(encode(deletes[1:]...))); err != nil {
 		t.Fatal(err)
 	}
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	n.cfg.Memory.Peers = peersLeaving(n.cfg.Memory, room.Data{Keys: keys / 2, Bytes: meta.Size})
+	n = reopen(t, n)
+	eventually(t, "the node is ready", n.Ready)
+	r = mustJoined(t, n)
+	if r.fsm.Len() != 1 || r.snaps.Newest().ID != meta.ID {
+		t.Fatalf("%d keys, and a snapshot %s, want one key and %s", r.fsm.Len(), r.snaps.Newest().ID, meta.ID)
+	}
 	_, state, err := r.snaps.Open(meta.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer state.Close()
-	r.memory.plan.LogCache = r.memory.plan.Heap*livePercent/100 - memoryBase - meta.Size - keys*keyMemory/2
 	gone := r.gone.Load()
 	if err := (machine{r.fsm, r}).Restore(state); err != nil {
 		t.Fatal(err)

@@ -7,74 +7,17 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/hashicorp/raft"
-
+	"github.com/kvorum/kvorum/cluster/room"
 	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/internal/testkit"
 	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/wal"
 )
-
-// TestPlanMemory shows that data and full budgets together leave the collector room,
-// that small machines have small budgets and large ones the defaults, and that too
-// little is refused with the number needed.
-func TestPlanMemory(t *testing.T) {
-	for _, mib := range []int64{64, 96, 128, 200, 512, 1024, 4096, 24 << 10, 1 << 20} {
-		p, err := PlanMemory(mib<<20, "test", 1<<20)
-		if err != nil {
-			t.Fatalf("%d MiB: %v", mib, err)
-		}
-		if p.Data < 1<<20 || p.Data+p.budgets() > p.Heap*livePercent/100 || p.Heap >= p.Limit {
-			t.Errorf("%d MiB: got %+v, budgets of %d", mib, p, p.budgets())
-		}
-		if mib <= 128 && p.budgets() > p.Limit/3 && mib == 128 {
-			t.Errorf("%d MiB: budgets take %d", mib, p.budgets())
-		}
-		if mib >= 4096 && (p.Bodies != 256<<20 || p.Proposals != 256<<20 || p.LogCache != 16<<20 || p.appendEntries != maxAppendEntries) {
-			t.Errorf("%d MiB: got %+v, want the defaults", mib, p)
-		}
-		if got := memoryFor(p.Data, 1<<20); got < p.Limit*9/10 || got > p.Limit*11/10 {
-			t.Errorf("%d MiB: memory for its data is %d MiB", mib, got>>20)
-		}
-	}
-	for value, limit := range map[int]int64{1 << 20: 64<<20 - 1, 16 << 20: 184 << 20, 64 << 20: 128 << 20} {
-		_, err := PlanMemory(limit, "cgroup /x", value)
-		if err == nil || !strings.Contains(err.Error(), fmt.Sprint(MinMemory(value))) || !strings.Contains(err.Error(), "cgroup /x") {
-			t.Errorf("%d bytes for values of %d: got %v", limit, value, err)
-		}
-	}
-}
-
-// TestMinMemory shows that a node takes a value of the largest size with the least
-// memory that it starts with, and that it does not start with less.
-func TestMinMemory(t *testing.T) {
-	for _, c := range []struct {
-		value       int
-		least, most int64 // of the least memory, in MiB
-	}{{1 << 10, 64, 64}, {1 << 20, 64, 64}, {16 << 20, 184, 256}, {64 << 20, 568, 1024}} {
-		limit := MinMemory(c.value)
-		if limit < c.least<<20 || limit > c.most<<20 {
-			t.Errorf("values of %d bytes: %d MiB are needed, want %d to %d", c.value, limit>>20, c.least, c.most)
-		}
-		if _, err := PlanMemory(limit-1, "test", c.value); err == nil || !strings.Contains(err.Error(), fmt.Sprint(limit)) {
-			t.Errorf("values of %d bytes with a byte less: got %v, want an error with %d", c.value, err, limit)
-		}
-		plan, err := PlanMemory(limit, "test", c.value)
-		if err != nil {
-			t.Errorf("values of %d bytes with %d MiB: %v", c.value, limit>>20, err)
-		}
-		plan.Heap = 1 << 39 // what other tests have in use is no concern
-		g := newMemoryGuard(plan, 0, fsm.New(fsm.Config{}))
-		put := encode(kv.Put(strings.Repeat("k", 1024), make([]byte, c.value)))
-		if err := g.admit(put); err != nil {
-			t.Errorf("a value of %d bytes with %d MiB: %v", c.value, limit>>20, err)
-		}
-	}
-}
 
 // smallPlan is a plan with room for so many bytes of data, on a heap that is no concern.
 func smallPlan(data int64) MemoryPlan {
@@ -120,7 +63,7 @@ func TestTrial_F9_FollowerWithLessMemory(t *testing.T) {
 	if !errors.Is(refused, kv.ErrMemoryFull) || !strings.Contains(refused.Error(), small) {
 		t.Fatalf("after %d puts: got %v, want %v that names %s", stored, refused, kv.ErrMemoryFull, small)
 	}
-	if used := stateMemory(stored, int64(stored)*(value+3)); used > 100_000 || used < 90_000 {
+	if used := (room.Data{Keys: stored, Bytes: int64(stored) * (value + 3)}).Memory(); used > 100_000 || used < 90_000 {
 		t.Errorf("%d puts, %d bytes, were taken", stored, used)
 	}
 	for _, n := range nodes {
@@ -188,6 +131,18 @@ func TestMemory_LowVoterThatDies(t *testing.T) {
 	}
 }
 
+// setHeap is a heap of which a test says what a collection finds.
+type setHeap struct {
+	live        atomic.Int64
+	collections atomic.Uint64
+}
+
+func (h *setHeap) Live() (bytes int64, collections uint64) {
+	return h.live.Load(), h.collections.Load()
+}
+
+func (h *setHeap) Collect() { h.collections.Add(1) }
+
 // silentFS is a filesystem that does not tell how much room it has.
 type silentFS struct{ wal.FS }
 
@@ -195,7 +150,11 @@ type silentFS struct{ wal.FS }
 // has learns all the same that a follower's memory has become full.
 func TestMemory_SilentDisks(t *testing.T) {
 	t.Parallel()
-	nodes := openCluster(t, 3, func(c *Config) { c.FS, c.Memory = silentFS{wal.OS()}, smallPlan(1<<30) })
+	heaps := make(map[string]*setHeap)
+	nodes := openCluster(t, 3, func(c *Config) {
+		heaps[c.Name] = new(setHeap)
+		c.FS, c.Memory, c.Seams.Heap = silentFS{wal.OS()}, smallPlan(1<<30), heaps[c.Name]
+	})
 	leader := leaderOf(t, nodes)
 	put := func() error {
 		_, err := leader.Do(t.Context(), kv.Put("k", []byte("v")))
@@ -206,59 +165,46 @@ func TestMemory_SilentDisks(t *testing.T) {
 	if follower == leader {
 		follower = nodes[1]
 	}
-	r, err := follower.joined()
-	if err != nil {
-		t.Fatal(err)
-	}
+	heaps[follower.cfg.Name].live.Store(1 << 39)
+	heaps[follower.cfg.Name].Collect()
 	eventually(t, "puts are refused because of the follower", func() error {
-		r.memory.low.Store(true) // until the next collection
-		if err := put(); !errors.Is(err, kv.ErrMemoryFull) {
+		if err := put(); !errors.Is(err, kv.ErrMemoryFull) || !strings.Contains(err.Error(), follower.cfg.Name) {
 			return fmt.Errorf("got %v", err)
 		}
 		return nil
 	})
 }
 
-// TestMemoryGuard_NewTerm shows that a node that leads again does not refuse puts for
-// what a voter said in an earlier term.
-func TestMemoryGuard_NewTerm(t *testing.T) {
-	g := newMemoryGuard(smallPlan(1<<30), 0, fsm.New(fsm.Config{}))
-	put := encode(kv.Put("k", []byte("v")))
-	g.heard("n2.x", &memoryRoom{Data: 1 << 20, Low: true})
-	if err := g.admit(put); !errors.Is(err, kv.ErrMemoryFull) {
-		t.Fatalf("with a voter whose memory is full: got %v", err)
-	}
-	if s := g.status(); !s.Full || !strings.Contains(s.Reason, "n2") {
-		t.Errorf("status: got %+v, want that n2 is full", s)
-	}
-	g.forget()
-	if s := g.status(); s.Full {
-		t.Errorf("status in a new term: got %+v", s)
-	}
-	if err := g.admit(put); err != nil {
-		t.Errorf("in a new term: %v", err)
-	}
-	if most, who := g.dataLimit(); most != 1<<20 || who != "n2" {
-		t.Errorf("the least room for data: got %d of %s, want that of n2", most, who)
-	}
-}
-
-// TestMemoryGuard_OldRefusal shows that the status of a node does not show a refusal
-// for ever where nothing is put any more.
-func TestMemoryGuard_OldRefusal(t *testing.T) {
+// TestWatchMemory_PausesGrow shows that the pauses between the collections that a node asks
+// for while too much is live grow.
+func TestWatchMemory_PausesGrow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newMemoryGuard(MemoryPlan{}, 1000, fsm.New(fsm.Config{}))
-		if err := g.admit(encode(kv.Put("k", make([]byte, 1000)))); !errors.Is(err, kv.ErrDataLimit) {
-			t.Fatalf("got %v, want %v", err, kv.ErrDataLimit)
-		}
-		if !g.status().Full {
-			t.Error("a put was refused a moment ago, and the status does not say so")
-		}
-		time.Sleep(refusalShown)
-		if s := g.status(); s.Full {
-			t.Errorf("long after the refusal: got %+v", s)
+		heap, plan, state := new(setHeap), smallPlan(1<<40), fsm.New(fsm.Config{})
+		heap.live.Store(plan.Heap)
+		heap.Collect()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		r := &replica{cfg: Config{Memory: plan}, memory: room.NewMemory(plan, 0, state, heap), fsm: state, log: slog.New(slog.DiscardHandler)}
+		r.watchMemory(ctx)
+		if n := heap.collections.Load() - 1; n < 4 || n > 12 {
+			t.Errorf("%d collections in a minute, want 4 to 12", n)
 		}
 	})
+}
+
+// TestPlanMemory_Defaults shows that a node on a large machine has the limits of its parts
+// that it has without a plan.
+func TestPlanMemory_Defaults(t *testing.T) {
+	plan, err := PlanMemory(24<<30, "test", 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if plan.AppendEntries != maxAppendEntries || plan.Connections != maxClientDescriptors {
+		t.Errorf("got %+v", plan)
+	}
+	if _, err := PlanMemory(184<<20, "test", 64<<20); err == nil || !strings.Contains(err.Error(), "67108864 bytes") {
+		t.Errorf("values of 64 MiB in 184 MiB: got %v", err)
+	}
 }
 
 // TestNode_MaxDataBytes shows the quota: exact, and with an error of its own.
@@ -306,74 +252,6 @@ func TestNode_MaxDataBytes(t *testing.T) {
 	}
 }
 
-// TestMemoryGuard_Live shows that puts are refused while too much is live though the
-// data is small, that a collection is asked for before, and that it comes back.
-func TestMemoryGuard_Live(t *testing.T) {
-	state := fsm.New(fsm.Config{})
-	plan := smallPlan(1 << 40)
-	g := newMemoryGuard(plan, 0, state)
-	g.observe()
-	put := encode(kv.Put("k", make([]byte, 1000)))
-	if err := g.admit(put); err != nil {
-		t.Fatalf("with room: %v", err)
-	}
-	g.plan.Heap = 1 << 10 // whatever is live is too much
-	g.limit.Store(0)
-	err := g.admit(put)
-	if refusal := new(memoryRefusal); !errors.Is(err, kv.ErrMemoryFull) || !errors.As(err, &refusal) || !refusal.Grows(put) {
-		t.Errorf("with too much live: got %v", err)
-	}
-	if err := g.admit(del("k")); err != nil {
-		t.Errorf("a delete: %v", err)
-	}
-	if !g.told().Low {
-		t.Error("the leader is not told")
-	}
-	g.plan.Heap = plan.Heap
-	eventually(t, "puts are taken again", func() error {
-		g.collected() // as watchMemory has it
-		return g.admit(put)
-	})
-
-	g.heard("n2.x", &memoryRoom{Data: 1 << 40, Low: true})
-	if err := g.admit(put); !errors.Is(err, kv.ErrMemoryFull) || !strings.Contains(err.Error(), "n2") {
-		t.Errorf("with a voter whose memory is full: got %v", err)
-	}
-	g.keep([]raft.ServerID{"n3.x"})
-	if err := g.admit(put); err != nil {
-		t.Errorf("once that is no voter: %v", err)
-	}
-}
-
-// TestMemoryGuard_CollectsAside shows that no put waits for a collection while too much
-// is live, and that the pauses between those of the guard's own grow.
-func TestMemoryGuard_CollectsAside(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		state := fsm.New(fsm.Config{})
-		g := newMemoryGuard(smallPlan(1<<40), 0, state)
-		collections := 0
-		g.collect = func() { collections++ }
-		g.plan.Heap = 1 << 10 // whatever is live is too much
-		put := encode(kv.Put("k", make([]byte, 1000)))
-		for range 20 {
-			if err := g.admit(put); !errors.Is(err, kv.ErrMemoryFull) {
-				t.Fatalf("with too much live: got %v", err)
-			}
-			time.Sleep(collectPause)
-		}
-		if collections > 1 {
-			t.Errorf("20 puts in 10 s waited for %d collections, want one at most", collections)
-		}
-		collections = 0
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		(&replica{memory: g, fsm: state, log: slog.New(slog.DiscardHandler)}).watchMemory(ctx)
-		if collections < 4 || collections > 12 {
-			t.Errorf("%d collections in a minute, want 4 to 12", collections)
-		}
-	})
-}
-
 // TestNode_DataAboveMemory shows that a node whose snapshot does not fit into its memory
 // is refused at start with the number needed, changes nothing, and starts with enough.
 func TestNode_DataAboveMemory(t *testing.T) {
@@ -390,17 +268,19 @@ func TestNode_DataAboveMemory(t *testing.T) {
 	if err := r.raft.Snapshot().Error(); err != nil {
 		t.Fatal(err)
 	}
-	data, err := r.storedSize(r.snaps.Newest())
-	if err != nil {
+	least := room.MemoryFor(room.Data{Keys: 30, Bytes: r.snaps.Newest().Size}.Memory(), partLimits(r.cfg.MaxValueBytes))
+	if err := n.Close(); err != nil {
 		t.Fatal(err)
 	}
-	r.cfg.Memory = MemoryPlan{Limit: 40 << 20, Source: "test", Heap: 30 << 20}
-	err = r.checkMemory(data)
-	if err == nil || !strings.Contains(err.Error(), "30 keys") || !strings.Contains(err.Error(), fmt.Sprint(memoryFor(stateMemory(30, r.snaps.Newest().Size), r.cfg.MaxValueBytes))) {
+	n.cfg.Memory = MemoryPlan{Limit: 40 << 20, Source: "test", Heap: 30 << 20}
+	_, err = Open(t.Context(), listening(t, n.cfg))
+	if err == nil || !strings.Contains(err.Error(), "30 keys") || !strings.Contains(err.Error(), fmt.Sprint(least)) {
 		t.Errorf("got %v, want a refusal with the number needed", err)
 	}
-	r.cfg.Memory = MemoryPlan{Limit: 400 << 20, Source: "test", Heap: 300 << 20}
-	if err := r.checkMemory(data); err != nil {
-		t.Errorf("with enough memory: %v", err)
+	n.cfg.Memory = MemoryPlan{Limit: 400 << 20, Source: "test", Heap: 300 << 20}
+	n = reopen(t, n)
+	eventually(t, "the node is ready with enough memory", n.Ready)
+	if keys := n.Stats().Keys; keys != 30 {
+		t.Errorf("it has %d keys", keys)
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/kvorum/kvorum/cluster/propose"
 	"github.com/kvorum/kvorum/cluster/raftstore"
 	"github.com/kvorum/kvorum/cluster/recovery"
+	"github.com/kvorum/kvorum/cluster/room"
 	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/internal/loglimit"
 	"github.com/kvorum/kvorum/internal/nodeid"
@@ -47,7 +48,7 @@ type replica struct {
 	fatal *fatal
 	peers *transport.Transport
 
-	memory *memoryGuard
+	memory *room.Memory
 	gone   atomic.Uint64 // odd while the state is let go of for a snapshot; see machine
 	stores *raftstore.Stores
 	logs   *raftstore.Log       // of stores
@@ -70,15 +71,14 @@ type replica struct {
 	noted    atomic.Uint64 // index of a checkpoint at which the state had diverged; 0 for none
 	unsound  atomic.Pointer[DivergenceError]
 
-	space        *space
-	quorum       *quorumRoom
+	disk         *room.Disk
+	quorum       *room.Quorum
 	total        int64         // bytes of the disk, 0 where it does not tell
 	segmentBytes int64         // of a segment of the log
 	snapshotting chan struct{} // a lock with one slot, held while a snapshot is taken, or log dropped on a full disk
 
-	tight         chan struct{} // has watchSpace give up an older snapshot; it has one slot
-	ballastFailed time.Time     // when the ballast could not be made last; belongs to watchSpace
-	told          toldRoom
+	tight         chan struct{} // has watchDisk remove an older snapshot; it has one slot
+	ballastFailed time.Time     // when the ballast could not be made last; belongs to watchDisk
 
 	fresh freshness
 
@@ -104,9 +104,9 @@ func openReplica(load context.Context, cfg Config, ident nodeid.Identity, peers 
 	r := &replica{
 		id: ident.ServerID(), cfg: cfg, log: cfg.Logger, lines: newLines(cfg.Logger), fatal: f, peers: peers,
 		leaders: leadership.New(), writing: make(chan struct{}, 1), observed: make(chan raft.Observation, 16),
-		quorum: newQuorumRoom(), snapshotting: make(chan struct{}, 1), tight: make(chan struct{}, 1),
+		snapshotting: make(chan struct{}, 1), tight: make(chan struct{}, 1),
 	}
-	r.space = newSpace(r.measureSpace)
+	r.disk = room.NewDisk(r.measureDisk)
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	if err := r.open(load, ident); err != nil {
 		r.cancel()
@@ -118,7 +118,7 @@ func openReplica(load context.Context, cfg Config, ident nodeid.Identity, peers 
 	r.versions = newVersions(r.cfg.understands(), r.servers, announced)
 	r.proposer = propose.New(cfg.MaxPendingBytes, cfg.Timing.Election, r.leaders, r)
 	r.reader = newReader(r.ctx, r.readIndex)
-	r.start(r.watchLeadership, r.beginTerms, r.compactLoop, r.watchLog, r.watchSpace, r.watchMemory, r.catchUp, r.compareStates, r.watchSilence, r.proposer.Run, r.endWaits)
+	r.start(r.watchLeadership, r.beginTerms, r.compactLoop, r.watchLog, r.watchDisk, r.watchMemory, r.catchUp, r.compareStates, r.watchSilence, r.proposer.Run, r.endWaits)
 	return r, nil
 }
 
@@ -129,7 +129,8 @@ func (r *replica) open(load context.Context, ident nodeid.Identity) error {
 	go r.cfg.Loading.watch(r.log, done)
 	r.state = fsm.New(fsm.Config{OnFatal: r.fatal.fail, Logger: r.log, Loading: true, Version: r.cfg.understands()})
 	r.fsm = r.state
-	r.memory = newMemoryGuard(r.cfg.Memory, r.cfg.MaxDataBytes, r.fsm)
+	r.memory = room.NewMemory(r.cfg.Memory, r.cfg.MaxDataBytes, r.fsm, r.cfg.Seams.Heap)
+	r.quorum = room.NewQuorum(r.disk, r.memory, voters{r})
 	if err := r.openStores(load, ident); err != nil {
 		return err
 	}
@@ -148,7 +149,7 @@ func (r *replica) raftConfig() *raft.Config {
 	c.ElectionTimeout = r.cfg.Timing.Election
 	c.LeaderLeaseTimeout = r.cfg.Timing.Lease
 	c.CommitTimeout = r.cfg.Timing.Commit
-	c.MaxAppendEntries = cmp.Or(r.cfg.Memory.appendEntries, maxAppendEntries)
+	c.MaxAppendEntries = cmp.Or(r.cfg.Memory.AppendEntries, maxAppendEntries)
 	c.TrailingLogs = 1                   // the log store decides, by bytes
 	c.SnapshotThreshold = math.MaxUint64 // compactLoop decides
 	c.ShutdownOnRemove = false           // removal is reported by Fatal, see removed
@@ -212,8 +213,8 @@ func (r *replica) beginTerms(ctx context.Context) {
 
 func (r *replica) beginTerm(ctx context.Context) error {
 	term := r.raft.CurrentTerm()
-	r.quorum.forget()
-	r.memory.forget()
+	r.quorum.Forget()
+	r.memory.Forget()
 	r.versions.begin(term)
 	clocks, err := r.probe(ctx, term, clockSettle)
 	if err != nil {
@@ -269,7 +270,7 @@ func (r *replica) Apply(b propose.Batch) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer r.space.release(cost)
+	defer r.disk.Release(cost)
 	return r.commit(entry)
 }
 

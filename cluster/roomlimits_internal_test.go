@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"errors"
-	"fmt"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -12,84 +11,11 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/kvorum/kvorum/cluster/room"
 	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/wal"
 	"github.com/kvorum/kvorum/wal/crashfs"
 )
-
-// TestSpace_PutsComeBack: how much more room than none it takes to end the refusal of
-// puts is bounded, whatever the state's size, and the refusal says how much.
-func TestSpace_PutsComeBack(t *testing.T) {
-	t.Parallel()
-	const mib, gib = int64(1 << 20), int64(1 << 30)
-	for _, tt := range []struct{ next, still, again int64 }{
-		{mib, 7 * mib, 8 * mib},
-		{256 * mib, 35 * mib, 36 * mib},
-		{80 * gib, 63 * mib, 64 * mib},
-	} {
-		needed := floorBytes + reserveBytes + tt.next
-		free := needed - mib
-		s := newSpace(func() (diskFacts, error) { return diskFacts{known: true, next: tt.next, free: free}, nil })
-		for _, room := range []int64{-mib, tt.still} {
-			free = needed + room
-			if _, err := s.look(); err != nil {
-				t.Fatal(err)
-			}
-			err := s.admit(mib/2, true)
-			want := fmt.Sprintf("puts continue once %d MiB are free", (needed+tt.again)/mib+1)
-			if !errors.Is(err, kv.ErrDiskFull) || !strings.Contains(err.Error(), want) {
-				t.Errorf("state of %d, room for %d: got %v, want %q", tt.next, room, err, want)
-			}
-			if got := s.facts.Load().resumes(); got != needed+tt.again {
-				t.Errorf("state of %d: resumes at %d, want %d", tt.next, got, needed+tt.again)
-			}
-		}
-		free = needed + tt.again
-		if _, err := s.look(); err != nil {
-			t.Fatal(err)
-		}
-		if err := s.admit(mib/2, true); err != nil {
-			t.Errorf("state of %d, room for %d: got %v", tt.next, tt.again, err)
-		}
-	}
-}
-
-// TestSpace_TwoSnapshots writes a snapshot of the node's own and one from the leader at
-// once. The first one that ends takes nothing of what the other has reserved.
-func TestSpace_TwoSnapshots(t *testing.T) {
-	t.Parallel()
-	const size = int64(20 << 20)
-	sent := snapshotPoint{index: 9, term: 2}
-	free := floorBytes + 2*size + 10<<20
-	s := newSpace(func() (diskFacts, error) { return diskFacts{known: true, next: size, free: free}, nil })
-	own, err := s.plan(size, snapshotPoint{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	install, err := s.plan(size, sent)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.wrote(7, 2, int(size))
-	free -= size
-	own()
-	f, err := s.look()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if f.spare != 10<<20 {
-		t.Errorf("room beside the second: got %d, want %d", f.spare, 10<<20)
-	}
-	s.wrote(sent.index, sent.term, int(size)/2)
-	free -= size / 2
-	if f, err = s.look(); err != nil || f.spare != 10<<20 {
-		t.Errorf("room beside half of the second: got %d, %v, want %d", f.spare, err, 10<<20)
-	}
-	install()
-	if planned, written := s.underWay(); planned != 0 || written != 0 {
-		t.Errorf("%d and %d are left", planned, written)
-	}
-}
 
 // countedFS counts how often it is asked for its room.
 type countedFS struct {
@@ -110,7 +36,7 @@ func TestInfo_LooksSeldom(t *testing.T) {
 		free.Store(1 << 40)
 		f := startReplica(t, func(c *Config) { c.FS = countedFS{spacedFS{crashfs.New(), &free}, &asked} }, unchanged)
 		f.mustAppend(t, 2, point{1, 1}, commands(2, 9, 2), 9)
-		time.Sleep(2 * roomAskPause)
+		time.Sleep(2 * room.AskPause)
 		first := f.replica.info().Disk
 		before := asked.Load()
 		f.mustAppend(t, 2, point{9, 2}, commands(10, 12, 2), 12)
@@ -122,7 +48,7 @@ func TestInfo_LooksSeldom(t *testing.T) {
 		if n := asked.Load() - before; n != 0 {
 			t.Errorf("the disk was looked at %d times", n)
 		}
-		time.Sleep(2 * roomAskPause)
+		time.Sleep(2 * room.AskPause)
 		if d := f.replica.info().Disk; d.LastIndex != 12 {
 			t.Errorf("later: got %+v", *d)
 		}
@@ -177,7 +103,7 @@ func TestAdmitCommand_RemovesNothingItself(t *testing.T) {
 			}
 			return nil
 		})
-		free.Store(floorBytes)
+		free.Store(room.MarginBytes)
 		began := time.Now()
 		request := &raft.InstallSnapshotRequest{LastLogIndex: 50, LastLogTerm: 2, Size: 8 << 20}
 		answered := make(chan error, 1)
@@ -204,10 +130,21 @@ func TestAdmitCommand_RemovesNothingItself(t *testing.T) {
 	})
 }
 
+// mustBeLow has a look at the disk find too little for puts.
+func (f *follower) mustBeLow(t *testing.T, free *atomic.Int64) {
+	t.Helper()
+	free.Store(room.MarginBytes)
+	if _, err := f.replica.disk.Look(); err != nil || !f.replica.disk.Low() {
+		t.Fatalf("the disk is low: %t, %v", f.replica.disk.Low(), err)
+	}
+}
+
 // TestCompact_WaitsForItsTurn: log is dropped on a full disk only by who has the slot.
 func TestCompact_WaitsForItsTurn(t *testing.T) {
 	inBubble(t, "", func(t *testing.T) {
-		f := startReplica(t, unchanged, unchanged)
+		var free atomic.Int64
+		free.Store(1 << 40)
+		f := startReplica(t, func(c *Config) { c.FS = spacedFS{crashfs.New(), &free} }, unchanged)
 		f.mustAppend(t, 2, point{1, 1}, commands(2, 40, 2), 40)
 		if err := f.fsm.WaitApplied(t.Context(), 40); err != nil {
 			t.Fatal(err)
@@ -215,8 +152,8 @@ func TestCompact_WaitsForItsTurn(t *testing.T) {
 		if err := f.replica.snapshot(1 << 20); err != nil {
 			t.Fatal(err)
 		}
-		f.replica.space.low.Store(true)
 		f.replica.snapshotting <- struct{}{}
+		f.mustBeLow(t, &free)
 		if err := f.replica.compactIfDue(1 << 20); err != nil {
 			t.Fatal(err)
 		}
@@ -249,9 +186,9 @@ func TestCompact_SealsWithRoomOnly(t *testing.T) {
 			}
 			return nil
 		})
-		for _, tt := range []struct{ free, want int64 }{{floorBytes - 1, 0}, {1 << 40, 1}} {
+		for _, tt := range []struct{ free, want int64 }{{room.MarginBytes - 1, 0}, {1 << 40, 1}} {
 			free.Store(tt.free)
-			if _, err := f.replica.space.look(); err != nil {
+			if _, err := f.replica.disk.Look(); err != nil {
 				t.Fatal(err)
 			}
 			_ = f.replica.compactIfDue(12 << 20) // without room it says so
@@ -268,8 +205,10 @@ func TestCompact_SealsWithRoomOnly(t *testing.T) {
 // running, and drops it once there is room.
 func TestCompact_FullDisk(t *testing.T) {
 	inBubble(t, "", func(t *testing.T) {
+		var free atomic.Int64
+		free.Store(1 << 40)
 		disk := crashfs.New()
-		f := startReplica(t, func(c *Config) { c.FS = disk }, unchanged)
+		f := startReplica(t, func(c *Config) { c.FS = spacedFS{disk, &free} }, unchanged)
 		f.mustAppend(t, 2, point{1, 1}, commands(2, 40, 2), 40)
 		if err := f.fsm.WaitApplied(t.Context(), 40); err != nil {
 			t.Fatal(err)
@@ -277,7 +216,7 @@ func TestCompact_FullDisk(t *testing.T) {
 		if err := f.replica.snapshot(1 << 20); err != nil {
 			t.Fatal(err)
 		}
-		f.replica.space.low.Store(true)
+		f.mustBeLow(t, &free)
 		disk.SetHook(func(op crashfs.Op, name string) error {
 			if op == crashfs.OpWrite && strings.Contains(name, wal.ManifestName) {
 				return crashfs.ErrNoSpace

@@ -13,6 +13,7 @@ import (
 
 	"github.com/kvorum/kvorum/cluster/leadership"
 	"github.com/kvorum/kvorum/cluster/propose"
+	"github.com/kvorum/kvorum/cluster/room"
 	"github.com/kvorum/kvorum/internal/wire"
 	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
@@ -42,21 +43,22 @@ type nodeInfo struct {
 	CommitIndex  uint64 `json:"commit_index"`
 	Empty        bool   `json:"empty"`      // its log holds nothing, and it has no snapshot
 	NonVoter     bool   `json:"non_voter"`  // it must never vote
-	LowSpace     bool   `json:"low_space"`  // its disk is nearly full
 	LogBegins    uint64 `json:"log_begins"` // the index of the first entry that it could send, as a leader
 
-	// Disk says how much room it has; nil where its disk, or an older node, does not tell.
-	Disk *diskRoom `json:"disk,omitempty"`
-	// Memory says how much data it has memory for; nil where it has no plan.
-	Memory *memoryRoom `json:"memory,omitempty"`
+	room.Report // how much room it has
 }
 
 // info returns what this node tells a peer of itself.
 func (r *replica) info() nodeInfo {
 	return nodeInfo{
 		AppliedIndex: r.fsm.AppliedIndex(), CommitIndex: r.raft.CommitIndex(), NonVoter: r.cfg.NonVoter,
-		Empty: r.raft.LastIndex() == 0, LowSpace: r.space.low.Load(), LogBegins: r.logs.Begins(), Disk: r.room(), Memory: r.memory.told(),
+		Empty: r.raft.LastIndex() == 0, LogBegins: r.logs.Begins(), Report: r.report(),
 	}
+}
+
+// report returns what this node tells its leader of its room.
+func (r *replica) report() room.Report {
+	return room.Report{LowDisk: r.disk.Low(), Disk: r.disk.Report(r.logs.LastIndex), Memory: r.memory.Report()}
 }
 
 // acceptRequest asks a node that is in no cluster to belong to one, for good.

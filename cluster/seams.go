@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
 	"github.com/kvorum/kvorum/cluster/raftstore"
+	"github.com/kvorum/kvorum/cluster/room"
 	"github.com/kvorum/kvorum/internal/dirlock"
 	"github.com/kvorum/kvorum/wal"
 )
@@ -47,6 +49,8 @@ type Seams struct {
 	// OpenLog changes how the log is opened. It is for tests which show what is lost
 	// without a measure of the log's. Nil changes nothing.
 	OpenLog func(*wal.Options)
+	// Heap is what the node asks of the memory of the process. Nil is room.GoHeap.
+	Heap room.Heap
 	// Clock is the node's wall clock. Nil is time.Now.
 	Clock func() time.Time
 }
@@ -84,6 +88,9 @@ func (s Seams) withDefaults() Seams {
 	}
 	if s.CountAsker == nil {
 		s.CountAsker = countAsker
+	}
+	if s.Heap == nil {
+		s.Heap = room.GoHeap{}
 	}
 	if s.Clock == nil {
 		s.Clock = time.Now

@@ -6,6 +6,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/kvorum/kvorum/cluster/room"
 	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/internal/wire"
 	"github.com/kvorum/kvorum/kv"
@@ -17,6 +18,7 @@ import (
 // Raft calls its methods as raft.FSM says, everything else may be called from any goroutine.
 type Machine interface {
 	raft.BatchingFSM
+	room.State
 
 	// AppendEntry appends a log entry to dst and returns it: the clock in nanoseconds
 	// since the Unix epoch, and count requests, which are parts one after the other. A
@@ -31,9 +33,6 @@ type Machine interface {
 	ClockRequest() wire.Requests
 	RetireRequest(id string) wire.Requests
 	CheckpointRequest() wire.Requests
-	// Growth returns by how many bytes requests make the data longer at most, where a
-	// key counts perKey bytes beside its own and its value's.
-	Growth(requests wire.Requests, perKey int64) int64
 
 	// AppliedIndex returns the index of the last entry whose whole effect reads see.
 	AppliedIndex() uint64
@@ -49,9 +48,6 @@ type Machine interface {
 	// as WaitApplied does for an index.
 	Revision() uint64
 	WaitRevision(ctx context.Context, revision uint64) error
-	// Len and Size return the number of keys, and of the bytes that they have with their values.
-	Len() int
-	Size() int64
 	// Checkpoints returns the newest ones, in ascending order of their indexes.
 	Checkpoints() []kv.Checkpoint
 	// Retired says whether a member was removed for good, as far as that is remembered.

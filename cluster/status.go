@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/kvorum/kvorum/cluster/room"
 	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
 	"github.com/kvorum/kvorum/wal"
@@ -32,7 +33,7 @@ func (n *Node) Status() kv.Status {
 	if state, _ := r.leaders.Current(); state.Leader != "" {
 		s.Leader = &kv.Leader{ID: state.LeaderName(), HTTPAddr: n.book.httpAddr(state.Leader)}
 	}
-	s.Memory = r.memory.status()
+	s.Memory = r.memory.Status()
 	r.describeVersions(s.Versions)
 	r.describe(&s)
 	for _, server := range r.servers() {
@@ -60,7 +61,7 @@ func (r *replica) describe(s *kv.Status) {
 	if loading, ok := r.replaying(); ok {
 		s.Loading = &loading
 	}
-	s.Disk = r.disk()
+	s.Disk = r.diskStatus()
 	queue := r.queued(s.CommitIndex, s.AppliedIndex)
 	s.Queue = &queue
 	s.State = &kv.StateStatus{VerifiedIndex: r.verified.Load()}
@@ -143,19 +144,19 @@ func (r *replica) oldestAge() time.Duration {
 	return max(time.Since(at), 0)
 }
 
-// disk describes this node's disk as the last look found it, nil before the first.
-func (r *replica) disk() *kv.DiskStatus {
-	f := r.space.facts.Load()
+// diskStatus describes this node's disk as the last look found it, nil before the first.
+func (r *replica) diskStatus() *kv.DiskStatus {
+	f := r.disk.Facts()
 	if f == nil {
 		return nil
 	}
 	s := &kv.DiskStatus{
-		TotalBytes: f.total, FreeBytes: f.free, NeededBytes: f.needed(), ReservedBytes: floorBytes + reserveBytes,
-		LogBytes: f.log, LogMaxBytes: r.logMayHave(f.next), SnapshotBytes: f.newest, SnapshotsBytes: f.snapshots,
-		NextSnapshotBytes: f.next, BallastBytes: f.ballast, Low: r.space.low.Load(),
+		TotalBytes: f.Total, FreeBytes: f.Free, NeededBytes: f.Needed(), ReservedBytes: room.ReserveBytes,
+		LogBytes: f.Log, LogMaxBytes: r.logMayHave(f.Next), SnapshotBytes: f.Newest, SnapshotsBytes: f.Snapshots,
+		NextSnapshotBytes: f.Next, BallastBytes: f.Ballast, Low: r.disk.Low(),
 	}
-	if f.known {
-		s.RoomBytes, s.ResumeBytes = max(0, f.put), f.resumes()
+	if f.Known {
+		s.RoomBytes, s.ResumeBytes = max(0, f.Put), f.Resumes()
 	}
 	return s
 }
@@ -213,10 +214,10 @@ func (n *Node) Stats() Stats {
 		s.Checkpoint = all[len(all)-1]
 	}
 	s.VerifiedIndex = r.verified.Load()
-	s.Memory = r.memory.status()
+	s.Memory = r.memory.Status()
 	s.Log = r.logs.Stats()
 	s.OldestAge = r.oldestAge()
-	s.Disk = r.disk()
+	s.Disk = r.diskStatus()
 	for _, p := range r.peers.Peers() {
 		s.Peers = append(s.Peers, peerStatus(p, s.Leader, s.Term, s.Log.LastIndex))
 	}

@@ -47,8 +47,9 @@ var allowed = map[string][]string{
 	"cluster/recovery": {
 		"cluster/raftstore", "fsm", "wal", "internal/dirlock", "internal/nodeid", "internal/sealed", "github.com/hashicorp/raft",
 	},
+	"cluster/room": {"kv", "wal", "internal/nodeid", "internal/wire", "github.com/hashicorp/raft"},
 	"cluster": {
-		"kv", "cluster/discovery", "cluster/leadership", "cluster/propose", "cluster/raftstore", "cluster/recovery", "fsm", "wal", "transport",
+		"kv", "cluster/discovery", "cluster/leadership", "cluster/propose", "cluster/raftstore", "cluster/recovery", "cluster/room", "fsm", "wal", "transport",
 		"internal/dirlock", "internal/loglimit", "internal/nodeid", "internal/omap", "internal/sealed", "internal/wire", "github.com/hashicorp/raft",
 	},
 	"httpapi": {"kv", "internal/api", "internal/loglimit", "github.com/gorilla/mux"},
@@ -135,7 +136,7 @@ func TestRuleOf(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", name, got, want)
 		}
 	}
-	for _, owner := range []string{"cluster/raftstore", "cluster/discovery"} {
+	for _, owner := range []string{"cluster/raftstore", "cluster/discovery", "cluster/room"} {
 		for _, forbidden := range []string{"cluster", "fsm", "transport", "store"} {
 			if mayImport(owner, module+forbidden) {
 				t.Errorf("%s may import %s", owner, forbidden)

@@ -10,6 +10,8 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/kvorum/kvorum/cluster/propose"
+	"github.com/kvorum/kvorum/cluster/room"
 	"github.com/kvorum/kvorum/internal/wire"
 	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/wal"
@@ -17,35 +19,35 @@ import (
 
 const (
 	ballastFile = "ballast"
-	// spaceTick is how often a node looks how much room its disk has, at least.
-	spaceTick = time.Second
+	// diskTick is how often a node looks how much room its disk has, at least.
+	diskTick = time.Second
 	// handoverRetry is how often a leader whose disk is nearly full looks for another node to lead.
 	handoverRetry = 10 * time.Second
 	// ballastRetry is how long a node waits after it could not make the ballast.
 	ballastRetry = time.Minute
 )
 
-// measureSpace is what the model of the disk looks at.
-func (r *replica) measureSpace() (diskFacts, error) {
+// measureDisk is what the model of the disk looks at.
+func (r *replica) measureDisk() (room.Facts, error) {
 	// In this order: what is applied meanwhile counts twice rather than not at all.
 	unapplied := r.logs.BytesFrom(r.fsm.AppliedIndex() + 1)
 	log := r.logs.Stats()
-	f := diskFacts{
-		unapplied: unapplied, next: snapshotSize(r.memory.data()) + unapplied,
-		log: log.DiskBytes, ahead: log.AheadLeft, drops: r.logs.FrontBytes(r.fsm.AppliedIndex() + 1),
+	f := room.Facts{
+		Unapplied: unapplied, Next: r.memory.Data().Snapshot() + unapplied,
+		Log: log.DiskBytes, Ahead: log.AheadLeft, Drops: r.logs.FrontBytes(r.fsm.AppliedIndex() + 1),
 	}
-	f.newest, f.snapshots = r.snaps.Sizes()
+	f.Newest, f.Snapshots = r.snaps.Sizes()
 	if info, err := r.cfg.FS.Stat(filepath.Join(r.cfg.DataDir, ballastFile)); err == nil {
-		f.ballast = info.Size()
+		f.Ballast = info.Size()
 	}
 	free, err := wal.FreeSpace(r.cfg.FS, r.cfg.DataDir)
 	if errors.Is(err, errors.ErrUnsupported) {
 		return f, nil
 	}
 	if err != nil {
-		return diskFacts{}, err
+		return room.Facts{}, err
 	}
-	f.known, f.free, f.total = true, free, r.total
+	f.Known, f.Free, f.Total = true, free, r.total
 	return f, nil
 }
 
@@ -60,35 +62,35 @@ func checkDisk(cfg Config) error {
 	if err != nil {
 		return fmt.Errorf("size of the disk of %s: %w", cfg.DataDir, err)
 	}
-	if least := leastDisk(total, 0, snapshotSize(0, 0)); total < least {
+	if least := room.LeastDisk(total, 0, room.Data{}.Snapshot()); total < least {
 		return &kv.ValidationError{Field: "data-dir", Reason: fmt.Sprintf(
-			"the disk of %s has %s, and a node needs %s, even without data", cfg.DataDir, inBytes(total), inBytes(least+1<<20))}
+			"the disk of %s has %s, and a node needs %s, even without data", cfg.DataDir, room.InBytes(total), room.InBytes(least+1<<20))}
 	}
 	return nil
 }
 
-// watchSpace keeps the model of the disk true, makes room where it can, and hands
+// watchDisk keeps the model of the disk true, makes room where it can, and hands
 // leadership over where that is needed.
-func (r *replica) watchSpace(ctx context.Context) {
-	tick := time.NewTicker(spaceTick)
+func (r *replica) watchDisk(ctx context.Context) {
+	tick := time.NewTicker(diskTick)
 	defer tick.Stop()
 	var asked time.Time // when another node was looked for
 	low := false        // what was logged last
-	if f, err := r.space.look(); err == nil && f.total > 0 && f.total < leastDisk(f.total, f.newest, f.next) {
-		r.log.Warn("disk is too small for this node's data: puts are refused, deletes are taken", "bytes", f.total,
-			"needs", leastDisk(f.total, f.newest, f.next), "what to do", "docs/disk.md")
+	if f, err := r.disk.Look(); err == nil && f.Total > 0 && f.Total < room.LeastDisk(f.Total, f.Newest, f.Next) {
+		r.log.Warn("disk is too small for this node's data: puts are refused, deletes are taken", "bytes", f.Total,
+			"needs", room.LeastDisk(f.Total, f.Newest, f.Next), "what to do", "docs/disk.md")
 	}
 	for {
-		f, err := r.space.look()
+		f, err := r.disk.Look()
 		switch {
 		case err != nil:
 			r.lines.Log(slog.LevelWarn, "room", "room on the disk not known", "err", err)
-		case !f.known && r.memory.plan.Limit == 0:
+		case !f.Known && r.cfg.Memory.Limit == 0:
 			return
-		case !f.known: // the others' memory is asked for all the same
+		case !f.Known: // the others' memory is asked for all the same
 		default:
 			r.lines.Over("room", "room on the disk known again")
-			low = r.noteSpace(f, low)
+			low = r.noteDisk(f, low)
 		}
 		if low && r.Leading() && time.Since(asked) >= handoverRetry {
 			asked = time.Now()
@@ -97,7 +99,7 @@ func (r *replica) watchSpace(ctx context.Context) {
 			}
 		}
 		if r.Leading() {
-			r.askRoom(ctx, nil)
+			r.quorum.Ask(ctx)
 		}
 		select {
 		case <-tick.C:
@@ -109,12 +111,12 @@ func (r *replica) watchSpace(ctx context.Context) {
 	}
 }
 
-// noteSpace acts on what a look found, and returns whether room is low. wasLow is
+// noteDisk acts on what a look found, and returns whether room is low. wasLow is
 // what it returned last.
-func (r *replica) noteSpace(f *diskFacts, wasLow bool) bool {
-	low := r.space.low.Load()
+func (r *replica) noteDisk(f *room.Facts, wasLow bool) bool {
+	low := r.disk.Low()
 	if low != wasLow {
-		figures := []any{"free", f.free, "needs", f.needed(), "resumes", f.resumes(), "log", f.log, "snapshots", f.snapshots}
+		figures := []any{"free", f.Free, "needs", f.Needed(), "resumes", f.Resumes(), "log", f.Log, "snapshots", f.Snapshots}
 		if low {
 			r.log.Warn("disk is nearly full: puts are refused while this node leads", append(figures,
 				"ballast", filepath.Join(r.cfg.DataDir, ballastFile), "what to do", "docs/disk.md")...)
@@ -122,15 +124,15 @@ func (r *replica) noteSpace(f *diskFacts, wasLow bool) bool {
 			r.log.Info("disk has room again", figures...)
 		}
 	}
-	if f.tight() {
+	if f.Tight() {
 		r.snaps.Keep(1)
 	} else {
 		r.snaps.Keep(snapshotsRetained)
 	}
-	if low || f.put < f.next+r.cfg.SnapshotBytes/2 {
+	if low || f.Short(r.cfg.SnapshotBytes) {
 		r.logs.Wake()
 	}
-	if !low && f.put >= 2*f.enough()+2*r.cfg.BallastBytes {
+	if !low && f.Ample(r.cfg.BallastBytes) {
 		r.keepBallast(f)
 	}
 	return low
@@ -139,15 +141,15 @@ func (r *replica) noteSpace(f *diskFacts, wasLow bool) bool {
 // keepBallast makes the file that an operator removes when the disk has become
 // full, so that the node can start, and what is not needed be deleted. f says whether
 // it is there. A node that could not make it waits before it tries again.
-func (r *replica) keepBallast(f *diskFacts) {
-	if r.cfg.BallastBytes == 0 || r.cfg.BallastBytes == f.ballast || time.Since(r.ballastFailed) < ballastRetry {
+func (r *replica) keepBallast(f *room.Facts) {
+	if r.cfg.BallastBytes == 0 || r.cfg.BallastBytes == f.Ballast || time.Since(r.ballastFailed) < ballastRetry {
 		return
 	}
 	path := filepath.Join(r.cfg.DataDir, ballastFile)
-	err := r.space.admit(r.cfg.BallastBytes, true)
+	err := r.disk.Admit(r.cfg.BallastBytes, true)
 	if err == nil {
 		err = wal.Reserve(r.cfg.FS, path, r.cfg.BallastBytes)
-		r.space.release(r.cfg.BallastBytes)
+		r.disk.Release(r.cfg.BallastBytes)
 	}
 	if err != nil {
 		r.ballastFailed = time.Now()
@@ -167,7 +169,7 @@ func (r *replica) leaveLead(ctx context.Context) error {
 			continue
 		}
 		info, err := r.askInfo(ctx, s.ID)
-		if err == nil && info.LowSpace {
+		if err == nil && info.LowDisk {
 			err = fmt.Errorf("%s: %w", nameOf(s.ID), kv.ErrDiskFull)
 		}
 		if err == nil {
@@ -181,20 +183,22 @@ func (r *replica) leaveLead(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// admitBatch reserves room for requests, which an entry of size bytes has, here and on a
+var _ propose.PartialRefusal = (*room.Refusal)(nil)
+
+// admitBatch sets room aside for requests, which an entry of size bytes has, here and on a
 // majority. The caller releases cost once the entry is written. The error is a
-// *memoryRefusal or matches ErrDiskFull, and the batch was not done.
+// *room.Refusal or matches ErrDiskFull, and the batch was not done.
 func (r *replica) admitBatch(ctx context.Context, requests wire.Requests, size int64) (cost int64, err error) {
-	if err := r.memory.admit(requests); err != nil {
+	if err := r.memory.Admit(requests); err != nil {
 		return 0, err
 	}
 	put := requests.NeedRoom()
-	cost = size + entryOverhead + requests.PutBytes + int64(requests.Puts)*itemOverhead
-	if err := r.space.admit(cost, put); err != nil {
+	cost = room.BatchBytes(requests, size)
+	if err := r.disk.Admit(cost, put); err != nil {
 		return 0, err
 	}
-	if err := r.quorum.admit(ctx, r, put); err != nil {
-		r.space.release(cost)
+	if err := r.quorum.Admit(ctx, put); err != nil {
+		r.disk.Release(cost)
 		return 0, err
 	}
 	return cost, nil
@@ -209,17 +213,16 @@ func (r *replica) admitCommand(command any) (done func(), err error) {
 	case *raft.AppendEntriesRequest:
 		n := int64(0)
 		for _, e := range c.Entries {
-			n += int64(len(e.Data)) + int64(len(e.Extensions)) + entryOverhead
+			n += room.EntryBytes(int64(len(e.Data)) + int64(len(e.Extensions)))
 		}
 		if n == 0 {
 			return func() {}, nil
 		}
-		if err = r.space.admit(n, false); err == nil {
-			return func() { r.space.release(n) }, nil
+		if err = r.disk.Admit(n, false); err == nil {
+			return func() { r.disk.Release(n) }, nil
 		}
 	case *raft.InstallSnapshotRequest:
-		n := c.Size + c.Size/1024 + snapshotOverhead
-		if done, err = r.space.plan(n, snapshotPoint{c.LastLogIndex, c.LastLogTerm}); err == nil {
+		if done, err = r.disk.PlanSnapshot(room.Data{Bytes: c.Size}.Snapshot(), room.Point{Index: c.LastLogIndex, Term: c.LastLogTerm}); err == nil {
 			return done, nil
 		}
 		select { // to remove a snapshot may take long, and heartbeats wait for this answer

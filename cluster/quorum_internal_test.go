@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/kvorum/kvorum/cluster/room"
 	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/wal"
 	"github.com/kvorum/kvorum/wal/crashfs"
@@ -22,10 +23,10 @@ func TestQuorumRoom_SlowVoter(t *testing.T) {
 		b := openBubble(t, 3, nil)
 		leader, _, slow := b.leaderAndOthers(t)
 		b.hold(slow.cfg.Name, leader.cfg.Name)
-		mustJoined(t, leader).quorum.forget()
+		mustJoined(t, leader).quorum.Forget()
 		began := time.Now()
 		mustPut(t, leader, "k", "v")
-		if waited := time.Since(began); waited >= roomAskTimeout {
+		if waited := time.Since(began); waited >= room.AskTimeout {
 			t.Errorf("the put waited for %v, as long as for the silent voter", waited)
 		}
 		b.letAll()
@@ -38,9 +39,9 @@ func TestQuorumRoom_AskedAgainAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		leader, _, _ := openBubble(t, 3, nil).leaderAndOthers(t)
 		quorum := mustJoined(t, leader).quorum
-		quorum.forget()
+		quorum.Forget()
 		mustPut(t, leader, "k", "v")
-		quorum.forget()
+		quorum.Forget()
 		mustPut(t, leader, "k", "w")
 	})
 }
@@ -58,10 +59,10 @@ func TestQuorumRoom_BusyVoter(t *testing.T) {
 		leader, full, busy := b.leaderAndOthers(t)
 		mustPut(t, leader, "k", "v")
 		free[full.cfg.Name].Store(1 << 20)
-		time.Sleep(2 * roomAskPause) // what it said before is not said again
+		time.Sleep(2 * room.AskPause) // what it said before is not said again
 		b.hold(busy.cfg.Name, leader.cfg.Name)
-		mustJoined(t, leader).quorum.forget()
-		release := time.AfterFunc(2*roomAskTimeout, b.letAll)
+		mustJoined(t, leader).quorum.Forget()
+		release := time.AfterFunc(2*room.AskTimeout, b.letAll)
 		defer release.Stop()
 		mustPut(t, leader, "k", "w")
 	})
@@ -84,8 +85,8 @@ func TestNode_LeaveWithoutRoom(t *testing.T) {
 	leaves := slices.IndexFunc(nodes, func(n *Node) bool { return n != leader && n != nodes[full] })
 	free[full].Store(1 << 20)
 	eventually(t, "the node tells that it has no room", func() error {
-		if room := mustJoined(t, nodes[full]).room(); room.Put > 0 {
-			return fmt.Errorf("it has room for %d", room.Put)
+		if disk := mustJoined(t, nodes[full]).report().Disk; disk.Put > 0 {
+			return fmt.Errorf("it has room for %d", disk.Put)
 		}
 		return nil
 	})

@@ -2,124 +2,18 @@ package cluster
 
 import (
 	"bytes"
-	"errors"
-	"math/rand/v2"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 
 	"github.com/hashicorp/raft"
 
+	"github.com/kvorum/kvorum/cluster/room"
 	"github.com/kvorum/kvorum/internal/testkit"
 	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/wal/crashfs"
 )
-
-// TestSpace_ReservedBeforeUse has many writers take room from one disk, each only
-// what was admitted, while it is looked at all the time, and others take some too.
-// The floor stays free, and of what puts may take the reserve and the next snapshot.
-func TestSpace_ReservedBeforeUse(t *testing.T) {
-	t.Parallel()
-	const start, next = int64(200 << 20), int64(20 << 20)
-	var free, state atomic.Int64
-	free.Store(start)
-	state.Store(next)
-	s := newSpace(func() (diskFacts, error) {
-		return diskFacts{known: true, next: state.Load(), free: free.Load()}, nil
-	})
-	var writers sync.WaitGroup
-	for i := range 8 {
-		random := rand.New(rand.NewPCG(1, uint64(i)))
-		writers.Go(func() {
-			for range 2000 {
-				n := random.Int64N(1 << 20)
-				if i == 0 {
-					if _, err := s.look(); err != nil {
-						t.Error(err)
-					}
-					continue
-				}
-				if err := s.admit(2*n, true); err != nil {
-					if !errors.Is(err, kv.ErrDiskFull) {
-						t.Errorf("got %v, want ErrDiskFull", err)
-					}
-					continue
-				}
-				state.Add(n) // first: the next snapshot has it before the log does
-				free.Add(-n)
-				s.release(2 * n)
-			}
-		})
-	}
-	writers.Wait()
-	if least := floorBytes + reserveBytes + state.Load(); free.Load() < least {
-		t.Errorf("%d are free after puts, not %d", free.Load(), least)
-	}
-	if room := free.Load() - floorBytes - reserveBytes - state.Load(); room > 4<<20 {
-		t.Errorf("puts were refused with room for %d more", room)
-	}
-	for s.admit(1<<20, false) == nil {
-		free.Add(-1 << 20)
-		s.release(1 << 20)
-	}
-	if free.Load() < floorBytes || free.Load() > floorBytes+2<<20 {
-		t.Errorf("%d are free after deletes, want about the floor", free.Load())
-	}
-}
-
-// TestSpace_Snapshot: what is left to write of a snapshot is kept for it.
-func TestSpace_Snapshot(t *testing.T) {
-	t.Parallel()
-	const next = 20 << 20
-	free := int64(floorBytes + next + 10<<20)
-	s := newSpace(func() (diskFacts, error) { return diskFacts{known: true, next: next, free: free}, nil })
-	done, err := s.plan(next, snapshotPoint{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.admit(11<<20, false); !errors.Is(err, kv.ErrDiskFull) {
-		t.Errorf("room of the snapshot was given away: %v", err)
-	}
-	if err := s.admit(9<<20, false); err != nil {
-		t.Errorf("room beside the snapshot: %v", err)
-	}
-	s.release(9 << 20)
-	s.wrote(9, 0, next/2)
-	free -= next / 2
-	if err := s.admit(9<<20, false); err != nil {
-		t.Errorf("room beside half of the snapshot: %v", err)
-	}
-	s.release(9 << 20)
-	if _, err := s.plan(next, snapshotPoint{}); !errors.Is(err, kv.ErrDiskFull) || !strings.Contains(err.Error(), "does not fit") {
-		t.Errorf("a second snapshot: got %v", err)
-	}
-	done()
-	planned, written := s.underWay()
-	if left := planned + written + s.outstanding.Load(); left != 0 {
-		t.Errorf("%d are still reserved", left)
-	}
-}
-
-func TestSegmentSize(t *testing.T) {
-	for total, want := range map[int64]int64{0: 64 << 20, 1 << 40: 64 << 20, 2 << 30: 64 << 20, 600 << 20: 16 << 20, 320 << 20: 8 << 20, 1 << 20: 4 << 20} {
-		if got := segmentSize(total); got != want {
-			t.Errorf("a disk of %d: got %d, want %d", total, got, want)
-		}
-	}
-}
-
-// TestLeastOf: a write needs the follower with the least room among the fewest that
-// make a majority with the leader.
-func TestLeastOf(t *testing.T) {
-	rooms := []voterRoom{{put: 5}, {put: 50}, {put: 7}, {put: 1}}
-	for need, want := range map[int]int64{1: 50, 2: 7, 4: 1} {
-		if got := leastOf(rooms, need, func(v voterRoom) int64 { return v.put }); got != want {
-			t.Errorf("%d needed: got %d, want %d", need, got, want)
-		}
-	}
-}
 
 // TestTrailing: what stays behind a snapshot is about as much as the snapshot has.
 func TestTrailing(t *testing.T) {
@@ -130,35 +24,6 @@ func TestTrailing(t *testing.T) {
 	}
 	if got := new(replica).trailing(true); got != 0 {
 		t.Errorf("on a full disk: got %d", got)
-	}
-}
-
-// TestDiskFacts_Gain decides when a snapshot is worth it on a disk that is short of
-// room: overwritten and deleted values are given back, others are not.
-func TestDiskFacts_Gain(t *testing.T) {
-	const mib = 1 << 20
-	r := &replica{cfg: Config{SnapshotBytes: 64 * mib}, space: newSpace(nil)}
-	for name, tt := range map[string]struct {
-		facts diskFacts
-		low   bool
-		want  bool
-	}{
-		"Deleted":         {diskFacts{known: true, next: mib, newest: 80 * mib, snapshots: 80 * mib, drops: 10 * mib, put: -1}, true, true},
-		"Overwritten":     {diskFacts{known: true, next: 40 * mib, newest: 40 * mib, snapshots: 40 * mib, drops: 30 * mib, put: 10 * mib}, false, true},
-		"OnlyInserted":    {diskFacts{known: true, next: 80 * mib, newest: 40 * mib, snapshots: 40 * mib, drops: 40 * mib, put: -1}, true, false},
-		"MuchRoom":        {diskFacts{known: true, next: 40 * mib, newest: 40 * mib, snapshots: 40 * mib, drops: 30 * mib, put: 500 * mib}, false, false},
-		"TwoAreKept":      {diskFacts{known: true, next: 100 * mib, newest: 100 * mib, snapshots: 200 * mib, put: 110 * mib}, false, false},
-		"OlderIsLarge":    {diskFacts{known: true, next: 40 * mib, newest: 100 * mib, snapshots: 200 * mib, put: 50 * mib}, false, true},
-		"OlderGoesAnyway": {diskFacts{known: true, next: 100 * mib, newest: 100 * mib, snapshots: 200 * mib, put: 90 * mib}, false, false},
-		"RefusedBySome":   {diskFacts{known: true, next: mib, newest: 80 * mib, snapshots: 80 * mib, put: 5 * mib}, true, true},
-		"UnknownDisk":     {diskFacts{next: mib, snapshots: 80 * mib}, false, false},
-		"LittleToGain":    {diskFacts{known: true, next: 90 * mib, newest: 90 * mib, snapshots: 90 * mib, drops: 3 * mib, put: -1}, true, false},
-		"LowEnoughToGain": {diskFacts{known: true, next: 90 * mib, newest: 90 * mib, snapshots: 90 * mib, drops: 8 * mib, put: -1}, true, true},
-	} {
-		r.space.facts.Store(&tt.facts)
-		if got := r.gainsRoom(tt.low); got != tt.want {
-			t.Errorf("%s: got %t", name, got)
-		}
 	}
 }
 
@@ -178,8 +43,8 @@ func TestTrial_B4_FollowerWithoutRoom(t *testing.T) {
 		free.Store(1 << 40)
 		f := startReplica(t, func(c *Config) { c.FS = spacedFS{crashfs.New(), &free} }, unchanged)
 		f.mustAppend(t, 2, point{1, 1}, commands(2, 9, 2), 9)
-		free.Store(floorBytes / 2)
-		if _, err := f.replica.space.look(); err != nil {
+		free.Store(room.MarginBytes / 2)
+		if _, err := f.replica.disk.Look(); err != nil {
 			t.Fatal(err)
 		}
 		f.mustAppend(t, 2, point{9, 2}, commands(10, 10, 2), 10) // the log's file has room for it
@@ -199,7 +64,7 @@ func TestTrial_B4_FollowerWithoutRoom(t *testing.T) {
 	})
 	inBubble(t, "Snapshot", func(t *testing.T) {
 		var free atomic.Int64
-		free.Store(floorBytes + 4<<20)
+		free.Store(room.MarginBytes + 4<<20)
 		f := startReplica(t, func(c *Config) { c.FS = spacedFS{crashfs.New(), &free} }, unchanged)
 		state := stateAt(t, large(50, 2, 8<<20))
 		request := &raft.InstallSnapshotRequest{
