@@ -35,6 +35,7 @@ func (n *Node) Do(ctx context.Context, request kv.Request) (kv.Response, error) 
 	}
 	memory := requestMemory.Get().(*[]byte)
 	requests := fsm.Encode(wire.Requests{Data: (*memory)[:0]}, request)
+	ops := len(request.Then) // the values need not stay while the request waits
 	answer, err := r.proposer.Propose(ctx, requests, false)
 	if err != nil {
 		return kv.Response{}, err // the proposer may still have the bytes
@@ -43,6 +44,9 @@ func (n *Node) Do(ctx context.Context, request kv.Request) (kv.Response, error) 
 		requestMemory.Put(memory)
 	}
 	response, err := fsm.DecodeResponse(answer)
+	if err == nil && len(response.Results) != ops {
+		err = fmt.Errorf("%d results of %d operations", len(response.Results), ops)
+	}
 	if err != nil {
 		return kv.Response{}, fmt.Errorf("%w: %w", kv.ErrUnknownOutcome, err)
 	}
@@ -143,15 +147,22 @@ func (n *Node) validate(request kv.Request) error {
 			return err
 		}
 	}
+	size := 0
 	for i := range request.Then {
 		if err := n.validateKey(request.Then[i].Key); err != nil {
 			return err
 		}
-		if size := len(request.Then[i].Value); size > n.cfg.MaxValueBytes {
-			return &kv.ValidationError{
-				Field: "value", Size: int64(size), Limit: int64(n.cfg.MaxValueBytes),
-				Reason: fmt.Sprintf("has %d bytes, the limit is %d", size, n.cfg.MaxValueBytes),
-			}
+		size += len(request.Then[i].Value)
+	}
+	// Values together, not each: a request is one message and a part of one log entry.
+	if limit := n.cfg.MaxValueBytes; size > limit {
+		values := "has"
+		if len(request.Then) > 1 {
+			values = "and the others of the request have together"
+		}
+		return &kv.ValidationError{
+			Field: "value", Size: int64(size), Limit: int64(limit),
+			Reason: fmt.Sprintf("%s %d bytes, the limit is %d", values, size, limit),
 		}
 	}
 	return nil

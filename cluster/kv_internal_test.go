@@ -119,6 +119,7 @@ func TestDo_Invalid(t *testing.T) {
 		{"no key", kv.Put("", nil), "key", kv.CodeInvalid},
 		{"long key", kv.Delete("long"), "key", kv.CodeTooLarge},
 		{"long value", kv.Put("k", make([]byte, 6)), "value", kv.CodeTooLarge},
+		{"long values together", kv.Request{Then: []kv.Op{{Kind: kv.OpPut, Key: "a", Value: make([]byte, 3)}, {Kind: kv.OpPut, Key: "b", Value: make([]byte, 3)}}}, "value", kv.CodeTooLarge},
 		{"condition on no key", kv.Put("k", nil, kv.Absent("")), "key", kv.CodeInvalid},
 		{"condition on a long key", kv.Delete("k", kv.Present(strings.Repeat("k", 4))), "key", kv.CodeTooLarge},
 		{"too many conditions", kv.Put("k", nil, many...), "request", kv.CodeInvalid},

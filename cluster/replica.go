@@ -23,6 +23,7 @@ import (
 	"github.com/kvorum/kvorum/internal/nodeid"
 	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
+	"github.com/kvorum/kvorum/wal"
 )
 
 const (
@@ -33,6 +34,9 @@ const (
 	maxAppendEntries = 16
 	// enqueueTimeout is how long a batch may wait for raft to take it.
 	enqueueTimeout = 2 * time.Second
+	// maxEntryBytes is the maximum size of an entry that enters the log: less than a frame of
+	// the log and a message to a peer may have. An error of either would stop the node.
+	maxEntryBytes = wal.MaxPayload - 64<<10
 	// defaultStuckTransferLimit is how long raft may refuse writes for a transfer of leadership.
 	defaultStuckTransferLimit = 10 * time.Second
 )
@@ -266,11 +270,22 @@ func (r *replica) Apply(b propose.Batch) ([]byte, error) {
 		return nil, err
 	}
 	entry := r.fsm.AppendEntry(nil, state.Term.Stamp(), b.Facts.Version, b.Facts.Count, b.Parts...)
+	if len(entry) > maxEntryBytes {
+		return nil, &kv.ValidationError{Field: "requests", Size: int64(len(entry)), Limit: maxEntryBytes,
+			Reason: fmt.Sprintf("are an entry of %d bytes, the limit is %d", len(entry), maxEntryBytes)}
+	}
 	cost, err := r.admitBatch(r.ctx, b.In(entry), int64(len(entry)))
 	if err != nil {
 		return nil, err
 	}
 	defer r.disk.Release(cost)
+	// To admit it may have taken a while: the followers are asked for room.
+	if !r.Leading() || state.Term.Number() != r.raft.CurrentTerm() {
+		return nil, kv.ErrNotLeader
+	}
+	if err := r.Supports(b.Facts.Version); err != nil {
+		return nil, err
+	}
 	return r.commit(entry)
 }
 

@@ -229,13 +229,29 @@ func (c *codec) check(version byte, count int, data []byte) (wire.Requests, erro
 		if err := checkKey(o.key); err != nil {
 			return wire.Requests{}, err
 		}
-		if len(o.value) > kv.LimitMaxValueBytes {
-			return wire.Requests{}, &kv.ValidationError{Field: "requests", Reason: fmt.Sprintf("have a value of %d bytes, the limit is %d", len(o.value), kv.LimitMaxValueBytes)}
-		}
+	}
+	if err := b.checkValues(); err != nil {
+		return wire.Requests{}, err
 	}
 	facts := b.facts(needs)
 	facts.Data = data
 	return facts, nil
+}
+
+// checkValues refuses requests each of whose values together are more than one value may be.
+func (b *batch) checkValues() error {
+	ops := b.ops
+	for _, r := range b.requests {
+		size := 0
+		for i := range ops[:r.ops] {
+			size += len(ops[i].value)
+		}
+		ops = ops[r.ops:]
+		if size > kv.LimitMaxValueBytes {
+			return &kv.ValidationError{Field: "requests", Reason: fmt.Sprintf("have one with values of %d bytes, the limit is %d", size, kv.LimitMaxValueBytes)}
+		}
+	}
+	return nil
 }
 
 func checkKey(key string) error {

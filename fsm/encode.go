@@ -15,7 +15,9 @@ func Encode(to wire.Requests, r kv.Request) wire.Requests {
 	size := 0
 	to.Version = max(to.Version, versionOf(&r))
 	for i := range r.If {
-		size += partSize(sizeOfCompare(&r.If[i]))
+		c := &r.If[i]
+		size += partSize(sizeOfCompare(c))
+		to.Version = max(to.Version, encoder.comparisons[comparisonTags+byte(c.Kind)].since)
 	}
 	for i := range r.Then {
 		o := &r.Then[i]

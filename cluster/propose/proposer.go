@@ -82,8 +82,8 @@ func New(maxBytes int64, election time.Duration, leaders *leadership.Tracker, ro
 
 // Propose waits until requests are committed and returns the responses to them, one
 // after the other, each with its length before it. They are stored next to each other in
-// one log entry, but are not one request. The proposer may keep them after it has returned
-// an error: their Data must not be modified. With leaderOnly, another node has sent them, or
+// one log entry, but are not one request. Their Data is the caller's again when the error is
+// nil; otherwise the proposer may keep it, and it must not be modified. With leaderOnly, another node has sent them, or
 // they are the leader's own: kv.ErrNotLeader refuses them unless this node leads.
 //
 // An error of class kv.ErrUnknownOutcome says that they were done once or not at all; any
@@ -95,6 +95,12 @@ func (p *Proposer) Propose(ctx context.Context, requests wire.Requests, leaderOn
 		return nil, kv.ErrNotLeader
 	}
 	bytes := int64(len(requests.Data)) + int64(requests.Count)*RequestOverhead
+	if bytes > p.maxBytes { // it would be refused again, however often it is sent
+		return nil, &kv.ValidationError{
+			Field: "request", Size: bytes, Limit: p.maxBytes,
+			Reason: fmt.Sprintf("takes %d bytes, and all writes together may take %d", bytes, p.maxBytes),
+		}
+	}
 	if p.pending.Add(bytes) > p.maxBytes {
 		p.pending.Add(-bytes)
 		return nil, fmt.Errorf("%w: over %d bytes of writes are under way", kv.ErrOverloaded, p.maxBytes)

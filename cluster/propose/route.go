@@ -34,7 +34,8 @@ type PartialRefusal interface {
 }
 
 // Batch is the requests of several proposals. They are applied one after the other, and
-// each has a response of its own. A Route must not modify it, and may keep it.
+// each has a response of its own. A Route must not modify it, nor keep it after Apply or
+// Forward has returned: the memory is used again.
 type Batch struct {
 	Facts wire.Requests // of all requests, without Data
 	Parts [][]byte      // the Data of each proposal; that of the batch is their concatenation

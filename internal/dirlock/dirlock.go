@@ -33,6 +33,9 @@ type Lock struct{ file *flock.Flock } // nil if there is nothing to lock
 // error wraps ErrInUse, and names the directory and the process. The lock is always the
 // operating system's, also if the program uses a simulated filesystem below dir.
 func Acquire(dir string) (*Lock, error) {
+	if !lockOfFile {
+		return nil, fmt.Errorf("lock data directory: %w on this system", errors.ErrUnsupported)
+	}
 	path := filepath.Join(dir, lockFile)
 	file := flock.New(path, flock.SetFlag(os.O_RDWR|os.O_CREATE))
 	if err := held(dir, file.TryLock); err != nil {
