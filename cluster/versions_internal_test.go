@@ -3,6 +3,8 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -11,7 +13,9 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/kv"
+	"github.com/kvorum/kvorum/wal"
 )
 
 // versionTable is what a test's members have announced. Those that are not in it have
@@ -144,6 +148,67 @@ func TestJoin_WaitsForTheBatchUnderWay(t *testing.T) {
 			t.Errorf("members: %s", got)
 		}
 	})
+}
+
+// TestVersions_NewLeaderAsksFirst has a member come back with less while the next leader
+// does not reach it: the present leader alone hears of it. The next leader asks before it
+// writes anything newer, though the member had announced more to it before.
+func TestVersions_NewLeaderAsksFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		configs := make(map[string]Config)
+		b := openBubble(t, 3, func(cfg *Config) {
+			cfg.Timing.Commit = 10 * time.Millisecond // a successor must know what is committed
+			stable, files := raft.NewInmemStore(), cfg.FS
+			cfg.Seams.OpenStable = func(path string) (raft.StableStore, io.Closer, error) {
+				err := errors.Join(wal.MakeDir(files, filepath.Dir(path)), wal.WriteFileAtomic(files, path, nil))
+				return stable, io.NopCloser(nil), err // a start without the file is refused
+			}
+			configs[cfg.Name] = *cfg
+		})
+		leader, next, lowered := b.leaderAndOthers(t)
+		mustTransfer(t, leader, next)
+		mustTransfer(t, next, leader) // each has led, and knows what the others announce
+		b.holdBetween(next, lowered)
+		if err := lowered.Close(); err != nil {
+			t.Fatal(err)
+		}
+		cfg := configs[lowered.cfg.Name]
+		cfg.PeerListener, cfg.MaxCommandVersion = b.listen(cfg.AdvertisePeer), 1
+		again, err := Open(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = again.Close() })
+		eventually(t, "the leader hears of it", func() error {
+			if version, _ := leader.announcedBy(again.id()); version != 1 {
+				return fmt.Errorf("it knows of version %d", version)
+			}
+			return nil
+		})
+		if version, firsthand := next.announcedBy(again.id()); version != fsm.Version || !firsthand {
+			t.Fatalf("the next leader knows of version %d, firsthand %v", version, firsthand)
+		}
+		mustTransfer(t, leader, next)
+		done := make(chan error, 1)
+		go func() {
+			_, err := next.Do(soon(t), two("a", "b"))
+			done <- err
+		}()
+		time.Sleep(100 * time.Millisecond)
+		b.letAll()
+		if err := <-done; !errors.Is(err, kv.ErrUnsupported) || !strings.Contains(err.Error(), again.cfg.Name+" announces 1") {
+			t.Errorf("got %v, want a kv.ErrUnsupported that names %s", err, again.cfg.Name)
+		}
+	})
+}
+
+// mustTransfer has one node hand leadership to another.
+func mustTransfer(t *testing.T, from, to *Node) {
+	t.Helper()
+	if err := from.Transfer(soon(t), to.cfg.Name); err != nil {
+		t.Fatal(err)
+	}
+	awaitLeads(t, to)
 }
 
 // TestVersions_NewTermAsksFirst: in a new term newer commands wait, and are not refused,
