@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/kvorum/kvorum/cluster/room"
 	"github.com/kvorum/kvorum/kv"
@@ -186,6 +188,123 @@ func TestDisk_TwoSnapshots(t *testing.T) {
 	wantNothingSetAside(t, d, free, size)
 }
 
+// diskOf returns a disk on which each look finds what facts has at that moment.
+func diskOf(facts *room.Facts) *room.Disk {
+	return room.NewDisk(func() (room.Facts, error) { return *facts, nil })
+}
+
+// TestDisk_SnapshotGrows: puts leave room for a snapshot that is begun and has more bytes
+// than the next one. What is written of it beyond that is subtracted once.
+func TestDisk_SnapshotGrows(t *testing.T) {
+	t.Parallel()
+	facts := room.Facts{Known: true, Next: 20 * mib, Free: 200 * mib}
+	d := diskOf(&facts)
+	done, err := d.PlanSnapshot(30*mib, room.Point{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer done()
+	if f, err := d.Look(); err != nil || f.Put != 200*mib-room.ReserveBytes-30*mib {
+		t.Errorf("while a snapshot of 30 MiB is begun: got %+v, %v", f, err)
+	}
+	d.Wrote(9, 2, int(40*mib))
+	facts.Free -= 40 * mib
+	if f, err := d.Look(); err != nil || f.Put != 160*mib-room.ReserveBytes || f.Spare != 160*mib-room.MarginBytes {
+		t.Errorf("once 40 MiB are written: got %+v, %v", f, err)
+	}
+}
+
+// TestDisk_LogFileHasRoom: what fits into the log's last file is taken on a full disk too,
+// unless nothing at all is free.
+func TestDisk_LogFileHasRoom(t *testing.T) {
+	t.Parallel()
+	facts := room.Facts{Known: true, Free: 2 * mib, Ahead: 3 * mib}
+	d := diskOf(&facts)
+	if err := d.Admit(3*mib, false); err != nil {
+		t.Errorf("what fits: %v", err)
+	}
+	if err := d.Admit(1, false); !errors.Is(err, kv.ErrDiskFull) {
+		t.Errorf("a byte more: got %v", err)
+	}
+	d.Release(3 * mib)
+	facts.Free = mib - 1
+	if err := d.Admit(1, false); !errors.Is(err, kv.ErrDiskFull) {
+		t.Errorf("on a disk without a free MiB: got %v", err)
+	}
+}
+
+// TestDisk_LowWhilePutsDoNotFit: a large put that does not fit holds up no small one, and
+// what a node that starts has not applied does not make its disk low.
+func TestDisk_LowWhilePutsDoNotFit(t *testing.T) {
+	t.Parallel()
+	facts := room.Facts{Known: true, Free: room.ReserveBytes + 10*mib}
+	d := diskOf(&facts)
+	if err := d.Admit(20*mib, true); !errors.Is(err, kv.ErrDiskFull) || d.Low() {
+		t.Errorf("a large put: got %v, low is %t", err, d.Low())
+	}
+	if err := d.Admit(7*mib, true); err != nil {
+		t.Errorf("a small put: %v", err)
+	}
+	if err := d.Admit(7*mib, true); !errors.Is(err, kv.ErrDiskFull) || !d.Low() {
+		t.Errorf("a small put that does not fit: got %v, low is %t", err, d.Low())
+	}
+
+	facts = room.Facts{Known: true, Free: room.ReserveBytes, Next: 5 * mib, Unapplied: 5 * mib}
+	d = diskOf(&facts)
+	if _, err := d.Look(); err != nil || d.Low() {
+		t.Errorf("a node that starts: low is %t, %v", d.Low(), err)
+	}
+	facts.Unapplied--
+	if _, err := d.Look(); err != nil || !d.Low() {
+		t.Errorf("with a byte applied: low is %t, %v", d.Low(), err)
+	}
+}
+
+// TestDisk_Report: a report is given again for a moment, with the end of the log that it
+// was found with. Of a low disk it says that puts have no room.
+func TestDisk_Report(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		facts := room.Facts{Known: true, Free: room.ReserveBytes + 9*mib}
+		d, last := diskOf(&facts), uint64(5)
+		lastIndex := func() (uint64, error) { return last, nil }
+		first := *d.Report(lastIndex)
+		if want := (room.DiskRoom{Put: 9 * mib, Rest: 9*mib + room.ReserveBytes - room.MarginBytes, LastIndex: 5}); first != want {
+			t.Errorf("got %+v, want %+v", first, want)
+		}
+		last, facts.Free = 6, room.ReserveBytes-1
+		if again := *d.Report(lastIndex); again != first {
+			t.Errorf("a moment later: got %+v, want %+v", again, first)
+		}
+		time.Sleep(room.AskPause)
+		if full := *d.Report(lastIndex); full.Put >= 0 || full.LastIndex != 6 {
+			t.Errorf("later: got %+v, want no room for puts", full)
+		}
+		facts.Free = room.ReserveBytes + mib // too little to end it
+		time.Sleep(room.AskPause)
+		report := room.Report{Disk: d.Report(lastIndex)}
+		if !d.Low() || report.Disk.Put >= 0 || !report.NoPuts() {
+			t.Errorf("on a low disk: got %+v", report.Disk)
+		}
+		time.Sleep(room.AskPause)
+		if broken := d.Report(func() (uint64, error) { return 0, errors.New("broken log") }); broken != nil {
+			t.Errorf("with a broken log: got %+v", broken)
+		}
+	})
+	for name, tt := range map[string]struct {
+		report room.Report
+		want   bool
+	}{
+		"Low":     {room.Report{LowDisk: true}, true},
+		"NoRoom":  {room.Report{Disk: &room.DiskRoom{}}, true},
+		"Room":    {room.Report{Disk: &room.DiskRoom{Put: 1}}, false},
+		"Unknown": {room.Report{}, false},
+	} {
+		if got := tt.report.NoPuts(); got != tt.want {
+			t.Errorf("%s: no room for puts: got %t", name, got)
+		}
+	}
+}
+
 // TestDisk_NotKnown: a disk that can't be looked at refuses what no look has allowed, and
 // one that does not tell how much is free refuses nothing.
 func TestDisk_NotKnown(t *testing.T) {
@@ -214,6 +333,30 @@ func TestSegmentSize(t *testing.T) {
 	for total, want := range map[int64]int64{0: 64 << 20, 1 << 40: 64 << 20, 2 << 30: 64 << 20, 600 << 20: 16 << 20, 320 << 20: 8 << 20, 1 << 20: 4 << 20} {
 		if got := room.SegmentSize(total); got != want {
 			t.Errorf("a disk of %d: got %d, want %d", total, got, want)
+		}
+	}
+}
+
+// TestFacts_Thresholds shows from which byte on a disk is short of room, has too little for
+// the node itself, and has so much that some can be given away.
+func TestFacts_Thresholds(t *testing.T) {
+	enough := 8 * mib // of a small state
+	for name, tt := range map[string]struct{ got, want bool }{
+		"Short":          {(&room.Facts{Known: true, Next: mib, Put: 33*mib - 1}).Short(64 * mib), true},
+		"NotShort":       {(&room.Facts{Known: true, Next: mib, Put: 33 * mib}).Short(64 * mib), false},
+		"ShortUnknown":   {(&room.Facts{Next: mib}).Short(64 * mib), false},
+		"Margin":         {(&room.Facts{Known: true, Free: room.MarginBytes}).HasMargin(), true},
+		"NoMargin":       {(&room.Facts{Known: true, Free: room.MarginBytes - 1}).HasMargin(), false},
+		"MarginUnknown":  {(&room.Facts{}).HasMargin(), true},
+		"Ample":          {(&room.Facts{Known: true, Put: 2*enough + 2*mib}).Ample(mib), true},
+		"NotAmple":       {(&room.Facts{Known: true, Put: 2*enough + 2*mib - 1}).Ample(mib), false},
+		"Tight":          {(&room.Facts{Known: true, Next: 20 * mib, Put: 20*mib - 1}).Tight(), true},
+		"NotTight":       {(&room.Facts{Known: true, Next: 20 * mib, Put: 20 * mib}).Tight(), false},
+		"TightForLittle": {(&room.Facts{Known: true, Put: enough - 1}).Tight(), true},
+		"TightUnknown":   {(&room.Facts{Next: mib}).Tight(), false},
+	} {
+		if tt.got != tt.want {
+			t.Errorf("%s: got %t", name, tt.got)
 		}
 	}
 }

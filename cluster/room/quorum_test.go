@@ -130,6 +130,45 @@ func TestQuorum_SilentVoters(t *testing.T) {
 	wantLimit(t, "with a busy voter", d, q, true, 7)
 }
 
+// TestQuorum_TellsMemory: the memory hears what the voters report of theirs. A voter that
+// falls silent, or votes no more, holds no puts up.
+func TestQuorum_TellsMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := votersWith(true, mib, mib)
+		v.reports["n2.x"] = room.Report{Memory: &room.MemoryRoom{Data: 1 << 20, Low: true}}
+		m := room.NewMemory(smallPlan(1<<30), 0, emptyState(), new(fakeHeap))
+		q := room.NewQuorum(ampleDisk(), m, v)
+		ask := func() error {
+			time.Sleep(room.AskPause)
+			q.Ask(t.Context())
+			v.running.Wait()
+			return m.Admit(encode(kv.Put("k", nil)))
+		}
+		if err := ask(); !errors.Is(err, kv.ErrMemoryFull) || !strings.Contains(err.Error(), "n2") {
+			t.Errorf("with a voter that has too much in use: got %v", err)
+		}
+		low := v.reports["n2.x"]
+		delete(v.reports, "n2.x")
+		if err := ask(); err != nil || m.Status().DataLimit != 1<<20 {
+			t.Errorf("once it is silent: %v, and room for %d", err, m.Status().DataLimit)
+		}
+		v.reports["n2.x"] = low
+		if err := ask(); !errors.Is(err, kv.ErrMemoryFull) {
+			t.Errorf("once it answers: got %v", err)
+		}
+		v.reports["n2.x"] = room.Report{}
+		if err := ask(); err != nil || m.Status().DataLimit != 1<<30 {
+			t.Errorf("once it has no plan: %v, and room for %d", err, m.Status().DataLimit)
+		}
+		v.reports["n2.x"] = low
+		_ = ask() // its error is that of the first
+		v.ids = v.ids[1:]
+		if err := ask(); err != nil || m.Status().DataLimit != 1<<30 {
+			t.Errorf("once it is no voter: %v, and room for %d", err, m.Status().DataLimit)
+		}
+	})
+}
+
 // TestQuorum_AsksSeldom: a limit that is reached is not asked for again at once, unless
 // the term is another one.
 func TestQuorum_AsksSeldom(t *testing.T) {
