@@ -81,6 +81,10 @@ func (e *rpcError) Error() string   { return e.err.Error() }
 func (e *rpcError) Unwrap() error   { return e.err }
 func (e *rpcError) RPCCode() string { return e.code }
 
+// codeAsking is the code of propose.ErrAsking. Its class alone would not tell the sender of a
+// batch that it has to take it apart.
+const codeAsking = "asking"
+
 // toWire gives err the code of its class, if it has one.
 func toWire(err error) error {
 	var invalid *kv.ValidationError
@@ -88,6 +92,8 @@ func toWire(err error) error {
 	switch {
 	case class == nil:
 		return err
+	case class != kv.ErrUnknownOutcome && errors.Is(err, propose.ErrAsking):
+		return &rpcError{codeAsking, err}
 	case class != kv.ErrUnknownOutcome && errors.As(err, &invalid):
 		return &rpcError{"invalid:" + invalid.Field, errors.New(invalid.Reason)}
 	}
@@ -99,6 +105,9 @@ func fromWire(err error) error {
 	var remote *transport.RemoteError
 	if !errors.As(err, &remote) {
 		return err
+	}
+	if remote.Code == codeAsking {
+		return &remoteError{propose.ErrAsking, remote}
 	}
 	if class := kv.ByCode(kv.Code(remote.Code)); class != nil {
 		return &remoteError{class, remote}

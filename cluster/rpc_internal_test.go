@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kvorum/kvorum/cluster/propose"
 	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/internal/wire"
 	"github.com/kvorum/kvorum/kv"
@@ -26,11 +27,15 @@ func overWire(err error) error {
 // TestWireErrors shows that each error keeps its identity, and its text,
 // between nodes, and that an unknown outcome wins over all else in its chain.
 func TestWireErrors(t *testing.T) {
+	known := []error{propose.ErrAsking}
 	for _, class := range kv.Classes() {
-		sent := fmt.Errorf("context: %w", class)
+		known = append(known, class)
+	}
+	for _, want := range known {
+		sent := fmt.Errorf("context: %w", want)
 		got := overWire(sent)
-		if !errors.Is(got, class) || got.Error() != sent.Error() {
-			t.Errorf("%s: got %v, want %v", class.Code, got, sent)
+		if !errors.Is(got, want) || got.Error() != sent.Error() {
+			t.Errorf("%v: got %v, want %v", want, got, sent)
 		}
 	}
 	got := overWire(errors.Join(kv.ErrNotLeader, kv.ErrUnknownOutcome))
@@ -60,6 +65,7 @@ func TestForwardOutcome(t *testing.T) {
 		{"Refused", &transport.RefusedError{Reason: transport.RefusedWrongTarget}, false},
 		{"NotLeader", overWire(kv.ErrNotLeader), false},
 		{"NoLeaderAfterAll", overWire(kv.ErrNoLeader), false},
+		{"Asking", overWire(propose.ErrAsking), false},
 		{"Overloaded", overWire(kv.ErrOverloaded), false},
 		{"Closed", overWire(kv.ErrClosed), false},
 		{"NotJoined", overWire(kv.ErrNotJoined), false},

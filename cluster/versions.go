@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/kvorum/kvorum/cluster/propose"
 	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/kv"
 )
@@ -97,8 +98,8 @@ func newVersions(build uint8, members func() []raft.Server, announced func(raft.
 	return v
 }
 
-// allows returns nil if commands of a version may be written now. Otherwise it is a
-// kv.ErrTimeout while that is not known yet, and then a kv.ErrUnsupported that names the
+// allows returns nil if commands of a version may be written now. Otherwise it is
+// propose.ErrAsking while that is not known yet, and then a kv.ErrUnsupported that names the
 // members which don't understand them.
 func (v *versions) allows(version uint8) error {
 	if version <= leastVersion {
@@ -107,7 +108,7 @@ func (v *versions) allows(version uint8) error {
 	now := v.now.Load()
 	switch {
 	case now.asking:
-		return fmt.Errorf("%w: the members are being asked which commands they understand", kv.ErrTimeout)
+		return propose.ErrAsking
 	case version <= now.version:
 		return nil
 	}

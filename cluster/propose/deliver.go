@@ -32,6 +32,12 @@ func (p *Proposer) deliver(ctx context.Context, batch []*proposal) {
 		if errors.Is(err, errAbandoned) {
 			continue
 		}
+		if errors.Is(err, ErrAsking) {
+			if batch = p.setAside(ctx, batch, batchOf(sending).Facts.Version, err); len(batch) == 0 {
+				return
+			}
+			continue
+		}
 		if refused := refusedBy(err, sending); refused != nil {
 			if batch = p.refuse(ctx, sending, batch, refused, err, leading); len(batch) == 0 {
 				return

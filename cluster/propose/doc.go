@@ -22,6 +22,7 @@
 //	waiting    its batch leaves, or goes to raft    sent
 //	waiting    its caller's time ends               not done
 //	waiting    the leader hangs                     not done
+//	waiting    the leader asks its members          set aside: still waiting, in no batch
 //	waiting    another leader                       its batch goes there
 //	sent       responses, or an error of this kind  its caller gets them
 //	sent       certainly not done                   waiting
@@ -30,7 +31,9 @@
 //
 // A batch that was certainly not done is tried again while a caller waits for it. One whose
 // outcome is unknown never is. A batch that is refused because there is no room, on disk or
-// in memory, is taken apart: those that need room end at once, and hold up nobody.
+// in memory, is taken apart: those that need room end at once, and hold up nobody. So is a
+// batch with requests of a command version that a member does not understand. While a new
+// leader does not know that yet, such requests are set aside, and queued again later.
 //
 // # Concurrency
 //

@@ -63,7 +63,7 @@ func (f *fakeRoute) Supports(version byte) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.asking && version > 1 {
-		return fmt.Errorf("%w: members are asked", kv.ErrTimeout)
+		return fmt.Errorf("%w: n3 has not answered", propose.ErrAsking)
 	}
 	if f.most != 0 && version > f.most {
 		return fmt.Errorf("%w: n3 announces %d", kv.ErrUnsupported, f.most)
@@ -77,6 +77,12 @@ func (f *fakeRoute) setLeads(leads bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.leads = leads
+}
+
+func (f *fakeRoute) setAsking(asking bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asking = asking
 }
 
 func (f *fakeRoute) Forward(ctx context.Context, b propose.Batch, ready func() bool) ([]byte, error) {

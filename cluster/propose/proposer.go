@@ -3,6 +3,7 @@ package propose
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -56,6 +57,8 @@ type Proposer struct {
 	applying chan struct{} // a lock: held while a batch is in the log's hands
 	slots    chan struct{} // one is held by each batch that is under way to the leader
 	newest   forwarding    // belongs to Run
+	// aside counts the goroutines with proposals that were set aside; see setAside.
+	aside sync.WaitGroup
 	// hang is the time after which a leader that answers no forwarded batch counts as hanging.
 	hang    time.Duration
 	ended   chan struct{} // closed when Run hands on nothing any more
@@ -105,11 +108,11 @@ func (p *Proposer) Propose(ctx context.Context, requests wire.Requests, leaderOn
 		p.pending.Add(-bytes)
 		return nil, fmt.Errorf("%w: over %d bytes of writes are under way", kv.ErrOverloaded, p.maxBytes)
 	}
-	pr := p.proposal(requests, bytes, leaderOnly)
-	if err := p.awaitSupport(ctx, requests.Version); err != nil {
-		pr.leave()
+	if err := p.refusedAtOnce(requests.Version, leaderOnly); err != nil {
+		p.pending.Add(-bytes)
 		return nil, err
 	}
+	pr := p.proposal(requests, bytes, leaderOnly)
 	queue := p.queue
 	if leaderOnly {
 		queue = p.forwards
@@ -137,6 +140,20 @@ func (p *Proposer) Propose(ctx context.Context, requests wire.Requests, leaderOn
 	default:
 		return nil, kv.ErrClosed
 	}
+}
+
+// refusedAtOnce returns why this node, if it leads, would refuse requests of that version.
+// While that is not known yet, only those of another node are refused: its sender
+// takes their batch apart, and this node's own are set aside.
+func (p *Proposer) refusedAtOnce(version byte, leaderOnly bool) error {
+	if !p.route.Leading() {
+		return nil
+	}
+	err := p.route.Supports(version)
+	if errors.Is(err, ErrAsking) && !leaderOnly {
+		return nil
+	}
+	return err
 }
 
 // proposal returns one for requests, with the memory of one that has ended if there is one.
@@ -182,6 +199,7 @@ func (p *Proposer) abandon(pr *proposal) ([]byte, error) {
 func (p *Proposer) Run(ctx context.Context) {
 	var delivering sync.WaitGroup
 	defer close(p.ended)
+	defer p.aside.Wait()
 	defer delivering.Wait()
 	defer p.drain()
 	var held *proposal // taken from the queue, but too large for the batch before

@@ -3,6 +3,7 @@ package propose
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -15,6 +16,11 @@ import (
 // maxApart is the maximum number of proposals of a batch that is taken apart that are
 // sent at a time.
 const maxApart = 32
+
+// ErrAsking is the error of a leader that still asks its members which commands they
+// understand, for a request that depends on the answer. It is of class kv.ErrTimeout: the
+// request was not done.
+var ErrAsking = fmt.Errorf("%w: the members are being asked which commands they understand", kv.ErrTimeout)
 
 // refusedBy returns which proposals of a batch an error refuses: those that need room
 // which is not there, or a newer command version. It is nil for an error that is about
@@ -38,26 +44,48 @@ func refusedBy(err error, batch []*proposal) func(wire.Requests) bool {
 	return nil
 }
 
-// awaitSupport returns nil if this node does not lead, or may write requests of that
-// command version as the leader. Where that is not known yet, it waits: nothing else
-// has to wait behind such requests.
-func (p *Proposer) awaitSupport(ctx context.Context, version byte) error {
-	for p.route.Leading() {
-		err := p.route.Supports(version)
-		if err == nil || errors.Is(err, kv.ErrUnsupported) {
-			return err
+// setAside takes the proposals of a batch that need its newest version out of it, as the
+// leader does not know yet whether it may write that, and returns the others, to be sent at
+// once. Those of this node's own callers wait outside of any batch. One of another node
+// ends: its sender takes it apart.
+func (p *Proposer) setAside(ctx context.Context, batch []*proposal, newest byte, err error) (others []*proposal) {
+	var aside []*proposal
+	for _, pr := range batch {
+		switch {
+		case pr.requests.Version < newest:
+			others = append(others, pr)
+		case pr.leaderOnly:
+			pr.finish(nil, err)
+		default:
+			aside = append(aside, pr)
 		}
+	}
+	if len(aside) > 0 {
+		noteFailure(aside, err)
+		p.aside.Go(func() { p.queueAgain(ctx, aside, newest) })
+	}
+	return others
+}
+
+// queueAgain queues proposals that were set aside again: after a pause, and, where this node
+// leads, once it knows whether it may write requests of that version.
+func (p *Proposer) queueAgain(ctx context.Context, aside []*proposal, version byte) {
+	for asking := true; asking; asking = p.route.Leading() && errors.Is(p.route.Supports(version), ErrAsking) {
 		select {
 		case <-time.After(leadership.RetryDelay):
 		case <-ctx.Done():
-			return err
-		case <-p.stopped:
-			return kv.ErrClosed
-		case <-p.ended:
-			return kv.ErrClosed
+			finishAll(aside, kv.ErrClosed)
+			return
 		}
 	}
-	return nil
+	for i, pr := range aside {
+		select {
+		case p.queue <- pr:
+		case <-ctx.Done():
+			finishAll(aside[i:], kv.ErrClosed)
+			return
+		}
+	}
 }
 
 // refuse ends those proposals of a batch that was sent and not done which are refused,

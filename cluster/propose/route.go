@@ -14,11 +14,12 @@ type Route interface {
 	// Leading says whether this node is the leader and has begun its term.
 	Leading() bool
 	// Supports returns nil if this node, as the leader, may write requests of that
-	// command version. Otherwise it is an error of class kv.ErrUnsupported, or one of class
-	// kv.ErrTimeout where that is not known yet.
+	// command version. Otherwise it is an error of class kv.ErrUnsupported, or ErrAsking
+	// where that is not known yet.
 	Supports(version byte) error
 	// Apply puts a batch into the log as one entry. It is called by one goroutine at a time.
-	// An error of its own may be about some of the requests alone; see PartialRefusal.
+	// An error of its own may be about some of the requests alone: PartialRefusal, and those
+	// of Supports.
 	Apply(b Batch) ([]byte, error)
 	// Forward sends a batch to the leader, if ready, which it asks at the last moment,
 	// returns true. If ready returns false, or is not asked, it was not sent.
