@@ -1,15 +1,14 @@
-// Package history records what the clients of a cluster saw, and looks for what must
-// never be: a key whose operations have no order that explains them, a write that
-// was acknowledged and is lost, one that was reported as not done and is there, one
-// that happened twice.
+// Package history records the operations of a cluster's clients and their answers, and
+// finds errors of the cluster. An error is one of these: a key's operations have no order
+// that explains their answers; an acknowledged write is lost; a write that was reported as
+// not done was done; a write was done twice.
 //
-// A [History] is filled by clients, each of which takes a [Call] before an operation
-// and adds it when it has returned. Every value that is ever written must be unique,
-// and not empty. An operation whose outcome is unknown may have happened at any time
-// since its call, may happen at any later one, or never does.
+// Clients fill a [History]. A client takes a [Call] before an operation, and adds the
+// operation after it has returned. Every written value must be unique, and not empty. An
+// operation of unknown outcome may happen at any time after its call, or never.
 //
-// [History.Check] looks at each key by itself, with porcupine. How long that takes
-// grows with the number of outcomes that are open at once, so a key should be used by
-// few clients for a few seconds, and then never again: what is open of one key costs
-// nothing at the next.
+// [History.Check] checks each key separately, with porcupine, a library that finds orders
+// of operations. The time for a key grows with the number of operations of unknown outcome
+// at one time. So a few clients should use a key for a few seconds, and never again:
+// operations of unknown outcome on one key do not make the check of other keys longer.
 package history

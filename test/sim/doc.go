@@ -1,30 +1,29 @@
-// Package sim runs whole clusters of real nodes in simulated time and breaks
-// them in every way that the architecture says they survive.
+// Package sim runs whole clusters of real nodes in simulated time, and makes every fault
+// that a cluster must survive according to ARCHITECTURE.md.
 //
-// A simulation is one testing/synctest bubble. In it run cluster.Nodes as a
-// program would open them; only the machine below is made up: a network of
-// connections that are delayed, narrow, stalled, cut and reset; disks (wal/crashfs) that
-// hang, fail, and forget at a power failure what was not synced; and a gossip
-// that may be wrong. Clients read and write through any node while a nemesis
-// kills, partitions, wipes, adds and removes nodes, and restarts them with a newer build.
-// Checked are
+// A simulation is one testing/synctest bubble. In it, cluster.Nodes run as a program would
+// open them. Only the machine below them is simulated. Its network has connections that are
+// delayed, narrow, stalled, cut and reset. Its disks (wal/crashfs) hang, fail, and lose at
+// a power failure all data that was not synced. Its gossip may be wrong. Clients read and
+// write through any node. Meanwhile a nemesis, the part that makes faults, kills,
+// partitions, wipes, adds and removes nodes, and restarts them with a newer build. The
+// checks are:
 //
-//   - linearizability of each key, by porcupine, where writes whose outcome was
-//     reported as unknown may happen at any time or never, and those that were
-//     reported as not done never do;
-//   - that every acknowledged write is there in the end, and none twice;
-//   - that replicas at the same revision hold the same items;
-//   - that no term has two leaders, and that no node goes back;
-//   - that a node opens again after every crash, and stops only for a reason, which a
-//     command that its build does not understand is not;
-//   - that the cluster serves again, with the members it should have, soon after
-//     the faults have ended.
+//   - Each key is linearizable, according to the library porcupine. A write that was
+//     reported as unknown may happen at any time or never; a write that was reported as not
+//     done must never happen.
+//   - Every acknowledged write is there in the end, and none was done twice.
+//   - Replicas at the same revision hold the same items.
+//   - No term has two leaders, and no node's term, index or revision decreases.
+//   - A node opens again after every crash, and stops only for a valid reason. A command
+//     that its build does not understand is not a valid one.
+//   - The cluster serves again, with the right members, soon after the faults have ended.
 //
-// A seed decides what goes wrong, but not the order in which goroutines run: it
-// makes runs differ and does not repeat one exactly. So a failure prints the last
-// events, and "-sim.seed" with "-count" runs its seed again and again.
+// A seed determines the faults, but not the order in which goroutines run. So the same seed
+// does not repeat a run exactly. A failure prints the last events, and "-sim.seed" with
+// "-count" runs its seed several times.
 //
-// Not simulated: a process that stands still while its clocks go on, clocks that
-// differ between nodes, a disk that alters what it was given. Tests against real
-// processes are for these.
+// Three faults are not simulated: a process that is paused while its clocks advance, clocks
+// that differ between nodes, and a disk that changes data. Tests with real processes make
+// these.
 package sim

@@ -1,16 +1,18 @@
 // Package lab sets up the machines that a cluster under test runs on, and breaks them:
 // their processes, disks and clocks, and the network between them.
 //
-// A Lab comes in three kinds. In namespaces each process has a network of its own; that
-// takes root on Linux. What is lost, late or overtaken there are packets, and the
-// kernel's own TCP deals with it. Through proxies the processes share the loopback
-// network, and a small proxy of our own stands before each, which delays and holds
-// streams and drops the datagrams of gossip. In docker they are the containers of the
-// shipped docker-compose.yml. What a kind can't do is refused as ErrNotCovered with a
-// reason.
+// There are three kinds of Lab:
 //
-// What a Lab makes ends with the process that made it, even if that is killed: its
-// processes by the kernel's parent-death signal, its namespaces, mounts and devices
-// because nothing holds them any more. What does not, such as containers, is written
-// down before it is made, and the next Open removes it.
+//   - With namespaces each process has a network of its own. Packets are lost, delayed and
+//     reordered there, and the kernel's own TCP handles that. This kind needs root on Linux.
+//   - With proxies the processes share the loopback network. A small proxy of our own is in
+//     front of each. It delays and stops streams, and drops the datagrams of gossip.
+//   - With docker the processes are the containers of the shipped docker-compose.yml.
+//
+// A fault that a kind can't make is refused with an ErrNotCovered, which has the reason.
+//
+// Most things that a Lab makes end with the process that made them, even if that is killed:
+// its processes by the kernel's parent-death signal, and its namespaces, mounts and devices
+// because no process uses them any more. The others, such as containers, are recorded
+// before they are made, and the next Open removes them.
 package lab

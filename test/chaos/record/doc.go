@@ -1,3 +1,3 @@
-// Package record holds all that is known of one run against a cluster, as it is written
-// to a file, shown as a page and added up with other runs.
+// Package record has the record of one run against a cluster: all that is written to a
+// file, shown on a page and added up with other runs.
 package record

@@ -1,9 +1,9 @@
-// Package verdict looks, when the clients of a run have ended and all faults are healed,
-// for what must never be: nodes that hold different things, writes that are lost, that
-// happened although they were reported as not done, or twice, keys whose operations have
-// no order, sessions that went back, and faults after which nothing was served.
+// Package verdict checks a run after its clients have ended and all faults are healed. It
+// finds nodes with different data, writes that are lost, writes that happened twice or
+// although they were reported as not done, keys whose operations have no order that
+// explains them, sessions that went back, and faults after which the cluster did not serve.
 //
-// Each check says of how much it was. One that had nothing to look at is a violation,
-// and so is a key whose history could not be decided: both are the run's own fault, and
-// say so.
+// Each check reports how much it has checked. A check that had nothing to check is a
+// violation, and so is a key whose history could not be decided. Both are failures of the
+// run itself, and their texts say so.
 package verdict
