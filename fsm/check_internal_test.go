@@ -53,7 +53,7 @@ func TestCheck_ValuesTogether(t *testing.T) {
 		{"a byte more", Encode(wire.Requests{}, two(append(half, 0))), false},
 		{"a byte more in two requests", Encode(Encode(wire.Requests{}, kv.Put("a", half)), kv.Put("b", append(half, 0))), true},
 	} {
-		_, err := Check(tt.requests.Version, tt.requests.Count, tt.requests.Data)
+		_, err := newest.check(tt.requests.Version, tt.requests.Count, tt.requests.Data)
 		invalid := (*kv.ValidationError)(nil)
 		if tt.ok != (err == nil) || err != nil && !errors.As(err, &invalid) {
 			t.Errorf("%s: got %v", tt.name, err)

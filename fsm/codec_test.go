@@ -96,7 +96,7 @@ func TestEncode_FactsAreThoseOfCheck(t *testing.T) {
 		if all.Count != len(requests) || all.Internal || all.Puts != puts || all.PutBytes != bytesOf {
 			t.Fatalf("got %+v, want %d puts of %d bytes in %d requests", all, puts, bytesOf, len(requests))
 		}
-		checked, err := fsm.Check(all.Version, all.Count, all.Data)
+		checked, err := check(all.Version, all.Count, all.Data)
 		if err != nil || !reflect.DeepEqual(checked, all) {
 			t.Fatalf("got %+v, %v, want %+v", checked, err, all)
 		}
@@ -142,7 +142,7 @@ func TestCodec_LengthMatters(t *testing.T) {
 		decode func([]byte) error
 	}{
 		"Entry":    {goldenEntry(), fsm.DecodeEntryForTesting},
-		"Requests": {requests.Data, func(data []byte) error { _, err := fsm.Check(2, requests.Count, data); return err }},
+		"Requests": {requests.Data, func(data []byte) error { _, err := check(2, requests.Count, data); return err }},
 		"Response": {response, func(data []byte) error { _, err := fsm.DecodeResponse(data); return err }},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -221,12 +221,12 @@ func TestCheck_Refused(t *testing.T) {
 		{"Comparison", 2, 1, request("\x44\x02\x00k", put), version(fsm.VersionError{What: "operation 0x44", Supported: 2})},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if got, err := fsm.Check(tt.version, tt.count, tt.data); !tt.want(err) {
+			if got, err := check(tt.version, tt.count, tt.data); !tt.want(err) {
 				t.Errorf("got %+v, %v", got, err)
 			}
 		})
 	}
-	if got, err := fsm.Check(1, 1, request(put)); err != nil || got.Count != 1 || got.Puts != 1 || got.PutBytes != 2 {
+	if got, err := check(1, 1, request(put)); err != nil || got.Count != 1 || got.Puts != 1 || got.PutBytes != 2 {
 		t.Errorf("a put: got %+v, %v", got, err)
 	}
 }
@@ -261,12 +261,17 @@ func TestDecodeResponse_SkipsWhatIsNew(t *testing.T) {
 	}
 }
 
+// check is Check of a state machine of this build.
+func check(version byte, count int, data []byte) (wire.Requests, error) {
+	return fsm.New(fsm.Config{Shards: 1}).Check(version, count, data)
+}
+
 func FuzzCheck(f *testing.F) {
 	requests := goldenRequests()
 	f.Add(requests.Version, requests.Count, requests.Data)
 	f.Add(byte(2), 1, fsm.CheckpointRequest().Data)
 	f.Fuzz(func(t *testing.T, version byte, count int, data []byte) {
-		requests, err := fsm.Check(version, count, data)
+		requests, err := check(version, count, data)
 		if err != nil {
 			var invalid *kv.ValidationError
 			if !errors.As(err, &invalid) {

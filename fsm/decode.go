@@ -203,8 +203,8 @@ func (b *batch) facts(version byte) wire.Requests {
 // maximum limits of package kv. version is the command version that they need according to
 // the other node. The error wraps ErrMalformed, is a *kv.ValidationError, or is a
 // *VersionError, which is of class kv.ErrUnsupported.
-func Check(version byte, count int, data []byte) (wire.Requests, error) {
-	return newest.check(version, count, data)
+func (f *FSM) Check(version byte, count int, data []byte) (wire.Requests, error) {
+	return f.codec.check(version, count, data)
 }
 
 func (c *codec) check(version byte, count int, data []byte) (wire.Requests, error) {

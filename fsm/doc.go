@@ -5,7 +5,7 @@
 // A kv.Request is encoded once, on the node that receives it (Encode), and only this package
 // decodes it. Other packages carry it as wire.Requests: the bytes, and a few facts about
 // them that the encoder knows. The leader checks the requests that other nodes have encoded,
-// once (Check). A log entry is a header with a time, and requests as they were encoded
+// once (FSM.Check). A log entry is a header with a time, and requests as they were encoded
 // (AppendEntry).
 //
 // Raft hands committed entries to an FSM. It applies an entry's requests in order, and makes

@@ -14,11 +14,6 @@ func (*FSM) AppendEntry(dst []byte, clock int64, version byte, count int, parts 
 	return AppendEntry(dst, clock, version, count, parts...)
 }
 
-// Check is the function Check.
-func (f *FSM) Check(version byte, count int, data []byte) (wire.Requests, error) {
-	return f.codec.check(version, count, data)
-}
-
 // ClockRequest is the function ClockRequest.
 func (*FSM) ClockRequest() wire.Requests { return ClockRequest() }
 

@@ -51,12 +51,13 @@ func TestVersion1_RefusesVersion2(t *testing.T) {
 		}
 	}
 	two := encode(twoPuts)
-	_, err := fsm.CheckOfVersionForTesting(1, two.Version, two.Count, two.Data)
+	older := fsm.New(fsm.Config{Shards: 1, Version: 1})
+	_, err := older.Check(two.Version, two.Count, two.Data)
 	check("from another node", err)
-	_, err = fsm.CheckOfVersionForTesting(1, 1, two.Count, two.Data) // the sender says a version that is too low
+	_, err = older.Check(1, two.Count, two.Data) // the sender says a version that is too low
 	check("from another node that says version 1", err)
 
-	_, err = fsm.CheckOfVersionForTesting(1, 1, 1, checkpointCmd.Data) // its table has no row for it
+	_, err = older.Check(1, 1, checkpointCmd.Data) // its table has no row for it
 	want = fsm.VersionError{What: "operation 0x83", Supported: 1}
 	check("an unknown operation", err)
 }
