@@ -91,9 +91,13 @@ func New(maxBytes int64, election time.Duration, leaders *leadership.Tracker, ro
 //
 // An error of class kv.ErrUnknownOutcome says that they were done once or not at all; any
 // other error says that they were not done. What ctx's end means depends on the state of the
-// proposal: see the package's comment. kv.ErrOverloaded is returned at once where too much
+// proposal: see the package's comment. A *kv.ValidationError refuses a request that is too
+// large, and one of the leader's own without leaderOnly. kv.ErrOverloaded is returned at once where too much
 // waits.
 func (p *Proposer) Propose(ctx context.Context, requests wire.Requests, leaderOnly bool) ([]byte, error) {
+	if requests.Internal && !leaderOnly { // it would be sent on to a leader of another term
+		return nil, &kv.ValidationError{Field: "requests", Reason: "have one that only the leader itself may write"}
+	}
 	if leaderOnly && !p.route.Leading() {
 		return nil, kv.ErrNotLeader
 	}

@@ -12,8 +12,34 @@ import (
 
 	"github.com/kvorum/kvorum/cluster/leadership"
 	"github.com/kvorum/kvorum/cluster/propose"
+	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/kv"
 )
+
+// TestPropose_InternalIsLeaderOnly shows that a request of the leader's own is never sent
+// to another node.
+func TestPropose_InternalIsLeaderOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, leads := range []bool{true, false} {
+			route := &fakeRoute{leads: leads}
+			p := runProposer(t, 1<<20, route)
+			p.leaders.SetLeader("n2.x", "n1.x", 1)
+			for _, leaderOnly := range []bool{true, false} {
+				_, err := p.Propose(t.Context(), fsm.RetireRequest("n3.x"), leaderOnly)
+				invalid := (*kv.ValidationError)(nil)
+				switch {
+				case !leaderOnly && !errors.As(err, &invalid):
+					t.Errorf("leads %t, not only to the leader: got %v, want a ValidationError", leads, err)
+				case leaderOnly && leads && err != nil, leaderOnly && !leads && !errors.Is(err, kv.ErrNotLeader):
+					t.Errorf("leads %t, only to the leader: got %v", leads, err)
+				}
+			}
+			if want := map[bool]int{true: 1}[leads]; len(route.batches) != want {
+				t.Errorf("leads %t: %d batches were sent, want %d", leads, len(route.batches), want)
+			}
+		}
+	})
+}
 
 // TestProposer_Batches shows that what waits while a batch is under way goes
 // together, and that each waiter gets its own result.
