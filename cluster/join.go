@@ -18,7 +18,8 @@ import (
 // Join asks the cluster to add a running node that is in no cluster yet, and
 // waits until it votes, unless it never does, or ctx ends. Adding a member again is no error. Any
 // node may be asked. It returns a *ValidationError, ErrUnreachable,
-// ErrOtherCluster, ErrNameTaken, or an error of not reaching the leader.
+// ErrOtherCluster, ErrNameTaken, ErrTooOld if the node announces a lower command version
+// than it may be sent, or an error of not reaching the leader.
 func (n *Node) Join(ctx context.Context, request kv.JoinRequest) (kv.Member, error) {
 	if err := errors.Join(validateName(request.ID), validateAddress("peer_addr", request.PeerAddr),
 		validateAddress("http_addr", request.HTTPAddr)); err != nil {

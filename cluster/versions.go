@@ -242,7 +242,7 @@ func (r *replica) checkVersion(ctx context.Context, id raft.ServerID, version ui
 		from = min(from, r.oldestOfVoters(ctx))
 	}
 	if needs := r.fsm.WrittenSince(from); version < needs {
-		return fmt.Errorf("%w: %s announces command version %d, and the cluster has written version %d: start it with a newer build",
+		return fmt.Errorf("%w: %s announces command version %d, and the cluster has written version %d: start it with a newer build, or without --max-command-version if that holds it back",
 			kv.ErrTooOld, nameOf(id), version, needs)
 	}
 	return nil

@@ -85,6 +85,15 @@ func TestVersions_LeastOfAllMembers(t *testing.T) {
 	expectAllowed(t, v, "all again", 3, "")
 }
 
+// TestVersions_NewerThanThisBuild: a version that this node itself does not understand is
+// refused with its words, though all members may.
+func TestVersions_NewerThanThisBuild(t *testing.T) {
+	table := &versionTable{members: []raft.ServerID{"n1.a", "n2.b"}, said: map[raft.ServerID]uint8{"n1.a": 2, "n2.b": 3}}
+	v := newVersions(2, table.servers, table.announced)
+	v.asked(0)
+	expectAllowed(t, v, "a newer build has sent it", 2, "needs command version 3, and this node understands 2")
+}
+
 // TestVersions_JoiningCounts: a node counts from before it is a member.
 func TestVersions_JoiningCounts(t *testing.T) {
 	table := &versionTable{members: []raft.ServerID{"n1.a"}, said: map[raft.ServerID]uint8{"n1.a": 3}}

@@ -52,7 +52,9 @@ type VersionStatus struct {
 	Announces   int `json:"announces"`   // the version that it tells the others: Understands, or less if so configured
 	// Needs is the highest version among the entries that a start on the node's data
 	// directory reads: those behind the newest snapshot. A build that understands less
-	// can't start on it. 0 while the node is in no cluster.
+	// can't start on it. Entries that the node has not applied yet are not counted, so it is
+	// exact once AppliedIndex has reached the end of the log. 0 while the node is in no
+	// cluster.
 	Needs int `json:"needs"`
 	// Writes is the highest version that the leader writes: the lowest that a member has
 	// announced. HeldBackBy names the members that have announced less than the leader
