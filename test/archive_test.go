@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// pack writes all files below dir, except a lock's, as an archive to path. An archive
-// has no times and owners, and zeros take no room: a log's newest segment has 4 MiB of them.
+// pack writes all files below dir, except a lock's, as an archive to path. An archive has
+// no times and owners. It is compressed, because a log's newest segment has 4 MiB of zeros.
 func pack(t *testing.T, dir, path string) {
 	t.Helper()
 	out, err := os.Create(path)

@@ -35,8 +35,8 @@ func (p *proc) getTLS(a *testkit.Authority, path string) (string, time.Time, err
 	return string(body), resp.TLS.PeerCertificates[0].NotAfter, err
 }
 
-// TestTrial_F4_Certificates has nodes with certificates that can't work, that end
-// soon, that are replaced while the node runs, and that a peer does not accept.
+// TestTrial_F4_Certificates runs nodes with certificates that can't work, that expire soon,
+// that are replaced while the node runs, and that a peer does not accept.
 func TestTrial_F4_Certificates(t *testing.T) {
 	ca, other := testkit.NewAuthority(t, "authority"), testkit.NewAuthority(t, "another authority")
 	t.Run("Refused", func(t *testing.T) {
@@ -88,7 +88,7 @@ func TestTrial_F4_Certificates(t *testing.T) {
 		})
 	})
 	t.Run("Replaced", func(t *testing.T) {
-		// As a Kubernetes secret: a link to a directory is exchanged for another.
+		// Like a Kubernetes secret: a link to a directory is replaced by another.
 		p, root := newLone(t, "n1", "--bootstrap-expect", "1"), t.TempDir()
 		data := filepath.Join(root, "data")
 		exchange := func(dir string) {

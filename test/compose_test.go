@@ -22,10 +22,10 @@ type compose struct {
 	t    *testing.T
 	argv []string
 	root string
-	base int // HTTP is on the three ports from here on
+	base int // the first of the three ports for HTTP
 }
 
-// newCompose returns a project of its own, or skips where no engine answers.
+// newCompose returns a project of its own. It skips the test if no engine answers.
 func newCompose(t *testing.T) *compose {
 	t.Helper()
 	if out, err := exec.Command("docker", "version", "--format", "{{.Server.Version}}").CombinedOutput(); err != nil {
@@ -68,9 +68,9 @@ func (c *compose) try(args ...string) (string, error) {
 	return string(out), err
 }
 
-// TestCompose shows the cluster of docker-compose.yml at work: put on one node,
-// get from another, a container killed, get again, the container back; and a
-// node whose volume was removed heals by itself.
+// TestCompose runs the cluster of docker-compose.yml: a put on one node, a get from
+// another, a container killed, a get again, the container started again. A node whose
+// volume was removed heals by itself.
 func TestCompose(t *testing.T) {
 	c := newCompose(t)
 	if out, err := exec.Command("make", "-C", c.root, "build").CombinedOutput(); err != nil {
@@ -135,7 +135,7 @@ func (c *compose) waitReady(node int) {
 	})
 }
 
-// put writes and tries again only what the server says was not done.
+// put writes. It tries again only if the server says that the write was not done.
 func (c *compose) put(node int, key, value string) {
 	c.t.Helper()
 	testkit.Eventually(c.t, 30*time.Second, "put "+key, func() error {

@@ -37,7 +37,7 @@ func freeBase(t *testing.T) int {
 	return 0
 }
 
-// startDemo runs the demo until it says ready, and returns what it printed till then.
+// startDemo runs the demo until it says ready, and returns its output up to then.
 func startDemo(t *testing.T, base int, dir string) (*exec.Cmd, string) {
 	t.Helper()
 	cmd := exec.Command(mustBinary(t), "demo", "--http-base-port", strconv.Itoa(base), "--data-dir", dir)
@@ -96,8 +96,8 @@ func unlocked(path string) error {
 	return syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
 }
 
-// TestDemo shows the first command of the README: it prints the addresses and
-// ready, every node serves, and its nodes end with it, be it interrupted or killed.
+// TestDemo shows the first command of the README: it prints the addresses and ready, every
+// node serves, and its nodes end with it, whether it is interrupted or killed.
 func TestDemo(t *testing.T) {
 	for _, end := range []syscall.Signal{syscall.SIGINT, syscall.SIGKILL} {
 		t.Run(end.String(), func(t *testing.T) {

@@ -16,7 +16,7 @@ import (
 	"github.com/kvorum/kvorum/internal/testkit"
 )
 
-// underUlimit has p's program run in a shell that bounds its open files.
+// underUlimit makes p's program run in a shell that limits its open files.
 func underUlimit(files int) func(*exec.Cmd) {
 	return func(cmd *exec.Cmd) {
 		shell := exec.Command("sh", append([]string{"-c", fmt.Sprintf(`ulimit -n %d && exec "$@"`, files), "sh", cmd.Path}, cmd.Args[1:]...)...)
@@ -66,10 +66,10 @@ func (k *keptConn) try(method, path, body string) (*http.Response, error) {
 	return resp, err
 }
 
-// TestTrial_B1_IdleClientsTakeNoDescriptors runs three nodes that may each open 256
-// files. A client keeps a connection; 400 idle ones come to each node; then the
-// client puts 63 values of 1 MiB. Every put is acknowledged, new clients are served,
-// and no node ends.
+// TestTrial_B1_IdleClientsTakeNoDescriptors runs three nodes that may each open 256 files.
+// A client keeps a connection. Then 400 idle connections are opened to each node, and the
+// client puts 63 values of 1 MiB. Every put is acknowledged, new clients are served, and no
+// node ends.
 func TestTrial_B1_IdleClientsTakeNoDescriptors(t *testing.T) {
 	const files, idle, puts = 256, 400, 63
 	ps := newProcsWith(t, 3, underUlimit(files))

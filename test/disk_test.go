@@ -13,9 +13,9 @@ import (
 	"github.com/kvorum/kvorum/internal/testkit"
 )
 
-// TestTrial_B2_DeletingMakesRoom fills a small disk up, with the node's own data and
-// somebody else's file, until puts are refused; then it deletes every key. Writes come
-// back by themselves, with the other file still there.
+// TestTrial_B2_DeletingMakesRoom fills a small disk with the node's own data and another
+// file until puts are refused. Then it deletes every key. Puts are accepted again, although
+// the other file is still there.
 func TestTrial_B2_DeletingMakesRoom(t *testing.T) {
 	disk := smallDisk(t, 600)
 	ps := newProcsIn(t, 1, func() string { return disk })
@@ -30,12 +30,12 @@ func TestTrial_B2_DeletingMakesRoom(t *testing.T) {
 			}
 		}
 	}
-	takeAllBut(t, disk, 190_000_000) // the trial's figure, which was too little then
+	takeAllBut(t, disk, 190_000_000) // the trial's figure, which was too little for commit 92da3df
 	mustPutStatus(t, ps[0], keys[0], value, http.StatusNoContent)
 	takeAllBut(t, disk, 40_000_000)
 	var detail string
 	testkit.Eventually(t, 30*time.Second, "a put is refused", func() error {
-		takeAllBut(t, disk, 40_000_000) // the node may just have given up a snapshot and log
+		takeAllBut(t, disk, 40_000_000) // the node may just have dropped a snapshot and log
 		code, d, err := ps[0].putStatus(keys[0], value)
 		if err == nil && code != http.StatusInsufficientStorage {
 			err = fmt.Errorf("got %d", code)
@@ -67,8 +67,8 @@ func TestTrial_B2_DeletingMakesRoom(t *testing.T) {
 		back.Round(100*time.Millisecond), s.Disk.LogBytes/1e6, s.Disk.SnapshotsBytes/1e6)
 }
 
-// TestTrial_B2_ThreeNodes is the same with three nodes on disks of 320 MiB that fill
-// up by puts alone.
+// TestTrial_B2_ThreeNodes is the same with three nodes on disks of 320 MiB, which only puts
+// fill.
 func TestTrial_B2_ThreeNodes(t *testing.T) {
 	ps := newProcsIn(t, 3, func() string { return smallDisk(t, 320) })
 	value := strings.Repeat("v", 1_000_000)
@@ -143,10 +143,10 @@ func TestTrial_B3_LogBoundedByBytes(t *testing.T) {
 		puts, s.Disk.LogBytes/1e6, most/1e6, s.Disk.SnapshotBytes/1e6)
 }
 
-// TestTrial_B4_FastWriters has four clients write values of 500 kB as fast as they
-// can to nodes on disks of 320 MiB. No node ends; what does not fit is refused as not
-// done; once keys are deleted, writes come back by themselves; and what was
-// acknowledged last of each key is there in the end.
+// TestTrial_B4_FastWriters runs four clients that write values of 500 kB as fast as they
+// can to nodes on disks of 320 MiB. No node ends. Writes that do not fit are refused as not
+// done, and are accepted again once keys are deleted. In the end each key has its last
+// acknowledged value.
 func TestTrial_B4_FastWriters(t *testing.T) {
 	for _, n := range []int{1, 3} {
 		t.Run(fmt.Sprintf("%dNodes", n), func(t *testing.T) {
@@ -171,11 +171,11 @@ func TestTrial_B4_FastWriters(t *testing.T) {
 	}
 }
 
-// fastWriters write to their own keys and know what each must be in the end.
+// fastWriters write to their own keys and know the values that each may have in the end.
 type fastWriters struct {
 	ps                            procs
 	end                           time.Time
-	taken, refused, back, unknown atomic.Int64 // puts; back are those taken after one was refused
+	taken, refused, back, unknown atomic.Int64 // puts; back counts the first accepted one after a refused one
 
 	mu   sync.Mutex
 	last map[string]map[string]bool // guarded by mu; the values that a key may have, by its first bytes; "" is none

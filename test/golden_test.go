@@ -24,8 +24,8 @@ import (
 // update makes the golden data directories of this version again.
 var update = flag.Bool("update", false, "rewrite the data directories of this version in testdata")
 
-// The data directories of this version. Those of every version are kept and tested: a
-// change of a format gives the new one another name.
+// The data directories of this version. Those of all versions are kept and tested: after a
+// change of a format the new one gets another name.
 const (
 	nodeGolden  = "node-v2"
 	storeGolden = "store-v1"
@@ -75,7 +75,7 @@ type nodeContent struct {
 	Items     []goldenItem
 }
 
-// goldenItem is a key with all that is known of it. The key is quoted as in Go.
+// goldenItem is a key with its value and its revisions. The key is quoted as in Go.
 type goldenItem struct {
 	Key                                  string
 	Value                                []byte
@@ -100,8 +100,8 @@ func contentOf(t *testing.T, n *cluster.Node) nodeContent {
 	return c
 }
 
-// TestGolden_Node: this version opens a node's data directory of each version since
-// golden ones are kept, finds every key, revision and member, and goes on with it.
+// TestGolden_Node shows that this version opens a node's data directory of each version of
+// which one is kept, finds every key, revision and member, and continues with it.
 func TestGolden_Node(t *testing.T) {
 	if *update {
 		makeNodeGolden(t)

@@ -16,10 +16,10 @@ import (
 	"github.com/kvorum/kvorum/internal/testkit"
 )
 
-// TestProcesses_GoTree proves that no acknowledged write is lost: a real tree,
-// the Go installation's own sources, is imported through a follower while the
-// leader is killed with SIGKILL and comes back; every file is then read from
-// each node and compared; and again after all three were killed at once.
+// TestProcesses_GoTree proves that no acknowledged write is lost. It imports a real tree,
+// the Go installation's own sources, through a follower, while the leader is killed with
+// SIGKILL and comes back. Then every file is read from each node and compared, and again
+// after all three nodes were killed at once.
 func TestProcesses_GoTree(t *testing.T) {
 	if testing.Short() {
 		t.Skip("skipped in short mode: imports the whole Go tree")

@@ -12,7 +12,7 @@ import (
 
 const module = "github.com/kvorum/kvorum/"
 
-// bigFive are the libraries that only some packages may know of.
+// bigFive are the libraries that only some packages may import.
 var bigFive = []string{
 	"github.com/hashicorp/raft",
 	"github.com/hashicorp/raft-boltdb",
@@ -65,8 +65,7 @@ type goPackage struct {
 	Imports    []string
 }
 
-// TestImports fails on an import that the architecture does not allow, so that
-// packages can't grow together unnoticed.
+// TestImports fails on an import that the architecture does not allow.
 func TestImports(t *testing.T) {
 	seen := map[string]bool{}
 	for _, p := range listPackages(t) {
@@ -114,8 +113,8 @@ func listPackages(t *testing.T) []goPackage {
 	}
 }
 
-// ruleOf returns the table's package that name is or lies below, "" if none; of several
-// the one with the longest name.
+// ruleOf returns the package of the table that is name or above it, "" if there is none; of
+// several the one with the longest name.
 func ruleOf(name string) string {
 	longest := ""
 	for owner := range allowed {

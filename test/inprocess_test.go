@@ -21,7 +21,7 @@ import (
 	"github.com/kvorum/kvorum/test/history"
 )
 
-// inproc is one node in this process, and what it takes to open it again.
+// inproc is one node in this process, with all that is needed to open it again.
 type inproc struct {
 	cfg  cluster.Config
 	peer string
@@ -36,7 +36,7 @@ func openNodes(t testing.TB, n int) []*inproc {
 	return openNodesWith(t, n, func(*cluster.Config) {})
 }
 
-// openNodesWith is openNodes, and has change change each node's configuration.
+// openNodesWith is openNodes, and calls change for each node's configuration.
 func openNodesWith(t testing.TB, n int, change func(*cluster.Config)) []*inproc {
 	t.Helper()
 	var nodes []*inproc
@@ -107,8 +107,8 @@ func (n *inproc) get() *cluster.Node {
 	return n.node
 }
 
-// client does random operations through random nodes until ctx ends. Its keys are
-// others every second.
+// client does random operations through random nodes until ctx ends. It changes its keys
+// every second.
 func client(ctx context.Context, h *history.History, id int, rng *rand.Rand, nodes []*inproc, keys int) {
 	began := time.Now()
 	for i := 0; ctx.Err() == nil; i++ {
@@ -122,7 +122,7 @@ func client(ctx context.Context, h *history.History, id int, rng *rand.Rand, nod
 		if rng.IntN(2) == 0 {
 			result, err := node.Get(ctx, in.Key, kv.ReadOptions{})
 			if err != nil {
-				continue // a read that failed says nothing
+				continue // a read that failed shows nothing
 			}
 			out.Value = string(result.Item.Value)
 		} else {
@@ -141,10 +141,10 @@ func client(ctx context.Context, h *history.History, id int, rng *rand.Rand, nod
 	}
 }
 
-// TestNode_Linearizable proves that reads from any node see every write that
-// was acknowledged before them: clients read and write a few keys through all
-// nodes while leadership is handed over and leaders are closed and opened
-// again, and porcupine looks for an order of the operations that explains them.
+// TestNode_Linearizable proves that reads from any node see every write that was
+// acknowledged before them. Clients read and write a few keys through all nodes while
+// leadership is handed over and leaders are closed and opened again. Then porcupine looks
+// for an order of the operations that explains their answers.
 func TestNode_Linearizable(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -205,8 +205,8 @@ func disturb(ctx context.Context, t *testing.T, nodes []*inproc) {
 	}
 }
 
-// TestNode_SnapshotCatchUp shows that a node which missed more than the log
-// still holds gets a snapshot, and then the same state as the others.
+// TestNode_SnapshotCatchUp shows that a node that missed more entries than the log still
+// has gets a snapshot, and then has the same state as the others.
 func TestNode_SnapshotCatchUp(t *testing.T) {
 	nodes := openNodes(t, 3)
 	behind := nodes[2]
@@ -215,8 +215,7 @@ func TestNode_SnapshotCatchUp(t *testing.T) {
 	value := []byte(strings.Repeat("v", 1000))
 	const keys = 3000
 	for i := range keys { // more entries than the 1,024 that every log keeps
-		// The same bytes under the same key may be put again when the outcome of
-		// the first time is unknown.
+		// The same bytes under the same key may be put again after an unknown outcome.
 		testkit.Eventually(t, 30*time.Second, "put", func() error {
 			_, err := nodes[i%2].get().Do(ctx, kv.Put(fmt.Sprintf("key-%04d", i), value))
 			return err

@@ -35,10 +35,10 @@ func (ps procs) waitMembers(t *testing.T, names ...string) {
 	}
 }
 
-// TestMembership shows a cluster's life: every address changed over a restart,
-// a node joined by command through a follower, the leader leaving, a removed
-// node that stays out, and a wiped node that comes back as a new incarnation
-// and votes; the data is there throughout.
+// TestMembership shows the life of a cluster: every address changes with a restart, a node
+// joins by command through a follower, the leader leaves, a removed node is not admitted
+// again, and a wiped node comes back as a new incarnation and votes. The data is there all
+// the time.
 func TestMembership(t *testing.T) {
 	ps := newProcs(t, 3)
 	mustPut := func(p *proc, key string) {
@@ -90,7 +90,7 @@ func TestMembership(t *testing.T) {
 	check(all, "first")
 	mustPut(fourth, "second")
 
-	// The leader leaves: its process ends in good order and stays out.
+	// The leader leaves: its process ends with success and is not admitted again.
 	leader := all.leader(t)
 	if _, stderr, err := kvorum(t, "leave", "--endpoints", leader.http()); err != nil {
 		t.Fatalf("leave of the leader: %v %s", err, stderr)

@@ -25,7 +25,7 @@ import (
 )
 
 // memoryGroup makes a control group (version 1) with a limit on memory, below this
-// process's own, and removes it with the test. It skips where that is not allowed.
+// process's own, and removes it with the test. It skips the test if that is not allowed.
 func memoryGroup(t testing.TB, limit int64) string {
 	t.Helper()
 	own, err := os.ReadFile("/proc/self/cgroup")
@@ -53,7 +53,7 @@ func memoryGroup(t testing.TB, limit int64) string {
 	return dir
 }
 
-// inGroup has a command run in a control group.
+// inGroup makes a command run in a control group.
 func inGroup(dir string) func(*exec.Cmd) {
 	return func(cmd *exec.Cmd) {
 		script := fmt.Sprintf(`echo $$ > %s/cgroup.procs && exec "$@"`, dir)
@@ -76,7 +76,7 @@ func groupFigure(t testing.TB, dir, file string) int64 {
 	return n
 }
 
-// peakResident returns the most memory that p has had resident, in bytes.
+// peakResident returns the maximum of p's resident memory so far, in bytes.
 func peakResident(t testing.TB, p *proc) int64 {
 	t.Helper()
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
@@ -105,11 +105,11 @@ type putters struct {
 
 	mu     sync.Mutex
 	stored map[string]*storedValue // guarded by mu
-	others map[string]int          // answers that count as other, by what they say; guarded by mu
+	others map[string]int          // answers that count as other, by kind; guarded by mu
 }
 
-// storedValue is what is known of a key: the hash of what was acknowledged last, and
-// of what may have been stored since.
+// storedValue has the hash of a key's last acknowledged value, and the hashes of values
+// that may have been stored since.
 type storedValue struct {
 	last  [sha256.Size]byte
 	maybe [][sha256.Size]byte
@@ -141,7 +141,7 @@ func (w *putters) put(t testing.TB, client *http.Client, p *proc, key string, va
 	resp, err := client.Do(req)
 	status, code := 0, ""
 	if err == nil {
-		body, _ := io.ReadAll(resp.Body) // what it lacks shows as no code
+		body, _ := io.ReadAll(resp.Body) // a body that is not whole has no code
 		resp.Body.Close()
 		var pr problem
 		_ = json.Unmarshal(body, &pr)
@@ -169,7 +169,7 @@ func (w *putters) put(t testing.TB, client *http.Client, p *proc, key string, va
 	}
 }
 
-// kindOf names an answer by its status and code, or by why there is none.
+// kindOf names an answer by its status and code, or by the reason why there is none.
 func kindOf(status int, code string, err error) string {
 	if err == nil {
 		return strings.TrimSpace(fmt.Sprintf("%d %s", status, code))
@@ -183,7 +183,7 @@ func kindOf(status int, code string, err error) string {
 	return err.Error()
 }
 
-// otherKinds returns what counts as other, by kind.
+// otherKinds returns the numbers of other answers, by kind.
 func (w *putters) otherKinds() string {
 	var kinds []string
 	for _, kind := range slices.Sorted(maps.Keys(w.others)) {
@@ -215,10 +215,10 @@ func (w *putters) check(t testing.TB, p *proc) {
 	}
 }
 
-// TestTrial_F9_SmallMemory runs one node in a control group of 128 MB, and of 200 MB,
-// under 128 clients that put values of 1 MB: on keys of their own that they overwrite,
-// and each on a new key. The node refuses with 429 and 507, is never killed, loses
-// nothing, takes puts again after deletes, and starts again with its data.
+// TestTrial_F9_SmallMemory runs one node in a control group of 128 MB, and of 200 MB, under
+// 128 clients that put values of 1 MB: each on a key of its own that it overwrites, or each
+// on a new key. The node refuses with 429 and 507, is never killed, loses nothing, accepts
+// puts again after deletes, and starts again with its data.
 func TestTrial_F9_SmallMemory(t *testing.T) {
 	cases := []struct {
 		name  string

@@ -16,8 +16,8 @@ import (
 	"github.com/kvorum/kvorum/internal/testkit"
 )
 
-// underHosts returns what runs a server that looks names up in hosts alone, a file
-// that may change. It needs the right to mount.
+// underHosts returns a command line that runs a server which looks names up only in the
+// file hosts, which may change. It needs the right to mount.
 func underHosts(t *testing.T, hosts string) []string {
 	t.Helper()
 	resolver := filepath.Join(t.TempDir(), "resolv.conf")
@@ -49,9 +49,9 @@ func (p *proc) waitLog(t *testing.T, limit time.Duration, words ...string) {
 	})
 }
 
-// TestTrial_F5_AdvertisedGossipName starts a node whose advertised gossip address
-// does not resolve: it serves, says so, and another one finds it by that name as
-// soon as there is such a name.
+// TestTrial_F5_AdvertisedGossipName starts a node whose advertised gossip address does not
+// resolve. The node serves and says so, and another one finds it by that name as soon as
+// the name exists.
 func TestTrial_F5_AdvertisedGossipName(t *testing.T) {
 	hosts := filepath.Join(t.TempDir(), "hosts")
 	write := func(lines string) {

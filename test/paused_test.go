@@ -15,11 +15,10 @@ import (
 	"github.com/kvorum/kvorum/internal/testkit"
 )
 
-// TestProcesses_PausedLeader stops the leader's process, clocks going on, until
-// the others have a new one and a new value, and lets it go on with requests
-// that were sent to it while it stood still. It must not answer a read with what
-// it remembers, nor acknowledge a write that is lost: the classic stale read
-// (etcd #20418).
+// TestProcesses_PausedLeader pauses the leader's process, while clocks advance, until the
+// others have a new leader and a new value. Then the process continues, with requests that
+// were sent to it during the pause. It must not answer a read with its old value, the
+// classic stale read (etcd #20418), nor acknowledge a write that is lost.
 func TestProcesses_PausedLeader(t *testing.T) {
 	ps := newProcs(t, 3)
 	for round := range 5 {
@@ -30,7 +29,7 @@ func TestProcesses_PausedLeader(t *testing.T) {
 		}
 		pause(t, old)
 		reads, writes := make(chan error, 4), make(chan error, 1)
-		written := make(chan struct{}, cap(reads)+cap(writes)) // the requests lie in its sockets
+		written := make(chan struct{}, cap(reads)+cap(writes)) // the requests wait in its sockets
 		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
 			WroteRequest: func(httptrace.WroteRequestInfo) {
 				select {
@@ -61,13 +60,13 @@ func TestProcesses_PausedLeader(t *testing.T) {
 	}
 }
 
-// pause stops a process, and has it go on at the end of the test at the latest.
+// pause stops a process. It continues at the end of the test at the latest.
 func pause(t *testing.T, p *proc) {
 	t.Helper()
 	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = p.cmd.Process.Signal(syscall.SIGCONT) }) // it may have gone on already
+	t.Cleanup(func() { _ = p.cmd.Process.Signal(syscall.SIGCONT) }) // it may run already
 }
 
 func resume(t *testing.T, p *proc) {
@@ -77,7 +76,7 @@ func resume(t *testing.T, p *proc) {
 	}
 }
 
-// awaitOtherLeader returns the node that the nodes other than old take for the leader.
+// awaitOtherLeader returns the node that is the leader according to all nodes except old.
 func awaitOtherLeader(t *testing.T, ps procs, old *proc) (leader *proc) {
 	t.Helper()
 	testkit.Eventually(t, 20*time.Second, "another node leads", func() error {
@@ -114,8 +113,8 @@ func putUntilDone(p *proc, key, value string) error {
 	return fmt.Errorf("put %s through %s: %w", key, p.name, last)
 }
 
-// wantNotStale reads from p and returns an error if it answers with a value that
-// was overwritten before it was asked.
+// wantNotStale reads from p, and returns an error if it answers with a value that was
+// overwritten before the read.
 func wantNotStale(ctx context.Context, p *proc, overwritten string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.keyURL("k"), nil)
 	if err != nil {
@@ -133,7 +132,7 @@ func wantNotStale(ctx context.Context, p *proc, overwritten string) error {
 	return nil // it may refuse
 }
 
-// wantHonest writes through p and returns an error if it acknowledges what other
+// wantHonest writes through p, and returns an error if it acknowledges a write that other
 // then does not have.
 func wantHonest(ctx context.Context, p, other *proc, round int) error {
 	key := fmt.Sprint("late", round)

@@ -52,7 +52,7 @@ func newProgram(tags string) *program {
 	})}
 }
 
-// TestMain removes what was built.
+// TestMain removes the programs that were built.
 func TestMain(m *testing.M) {
 	code := m.Run()
 	for _, p := range []*program{newBuild, oldBuild} {
@@ -93,7 +93,7 @@ func loopback() string {
 type proc struct {
 	name, ip, dir string
 	extra         []string
-	build         *program // nil is newBuild
+	build         *program // nil means newBuild
 	under         []string // the program that runs the server, and its arguments; empty for none
 	logs          *testkit.Log
 	prepare       func(*exec.Cmd) // changes the command before it is started; may be nil
@@ -120,14 +120,14 @@ func newProcsIn(t testing.TB, n int, place func() string, extra ...string) procs
 	return startProcs(t, n, func(p *proc) { p.dir = filepath.Join(place(), "data") }, extra...)
 }
 
-// newProcsWith is newProcs, and has prepare change each server's command before it
-// is started.
+// newProcsWith is newProcs, and calls prepare with each server's command before it is
+// started.
 func newProcsWith(t testing.TB, n int, prepare func(*exec.Cmd), extra ...string) procs {
 	t.Helper()
 	return startProcs(t, n, func(p *proc) { p.prepare = prepare }, extra...)
 }
 
-// startProcs is newProcs, and has change change each server before it is started.
+// startProcs is newProcs, and calls change with each server before it is started.
 func startProcs(t testing.TB, n int, change func(*proc), extra ...string) procs {
 	t.Helper()
 	var ps procs
@@ -236,7 +236,7 @@ func (p *proc) status() (kv.Status, error) {
 	return s, json.NewDecoder(resp.Body).Decode(&s)
 }
 
-// leader returns the process that leads, which all others must agree on.
+// leader returns the process that is the leader according to all of them.
 func (ps procs) leader(t testing.TB) *proc {
 	t.Helper()
 	var leader *proc

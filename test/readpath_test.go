@@ -14,11 +14,11 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
-// TestReadPath_NoForbiddenCalls keeps package cluster away from what looks like
-// a way to read and is none: VerifyLeader counts answers that were sent before
-// it was asked, AppliedIndex of raft counts what was only handed to the state
-// machine, and a barrier is an entry that no state machine sees, which waits for
-// the commit index would wait for.
+// TestReadPath_NoForbiddenCalls shows that package cluster does not call three functions
+// that look useful for a read and are wrong. VerifyLeader counts answers that were sent
+// before it was called. Raft's AppliedIndex counts entries that the state machine has not
+// applied yet. A barrier is an entry that no state machine sees, so a wait for the commit
+// index would never end.
 func TestReadPath_NoForbiddenCalls(t *testing.T) {
 	files, err := filepath.Glob("../cluster/*.go")
 	if err != nil || len(files) == 0 {
@@ -49,8 +49,8 @@ func TestReadPath_NoForbiddenCalls(t *testing.T) {
 	}
 }
 
-// TestNode_ReadOptions reads at every level, on every node, and waits for a
-// revision that is yet to come.
+// TestNode_ReadOptions reads at every level, on every node, and waits for a future
+// revision.
 func TestNode_ReadOptions(t *testing.T) {
 	nodes := openNodes(t, 3)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)

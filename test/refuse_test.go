@@ -35,13 +35,13 @@ func refusal(t *testing.T, args []string, words ...string) {
 	}
 }
 
-// TestServer_Refuses shows that a server which can't start safely says why in
-// one line, exits, and has changed nothing.
+// TestServer_Refuses shows that a server that can't start safely says why in one line,
+// exits, and has changed nothing.
 func TestServer_Refuses(t *testing.T) {
 	ps := newProcs(t, 1)
 	p := ps[0]
-	// The second one's batch says that the first one's was synced: damage to a
-	// log's last batch can't be told from a torn write.
+	// The batch of the second key shows that that of the first was synced: damage to a
+	// log's last batch looks like a torn write.
 	for _, key := range []string{"k", "last"} {
 		if resp, err := p.put(key, "kept"); err != nil || resp.StatusCode != http.StatusCreated {
 			t.Fatalf("put: %v %v", resp, err)
@@ -99,7 +99,7 @@ func TestServer_Refuses(t *testing.T) {
 			t.Fatal(err)
 		}
 		refusal(t, p.args(), filepath.Base(segments[0]), "offset", "corrupt")
-		data[at] ^= 1 // the bit flipped back, all is there again
+		data[at] ^= 1 // with the bit flipped back, all data is there again
 		if err := os.WriteFile(segments[0], data, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -142,9 +142,9 @@ type problem struct {
 	Retryable             bool
 }
 
-// TestNoQuorum shows that a node alone refuses writes, linearizable reads and
-// changes of the membership within five seconds, as not done, goes on with stale
-// reads, and serves again when the others are back.
+// TestNoQuorum shows that a node without a quorum refuses writes, linearizable reads and
+// changes of the membership within five seconds, as not done. It still answers stale reads,
+// and serves again when the others are back.
 func TestNoQuorum(t *testing.T) {
 	ps := newProcs(t, 3)
 	if resp, err := ps[0].put("k", "v"); err != nil || resp.StatusCode != http.StatusCreated {

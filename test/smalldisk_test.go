@@ -18,7 +18,7 @@ import (
 	"github.com/kvorum/kvorum/internal/testkit"
 )
 
-// smallDisk mounts a tmpfs of so many MiB for the test, and returns where.
+// smallDisk mounts a tmpfs of mib MiB for the test, and returns its directory.
 func smallDisk(t testing.TB, mib int) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -43,8 +43,8 @@ func freeOn(t testing.TB, dir string) int64 {
 	return int64(s.Bavail) * s.Bsize
 }
 
-// takeAllBut fills the disk of dir with a file so that left bytes are free. It goes by
-// small steps, and looks before each: what the node writes meanwhile is not taken.
+// takeAllBut fills the disk of dir with a file so that left bytes are free. It takes small
+// steps, and checks the free bytes before each, because the node writes meanwhile.
 func takeAllBut(t testing.TB, dir string, left int64) (path string) {
 	t.Helper()
 	path = filepath.Join(dir, "other")
@@ -68,8 +68,8 @@ func takeAllBut(t testing.TB, dir string, left int64) (path string) {
 	return path
 }
 
-// sizeOf returns how many bytes the files below dir have. A file that goes meanwhile
-// counts for nothing.
+// sizeOf returns how many bytes the files below dir have. A file that is removed meanwhile
+// does not count.
 func sizeOf(t testing.TB, dir string) (n int64) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
@@ -90,8 +90,7 @@ func sizeOf(t testing.TB, dir string) (n int64) {
 	return n
 }
 
-// putStatus puts a value and returns the answer's status, and its detail where it is
-// an error.
+// putStatus puts a value and returns the answer's status, and the detail of an error.
 func (p *proc) putStatus(key, value string) (int, string, error) {
 	req, err := http.NewRequest(http.MethodPut, p.keyURL(key), strings.NewReader(value))
 	if err != nil {
@@ -113,8 +112,8 @@ func (p *proc) putStatus(key, value string) (int, string, error) {
 	return resp.StatusCode, problem.Detail, err
 }
 
-// mustPutStatus puts a value, again where there is no leader for a moment, and wants
-// one of these answers.
+// mustPutStatus puts a value, and tries again if there is no leader for a moment. The
+// answer must be one of want.
 func mustPutStatus(t testing.TB, p *proc, key, value string, want ...int) (code int) {
 	t.Helper()
 	testkit.Eventually(t, 30*time.Second, "put "+key, func() error {
@@ -202,7 +201,7 @@ func TestSnapshotByHand(t *testing.T) {
 	if out, errs, err = kvorum(t, "snapshot", "nobody", "--endpoints", asked.http()); err == nil || !strings.Contains(errs, "no such node") {
 		t.Errorf("of nobody: got %q, %q, %v", out, errs, err)
 	}
-	// A node that was stopped with nothing in its log comes back, and the log begins again.
+	// A node that was stopped with an empty log starts again, and its log begins again.
 	if err := follower.stop(t); err != nil {
 		t.Fatal(err)
 	}
@@ -215,9 +214,9 @@ func TestSnapshotByHand(t *testing.T) {
 	mustPutStatus(t, follower, "later", "w", http.StatusNoContent)
 }
 
-// TestServer_SmallDisk starts a new node on a disk on which not even an empty one has
-// room: it is refused with the size that is needed. One that has data starts on a disk
-// that is full, to be deleted from.
+// TestServer_SmallDisk starts a new node on a disk that is too small even for an empty one:
+// it is refused with the size that is needed. A node with data starts on a full disk, so
+// that keys can be deleted.
 func TestServer_SmallDisk(t *testing.T) {
 	tiny := smallDisk(t, 30)
 	ip := loopback()

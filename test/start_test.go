@@ -23,19 +23,19 @@ import (
 )
 
 const (
-	// loadedKeys is how many keys the node of TestTrial_B5 has to load.
+	// loadedKeys is the number of keys that the node of TestTrial_B5 loads.
 	loadedKeys = 600_000
-	// loadAttempts is how often it is started until requests and a signal have met the load.
+	// loadAttempts is the maximum number of starts until requests and a signal have arrived
+	// during the load.
 	loadAttempts = 5
 )
 
-// TestTrial_B5_AliveWhileLoading starts a node with many keys. It is alive from its
-// first answer on, says how far loading has come, takes nothing in meanwhile,
-// and a SIGTERM ends the load at once, although a client's connection is silent, and
-// damages nothing.
+// TestTrial_B5_AliveWhileLoading starts a node with many keys. It is alive from its first
+// answer on, shows the progress of the load, and accepts no request meanwhile. A SIGTERM
+// ends the load at once, although a client's connection is silent, and damages nothing.
 func TestTrial_B5_AliveWhileLoading(t *testing.T) {
 	p := &proc{name: "n1", ip: loopback(), dir: filepath.Join(t.TempDir(), "data"), logs: new(testkit.Log)}
-	mustBinary(t) // its building is no part of a start
+	mustBinary(t) // the build is not part of a start
 	revision := fillNode(t, p)
 	var first sighting
 	var stop time.Duration
@@ -49,7 +49,7 @@ func TestTrial_B5_AliveWhileLoading(t *testing.T) {
 		if !strings.Contains(p.logs.String(), "node runs") {
 			break
 		}
-		if attempt == loadAttempts { // else the load may have ended just before the signal
+		if attempt == loadAttempts { // otherwise the load may have ended just before the signal
 			t.Fatalf("no load was stopped, the node went on to run each time; log:\n%s", p.logs.Tail(4000))
 		}
 	}
@@ -78,7 +78,7 @@ func fillNode(t *testing.T, p *proc) uint64 {
 		t.Fatal(err)
 	}
 	node, err := cluster.Open(t.Context(), cluster.Config{
-		Name: p.name, DataDir: p.dir, PeerListener: listener, BootstrapExpect: 1, SnapshotBytes: 1 << 30, // none but the one below
+		Name: p.name, DataDir: p.dir, PeerListener: listener, BootstrapExpect: 1, SnapshotBytes: 1 << 30, // no snapshot except the one below
 		AdvertisePeer: net.JoinHostPort(p.ip, "7001"), AdvertiseHTTP: p.http(), GossipAddr: net.JoinHostPort(p.ip, "6001"),
 	})
 	if err != nil {
@@ -116,22 +116,22 @@ func fill(t *testing.T, node *cluster.Node, first, last int64) {
 	writers.Wait()
 }
 
-// loadStop bounds how long a load that is told to stop takes. It takes half a second,
-// for silent clients; net/http by itself would wait for them for 5 s.
+// loadStop is the maximum time until a load ends after the signal. It takes half a second,
+// for silent clients; net/http alone would wait 5 s for them.
 const loadStop = 3 * time.Second
 
-// sighting is what a client saw of a node that loads.
+// sighting is the result of a client's requests to a node that is loading.
 type sighting struct {
 	live   time.Duration // from the start of the process to the first answer
 	detail string        // of /readyz
 }
 
-// startLoading starts the server on one processor until a request has met it
-// loading, checks its answers, and sends it a signal then.
+// startLoading starts the server on one processor until a request has arrived while it was
+// loading, checks its answers, and then sends it a signal.
 func (p *proc) startLoading(t *testing.T, signal os.Signal) sighting {
 	t.Helper()
 	for range loadAttempts {
-		p.logs = new(testkit.Log) // one that was quicker ran
+		p.logs = new(testkit.Log) // an attempt that was too fast has written to the old ones
 		began := time.Now()
 		p.prepare = func(cmd *exec.Cmd) { cmd.Env = append(os.Environ(), "GOMAXPROCS=1") }
 		p.start(t)
@@ -142,7 +142,7 @@ func (p *proc) startLoading(t *testing.T, signal os.Signal) sighting {
 		}
 		t.Cleanup(func() { silent.Close() })
 		if s.detail = p.checkLoading(t); s.detail == "" {
-			p.kill() // it was quicker
+			p.kill() // it was too fast
 			continue
 		}
 		if err := p.cmd.Process.Signal(signal); err != nil {
@@ -173,8 +173,8 @@ func (p *proc) firstAnswer(t *testing.T, began time.Time) time.Duration {
 	}
 }
 
-// checkLoading asks a node that may be loading, and returns what /readyz says of
-// it, nothing where it is not loading any more.
+// checkLoading asks a node that may be loading, and returns the detail of /readyz, "" if
+// the node is not loading any more.
 func (p *proc) checkLoading(t *testing.T) (detail string) {
 	t.Helper()
 	type problem struct{ Code, Detail, Outcome string }
@@ -193,7 +193,7 @@ func (p *proc) checkLoading(t *testing.T) (detail string) {
 			t.Fatal(err)
 		}
 		var answer problem
-		_ = json.Unmarshal(body, &answer) // else it says nothing of loading
+		_ = json.Unmarshal(body, &answer) // other answers are not about loading
 		return resp, answer
 	}
 	for {
@@ -208,7 +208,7 @@ func (p *proc) checkLoading(t *testing.T) (detail string) {
 			return ""
 		}
 		if s.Loading == nil || s.Loading.Phase == "" || !strings.Contains(ready.Detail, "%") {
-			continue // it has not come to the first phase yet
+			continue // the first phase has not begun
 		}
 		if write.Code != "loading" || write.Outcome != "not_done" || read.Code != "loading" || resp.Header.Get("Retry-After") == "" {
 			t.Errorf("while it loads: a write got %+v, a read %+v, /readyz has the header %v", write, read, resp.Header)

@@ -13,16 +13,16 @@ import (
 	"github.com/kvorum/kvorum/internal/testkit"
 )
 
-// dockerGrace is how long `docker stop` waits before it kills.
+// dockerGrace is the time that `docker stop` waits before it kills.
 const dockerGrace = 10 * time.Second
 
-// TestTrial_F10_StopWithSlowListReader stops a node while a client reads a list
-// at 64 KiB in 10 s. The node ends well before a container runtime would kill
-// it, and the client can't take what it got for the whole list.
+// TestTrial_F10_StopWithSlowListReader stops a node while a client reads a list at 64 KiB
+// in 10 s. The node ends long before a container runtime would kill it, and the client
+// can't take the part that it got for the whole list.
 func TestTrial_F10_StopWithSlowListReader(t *testing.T) {
 	p := newProcs(t, 1)[0]
 	value := strings.Repeat("v", 500_000)
-	for i := range 30 { // more than the sockets between the two hold
+	for i := range 30 { // more than the sockets of both ends hold
 		if resp, err := p.put(fmt.Sprintf("k%02d", i), value); err != nil || resp.StatusCode != http.StatusCreated {
 			t.Fatalf("put: %v, %v", resp, err)
 		}
@@ -35,7 +35,7 @@ func TestTrial_F10_StopWithSlowListReader(t *testing.T) {
 	if _, err := io.WriteString(conn, "GET /kv/ HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
-	// What it takes in the first 10 s; it takes no more until the node is gone.
+	// The client takes this part in the first 10 s, and no more until the node has ended.
 	in := bufio.NewReaderSize(conn, 64<<10)
 	if _, err := in.Peek(64 << 10); err != nil {
 		t.Fatal(err)

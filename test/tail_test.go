@@ -23,7 +23,7 @@ func tailSegment(t *testing.T, dir string) string {
 	if err != nil || len(segments) == 0 {
 		t.Fatalf("segments of %s: %v %v", dir, segments, err)
 	}
-	// One that was prepared ahead holds zeros alone.
+	// A segment that was made ahead has only zeros.
 	for i := len(segments) - 1; i > 0; i-- {
 		if _, used := readUsed(t, segments[i]); used > 0 {
 			return segments[i]
@@ -57,9 +57,9 @@ func replaceFile(t *testing.T, path string, data []byte) {
 	}
 }
 
-// putMany puts so many values of a size under keys that begin with prefix. Each
-// writer has a client of its own: a connection that a client dials and never uses
-// would hold a stop up for 5 s.
+// putMany puts count values of a size under keys that begin with prefix. Each writer has a
+// client of its own: a connection that a client dials and never uses would delay a stop by
+// 5 s.
 func (p *proc) putMany(t *testing.T, prefix string, count, size int) {
 	t.Helper()
 	value := strings.Repeat("v", size)
@@ -93,7 +93,7 @@ func (p *proc) putMany(t *testing.T, prefix string, count, size int) {
 	writers.Wait()
 }
 
-// waitRecorded waits until the log's manifest is newer than the moment since.
+// waitRecorded waits until the log's manifest is newer than since.
 func (p *proc) waitRecorded(t *testing.T, since time.Time) {
 	t.Helper()
 	testkit.Eventually(t, 12*time.Second, "the durable end is recorded", func() error {
@@ -105,9 +105,9 @@ func (p *proc) waitRecorded(t *testing.T, since time.Time) {
 	})
 }
 
-// TestTrial_B7_LostTailIsRefused takes the end of a node's log away, in several
-// ways, after a clean stop and after a kill. `kvorum check` and the next start
-// say so, naming file and offset.
+// TestTrial_B7_LostTailIsRefused removes the end of a node's log, in several ways, after a
+// clean stop and after a kill. `kvorum check` and the next start report it, with file and
+// offset.
 func TestTrial_B7_LostTailIsRefused(t *testing.T) {
 	t.Run("Losses", func(t *testing.T) { loseTails(t) })
 	if !t.Failed() {
@@ -159,9 +159,9 @@ func loseTails(t *testing.T) {
 	}
 }
 
-// TestTrial_B7_LeaderTellsProcess takes away what a follower has synced within the
-// seconds before a kill, which its log can't notice. Its leader does, and the node
-// comes back by itself as a new incarnation, with everything.
+// TestTrial_B7_LeaderTellsProcess removes bytes that a follower has synced in the seconds
+// before a kill, which its log can't notice. Its leader does, and the node comes back by
+// itself as a new incarnation, with all data.
 func TestTrial_B7_LeaderTellsProcess(t *testing.T) {
 	t.Parallel()
 	ps := newProcs(t, 3)
@@ -174,7 +174,7 @@ func TestTrial_B7_LeaderTellsProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The durable end stands before the checksum.
+	// The durable end is before the checksum.
 	end := int(be.BigEndian.Uint64(manifest[len(manifest)-12:]))
 	segment := tailSegment(t, follower.dir)
 	data, used := readUsed(t, segment)
@@ -239,8 +239,8 @@ func TestTrial_B7_EmbeddedLostTailIsRefused(t *testing.T) {
 	testkit.Outcome(t, "B7", "an embedded store whose log has lost its last 1,200 bytes is refused by New and check")
 }
 
-// TestDocs_HiddenLoss checks that what a crash may hide is said in the same words
-// wherever it is said.
+// TestDocs_HiddenLoss checks that all documents describe the loss that a crash may hide in
+// the same words.
 func TestDocs_HiddenLoss(t *testing.T) {
 	const said = "Every loss after a clean stop is found. After a crash one loss may stay hidden: the loss of records appended " +
 		"in the last 10 s before the crash, on one disk, if that disk loses bytes that it had synced. " +

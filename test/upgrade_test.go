@@ -81,8 +81,9 @@ func TestRollingUpgrade(t *testing.T) {
 	writer.check(t, ps)
 }
 
-// TestOldBuild_StopsAtNewerCommand: a build that meets a command it does not know stops,
-// and says where it is, what it needs and what to do. The newer one then goes on.
+// TestOldBuild_StopsAtNewerCommand shows that a build stops at a command that it does not
+// know, and that its error has the entry, the version that is needed, and advice. The newer
+// build then continues.
 func TestOldBuild_StopsAtNewerCommand(t *testing.T) {
 	p := &proc{name: "n1", ip: loopback(), dir: unpack(t, filepath.Join("testdata", nodeGolden+".tar.gz")), logs: new(testkit.Log), build: oldBuild}
 	p.start(t)
@@ -104,7 +105,7 @@ func TestOldBuild_StopsAtNewerCommand(t *testing.T) {
 	}
 }
 
-// restart stops a server in good order, and starts it as it is to be now.
+// restart stops a server with SIGTERM, and starts it with its present settings.
 func (ps procs) restart(t *testing.T, p *proc) {
 	t.Helper()
 	if err := p.stop(t); err != nil {
@@ -114,7 +115,7 @@ func (ps procs) restart(t *testing.T, p *proc) {
 	ps.waitReady(t)
 }
 
-// lead has a server take leadership over.
+// lead makes a server the leader.
 func (ps procs) lead(t *testing.T, p *proc) {
 	t.Helper()
 	if _, stderr, err := kvorum(t, "transfer", p.name, "--endpoints", p.http()); err != nil {
@@ -125,7 +126,7 @@ func (ps procs) lead(t *testing.T, p *proc) {
 	}
 }
 
-// snapshot has a server take a snapshot of all that was committed when it is called.
+// snapshot makes a server take a snapshot of everything that was committed before the call.
 func (ps procs) snapshot(t *testing.T, p *proc) {
 	t.Helper()
 	if _, stderr, err := kvorum(t, "snapshot", p.name, "--endpoints", p.http()); err != nil {
@@ -161,7 +162,7 @@ func (p *proc) mustStatus(t *testing.T) kv.Status {
 // writer writes one key after the other until it is checked.
 type writer struct {
 	stop  context.CancelFunc
-	ended chan struct{} // closed when it has
+	ended chan struct{} // closed when the writer has ended
 
 	mu    sync.Mutex
 	wrote map[string]string // guarded by mu; acknowledged values by their keys
@@ -204,21 +205,21 @@ func startWriter(t *testing.T, ps procs) *writer {
 	return w
 }
 
-// acknowledged returns how many writes were.
+// acknowledged returns the number of acknowledged writes.
 func (w *writer) acknowledged() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return len(w.wrote)
 }
 
-// wait returns when so many more writes were acknowledged.
+// wait returns when writes more writes were acknowledged.
 func (w *writer) wait(t *testing.T, writes int) {
 	t.Helper()
 	want := w.acknowledged() + writes
 	testkit.Until(t, time.Minute, fmt.Sprintf("%d writes more", writes), func() bool { return w.acknowledged() >= want })
 }
 
-// check ends the writer, and reads all that was acknowledged from each server.
+// check ends the writer, and reads all acknowledged writes from each server.
 func (w *writer) check(t *testing.T, ps procs) {
 	t.Helper()
 	w.stop()

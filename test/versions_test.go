@@ -21,8 +21,8 @@ func twoKeys(value string) kv.Request {
 	}}
 }
 
-// expectRefused checks that each node refuses a newer request for the sake of a member,
-// and takes one that all understand.
+// expectRefused checks that each node refuses a newer request because of a member, and
+// accepts one that all understand.
 func expectRefused(t *testing.T, nodes []*inproc, member string) {
 	t.Helper()
 	for _, n := range nodes {
@@ -34,9 +34,10 @@ func expectRefused(t *testing.T, nodes []*inproc, member string) {
 	}
 }
 
-// TestVersions_OneMemberHoldsBack: while one of three members announces less, a newer
-// request is refused by every node, and names it; all others are done. Once that member
-// has come back with all of its build, it is done too, as a whole.
+// TestVersions_OneMemberHoldsBack shows that while one of three members announces less,
+// every node refuses a newer request and names that member; all other requests are done.
+// Once that member announces its whole build again, the newer request is done too, as a
+// whole.
 func TestVersions_OneMemberHoldsBack(t *testing.T) {
 	nodes := openNodesWith(t, 3, func(c *cluster.Config) {
 		if c.Name == "n2" {
@@ -46,7 +47,7 @@ func TestVersions_OneMemberHoldsBack(t *testing.T) {
 	expectRefused(t, nodes, "n2")
 	expectVersions(t, nodes[0], "n1 2", "n2 1", "n3 2")
 	nodes[1].close(t)
-	expectRefused(t, []*inproc{nodes[0], nodes[2]}, "n2") // it counts while it is away
+	expectRefused(t, []*inproc{nodes[0], nodes[2]}, "n2") // it counts while it is down
 	nodes[1].cfg.MaxCommandVersion = 0
 	nodes[1].open(t)
 	for i, n := range nodes {
@@ -89,9 +90,9 @@ func expectVersions(t *testing.T, n *inproc, want ...string) {
 	})
 }
 
-// TestVersions_OlderJoinerIsRefused: a node that announces less than what was written is
-// not added, by command or by gossip, and has changed nothing. Once all members have
-// announced less, and taken snapshots, it is.
+// TestVersions_OlderJoinerIsRefused shows that a node that announces less than the highest
+// written version is not added, by command or by gossip, and changes nothing. It is added
+// once all members have announced less and have taken snapshots.
 func TestVersions_OlderJoinerIsRefused(t *testing.T) {
 	var log testkit.Log
 	nodes := openNodesWith(t, 3, func(c *cluster.Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })

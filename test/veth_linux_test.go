@@ -30,14 +30,15 @@ const (
 	linkClient = "10.77.0.2"
 )
 
-// newLink makes a link, removed with the test; it skips the test where it can't.
+// newLink makes a link, which is removed with the test. It skips the test if it can't make
+// one.
 func newLink(t *testing.T) link {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("network namespaces need root")
 	}
 	l := link{fmt.Sprintf("kvorum-%d-s", os.Getpid()), fmt.Sprintf("kvorum-%d-c", os.Getpid())}
-	t.Cleanup(func() { // a device goes with its namespace
+	t.Cleanup(func() { // a device is removed with its namespace
 		_ = exec.Command("ip", "netns", "del", l.server).Run()
 		_ = exec.Command("ip", "netns", "del", l.client).Run()
 	})
@@ -135,8 +136,8 @@ func (l link) exchange(head string, body []byte) (*http.Response, string, error)
 	return resp, string(answer), err
 }
 
-// TestTrial_B6_OverALink refuses puts over a network path, whose clients send
-// all of them before they read.
+// TestTrial_B6_OverALink refuses puts over a network path. The clients send a whole request
+// before they read.
 func TestTrial_B6_OverALink(t *testing.T) {
 	l := newLink(t)
 	l.startServer(t)

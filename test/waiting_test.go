@@ -98,9 +98,9 @@ func keyFile(t *testing.T, b byte) string {
 	return path
 }
 
-// says waits until the node's log, at the default level, /readyz and /status all
-// have each of words about what the node waits for, and returns how long after
-// began the log had them.
+// says waits until the node's log, at the default level, /readyz and /status all have each
+// of words in their descriptions of the wait. It returns the time from began to the line of
+// the log.
 func (p *proc) says(t *testing.T, began time.Time, words ...string) (took time.Duration) {
 	t.Helper()
 	missing := func(text string) error {
@@ -167,8 +167,8 @@ func timeOf(t *testing.T, line string) time.Time {
 	return at
 }
 
-// TestTrial_F1_WaitingIsSaid has nodes that can't serve, for each reason that an
-// operator meets, and checks that they say what they wait for.
+// TestTrial_F1_WaitingIsSaid starts nodes that can't serve, for each reason that an
+// operator may meet, and checks that they say what they wait for.
 func TestTrial_F1_WaitingIsSaid(t *testing.T) {
 	said, slowest := 0, time.Duration(0)
 	wants := func(t *testing.T, p *proc, began time.Time, words ...string) {
@@ -176,7 +176,8 @@ func TestTrial_F1_WaitingIsSaid(t *testing.T) {
 		took := p.says(t, began, words...)
 		said, slowest = said+1, max(slowest, took)
 	}
-	// Each starts its nodes and returns what is to be checked, so that all wait at once.
+	// Each starts its nodes and returns a function with its checks, so that all wait at the
+	// same time.
 	type check func(t *testing.T)
 	cases := map[string]func() check{
 		"TwoOfThree": func() check {
@@ -319,8 +320,8 @@ func TestTrial_F1_WaitingIsSaid(t *testing.T) {
 	}
 }
 
-// lineKey is what makes two lines of a log the same to a reader: all but times and
-// counts.
+// lineKey matches the times and counts of a line. Two lines that differ only in these are
+// equal for a reader.
 var lineKey = regexp.MustCompile(`time=\S+|(since|after|left_out|raft\.\S*|\w*_ms|term)=("[^"]*"|\S+)|\d+(\.\d+)?m?s\b`)
 
 // repeated returns the greatest number of equal lines in a log, and such a line.
@@ -335,9 +336,9 @@ func repeated(log string) (most int, line string) {
 	return most, line
 }
 
-// TestTrial_X2_RepeatedLines counts equal lines in the logs of nodes that don't
-// reach each other: those that form a cluster with one whose peer address leads
-// nowhere, and those of a cluster of which a majority is gone.
+// TestTrial_X2_RepeatedLines counts equal lines in the logs of nodes that don't reach each
+// other: nodes that form a cluster with one whose peer address can't be reached, and nodes
+// of a cluster that has lost its majority.
 func TestTrial_X2_RepeatedLines(t *testing.T) {
 	lasts := testkit.TrialDuration(t, 12*time.Second)
 	a, b := newLone(t, "n1", "--bootstrap-expect", "2"), newLone(t, "n2", "--bootstrap-expect", "2")
@@ -376,9 +377,9 @@ func TestTrial_X2_RepeatedLines(t *testing.T) {
 		}
 	}
 	testkit.Eventually(t, 20*time.Second, "the survivor says that it reaches a peer again, and after how long", func() error {
-		// A read has it ask the leader. A follower that nobody asks anything reaches
-		// for nobody: the leader's own connection serves raft.
-		_, _, _ = left.get("k", "") // no leader yet is no error of this test
+		// A read makes the follower ask the leader. A follower without requests dials no
+		// node: raft uses the leader's own connection.
+		_, _, _ = left.get("k", "") // a missing leader is not an error of this test
 		for line := range strings.Lines(left.logs.String()) {
 			if strings.Contains(line, "reached again") && strings.Contains(line, "after=") {
 				return nil

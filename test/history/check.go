@@ -16,21 +16,21 @@ import (
 )
 
 const (
-	// stepsAtOnce is the number of steps of the model within which one question must be
-	// answered. It bounds the memory, of which each step may take some 200 bytes.
+	// stepsAtOnce is the maximum number of steps of the model for one question. It limits
+	// the memory, because each step may take some 200 bytes.
 	stepsAtOnce = 1_000_000
 	// explained is the maximum number of operations in an explanation.
 	explained = 40
-	// drawLimit is how long the drawing of one key may look for its order.
+	// drawLimit is the maximum time that the drawing of one key takes to find its order.
 	drawLimit = 10 * time.Second
 )
 
 // Report is what Check found.
 type Report struct {
-	Keys, Operations int // that were looked at
-	Unknown          int // of these operations, the number whose outcome is unknown
+	Keys, Operations int // numbers that were checked
+	Unknown          int // number of these operations whose outcome is unknown
 	Failures         []Failure
-	// Undecided are the keys for which neither an order was found nor that there is
+	// Undecided are the keys for which neither an order was found nor a proof that there is
 	// none. They show nothing.
 	Undecided []string
 }
@@ -38,22 +38,21 @@ type Report struct {
 // Failure is a key whose operations have no order that explains them.
 type Failure struct {
 	Key string
-	// Explain describes the newest operations of the shortest beginning of the key's
-	// history that has no order, one a line: call and return in seconds since the
-	// history's beginning, client, operation.
+	// Explain describes the newest operations of the shortest prefix of the key's history
+	// that has no order, one per line: call and return in seconds since the history's
+	// beginning, client, operation.
 	Explain string
 
 	shortest []operation
 }
 
-// Check looks, key by key, for an order of the operations that explains them. It uses
-// as many processors as the program does, and ends soon after limit, which must be
-// above 0; keys that it has not come to by then are undecided. What is added meanwhile
-// does not count.
+// Check looks, key by key, for an order of the operations that explains them. It uses all
+// processors of the program. It ends soon after limit, which must be above 0; keys that
+// were not checked by then are undecided. Operations that are added meanwhile are ignored.
 func (h *History) Check(limit time.Duration) Report {
 	deadline := time.Now().Add(limit)
 	h.mu.Lock()
-	keys := maps.Clone(h.keys) // each history only grows behind what is seen here
+	keys := maps.Clone(h.keys) // each history only grows at its end
 	h.mu.Unlock()
 	names := slices.Sorted(maps.Keys(keys))
 	results := make([]porcupine.CheckResult, len(names))
@@ -95,11 +94,11 @@ func (h *History) Check(limit time.Duration) Report {
 	return report
 }
 
-// decide says whether the operations of one key have an order that explains them. It
-// asks easy questions before the one that counts. What is found without the
-// writes that are open (whose outcome is unknown, and whose value nobody has seen) is an
-// order with them, too: they happen last, or never. What has no order even where they
-// may happen any number of times has none.
+// decide reports whether the operations of one key have an order that explains them. It
+// asks two easy questions first. A write is open if its outcome is unknown and no client
+// has seen its value. If there is an order without the open writes, there is one with them:
+// they happen last, or never. If there is no order even though open writes may happen any
+// number of times, there is none at all.
 func decide(ops []operation, deadline time.Time) porcupine.CheckResult {
 	ops = narrow(ops)
 	open := func(op operation) bool { return op.ret == never }
@@ -117,13 +116,13 @@ func decide(ops []operation, deadline time.Time) porcupine.CheckResult {
 	return ask(register, ops, deadline)
 }
 
-// without returns ops but for some.
+// without returns ops except some.
 func without(ops []operation, some func(operation) bool) []operation {
 	return slices.DeleteFunc(slices.Clone(ops), some)
 }
 
-// narrow ends each write of unknown outcome whose value was seen when it was seen
-// first: it had happened by then.
+// narrow lets each write of unknown outcome whose value was seen end when it was seen
+// first, because it had happened by then.
 func narrow(ops []operation) []operation {
 	seen := map[string]int64{}
 	for _, op := range ops {
@@ -145,7 +144,7 @@ func narrow(ops []operation) []operation {
 	return narrowed
 }
 
-// ask has porcupine look for an order. Its answer is Unknown after stepsAtOnce steps.
+// ask makes porcupine look for an order. Its answer is Unknown after stepsAtOnce steps.
 func ask(model porcupine.Model, ops []operation, deadline time.Time) porcupine.CheckResult {
 	left := time.Until(deadline)
 	if left <= 0 {
@@ -159,9 +158,9 @@ func ask(model porcupine.Model, ops []operation, deadline time.Time) porcupine.C
 	return result
 }
 
-// bounded returns a model whose every step fails after stepsAtOnce of them, so that
-// the search ends, and a function that says, after the search, whether it did. A search
-// is one goroutine; one that ran out of time may go on while exhausted is called.
+// bounded returns a model in which every step after stepsAtOnce steps fails, so that the
+// search ends. exhausted reports, after the search, whether that has happened. A search is
+// one goroutine. It may continue after the end of its time, while exhausted is called.
 func bounded(model porcupine.Model) (_ porcupine.Model, exhausted func() bool) {
 	var mu sync.Mutex
 	steps := 0 // guarded by mu
@@ -181,7 +180,7 @@ func bounded(model porcupine.Model) (_ porcupine.Model, exhausted func() bool) {
 	return model, func() bool { return !more(0) }
 }
 
-// operations returns ops as porcupine wants them.
+// operations converts ops for porcupine.
 func operations(ops []operation) []porcupine.Operation {
 	all := make([]porcupine.Operation, len(ops))
 	for i := range ops {
@@ -191,7 +190,7 @@ func operations(ops []operation) []porcupine.Operation {
 	return all
 }
 
-// explain finds the shortest beginning of a key's history that has no order.
+// explain finds the shortest prefix of a key's history that has no order.
 func explain(key string, ops []operation, deadline time.Time) Failure {
 	ends := returns(ops)
 	n := sort.Search(len(ends), func(i int) bool {
@@ -209,7 +208,7 @@ func explain(key string, ops []operation, deadline time.Time) Failure {
 	return Failure{Key: key, Explain: out.String(), shortest: shortest}
 }
 
-// returns returns, in order, when the operations returned that did.
+// returns returns the times at which operations returned, in order.
 func returns(ops []operation) []int64 {
 	var ends []int64
 	for _, op := range ops {
@@ -221,8 +220,8 @@ func returns(ops []operation) []int64 {
 	return ends
 }
 
-// until returns a history as it was known at one moment: what had not returned then
-// may yet happen.
+// until returns a history as it was known at one time: operations that had not returned by
+// then may still happen.
 func until(ops []operation, end int64) []operation {
 	var known []operation
 	for _, op := range ops {
@@ -240,8 +239,8 @@ func until(ops []operation, end int64) []operation {
 	return known
 }
 
-// Draw writes porcupine's picture of the shortest beginning of the key's history that
-// has no order, as an HTML document. It takes up to 10 s.
+// Draw writes porcupine's picture of the shortest prefix of the key's history that has no
+// order, as an HTML document. It takes up to 10 s.
 func (f Failure) Draw(w io.Writer) error {
 	ops := narrow(f.shortest)
 	end := int64(0)

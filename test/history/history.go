@@ -25,17 +25,17 @@ type Input struct {
 	Kind   Kind
 	Key    string
 	Value  string // of a Put or a Swap
-	Expect string // of a Swap: what the key must hold, "" for nothing
+	Expect string // of a Swap: the value that the key must have, "" for an absent key
 }
 
-// Output is what an operation answered.
+// Output is the answer to an operation.
 type Output struct {
 	Value   string // of a Get
 	Done    bool   // a Put created the key, a Delete found it, a Swap swapped
 	Unknown bool   // there was no answer; never of a Get, which is left out instead
 }
 
-// Fate is what a client was told of a write.
+// Fate is the outcome of a write as its client knows it.
 type Fate int
 
 // The fates.
@@ -51,26 +51,26 @@ type Once struct {
 	Fate  Fate
 }
 
-// Call is the moment before an operation was sent.
+// Call is the time before an operation was sent.
 type Call struct {
-	clock int64 // before all later ones
+	clock int64 // less than those of all later calls
 	at    time.Duration
 }
 
-// operation is an operation as it is kept, without what makes porcupine's large.
+// operation is an operation in a form that is smaller than porcupine's.
 type operation struct {
 	client       int
 	in           Input // without the key
 	out          Output
-	call, ret    int64         // of History.clock; ret is never where the outcome is unknown
+	call, ret    int64         // of History.clock; ret is the constant never if the outcome is unknown
 	began, ended time.Duration // for people
-	// openPut and openDelete say that a write of that kind which is open may have
-	// happened before; see loosen.
+	// openPut and openDelete say that an open write of that kind may have happened before;
+	// see loosen.
 	openPut, openDelete bool
 }
 
-// History is what the clients of one cluster saw. All methods may be called
-// concurrently. An operation takes about 150 bytes and its values.
+// History has the operations of the clients of one cluster. All methods are safe for
+// concurrent use. An operation takes about 150 bytes and its values.
 type History struct {
 	prefix string
 	start  time.Time
@@ -80,14 +80,14 @@ type History struct {
 	keys     map[string][]operation // guarded by mu
 	once     map[string]Once        // guarded by mu
 	revision map[string]uint64      // guarded by mu; of each value that was written or seen
-	notDone  map[string]bool        // guarded by mu; values whose writes were reported so
+	notDone  map[string]bool        // guarded by mu; values whose writes were reported as not done
 	promises map[string]*Promise    // guarded by mu
 	acked    time.Time              // guarded by mu; when a write was acknowledged last
 	gap      time.Duration          // guarded by mu; longest time without such a write
 }
 
-// New returns an empty history that begins now. All its keys begin with prefix, which
-// may be empty; a key with the prefix that is not in it was written by nobody.
+// New returns an empty history that begins now. All its keys begin with prefix, which may
+// be empty; a key with the prefix that is not in the history was written by no client.
 func New(prefix string) *History {
 	return &History{
 		prefix: prefix, start: time.Now(), keys: map[string][]operation{}, once: map[string]Once{},
@@ -95,10 +95,10 @@ func New(prefix string) *History {
 	}
 }
 
-// Prefix returns what New was given.
+// Prefix returns the argument of New.
 func (h *History) Prefix() string { return h.prefix }
 
-// Call returns this moment. A client takes it before it sends an operation.
+// Call returns the present time. A client takes it before it sends an operation.
 func (h *History) Call() Call { return Call{h.clock.Add(1), time.Since(h.start)} }
 
 // Add records an operation of a client that returned just now, or whose outcome is
@@ -115,7 +115,7 @@ func (h *History) Add(client int, in Input, out Output, c Call) {
 	h.keys[key] = append(h.keys[key], op)
 }
 
-// AddOnce records the only write of a key, and what became of it.
+// AddOnce records the only write of a key, and its outcome.
 func (h *History) AddOnce(key, value string, f Fate) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -147,7 +147,7 @@ func (h *History) Len() int {
 	return n
 }
 
-// Acknowledge says that a write was acknowledged just now.
+// Acknowledge records that a write was acknowledged just now.
 func (h *History) Acknowledge() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -167,9 +167,9 @@ func (h *History) LongestGap() time.Duration {
 	return max(h.gap, time.Since(h.acked))
 }
 
-// Saw records at which revision a value was written. It returns an error where the
-// value has another one, so that its write has happened twice, or where its write was
-// reported as not done.
+// Saw records the revision at which a value was written. It returns an error if the value
+// has another revision, so that its write has happened twice, or if its write was reported
+// as not done.
 func (h *History) Saw(value string, revision uint64) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -183,8 +183,8 @@ func (h *History) Saw(value string, revision uint64) error {
 	return nil
 }
 
-// Refused records that the write of a value was reported as not done. It returns an
-// error where somebody has seen it.
+// Refused records that the write of a value was reported as not done. It returns an error
+// if a client has seen it.
 func (h *History) Refused(value string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -50,14 +50,14 @@ func (r *recorder) swap(value, expect string, done bool) {
 	r.add(history.Input{Kind: history.Swap, Value: value, Expect: expect}, history.Output{Done: done})
 }
 
-// call begins a put that returned ends.
+// call begins a put; returned ends it.
 func (r *recorder) call(value string) { r.open[value] = r.h.Call() }
 
 func (r *recorder) returned(value string, created bool) {
 	r.h.Add(2, history.Input{Kind: history.Put, Key: "k", Value: value}, history.Output{Done: created}, r.open[value])
 }
 
-// TestHistory_Check shows what the checker of histories lets through and what not.
+// TestHistory_Check shows which histories the checker accepts and which it refuses.
 func TestHistory_Check(t *testing.T) {
 	for name, tt := range map[string]struct {
 		fill func(*recorder)
@@ -101,7 +101,8 @@ func TestHistory_Check(t *testing.T) {
 	}
 }
 
-// TestHistory_CheckCounts shows that a report says of how much it is.
+// TestHistory_CheckCounts shows that a report has the numbers of keys and operations that
+// were checked.
 func TestHistory_CheckCounts(t *testing.T) {
 	h := history.New("")
 	for i := range 5 {
@@ -113,8 +114,8 @@ func TestHistory_CheckCounts(t *testing.T) {
 	}
 }
 
-// TestHistory_CheckExplains shows that a key that fails is told from the others, that
-// the explanation ends where the failure is, and that it can be drawn.
+// TestHistory_CheckExplains shows that a report names the key that fails, that the
+// explanation ends at the failure, and that it can be drawn.
 func TestHistory_CheckExplains(t *testing.T) {
 	r := newRecorder()
 	r.put("a", true)
@@ -177,9 +178,8 @@ func (c *cluster) step(h *history.History, client int, lost float64) {
 	h.Add(client, in, out, call)
 }
 
-// TestHistory_CheckManyOpen shows that a history with many open outcomes is decided:
-// that it has an order, and that it has none once a read is planted that sees a value
-// which had been replaced.
+// TestHistory_CheckManyOpen shows that a history with many open writes is decided. It has
+// an order, and it has none after a read is added that sees a replaced value.
 func TestHistory_CheckManyOpen(t *testing.T) {
 	for seed := range uint64(2) {
 		c := cluster{rng: rand.New(rand.NewPCG(seed, 0))}
@@ -202,8 +202,9 @@ func TestHistory_CheckManyOpen(t *testing.T) {
 	}
 }
 
-// TestHistory_CheckUndecided shows that a key with so many open outcomes that its order
-// can't be found within the bound is reported as undecided, and not as one that passed.
+// TestHistory_CheckUndecided shows that a key whose order can't be found within the limit,
+// because it has too many open writes, is reported as undecided, and not as one that
+// passed.
 func TestHistory_CheckUndecided(t *testing.T) {
 	r := newRecorder()
 	for i := range 30 {
@@ -242,7 +243,7 @@ func TestHistory_Saw(t *testing.T) {
 	}
 }
 
-// TestHistory_Promises shows that what was looked at is counted, and what was broken kept.
+// TestHistory_Promises shows that checked answers are counted, and that breaches are kept.
 func TestHistory_Promises(t *testing.T) {
 	h := history.New("")
 	for range 30 {

@@ -23,8 +23,8 @@ var register = porcupine.Model{
 	DescribeState:     func(state any) string { return fmt.Sprintf("%q", short(state.(string))) },
 }
 
-// step says whether an operation may answer so where the key has a value, and the
-// value after it.
+// step reports whether an operation may have its answer if the key has value, and returns
+// the value after it.
 func step(value string, op *operation) (ok bool, next string) {
 	var done bool
 	next = value
@@ -43,13 +43,14 @@ func step(value string, op *operation) (ok bool, next string) {
 	return op.out.Unknown || op.out.Done == done, next
 }
 
-// unseen is, in the lenient model, any value that nobody has seen.
+// unseen is the value that represents any value that no client has seen, in the lenient
+// model.
 const unseen = "\x00unseen"
 
-// lenient is the model in which writes that are open are no operations: from the call of
-// the first of a kind on, they may happen at any time and any number of times. Its state
-// is the set of values that the key may have, in order. It explains all that register
-// does, and some more, and its cost does not grow with the number of open writes.
+// lenient is the model in which open writes are not operations. From the call of the first
+// one of a kind on, they may happen at any time and any number of times. The state is the
+// sorted set of values that the key may have. The model accepts every history that register
+// accepts, and some more. Its cost does not grow with the number of open writes.
 var lenient = porcupine.Model{
 	Init: func() any { return []string{""} },
 	Step: func(state, in, _ any) (bool, any) {
@@ -73,7 +74,7 @@ var lenient = porcupine.Model{
 	Equal: func(a, b any) bool { return slices.Equal(a.([]string), b.([]string)) },
 }
 
-// loosen returns ops as the lenient model takes them.
+// loosen converts ops for the lenient model.
 func loosen(ops []operation) []operation {
 	firstPut, firstDelete := int64(never), int64(never)
 	for _, op := range ops {
@@ -92,7 +93,7 @@ func loosen(ops []operation) []operation {
 	return loose
 }
 
-// String describes an operation and its answer to people.
+// String describes an operation and its answer for people.
 func (op *operation) String() string {
 	result := fmt.Sprintf("%t", op.out.Done)
 	if op.out.Unknown {
@@ -109,5 +110,5 @@ func (op *operation) String() string {
 	return fmt.Sprintf("put %q if %q: %s", short(op.in.Value), short(op.in.Expect), result)
 }
 
-// short drops the padding that makes a value long.
+// short removes the padding of a long value.
 func short(value string) string { return strings.TrimRight(value, "-") }

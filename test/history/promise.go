@@ -7,15 +7,16 @@ import (
 	"time"
 )
 
-// breachesKept is how many breaches of one promise are kept; the others are counted.
+// breachesKept is the maximum number of breaches of one promise that are kept; the others
+// are counted.
 const breachesKept = 20
 
-// Promise is something that clients look at in each answer, and what came of it.
+// Promise is a promise that clients check in each answer, and the result of the checks.
 type Promise struct {
 	Name     string   // such as "a session never goes back"
-	Looked   int      // in so many answers
-	Broken   int      // in so many of them it was not kept
-	Breaches []Breach // the first of these
+	Looked   int      // number of answers that were checked
+	Broken   int      // number of these in which it was not kept
+	Breaches []Breach // the first breaches
 }
 
 // Breach is an answer that broke a promise.
@@ -24,14 +25,14 @@ type Breach struct {
 	What string
 }
 
-// Looked says that one more answer was looked at for a promise, broken or not.
+// Looked records that one more answer was checked for a promise, broken or not.
 func (h *History) Looked(promise string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.promiseLocked(promise).Looked++
 }
 
-// Broke says that the answer which came just now breaks a promise, and how.
+// Broke records that the present answer breaks a promise, and how.
 func (h *History) Broke(promise, format string, args ...any) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -51,7 +52,7 @@ func (h *History) promiseLocked(name string) *Promise {
 	return p
 }
 
-// Promises returns all promises that were looked at, in the order of their names.
+// Promises returns all promises that were checked, in the order of their names.
 func (h *History) Promises() []Promise {
 	h.mu.Lock()
 	defer h.mu.Unlock()

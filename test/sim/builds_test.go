@@ -10,16 +10,16 @@ import (
 	"github.com/kvorum/kvorum/test/history"
 )
 
-// build is the program that a host runs. The older one stops at an entry of the log that
-// has a newer command, so that the simulation finds each that a member does not
-// understand: no host that has data ever gets an older program than it had.
+// build is the program that a host runs. The older build stops at an entry of the log with
+// a newer command. So the simulation finds each command that a member does not understand:
+// no host that has data ever gets an older program than it had.
 type build struct {
 	understands uint8 // 1 or 2; 0 is this version of the program
 	announces   int   // the command version that it announces at most; 0 is what it understands
 }
 
-// mixBuilds has nodes of both builds in the cluster, which are restarted with the newer
-// one, or told to announce less or more. Newer commands are wanted often.
+// mixBuilds makes a cluster of nodes of both builds. Faults restart nodes with the newer
+// build, or make them announce less or more. Clients often send newer commands.
 func (p *plan) mixBuilds() {
 	p.builds, p.checkpoints = true, 500*time.Millisecond
 	p.faults = append(p.faults,
@@ -30,7 +30,7 @@ func (p *plan) mixBuilds() {
 	)
 }
 
-// chooseBuild gives a host that has no data one of the two builds, where there are two.
+// chooseBuild gives a host without data one of the two builds, if there are two.
 func (h *host) chooseBuild() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -39,7 +39,7 @@ func (h *host) chooseBuild() {
 	}
 }
 
-// runs returns the build that the host's next process is of.
+// runs returns the build of the host's next process.
 func (h *host) runs() build {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -58,8 +58,8 @@ func (n *nemesis) rebuild(h *host, change func(*build)) {
 	h.start()
 }
 
-// upgradeAll gives the newer build to every host that is, or is to be, a member. One that
-// has the older build may not become one once newer commands were written.
+// upgradeAll gives the newer build to every host that is, or is to be, a member. A host
+// with the older build can't become a member once newer commands were written.
 func (n *nemesis) upgradeAll() {
 	if !n.w.plan.builds {
 		return
@@ -71,8 +71,8 @@ func (n *nemesis) upgradeAll() {
 	}
 }
 
-// pair changes two keys by one request, which the older build does not understand. The
-// second one is nobody's else.
+// pair changes two keys by one request, which the older build does not understand. No other
+// client uses the second key.
 func (c *client) pair(ctx context.Context, node *cluster.Node, p *proc) {
 	in := history.Input{Kind: history.Put, Key: c.key(), Value: c.value()}
 	request := kv.Put(in.Key, []byte(in.Value))

@@ -15,7 +15,8 @@ import (
 
 const (
 	keysAtOnce = 4
-	// keyLife is how long the clients use one set of keys. Short histories are quicker to check.
+	// keyLife is the time for which the clients use one set of keys. Short histories take
+	// less time to check.
 	keyLife = 15 * time.Second
 )
 
@@ -46,7 +47,7 @@ func (c *client) run(stop <-chan struct{}) {
 	}
 }
 
-// act does one operation. A process that dies meanwhile answers nothing.
+// act does one operation. A process that dies meanwhile gives no answer.
 func (c *client) act() {
 	node, p := c.pick()
 	if node == nil {
@@ -74,7 +75,7 @@ func (c *client) act() {
 	}
 }
 
-// pick chooses a node that lives.
+// pick chooses a live node.
 func (c *client) pick() (*cluster.Node, *proc) {
 	first := c.rng.IntN(len(c.w.hosts))
 	for i := range c.w.hosts {
@@ -158,7 +159,7 @@ func (c *client) remove(ctx context.Context, node *cluster.Node, p *proc) {
 	c.write(ctx, node, p, in, kv.Delete(in.Key))
 }
 
-// write does a write and records what became of it. It returns the answer's error.
+// write does a write and records its outcome. It returns the answer's error.
 func (c *client) write(ctx context.Context, node *cluster.Node, p *proc, in history.Input, request kv.Request) error {
 	call := c.w.hist.Call()
 	result, err := node.Do(ctx, request)
@@ -184,7 +185,7 @@ func (c *client) write(ctx context.Context, node *cluster.Node, p *proc, in hist
 	return nil
 }
 
-// fate sorts the answer to a write as the interface promises it.
+// fate returns the outcome of a write by its answer, as the API defines it.
 func (c *client) fate(p *proc, err error) history.Fate {
 	switch {
 	case p.disk.isDead(), errors.Is(err, kv.ErrUnknownOutcome):
@@ -198,7 +199,7 @@ func (c *client) fate(p *proc, err error) history.Fate {
 	return history.Acknowledged
 }
 
-// once writes a key that nobody writes again.
+// once writes a key that is never written again.
 func (c *client) once(ctx context.Context, node *cluster.Node, p *proc) {
 	c.next++
 	value := fmt.Sprintf("%d.%d", c.id, c.next)

@@ -9,15 +9,15 @@ import (
 	"time"
 )
 
-// window is how many bytes may be under way in one direction of a connection, before
-// a narrow link and behind it.
+// window is the maximum number of bytes in flight in one direction of a connection, before
+// and behind a narrow link together.
 const window = 1 << 20
 
-// segment is a piece of what was written.
+// segment is a part of the written bytes, or the end of the stream.
 type segment struct {
 	data []byte
 	at   time.Time // when it arrives, if nothing blocks it then
-	end  error     // what the reader gets instead of data: io.EOF or a reset
+	end  error     // the reader's error instead of data: io.EOF or a reset
 }
 
 // pipe is one direction of a connection.
@@ -25,17 +25,17 @@ type pipe struct {
 	net   *network
 	route route
 
-	// readable and writable have one slot, filled when there may be something new
-	// for the reader or the writer. Each direction has one of both.
+	// readable and writable have one slot each, which is filled when something may have
+	// changed for the reader or the writer. Each direction has both.
 	readable, writable chan struct{}
 
 	mu       sync.Mutex
-	held     []segment // guarded by mu; what waits before a narrow link
-	queue    []segment // guarded by mu; what is behind it, each to arrive at its time
+	held     []segment // guarded by mu; segments that wait before a narrow link
+	queue    []segment // guarded by mu; segments behind the link, which arrive at their times
 	buffered int       // guarded by mu; bytes in both
 	last     time.Time // guarded by mu; arrival of the newest segment
 	broken   error     // guarded by mu; both ends get it at once
-	void     bool      // guarded by mu; nobody reads any more
+	void     bool      // guarded by mu; the reader has closed its end
 }
 
 func newPipe(n *network, r route) *pipe {
@@ -58,8 +58,8 @@ func (p *pipe) wake() {
 	poke(p.writable)
 }
 
-// release lets go what was held back while the route was blocked: the sender's
-// next retransmission brings it.
+// release sends the segments that waited while the route was blocked: they arrive with the
+// sender's next retransmission.
 func (p *pipe) release() {
 	p.mu.Lock()
 	delay, _ := p.net.travel(p.route)
@@ -86,8 +86,8 @@ func (p *pipe) fail(err error) {
 	p.wake()
 }
 
-// close has the reader get err after all that was written before, and nothing of
-// that where drop is set.
+// close gives the reader err after all bytes that were written before. If drop is set,
+// those bytes are lost.
 func (p *pipe) close(err error, drop bool) {
 	delay, _ := p.net.travel(p.route)
 	p.mu.Lock()
@@ -102,8 +102,8 @@ func (p *pipe) close(err error, drop bool) {
 	p.wake()
 }
 
-// put sends s behind what was sent before, and reports whether the pipe is to wait
-// for its turns on a narrow link from now on. Its caller holds p.mu.
+// put sends s behind earlier segments. enlist reports whether the pipe must wait for its
+// turns on a narrow link from now on. The caller holds p.mu.
 func (p *pipe) put(s segment, delay time.Duration, narrow bool) (enlist bool) {
 	p.buffered += len(s.data)
 	if len(p.held) == 0 && !narrow {
@@ -114,7 +114,7 @@ func (p *pipe) put(s segment, delay time.Duration, narrow bool) (enlist bool) {
 	return len(p.held) == 1
 }
 
-// unsent returns how many bytes wait before a narrow link.
+// unsent returns the number of bytes that wait before a narrow link.
 func (p *pipe) unsent() (n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -124,8 +124,8 @@ func (p *pipe) unsent() (n int) {
 	return n
 }
 
-// leave has n bytes pass the link, and what ends the pipe if that is next. It reports
-// whether more waits.
+// leave lets n bytes pass the link, and the end of the pipe if that is next. It reports
+// whether more bytes wait.
 func (p *pipe) leave(n int) bool {
 	delay, _ := p.net.travel(p.route)
 	p.mu.Lock()
@@ -156,7 +156,7 @@ func (p *pipe) push(s segment, delay time.Duration) {
 	p.queue = append(p.queue, s)
 }
 
-// discard says that nobody reads any more.
+// discard drops all bytes, because the reader has closed its end.
 func (p *pipe) discard() {
 	p.mu.Lock()
 	p.void, p.held, p.queue, p.buffered = true, nil, nil, 0
@@ -167,7 +167,8 @@ func (p *pipe) discard() {
 	p.wake()
 }
 
-// take returns what has arrived, or how long the reader must wait for it (0: until woken).
+// take returns bytes that have arrived, or the time that the reader must wait for them (0:
+// until woken).
 func (p *pipe) take(b []byte) (n int, wait time.Duration, err error) {
 	blocked := p.net.blocked(p.route)
 	p.mu.Lock()
@@ -319,7 +320,7 @@ func (c *conn) isClosed() bool {
 	}
 }
 
-// Close implements net.Conn: the other end gets what was written, and io.EOF.
+// Close implements net.Conn: the other end gets all written bytes, and io.EOF.
 func (c *conn) Close() error {
 	c.once.Do(func() {
 		c.owner.forget(c)

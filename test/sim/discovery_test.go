@@ -7,8 +7,8 @@ import (
 	"github.com/kvorum/kvorum/cluster"
 )
 
-// hub is a model of gossip: what one process announces all others see, except
-// where the simulation makes it blind. Safe for concurrent use.
+// hub is a model of gossip: all processes see the announcements of all others, except those
+// that the simulation makes blind. Safe for concurrent use.
 type hub struct {
 	mu      sync.Mutex
 	members map[*announcer]cluster.Announcement // guarded by mu
@@ -43,7 +43,7 @@ func (h *hub) change(f func()) {
 	}
 }
 
-// setBlind has a host see only itself, or all again.
+// setBlind makes a host see only itself, or all hosts again.
 func (h *hub) setBlind(host string, blind bool) {
 	h.change(func() { h.blind[host] = blind })
 }
@@ -70,7 +70,7 @@ func (a *announcer) Members() map[raft.ServerID]cluster.Announcement {
 // Changed implements cluster.Discovery.
 func (a *announcer) Changed() <-chan struct{} { return a.changed }
 
-// Join implements cluster.Discovery: everybody is known already.
+// Join implements cluster.Discovery: all processes are known already.
 func (a *announcer) Join([]string) error { return nil }
 
 // Addrs implements cluster.Discovery.

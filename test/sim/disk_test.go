@@ -17,11 +17,11 @@ import (
 	"github.com/kvorum/kvorum/wal/crashfs"
 )
 
-// hangTick is how often a change that hangs looks whether it may go on.
+// hangTick is the time between two checks whether a hanging change may continue.
 const hangTick = 50 * time.Millisecond
 
-// disk is a process's filesystem with the faults it has. A process that has died
-// keeps its filesystem to itself, without faults, until it has noticed.
+// disk is a process's filesystem with its faults. A process that has died keeps a
+// filesystem of its own, without faults, until it has noticed its death.
 type disk struct {
 	fs   *crashfs.FS
 	dead <-chan struct{} // closed when the process dies
@@ -29,12 +29,12 @@ type disk struct {
 	mu        sync.Mutex
 	rng       *rand.Rand
 	slow      time.Duration             // greatest time of one sync
-	hang      time.Time                 // until then nothing is written
+	hang      time.Time                 // no change is made before this time
 	countdown int                       // operations until strike; 0 for none
-	strike    func(op crashfs.Op) error // what happens then
+	strike    func(op crashfs.Op) error // called then
 }
 
-// newDisk hooks into files, which nobody else uses.
+// newDisk sets the hook of files, which must have no other user.
 func newDisk(files *crashfs.FS, rng *rand.Rand, dead <-chan struct{}) *disk {
 	d := &disk{fs: files, dead: dead, rng: rng, slow: time.Millisecond}
 	files.SetHook(d.before)
@@ -61,7 +61,7 @@ func (d *disk) before(op crashfs.Op, _ string) error {
 	return nil
 }
 
-// sleep waits, or until the process dies.
+// sleep waits for length, or until the process dies.
 func (d *disk) sleep(length time.Duration) {
 	timer := time.NewTimer(length)
 	defer timer.Stop()
@@ -77,7 +77,8 @@ func (d *disk) hangs() bool {
 	return time.Now().Before(d.hang) && !d.isDead()
 }
 
-// count counts a change, and returns what is to happen if it is the one waited for.
+// count counts a change. It returns strike if this change is the one that strike was set
+// for.
 func (d *disk) count() func(crashfs.Op) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -99,29 +100,28 @@ func (d *disk) isDead() bool {
 	}
 }
 
-// setSlow has each sync take up to limit from now on, and a little more.
+// setSlow makes each sync take up to limit, and a little more, from now on.
 func (d *disk) setSlow(limit time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.slow = limit
 }
 
-// stop has nothing written for a time.
+// stop makes every change hang for a time.
 func (d *disk) stop(length time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.hang = time.Now().Add(length)
 }
 
-// arm has the nth change from now on, counted from 1, meet f; 0 takes back what
-// was armed before.
+// arm makes the nth change from now on, counted from 1, call f. With 0 no change calls it.
 func (d *disk) arm(n int, f func(crashfs.Op) error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.countdown, d.strike = n, f
 }
 
-// fault returns what a broken disk answers to an operation.
+// fault returns the error of an operation on a broken disk.
 func fault(op crashfs.Op, rng *rand.Rand) error {
 	errs := []error{syscall.EIO, crashfs.ErrNoSpace}
 	err := errs[rng.IntN(len(errs))]
@@ -131,8 +131,8 @@ func fault(op crashfs.Op, rng *rand.Rand) error {
 	return err
 }
 
-// forgetful is a filesystem that, once told to, says a log's records are durable
-// and does nothing for it: what a store without syncs would be.
+// forgetful is a filesystem that, from some time on, reports syncs of the log that it does
+// not make, like a store without syncs.
 type forgetful struct {
 	wal.FS
 	lies *atomic.Bool
@@ -212,6 +212,6 @@ func (m *modelStable) Get([]byte) ([]byte, error) {
 	return value, err
 }
 
-// SetUint64 and GetUint64 are not used by the wrapper above.
+// The wrapper above does not use SetUint64 and GetUint64.
 func (m *modelStable) SetUint64([]byte, uint64) error   { return errors.ErrUnsupported }
 func (m *modelStable) GetUint64([]byte) (uint64, error) { return 0, errors.ErrUnsupported }

@@ -11,17 +11,17 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
-// What operators may expect of elections, in simulated time: how busy the machine
-// is makes no difference.
+// Limits of elections that operators can expect. They are in simulated time, so other work
+// on the machine does not matter.
 const (
 	failovers      = 20
 	failoverMedian = time.Second
 	failoverWorst  = 2 * time.Second
-	// outage is how long a partition lasts.
+	// outage is the length of a partition.
 	outage = 60 * time.Second
-	// termsPerPartition is how many terms may begin while the network is parted and
-	// heals again: one for a leader that can't lead any more, and two for candidates
-	// that get as many votes as others.
+	// termsPerPartition is the maximum number of terms that begin while the network is
+	// partitioned and heals again: one for a leader that can't lead any more, and two for
+	// split votes.
 	termsPerPartition = 3
 )
 
@@ -32,8 +32,8 @@ func playPlan(nodes int, script func(*nemesis)) plan {
 	return p
 }
 
-// TestFailover kills the leader again and again, and writes from that moment on
-// until a write is acknowledged.
+// TestFailover kills the leader again and again, and measures the time until the next write
+// is acknowledged.
 func TestFailover(t *testing.T) {
 	var took []time.Duration
 	var total totals
@@ -61,7 +61,7 @@ func TestFailover(t *testing.T) {
 	}
 }
 
-// writeUntilDone writes through nodes that live until one says that it is done.
+// writeUntilDone writes through live nodes until one acknowledges a write.
 func (n *nemesis) writeUntilDone(key string, limit time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
@@ -83,9 +83,9 @@ func (n *nemesis) writeUntilDone(key string, limit time.Duration) {
 	}
 }
 
-// TestPartitions parts networks of three and five nodes for a minute in every
-// way, and counts the terms that begin until all is well again. A node that is
-// not heard, or does not hear, must not make the others vote over and over.
+// TestPartitions partitions networks of three and five nodes for a minute in every way, and
+// counts the terms that begin until the cluster has converged. A node that is not heard, or
+// does not hear, must not cause one election after the other.
 func TestPartitions(t *testing.T) {
 	for _, nodes := range []int{3, 5} {
 		t.Run(fmt.Sprint(nodes, "Nodes"), func(t *testing.T) {
@@ -121,14 +121,14 @@ func TestPartitions(t *testing.T) {
 	}
 }
 
-// parting is a way to part a network.
+// parting is a way to partition a network.
 type parting struct {
 	name string
 	do   func(*nemesis)
 }
 
-// partings returns ways that differ for a cluster of so many nodes. They are told
-// apart by whom they strike: a leader keeps others from voting, or makes them.
+// partings returns the different ways for a cluster of that many nodes. It makes a
+// difference whether the leader or a follower is affected.
 func partings(nodes int) []parting {
 	ways := []parting{
 		{"the leader hears nothing", func(n *nemesis) { n.isolate(n.leader(), true, false) }},
@@ -171,7 +171,7 @@ func (n *nemesis) follower() *host {
 	}
 }
 
-// term returns the newest term that any node knows.
+// term returns the highest term that any node knows.
 func (n *nemesis) term() (newest uint64) {
 	for _, h := range n.w.hosts {
 		if node, _ := h.live(); node != nil {

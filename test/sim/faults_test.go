@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// harm is one thing that can go wrong.
+// harm is one kind of fault.
 type harm struct {
 	name string
 	do   func(*nemesis)
 }
 
-// Faults by what they break. A simulation chooses some of them.
+// Faults by the part that they break. A simulation chooses some of them.
 var (
 	crashes = []harm{
 		{"kill a follower or the leader", func(n *nemesis) { n.victim().die(killed) }},
@@ -26,7 +26,7 @@ var (
 	powerLoss = []harm{
 		{"power fails at all", func(n *nemesis) { n.all(powerLost) }},
 	}
-	// What the old leader hears after a transfer was said before it.
+	// The old leader gets answers after a transfer that were sent before it.
 	lateAcks = []harm{
 		{"transfer, slow towards the old leader", func(n *nemesis) { n.slowTowards(n.leader(), 80, 200); n.transfer() }},
 	}
@@ -83,7 +83,8 @@ func (n *nemesis) all(how death) {
 	}
 }
 
-// dieWithin has one, or all, die just before a change that their disks make soon.
+// dieWithin makes one process, or all, die just before one of the next changes of their
+// disks.
 func (n *nemesis) dieWithin() {
 	how := []death{killed, powerLost}[n.rng.IntN(2)]
 	hosts := []*host{n.victim()}
@@ -94,7 +95,7 @@ func (n *nemesis) dieWithin() {
 		if _, p := h.live(); p != nil {
 			p.dieAt(1+n.rng.IntN(30), how)
 			if n.rng.IntN(2) == 0 {
-				n.w.after(n.between(100, 2000), h.start) // and maybe again while it starts
+				n.w.after(n.between(100, 2000), h.start) // and perhaps again while it starts
 			}
 		}
 	}
@@ -149,7 +150,7 @@ func (n *nemesis) pair() {
 	}
 }
 
-// bridge divides the hosts into halves that only one of them still joins.
+// bridge divides the hosts into two halves; only one host still reaches both.
 func (n *nemesis) bridge() {
 	order := n.rng.Perm(len(n.w.hosts))
 	middle := len(order) / 2
@@ -174,8 +175,7 @@ func (n *nemesis) slowNetwork() {
 	}
 }
 
-// slowTowards has all that is sent to a host take a number of milliseconds
-// between low and high.
+// slowTowards makes all segments to a host take between low and high milliseconds.
 func (n *nemesis) slowTowards(h *host, low, high int) {
 	delay := n.between(low, high)
 	for _, other := range n.w.hosts {
@@ -183,8 +183,8 @@ func (n *nemesis) slowTowards(h *host, low, high int) {
 	}
 }
 
-// slowFromFollowers has all that voters other than the leader send to it, and to read
-// replicas, take a number of milliseconds between low and high.
+// slowFromFollowers makes all segments from voters other than the leader to the leader and
+// to read replicas take between low and high milliseconds.
 func (n *nemesis) slowFromFollowers(low, high int) {
 	leader, delay := n.leader(), n.between(low, high)
 	for _, from := range n.w.hosts {
@@ -196,8 +196,8 @@ func (n *nemesis) slowFromFollowers(low, high int) {
 	}
 }
 
-// narrow has each link to and from some hosts carry no more than 1 to 50 Mbit/s, or
-// all links from one host together.
+// narrow limits each link to and from some hosts to 1 to 50 Mbit/s, or all links from one
+// host together.
 func (n *nemesis) narrow(some ...*host) {
 	l := n.w.plan.link
 	l.rate, l.shared = int64(1+n.rng.IntN(50))*megabit, n.rng.IntN(2) == 0
@@ -214,8 +214,7 @@ func (n *nemesis) resets() {
 	n.w.net.resetAll(a.name, b.name)
 }
 
-// stall holds back all that one host sends and gets, for a while: then it
-// arrives at once.
+// stall delays all segments from and to one host for some time. Then they arrive at once.
 func (n *nemesis) stall() {
 	h := n.victim()
 	n.isolate(h, true, true)

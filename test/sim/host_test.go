@@ -19,9 +19,9 @@ import (
 
 const (
 	dataDir = "/srv/data"
-	// firstPort is where a host's first process listens for its peers.
+	// firstPort is the port on which a host's first process listens for its peers.
 	firstPort = 7001
-	// restartDelay is how long a process that ended by itself is down.
+	// restartDelay is the time for which a process that ended by itself is down.
 	restartDelay = time.Second
 )
 
@@ -29,28 +29,28 @@ const (
 type death int
 
 const (
-	killed    death = iota // what it has written is there, synced or not
-	powerLost              // what it has not synced is lost, wholly or in part
+	killed    death = iota // all written data is there, synced or not
+	powerLost              // data that was not synced is lost, all or a part
 )
 
 // host is one machine: its disk outlives the processes that run on it.
 type host struct {
 	w      *world
 	name   string
-	expect int  // nodes that form the first cluster together; 0 for one that is added
+	expect int  // number of nodes that form the first cluster together; 0 for a host that is added
 	copy   bool // its disk is a copy of another host's of the same name
 
 	mu      sync.Mutex
 	rng     *rand.Rand  // guarded by mu
-	files   *crashfs.FS // guarded by mu; what the next process finds
-	port    int         // guarded by mu; where it listens
-	proc    *proc       // guarded by mu; nil while none lives
+	files   *crashfs.FS // guarded by mu; the files of the next process
+	port    int         // guarded by mu; on which it listens
+	proc    *proc       // guarded by mu; nil while no process lives
 	leaving bool        // guarded by mu; it may find itself removed
 	replica bool        // guarded by mu; it never votes
-	loss    tailLoss    // guarded by mu; what its disk has lost of the log
+	loss    tailLoss    // guarded by mu; the part of the log that its disk has lost
 	aside   bool        // guarded by mu; an incarnation's files were set aside
 	discard bool        // guarded by mu; its disk is wiped when its process is dead
-	held    bool        // guarded by mu; nothing but release starts it
+	held    bool        // guarded by mu; only release starts it
 	build   build       // guarded by mu
 }
 
@@ -62,7 +62,7 @@ type proc struct {
 	disk  *disk
 	dead  chan struct{} // closed by die
 	stop  chan struct{} // closed by shut
-	ended chan struct{} // closed when nothing of it is left
+	ended chan struct{} // closed when the process has ended
 	ctx   context.Context
 	end   context.CancelFunc // of ctx
 
@@ -96,8 +96,8 @@ func (h *host) start() {
 	go p.run()
 }
 
-// hold keeps the host's process down once it has ended, also where a start
-// was put off until now: its disk is about to be changed.
+// hold keeps the host's process down once it has ended, because its disk will be changed.
+// It also prevents delayed starts.
 func (h *host) hold() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -112,8 +112,8 @@ func (h *host) release() {
 	h.start()
 }
 
-// joinAs gives the host, which must be down, an empty disk, and says whether its
-// node is to be a read replica. One that the first cluster expects always votes.
+// joinAs gives the host, which must be down, an empty disk, and determines whether its node
+// will be a read replica. A node that the first cluster expects always votes.
 func (h *host) joinAs(replica bool) {
 	h.wipe()
 	h.chooseBuild()
@@ -122,7 +122,7 @@ func (h *host) joinAs(replica bool) {
 	h.replica = replica && h.expect == 0
 }
 
-// votes says whether the host's node is to vote.
+// votes reports whether the host's node is a voter.
 func (h *host) votes() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -143,7 +143,7 @@ func (h *host) twin() *host {
 	}
 }
 
-// setLeaving says whether the host's node may find itself removed.
+// setLeaving sets whether the host's node may find itself removed.
 func (h *host) setLeaving(leaving bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -161,7 +161,7 @@ func (h *host) live() (*cluster.Node, *proc) {
 	return p.opened(), p
 }
 
-// isDead says whether the process has died: then nobody hears what it answers.
+// isDead reports whether the process has died: then its answers must be ignored.
 func (p *proc) isDead() bool { return p.disk.isDead() }
 
 // opened returns the node once it is open, and nil again when it is shut down.
@@ -174,7 +174,7 @@ func (p *proc) opened() *cluster.Node {
 	return p.node
 }
 
-// die ends the host's process, if there is one, at this very moment.
+// die ends the host's process at once, if there is one.
 func (h *host) die(how death) {
 	h.mu.Lock()
 	p := h.proc
@@ -184,9 +184,8 @@ func (h *host) die(how death) {
 	}
 }
 
-// die ends the process at this very moment: what it does from now on reaches no
-// disk, no peer and no client. It reports false if it had died before. It does
-// not wait.
+// die ends the process at once: its later actions reach no disk, no peer and no client. It
+// returns false if the process had died before. It does not wait.
 func (p *proc) die(how death) bool {
 	h := p.host
 	h.mu.Lock()
@@ -195,7 +194,7 @@ func (p *proc) die(how death) bool {
 		return false
 	}
 	h.proc = nil
-	// In this order: nobody may be told of what the disk turns out not to have.
+	// In this order, so that no client or peer hears of data that the disk does not have.
 	close(p.dead)
 	p.end()
 	p.net.kill(how == powerLost)
@@ -204,7 +203,7 @@ func (p *proc) die(how death) bool {
 	} else {
 		keep := []float64{0, 0.5, 0.9}[h.rng.IntN(3)]
 		if h.w.plan.forgetful {
-			keep = 0 // else the log finds the holes itself, and its node does not start
+			keep = 0 // otherwise the log finds the holes itself, and its node does not start
 		}
 		h.files = p.disk.fs.Crash(crashfs.CrashOptions{Keep: keep, Rand: h.rng})
 	}
@@ -223,7 +222,7 @@ func (h *host) wipe() {
 	h.files, h.loss = crashfs.New(), nothingLost
 }
 
-// fail has the process's disk fail at its nth change from now.
+// fail makes the process's disk fail at its nth change from now.
 func (p *proc) fail(n int, rng *rand.Rand) {
 	p.mu.Lock()
 	p.faulty = true
@@ -235,7 +234,7 @@ func (p *proc) fail(n int, rng *rand.Rand) {
 	})
 }
 
-// dieAt has the process end before its disk's nth change from now.
+// dieAt makes the process end before its disk's nth change from now.
 func (p *proc) dieAt(n int, how death) {
 	p.disk.arm(n, func(op crashfs.Op) error {
 		p.host.w.trace.add("%s: ends before %v", p.host.name, op)
@@ -275,11 +274,11 @@ func (p *proc) run() {
 		}
 		return
 	}
-	_ = p.close(node) // a dead process's last words
+	_ = p.close(node) // the error of a dead process does not matter
 }
 
-// close closes the node. A VerifyLeader under way would never return if raft
-// shut down before it was looked at, so it is waited for.
+// close closes the node. It waits for calls of VerifyLeader first: one that raft has not
+// handled before its shutdown would never return.
 func (p *proc) close(node *cluster.Node) error {
 	p.mu.Lock()
 	p.over = true
@@ -303,11 +302,11 @@ func (p *proc) confirm(r *raft.Raft) error {
 	return p.host.w.plan.confirm(r)
 }
 
-// stopped looks at why a process ended by itself, and has it started again.
+// stopped checks the reason why a process ended by itself, and starts it again.
 func (p *proc) stopped(err error) {
 	h := p.host
 	if p.isDead() {
-		return // it only noticed
+		return // it only noticed its death
 	}
 	h.w.trace.add("%s stops: %v", h.name, err)
 	h.mu.Lock()

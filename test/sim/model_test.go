@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// connected runs f with both ends of a connection from host a to host b, whose
-// way takes 10 ms.
+// connected runs f with both ends of a connection from host a to host b, on which a segment
+// takes 10 ms.
 func connected(t *testing.T, f func(t *testing.T, n *network, a, b *endpoint, near, far net.Conn)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -52,7 +52,7 @@ func read(t *testing.T, c net.Conn, want string, after time.Duration) {
 	}
 }
 
-// TestNetwork shows that the network does to connections what it is asked to.
+// TestNetwork shows that the network makes the faults that it is told to make.
 func TestNetwork(t *testing.T) {
 	t.Run("DelaysAndKeepsOrder", func(t *testing.T) {
 		connected(t, func(t *testing.T, n *network, _, _ *endpoint, near, far net.Conn) {

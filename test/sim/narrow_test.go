@@ -15,11 +15,11 @@ import (
 	"github.com/kvorum/kvorum/transport"
 )
 
-// promptly bounds the round trip of a ping while bulk is under way.
+// promptly is the maximum round trip of a ping while bulk is in flight.
 const promptly = 100 * time.Millisecond
 
-// narrowPlan returns a plan in which nobody but the script writes, over links of l's
-// rate between three nodes with the default timing.
+// narrowPlan returns a plan in which only the script writes, over links of l's rate between
+// three nodes with the default timing.
 func narrowPlan(l link, window int, script func(*nemesis)) plan {
 	p := playPlan(3, script)
 	p.clients, p.window, p.snapshotRate, p.moves = 0, window, 0, false
@@ -29,7 +29,7 @@ func narrowPlan(l link, window int, script func(*nemesis)) plan {
 	return p
 }
 
-// playNarrow simulates a plan, without and with a pipeline, and checks that nobody was
+// playNarrow simulates a plan, without and with a pipeline. It checks that no leader was
 // deposed and no heartbeat late between settled and the end of the script.
 func playNarrow(t *testing.T, l link, script func(*testing.T, *nemesis)) {
 	for _, window := range []int{0, transport.MaxPipelineWindow} {
@@ -59,7 +59,7 @@ func playNarrow(t *testing.T, l link, script func(*testing.T, *nemesis)) {
 	}
 }
 
-// watchPings does f, and returns the slowest round trip between two nodes meanwhile.
+// watchPings calls f, and returns the longest round trip between two nodes meanwhile.
 func (n *nemesis) watchPings(f func()) (slowest time.Duration) {
 	done := make(chan struct{})
 	go func() {
@@ -86,7 +86,7 @@ func (n *nemesis) watchPings(f func()) (slowest time.Duration) {
 	}
 }
 
-// put writes a value of so many bytes, that no other write has, through a host's node.
+// put writes a unique value of size bytes through a host's node.
 func (h *host) put(key string, size int, limit time.Duration) {
 	node, _ := h.live()
 	if node == nil {
@@ -102,8 +102,8 @@ func (h *host) put(key string, size int, limit time.Duration) {
 	}
 }
 
-// appliedBy returns nil when a host has applied what another one has but for the
-// newest few entries.
+// appliedBy returns nil when a host has applied all entries of another one except the
+// newest but entries.
 func appliedBy(h, other *host, but uint64) func() error {
 	return func() error {
 		node, _ := h.live()
@@ -125,7 +125,7 @@ func TestNarrow_LargestValue(t *testing.T) {
 		leader, began := n.leader(), time.Now()
 		leader.put("largest", cluster.LimitMaxValueBytes, time.Minute)
 		took := time.Since(began)
-		leader.put("small", 0, time.Second) // raft reads the newest entry all the time
+		leader.put("small", 0, time.Second) // raft always reads the newest entry
 		if took < 20*time.Second || took > 30*time.Second {
 			n.w.violate("the write took %v", took)
 		}
@@ -136,8 +136,8 @@ func TestNarrow_LargestValue(t *testing.T) {
 	})
 }
 
-// TestNarrow_Values has four clients write values of 1.5 MiB through a leader whose
-// host sends 100 Mbit/s: a quarter of a second for two followers.
+// TestNarrow_Values writes values of 1.5 MiB from four clients through a leader whose host
+// sends 100 Mbit/s: a quarter of a second for two followers.
 func TestNarrow_Values(t *testing.T) {
 	playNarrow(t, link{rate: 100 * megabit, shared: true}, func(t *testing.T, n *nemesis) {
 		leader := n.leader()
@@ -153,8 +153,8 @@ func TestNarrow_Values(t *testing.T) {
 	})
 }
 
-// TestNarrow_CatchUp has a follower come back that lacks 12 MiB, over a link of 5
-// Mbit/s, while 100 small writes a second continue.
+// TestNarrow_CatchUp restarts a follower that lacks 12 MiB, over a link of 5 Mbit/s, during
+// 100 small writes per second.
 func TestNarrow_CatchUp(t *testing.T) {
 	const values, apart = 12, 10 * time.Millisecond
 	playNarrow(t, link{}, func(t *testing.T, n *nemesis) {
@@ -176,7 +176,7 @@ func TestNarrow_CatchUp(t *testing.T) {
 			}
 			return nil
 		})
-		n.w.count.late.Store(late) // until then it did not run
+		n.w.count.late.Store(late) // until then the follower did not run
 		stop, done := make(chan struct{}), make(chan struct{})
 		var written atomic.Int64
 		go func() {

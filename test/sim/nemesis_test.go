@@ -11,14 +11,14 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
-// nemesis breaks a cluster. Its methods but busy belong to one goroutine.
+// nemesis breaks a cluster. All methods except busy belong to one goroutine.
 type nemesis struct {
 	w   *world
 	rng *rand.Rand
 
 	mu      sync.Mutex
-	want    map[*host]bool // guarded by mu; hosts that are, or are to be, members
-	leaving map[*host]bool // guarded by mu; to be removed: true until they are, and false until they are gone
+	want    map[*host]bool // guarded by mu; hosts that are members, or will be
+	leaving map[*host]bool // guarded by mu; hosts that are being removed: true until they are removed, then false until their process has ended
 }
 
 func newNemesis(w *world) *nemesis {
@@ -29,8 +29,8 @@ func newNemesis(w *world) *nemesis {
 	return n
 }
 
-// run does one thing after the other. Some are mended before the next one
-// begins, others go on beside it.
+// run makes one fault after the other. Some are mended before the next one begins, others
+// last longer.
 func (n *nemesis) run(length time.Duration) {
 	end := time.Now().Add(length)
 	for time.Now().Before(end) {
@@ -55,12 +55,12 @@ func (n *nemesis) between(low, high int) time.Duration {
 	return time.Duration(low+n.rng.IntN(high-low)) * time.Millisecond
 }
 
-// paced is between, scaled by how quickly faults are to follow each other.
+// paced is between, scaled by plan.pace.
 func (n *nemesis) paced(low, high int) time.Duration {
 	return time.Duration(n.w.plan.pace * float64(n.between(low, high)))
 }
 
-// mend ends all faults of network, disks and gossip, and starts what is down.
+// mend ends all faults of network, disks and gossip, and starts all hosts that are down.
 func (n *nemesis) mend() {
 	n.w.trace.add("nemesis: mends")
 	n.w.net.heal()
@@ -75,14 +75,14 @@ func (n *nemesis) mend() {
 	}
 }
 
-// end mends all, and waits for changes of membership that are under way.
+// end mends all faults, and waits for the end of changes of the membership.
 func (n *nemesis) end() {
 	n.upgradeAll()
 	n.mend()
 	n.w.poll(healLimit, "members leave", n.left)
 }
 
-// members returns the hosts that should be members, or become so.
+// members returns the hosts that are members, or will be.
 func (n *nemesis) members() []*host {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -95,8 +95,8 @@ func (n *nemesis) members() []*host {
 	return members
 }
 
-// configured returns the members and the hosts that are still to be removed: a
-// majority may need those, too.
+// configured returns the members and the hosts that are not removed yet: a majority may
+// need those, too.
 func (n *nemesis) configured() []*host {
 	all := n.members()
 	n.mu.Lock()
@@ -133,8 +133,8 @@ func (n *nemesis) victim() *host {
 	return n.any()
 }
 
-// converged returns nil when every host that should be a member lives, serves,
-// and knows all others as what they are to be, and nobody else.
+// converged returns nil when every host that should be a member lives, serves, and knows
+// exactly the right members, voters and read replicas.
 func (n *nemesis) converged() error {
 	members := n.members()
 	for _, h := range members {
@@ -164,8 +164,8 @@ func (n *nemesis) converged() error {
 	return nil
 }
 
-// mayChange returns nil if the membership may be changed now: every change
-// before has come to its end.
+// mayChange returns nil if the membership may be changed now: all earlier changes have
+// ended.
 func (n *nemesis) mayChange() error {
 	if err := n.left(); err != nil {
 		return err
@@ -173,7 +173,7 @@ func (n *nemesis) mayChange() error {
 	return n.converged()
 }
 
-// left returns nil when all that were to leave have done so.
+// left returns nil when all leaving hosts have left.
 func (n *nemesis) left() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -183,14 +183,14 @@ func (n *nemesis) left() error {
 	return nil
 }
 
-// wipe takes a member's disk away, and has it come back with an empty one.
+// wipe replaces a member's disk by an empty one, and starts the member again.
 func (n *nemesis) wipe() {
 	if n.mayChange() != nil {
 		return
 	}
 	h := n.victim()
 	if h.votes() && n.voters() < 3 {
-		return // half of two is no minority: the cluster would be lost for good
+		return // half of two is not a minority: the cluster would be lost for good
 	}
 	h.die(powerLost)
 	h.wipe()
@@ -201,7 +201,7 @@ func (n *nemesis) wipe() {
 	h.start()
 }
 
-// voters returns how many members vote.
+// voters returns the number of members that vote.
 func (n *nemesis) voters() (voters int) {
 	for _, h := range n.members() {
 		if h.votes() {
@@ -214,7 +214,7 @@ func (n *nemesis) voters() (voters int) {
 // grow adds two hosts, now and then as read replicas.
 func (n *nemesis) grow() { n.growBy(func() (votes bool) { return n.rng.IntN(3) != 0 }) }
 
-// growBy adds two hosts, and asks of each whether it votes.
+// growBy adds two hosts, and calls votes to learn whether each one votes.
 func (n *nemesis) growBy(votes func() bool) {
 	if n.mayChange() != nil || len(n.members()) > n.w.plan.nodes {
 		return
@@ -232,7 +232,7 @@ func (n *nemesis) growBy(votes func() bool) {
 	}
 }
 
-// shrink removes any two members, while other faults go on.
+// shrink removes any two members, during other faults.
 func (n *nemesis) shrink() {
 	if n.mayChange() != nil || len(n.members()) == n.w.plan.nodes {
 		return
@@ -255,9 +255,8 @@ func (n *nemesis) shrink() {
 	})
 }
 
-// remove asks until a host is removed, and turns it off some time later. As a
-// ghost it then comes back once more with what it has on its disk, which must
-// disturb nobody.
+// remove asks until a host is removed, and turns it off some time later. If ghost is set,
+// the host then starts once more with its old disk, which must not disturb the cluster.
 func (n *nemesis) remove(h *host, linger time.Duration, ghost bool) {
 	for tries := 0; ; tries++ {
 		members := n.members()

@@ -14,21 +14,21 @@ import (
 // megabit is a rate of one million bits per second, in bytes.
 const megabit = 1_000_000 / 8
 
-// retransmit is how long a sender waits before it sends a lost segment again.
+// retransmit is the time after which a sender sends a lost segment again.
 const retransmit = 200 * time.Millisecond
 
-// link is how one host's segments travel to another. What is lost on the way
-// comes later, as with TCP; nothing overtakes within a connection.
+// link is the network path of segments from one host to another. As with TCP, lost segments
+// arrive later, and segments of one connection keep their order.
 type link struct {
-	blocked  bool          // nothing arrives until it is not
-	min, max time.Duration // of the way, chosen for each segment
+	blocked  bool          // no segments arrive
+	min, max time.Duration // limits of the delay, which is chosen for each segment
 	loss     float64       // probability that a segment is lost, each time it is sent
 	reset    float64       // probability that a segment resets its connection instead
-	rate     int64         // bytes per second, of all connections together; 0 is no bound
-	shared   bool          // the rate is that of all that the sending host sends, to anybody
+	rate     int64         // bytes per second, of all connections together; 0 means no limit
+	shared   bool          // the rate is that of the sending host, to all others together
 }
 
-// route is a link's two ends.
+// route names the two ends of a link.
 type route struct{ from, to string }
 
 // network joins hosts by connections. Safe for concurrent use.
@@ -43,7 +43,7 @@ type network struct {
 	listeners map[string]*listener   // by address
 	endpoints map[*endpoint]struct{} // of live processes
 	pipes     map[*pipe]struct{}     // that still carry something
-	wires     map[route]*wire        // of links that are narrow, or were; those of a host's own rate go to nobody
+	wires     map[route]*wire        // of links that are narrow, or were; those of a host's own rate have no destination
 	changed   chan struct{}          // closed and replaced whenever links or down change
 }
 
@@ -65,12 +65,12 @@ func (n *network) heal() {
 	n.change(func() { clear(n.links) })
 }
 
-// power says whether a host has power. Without it, it neither gets nor sends anything.
+// power sets whether a host has power. Without power it neither receives nor sends.
 func (n *network) power(host string, on bool) {
 	n.change(func() { n.down[host] = !on })
 }
 
-// change does f and wakes all whom it may concern.
+// change calls f, and wakes all pipes that it may affect.
 func (n *network) change(f func()) {
 	n.mu.Lock()
 	before := map[*pipe]bool{}
@@ -114,8 +114,7 @@ func (n *network) linkLocked(r route) link {
 	return n.normal
 }
 
-// travel returns how long the next segment is on its way, and whether it ends
-// its connection.
+// travel returns the delay of the next segment, and whether it resets its connection.
 func (n *network) travel(r route) (delay time.Duration, reset bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -168,9 +167,9 @@ func (n *network) attach(host string) *endpoint {
 	return e
 }
 
-// kill ends the process's part in all conversations at this very moment. What it
-// sent before is still delivered, and then a reset, unless the power fails: then
-// its peers hear nothing until the host is up again.
+// kill ends all connections of the process at once. Bytes that it sent before are still
+// delivered, and then a reset. If the power fails, its peers get nothing until the host is
+// up again.
 func (e *endpoint) kill(powerFails bool) {
 	e.mu.Lock()
 	e.over = true
@@ -287,7 +286,7 @@ func (e *endpoint) dial(ctx context.Context, address string) (net.Conn, error) {
 	}
 }
 
-// cross waits until a segment and its answer have found their way.
+// cross waits until a segment and its answer have passed.
 func (e *endpoint) cross(ctx context.Context, there, back route) error {
 	for {
 		e.net.mu.Lock()

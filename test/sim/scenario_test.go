@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// TestScenario plays what operators do to a cluster under load. All that is
-// checked of any simulation is checked of these too.
+// TestScenario plays the work of operators on a cluster under load, with all checks of
+// every simulation.
 func TestScenario(t *testing.T) {
 	early := map[string]bool{"KilledBeforeAccepting": true}
 	for name, play := range map[string]func(*nemesis){
@@ -31,9 +31,8 @@ func TestScenario(t *testing.T) {
 	}
 }
 
-// killedBeforeAccepting has a node die when it is about to write down which
-// cluster it belongs to. It comes back as somebody whom the plan of that cluster
-// does not know.
+// killedBeforeAccepting kills a node just before it stores the cluster that it belongs to.
+// It comes back as a server that the plan of that cluster does not have.
 func killedBeforeAccepting(n *nemesis) {
 	n.w.sleep(150 * time.Millisecond) // longer than a start, shorter than making a plan
 	victim := n.w.hosts[2]
@@ -51,8 +50,8 @@ func killedBeforeAccepting(n *nemesis) {
 	n.w.poll(formLimit, "form a cluster", n.converged)
 }
 
-// transfer200 hands leadership over again and again, half of the times while
-// what the old leader is told comes late. Writes go on.
+// transfer200 hands leadership over again and again, half of the times while answers to the
+// old leader are late. Writes continue.
 func transfer200(n *nemesis) {
 	n.w.sleep(2 * time.Second)
 	for done := int64(0); done < 200; {
@@ -77,8 +76,8 @@ func transfer200(n *nemesis) {
 	}
 }
 
-// growReplaceShrink takes a cluster from three nodes to five, has two of these
-// come back with empty disks, and goes back to three.
+// growReplaceShrink takes a cluster from three nodes to five, restarts two of these with
+// empty disks, and goes back to three.
 func growReplaceShrink(n *nemesis) {
 	for _, change := range []func(){n.grow, n.wipe, n.wipe, n.shrink} {
 		if !n.w.sleep(5*time.Second) || !n.w.poll(healLimit, "settle", n.mayChange) {
@@ -89,8 +88,8 @@ func growReplaceShrink(n *nemesis) {
 	n.w.poll(healLimit, "settle", n.mayChange)
 }
 
-// allAddressesChange has all nodes come back at other addresses, first one by
-// one and then all at once.
+// allAddressesChange restarts all nodes at other addresses, first one by one and then all
+// at once.
 func allAddressesChange(n *nemesis) {
 	n.w.sleep(2 * time.Second)
 	n.rolling()
@@ -103,8 +102,8 @@ func allAddressesChange(n *nemesis) {
 	}
 }
 
-// dataDirsCopied runs a copy of each node beside it, for as long as it lives: the
-// copy stops by itself, and the node goes on.
+// dataDirsCopied runs a copy of each node beside it until the copy stops by itself. The
+// node continues.
 func dataDirsCopied(n *nemesis) {
 	n.w.sleep(2 * time.Second)
 	for range 3 {
@@ -127,9 +126,9 @@ func dataDirsCopied(n *nemesis) {
 	}
 }
 
-// TestFormation forms a cluster while a node ends just before one of the changes
-// that it makes to its disk meanwhile, and comes back. It tries some of the
-// changes, others at each run, or with -sim.all every one of them.
+// TestFormation forms a cluster while a node ends just before one of the changes of its
+// disk, and comes back. It tries a random part of the changes, or all of them with
+// -sim.all.
 func TestFormation(t *testing.T) {
 	total, began := totals{}, time.Now()
 	step := 10
@@ -138,7 +137,7 @@ func TestFormation(t *testing.T) {
 	}
 	first := 1 + int(began.UnixNano()%int64(step))
 	for _, how := range []death{killed, powerLost} {
-		for victim := range 2 { // the one that plans the cluster, and another
+		for victim := range 2 { // the node that plans the cluster, and another
 			for at := first; ; at += step {
 				struck := false
 				p := randomPlan(uint64(at))

@@ -28,26 +28,27 @@ var (
 	pictureFlag = flag.String("sim.picture", "", "directory for a picture of a history that is not linearizable")
 )
 
-// checkLimit is how long one history may take to check, in real time.
+// checkLimit is the maximum time to check one history, in real time.
 const checkLimit = 20 * time.Second
 
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if os.Getenv("GOMAXPROCS") == "" {
-		// One goroutine at a time: a simulation is quicker, and its seed means more.
+		// One goroutine at a time: a simulation takes less time, and depends more on its
+		// seed.
 		runtime.GOMAXPROCS(1)
 	}
 	os.Exit(m.Run())
 }
 
-// TestSimulation runs simulations until its time is up. It fails with the first
-// promise that is broken.
+// TestSimulation runs simulations until the end of its time. It fails with the first broken
+// promise.
 func TestSimulation(t *testing.T) {
 	total, began := totals{}, time.Now()
 	limit := time.Duration(*secondsFlag) * time.Second
 	for total.runs == 0 || *seedFlag == 0 && time.Since(began) < limit {
 		p := randomPlan(newSeed())
-		// Not by t.Log, which says nothing if another goroutine panics.
+		// Not t.Log, which prints nothing if another goroutine panics.
 		fmt.Fprintf(os.Stderr, "seed %d: %d nodes, %d kinds of fault\n", p.seed, p.nodes, len(p.faults))
 		if found, report := total.simulate(t, p); found != "" {
 			t.Errorf("seed %d: %s; before that:\n%s", p.seed, found, report)
@@ -57,7 +58,7 @@ func TestSimulation(t *testing.T) {
 	t.Log(total.String(time.Since(began)))
 }
 
-// newSeed returns the seed that was asked for, or else another one each time.
+// newSeed returns the seed that was asked for, or a random one.
 func newSeed() uint64 {
 	if *seedFlag != 0 {
 		return *seedFlag
@@ -65,7 +66,7 @@ func newSeed() uint64 {
 	return uint64(time.Now().UnixNano())
 }
 
-// randomPlan draws from a seed what a simulation does.
+// randomPlan draws the plan of a simulation from a seed.
 func randomPlan(seed uint64) plan {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	p := plan{
@@ -76,7 +77,7 @@ func randomPlan(seed uint64) plan {
 	if rng.IntN(3) == 0 {
 		p.nodes = 5
 	}
-	// Not every run does everything: what is rare among many is common among few.
+	// A run does not have all faults: with few kinds, each is frequent.
 	for _, kind := range [][]harm{crashes, partitions, slowness, diskFaults, transfers, memberships, tailLosses} {
 		if rng.IntN(2) == 0 {
 			p.faults = append(p.faults, kind...)
@@ -121,8 +122,8 @@ func (s *totals) String(took time.Duration) string {
 		time.Duration(c.recovery.Load()).Seconds(), s.undecided)
 }
 
-// simulate runs one simulation, and returns which promise was broken, if any,
-// and what led to it.
+// simulate runs one simulation. It returns the broken promise, if any, and the events that
+// led to it.
 func (s *totals) simulate(t *testing.T, p plan) (found, story string) {
 	var w *world
 	synctest.Test(t, func(t *testing.T) {
@@ -164,12 +165,12 @@ func draw(t *testing.T, p plan, failure history.Failure) {
 	t.Logf("the history is drawn in %s", path)
 }
 
-// controlLimit is within how many simulations a broken cluster must be found
-// out. It is no time, because a busy machine says nothing about the simulation.
+// controlLimit is the maximum number of simulations until the fault of a broken cluster is
+// found. It is not a time, so that other work on the machine does not matter.
 const controlLimit = 20
 
-// TestControl shows that the simulation finds what it is there for: it breaks
-// a cluster on purpose, and passes when a promise is seen to be broken.
+// TestControl shows that the simulation finds faults: it breaks a cluster on purpose, and
+// passes when a promise is found broken.
 func TestControl(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some simulations for each control")
@@ -201,7 +202,7 @@ func TestControl(t *testing.T) {
 				p.nodes, p.early = 3, false
 				change(&p)
 				found, _ := total.simulate(t, p)
-				if found != "" && !strings.Contains(found, tooLate) { // that it does not serve is not enough
+				if found != "" && !strings.Contains(found, tooLate) { // a cluster that only does not serve is not enough
 					t.Logf("found after %.1f s: %s; %s", time.Since(began).Seconds(), found, total.String(time.Since(began)))
 					return
 				}

@@ -11,17 +11,17 @@ import (
 	"github.com/kvorum/kvorum/wal/crashfs"
 )
 
-// tailLoss is what a host's disk has lost of its log's end although it had synced it.
+// tailLoss is the kind of loss of a log's end that a disk had synced.
 type tailLoss int
 
 const (
 	nothingLost tailLoss = iota
-	lostBelow            // some of what lies below the durable end: its node must not start
-	lostBehind           // what lies behind it: its leader tells its node
+	lostBelow            // bytes below the durable end: its node must not start
+	lostBehind           // bytes behind the durable end: its leader tells its node
 )
 
-// shutdown has the host's process end as an operator has it end, and reports
-// whether it did so without an error.
+// shutdown stops the host's process as an operator does, and reports whether it stopped
+// without an error.
 func (h *host) shutdown() bool {
 	_, p := h.live()
 	if p == nil || p.opened() == nil {
@@ -62,8 +62,8 @@ func (h *host) logEnd() (wal.SegmentReport, bool) {
 	return report.Segments[len(report.Segments)-1], true
 }
 
-// lose has the disk of the host, which must be held down, lose everything in a file
-// from an offset on.
+// lose makes the disk of the host, which must be held down, lose all bytes of a file from
+// an offset on.
 func (h *host) lose(file string, from int64, how crashfs.Loss, what tailLoss) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -76,7 +76,7 @@ func (h *host) lose(file string, from int64, how crashfs.Loss, what tailLoss) {
 	h.w.trace.add("%s: log lost from offset %d on (%d)", h.name, from, how)
 }
 
-// openedAfterLoss is told that the host's node has started.
+// openedAfterLoss is called when the host's node has started.
 func (h *host) openedAfterLoss() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -85,10 +85,9 @@ func (h *host) openedAfterLoss() {
 	}
 }
 
-// noticedLoss reports whether a node's reason to stop is that it has lost the
-// end of its log, as its disk did. One that can't start counts as lost: its disk
-// is wiped. One that was told comes back as another incarnation; the second time
-// it does not start, and gets another disk.
+// noticedLoss reports whether a node stopped because its disk has lost the end of its log.
+// If the node can't start, its disk is wiped. If its leader told it, it comes back as
+// another incarnation; the second time it does not start, and gets another disk.
 func (h *host) noticedLoss(err error) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -107,14 +106,14 @@ func (h *host) noticedLoss(err error) bool {
 	return false
 }
 
-// loseTail has a member stop as it should, and its disk lose the end of its log.
+// loseTail makes a member stop cleanly, and its disk lose the end of its log.
 func (n *nemesis) loseTail() {
 	if n.mayChange() != nil {
 		return
 	}
 	h := n.victim()
 	if h.votes() && n.voters() < 3 {
-		return // its disk will be lost
+		return // its disk will be wiped
 	}
 	h.hold()
 	clean := h.shutdown()
@@ -126,9 +125,9 @@ func (n *nemesis) loseTail() {
 	h.release()
 }
 
-// loseTailAlone has one member lose the end of its log while those that also have
-// what it had acknowledged are away, and those that do not have it are there. Were
-// the loss not noticed, these would be a majority that knows nothing of it.
+// loseTailAlone makes one member lose the end of its log, while the members that have the
+// lost entries are down, and those that do not have them run. If the loss were not noticed,
+// these and the member would be a majority without the entries.
 func (n *nemesis) loseTailAlone() {
 	members := n.members()
 	if n.mayChange() != nil || n.voters() != len(members) || len(members) < 3 {
@@ -157,7 +156,7 @@ func (n *nemesis) loseTailAlone() {
 	}
 }
 
-// loseEnd takes a part of the log of a host away that has stopped as it should.
+// loseEnd removes a part of the log of a host that has stopped cleanly.
 func (n *nemesis) loseEnd(h *host) {
 	segment, ok := h.logEnd()
 	if !ok {
@@ -170,9 +169,9 @@ func (n *nemesis) loseEnd(h *host) {
 	h.lose(segment.File, from, crashfs.Loss(n.rng.IntN(2)), lostBelow)
 }
 
-// tailLostBehindMark has the disk of a follower that is killed lose what lies
-// behind the durable end of its log, while the leader goes on: it tells the
-// follower, which comes back as a new incarnation.
+// tailLostBehindMark makes the disk of a killed follower lose the bytes behind the durable
+// end of its log, while the leader continues. The leader tells the follower, which comes
+// back as a new incarnation.
 func tailLostBehindMark(n *nemesis) {
 	for round := int64(1); round <= 3; round++ {
 		n.w.sleep(n.between(2000, 9000))

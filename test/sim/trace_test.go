@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// traceSize is how many events are kept.
+// traceSize is the number of events that are kept.
 const traceSize = 300
 
 // trace keeps the newest events of a simulation. Safe for concurrent use.
@@ -22,10 +22,10 @@ type trace struct {
 	logged map[string]time.Time // guarded by mu; when each line of a host's log was added last
 }
 
-// repeatAfter is how long the same line of a log is left out.
+// repeatAfter is the time for which the same line of a log is omitted.
 const repeatAfter = time.Second
 
-// repeated reports whether line was added a moment ago already.
+// repeated reports whether line was added within repeatAfter.
 func (t *trace) repeated(line string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -62,8 +62,7 @@ func (t *trace) String() string {
 	return out.String()
 }
 
-// logger returns a logger whose lines become events of host.
-// What they tell of is counted.
+// logger returns a logger whose lines become events of host, and which counts some of them.
 func (t *trace) logger(host string, count *counts) *slog.Logger {
 	return slog.New(traceHandler{trace: t, host: host, count: count})
 }

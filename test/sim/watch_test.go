@@ -12,18 +12,18 @@ import (
 	"github.com/kvorum/kvorum/test/history"
 )
 
-// watchTick is how often replicas are compared while they work.
+// watchTick is the time between two comparisons of the replicas.
 const watchTick = 150 * time.Millisecond
 
 var hashSeed = maphash.MakeSeed()
 
-// content is what a replica held at one moment.
+// content is the state of a replica at one time.
 type content struct {
 	applied, revision, hash uint64
 }
 
-// contentOf reads a replica without asking any other. ok is false where its log
-// moved on meanwhile.
+// contentOf reads a replica without asking any other. ok is false if the replica has
+// applied entries meanwhile.
 func contentOf(node *cluster.Node) (c content, ok bool) {
 	before := node.Stats().AppliedIndex
 	view, err := node.View(context.Background(), kv.ReadOptions{Level: kv.Stale})
@@ -89,7 +89,7 @@ func (w *world) watch(stop <-chan struct{}) {
 	}
 }
 
-// watchNode checks what a node says of itself against what it said before.
+// watchNode compares a node's status with its previous one.
 func (w *world) watchNode(h *host, p *proc, node *cluster.Node, before kv.Status, leaders map[uint64]string) {
 	one, two := node.Status(), node.Status()
 	if p.opened() == nil {
@@ -101,7 +101,7 @@ func (w *world) watchNode(h *host, p *proc, node *cluster.Node, before kv.Status
 			before.Term, before.CommitIndex, before.AppliedIndex, before.Revision,
 			one.Term, one.CommitIndex, one.AppliedIndex, one.Revision)
 	}
-	// It led in this term between the two looks.
+	// It led in this term between the two calls.
 	if one.Role != "leader" || two.Role != "leader" || one.Term != two.Term {
 		return
 	}
@@ -111,7 +111,7 @@ func (w *world) watchNode(h *host, p *proc, node *cluster.Node, before kv.Status
 	leaders[one.Term] = h.name
 }
 
-// finish looks, when all faults are over, for what must be there on every node.
+// finish checks, after the end of all faults, the data that every node must have.
 func (w *world) finish(n *nemesis) {
 	var last []content
 	if !w.poll(30*time.Second, "all nodes reach the same state", func() error {
@@ -136,7 +136,7 @@ func (w *world) finish(n *nemesis) {
 	}
 }
 
-// finalReads reads everything from one node and looks for what was acknowledged.
+// finalReads reads all keys from one node, and checks that acknowledged writes are there.
 func (w *world) finalReads(h *host) {
 	node, _ := h.live()
 	if node == nil {

@@ -6,22 +6,22 @@ import (
 )
 
 const (
-	// packet is the least that a narrow link sends at once, in bytes.
+	// packet is the minimum number of bytes that a narrow link sends at once.
 	packet = 1500
-	// turn is how long one connection has a narrow link to itself while others wait, where
-	// that is more than a packet.
+	// turn is the time for which one connection uses a narrow link while others wait,
+	// unless a packet takes longer.
 	turn = 2 * time.Millisecond
 )
 
-// wire is a narrow link, or the narrow way out of a host, at work: what the
-// connections on it have written leaves one after the other, at the link's rate. They take turns, as on a host whose queue is
-// fair; each has a buffer of its own before that, as in a kernel. Safe for concurrent
+// wire is a narrow link, or the narrow outgoing link of a host. It sends the bytes of its
+// connections at the link's rate. The connections take turns, as on a host with a fair
+// queue. Each has a buffer of its own before the wire, as in a kernel. Safe for concurrent
 // use.
 type wire struct {
 	net *network
 
 	mu      sync.Mutex
-	waiting []*pipe // guarded by mu; those with bytes that have not left, in the order of their turns
+	waiting []*pipe // guarded by mu; pipes with unsent bytes, in the order of their turns
 	running bool    // guarded by mu
 }
 
@@ -40,7 +40,7 @@ func (n *network) wireOf(r route) *wire {
 	return w
 }
 
-// rate returns how many bytes per second a link carries, 0 for no bound.
+// rate returns the bytes per second that a link carries, 0 for no limit.
 func (n *network) rate(r route) int64 {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -58,7 +58,8 @@ func (w *wire) enlist(p *pipe) {
 	}
 }
 
-// next takes the pipe whose turn it is, nil if there is none: run ends then.
+// next removes and returns the pipe whose turn it is. It returns nil if there is none: run
+// ends then.
 func (w *wire) next() *pipe {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -71,7 +72,7 @@ func (w *wire) next() *pipe {
 	return p
 }
 
-// run sends what waits, until nothing does.
+// run sends the waiting bytes until there are none.
 func (w *wire) run() {
 	for p := w.next(); p != nil; p = w.next() {
 		rate := w.net.rate(p.route)

@@ -13,41 +13,43 @@ import (
 )
 
 const (
-	// formLimit is how long a new cluster may take to form.
+	// formLimit is the maximum time in which a new cluster forms.
 	formLimit = 30 * time.Second
-	// healLimit is how long a cluster may take to serve again once all faults have ended.
+	// healLimit is the maximum time from the end of all faults until the cluster serves
+	// again.
 	healLimit = 60 * time.Second
-	// settle is how long the clients go on after that.
+	// settle is the time for which the clients continue after that.
 	settle = 5 * time.Second
-	// drain is longer than any timeout of a node: what is left of it then has leaked.
+	// drain is longer than any timeout of a node: a goroutine that is left after it has
+	// leaked.
 	drain = 2 * time.Minute
 )
 
-// tooLate is part of every violation that says no more than that something took too long.
+// tooLate is a part of every violation that only says that something took too long.
 const tooLate = "not within"
 
 // plan says what a simulation does.
 type plan struct {
 	seed          uint64
-	nodes         int // that form the cluster
+	nodes         int // number of nodes that form the cluster
 	length        time.Duration
 	clients       int
-	faults        []harm         // chosen from, all alike
-	script        func(*nemesis) // what is done instead, if it is not nil
+	faults        []harm         // each is equally likely
+	script        func(*nemesis) // replaces the faults, if it is not nil
 	snapshotBytes int64
-	snapshotRate  int64         // bytes per second; 0 is no bound
-	window        int           // of the pipeline to each follower; 0 is none
+	snapshotRate  int64         // bytes per second; 0 means no limit
+	window        int           // of the pipeline to each follower; 0 means no pipeline
 	moves         bool          // each process has an address of its own
-	link          link          // between all hosts, where nothing is wrong
+	link          link          // between all hosts, without faults
 	early         bool          // faults begin before the cluster has formed
 	pace          float64       // 1: a fault every 5 s or so; 0.2: five times as many
 	pause         time.Duration // of a client between operations, on average
 	large         bool          // some values are as long as a narrow link carries in a second
 	maxValue      int           // bytes; 0 is the default
-	builds        bool          // nodes are of two builds, of which the older one lacks some commands
-	checkpoints   time.Duration // between two comparisons of states, which are such commands; 0 is the default
+	builds        bool          // nodes are of two builds; the older one lacks some commands
+	checkpoints   time.Duration // between two comparisons of states, which the older build lacks; 0 means the default
 
-	// What a positive control breaks.
+	// Set by positive controls.
 	forgetful   bool
 	leaderReads bool
 	ignoreEnd   bool // logs are not compared with their durable ends
@@ -60,9 +62,9 @@ type plan struct {
 // counts are what a simulation reports. Safe for concurrent use.
 type counts struct {
 	ops, unknown, notDone, faults, restarts, wipes, tails, told, members, transfers, elections, snapshots atomic.Int64
-	newer, unsupported                                                                                    atomic.Int64 // requests that the older build does not understand: done, and refused for that
+	newer, unsupported                                                                                    atomic.Int64 // requests that the older build does not understand: done, and refused
 	late                                                                                                  atomic.Int64 // voters that a leader has not heard within its lease
-	recovery                                                                                              atomic.Int64 // nanoseconds; the longest time from the end of all faults until all is well
+	recovery                                                                                              atomic.Int64 // nanoseconds; the longest time from the end of all faults until the cluster has converged
 }
 
 func (c *counts) recovered(took time.Duration) {
@@ -171,7 +173,7 @@ func (w *world) poll(limit time.Duration, what string, cond func() error) bool {
 	}
 }
 
-// run is the whole of a simulation. When it returns nothing of it is left.
+// run runs a whole simulation. When it returns, all its goroutines have ended.
 func (w *world) run() {
 	for _, h := range w.hosts[:w.plan.nodes] {
 		h.start()
@@ -188,7 +190,8 @@ func (w *world) run() {
 	time.Sleep(drain)
 }
 
-// disturb is what happens between a cluster's birth and its end.
+// disturb runs the clients and the faults, or the script, waits until the cluster serves
+// again, and checks its data.
 func (w *world) disturb(n *nemesis) {
 	w.lying.Store(true)
 	stop := make(chan struct{})
@@ -207,7 +210,7 @@ func (w *world) disturb(n *nemesis) {
 	ended := time.Now()
 	healed := w.poll(healLimit, "serve again after the faults", func() error {
 		for _, h := range n.members() {
-			h.start() // one may have died at the very end
+			h.start() // a process may have died at the very end
 		}
 		return n.converged()
 	})

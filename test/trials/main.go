@@ -1,6 +1,6 @@
-// Command trials runs every trial (package internal/testkit) and prints the
-// table of docs/reliability.md: the input, what commit 92da3df did, and what
-// happened now. It exits with status 1 if a trial fails or has no test.
+// Command trials runs every trial (package internal/testkit) and prints the table of
+// docs/reliability.md: the input, the result with commit 92da3df, and the result now. It
+// exits with status 1 if a trial fails or has no test.
 //
 // Run it at the root of the module: go run ./test/trials
 package main
@@ -23,7 +23,7 @@ type event struct {
 	Key, Value                    string // of an attr
 }
 
-// result is what became of one test.
+// result is the result of one test.
 type result struct {
 	id, outcome string
 	status      string // pass, fail or skip
@@ -93,7 +93,7 @@ func idOf(name string) string {
 	return id
 }
 
-// observe takes in one event of the test, or, unless whole, of a sub-test.
+// observe handles one event of the test, or of a sub-test if whole is false.
 func (r *result) observe(e event, whole bool) {
 	switch e.Action {
 	case "attr":
@@ -112,7 +112,7 @@ func (r *result) observe(e event, whole bool) {
 	}
 }
 
-// printFailures prints what the failed tests have printed.
+// printFailures prints the output of the failed tests.
 func printFailures(w io.Writer, results []*result) {
 	for _, r := range results {
 		if r.status != "pass" && r.status != "skip" {
@@ -146,7 +146,7 @@ func printTable(w io.Writer, results []*result) error {
 	return nil
 }
 
-// describe returns the outcome, or why there is none.
+// describe returns the outcome, or the reason why there is none.
 func (r *result) describe() string {
 	switch {
 	case r.status == "skip":

@@ -1,6 +1,6 @@
 package main
 
-// trials lists what was tried on commit 92da3df, and what that did.
+// trials lists the inputs that were tried on commit 92da3df, and its results.
 var trials = []struct{ id, input, before string }{
 	{"B1", "three nodes with 256 descriptors each, a client on a kept connection, 400 idle connections to each node, then 63 puts of 1 MiB", "clients got no answer; the leader ended: too many open files"},
 	{"B2", "one node on a disk of 600 MB: 800 puts of 100 kB, twice, another file takes all but 190 MB, then every key is deleted", "507 for ever: no snapshot was taken, no log dropped"},
