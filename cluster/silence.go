@@ -37,6 +37,14 @@ func (r *replica) watchSilence(ctx context.Context) {
 	timeout := r.cfg.Timing.Heartbeat
 	spread := timeout / silenceSpread
 	for {
+		if state, changed := r.leaders.Current(); state.Leader == r.id {
+			select {
+			case <-changed:
+				continue
+			case <-ctx.Done():
+				return
+			}
+		}
 		due := time.Now().Add(max(spread, timeout+rand.N(spread)-r.silence()))
 		select {
 		case <-time.After(time.Until(due)):

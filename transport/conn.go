@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -58,7 +59,7 @@ func (t *Transport) newConn(nc net.Conn) (*conn, error) {
 			return nil, err
 		}
 	}
-	c := &conn{Conn: nc, raw: nc, t: t, made: time.Now()}
+	c := &conn{Conn: rawTCP(nc), raw: nc, t: t, made: time.Now()}
 	c.of.Store(new(traffic)) // until it is known whose it is
 	t.mu.Lock()
 	closed, full := t.closed || t.retired, len(t.conns) >= t.limits.conns
@@ -163,8 +164,9 @@ func (c *conn) Write(p []byte) (int, error) {
 
 // vectored reports whether writeVector writes several buffers by one system call.
 func (c *conn) vectored() bool {
-	_, ok := c.Conn.(*net.TCPConn)
-	return ok
+	_, tcp := c.raw.(*net.TCPConn)
+	_, secured := c.Conn.(*tls.Conn)
+	return tcp && !secured
 }
 
 // writeVector is Write for several buffers, without copying them into one. It
@@ -176,7 +178,7 @@ func (c *conn) writeVector(parts [][]byte) error {
 		if err := c.Conn.SetWriteDeadline(c.writeDeadline()); err != nil {
 			return err
 		}
-		n, err := chunk.WriteTo(c.Conn)
+		n, err := chunk.WriteTo(c.raw)
 		c.wrote(n)
 		if err != nil {
 			return err

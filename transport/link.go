@@ -28,10 +28,14 @@ type link struct {
 	waiting map[uint64]chan frame // capacity 1; filled by the reader
 	retired bool                  // takes no more calls
 
-	// The fields below belong to the write loop: the number of the last ping, how
-	// many bytes had been received when it was sent, and the ticks since then.
+	// The fields below belong to the write loop: when the next tick is, the number of the
+	// last ping, how many bytes had been received at the last tick, and, where nothing was
+	// received since a ping, the ticks since that.
+	timer    *time.Timer
+	due      time.Time
 	ping     uint64
 	received uint64
+	pinged   bool
 	silent   int
 
 	pingSent atomic.Pointer[sentPing]
@@ -52,6 +56,7 @@ func (t *Transport) openLink(ctx context.Context, addr string, kind streamKind, 
 		return nil, err
 	}
 	l := &link{session: newSession(c), addr: addr, waiting: make(map[uint64]chan frame)}
+	l.last = l.beatSoon
 	if kind == streamBulk {
 		l.out = new(progress)
 	}
@@ -313,9 +318,19 @@ func (l *link) arrived(bytes uint64) error {
 
 // pingLoop writes the link's frames, and a ping at intervals.
 func (l *link) pingLoop() {
-	ticker := time.NewTicker(l.c.t.limits.pingEvery)
-	defer ticker.Stop()
-	l.writeLoop(ticker.C, l.beat)
+	l.timer = time.NewTimer(l.c.t.limits.pingEvery)
+	defer l.timer.Stop()
+	l.due = time.Now().Add(l.c.t.limits.pingEvery)
+	l.writeLoop(l.timer.C, l.beat)
+}
+
+// beatSoon is beat where the next tick is near. Other frames are about to leave, and the
+// ping with them: to wake an idle process by a timer costs more than a ping.
+func (l *link) beatSoon() (*outgoing, error) {
+	if time.Until(l.due) > l.c.t.limits.pingEvery/10 {
+		return nil, nil
+	}
+	return l.beat()
 }
 
 // beat decides on each tick whether to ping. A peer that sent not one byte for
@@ -323,17 +338,28 @@ func (l *link) pingLoop() {
 // callers waiting for many minutes. Ticks are counted, not time: after a pause of
 // this process, the answers that came meanwhile are read before the next tick. Over
 // a bulk connection on a narrow network the answer may take longer than that, behind
-// what was sent before; what the peer tells of that meanwhile are signs of life too.
+// what was sent before; what the peer tells of that meanwhile are signs of life too. There,
+// no ping is sent while something is received anyway: nobody looks at its round trip.
 func (l *link) beat() (*outgoing, error) {
+	l.timer.Reset(l.c.t.limits.pingEvery)
+	l.due = time.Now().Add(l.c.t.limits.pingEvery)
 	received := l.c.received.Load()
-	if l.ping != 0 && received == l.received {
+	heard := received != l.received
+	l.received = received
+	switch {
+	case heard:
+		l.pinged, l.silent = false, 0
+		if l.out != nil {
+			return nil, nil
+		}
+	case l.pinged:
 		if l.silent++; l.silent >= l.c.t.limits.deadPings {
 			return nil, errPeerDead
 		}
 		return nil, nil
 	}
 	l.ping++
-	l.received, l.silent = received, 0
+	l.pinged = true
 	l.pingSent.Store(&sentPing{l.ping, time.Now()})
 	return newOutgoing(appendFrame(nil, framePing, l.ping, 0)), nil
 }

@@ -212,13 +212,13 @@ func TestBulk_ByHand(t *testing.T) {
 		return &raft.AppendEntriesResponse{RPCHeader: header(b), Term: 7, LastLog: 1, Success: true}, nil
 	})
 	c, r := mustJoinAs(t, b, "B", identity("x", "c")+text("b"))
-	first, second := frame(8, 4, appendOfNone("x")), request(5, kindEcho, "hello")
+	first, second := frame(8, 4, appendOfNone("x")), request(5, kindEcho, strings.Repeat("x", 8<<10))
 	io.WriteString(c, first)
 	expect(t, r, frame(2, 4, raftHeader("b")+number(7)+number(1)+"\x01\x00"))
-	expect(t, r, frame(10, uint64(len(first)), ""))
-	io.WriteString(c, second)
-	expect(t, r, frame(2, 5, "hello"))
-	expect(t, r, frame(10, uint64(len(first)+len(second)), ""))
+	io.WriteString(c, second[:5<<10])
+	expect(t, r, frame(10, uint64(len(first)+5<<10), "")) // so little as the first frame is not told
+	io.WriteString(c, second[5<<10:])
+	expect(t, r, frame(2, 5, strings.Repeat("x", 8<<10)))
 }
 
 // TestBulk_Lies checks that a peer which tells that more has arrived than was sent, or

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 )
@@ -20,9 +21,8 @@ type server struct {
 
 	raft *raftServer // belongs to the read loop; nil until the first raft command
 
-	// The fields below belong to the write loop: how many bytes had been received when
-	// the first frame was to come, and how many the dialer of a bulk connection was told.
-	began, told uint64
+	began uint64 // bytes that had been received when the first frame was to come
+	tells *tells // of a bulk connection
 
 	// mu guards running: by request, what ends its handler's context.
 	mu      sync.Mutex
@@ -39,7 +39,8 @@ func serve(c *conn, kind streamKind, local, peer Identity) {
 	}
 	loop := func() { s.writeLoop(nil, nil) }
 	if kind == streamBulk {
-		loop = s.tellLoop
+		s.tells = newTells(c.t.limits.tellEvery)
+		loop = func() { s.writeLoop(s.tells.timer.C, s.tell) }
 	}
 	if !c.t.spawn(loop) {
 		s.end(ErrClosed)
@@ -49,23 +50,6 @@ func serve(c *conn, kind streamKind, local, peer Identity) {
 	s.end(s.readLoop())
 }
 
-// tellLoop writes the answers, and at intervals how much has arrived.
-func (s *server) tellLoop() {
-	ticker := time.NewTicker(s.t.limits.tellEvery)
-	defer ticker.Stop()
-	s.writeLoop(ticker.C, s.tell)
-}
-
-// tell returns the report of what has arrived, nil if that is what was told before.
-func (s *server) tell() (*outgoing, error) {
-	arrived := s.c.received.Load() - s.began
-	if arrived == s.told {
-		return nil, nil
-	}
-	s.told = arrived
-	return newOutgoing(appendFrame(nil, frameArrived, arrived, 0)), nil
-}
-
 // retire asks the peer to send no more requests on this connection. The peer
 // closes it when it has its answers.
 func (s *server) retire() {
@@ -73,7 +57,11 @@ func (s *server) retire() {
 }
 
 func (s *server) readLoop() error {
-	r := bufio.NewReaderSize(&idleReader{s.c, s.t.limits.idle}, frameBufferBytes)
+	var from io.Reader = &idleReader{s.c, s.t.limits.idle}
+	if s.tells != nil {
+		from = &toldReader{from, s}
+	}
+	r := bufio.NewReaderSize(from, frameBufferBytes)
 	for {
 		f, err := readFrame(r, s.t.cfg.MaxFrameBytes)
 		if err == nil {

@@ -25,6 +25,8 @@ type session struct {
 	err    error          // why it ended; valid once done is closed
 	once   sync.Once
 
+	last func() (*outgoing, error) // asked for a frame before a flush; nil where there is none
+
 	pings pings     // of lives
 	out   *progress // of the dialing end of a bulk connection, else nil
 }
@@ -117,6 +119,15 @@ func (s *session) writeQueued(w *bufio.Writer, o *outgoing) error {
 			return err
 		}
 		o = s.next()
+	}
+	if s.last != nil {
+		o, err := s.last()
+		if err == nil && o != nil {
+			err = s.write(w, o)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return w.Flush()
 }

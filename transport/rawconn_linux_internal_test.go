@@ -1,0 +1,87 @@
+package transport
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// tcpPair returns the two ends of a TCP connection, the first as the transport uses it.
+func tcpPair(t *testing.T) (*rawConn, *net.TCPConn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	dialed, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { dialed.Close(); accepted.Close() })
+	return rawTCP(dialed).(*rawConn), accepted.(*net.TCPConn)
+}
+
+// TestRawConn_Errors compares the errors of a connection with those that a *net.TCPConn has.
+func TestRawConn_Errors(t *testing.T) {
+	past := time.Now().Add(-time.Second)
+	for name, c := range map[string]struct {
+		fail func(here, there net.Conn)
+		read error
+	}{
+		"Ended":    {func(_, there net.Conn) { there.Close() }, io.EOF},
+		"Deadline": {func(here, _ net.Conn) { here.SetDeadline(past) }, os.ErrDeadlineExceeded},
+		"Closed":   {func(here, _ net.Conn) { here.Close() }, net.ErrClosed},
+		"Reset": {func(_, there net.Conn) {
+			there.(*net.TCPConn).SetLinger(0)
+			there.Close()
+		}, syscall.ECONNRESET},
+	} {
+		t.Run(name, func(t *testing.T) {
+			here, there := tcpPair(t)
+			plain, other := tcpPair(t)
+			c.fail(here, there)
+			c.fail(plain, other)
+			_, got := here.Read(make([]byte, 10))
+			_, want := plain.TCPConn.Read(make([]byte, 10))
+			if !errors.Is(got, c.read) || !errors.Is(want, c.read) {
+				t.Fatalf("got %v, and %v of the library's, want %v", got, want, c.read)
+			}
+			var a, b *net.OpError
+			if errors.As(got, &a) != errors.As(want, &b) || a != nil && (a.Op != b.Op || a.Timeout() != b.Timeout() || a.Err.Error() != b.Err.Error()) {
+				t.Errorf("got %#v, and %#v of the library's", got, want)
+			}
+		})
+	}
+}
+
+// TestRawConn_WaitsForRoom writes more than the kernel takes, in small pieces: all of it
+// arrives.
+func TestRawConn_WaitsForRoom(t *testing.T) {
+	here, there := tcpPair(t)
+	here.SetWriteBuffer(4 << 10)
+	want := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
+	wrote := make(chan error, 1)
+	go func() {
+		for rest := want; len(rest) > 0; rest = rest[min(len(rest), 3000):] {
+			if n, err := here.Write(rest[:min(len(rest), 3000)]); err != nil || n != min(len(rest), 3000) {
+				wrote <- errors.Join(err, io.ErrShortWrite)
+				return
+			}
+		}
+		wrote <- here.Close()
+	}()
+	got, err := io.ReadAll(there)
+	if err := errors.Join(err, <-wrote); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%d of %d bytes, %v", len(got), len(want), err)
+	}
+}
