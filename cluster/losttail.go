@@ -85,6 +85,11 @@ func (r *replica) handleLostTail(from transport.Identity, payload []byte) error 
 	lost := &LostTailError{
 		Leader: nameOf(from.ID), Term: binary.BigEndian.Uint64(payload), Acknowledged: binary.BigEndian.Uint64(payload[8:]),
 	}
+	r.noting <- struct{}{} // more than one append may have met the shorter log
+	defer func() { <-r.noting }()
+	if errors.As(r.fatal.reason(), new(*LostTailError)) {
+		return nil
+	}
 	last, err := r.logs.LastIndex()
 	if err != nil {
 		return err

@@ -8,7 +8,9 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/kvorum/kvorum/cluster/recovery"
 	"github.com/kvorum/kvorum/internal/nodeid"
@@ -185,4 +187,28 @@ func TestLostTail_Refused(t *testing.T) {
 		t.Fatalf("got %+v, %v, and %v", note, err, n.Err())
 	}
 	mustPut(t, n, "k", "w")
+}
+
+// TestLostTail_ToldAtOnce has several messages tell a node at once that its log has lost
+// its end: all are told that the note is durable, and the node stops for that reason.
+func TestLostTail_ToldAtOnce(t *testing.T) {
+	inBubble(t, "OK", func(t *testing.T) {
+		f := startReplica(t, func(cfg *Config) { cfg.FS = slowDisk{cfg.FS, time.Millisecond} }, func(*transport.Config) {})
+		request := binary.BigEndian.AppendUint64(nil, 1)
+		request = binary.BigEndian.AppendUint64(request, 9)
+		request = binary.BigEndian.AppendUint64(request, 0)
+		var messages sync.WaitGroup
+		for range 8 {
+			messages.Go(func() {
+				if err := f.replica.handleLostTail(transport.Identity{ID: trio[1]}, request); err != nil {
+					t.Errorf("got %v", err)
+				}
+			})
+		}
+		messages.Wait()
+		note, err := recovery.ReadNote(f.replica.cfg.FS, f.replica.cfg.DataDir)
+		if err != nil || note.Index != 9 || !errors.As(f.replica.fatal.reason(), new(*LostTailError)) {
+			t.Errorf("got %+v, %v, and %v", note, err, f.replica.fatal.reason())
+		}
+	})
 }

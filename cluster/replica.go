@@ -83,6 +83,7 @@ type replica struct {
 
 	tight         chan struct{} // has watchDisk remove an older snapshot; it has one slot
 	ballastFailed time.Time     // when the ballast could not be made last; belongs to watchDisk
+	noting        chan struct{} // a lock with one slot, held while a lost tail is noted
 
 	fresh freshness
 
@@ -108,7 +109,7 @@ func openReplica(load context.Context, cfg Config, ident nodeid.Identity, peers 
 	r := &replica{
 		id: ident.ServerID(), cfg: cfg, log: cfg.Logger, lines: newLines(cfg.Logger), fatal: f, peers: peers,
 		leaders: leadership.New(), writing: make(chan struct{}, 1), observed: make(chan raft.Observation, 16),
-		snapshotting: make(chan struct{}, 1), tight: make(chan struct{}, 1),
+		snapshotting: make(chan struct{}, 1), tight: make(chan struct{}, 1), noting: make(chan struct{}, 1),
 	}
 	r.disk = room.NewDisk(r.measureDisk)
 	r.ctx, r.cancel = context.WithCancel(context.Background())
