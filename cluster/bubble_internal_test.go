@@ -25,7 +25,7 @@ type bubble struct {
 }
 
 // openBubble is openCluster for the inside of a bubble. Networks and disks take
-// no time. Commit is slow, so that followers learn late what is committed, and
+// no time. Commit is slow and nothing else tells it, so that followers learn late what is committed, and
 // the lease long: what a test does fits into both.
 func openBubble(t *testing.T, n int, change func(*Config)) *bubble {
 	t.Helper()
@@ -37,6 +37,7 @@ func openBubble(t *testing.T, n int, change func(*Config)) *bubble {
 		disks = append(disks, disk)
 		inMemory(cfg, b.pipes)
 		cfg.FS, cfg.CheckpointInterval = disk, time.Hour // no entries but the test's
+		cfg.unhurried = true
 		cfg.Timing = Timing{Heartbeat: time.Second, Election: time.Second, Lease: time.Second, Commit: time.Second}
 		if change != nil {
 			change(cfg)

@@ -46,7 +46,9 @@ type Timing struct {
 	Election time.Duration
 	// Lease is how long a leader continues to lead without an answer from a majority; at most Heartbeat.
 	Lease time.Duration
-	// Commit is how often an idle leader tells its followers how far the log is committed.
+	// Commit is how often raft's leader sends a follower an append when it has nothing to
+	// append, once to twice as long. Followers learn sooner what is committed; see
+	// tellCommitted. It is how long one waits for that where the message was lost.
 	Commit time.Duration
 	// Stall is the time after which a write to the log that does not return makes the
 	// node silent, so that another one is elected; 0 means 10 s. StallFatal is the time
@@ -63,7 +65,7 @@ func DefaultTiming() Timing {
 		Heartbeat: 350 * time.Millisecond,
 		Election:  350 * time.Millisecond,
 		Lease:     250 * time.Millisecond,
-		Commit:    10 * time.Millisecond,
+		Commit:    350 * time.Millisecond,
 	}
 }
 
@@ -74,7 +76,7 @@ func WideAreaTiming() Timing {
 		Heartbeat: time.Second,
 		Election:  time.Second,
 		Lease:     750 * time.Millisecond,
-		Commit:    50 * time.Millisecond,
+		Commit:    time.Second,
 	}
 }
 
@@ -182,6 +184,9 @@ type Config struct {
 	untold bool
 	// patient has this node leave it to raft when it looks for its leader. It is for tests.
 	patient bool
+	// unhurried has this node, as the leader, leave it to raft to tell followers what is
+	// committed. It is for tests.
+	unhurried bool
 }
 
 // withDefaults returns c with every zero field that has a default set to it.

@@ -55,6 +55,10 @@
 //
 // In other clusters, and for a read replica, the leader asks the voters first.
 //
+// The follower then waits until it has applied that index. The leader tells it that the
+// index is committed, where no append has: see tellCommitted, and package transport for why
+// that is safe.
+//
 // # Concurrency
 //
 // All methods of Node are safe for concurrent use. Values given to Do must not

@@ -7,8 +7,9 @@ import (
 )
 
 // freshness knows how old a follower's state is: the age of the newest message of
-// its leader whose commit index the state machine has reached. How long the
-// message was on its way is not known, and not counted. Safe for concurrent use.
+// its leader, an append or a heartbeat, whose commit index the state machine has
+// reached. How long the message was on its way is not known, and not counted. Safe for
+// concurrent use.
 type freshness struct {
 	mu      sync.Mutex
 	reached time.Time // guarded by mu; zero before the first
@@ -17,14 +18,19 @@ type freshness struct {
 }
 
 // heard takes in a message that arrived at that time: what it waited for here,
-// an append for the disk, counts as age.
+// an append for the disk, counts as age. Meanwhile a heartbeat may overtake it.
 func (f *freshness) heard(commit, applied uint64, arrived time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.settleLocked(applied)
 	switch {
 	case applied >= commit:
-		f.reached, f.pending = arrived, time.Time{}
+		if arrived.After(f.reached) {
+			f.reached = arrived
+		}
+		if !f.pending.After(arrived) {
+			f.pending = time.Time{}
+		}
 	case f.pending.IsZero():
 		f.pending, f.commit = arrived, commit
 	}

@@ -97,6 +97,10 @@ func (n *Node) open(load, run context.Context) error {
 	if n.cfg.untold {
 		tell = nil
 	}
+	committed := n.raftCommitted
+	if n.cfg.unhurried {
+		committed = nil
+	}
 	var err error
 	if n.peers, err = transport.New(transport.Config{
 		Listener: n.cfg.PeerListener, Identity: self, Resolver: n.book,
@@ -104,7 +108,7 @@ func (n *Node) open(load, run context.Context) error {
 		Known: n.book.known, Unreached: n.book.unreached, Displaced: n.displaced,
 		PipelineWindow: n.cfg.PipelineWindow, SnapshotBytesPerSecond: n.cfg.SnapshotBytesPerSecond,
 		MaxConns:    n.cfg.Descriptors.Peers,
-		CurrentTerm: n.raftTerm, StaleSnapshot: n.staleSnapshot, Heard: n.heard, LostTail: tell,
+		CurrentTerm: n.raftTerm, Committed: committed, StaleSnapshot: n.staleSnapshot, Heard: n.heard, LostTail: tell,
 		Room: n.roomFor,
 	}); err != nil {
 		return errors.Join(fmt.Errorf("start peer transport: %w", err), n.cfg.PeerListener.Close())

@@ -20,7 +20,7 @@ func (n *Node) raftTerm() uint64 {
 	return r.raft.CurrentTerm()
 }
 
-// heard is told by the transport of each append of the leader's.
+// heard is told by the transport of each append and heartbeat of the leader's.
 func (n *Node) heard(commit uint64, arrived time.Time) {
 	if r, err := n.joined(); err == nil {
 		r.fresh.heard(commit, r.fsm.AppliedIndex(), arrived)

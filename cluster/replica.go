@@ -123,7 +123,7 @@ func openReplica(load context.Context, cfg Config, ident nodeid.Identity, peers 
 	r.versions = newVersions(r.cfg.understands(), r.servers, announced)
 	r.proposer = propose.New(cfg.MaxPendingBytes, cfg.Timing.Election, r.leaders, r)
 	r.reader = newReader(r.ctx, r.readIndex)
-	r.start(r.watchLeadership, r.beginTerms, r.compactLoop, r.watchLog, r.watchDisk, r.watchMemory, r.catchUp, r.compareStates, r.watchSilence, r.proposer.Run, r.endWaits)
+	r.start(r.watchLeadership, r.beginTerms, r.compactLoop, r.watchLog, r.watchDisk, r.watchMemory, r.catchUp, r.compareStates, r.watchSilence, r.tellCommitted, r.proposer.Run, r.endWaits)
 	return r, nil
 }
 

@@ -194,7 +194,7 @@ func (n *Node) dispatch(ctx context.Context, from transport.Identity, kind trans
 	case kindReadIndex:
 		return r.handleReadIndex(ctx, from.ID, payload)
 	case kindLeaderIndex:
-		return r.handleIndex(ctx, r.leaderIndex)
+		return r.handleIndex(ctx, from.ID, r.leaderIndex)
 	case kindProbe:
 		return r.selfProbe().encode(), nil
 	case kindInfo:
@@ -262,7 +262,7 @@ func (r *replica) handleReadIndex(ctx context.Context, asker raft.ServerID, payl
 	if len(payload) != 8 {
 		return nil, &kv.ValidationError{Field: "term", Reason: fmt.Sprintf("a read's question has 8 bytes, not %d", len(payload))}
 	}
-	return r.handleIndex(ctx, func(ctx context.Context) (uint64, error) {
+	return r.handleIndex(ctx, asker, func(ctx context.Context) (uint64, error) {
 		if index, ok := r.leaderIndexFor(asker, binary.BigEndian.Uint64(payload)); ok {
 			return index, nil
 		}
@@ -270,8 +270,9 @@ func (r *replica) handleReadIndex(ctx context.Context, asker raft.ServerID, payl
 	})
 }
 
-// handleIndex answers a follower's question for an index to read at.
-func (r *replica) handleIndex(ctx context.Context, find func(context.Context) (uint64, error)) ([]byte, error) {
+// handleIndex answers a follower's question for an index to read at. The follower waits
+// until it has applied that.
+func (r *replica) handleIndex(ctx context.Context, asker raft.ServerID, find func(context.Context) (uint64, error)) ([]byte, error) {
 	if state, _ := r.leaders.Current(); state.Leader != r.id {
 		return nil, kv.ErrNotLeader
 	}
@@ -279,6 +280,7 @@ func (r *replica) handleIndex(ctx context.Context, find func(context.Context) (u
 	if err != nil {
 		return nil, err
 	}
+	r.peers.TellCommittedTo(asker)
 	return binary.BigEndian.AppendUint64(nil, index), nil
 }
 

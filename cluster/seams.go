@@ -46,6 +46,9 @@ type Seams struct {
 	// AllowVersion replaces the rule by which a leader may write commands of a version;
 	// see versions. It is for tests which show that something weaker is caught.
 	AllowVersion func(version uint8) error
+	// Committed replaces the commit index that a leader tells its followers. It is for
+	// tests which show what becomes of one that is wrong. Nil is raft's.
+	Committed func(*raft.Raft) uint64
 	// OpenLog changes how the log is opened. It is for tests which show what is lost
 	// without a measure of the log's. Nil changes nothing.
 	OpenLog func(*wal.Options)

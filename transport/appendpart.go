@@ -25,13 +25,15 @@ type appendPart struct {
 	prev    uint64 // index and term of the entry before the first of entries
 	term    uint64
 	entries []*raft.Log
+	// committed is how far the leader's log is committed, as far as is known.
+	committed uint64
 }
 
 // splitAppend returns the messages that a request is sent as, at least one: each
 // with at least one entry, unless the request has none, and each continuing the
 // one before it.
 func splitAppend(a *raft.AppendEntriesRequest) []appendPart {
-	part := appendPart{request: a, prev: a.PrevLogEntry, term: a.PrevLogTerm}
+	part := appendPart{request: a, prev: a.PrevLogEntry, term: a.PrevLogTerm, committed: a.LeaderCommitIndex}
 	parts := make([]appendPart, 0, 1)
 	first, size := 0, 0
 	for i, log := range a.Entries {
@@ -81,7 +83,7 @@ func (p *appendPart) encode() (buffers [][]byte, size int) {
 	e := encoder{make([]byte, frameHeadSize, room)}
 	e.kind(raftAppend)
 	appendFields(&e, &head)
-	e.number(&p.request.LeaderCommitIndex)
+	e.number(&p.committed)
 	b, start := binary.BigEndian.AppendUint32(e.b, uint32(len(p.entries))), 0
 	for _, log := range p.entries {
 		b = binary.BigEndian.AppendUint32(b, uint32(entry.Size(log)))

@@ -48,8 +48,39 @@
 //   - Appends are sent in the order of the log over one connection, and reach raft in
 //     that order. A pipeline needs this to be quick, and nothing to be right: an append
 //     without those before it is refused. The appends that carry a commit index and no
-//     entry are among them.
+//     entry are among them, those of TellCommitted too.
 //   - A probe before a read asks for the voter's term, and nothing of its log.
+//
+// # What is committed
+//
+// A follower learns that an entry is committed from the next append, and applies it then.
+// Raft's leader makes an append without entries for that when it has made none for a
+// while. To make them a hundred times a second costs an idle leader more than all else
+// together, and to make them rarely has reads on followers wait. So TellCommitted makes
+// such an append when there is something to tell, once nothing was committed for 2 ms, and
+// TellCommittedTo at once, for a follower that waits.
+//
+// Such an append is one that raft itself could send at that moment, and the follower's
+// raft handles it as such. Let it be of term T, with the entry at index i before it, and
+// commit index c.
+//
+//   - This node led in T, and the follower's log has the leader's entry i. Both follow
+//     from an append of T, made by this node's raft, which the follower has accepted.
+//     The entry stays in the leader's log while the term lasts.
+//   - c is a commit index of T's leader, or of a time before T. It is read first, and
+//     then that this node's term is still T. Only a leader of a later term could have
+//     moved it, and a node takes on the term before it takes a commit index. What was
+//     committed before T is in the log of T's leader.
+//   - The message tells raft c, or i if that is less. So all that it says is committed is
+//     in the log that the two nodes share.
+//
+// A late one does no harm: a follower that has gone beyond T refuses it, and within T all
+// of this stays true. Raft on this node does not learn of the answer, so its lease rests
+// on heartbeats and on its own appends.
+//
+// A heartbeat has the leader's commit index beside it. Raft does not see it there, for its
+// heartbeat says nothing of the log. Config.Heard does, and knows from it how old what the
+// follower has is, also while nothing is appended.
 //
 // # Limits of time
 //
@@ -57,7 +88,7 @@
 // as long as it needs: it is given up when none of its bytes has moved for that time,
 // or when it has arrived as a whole and is not answered for that time. Bytes that a
 // write took may still be in the kernel, so the acceptor of a bulk connection tells how
-// many have arrived, four times a second. A peer may be slow, but not at will: 256 KiB
+// many have arrived, four times a second while many do. A peer may be slow, but not at will: 256 KiB
 // must leave within 10 s, and below 26 KiB/s (0.2 Mbit/s) the connection is closed. A
 // call has the time of its context.
 //
@@ -91,7 +122,8 @@
 //	4 cancel    5 go away   6 ping   7 pong: nothing
 //	8 raft:     kind(1)  fields of the raft command; answered like a request
 //	9 go ahead: nothing
-//	10 arrived: nothing; id is the bytes of frames that have arrived over this connection
+//	10 arrived: nothing; id is the bytes of frames that have arrived over this connection;
+//	            within a quarter of a second when 4 KiB more have than were told
 //
 // The dialer sends 1, 4 and 8, the acceptor 2, 3 and 5, and over a bulk connection 10,
 // both 6 and 7. Appends come over a bulk connection, and all other commands over an
@@ -99,7 +131,7 @@
 // it. The fields of a raft
 // command or answer are in the order of raft's types; a list of bytes is 4 bytes
 // of length and that many bytes, a flag is a byte. An append tells raft a commit
-// index that its entries reach, and beside it how far the leader's log is
+// index that its entries reach, a heartbeat none, and beside it how far the leader's log is
 // committed(8); it ends with a count(4) of entries, each a length(4) and what
 // package entry makes of it.
 //

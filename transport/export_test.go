@@ -1,6 +1,10 @@
 package transport
 
-import "time"
+import (
+	"time"
+
+	"github.com/hashicorp/raft"
+)
 
 // Limits are the limits that black-box tests may change; zero keeps the default.
 type Limits struct {
@@ -27,4 +31,13 @@ func replace[T comparable](limit *T, by T) {
 	if by != zero {
 		*limit = by
 	}
+}
+
+// CarriedForTesting returns how far a peer was told, or is being told, that the log is
+// committed, 0 if that is not known.
+func (t *Transport) CarriedForTesting(id raft.ServerID) uint64 {
+	if c := t.peerOf(id).traffic.carried.Load(); c != nil {
+		return c.commit
+	}
+	return 0
 }

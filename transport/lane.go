@@ -107,8 +107,15 @@ func (n *lane) run(d *dialing) {
 	if unwanted != nil {
 		unwanted.retire()
 	}
-	if d.link != nil && n.p.forgotten() {
+	if d.link == nil {
+		return
+	}
+	if n.p.forgotten() {
 		d.link.retire() // nobody would find it, or close it
+		return
+	}
+	if n.kind == streamUrgent {
+		t.raft.tellSoon(n.p.id, &n.p.traffic)
 	}
 }
 
@@ -116,6 +123,9 @@ func (n *lane) run(d *dialing) {
 // used any more, if any. The caller holds n.mu.
 func (n *lane) settleLocked(d *dialing) (before *link) {
 	if d.err == nil {
+		if n.kind == streamUrgent {
+			n.p.traffic.carried.Store(nil) // another process may answer, which was told nothing
+		}
 		before = n.link
 		n.link, n.failure, n.backoff, n.retryAt = d.link, dialing{}, 0, time.Time{}
 		return before

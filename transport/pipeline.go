@@ -78,6 +78,7 @@ func (r *raftTransport) AppendEntriesPipeline(id raft.ServerID, _ raft.ServerAdd
 func (p *pipeline) AppendEntries(args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
 	f := &appendFuture{began: time.Now(), args: args, resp: resp, done: make(chan struct{})}
 	parts := splitAppend(args)
+	p.l.c.traffic().carry(args)
 	for i := range parts {
 		if err := p.send(&parts[i], f, i == len(parts)-1); err != nil {
 			p.fail(err)
@@ -128,6 +129,7 @@ func (p *pipeline) Close() error {
 func (p *pipeline) fail(err error) {
 	p.failOnce.Do(func() {
 		p.err = fmt.Errorf("pipeline to %s: %w", p.l.c.peer.ID, err)
+		p.l.c.traffic().carried.Store(nil)
 		close(p.failed)
 	})
 }
@@ -187,6 +189,7 @@ func (p *pipeline) collectOne(s sentAppend) error {
 	}
 	if s.last && s.future.resp.Success {
 		p.l.c.traffic().matched(s.future.args)
+		p.r.tellSoon(p.l.c.peer.ID, p.l.c.traffic())
 	}
 	if s.last || !s.future.resp.Success {
 		s.future.finish(nil)

@@ -94,10 +94,21 @@ func (r *raftTransport) SetHeartbeatHandler(func(raft.RPC)) {}
 // last, or of the first that was unsuccessful. An answer which shows that the
 // peer's log has lost its end is reported to Config.LostTail, and is an error: raft
 // would send the entries again, as if the peer had never had them.
-func (r *raftTransport) AppendEntries(id raft.ServerID, _ raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+func (r *raftTransport) AppendEntries(id raft.ServerID, _ raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) (err error) {
 	urgent := isHeartbeat(args)
 	traffic := &r.t.peerOf(id).traffic
+	if !urgent {
+		traffic.carry(args)
+		defer func() {
+			if err != nil || !resp.Success {
+				traffic.carried.Store(nil)
+			}
+		}()
+	}
 	for _, part := range splitAppend(args) {
+		if urgent {
+			part.committed = r.committed()
+		}
 		buffers, size := part.encode()
 		*resp = raft.AppendEntriesResponse{}
 		before := traffic.match.Load()
@@ -117,6 +128,7 @@ func (r *raftTransport) AppendEntries(id raft.ServerID, _ raft.ServerAddress, ar
 	}
 	if !urgent {
 		traffic.matched(args)
+		r.tellSoon(id, traffic)
 	}
 	return nil
 }

@@ -146,7 +146,7 @@ func appendCommand(dst []byte, command any) []byte {
 
 // decodeCommand is the reverse of appendCommand and appendPart.encode. Entries
 // alias b. committed is how far the sender's log was committed when it sent an
-// append, which may be more than the append tells raft; 0 for other commands. An
+// append or a heartbeat, which may be more than it tells raft; 0 for other commands. An
 // error wraps errMalformed.
 func decodeCommand(b []byte) (command any, committed uint64, err error) {
 	d := &decoder{rest: b}

@@ -35,7 +35,7 @@ type raftServer struct {
 type raftCommand struct {
 	id        uint64
 	command   any
-	committed uint64 // how far the log was committed when an append was sent
+	committed uint64 // how far the log was committed when an append or a heartbeat was sent; 0 if that is not known
 	arrived   time.Time
 }
 
@@ -112,24 +112,22 @@ func (r *raftServer) appendLoop() {
 
 func (r *raftServer) handle(c raftCommand) {
 	response, err := r.s.t.raft.handle(raft.RPC{Command: c.command}, r.s.done)
-	if heard := r.s.t.cfg.Heard; heard != nil && err == nil && accepted(c.command, response) {
+	if heard := r.s.t.cfg.Heard; heard != nil && err == nil && c.committed > 0 && accepted(response) {
 		heard(c.committed, c.arrived)
 	}
 	r.reply(c.id, response, err)
 }
 
 // isAppend reports whether a command is an append, with entries or without. A
-// heartbeat is none: it says nothing of the log, nor of what is committed.
+// heartbeat is none: it tells raft nothing of the log, nor of what is committed.
 func isAppend(command any) bool {
 	request, ok := command.(*raft.AppendEntriesRequest)
 	return ok && !isHeartbeat(request)
 }
 
-// accepted reports whether a command is an append that raft has accepted.
-func accepted(command, response any) bool {
-	if !isAppend(command) {
-		return false
-	}
+// accepted reports whether an answer is that to an append or a heartbeat which raft has
+// accepted.
+func accepted(response any) bool {
 	answer, ok := response.(*raft.AppendEntriesResponse)
 	return ok && answer.Success
 }

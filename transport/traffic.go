@@ -43,11 +43,14 @@ type traffic struct {
 	lastContact atomic.Int64  // nanoseconds since the Unix epoch, 0 is never
 	roundTrip   atomic.Int64  // nanoseconds
 	match       atomic.Pointer[match]
+	carried     atomic.Pointer[carried]
+	soon        atomic.Bool // tellSoon is under way
 	sending     atomic.Pointer[sending]
 }
 
-// match is how far a peer's log is this node's, as it was found in a term.
-type match struct{ index, term uint64 }
+// match is how far a peer's log is this node's, as it was found in a term that this
+// node led in, and the term of the entry at that index.
+type match struct{ index, term, entryTerm uint64 }
 
 // sending is a snapshot on its way to a peer.
 type sending struct {
@@ -63,7 +66,10 @@ func (f *traffic) contact() { f.lastContact.Store(time.Now().UnixNano()) }
 // matched records an append that the peer has accepted, unless more was accepted
 // in that term, or anything in a later one.
 func (f *traffic) matched(args *raft.AppendEntriesRequest) {
-	m := &match{args.PrevLogEntry + uint64(len(args.Entries)), args.Term}
+	m := &match{index: args.PrevLogEntry, term: args.Term, entryTerm: args.PrevLogTerm}
+	if n := len(args.Entries); n > 0 {
+		m.index, m.entryTerm = args.Entries[n-1].Index, args.Entries[n-1].Term
+	}
 	for {
 		old := f.match.Load()
 		if old != nil && (old.term > m.term || old.term == m.term && old.index >= m.index) || f.match.CompareAndSwap(old, m) {
