@@ -32,7 +32,7 @@ func (o *options) program(ctx context.Context, dir string) (string, error) {
 	return path, nil
 }
 
-// versionOf returns what a program says its version is.
+// versionOf returns the version that a program reports.
 func versionOf(ctx context.Context, path string) string {
 	out, err := exec.CommandContext(ctx, path, "version").Output()
 	if err != nil {

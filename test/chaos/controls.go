@@ -15,18 +15,19 @@ import (
 	"github.com/kvorum/kvorum/test/chaos/nemesis"
 )
 
-// control is something that is wrong on purpose, in the cluster or in what clients
-// report. A run with it must be found to break a promise.
+// control is an error that is made on purpose, in the cluster or in the reports of clients.
+// The checks of a run with it must find a broken promise.
 type control struct {
 	name    string
 	what    string
 	lie     load.Lie
-	promise string   // part of a promise that it must be found to break
-	faults  []string // those that bring it to light
-	// least and most bound how long the faults last; where they are zero, the faults do.
+	promise string   // part of the promise that must be found broken
+	faults  []string // the faults that make it visible
+	// least and most are the limits of the faults' durations. If they are zero, those of
+	// the faults are used.
 	least, most time.Duration
-	// unsynced has syncs of all nodes do nothing before power is lost; it takes the
-	// place of faults.
+	// unsynced makes syncs of all nodes do nothing before power is lost; it replaces
+	// faults.
 	unsynced bool
 }
 

@@ -1,13 +1,12 @@
-// Command chaos breaks a cluster of real processes, or the shipped containers, while
-// clients use it, and checks that no promise is broken. It leaves a page that tells
-// what was broken, what clients saw, and what was found.
+// Command chaos makes faults in a cluster of real processes, or of the shipped containers,
+// while clients use it, and checks that no promise is broken. It writes a page with the
+// faults, the clients' results, and the findings.
 //
 //	go run ./test/chaos run --seconds 120
 //
-// It exits with 0 when all was covered and nothing was broken, with 1 when a promise
-// was broken, with 2 for a wrong command line, and with 3 when something could not be
-// shown, also because it was interrupted. `go run` turns each of them but 0 into 1;
-// "make chaos" builds it.
+// Its exit code is 0 if everything was covered and no promise was broken, 1 if a promise
+// was broken, 2 for a wrong command line, and 3 if something was not covered or the run was
+// interrupted. `go run` turns all codes except 0 into 1; "make chaos" builds the program.
 package main
 
 import (
@@ -25,11 +24,11 @@ import (
 const (
 	exitPassed    = 0
 	exitBroken    = 1 // a promise was broken
-	exitUsage     = 2 // the command line is wrong; nothing was tried
-	exitUncovered = 3 // nothing was broken, and something was not shown
+	exitUsage     = 2 // the command line is wrong; nothing was run
+	exitUncovered = 3 // no promise was broken, and something was not covered
 )
 
-// The results of commands that found something.
+// The errors of commands that broke a promise or did not cover everything.
 var (
 	errBroken    = errors.New("a promise was broken")
 	errUncovered = errors.New("not all was covered")
@@ -49,7 +48,7 @@ func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(fo
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// The first signal ends the run in good order, the second one the process.
+	// The first signal ends the run in order, the second one ends the process.
 	context.AfterFunc(ctx, stop)
 	err := newRootCommand().ExecuteContext(ctx)
 	if err != nil {
@@ -58,8 +57,8 @@ func main() {
 	os.Exit(exitCode(err))
 }
 
-// exitCode returns the exit code for a command's error. What could not be run has shown
-// nothing.
+// exitCode returns the exit code for a command's error. A run that could not be made counts
+// as not covered.
 func exitCode(err error) int {
 	var usage *usageError
 	switch {

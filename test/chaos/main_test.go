@@ -11,7 +11,7 @@ import (
 	"github.com/kvorum/kvorum/test/chaos/nemesis"
 )
 
-// TestExitCode shows what the program ends with.
+// TestExitCode shows the exit codes of the program.
 func TestExitCode(t *testing.T) {
 	tests := []struct {
 		err  error
@@ -50,7 +50,7 @@ func TestCommand_Usage(t *testing.T) {
 	}
 }
 
-// TestOptions_Again shows the command that runs a run again.
+// TestOptions_Again shows the command that repeats a run.
 func TestOptions_Again(t *testing.T) {
 	o := options{command: "run", seconds: 60, seed: 7, nodes: 5, clients: 4, atOnce: 2, faults: []string{"kill all", "loss"}}
 	want := `go run ./test/chaos run --seed 7 --clients 4 --seconds 60 --at-once 2 --nodes 5 --kind proxy --faults "kill all,loss"`
@@ -59,8 +59,8 @@ func TestOptions_Again(t *testing.T) {
 	}
 }
 
-// TestOptions_Chosen shows which faults a run makes: those named, or all, of which a
-// soak takes those that processes live through, and a control those that bring it to light.
+// TestOptions_Chosen shows which faults a run makes: the named ones, or all. A soak makes
+// those that processes survive, and a control those that make its error visible.
 func TestOptions_Chosen(t *testing.T) {
 	named := options{faults: []string{"loss", "kill all"}}
 	if got := named.chosen(); len(got) != 2 || got[0].Name != "kill all" {
@@ -81,8 +81,8 @@ func TestOptions_Chosen(t *testing.T) {
 	}
 }
 
-// TestConclude_NoProgram shows that a program that can't be had is an error of its own,
-// and that nothing is left.
+// TestConclude_NoProgram shows that a missing program is an error of its own, and that
+// nothing is left.
 func TestConclude_NoProgram(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -92,7 +92,7 @@ func TestConclude_NoProgram(t *testing.T) {
 	}
 }
 
-// TestGrowth shows the rise of the line that fits values best.
+// TestGrowth shows the growth along the line that fits values best.
 func TestGrowth(t *testing.T) {
 	tests := []struct {
 		values []float64

@@ -15,7 +15,7 @@ import (
 	"github.com/kvorum/kvorum/test/chaos/nemesis"
 )
 
-// options are what a run is asked to do.
+// options are the options of a run.
 type options struct {
 	command string // "run", "docker" or "soak"
 	seconds int
@@ -28,8 +28,8 @@ type options struct {
 	atOnce  int
 	clients int // on each node
 	control string
-	every   time.Duration // a step of faults begins so long after the one before
-	sparing bool          // of the faults, those that processes live through
+	every   time.Duration // time between the beginnings of two steps of faults
+	sparing bool          // only faults that processes survive
 }
 
 const (
@@ -49,7 +49,7 @@ func (o *options) addFlags(cmd *cobra.Command) {
 	f.IntVar(&o.clients, "clients", 4, "clients on each node")
 }
 
-// check returns what is wrong with the options, and fills in what is drawn.
+// check returns an error for bad options, and draws a seed if none is given.
 func (o *options) check() error {
 	switch {
 	case o.seconds < 1:

@@ -13,11 +13,11 @@ import (
 	"github.com/kvorum/kvorum/test/chaos/record"
 )
 
-// told is how many violations are printed.
+// told is the maximum number of violations that are printed.
 const told = 20
 
-// printer prints what happens, a line each, with the seconds since a moment. It may
-// be used concurrently.
+// printer prints one line per event, with the seconds since the beginning. It is safe for
+// concurrent use.
 type printer struct {
 	mu    sync.Mutex
 	w     io.Writer // guarded by mu
@@ -65,7 +65,7 @@ func (h sayHandler) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// verdict prints what a run covered and found.
+// verdict prints the coverage of a run and its findings.
 func (p *printer) verdict(r *run, page string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -74,7 +74,8 @@ func (p *printer) verdict(r *run, page string) {
 	fmt.Fprintf(p.w, "page:  %s\nagain: %s\n", page, r.rec.Command)
 }
 
-// coverageLocked prints how often each fault was made, and what was not.
+// coverageLocked prints the number of times that each fault was made, and the faults that
+// were not made.
 func (p *printer) coverageLocked(r *run) {
 	var untried, names []string
 	fmt.Fprintf(p.w, "\n%-42s %5s %5s %15s %9s\n", "fault", "tried", "made", "writes after", "without")
@@ -103,7 +104,8 @@ func (p *printer) coverageLocked(r *run) {
 	}
 }
 
-// summaryLocked prints the figures of a run, what it found, and what it did not show.
+// summaryLocked prints the figures of a run, its findings, and the parts that it did not
+// cover.
 func (p *printer) summaryLocked(rec *record.Run) {
 	acknowledged, reads, refused, unknown := 0, 0, 0, 0
 	for _, s := range rec.Seconds {

@@ -13,22 +13,23 @@ import (
 )
 
 const (
-	// mayGrow is by how much more memory or descriptors a node may take after load.
+	// mayGrow is the maximum factor by which a node's memory and descriptors may be higher
+	// after load.
 	mayGrow = 1.2
-	// spareDescriptors and spareMemory are what it may take beside that: files of a log
-	// that has grown, and what the runtime keeps.
+	// spareDescriptors and spareMemory are additional allowances: for files of a log that
+	// has grown, and for memory that the runtime keeps.
 	spareDescriptors = 12
 	spareMemory      = 4 << 20
-	// burst is how long clients press the nodes to see what of that stays.
+	// burst is the time for which clients load the nodes, to see which resources they keep.
 	burst = 5 * time.Second
-	// backTimeout is the maximum time until they have given it back.
+	// backTimeout is the maximum time until they have given the rest back.
 	backTimeout = 45 * time.Second
 )
 
-// resources are what nodes took at some moment, by name.
+// resources are the resources of nodes at one time, by name.
 type resources map[string]lab.Resources
 
-// measure returns what the nodes take now. One that does not run is left out.
+// measure returns the present resources of the nodes, except nodes that do not run.
 func measure(hosts []lab.Host) resources {
 	r := resources{}
 	for _, h := range hosts {
@@ -39,7 +40,7 @@ func measure(hosts []lab.Host) resources {
 	return r
 }
 
-// above returns what is higher now than it may be after load.
+// above returns the resources that are higher now than they may be after load.
 func (r resources) above(now resources) (over []string) {
 	for name, has := range now {
 		before := r[name]
@@ -53,10 +54,10 @@ func (r resources) above(now resources) (over []string) {
 	return over
 }
 
-// givenBack checks that nodes give back what load takes. Descriptors are compared with
-// those of the idle cluster before the run. Its memory then had no data, so that it is
-// compared with the one before a burst of the same load, whose data is little beside
-// what there is.
+// givenBack checks that nodes give back the resources that load takes. Descriptors are
+// compared with those of the idle cluster before the run. At that time memory had no data,
+// so memory is compared with its value before a burst of the same load, which adds little
+// data.
 func (r *run) givenBack(ctx context.Context, hosts []lab.Host) error {
 	before := measure(hosts)
 	for name, has := range before {

@@ -23,39 +23,40 @@ import (
 const (
 	// kindDocker is the kind of a Lab of containers.
 	kindDocker = "docker"
-	// diskMiB is the size of each host's disk, where it has one of its own: enough for
-	// what a node keeps free, its log and two snapshots.
+	// diskMiB is the size of each host's own disk, if it has one: enough for a node's
+	// reserve, its log and two snapshots.
 	diskMiB = 400
-	// startTimeout is the maximum time until a new cluster takes writes on all nodes.
+	// startTimeout is the maximum time until a new cluster accepts writes on all nodes.
 	startTimeout = 60 * time.Second
-	// keyPrefix begins the keys of the clients.
+	// keyPrefix is the beginning of the keys of the clients.
 	keyPrefix = "chaos/"
-	// calm is how long clients run before the first fault, and after the last.
+	// calm is the time for which clients run before the first fault, and after the last.
 	calm = 3 * time.Second
-	// logEnd is how many bytes of each host's log are kept of a run that found something.
+	// logEnd is the number of bytes of each host's log that are kept after a run with
+	// findings.
 	logEnd = 1 << 20
 )
 
-// run is one run while it goes on.
+// run is the state of one run.
 type run struct {
 	o     options
 	out   *printer
-	dir   string // for what is gone after the run
+	dir   string // for files that are removed after the run
 	lab   lab.Lab
 	rec   *record.Run
 	watch *nemesis.Watch
 
-	missing   map[string]string   // faults that this kind of Lab is known not to have, and why
+	missing   map[string]string   // faults that this kind of Lab is known not to have, with the reasons
 	here      []*nemesis.Fault    // the others
 	schedules []*nemesis.Schedule // one for each round
-	idle      resources           // of the nodes before there are clients
+	idle      resources           // of the nodes before the clients start
 
 	mu      sync.Mutex
 	clients *load.Load // guarded by mu; of the newest round
 }
 
 // conclude makes a run, writes its page, and prints a verdict, which it returns: nil,
-// errBroken, errUncovered, or why there was no run.
+// errBroken, errUncovered, or the reason why there was no run.
 func conclude(ctx context.Context, w io.Writer, o options) (*run, error) {
 	r := &run{o: o, out: newPrinter(w)}
 	err := r.make(ctx)
@@ -79,8 +80,8 @@ func conclude(ctx context.Context, w io.Writer, o options) (*run, error) {
 	return r, nil
 }
 
-// make carries out a run and takes down all that it made, whatever happens. r.rec is
-// nil where nothing could be begun.
+// make carries out a run and, in any case, removes all that it made. r.rec is nil if the
+// run could not begin.
 func (r *run) make(ctx context.Context) (err error) {
 	if r.dir, err = os.MkdirTemp("", "kvchaos-"); err != nil {
 		return fmt.Errorf("directory of the run: %w", err)
@@ -152,8 +153,8 @@ func (r *run) rounds(ctx context.Context, cluster *nemesis.Cluster, hosts []lab.
 	return r.givenBack(ctx, hosts)
 }
 
-// breaks has clients use the cluster while faults are made, for so long, and checks what
-// they saw. It may be called again. An error says why it ended early.
+// breaks runs clients and faults for the given time, and checks the clients' results. It
+// may be called again. An error is the reason why it ended early.
 func (r *run) breaks(ctx context.Context, cluster *nemesis.Cluster, hosts []lab.Host, length time.Duration) error {
 	round := len(r.schedules)
 	seen := history.New(roundPrefix(round))
@@ -183,17 +184,18 @@ func (r *run) breaks(ctx context.Context, cluster *nemesis.Cluster, hosts []lab.
 	before := *r.rec
 	verdict.Final(ctx, r.lab.Hosts(), seen, r.rec)
 	if ctx.Err() != nil {
-		*r.rec = before // checks that were interrupted say nothing
+		*r.rec = before // interrupted checks show nothing
 		return context.Cause(ctx)
 	}
 	r.mergeChecks()
 	return nil
 }
 
-// roundPrefix begins the keys of the clients of a round.
+// roundPrefix returns the beginning of the keys of the clients of a round.
 func roundPrefix(round int) string { return fmt.Sprintf("%s%d/", keyPrefix, round) }
 
-// mergeChecks has one check of each name, which has passed if it did in every round.
+// mergeChecks merges the checks with one name into one, which has passed if it did in every
+// round.
 func (r *run) mergeChecks() {
 	var merged []record.Check
 	for _, c := range r.rec.Checks {
@@ -208,7 +210,7 @@ func (r *run) mergeChecks() {
 	r.rec.Checks = merged
 }
 
-// addSeconds adds what the clients of one round saw to what is known of each second.
+// addSeconds adds the results of the clients of one round to those of each second.
 func (r *run) addSeconds(seconds []record.Second) {
 	for i, s := range seconds {
 		if i == len(r.rec.Seconds) {
@@ -219,8 +221,8 @@ func (r *run) addSeconds(seconds []record.Second) {
 	}
 }
 
-// choose returns the faults of the run that its Lab should have. Those that it is known
-// not to have are noted, and uncovered where they were asked for by name.
+// choose returns the faults of the run that its Lab should have. It records the others, and
+// if they were asked for by name, they are uncovered.
 func (r *run) choose() (faults []*nemesis.Fault) {
 	place := nemesis.Place{
 		Kind: r.lab.Kind(), Nodes: r.lab.Initial(), Spare: len(r.lab.Hosts()) - r.lab.Initial(), OneWay: r.lab.CutsOneWay(),
@@ -241,7 +243,7 @@ func (r *run) choose() (faults []*nemesis.Fault) {
 	return faults
 }
 
-// fill adds to the record what is known however the run ended.
+// fill adds the results to the record, also if the run failed.
 func (r *run) fill(cluster *nemesis.Cluster) {
 	cluster.Fill(r.rec)
 	r.rec.Leaders = append(r.rec.Leaders, r.watch.Leaders()...)
@@ -272,7 +274,7 @@ func (r *run) tallies() []nemesis.Tally {
 	return all
 }
 
-// loadConfig returns how clients use the hosts in a round.
+// loadConfig returns the configuration of the clients in a round.
 func (r *run) loadConfig(hosts []lab.Host, round int) load.Config {
 	cfg := load.Config{Hosts: hosts, PerHost: r.o.clients, Seed: r.o.seed + uint64(round), Began: r.rec.Began}
 	if c := findControl(r.o.control); c != nil {

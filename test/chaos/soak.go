@@ -15,14 +15,15 @@ import (
 )
 
 const (
-	// soakRound is how long clients go on before what they saw is checked, and their
-	// keys are deleted: a history is held in memory.
+	// soakRound is the time after which the clients' results are checked and their keys are
+	// deleted, because a history is held in memory.
 	soakRound = 10 * time.Minute
-	// soakEvery is how long after the one before a fault is made.
+	// soakEvery is the time between two faults.
 	soakEvery = time.Minute
-	// idleTime is how long nodes rest after a round, before what they take is noted.
+	// idleTime is the time for which nodes are idle after a round, before their resources
+	// are measured.
 	idleTime = 10 * time.Second
-	// leastRounds is the number of rounds below which nothing is said of leaks.
+	// leastRounds is the minimum number of rounds for a check for leaks.
 	leastRounds = 4
 )
 
@@ -54,7 +55,7 @@ moments to the next, by a fifth or more in all, is a leak.`,
 	return cmd
 }
 
-// soak makes round after round for so long, and looks for what grows.
+// soak makes rounds for the given time, and looks for resources that grow.
 func (r *run) soak(ctx context.Context, c *nemesis.Cluster, hosts []lab.Host, length time.Duration) error {
 	watching, stop := context.WithCancel(ctx)
 	var minutes sync.WaitGroup
@@ -84,7 +85,7 @@ func (r *run) soak(ctx context.Context, c *nemesis.Cluster, hosts []lab.Host, le
 	return nil
 }
 
-// tellMinutes prints a line a minute, until ctx ends.
+// tellMinutes prints a line per minute, until ctx ends.
 func (r *run) tellMinutes(ctx context.Context, hosts []lab.Host) {
 	for sleep(ctx, time.Minute) == nil {
 		used, err := usageOf(ctx, hosts)
@@ -96,7 +97,7 @@ func (r *run) tellMinutes(ctx context.Context, hosts []lab.Host) {
 	}
 }
 
-// lastMinute tells what the clients of this round saw in the newest minute.
+// lastMinute describes the results of this round's clients in the newest minute.
 func (r *run) lastMinute() string {
 	r.mu.Lock()
 	clients := r.clients
@@ -115,8 +116,8 @@ func (r *run) lastMinute() string {
 	return fmt.Sprintf("%d ops/s, writes of the worst second p99 %.0f ms", operations/max(1, len(seconds)), p99)
 }
 
-// judgeGrowth looks for what idle nodes took more of from round to round. The first
-// round is left out: a node takes what it needs for its work then.
+// judgeGrowth finds resources of idle nodes that grow from round to round. It ignores the
+// first round, in which a node allocates its working memory.
 func (r *run) judgeGrowth(idle [][]usage) {
 	if len(idle) < leastRounds {
 		r.rec.Uncovered = append(r.rec.Uncovered, record.Uncovered{
@@ -146,8 +147,8 @@ func (r *run) judgeGrowth(idle [][]usage) {
 	})
 }
 
-// growth returns by how much values rise from the first to the last, on the straight
-// line that fits them best.
+// growth returns the rise from the first value to the last, on the straight line that fits
+// the values best.
 func growth(values []float64) float64 {
 	n := float64(len(values))
 	var x, y, xx, xy float64
@@ -161,7 +162,7 @@ func growth(values []float64) float64 {
 	return 0
 }
 
-// tell says what nodes take.
+// tell describes the resources of nodes.
 func tell(all []usage) string {
 	var parts []string
 	for _, u := range all {

@@ -18,18 +18,18 @@ import (
 	"github.com/kvorum/kvorum/test/chaos/load"
 )
 
-// askTimeout bounds a question to a node.
+// askTimeout is the maximum time of a question to a node.
 const askTimeout = 10 * time.Second
 
-// usage is what a node takes of its machine. disk is that of its log and snapshots, in
-// bytes as resident is.
+// usage is the resources of a node. disk is that of its log and snapshots, in bytes like
+// resident.
 type usage struct {
 	name                                    string
 	resident, descriptors, goroutines, disk float64
 }
 
-// figures are the parts of a usage, and by how much each may rise without being a leak,
-// beside a fifth.
+// figures are the parts of a usage, each with the rise that is not a leak, in addition to a
+// fifth of it.
 var figures = []struct {
 	name  string
 	slack float64
@@ -41,7 +41,7 @@ var figures = []struct {
 	{"disk", 64 << 20, func(u usage) float64 { return u.disk }},
 }
 
-// usageOf returns what each of the nodes takes now.
+// usageOf returns the present usage of each node.
 func usageOf(ctx context.Context, hosts []lab.Host) (all []usage, err error) {
 	for _, h := range hosts {
 		has, err := h.Resources()
@@ -60,7 +60,7 @@ func usageOf(ctx context.Context, hosts []lab.Host) (all []usage, err error) {
 	return all, nil
 }
 
-// goroutines returns how many a node has, as its metrics say.
+// goroutines returns the number of a node's goroutines, from its metrics.
 func goroutines(ctx context.Context, h lab.Host) (float64, error) {
 	page, err := ask(ctx, http.MethodGet, h.URL()+"/metrics")
 	if err != nil {
@@ -74,7 +74,7 @@ func goroutines(ctx context.Context, h lab.Host) (float64, error) {
 	return 0, fmt.Errorf("metrics of %s: no go_goroutines", h.Name())
 }
 
-// onDisk returns how many bytes a node's log and snapshots take.
+// onDisk returns the bytes of a node's log and snapshots.
 func onDisk(ctx context.Context, h lab.Host) (float64, error) {
 	page, err := ask(ctx, http.MethodGet, h.URL()+"/status")
 	if err != nil {

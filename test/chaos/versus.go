@@ -18,7 +18,7 @@ import (
 	"github.com/kvorum/kvorum/test/chaos/versus"
 )
 
-// versusOptions are what a comparison with etcd is asked to do.
+// versusOptions are the options of a comparison with etcd.
 type versusOptions struct {
 	binary, etcd string
 	dir          string
@@ -58,7 +58,7 @@ nobody's write was acknowledged, as a Markdown table. It compares and asserts no
 	return cmd
 }
 
-// check returns what is wrong with the options.
+// check returns an error for bad options.
 func (o *versusOptions) check() error {
 	c := o.cfg
 	switch {
@@ -107,7 +107,7 @@ func (o *versusOptions) run(ctx context.Context, w io.Writer) (err error) {
 	return nil
 }
 
-// contenders returns the two programs, which it builds below dir where they are not given.
+// contenders returns the two programs. It builds those that are not given below dir.
 func (o *versusOptions) contenders(ctx context.Context, dir string) (both [2]versus.Contender, err error) {
 	path, err := (&options{binary: o.binary}).program(ctx, dir)
 	if err != nil {

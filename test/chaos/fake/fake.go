@@ -1,5 +1,6 @@
-// Package fake is a cluster that lies on request, for the tests of what checks clusters:
-// HTTP servers with the interface of a node, in front of one list of writes.
+// Package fake has a cluster that lies on request, for tests of the packages that check
+// clusters. It consists of HTTP servers with the API of a node, in front of one list of
+// writes.
 package fake
 
 import (
@@ -33,8 +34,8 @@ type write struct {
 	deleted    bool
 }
 
-// Cluster is nodes that hold the same until one is told to lie. Its methods may be
-// called concurrently.
+// Cluster is a set of nodes with the same data, until one is told to lie. Its methods may
+// be called concurrently.
 type Cluster struct {
 	Nodes []*Node
 
@@ -43,14 +44,15 @@ type Cluster struct {
 	newest *Node   // guarded by mu; has all of them
 }
 
-// Node is a server of a Cluster, and a lab.Host of which only the name, the URL, whether
-// it runs and what it takes can be asked.
+// Node is a server of a Cluster. It is also a lab.Host with only the methods Name, URL,
+// Running, Resources and Log.
 type Node struct {
 	lab.Host
-	// Refuse has the node handle a request itself, before anything happens; it says
-	// whether it did. It is called concurrently, and set before the node is used.
+	// Refuse is called before the node handles a request. It may answer the request itself,
+	// and reports whether it did. It is called concurrently, and set before the node is
+	// used.
 	Refuse func(http.ResponseWriter, *http.Request) bool
-	// Swallow has the node not answer a request that it has carried out.
+	// Swallow makes the node not answer a request that it has carried out.
 	Swallow func(*http.Request) bool
 
 	cluster *Cluster
@@ -119,17 +121,18 @@ func (n *Node) Resources() (lab.Resources, error) {
 // Log is empty.
 func (n *Node) Log(int) string { return "" }
 
-// Halt has the node not run any more; it still answers.
+// Halt makes the node report that it does not run; it still answers.
 func (n *Node) Halt() { n.set(func() { n.stopped = true }) }
 
-// Freeze has the node answer every read with what it has now, whatever it is asked for.
+// Freeze makes the node answer every read with its present state, also reads that ask for
+// newer ones.
 func (n *Node) Freeze() { n.set(func() { n.frozen = true }) }
 
-// Lag has the node apply writes when so many more have been made, or when it is asked for
-// what needs them.
+// Lag makes the node apply a write only when that many more were made, or when a request
+// needs it.
 func (n *Node) Lag(writes int) { n.set(func() { n.lag = writes }) }
 
-// Take sets what the node takes.
+// Take sets the result of Resources.
 func (n *Node) Take(r lab.Resources) { n.set(func() { n.taken = r }) }
 
 // Term sets the term that the node says it is in.
@@ -138,10 +141,10 @@ func (n *Node) Term(term uint64) { n.set(func() { n.term = term }) }
 // Hash sets the state hash that the node gives.
 func (n *Node) Hash(hash string) { n.set(func() { n.hash = hash }) }
 
-// Lose has the node alone lose a key.
+// Lose makes only this node lose a key.
 func (n *Node) Lose(key string) { n.set(func() { n.catchUpLocked(); delete(n.items, key) }) }
 
-// Plant has the node alone hold a key.
+// Plant makes only this node hold a key.
 func (n *Node) Plant(key, value string) {
 	n.set(func() {
 		n.catchUpLocked()
@@ -189,7 +192,7 @@ func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	n.cluster.mu.Lock()
 	defer n.cluster.mu.Unlock()
-	least, _ := strconv.Atoi(r.URL.Query().Get("min_revision")) // 0 where there is none
+	least, _ := strconv.Atoi(r.URL.Query().Get("min_revision")) // 0 if there is none
 	if n.applied < least || len(n.cluster.writes)-n.applied >= n.lag || r.URL.Query().Get("consistency") == "linearizable" {
 		n.catchUpLocked()
 	}

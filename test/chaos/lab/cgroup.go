@@ -20,13 +20,13 @@ const (
 	// madeCgroup is the sort of a control group in a claim; its name is its directory.
 	madeCgroup = "cgroup"
 	cgroupRoot = "/sys/fs/cgroup"
-	// cgroupGone bounds the wait until the kernel has let go of a group's last process.
+	// cgroupGone is the maximum wait until the kernel has removed a group's last process.
 	cgroupGone = 5 * time.Second
 	cgroupPoll = 10 * time.Millisecond
 )
 
-// cgroup is a control group for memory that all processes of a host are started in, so
-// that all of their memory counts. That includes files on a disk in memory.
+// cgroup is a control group for memory. All processes of a host start in it, so that all of
+// their memory counts, also files on a disk in memory.
 type cgroup struct {
 	dir  string
 	home string // of version 1: the group of this program; "" in version 2
@@ -51,8 +51,7 @@ func (h *host) openCgroup() error {
 	return err
 }
 
-// planCgroup says where a group of a name is to be. It is false where memory is not
-// controlled.
+// planCgroup returns a group with its future place, or false if memory is not controlled.
 func planCgroup(name string) (*cgroup, bool) {
 	if v1 := filepath.Join(cgroupRoot, "memory"); exists(filepath.Join(v1, "memory.limit_in_bytes")) {
 		return &cgroup{dir: filepath.Join(v1, name), home: filepath.Join(v1, ownGroup())}, true
@@ -83,8 +82,8 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// join has what the present thread starts, until release, be in the group. A nil group
-// is no group.
+// join puts the processes that the present thread starts until release into the group. A
+// nil group means none.
 func (c *cgroup) join(attr *unix.SysProcAttr) (release func() error, err error) {
 	if c == nil {
 		return func() error { return nil }, nil
@@ -130,8 +129,9 @@ func (c *cgroup) limit(bytes int64) error {
 	return writeFile(c.dir, "memory.max", text)
 }
 
-// limitV1 sets a limit of version 1, which must not be below what is in use: there, the
-// limit is what is in use, and the kernel kills the process at its next page.
+// limitV1 sets a limit of version 1, which can't be below the memory in use. In that case
+// it sets the limit to the memory in use, and the kernel kills the process at its next
+// page.
 func (c *cgroup) limitV1(bytes int64) error {
 	if bytes <= 0 {
 		return writeFile(c.dir, "memory.limit_in_bytes", "-1")

@@ -15,15 +15,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// prefix begins the name of everything that a Lab makes outside of its process.
+// prefix is the beginning of the name of everything that a Lab makes outside of its
+// process.
 const prefix = "kvchaos"
 
-// claimName is the file in the directory for temporary files whose lock is this
-// machine's only lab.
+// claimName is the name of a file in the directory for temporary files. The Lab that holds
+// its lock is the only one on this machine.
 const claimName = prefix + ".lock"
 
-// claim is the right to have a lab on this machine. Its file names the process and
-// what that process made and the kernel does not remove by itself when the process ends.
+// claim is the right to have a lab on this machine. Its file names the process, and the
+// things that the process made and that the kernel does not remove when the process ends.
 type claim struct {
 	file *os.File
 
@@ -43,8 +44,8 @@ type madeThing struct {
 	Name string `json:"name"`
 }
 
-// removers take away what a run made, by its sort. What is not there any more is no
-// error to them.
+// removers are the functions that remove the things of a run, by their sort. A missing
+// thing is not an error.
 var removers = map[string]func(name string) error{
 	madeCgroup:  removeCgroup,
 	madeFiles:   os.RemoveAll,
@@ -52,7 +53,7 @@ var removers = map[string]func(name string) error{
 	madeChain:   removeChain,
 }
 
-// claimMachine takes the machine's claim, and removes what a run that died has left.
+// claimMachine takes the machine's claim, and removes the things that a dead run has left.
 // It returns an ErrBusy while another process, or another Lab of this one, has it.
 func claimMachine() (*claim, error) {
 	path := filepath.Join(os.TempDir(), claimName)
@@ -86,8 +87,8 @@ func claimMachine() (*claim, error) {
 	return c, nil
 }
 
-// add writes down that something is about to be made, so that the next run can remove
-// it if this one can't. It is removed with the claim, in the opposite order.
+// add records that a thing will be made, so that the next run can remove it if this one
+// can't. Things are removed with the claim, in the opposite order.
 func (c *claim) add(sort, name string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -95,18 +96,18 @@ func (c *claim) add(sort, name string) error {
 	return c.write()
 }
 
-// release removes what was made and gives the claim back.
+// release removes all recorded things and gives the claim back.
 func (c *claim) release() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	err := c.removeAll(c.held.Made)
 	if err == nil {
-		err = c.file.Truncate(0) // else the next run tries again
+		err = c.file.Truncate(0) // otherwise the next run tries again
 	}
 	return errors.Join(err, c.file.Close())
 }
 
-// removeAll removes what was made last first, and goes on after errors.
+// removeAll removes all things, the newest first. It continues after errors.
 func (c *claim) removeAll(made []madeThing) error {
 	var errs []error
 	for i := len(made) - 1; i >= 0; i-- {
@@ -122,7 +123,7 @@ func (c *claim) removeAll(made []madeThing) error {
 	return errors.Join(errs...)
 }
 
-// read returns what the file says. An empty one says nothing.
+// read returns the content of the file, the zero value for an empty file.
 func (c *claim) read() (claimed, error) {
 	var held claimed
 	err := json.NewDecoder(io.NewSectionReader(c.file, 0, 1<<20)).Decode(&held)
@@ -137,6 +138,6 @@ func (c *claim) write() error {
 	if err != nil {
 		return err
 	}
-	_, err = c.file.WriteAt(append(b, '\n'), 0) // what an older text has behind it is not read
+	_, err = c.file.WriteAt(append(b, '\n'), 0) // the rest of an older text is not read
 	return err
 }

@@ -19,21 +19,23 @@ import (
 )
 
 const (
-	// clockFunction is the function, of the code that the kernel maps into each process
-	// (vDSO), that programs read the clock by, those made with Go among them.
+	// clockFunction is the name of the function with which programs read the clock, also Go
+	// programs. It is in the code that the kernel maps into each process (vDSO).
 	clockFunction = "__vdso_clock_gettime"
-	// freezePoll is how often is looked whether all threads of a process stand still.
+	// freezePoll is the time between two checks whether all threads of a process are
+	// stopped.
 	freezePoll = time.Millisecond
-	// freezeTimeout bounds that wait.
+	// freezeTimeout is the maximum time of that wait.
 	freezeTimeout = 10 * time.Second
-	// skewAttempts is how often is tried to find all threads outside of the vDSO.
+	// skewAttempts is the maximum number of attempts to find all threads outside of the
+	// vDSO.
 	skewAttempts = 50
 )
 
-// SkewClock implements Host. The process's own copy of the kernel's code for reading
-// clocks is replaced by one that adds to the wall clock; other clocks stay as they are.
-// A process that runs is stopped for some milliseconds for it. Reading a clock takes
-// longer afterwards, about as long as a system call.
+// SkewClock implements Host. The process's own copy of the kernel's code for reading clocks
+// is replaced by one that adds to the wall clock; other clocks stay as they are. A running
+// process is stopped for some milliseconds. Afterwards reading a clock takes about as long
+// as a system call.
 func (h *host) SkewClock(ctx context.Context, ahead time.Duration) error {
 	return h.failed("skew the clock of", h.skew(ctx, ahead))
 }
@@ -75,7 +77,7 @@ func (p *process) skew(ctx context.Context, ahead time.Duration) error {
 	return errors.New("its threads were always reading clocks")
 }
 
-// frozen runs f while all threads of the process stand still.
+// frozen runs f while all threads of the process are stopped.
 func (p *process) frozen(ctx context.Context, f func() error) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, freezeTimeout)
 	defer cancel()
@@ -89,7 +91,7 @@ func (p *process) frozen(ctx context.Context, f func() error) (err error) {
 	}
 	tick := time.NewTicker(freezePoll)
 	defer tick.Stop()
-	for !standsStill(p.pid) {
+	for !allStopped(p.pid) {
 		select {
 		case <-tick.C:
 		case <-p.done:
@@ -101,8 +103,8 @@ func (p *process) frozen(ctx context.Context, f func() error) (err error) {
 	return f()
 }
 
-// standsStill says whether all threads of a process are stopped.
-func standsStill(pid int) bool {
+// allStopped reports whether all threads of a process are stopped.
+func allStopped(pid int) bool {
 	tasks, err := filepath.Glob(filepath.Join(procDir(pid), "task", "*"))
 	if err != nil || len(tasks) == 0 {
 		return false
@@ -115,7 +117,7 @@ func standsStill(pid int) bool {
 	return true
 }
 
-// within says whether a thread of the process, which stands still, executes code.
+// within reports whether a thread of the stopped process executes code.
 func (p *process) within(code span) (bool, error) {
 	tasks, err := filepath.Glob(filepath.Join(procDir(p.pid), "task", "*"))
 	if err != nil {
@@ -167,8 +169,8 @@ func vdso(pid int) (span, error) {
 	return span{}, errors.Join(lines.Err(), notCovered("the process has no vDSO"))
 }
 
-// patchClock has a process, none of whose threads executes the kernel's code, see a wall
-// clock that is ahead by so much.
+// patchClock makes a process see a wall clock that is ahead by the given time. None of its
+// threads may execute the kernel's code.
 func patchClock(pid int, code span, ahead time.Duration) error {
 	memory, err := os.OpenFile(filepath.Join(procDir(pid), "mem"), os.O_RDWR, 0)
 	if err != nil {
@@ -211,9 +213,9 @@ func function(image []byte, name string) (offset, size uint64, err error) {
 	return 0, 0, notCovered("the vDSO has no %s", name)
 }
 
-// startSkewed starts a command, and changes its clock before its first instruction. It
-// runs on the keeper's thread, which traces the process until then. After an error the
-// process may be there.
+// startSkewed starts a command, and changes its clock before its first instruction. It runs
+// on the keeper's thread, which traces the process until then. After an error the process
+// may exist.
 func (p *process) startSkewed(ahead time.Duration) error {
 	p.cmd.SysProcAttr.Ptrace = true
 	if err := p.cmd.Start(); err != nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/kvorum/kvorum/test/chaos/lab"
 )
 
-// TestClock_Skew has the wall clock of a process jump while it runs, starts one with a
-// clock that is wrong, and puts it right. Monotonic clocks and other hosts see nothing.
+// TestClock_Skew makes the wall clock of a running process jump, starts a process with a
+// wrong clock, and corrects it. Monotonic clocks and other hosts do not change.
 func TestClock_Skew(t *testing.T) {
 	inEachKind(t, lab.Config{Initial: 2}, func(t *testing.T, l lab.Lab) {
 		h, other := l.Hosts()[0], l.Hosts()[1]
@@ -24,7 +24,7 @@ func TestClock_Skew(t *testing.T) {
 			}
 			must(t, err)
 		}
-		const near = 5 * time.Second // that a question takes at most
+		const near = 5 * time.Second // the maximum time of a question
 		expect := func(h lab.Host, ahead time.Duration) {
 			t.Helper()
 			for range 20 { // on several threads
@@ -34,7 +34,7 @@ func TestClock_Skew(t *testing.T) {
 					t.Fatalf("%s is ahead by %v, want %v", h.Name(), now.Sub(began), ahead)
 				}
 			}
-			differ, took := time.Hour, time.Hour // at best: this machine may be busy
+			differ, took := time.Hour, time.Hour // the best values: this machine may be busy
 			for range 10 {
 				said, err := tell(t, h, "/tick")
 				must(t, err)

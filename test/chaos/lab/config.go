@@ -22,10 +22,10 @@ const (
 	minLoopMiB = 32
 )
 
-// Config says what Open makes.
+// Config configures Open.
 type Config struct {
-	// Kind is KindNamespaces or KindProxy. Empty takes namespaces where the rights
-	// allow, else the proxy.
+	// Kind is KindNamespaces or KindProxy. Empty means namespaces if the process has the
+	// rights, otherwise the proxy.
 	Kind    string
 	Program Program
 	// Initial hosts form the cluster, Spare hosts can be added to it. Together they
@@ -36,14 +36,14 @@ type Config struct {
 	Dir string
 	// DiskMiB is the size in MiB of a disk of its own for each host: memory (tmpfs), or,
 	// with LoopDisk, an ext4 filesystem in a file of Dir, of at least 32 MiB. Such a disk
-	// takes root, and is lost with the Lab. Else the hosts share the disk of Dir.
+	// needs root, and is lost with the Lab. With 0 the hosts share the disk of Dir.
 	DiskMiB  int
 	LoopDisk bool
-	// Logger gets what the Lab decides by itself. nil discards.
+	// Logger logs the Lab's own decisions; if it is nil, they are not logged.
 	Logger *slog.Logger
 }
 
-// Program is what runs on the hosts.
+// Program is the program that runs on the hosts.
 type Program struct {
 	Path string // of the binary
 	// Args returns the arguments of the process at a place; all are the places of all
@@ -53,14 +53,14 @@ type Program struct {
 	Env []string
 }
 
-// Place is where a host's process listens, and where it keeps its data. Addresses are
-// host:port. In namespaces, the two of a pair are the same.
+// Place has the addresses and the data directory of a host's process. Addresses are
+// host:port. In namespaces, the two addresses of a pair are the same.
 type Place struct {
 	Name    string
 	Initial bool // the host is one of those that form the cluster
 
 	HTTP             string // for clients
-	Peer, PeerAt     string // what to listen on for peers, and where they reach it
+	Peer, PeerAt     string // the address to listen on for peers, and the one at which they reach it
 	Gossip, GossipAt string // the same of gossip, TCP and UDP
 	Data             string // the data directory; it may not exist yet
 }
@@ -93,7 +93,7 @@ func Kvorum(path string, flags ...string) Program {
 	}}
 }
 
-// resolve checks c and fills in what is left out.
+// resolve checks c and sets its zero fields.
 func (c Config) resolve() (Config, error) {
 	var errs []error
 	if c.Initial < 1 || c.Spare < 0 || c.Initial+c.Spare > maxHosts {

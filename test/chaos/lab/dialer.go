@@ -54,7 +54,7 @@ func procAddress(a netip.AddrPort) string {
 	return fmt.Sprintf("%08X:%04X", binary.NativeEndian.Uint32(ip[:]), a.Port())
 }
 
-// hasSocket says whether a process has a socket open.
+// hasSocket reports whether a process has a socket open.
 func hasSocket(pid int, inode string) bool {
 	dir := filepath.Join("/proc", strconv.Itoa(pid), "fd")
 	files, err := os.ReadDir(dir)

@@ -15,11 +15,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fillerName is the file that takes the room of a disk, beside the data directory.
+// fillerName is the name of the file that fills a disk, beside the data directory.
 const fillerName = "filler"
 
-// disk is where a host keeps its data. One of a size is mounted in the mount namespace
-// of the host's keeper, which alone sees it and on whose thread all is done.
+// disk has the data of a host. A disk of its own is mounted in the mount namespace of the
+// host's keeper. Only the keeper sees it, and all work on it is done on the keeper's
+// thread.
 type disk struct {
 	host *host
 	dir  string // in which, or on which, the data directory is
@@ -29,7 +30,7 @@ func (d *disk) data() string   { return filepath.Join(d.dir, "data") }
 func (d *disk) filler() string { return filepath.Join(d.dir, fillerName) }
 func (d *disk) image() string  { return d.dir + ".ext4" }
 
-// own says that the host has a disk of its own.
+// own reports whether the host has a disk of its own.
 func (d *disk) own() bool { return d.host.lab.cfg.DiskMiB > 0 && os.Geteuid() == 0 }
 
 // openDisk makes the host's disk.
@@ -67,8 +68,8 @@ func (d *disk) makeExt4() error {
 	return d.mountExt4()
 }
 
-// mountExt4 mounts the filesystem. The loop device goes with the last mount of it. The
-// kernel is told to leave what is not synced in memory for long.
+// mountExt4 mounts the filesystem. The loop device is removed with its last mount. The
+// kernel is told to keep unsynced data in memory for a long time.
 func (d *disk) mountExt4() error {
 	return run("mount", "-t", "ext4", "-o", "loop,noatime,noauto_da_alloc,commit=300", d.image(), d.dir)
 }
@@ -104,9 +105,9 @@ func (d *disk) close() error {
 	return err
 }
 
-// LosePower implements Host. The filesystem is shut down as by a loss of power: what is
-// in memory alone does not reach the disk any more. The next mount replays its journal.
-// What the kernel wrote back by itself before is kept.
+// LosePower implements Host. The filesystem is shut down as by a loss of power: data that
+// is only in memory does not reach the disk any more. The next mount replays the journal.
+// Data that the kernel has written back before is kept.
 func (h *host) LosePower(ctx context.Context) error {
 	if !h.disk.own() || !h.lab.cfg.LoopDisk {
 		return h.failed("lose the power of", notCovered("that takes an ext4 disk of the host's own: root, DiskMiB and LoopDisk"))
@@ -132,8 +133,8 @@ func (d *disk) losePower() error {
 	return d.mountExt4()
 }
 
-// unmountBusy unmounts the disk. For a moment, what was just killed, or a process that
-// is being started, may still have a file of it.
+// unmountBusy unmounts the disk. A process that was just killed, or one that is being
+// started, may have a file of it open for a moment.
 func (d *disk) unmountBusy() error {
 	for began := time.Now(); ; time.Sleep(busyPoll) {
 		err := unix.Unmount(d.dir, 0)
@@ -146,10 +147,11 @@ func (d *disk) unmountBusy() error {
 const (
 	// ioctlShutdown is FS_IOC_SHUTDOWN of ext4, XFS and F2FS.
 	ioctlShutdown = 0x8004587d
-	// busyPoll is how often a disk that is in use is tried to be unmounted, for busyTimeout.
+	// busyPoll is the time between two attempts to unmount a disk in use, for busyTimeout.
 	busyPoll    = 10 * time.Millisecond
 	busyTimeout = 5 * time.Second
-	// shutdownWithoutFlush has not even the journal be written.
+	// shutdownWithoutFlush is the mode of ioctlShutdown in which not even the journal is
+	// written.
 	shutdownWithoutFlush = 2
 )
 
@@ -161,7 +163,7 @@ func (h *host) FillDisk(_ context.Context, left int64) error {
 	return h.failed("fill the disk of", h.keeper.do(func() error { return h.disk.fill(left) }))
 }
 
-// fill has the filler take what is free but for left bytes. It grows and shrinks.
+// fill makes the filler take all free bytes except left. It grows and shrinks.
 func (d *disk) fill(left int64) error {
 	f, err := os.OpenFile(d.filler(), os.O_RDWR|os.O_CREATE, 0o666)
 	if err != nil {
@@ -180,12 +182,12 @@ func (d *disk) fill(left int64) error {
 	if size <= info.Size() {
 		return f.Truncate(max(size, 0))
 	}
-	// No space left is what was to be reached: others write meanwhile, and the filesystem
-	// takes some for itself.
+	// An error for a full disk is the intended state: other processes write meanwhile, and
+	// the filesystem itself takes some room.
 	if err := unix.Fallocate(int(f.Fd()), 0, 0, size); err != nil && !errors.Is(err, unix.ENOSPC) {
 		return fmt.Errorf("take %d bytes: %w", size-info.Size(), err)
 	}
-	return f.Sync() // it is still there after a loss of power
+	return f.Sync() // the filler must survive a loss of power
 }
 
 // EmptyDisk implements Host.

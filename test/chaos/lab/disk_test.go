@@ -10,7 +10,7 @@ import (
 	"github.com/kvorum/kvorum/test/chaos/lab"
 )
 
-// TestDisk_Fill fills a host's disk, of each sort, and gives the room back.
+// TestDisk_Fill fills a host's disk, of each sort, and empties it.
 func TestDisk_Fill(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("a disk of its own needs root")
@@ -41,7 +41,7 @@ func TestDisk_Fill(t *testing.T) {
 	}
 }
 
-// TestDisk_EmptiedForGood gives room back that a loss of power does not take again.
+// TestDisk_EmptiedForGood shows that a loss of power does not fill an emptied disk again.
 func TestDisk_EmptiedForGood(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("a disk of its own needs root")
@@ -57,8 +57,8 @@ func TestDisk_EmptiedForGood(t *testing.T) {
 	})
 }
 
-// TestDisk_OfTheMachine refuses to fill a disk that is not the host's own, or to take
-// its power.
+// TestDisk_OfTheMachine shows that a disk that is not the host's own is not filled, and
+// does not lose power.
 func TestDisk_OfTheMachine(t *testing.T) {
 	inEachKind(t, lab.Config{}, func(t *testing.T, l lab.Lab) {
 		h := l.Hosts()[0]
@@ -100,8 +100,8 @@ func TestDisk_Wipe(t *testing.T) {
 	}
 }
 
-// TestDisk_LosePower loses what was not synced, and that alone. A kill, its control,
-// loses nothing.
+// TestDisk_LosePower shows that a loss of power loses exactly the unsynced data. A kill,
+// the control, loses nothing.
 func TestDisk_LosePower(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("a disk of its own needs root")

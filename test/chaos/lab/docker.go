@@ -21,21 +21,21 @@ import (
 // and so on.
 const dockerHosts = 3
 
-// What a Lab of containers makes that outlives the process, by the sort that removers
-// know it by.
+// Sorts, for removers, of things that a Lab of containers makes and that outlive the
+// process.
 const (
 	madeFiles   = "directory of a compose project"
 	madeProject = "compose project"
 	madeChain   = "iptables chain"
 )
 
-// dockerLab is the Lab of containers. Image, containers, volumes and network have names
-// of their own, and so touch nothing of a cluster that was started by "make cluster-up".
+// dockerLab is the Lab of containers. Image, containers, volumes and network have names of
+// their own, so a cluster that was started by "make cluster-up" is not affected.
 type dockerLab struct {
 	engine *engine
 	logger *slog.Logger
 	claim  *claim
-	tools  *keeper // starts what watches the containers and their processes
+	tools  *keeper // starts the programs that watch the containers and their processes
 	hosts  []*dockerHost
 	net    *dockerNet
 	watch  *dockerWatch
@@ -47,9 +47,9 @@ type dockerLab struct {
 
 var _ Lab = (*dockerLab)(nil)
 
-// OpenDocker makes a Lab of the cluster in docker-compose.yml, of which no container
-// runs yet. It returns an ErrNoEngine where it can't. One process has one Lab at a time,
-// and so has one machine: else it is an ErrBusy.
+// OpenDocker makes a Lab of the cluster in docker-compose.yml. No container runs yet. It
+// returns an ErrNoEngine if there is no engine, and an ErrBusy if there is another Lab on
+// this machine.
 func OpenDocker(ctx context.Context, cfg DockerConfig) (Lab, error) {
 	if cfg.Program == "" {
 		cfg.Program = filepath.Join(cfg.Root, "bin", "kvorum")
@@ -72,7 +72,7 @@ func OpenDocker(ctx context.Context, cfg DockerConfig) (Lab, error) {
 	return l, nil
 }
 
-// open makes all that the lab has. What it has made when it fails is for Close.
+// open makes all things of the lab. If it fails, Close removes the things that were made.
 func (l *dockerLab) open(ctx context.Context, cfg DockerConfig, compose []string) error {
 	project := fmt.Sprintf(prefix+"-%d", os.Getpid())
 	dir := filepath.Join(os.TempDir(), project)
@@ -92,7 +92,7 @@ func (l *dockerLab) open(ctx context.Context, cfg DockerConfig, compose []string
 	if err != nil {
 		return err
 	}
-	// The old builder leaves nothing on the machine beside the image.
+	// The old builder leaves only the image on the machine.
 	l.engine.env = []string{"DOCKER_BUILDKIT=0", "COMPOSE_DOCKER_CLI_BUILD=0"}
 	l.engine.compose = append(compose, "--project-name", project,
 		"--file", filepath.Join(dir, "docker-compose.yml"), "--file", filepath.Join(dir, imageFile))
@@ -118,11 +118,11 @@ func (l *dockerLab) open(ctx context.Context, cfg DockerConfig, compose []string
 	return ctx.Err()
 }
 
-// imageFile gives the services' image a name of the project, so that the one that
-// "make cluster-up" has built stays what it is.
+// imageFile is the name of a file that gives the services' image another name, so that the
+// image of "make cluster-up" does not change.
 const imageFile = "kvchaos.yml"
 
-// copyProject makes a directory that Compose finds the cluster in.
+// copyProject makes a directory in which Compose finds the cluster.
 func copyProject(dir string, cfg DockerConfig, image string) error {
 	for _, d := range []string{dir, filepath.Join(dir, "bin")} {
 		if err := os.Mkdir(d, 0o700); err != nil {
@@ -159,12 +159,13 @@ func copyFile(to, from string, mode os.FileMode) error {
 	return errors.Join(err, out.Close())
 }
 
-// The ports of hosts are below those that the kernel gives to connections going out,
-// one of which could take a host's port while its container is down.
+// minPort and maxPort are the limits of the hosts' ports. They are below the ports that the
+// kernel gives to outgoing connections, so that no connection takes a host's port while its
+// container is down.
 const minPort, maxPort = 20000, 32000
 
-// freePorts returns ports of 127.0.0.1 that nobody listens on now. They begin anywhere,
-// because those of another Lab are free until its containers run.
+// freePorts returns ports of 127.0.0.1 on which no process listens now. The first one is
+// random, because the ports of another Lab are free until its containers run.
 func freePorts(n int) ([]int, error) {
 	var ports []int
 	first := rand.IntN(maxPort - minPort)
@@ -211,7 +212,7 @@ func (l *dockerLab) Cut(ctx context.Context, from, to Host) error {
 	return nil
 }
 
-// Shape implements Lab. Only loss can be made.
+// Shape implements Lab. It can only make loss.
 func (l *dockerLab) Shape(ctx context.Context, from, to Host, how Shape) error {
 	err := how.validate()
 	if err == nil && (how.Delay != 0 || how.Jitter != 0 || how.Reorder != 0 || how.BytesPerSecond != 0) {

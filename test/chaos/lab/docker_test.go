@@ -25,7 +25,7 @@ import (
 // root is the directory of docker-compose.yml.
 var root = filepath.Join("..", "..", "..")
 
-// openDocker opens a Lab of containers, or skips the test where no engine answers.
+// openDocker opens a Lab of containers, or skips the test if no engine answers.
 func openDocker(t *testing.T, program string) lab.Lab {
 	t.Helper()
 	began := time.Now()
@@ -44,8 +44,8 @@ func mustEngine(t *testing.T, program string) {
 	must(t, openDocker(t, program).Close())
 }
 
-// mustDocker opens a Lab of containers and closes it with the test. Nothing of it may
-// be left then.
+// mustDocker opens a Lab of containers and closes it with the test. Then nothing of the Lab
+// may be left.
 func mustDocker(t *testing.T) lab.Lab {
 	t.Helper()
 	l := openDocker(t, mustProgram(t))
@@ -77,8 +77,8 @@ func mustProgram(t testing.TB) string {
 	return binary
 }
 
-// nothingLeft fails the test where something bears the name of a lab. A second look
-// later is for what the engine removes by and by.
+// nothingLeft fails the test if anything has the name of a lab. It checks again later,
+// because the engine takes some time to remove things.
 func nothingLeft(t testing.TB) {
 	t.Helper()
 	testkit.Eventually(t, time.Minute, "nothing is left", func() error {
@@ -141,7 +141,7 @@ func TestDocker(t *testing.T) {
 	}
 }
 
-// each does something to hosts at once.
+// each calls do for all hosts at the same time.
 func each(t *testing.T, hosts []lab.Host, do func(h lab.Host) error) {
 	t.Helper()
 	var all sync.WaitGroup
@@ -155,7 +155,7 @@ func each(t *testing.T, hosts []lab.Host, do func(h lab.Host) error) {
 	all.Wait()
 }
 
-// others returns the hosts but one.
+// others returns all hosts except one.
 func others(l lab.Lab, but lab.Host) []lab.Host {
 	return slices.DeleteFunc(slices.Clone(l.Hosts()), func(h lab.Host) bool { return h == but })
 }
@@ -187,8 +187,9 @@ func testDockerCutOneWay(t *testing.T, l lab.Lab) {
 	must(t, l.Heal(t.Context()))
 }
 
-// testDockerCutRestart has two containers come back with each other's addresses, which
-// the engine gives out in the order of their starts. The host that is cut off stays so.
+// testDockerCutRestart restarts two containers so that they get each other's addresses,
+// which the engine assigns in the order of the starts. The host that is cut off stays cut
+// off.
 func testDockerCutRestart(t *testing.T, l lab.Lab) {
 	leads := leader(t, l.Hosts())
 	rest := others(l, leads)
@@ -199,7 +200,7 @@ func testDockerCutRestart(t *testing.T, l lab.Lab) {
 	}
 	before := map[lab.Host]string{cut: addressOf(t, cut), free: addressOf(t, free)}
 	if before[rest[0]] < before[rest[1]] {
-		slices.Reverse(rest) // the higher address is to become the lower one
+		slices.Reverse(rest) // the host with the higher address gets the lower one
 	}
 	for _, h := range rest {
 		must(t, h.Stop(t.Context()))
@@ -271,8 +272,8 @@ func testDockerKill(t *testing.T, l lab.Lab) {
 	}
 }
 
-// testDockerCrash has the process end with a code that is an error's. The engine starts
-// it again.
+// testDockerCrash makes the process end with an error's exit code. The engine starts it
+// again.
 func testDockerCrash(t *testing.T, l lab.Lab) {
 	h := l.Hosts()[1]
 	want := lab.Exit{Code: 2}
@@ -298,15 +299,15 @@ func testDockerCrash(t *testing.T, l lab.Lab) {
 	leader(t, l.Hosts())
 }
 
-// forget takes the ends of processes that nobody has waited for.
+// forget takes the remaining ends of processes.
 func forget(l lab.Lab) {
 	for len(l.Exits()) > 0 {
 		<-l.Exits()
 	}
 }
 
-// crash ends the container's process by a signal that the engine knows nothing of. A Go
-// program prints its goroutines and ends with 2.
+// crash ends the container's process by a signal without the engine. A Go program prints
+// its goroutines and ends with 2.
 func crash(t *testing.T, h lab.Host) {
 	t.Helper()
 	out, err := exec.Command("docker", "container", "inspect", "--format", "{{.State.Pid}}", containerOf(t, h)).Output()
@@ -424,7 +425,7 @@ func testDockerAll(t *testing.T, l lab.Lab) {
 	}
 }
 
-// wantExit takes the next end of a process, which must be as want says.
+// wantExit takes the next end of a process, which must be like want.
 func wantExit(t *testing.T, l lab.Lab, h lab.Host, want lab.Exit) {
 	t.Helper()
 	select {
@@ -468,7 +469,7 @@ func put(t *testing.T, h lab.Host, key string, value ...string) {
 	})
 }
 
-// TestDocker_NoEngine asks where no engine is.
+// TestDocker_NoEngine opens a Lab without an engine.
 func TestDocker_NoEngine(t *testing.T) {
 	t.Setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
 	if _, err := lab.OpenDocker(t.Context(), lab.DockerConfig{Root: root}); !errors.Is(err, lab.ErrNoEngine) {

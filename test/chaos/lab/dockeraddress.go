@@ -8,7 +8,8 @@ import (
 	"fmt"
 )
 
-// holderLabel is on a container that holds an address; its value is the project.
+// holderLabel is the label of a container that occupies an address; its value is the
+// project.
 const holderLabel = "kvchaos.holder"
 
 var _ Unplugger = (*dockerHost)(nil)
@@ -57,8 +58,8 @@ func (h *dockerHost) latest() string {
 	return h.address
 }
 
-// elsewhere runs f, which has the engine choose an address for the container, so that
-// it is not the one to avoid. h.life is held.
+// elsewhere runs f, in which the engine chooses an address for the container, so that it is
+// not the one to avoid. h.life is held.
 func (h *dockerHost) elsewhere(ctx context.Context, f func() error) error {
 	if h.avoid == "" {
 		return errors.Join(f(), h.look(ctx))
@@ -77,16 +78,16 @@ func (h *dockerHost) elsewhere(ctx context.Context, f func() error) error {
 	return nil
 }
 
-// hold has the address to avoid be taken until release is called. The engine gives the
-// same free address to the next container that asks: to a container that does nothing else, if that
-// is the one to avoid, else to the host.
+// hold keeps the address to avoid occupied until release is called. The engine gives the
+// same free address to the next container that starts. If that is the address to avoid,
+// hold starts a container that only occupies it.
 func (h *dockerHost) hold(ctx context.Context) (release func() error, err error) {
 	e := h.lab.engine
 	network, err := e.only(ctx, "network")
 	if err != nil {
 		return nil, err
 	}
-	// A server that is told of no others waits for them.
+	// A server without the addresses of others waits for them.
 	id, err := e.docker(ctx, "run", "--detach", "--label", holderLabel+"="+e.project, "--network", network,
 		e.project, "server", "--id", "holder", "--data-dir", "/data")
 	if err != nil {

@@ -8,18 +8,18 @@ import (
 // KindDocker is the kind of the Lab that OpenDocker makes.
 const KindDocker = "docker"
 
-// ErrNoEngine is returned by OpenDocker where no Docker engine answers, or has no
+// ErrNoEngine is returned by OpenDocker if no Docker engine answers, or there is no
 // Compose.
 var ErrNoEngine = errors.New("no Docker engine answers here")
 
-// DockerConfig says what OpenDocker runs.
+// DockerConfig configures OpenDocker.
 type DockerConfig struct {
 	// Root is the directory with docker-compose.yml, Dockerfile and .dockerignore, which
-	// are used as they are.
+	// are used unchanged.
 	Root string
-	// Program is the static binary of the image. Empty is Root's bin/kvorum, which
-	// "make build" makes.
+	// Program is the static binary of the image. Empty means Root's bin/kvorum, which "make
+	// build" makes.
 	Program string
-	// Logger gets what the Lab decides by itself. nil discards.
+	// Logger logs the Lab's own decisions; if it is nil, they are not logged.
 	Logger *slog.Logger
 }

@@ -15,13 +15,13 @@ import (
 )
 
 const (
-	// engineTimeout bounds one command of the engine that takes something away.
+	// engineTimeout is the maximum time of a command of the engine that removes something.
 	engineTimeout = time.Minute
-	// buildTimeout bounds the making of image and containers.
+	// buildTimeout is the maximum time in which image and containers are made.
 	buildTimeout = 5 * time.Minute
 )
 
-// Labels that every version of Compose puts on what it makes.
+// Labels that every version of Compose puts on the things that it makes.
 const (
 	projectLabel = "com.docker.compose.project"
 	serviceLabel = "com.docker.compose.service"
@@ -29,15 +29,15 @@ const (
 )
 
 // engine is the Docker engine as one project of Compose sees it. It has no state, and
-// its methods may be called concurrently.
+// its methods are safe for concurrent use.
 type engine struct {
 	compose []string // the command and the arguments that name project and files
 	env     []string // settings beside those of this process
 	project string
 }
 
-// findEngine returns the command that runs Compose: the plugin, else docker-compose. It
-// returns an ErrNoEngine where neither is there, or no engine answers.
+// findEngine returns the command that runs Compose: the plugin, otherwise docker-compose.
+// It returns an ErrNoEngine if there is neither, or if no engine answers.
 func findEngine(ctx context.Context) ([]string, error) {
 	if _, err := tool(ctx, nil, "docker", "version", "--format", "{{.Server.Version}}"); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNoEngine, err)
@@ -58,9 +58,9 @@ func (e *engine) docker(ctx context.Context, args ...string) (string, error) {
 	return tool(ctx, nil, append([]string{"docker"}, args...)...)
 }
 
-// up has Compose make what is missing of a service, or of all of them: image, network,
-// volumes and containers, none of which runs. It can't be interrupted: a build that is
-// leaves layers behind that no name leads to.
+// up makes Compose make the missing things of a service, or of all of them: image, network,
+// volumes and containers, none of which runs. It can't be interrupted, because an
+// interrupted build leaves layers without a name.
 func (e *engine) up(ctx context.Context, args ...string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), buildTimeout)
 	defer cancel()
@@ -82,7 +82,7 @@ func list(ctx context.Context, what string, labels ...string) ([]string, error) 
 	return strings.Fields(out), err
 }
 
-// only returns the one thing of a sort that the project has with these labels.
+// only returns the only thing of a sort in the project with these labels.
 func (e *engine) only(ctx context.Context, what string, labels ...string) (string, error) {
 	found, err := list(ctx, what, append(labels, projectLabel+"="+e.project)...)
 	if err == nil && len(found) != 1 {
@@ -94,8 +94,8 @@ func (e *engine) only(ctx context.Context, what string, labels ...string) (strin
 	return found[0], nil
 }
 
-// removeProject removes all that has a project's label, and its image. It is the
-// remover of the sort madeProject.
+// removeProject removes all things with a project's label, and its image. It is the remover
+// of the sort madeProject.
 func removeProject(project string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), engineTimeout)
 	defer cancel()
@@ -123,9 +123,9 @@ func removeProject(project string) error {
 	return err
 }
 
-// tool runs a command with further settings and returns what it printed, without spaces
-// around. It has a process group of its own, which keeps the terminal's Ctrl-C away:
-// what was begun is ended in order.
+// tool runs a command with further settings, and returns its output without surrounding
+// spaces. The command has a process group of its own, so the terminal's Ctrl-C does not
+// reach it: the Lab ends in order.
 func tool(ctx context.Context, env []string, argv ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env = append(cmd.Environ(), env...)

@@ -24,10 +24,10 @@ type dockerHost struct {
 	url  string
 
 	// life is held while the container is started, replaced or given another address.
-	// What ends a process does not wait for it.
+	// Methods that end a process do not wait for it.
 	life    sync.Mutex
 	avoid   string // guarded by life; the address not to start with, "" for none
-	retired bool   // guarded by life; nothing is started any more
+	retired bool   // guarded by life; no process is started any more
 
 	calls failingCalls
 
@@ -36,21 +36,21 @@ type dockerHost struct {
 	mu      sync.Mutex
 	id      string         // guarded by mu; of the container
 	state   containerState // guarded by mu; when the engine was asked last
-	asked   time.Time      // guarded by mu; since when the process is being ended; zero where it isn't
+	asked   time.Time      // guarded by mu; when the Lab began to end the process; zero if it did not
 	address string         // guarded by mu; the newest that state has had
 	ended   time.Time      // guarded by mu; when the newest process ended
 	changed chan struct{}  // guarded by mu; closed, and replaced, when ended changes
 }
 
-// containerState is what the engine says of a container.
+// containerState is the state of a container as the engine reports it.
 type containerState struct {
 	Status     string    // "created", "running", "paused", "restarting", "exited"
 	PID        int       `json:"Pid"` // on this machine
-	FinishedAt time.Time // when the newest process that has ended did
+	FinishedAt time.Time // when the newest ended process has ended
 	address    string    // "" while it has none
 }
 
-// alive says that a process runs, paused or not.
+// alive reports whether a process runs, paused or not.
 func (s containerState) alive() bool { return s.Status == "running" || s.Status == "paused" }
 
 var _ Host = (*dockerHost)(nil)
@@ -65,7 +65,7 @@ func (h *dockerHost) Name() string { return h.name }
 // URL implements Host.
 func (h *dockerHost) URL() string { return h.url }
 
-// failed says which host an error is of.
+// failed adds the host's name to an error.
 func (h *dockerHost) failed(what string, err error) error {
 	if err == nil {
 		return nil
@@ -73,7 +73,7 @@ func (h *dockerHost) failed(what string, err error) error {
 	return fmt.Errorf("%s %s: %w", what, h.name, err)
 }
 
-// find looks for the host's container, which is a new one after Compose has made it.
+// find finds the host's container, which is another one each time that Compose has made it.
 func (h *dockerHost) find(ctx context.Context) error {
 	id, err := h.lab.engine.only(ctx, "container", serviceLabel+"="+h.name)
 	if err != nil {
@@ -92,14 +92,14 @@ func (h *dockerHost) container() string {
 	return h.id
 }
 
-// now returns what the engine said last.
+// now returns the newest state that the engine has reported.
 func (h *dockerHost) now() containerState {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.state
 }
 
-// look asks the engine how the container is, and has the rules of the network follow.
+// look asks the engine for the container's state, and updates the rules of the network.
 func (h *dockerHost) look(ctx context.Context) error {
 	h.looking.Lock()
 	defer h.looking.Unlock()
@@ -164,7 +164,8 @@ func (h *dockerHost) down(ctx context.Context, f func() error) error {
 	return f()
 }
 
-// up runs f with the PID of the process, which an engine elsewhere would not have told.
+// up runs f with the PID of the process, which an engine on another machine does not
+// report.
 func (h *dockerHost) up(f func(pid int) error) error {
 	s := h.now()
 	if !s.alive() {
@@ -180,7 +181,7 @@ func (h *dockerHost) up(f func(pid int) error) error {
 // Start implements Host.
 func (h *dockerHost) Start(ctx context.Context) error {
 	err := h.down(ctx, func() error {
-		if err := h.end(ctx, "kill"); err != nil { // the engine may wait to start it
+		if err := h.end(ctx, "kill"); err != nil { // the engine may be waiting before it starts the process
 			return err
 		}
 		h.mu.Lock()
@@ -202,13 +203,13 @@ func (h *dockerHost) Kill(ctx context.Context) error {
 	return h.failed("kill", h.end(ctx, "kill"))
 }
 
-// Stop implements Host. The engine kills the process where it takes longer than the
+// Stop implements Host. The engine kills the process if it takes longer than the
 // stop_grace_period of docker-compose.yml.
 func (h *dockerHost) Stop(ctx context.Context) error {
 	return h.failed("stop", h.end(ctx, "stop"))
 }
 
-// end has the engine end the process, and start it no more, and waits for its end.
+// end makes the engine end the process and not start it again, and waits for its end.
 func (h *dockerHost) end(ctx context.Context, command string) error {
 	if err := h.look(ctx); err != nil {
 		return err
@@ -258,7 +259,7 @@ func (h *dockerHost) Pause(ctx context.Context) error { return h.freeze(ctx, "pa
 // Resume implements Host.
 func (h *dockerHost) Resume(ctx context.Context) error { return h.freeze(ctx, "unpause", "running") }
 
-// freeze has the process stand still or go on, unless it does.
+// freeze pauses or continues the process, unless that was done already.
 func (h *dockerHost) freeze(ctx context.Context, command, status string) error {
 	err := h.look(ctx)
 	switch s := h.now(); {
@@ -299,8 +300,8 @@ func (h *dockerHost) Log(n int) string {
 	return h.tail(ctx, n)
 }
 
-// tail returns the newest bytes of the container's log, up to n, of which options may
-// leave out some. What can't be read is not shown.
+// tail returns the newest bytes of the container's log, up to n; options may exclude some.
+// Errors are ignored.
 func (h *dockerHost) tail(ctx context.Context, n int, options ...string) string {
 	// Few lines have less than 20 bytes: most have a time, a level and a message.
 	argv := append([]string{"container", "logs", "--tail", strconv.Itoa(n/20 + 1)}, options...)

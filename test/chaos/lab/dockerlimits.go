@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// noMemoryLimit is what a container without a limit may take, in bytes: the engine can
-// change a limit of a running container, but not take it away.
+// noMemoryLimit is the limit that replaces none, in bytes: the engine can change the limit
+// of a running container, but not remove it.
 const noMemoryLimit = int64(1) << 42
 
 // LosePower implements Host.
@@ -50,12 +50,12 @@ func (h *dockerHost) LimitFiles(_ context.Context, files uint64) error {
 		if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &started); err != nil {
 			return err
 		}
-		started.Cur = started.Max // which Go takes when a program starts
+		started.Cur = started.Max // Go raises it to this when a program starts
 		return limitFiles(pid, started, files)
 	}))
 }
 
-// FailSyscalls implements Host, as the other kinds do. It is of the present process alone.
+// FailSyscalls implements Host, like the other kinds. It affects only the present process.
 func (h *dockerHost) FailSyscalls(ctx context.Context, how SyscallFault) error {
 	return h.failed("let calls fail on", h.up(func(pid int) error {
 		return h.calls.fail(func() (*tracer, error) { return trace(ctx, h.lab.tools, pid, nil, how) })
@@ -77,7 +77,7 @@ func (h *dockerHost) Resources() (Resources, error) {
 	return r, h.failed("measure", err)
 }
 
-// retire lets calls go through, and has each end of the process count as asked for.
+// retire ends failing calls, and makes each end of the process count as asked for.
 func (h *dockerHost) retire() error {
 	h.life.Lock()
 	defer h.life.Unlock()

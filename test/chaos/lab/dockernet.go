@@ -16,14 +16,15 @@ import (
 )
 
 const (
-	// userChain is the chain that the engine leaves to others, and asks first.
+	// userChain is the chain that the engine leaves to other programs, and evaluates first.
 	userChain = "DOCKER-USER"
-	// bridgeFilter says whether what goes from container to container passes iptables.
+	// bridgeFilter is the path of the setting that makes packets between containers pass
+	// iptables.
 	bridgeFilter = "/proc/sys/net/bridge/bridge-nf-call-iptables"
 )
 
-// dockerNet loses what containers send to each other, by rules in a chain of its own.
-// Clients come from the machine itself, and so pass no rule.
+// dockerNet drops packets between containers, by rules in a chain of its own. Packets of
+// clients come from the machine itself, so they pass no rule.
 type dockerNet struct {
 	lab   *dockerLab
 	chain string
@@ -32,10 +33,10 @@ type dockerNet struct {
 	made   bool                       // guarded by mu; the chain exists
 	closed bool                       // guarded by mu
 	subnet string                     // guarded by mu; of the containers' network
-	lost   map[[2]*dockerHost]float64 // guarded by mu; the part that is lost, of what the first sends to the second
+	lost   map[[2]*dockerHost]float64 // guarded by mu; the part of the packets from the first to the second that is dropped
 }
 
-// set has a part of what one host sends to another be lost, from 0 to 1.
+// set drops a part, 0 to 1, of the packets from one host to another.
 func (n *dockerNet) set(ctx context.Context, from, to Host, part float64) error {
 	a, okA := from.(*dockerHost)
 	b, okB := to.(*dockerHost)
@@ -60,7 +61,7 @@ func (n *dockerNet) set(ctx context.Context, from, to Host, part float64) error 
 	return err
 }
 
-// heal has nothing be lost any more.
+// heal ends all drops.
 func (n *dockerNet) heal(ctx context.Context) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -81,7 +82,7 @@ func (n *dockerNet) follow(ctx context.Context) error {
 	return n.writeLocked(ctx)
 }
 
-// close has the rules be written no more, so that they can be removed.
+// close prevents further writes of the rules, so that they can be removed.
 func (n *dockerNet) close() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -139,9 +140,9 @@ func (n *dockerNet) writeLocked(ctx context.Context) error {
 	return nil
 }
 
-// rulesLocked says for each pair of hosts what is lost. A container that was started
-// again may have another address: all is lost from and to an address that is nobody's,
-// until the lab knows it.
+// rulesLocked writes the rules of each pair of hosts. A restarted container may have
+// another address. So all packets from and to an unknown address are dropped until the lab
+// knows it.
 func (n *dockerNet) rulesLocked(text *strings.Builder) {
 	for _, a := range n.lab.hosts {
 		for _, b := range n.lab.hosts {
@@ -182,7 +183,7 @@ func removeChain(chain string) error {
 	return err
 }
 
-// ignoreMissingChain returns nil where err says that there is no such chain.
+// ignoreMissingChain returns nil if err says that there is no such chain.
 func ignoreMissingChain(err error) error {
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() == 1 {

@@ -17,7 +17,8 @@ import (
 	"github.com/kvorum/kvorum/test/chaos/lab"
 )
 
-// dockerRunnerArgument has the test's binary be a runner that is to be interrupted.
+// dockerRunnerArgument is the argument that makes the test's binary a runner, which the
+// test interrupts.
 const dockerRunnerArgument = "docker-runner"
 
 // dockerRunnerMain opens a Lab of a binary, starts its hosts, cuts one off, says so,
@@ -52,15 +53,15 @@ func startDockerRunner(t *testing.T, program string) *exec.Cmd {
 	out, err := runner.StdoutPipe()
 	must(t, err)
 	must(t, runner.Start())
-	t.Cleanup(func() { _ = runner.Process.Kill() }) // it has ended, unless the test failed
+	t.Cleanup(func() { _ = runner.Process.Kill() }) // it has ended already, unless the test failed
 	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
 		t.Fatalf("the runner said %q: %v", line, err)
 	}
 	return runner
 }
 
-// TestDocker_Interrupted ends a runner by Ctrl-C, and another one by SIGKILL, whose Lab
-// the next one takes away.
+// TestDocker_Interrupted ends a runner by Ctrl-C, and another one by SIGKILL, whose Lab the
+// next runner removes.
 func TestDocker_Interrupted(t *testing.T) {
 	program := mustProgram(t)
 	mustEngine(t, program)

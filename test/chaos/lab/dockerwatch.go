@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dockerWatch follows what the engine says of the lab's containers. The engine starts
-// those again that end by themselves with an error, so that nobody else knows.
+// dockerWatch follows the engine's events of the lab's containers. The engine restarts
+// containers that end by themselves with an error, so only its events show these ends.
 type dockerWatch struct {
 	lab    *dockerLab
 	cmd    *exec.Cmd
@@ -38,7 +38,7 @@ type engineEvent struct {
 func (l *dockerLab) startWatch() (*dockerWatch, error) {
 	now := time.Now()
 	w := &dockerWatch{lab: l, done: make(chan struct{})}
-	// What the engine did since then is told, too, when the client has connected.
+	// When the client has connected, the engine also sends earlier events since this time.
 	w.cmd = exec.Command("docker", "events", "--since", fmt.Sprintf("%d.%09d", now.Unix(), now.Nanosecond()), "--format", "{{json .}}",
 		"--filter", "type=container", "--filter", "label="+projectLabel+"="+l.engine.project, "--filter", "event=start", "--filter", "event=die")
 	w.cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true, Pdeathsig: unix.SIGKILL}
@@ -69,7 +69,7 @@ func (w *dockerWatch) run(out io.Reader) {
 	}
 }
 
-// handle has the host that an event is of look at its container.
+// handle makes the host of an event ask for the state of its container.
 func (w *dockerWatch) handle(e engineEvent) {
 	ctx, cancel := context.WithTimeout(context.Background(), engineTimeout)
 	defer cancel()
@@ -85,7 +85,7 @@ func (w *dockerWatch) handle(e engineEvent) {
 	}
 }
 
-// exitCode returns what a container ended with, -1 where the engine does not say it.
+// exitCode returns the exit code of a container, -1 if the engine does not report it.
 func exitCode(e engineEvent) int {
 	code, err := strconv.Atoi(e.Actor.Attributes["exitCode"])
 	if err != nil {
@@ -94,8 +94,7 @@ func exitCode(e engineEvent) int {
 	return code
 }
 
-// end ends the watch after the containers were removed, and all that was told of them
-// has been handled.
+// end ends the watch after the containers were removed and all events were handled.
 func (w *dockerWatch) end() error {
 	w.ending.Store(true)
 	_ = w.cmd.Process.Signal(unix.SIGTERM) // it may have ended

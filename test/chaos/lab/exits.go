@@ -7,13 +7,13 @@ import (
 	"sync/atomic"
 )
 
-// exitsBuffer is the number of ends of processes that wait to be taken.
+// exitsBuffer is the maximum number of ends of processes that wait to be taken.
 const exitsBuffer = 256
 
-// exits passes on how the processes of a Lab ended.
+// exits delivers the ends of a Lab's processes.
 type exits struct {
 	taken   chan Exit
-	dropped atomic.Int64 // ends that nobody took
+	dropped atomic.Int64 // ends that were not taken
 }
 
 func newExits() *exits { return &exits{taken: make(chan Exit, exitsBuffer)} }
@@ -21,7 +21,7 @@ func newExits() *exits { return &exits{taken: make(chan Exit, exitsBuffer)} }
 // Exits implements Lab.
 func (x *exits) Exits() <-chan Exit { return x.taken }
 
-// report passes the end of a process on, or counts it where nobody takes it.
+// report delivers the end of a process, or counts it if the buffer is full.
 func (x *exits) report(e Exit) {
 	select {
 	case x.taken <- e:
@@ -30,7 +30,7 @@ func (x *exits) report(e Exit) {
 	}
 }
 
-// missed returns an error that says how many ends nobody took, nil for none.
+// missed returns an error with the number of ends that were not taken, nil for none.
 func (x *exits) missed() error {
 	if n := x.dropped.Load(); n > 0 {
 		return fmt.Errorf("%d ends of processes were not taken from Exits", n)

@@ -19,10 +19,10 @@ import (
 	"github.com/kvorum/kvorum/test/chaos/lab"
 )
 
-// helperArgument has the test's binary be a helper instead.
+// helperArgument is the argument that makes the test's binary a helper.
 const helperArgument = "lab-helper"
 
-// TestMain runs the tests, or, in another process, what they run on hosts.
+// TestMain runs the tests or, in another process, the program that they run on hosts.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == helperArgument {
 		fmt.Fprintln(os.Stderr, helperMain(os.Args[2:]))
@@ -42,8 +42,8 @@ func TestMain(m *testing.M) {
 	os.Exit(runTests(m))
 }
 
-// runTests gives these tests the claim of a machine of their own, so that they run
-// beside a Lab of somebody else.
+// runTests gives these tests the claim of a machine of their own, so that they can run
+// beside another Lab.
 func runTests(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "kvchaos-test-")
 	if err == nil {
@@ -57,8 +57,8 @@ func runTests(m *testing.M) int {
 	return m.Run()
 }
 
-// helperProgram is a small server: it echoes what peers send, and does what it is
-// told over HTTP. A command that fails is answered with 500.
+// helperProgram is a small server. It sends bytes from peers back, and carries out commands
+// over HTTP. A command that fails is answered with 500.
 func helperProgram(t testing.TB) lab.Program {
 	t.Helper()
 	self, err := os.Executable()
@@ -106,7 +106,7 @@ func helperMain(args []string) error {
 	return http.ListenAndServe(*httpAddr, http.HandlerFunc(h.serve))
 }
 
-// echo sends each peer back what it sends.
+// echo sends the bytes of each peer back.
 func (h *helper) echo(l net.Listener) {
 	for {
 		c, err := l.Accept()
@@ -150,8 +150,8 @@ func number(r *http.Request, name string) int {
 	return n
 }
 
-// ping sends bytes to the peer at to, on the connection that there is or a fresh one,
-// and returns how many microseconds it took until all had come back.
+// ping sends bytes to the peer at to, on an existing connection or a new one. It returns
+// the microseconds until all had come back.
 func (h *helper) ping(r *http.Request) (any, error) {
 	to, limit := r.FormValue("to"), time.Duration(number(r, "ms"))*time.Millisecond
 	began := time.Now()
@@ -196,7 +196,7 @@ func (h *helper) forget(to string) {
 	}
 }
 
-// write writes a file of so many bytes, and syncs it where sync is set.
+// write writes a file of a number of bytes, and syncs it if sync is set.
 func (h *helper) write(r *http.Request) (any, error) {
 	f, err := os.Create(filepath.Join(h.data, r.FormValue("name")))
 	if err != nil {
@@ -213,7 +213,7 @@ func (h *helper) write(r *http.Request) (any, error) {
 	return time.Since(began).Microseconds(), nil
 }
 
-// size returns the size of a file, or -1 where there is none.
+// size returns the size of a file, or -1 if there is none.
 func (h *helper) size(r *http.Request) (any, error) {
 	info, err := os.Stat(filepath.Join(h.data, r.FormValue("name")))
 	if errors.Is(err, os.ErrNotExist) {
@@ -225,10 +225,10 @@ func (h *helper) size(r *http.Request) (any, error) {
 	return info.Size(), nil
 }
 
-// tick is how long the command of that name sleeps.
+// tick is the time that the command of that name sleeps.
 const tick = 20 * time.Millisecond
 
-// tick returns how far wall clock and monotonic clock went in a tick, in microseconds.
+// tick returns the progress of wall clock and monotonic clock in a tick, in microseconds.
 func (h *helper) tick(*http.Request) (any, error) {
 	began := time.Now()
 	time.Sleep(tick)
@@ -236,7 +236,7 @@ func (h *helper) tick(*http.Request) (any, error) {
 	return fmt.Sprint(now.Round(0).Sub(began.Round(0)).Microseconds(), " ", now.Sub(began).Microseconds()), nil
 }
 
-// grow takes so many bytes of memory.
+// grow takes a number of bytes of memory.
 func (h *helper) grow(r *http.Request) (any, error) {
 	b := make([]byte, number(r, "bytes"))
 	for i := 0; i < len(b); i += 4096 {
@@ -246,7 +246,7 @@ func (h *helper) grow(r *http.Request) (any, error) {
 	return len(b), nil
 }
 
-// open opens so many files.
+// open opens a number of files.
 func (h *helper) open(r *http.Request) (any, error) {
 	for range number(r, "n") {
 		f, err := os.Open("/dev/null")

@@ -13,9 +13,9 @@ import (
 )
 
 var (
-	// ErrNotRunning is returned by what needs a Host's process while there is none.
+	// ErrNotRunning is returned by methods that need a Host's process if there is none.
 	ErrNotRunning = errors.New("its process does not run")
-	// ErrRunning is returned by what needs a Host's process to be down while it runs.
+	// ErrRunning is returned by methods that need a Host's process to be down if it runs.
 	ErrRunning = errors.New("its process runs")
 )
 
@@ -27,19 +27,19 @@ type host struct {
 	url     string  // set by network.attach
 	keeper  *keeper // set by network.attach; starts the processes
 	disk    disk
-	cgroup  *cgroup // nil where there are none
+	cgroup  *cgroup // nil if there are none
 	logPath string
 
-	// life is held while a process is started, and by what may only be done while none
-	// runs. What ends a process does not wait for it.
+	// life is held while a process is started, and by methods that need it to be down.
+	// Methods that end a process do not wait for it.
 	life    sync.Mutex
-	retired bool          // guarded by life; nothing is started any more
-	ahead   time.Duration // guarded by life; what the next process sees of the clock
+	retired bool          // guarded by life; no process is started any more
+	ahead   time.Duration // guarded by life; the skew of the next process's clock
 
 	calls failingCalls
 
 	mu   sync.Mutex
-	proc *process // guarded by mu; nil where none runs
+	proc *process // guarded by mu; nil if none runs
 }
 
 var _ Host = (*host)(nil)
@@ -57,14 +57,14 @@ func (h *host) Name() string { return h.name }
 // URL implements Host.
 func (h *host) URL() string { return h.url }
 
-// place returns where the host's process listens and keeps its data.
+// place returns the addresses and the data directory of the host's process.
 func (h *host) place() Place {
 	p := h.lab.net.place(h)
 	p.Name, p.Initial, p.Data = h.name, h.index < h.lab.cfg.Initial, h.disk.data()
 	return p
 }
 
-// failed says which host an error is of.
+// failed adds the host's name to an error.
 func (h *host) failed(what string, err error) error {
 	if err == nil {
 		return nil
@@ -164,11 +164,11 @@ func (h *host) Log(n int) string {
 		return ""
 	}
 	b := make([]byte, min(int64(n), size))
-	read, _ := f.ReadAt(b, size-int64(len(b))) // what can't be read is not shown
+	read, _ := f.ReadAt(b, size-int64(len(b))) // errors are ignored
 	return string(b[:read])
 }
 
-// retire ends the process, and has none be started any more.
+// retire ends the process, and prevents later starts.
 func (h *host) retire(ctx context.Context) error {
 	h.life.Lock()
 	defer h.life.Unlock()
@@ -176,7 +176,7 @@ func (h *host) retire(ctx context.Context) error {
 	return errors.Join(h.Kill(ctx), h.MendSyscalls(ctx))
 }
 
-// end ends the keeper, whose mounts and devices go with it.
+// end ends the keeper, with its mounts and devices.
 func (h *host) end() error {
 	if h.keeper == nil {
 		return nil

@@ -14,10 +14,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// keeper is a thread that has namespaces of its own. They, and the devices and mounts
-// in them, are gone when it and the processes that it started have ended, however this
-// program ends. Processes that are to end with this program are started by it, because
-// the kernel ties that to the thread and not to the program.
+// keeper is a thread that has namespaces of its own. The kernel removes them, with their
+// devices and mounts, when the thread and the processes that it started have ended, however
+// this program ends. Processes that must end with this program are started by the keeper,
+// because the parent-death signal depends on the thread, not on the program.
 type keeper struct {
 	tid  int
 	jobs chan func()   // unbuffered
@@ -27,8 +27,8 @@ type keeper struct {
 
 var errKeeperEnded = errors.New("the lab is closed")
 
-// newKeeper starts a thread and has it leave the namespaces of this program that flags
-// name, such as unix.CLONE_NEWNET.
+// newKeeper starts a thread, and gives it new namespaces of the kinds in flags, such as
+// unix.CLONE_NEWNET.
 func newKeeper(flags int) (*keeper, error) {
 	k := &keeper{jobs: make(chan func()), quit: make(chan struct{}), done: make(chan struct{})}
 	ready := make(chan error)
@@ -42,7 +42,7 @@ func newKeeper(flags int) (*keeper, error) {
 func (k *keeper) run(flags int, ready chan<- error) {
 	runtime.LockOSThread() // for good: the thread ends with this goroutine
 	if unix.Gettid() == os.Getpid() {
-		// The first thread of a process never ends and stands for the whole of it.
+		// The first thread of a process never ends, and represents the whole process.
 		began := make(chan error)
 		go k.run(flags, began)
 		ready <- <-began
@@ -87,8 +87,8 @@ func (k *keeper) end() {
 	<-k.done
 }
 
-// ip has iproute2 carry out lines in the thread's network namespace, all of them or up
-// to the first that fails.
+// ip makes iproute2 carry out lines in the thread's network namespace, all of them or up to
+// the first that fails.
 func (k *keeper) ip(lines ...string) error {
 	return k.do(func() error {
 		cmd := exec.Command("ip", "-batch", "-")

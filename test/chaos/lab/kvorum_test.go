@@ -19,7 +19,7 @@ import (
 )
 
 // TestKvorum_LeaderCutOff runs three servers, cuts the leader off from both others, and
-// waits for one of these to lead; after the heal all agree.
+// waits until one of these leads. After the heal all agree.
 func TestKvorum_LeaderCutOff(t *testing.T) {
 	binary := filepath.Join(t.TempDir(), "kvorum")
 	if out, err := exec.Command("go", "build", "-o", binary, "github.com/kvorum/kvorum/cmd/kvorum").CombinedOutput(); err != nil {
@@ -68,7 +68,7 @@ func leader(t *testing.T, hosts []lab.Host) (leads lab.Host) {
 	return leads
 }
 
-// status returns what a ready server that knows a leader says of itself.
+// status returns the status of a server, which must be ready and know a leader.
 func status(h lab.Host) (kv.Status, error) {
 	var s kv.Status
 	ready, err := http.Get(h.URL() + "/readyz")

@@ -21,10 +21,10 @@ import (
 	"github.com/kvorum/kvorum/test/chaos/lab"
 )
 
-// kinds are those that a test runs in.
+// kinds are the kinds of Lab in which a test runs.
 var kinds = []string{lab.KindNamespaces, lab.KindProxy}
 
-// inEachKind runs test in each kind of Lab that can be had here.
+// inEachKind runs test in each kind of Lab that is possible here.
 func inEachKind(t *testing.T, cfg lab.Config, test func(t *testing.T, l lab.Lab)) {
 	for _, kind := range kinds {
 		t.Run(kind, func(t *testing.T) {
@@ -69,8 +69,8 @@ func mustOpen(t testing.TB, cfg lab.Config) lab.Lab {
 	return l
 }
 
-// machine describes what a Lab of a process could leave behind in this machine, with
-// its files in dir. What others do to the machine meanwhile is not in it.
+// machine describes the things that a Lab of a process could leave on this machine, with
+// its files in dir. It does not contain changes by other programs.
 func machine(t testing.TB, pid int, dir string) string {
 	t.Helper()
 	marks := []string{fmt.Sprintf("kvchaos%d", pid), fmt.Sprintf("kvchaos-%d", pid), dir}
@@ -103,8 +103,8 @@ func mustStart(t testing.TB, hosts ...lab.Host) {
 	}
 }
 
-// tell has the helper on a host do something and returns what it says. The arguments
-// are names and values.
+// tell makes the helper on a host carry out a command, and returns its answer. The
+// arguments are names and values.
 func tell(t testing.TB, h lab.Host, path string, args ...any) (string, error) {
 	t.Helper()
 	form := url.Values{}
@@ -117,7 +117,7 @@ func tell(t testing.TB, h lab.Host, path string, args ...any) (string, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.Close = true // what comes later may be another process
+	req.Close = true // the next request may be to another process
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return "", err
@@ -130,7 +130,7 @@ func tell(t testing.TB, h lab.Host, path string, args ...any) (string, error) {
 	return string(body), err
 }
 
-// mustTell is tell for what must work, and returns a number.
+// mustTell is tell for a command that must succeed, and returns a number.
 func mustTell(t testing.TB, h lab.Host, path string, args ...any) int {
 	t.Helper()
 	said, err := tell(t, h, path, args...)
@@ -144,7 +144,7 @@ func mustTell(t testing.TB, h lab.Host, path string, args ...any) int {
 	return n
 }
 
-// at returns where peers reach a host.
+// at returns the address at which peers reach a host.
 func at(t testing.TB, h lab.Host) string {
 	t.Helper()
 	addr, err := tell(t, h, "/at")

@@ -18,7 +18,7 @@ func (n *namespaces) shape(from, to *host, how Shape) error {
 	return n.lead(pair{from, to}, func(l *link) { l.shape(how) })
 }
 
-// lead changes a link and has its packets take it.
+// lead changes a link, and leads the packets of the pair through it.
 func (n *namespaces) lead(p pair, change func(*link)) error {
 	n.change.Lock()
 	defer n.change.Unlock()
@@ -45,8 +45,8 @@ func (n *namespaces) link(p pair) *link {
 	return l
 }
 
-// route leads what a pair's sender sends into its TUN device. The source addresses are
-// those of the way without it, or else connections would have others.
+// route leads the packets of a pair's sender into its TUN device. The source addresses are
+// the same as without it, because other ones would break connections.
 func (n *namespaces) route(p pair) error {
 	return p.from.keeper.ip(
 		fmt.Sprintf("route replace %s/32 dev %s src %s", n.peer(p.to), tunName, n.peer(p.from)),
@@ -54,7 +54,7 @@ func (n *namespaces) route(p pair) error {
 	)
 }
 
-// heal implements network. What waits in a link is sent at once.
+// heal implements network. Packets that wait in a link are sent at once.
 func (n *namespaces) heal() error {
 	n.change.Lock()
 	defer n.change.Unlock()
@@ -76,8 +76,8 @@ func (n *namespaces) heal() error {
 	return nil
 }
 
-// follow has packets that are led to or from a host, which had another address before,
-// go on to be led. n.change is held.
+// follow keeps leading packets to or from a host after its address has changed. n.change is
+// held.
 func (n *namespaces) follow(h *host, before netip.Addr) error {
 	for p := range n.led {
 		if p.to == h {
@@ -85,7 +85,7 @@ func (n *namespaces) follow(h *host, before netip.Addr) error {
 				return err
 			}
 		}
-		if p.to == h || p.from == h { // the kernel removed those with the old source address
+		if p.to == h || p.from == h { // the kernel removed the routes with the old source address
 			if err := n.route(p); err != nil {
 				return err
 			}
@@ -94,7 +94,7 @@ func (n *namespaces) follow(h *host, before netip.Addr) error {
 	return nil
 }
 
-// forward takes a packet that was led into a host's TUN device.
+// forward handles a packet that was led into a host's TUN device.
 func (n *namespaces) forward(from *host, packet []byte) {
 	if len(packet) < ipHeader || packet[0]>>4 != 4 {
 		return

@@ -21,12 +21,11 @@ func (h *host) LimitFiles(_ context.Context, files uint64) error {
 	return h.failed("limit the descriptors of", h.up(func(p *process) error { return limitFiles(p.pid, p.files, files) }))
 }
 
-// limitFiles lets a process have so many descriptors, or, with 0, as many as it started
-// with.
+// limitFiles limits the descriptors of a process; 0 means the limit at its start.
 func limitFiles(pid int, started unix.Rlimit, files uint64) error {
 	limit := started
 	if files > 0 {
-		limit.Cur = min(files, limit.Max) // the other one could not be raised again
+		limit.Cur = min(files, limit.Max) // the hard limit could not be raised again
 	}
 	err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &limit, nil)
 	if errors.Is(err, unix.ESRCH) {
@@ -45,7 +44,7 @@ func (h *host) Resources() (Resources, error) {
 	return r, h.failed("measure", err)
 }
 
-// resourcesOf returns what a process takes.
+// resourcesOf returns the resources of a process.
 func resourcesOf(pid int) (r Resources, err error) {
 	if r.Resident, err = resident(pid); err == nil {
 		var files []os.DirEntry
@@ -58,7 +57,7 @@ func resourcesOf(pid int) (r Resources, err error) {
 	return r, err
 }
 
-// resident returns how many bytes of memory a process has.
+// resident returns the bytes of resident memory of a process.
 func resident(pid int) (int64, error) {
 	text, err := procStatus(procDir(pid), "VmRSS")
 	if err != nil {

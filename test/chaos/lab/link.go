@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// maxQueued is how many packets wait in a link at most; more are lost.
+// maxQueued is the maximum number of packets that wait in a link; more are lost.
 const maxQueued = 20_000
 
-// link is the shaped network from one host to another, of packets.
+// link is the shaped network from one host to another, for packets.
 type link struct {
 	deliver func(packet []byte)
 	wake    chan struct{} // one slot; filled when the queue's head may have changed
@@ -26,7 +26,7 @@ type link struct {
 	offered uint64      // guarded by mu; the number of packets that were queued
 }
 
-// newLink makes a link that does nothing to the packets. It must be closed.
+// newLink makes a link that does not change the packets. It must be closed.
 func newLink(deliver func(packet []byte)) *link {
 	l := &link{deliver: deliver, wake: make(chan struct{}, 1), quit: make(chan struct{})}
 	l.done.Go(l.run)
@@ -46,7 +46,7 @@ func (l *link) shape(how Shape) {
 	l.wire.how = how
 }
 
-// heal ends cut and shape, and sends all that waits.
+// heal ends cut and shape, and sends all waiting packets.
 func (l *link) heal() {
 	l.mu.Lock()
 	l.dropAll, l.wire = false, wire{}
@@ -99,7 +99,7 @@ func (l *link) run() {
 	}
 }
 
-// next takes the packet that is due, or says how long there is none.
+// next returns the packet that is due, or the time until one is due.
 func (l *link) next(now time.Time) ([]byte, time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -112,20 +112,20 @@ func (l *link) next(now time.Time) ([]byte, time.Duration) {
 	return heap.Pop(&l.queue).(*queued).packet, 0
 }
 
-// close ends the link; what waits is lost.
+// close ends the link; waiting packets are lost.
 func (l *link) close() {
 	close(l.quit)
 	l.done.Wait()
 }
 
-// queued is a packet on its way.
+// queued is a packet in the link.
 type queued struct {
 	at     time.Time
 	number uint64
 	packet []byte
 }
 
-// packetQueue is a heap of packets, the one that comes next first.
+// packetQueue is a heap of packets; the one that is due next is the first.
 type packetQueue []*queued
 
 func (q packetQueue) Len() int { return len(q) }

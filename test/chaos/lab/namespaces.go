@@ -14,7 +14,9 @@ import (
 )
 
 const (
-	// The lower half of the lab's 256 addresses is for clients, the upper one for peers.
+	// firstClientAddress and firstPeerAddress are the last octets of the first address for
+	// clients and of the first one for peers. The lower half of the lab's 256 addresses is
+	// for clients, the upper one for peers.
 	firstClientAddress = 11
 	firstPeerAddress   = 141
 	lastPeerAddress    = 254
@@ -22,15 +24,15 @@ const (
 	httpPort, peerPort, gossipPort = 8001, 7001, 6001
 )
 
-// namespaces is a network in which each host has a network namespace. A bridge in one
-// more of them joins the hosts, so that no firewall of this machine's lies in between
-// and no rule of it must be changed. One virtual Ethernet device leads from the bridge
-// to this program. Clients and peers have addresses of their own, in one half each of
-// the network, so that a host can change the one and keep the other.
+// namespaces is a network in which each host has a network namespace. A bridge in another
+// namespace joins the hosts, so that no firewall of this machine is between them and no
+// rule must be changed. One virtual Ethernet device leads from the bridge to this program.
+// Each host has an address for clients and one for peers, each in one half of the network.
+// So it can change one of them and keep the other.
 //
-// What from sends to to is cut or shaped by a route of from's, which leads the packets
-// into a TUN device that this program reads (wires): the kernel's own TCP sees packets
-// that are lost, late or overtaken, on connections old and new.
+// To cut or shape the packets from one host to another, a route of the sender leads them
+// into a TUN device, which this program reads. The kernel's own TCP sees lost, late and
+// reordered packets, on old and new connections.
 type namespaces struct {
 	lab    *lab
 	hub    *keeper
@@ -40,10 +42,10 @@ type namespaces struct {
 	// change is held while routes and addresses change.
 	change   sync.Mutex
 	nextPeer byte          // guarded by change; the last octet of the next address among peers
-	led      map[pair]bool // guarded by change; whose packets are led through TUN devices
+	led      map[pair]bool // guarded by change; pairs whose packets are led through TUN devices
 
 	mu    sync.Mutex
-	peers []netip.Addr   // guarded by mu, written with change held, too; by host
+	peers []netip.Addr   // by host; guarded by mu, and written only while change is held too
 	tuns  []*tun         // likewise
 	links map[pair]*link // likewise; those made so far
 }
@@ -170,7 +172,7 @@ func (n *namespaces) readdress(h *host) error {
 		return notCovered("all addresses of the network have been used")
 	}
 	before, next := n.peer(h), n.address(n.nextPeer)
-	if err := h.keeper.ip( // in this order: the first address takes the second one of its network with it
+	if err := h.keeper.ip( // in this order: without the first address the kernel removes the second one of its network
 		fmt.Sprintf("addr del %s/25 dev eth0", before),
 		fmt.Sprintf("addr add %s/25 dev eth0", next),
 	); err != nil {
@@ -183,7 +185,7 @@ func (n *namespaces) readdress(h *host) error {
 	return n.follow(h, before)
 }
 
-// close implements network. What is in the namespaces goes with their keepers.
+// close implements network. Things in the namespaces are removed with their keepers.
 func (n *namespaces) close() error {
 	n.change.Lock()
 	defer n.change.Unlock()
@@ -201,7 +203,7 @@ func (n *namespaces) close() error {
 	return errors.Join(errs...)
 }
 
-// quietIPv6 keeps the thread's namespace to IPv4.
+// quietIPv6 turns IPv6 off in the thread's namespace.
 func quietIPv6() error {
 	err := os.WriteFile("/proc/sys/net/ipv6/conf/all/disable_ipv6", []byte("1"), 0)
 	if errors.Is(err, os.ErrNotExist) {
@@ -210,8 +212,8 @@ func quietIPv6() error {
 	return err
 }
 
-// anyPath lets the thread's namespace take packets that come by another way than the
-// answers to them go.
+// anyPath makes the thread's namespace accept packets that arrive on another path than that
+// of their answers.
 func anyPath() error {
 	return errors.Join(
 		os.WriteFile("/proc/sys/net/ipv4/conf/all/rp_filter", []byte("0"), 0),

@@ -11,14 +11,15 @@ import (
 )
 
 const (
-	// unreachable is how many milliseconds a ping waits for an answer that is not to come.
+	// unreachable is the number of milliseconds that a ping waits for an answer that must
+	// not come.
 	unreachable = 400
-	// reachable is how many it waits for one that is to come.
+	// reachable is the number of milliseconds that it waits for one that must come.
 	reachable = 10_000
 )
 
-// TestCut_OneWay cuts what one host sends to another: no connection between them works,
-// old or new, in whichever direction it was made; others and clients see nothing of it.
+// TestCut_OneWay cuts the packets from one host to another. No connection between them
+// works, old or new, made in any direction. Other hosts and clients are not affected.
 func TestCut_OneWay(t *testing.T) {
 	inEachKind(t, lab.Config{Initial: 3}, func(t *testing.T, l lab.Lab) {
 		hosts := l.Hosts()
@@ -44,7 +45,7 @@ func TestCut_OneWay(t *testing.T) {
 	})
 }
 
-// blocked fails the test if something that one host sends to another is answered.
+// blocked fails the test if a message from one host to another is answered.
 func blocked(t *testing.T, from, to lab.Host) {
 	t.Helper()
 	for _, fresh := range []string{"", "yes"} {
@@ -54,8 +55,8 @@ func blocked(t *testing.T, from, to lab.Host) {
 	}
 }
 
-// TestCut_OldConnectionGoesOn cuts a connection in both directions for less than it
-// takes TCP to give up: what was sent meanwhile comes after the heal.
+// TestCut_OldConnectionGoesOn cuts a connection in both directions for less than TCP's
+// timeout. Bytes that were sent meanwhile arrive after the heal.
 func TestCut_OldConnectionGoesOn(t *testing.T) {
 	inEachKind(t, lab.Config{Initial: 2}, func(t *testing.T, l lab.Lab) {
 		a, b := l.Hosts()[0], l.Hosts()[1]
@@ -76,8 +77,8 @@ func TestCut_OldConnectionGoesOn(t *testing.T) {
 	})
 }
 
-// TestShape slows down, narrows and thins out what one host sends to another, and sees
-// that the other way, and others, have nothing of it.
+// TestShape delays, narrows and drops packets from one host to another, and checks that the
+// other direction, and other hosts, are not affected.
 func TestShape(t *testing.T) {
 	inEachKind(t, lab.Config{Initial: 3}, func(t *testing.T, l lab.Lab) {
 		a, b, c := l.Hosts()[0], l.Hosts()[1], l.Hosts()[2]
@@ -86,7 +87,7 @@ func TestShape(t *testing.T) {
 			name  string
 			how   lab.Shape
 			bytes int
-			least time.Duration // that it takes there and back
+			least time.Duration // minimum of the round trip
 		}{
 			{"delay", lab.Shape{Delay: 300 * time.Millisecond}, 1, 300 * time.Millisecond},
 			{"jitter", lab.Shape{Delay: 300 * time.Millisecond, Jitter: 100 * time.Millisecond}, 1, 200 * time.Millisecond},
@@ -101,7 +102,7 @@ func TestShape(t *testing.T) {
 						t.Errorf("%d bytes took %v, less than %v (fresh: %q)", test.bytes, took, test.least, fresh)
 					}
 				}
-				quickest := time.Hour // of several: this machine may be busy
+				quickest := time.Hour // the minimum of several, because this machine may be busy
 				for range 5 {
 					took := mustTell(t, a, "/ping", "to", at(t, c), "ms", reachable)
 					quickest = min(quickest, time.Duration(took)*time.Microsecond)
@@ -118,8 +119,8 @@ func TestShape(t *testing.T) {
 	})
 }
 
-// TestShape_HealedAtOnce delays what is sent by more than the test waits: with the heal
-// it comes.
+// TestShape_HealedAtOnce delays bytes for longer than the test waits. They arrive with the
+// heal.
 func TestShape_HealedAtOnce(t *testing.T) {
 	inEachKind(t, lab.Config{Initial: 2}, func(t *testing.T, l lab.Lab) {
 		a, b := l.Hosts()[0], l.Hosts()[1]
@@ -139,8 +140,8 @@ func TestShape_HealedAtOnce(t *testing.T) {
 	})
 }
 
-// TestShape_Reorder has packets overtake others, which TCP puts in order; a proxy of
-// streams can't, and says so.
+// TestShape_Reorder makes packets overtake others, and TCP restores their order. A proxy of
+// streams can't do this, and says so.
 func TestShape_Reorder(t *testing.T) {
 	inEachKind(t, lab.Config{Initial: 2}, func(t *testing.T, l lab.Lab) {
 		a, b := l.Hosts()[0], l.Hosts()[1]
@@ -157,8 +158,8 @@ func TestShape_Reorder(t *testing.T) {
 	})
 }
 
-// TestReaddress gives a host another address: peers reach it there and not at the old
-// one, clients at the same URL, and a cut of it still is one.
+// TestReaddress gives a host another address. Peers reach it there and not at the old one,
+// clients reach it at the same URL, and a cut still has its effect.
 func TestReaddress(t *testing.T) {
 	inEachKind(t, lab.Config{Initial: 2}, func(t *testing.T, l lab.Lab) {
 		a, b := l.Hosts()[0], l.Hosts()[1]

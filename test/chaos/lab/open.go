@@ -10,29 +10,29 @@ import (
 	"time"
 )
 
-// closeTimeout bounds the wait for killed processes to be gone.
+// closeTimeout is the maximum wait for the end of killed processes.
 const closeTimeout = 20 * time.Second
 
-// lab is the Lab of both kinds that this package runs by itself.
+// lab is the Lab of the kinds namespaces and proxy.
 type lab struct {
 	cfg   Config
 	kind  string
 	hosts []*host
 	net   network
 	claim *claim
-	tools *keeper // starts what watches or changes processes from outside
+	tools *keeper // starts programs that watch or change processes from outside
 	*exits
 
 	mu     sync.Mutex
 	closed bool // guarded by mu
 }
 
-// network is what lies between the hosts, and differs by kind.
+// network is the network between the hosts, which differs by kind.
 type network interface {
 	// attach gives a host its keeper and its addresses.
 	attach(h *host) error
 	place(h *host) Place
-	// cut and shape say what becomes of what from sends to to, until heal.
+	// cut and shape change the packets from one host to another, until heal.
 	cut(from, to *host) error
 	shape(from, to *host, how Shape) error
 	heal() error
@@ -43,8 +43,8 @@ type network interface {
 
 var _ Lab = (*lab)(nil)
 
-// Open makes a Lab of stopped hosts. One process has one Lab at a time, and so has
-// one machine: else it is an ErrBusy. What a run that died has left is removed first.
+// Open makes a Lab of stopped hosts. It returns an ErrBusy if there is another Lab on this
+// machine. It first removes the things that a dead run has left.
 func Open(ctx context.Context, cfg Config) (Lab, error) {
 	cfg, err := cfg.resolve()
 	if err != nil {
@@ -62,7 +62,7 @@ func Open(ctx context.Context, cfg Config) (Lab, error) {
 	return l, nil
 }
 
-// openKind opens the kind that was asked for, or the best that can be had.
+// openKind opens the kind that was asked for, or the best possible one.
 func openKind(ctx context.Context, cfg Config, c *claim) (*lab, error) {
 	switch cfg.Kind {
 	case KindNamespaces:
@@ -91,7 +91,7 @@ func openWith(ctx context.Context, cfg Config, c *claim, kind string, newNetwork
 	return l, nil
 }
 
-// build makes the network and what is the hosts' own.
+// build makes the network and the things of each host.
 func (l *lab) build(ctx context.Context, newNetwork func(*lab) (network, error)) (err error) {
 	if l.tools, err = newKeeper(0); err != nil {
 		return err
@@ -188,7 +188,7 @@ func (l *lab) Close() error {
 	return errors.Join(l.takeDown(), l.missed(), l.claim.release())
 }
 
-// takeDown ends what was begun: processes, then what they use.
+// takeDown ends the processes, and then removes the things that they use.
 func (l *lab) takeDown() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()

@@ -16,21 +16,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// exitLogBytes is how much of its log the end of a process is reported with.
+// exitLogBytes is the maximum number of bytes of the log in the report of a process's end.
 const exitLogBytes = 8 << 10
 
 // process is a process of a host, from its start to its end.
 type process struct {
 	cmd   *exec.Cmd
 	pid   int
-	files unix.Rlimit   // how many descriptors it started with
-	done  chan struct{} // closed when it has ended and that was reported
+	files unix.Rlimit   // limits of descriptors at its start
+	done  chan struct{} // closed when it has ended and its end was reported
 
 	told, killed atomic.Bool // the Lab has sent SIGTERM, SIGKILL
 
 	skewed bool // guarded by host.life; its code for reading clocks has been replaced
 
-	pausing sync.Mutex // held while the process is stopped or goes on
+	pausing sync.Mutex // held while the process is paused or continued
 	paused  bool       // guarded by pausing; Pause has stopped it
 }
 
@@ -40,7 +40,7 @@ func (h *host) launch() error {
 	if err != nil {
 		return err
 	}
-	defer logs.Close() // the process has it open by itself
+	defer logs.Close() // the process has its own descriptor
 	var all []Place
 	for _, other := range h.lab.hosts {
 		all = append(all, other.place())
@@ -50,8 +50,8 @@ func (h *host) launch() error {
 	cmd.Env = append(os.Environ(), program.Env...)
 	cmd.Dir = h.disk.dir
 	cmd.Stdout, cmd.Stderr = logs, logs
-	// A group of its own keeps the terminal's Ctrl-C away; no end of this program
-	// leaves it running.
+	// With a group of its own the terminal's Ctrl-C does not reach it. It ends with this
+	// program, however that ends.
 	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true, Pdeathsig: unix.SIGKILL}
 	p := &process{cmd: cmd, done: make(chan struct{})}
 	if err := h.keeper.do(func() error { return h.spawn(p) }); err != nil {
@@ -77,7 +77,7 @@ func (h *host) spawn(p *process) error {
 	return err
 }
 
-// begin starts p's command with a clock that is ahead by so much.
+// begin starts p's command with a clock that is ahead by the given time.
 func (p *process) begin(ahead time.Duration) error {
 	start := p.cmd.Start
 	if ahead != 0 {
@@ -93,7 +93,7 @@ func (p *process) begin(ahead time.Duration) error {
 	return nil
 }
 
-// ignoreExit returns no error for a process that has ended in whatever way.
+// ignoreExit returns nil for the error of a process that has ended, in any way.
 func ignoreExit(err error) error {
 	if ended := new(exec.ExitError); errors.As(err, &ended) {
 		return nil
@@ -103,14 +103,14 @@ func ignoreExit(err error) error {
 
 // watch waits for the end of a process and reports it.
 func (h *host) watch(p *process) {
-	_ = p.cmd.Wait() // ProcessState says all of it
+	_ = p.cmd.Wait() // ProcessState has all the information
 	h.mu.Lock()
 	h.proc = nil
 	h.mu.Unlock()
 	e := Exit{Host: h, At: time.Now(), Code: p.cmd.ProcessState.ExitCode(), Asked: p.told.Load(), Log: h.Log(exitLogBytes)}
 	if status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
 		e.Signal = status.Signal().String()
-		// One that ended in another way has done so before the signal came.
+		// A process that ended in another way did so before the signal arrived.
 		e.Asked = e.Asked || p.killed.Load() && status.Signal() == syscall.SIGKILL
 	}
 	h.lab.report(e)
@@ -135,7 +135,7 @@ func (p *process) kill(ctx context.Context) error {
 	return p.wait(ctx)
 }
 
-// stop tells the process to end and waits until it has. A paused one goes on first.
+// stop tells the process to end and waits for its end. It continues a paused process first.
 func (p *process) stop(ctx context.Context) error {
 	p.told.Store(true)
 	if err := p.stopSignals(); err != nil {
@@ -144,7 +144,7 @@ func (p *process) stop(ctx context.Context) error {
 	return p.wait(ctx)
 }
 
-// stopSignals tells the process to end, and to go on where it is paused.
+// stopSignals tells the process to end, and continues it if it is paused.
 func (p *process) stopSignals() error {
 	p.pausing.Lock()
 	defer p.pausing.Unlock()
@@ -156,7 +156,7 @@ func (p *process) stopSignals() error {
 	return nil
 }
 
-// pause stops the process, or has it go on.
+// pause pauses or continues the process.
 func (p *process) pause(paused bool) error {
 	p.pausing.Lock()
 	defer p.pausing.Unlock()

@@ -29,7 +29,7 @@ func nextExit(t *testing.T, l lab.Lab) lab.Exit {
 	}
 }
 
-// TestProcess_Ends has a process end in each way, and reads how from Exits.
+// TestProcess_Ends ends a process in each way, and reads the end from Exits.
 func TestProcess_Ends(t *testing.T) {
 	inEachKind(t, lab.Config{}, func(t *testing.T, l lab.Lab) {
 		h := l.Hosts()[0]
@@ -74,7 +74,7 @@ func TestProcess_Ends(t *testing.T) {
 	})
 }
 
-// TestProcess_Pause stops a process, which then does not answer, and has it go on.
+// TestProcess_Pause pauses a process, which then does not answer, and continues it.
 func TestProcess_Pause(t *testing.T) {
 	inEachKind(t, lab.Config{Initial: 2}, func(t *testing.T, l lab.Lab) {
 		a, b := l.Hosts()[0], l.Hosts()[1]
@@ -89,7 +89,8 @@ func TestProcess_Pause(t *testing.T) {
 	})
 }
 
-// TestProcess_Resources takes descriptors and memory, and sees them.
+// TestProcess_Resources shows that descriptors and memory that a process takes are
+// reported.
 func TestProcess_Resources(t *testing.T) {
 	inEachKind(t, lab.Config{}, func(t *testing.T, l lab.Lab) {
 		h := l.Hosts()[0]
@@ -100,7 +101,7 @@ func TestProcess_Resources(t *testing.T) {
 		mustTell(t, h, "/grow", "bytes", 64<<20)
 		after, err := h.Resources()
 		must(t, err)
-		if got := after.Descriptors - before.Descriptors; got < 40 { // less what it closed meanwhile
+		if got := after.Descriptors - before.Descriptors; got < 40 { // fewer, because it has closed some meanwhile
 			t.Errorf("%d descriptors more, opened 50", got)
 		}
 		if got := after.Resident - before.Resident; got < 60<<20 {
@@ -125,8 +126,8 @@ func TestProcess_LimitFiles(t *testing.T) {
 	})
 }
 
-// TestProcess_LimitMemory has the kernel kill a process that takes more than it may,
-// whether it had more before or not.
+// TestProcess_LimitMemory shows that the kernel kills a process above its limit, also if it
+// was above the limit before.
 func TestProcess_LimitMemory(t *testing.T) {
 	inEachKind(t, lab.Config{}, func(t *testing.T, l lab.Lab) {
 		h := l.Hosts()[0]
@@ -152,8 +153,8 @@ func TestProcess_LimitMemory(t *testing.T) {
 	})
 }
 
-// TestProcess_FailSyscalls has calls fail, be late, and be skipped, and mends them; the
-// process lives on.
+// TestProcess_FailSyscalls makes calls fail, be late, and be skipped, and mends them. The
+// process continues.
 func TestProcess_FailSyscalls(t *testing.T) {
 	inEachKind(t, lab.Config{}, func(t *testing.T, l lab.Lab) {
 		h := l.Hosts()[0]
@@ -198,7 +199,8 @@ func TestProcess_FailSyscalls(t *testing.T) {
 	})
 }
 
-// TestOpen_Busy refuses a second Lab on the machine, and names who has the first.
+// TestOpen_Busy shows that a second Lab on the machine is refused with the process that has
+// the first.
 func TestOpen_Busy(t *testing.T) {
 	mustOpen(t, lab.Config{Kind: lab.KindProxy})
 	_, err := lab.Open(t.Context(), lab.Config{Program: helperProgram(t), Initial: 1, Dir: t.TempDir()})
@@ -207,7 +209,7 @@ func TestOpen_Busy(t *testing.T) {
 	}
 }
 
-// TestOpen_Refuses refuses what can't be a Lab.
+// TestOpen_Refuses shows which configurations are refused.
 func TestOpen_Refuses(t *testing.T) {
 	good := lab.Config{Program: helperProgram(t), Initial: 1, Dir: t.TempDir()}
 	for name, change := range map[string]func(*lab.Config){
@@ -228,7 +230,8 @@ func TestOpen_Refuses(t *testing.T) {
 	}
 }
 
-// runnerArgument has the test's binary be a runner that is to be killed.
+// runnerArgument is the argument that makes the test's binary a runner, which the test
+// kills.
 const runnerArgument = "lab-runner"
 
 // runnerMain opens a Lab in dir, starts its hosts, says so, and waits for its end.
@@ -250,7 +253,7 @@ func runnerMain(dir, kind string) error {
 	select {}
 }
 
-// TestOpen_AfterCrash kills a runner: its processes, namespaces and disks go with it, and
+// TestOpen_AfterCrash kills a runner: its processes, namespaces and disks end with it, and
 // the next Open removes the rest.
 func TestOpen_AfterCrash(t *testing.T) {
 	for _, kind := range kinds {

@@ -15,24 +15,24 @@ import (
 )
 
 const (
-	// The last octets of the addresses that hosts listen on, and of those that their
-	// proxies listen on for them.
+	// firstBackAddress is the last octet of the first host's address. firstFrontAddress and
+	// lastFrontAddress are the limits of the last octets of proxies' addresses.
 	firstBackAddress  = 11
 	firstFrontAddress = 141
 	lastFrontAddress  = 254
-	// maxDatagram is the largest datagram of UDP.
+	// maxDatagram is the maximum length of a datagram of UDP.
 	maxDatagram = 64 << 10
 )
 
-// proxies is a network of this machine's loopback device. Each host listens on an
-// address of its own, and before it stands a proxy on another one, which the host
-// advertises to its peers. The proxy asks the kernel which host's process dialed, so
+// proxies is a network on this machine's loopback device. Each host listens on an address
+// of its own, its back. Its proxy listens on another address, its front, which the host
+// advertises to its peers. The proxy asks the kernel which host's process has dialed, so
 // that each pair of hosts has its own roads.
 //
-// It is a coarser network than that of namespaces. Connections are accepted by the
-// proxy, so a dial through a cut is not refused or lost, but its connection hears
-// nothing. A lost segment is a stall of TCP's retransmission timeout. Reordering within
-// a connection can't be seen by its receiver, and is not covered.
+// It is less exact than the network of namespaces. The proxy accepts connections, so a dial
+// through a cut succeeds, but its connection gets no bytes. A lost segment is a pause of
+// TCP's retransmission timeout. The receiver of a stream can't see reordering, so that is
+// not covered.
 type proxies struct {
 	lab  *lab
 	ctx  context.Context // ends with close
@@ -46,7 +46,7 @@ type proxies struct {
 	roads  map[pair]*road // guarded by mu
 }
 
-// front is the proxy before a host.
+// front is the proxy in front of a host.
 type front struct {
 	to           *host
 	addr         netip.Addr
@@ -86,7 +86,7 @@ func (p *proxies) attach(h *host) error {
 	return p.raise(h)
 }
 
-// raise puts a new front before a host. p.mu is held.
+// raise makes a new front for a host. p.mu is held.
 func (p *proxies) raise(h *host) error {
 	if p.next == lastFrontAddress {
 		return notCovered("all addresses for this run have been used")
@@ -114,7 +114,7 @@ func (f *front) listen() (err error) {
 	return err
 }
 
-// close ends listening. Connections that were accepted stay.
+// close ends listening. Accepted connections stay open.
 func (f *front) close() error {
 	var errs []error
 	for _, l := range []net.Listener{f.peer, f.gossip} {
@@ -176,7 +176,7 @@ func (p *proxies) heal() error {
 	return nil
 }
 
-// road returns what leads from one host to another.
+// road returns the road from one host to another.
 func (p *proxies) road(between pair) *road {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -200,8 +200,8 @@ func (p *proxies) accept(f *front, l net.Listener, port uint16) {
 	}
 }
 
-// proxy joins a connection to a host's port, by the roads of who dialed it. One of whom
-// nobody knows is closed: it has no roads.
+// proxy joins a connection to a host's port, by the roads of the host that dialed it. A
+// connection from an unknown process is closed, because it has no roads.
 func (p *proxies) proxy(dialed *net.TCPConn, to *host, addr netip.AddrPort) {
 	from := p.dialer(dialed)
 	if from == nil || from == to {
@@ -227,13 +227,14 @@ func (p *proxies) receive(f *front) {
 	}
 }
 
-// send has a host receive another one's datagram, as if from where it advertises to be.
+// send delivers another host's datagram to a host. Its source is the address that the
+// sender advertises.
 func (p *proxies) send(between pair, datagram []byte) {
 	p.mu.Lock()
 	from := p.fronts[between.from.index].datagrams
 	p.mu.Unlock()
 	to := netip.AddrPortFrom(p.back(between.to), gossipPort)
-	_, _ = from.WriteToUDPAddrPort(datagram, to) // what can't be sent is lost, as others are
+	_, _ = from.WriteToUDPAddrPort(datagram, to) // a datagram that can't be sent is lost, like others
 }
 
 // close implements network.

@@ -11,20 +11,21 @@ import (
 )
 
 const (
-	// pieceBytes is the maximum that a relay passes on at once.
+	// pieceBytes is the maximum number of bytes of a piece.
 	pieceBytes = 16 << 10
-	// maxPieces is how many pieces of one direction are on their way; the sender waits then.
+	// maxPieces is the maximum number of pieces in flight in one direction; then the sender
+	// waits.
 	maxPieces = 256
 )
 
 // relay is a connection that goes through a proxy.
 type relay struct {
 	dialed    *net.TCPConn
-	addr      netip.AddrPort // of the host that was meant
+	addr      netip.AddrPort // of the host that was dialed
 	out, home *road
 }
 
-// piece is a part of a stream on its way; its end has no bytes.
+// piece is a part of a stream in flight. The end of the stream is a piece without bytes.
 type piece struct {
 	arrival
 	data []byte
@@ -35,8 +36,8 @@ func newRelay(dialed *net.TCPConn, addr netip.AddrPort, out, home *road) *relay 
 }
 
 // run passes both directions on until both have ended, one is reset, or ctx ends. It
-// connects to the host once the roads let a handshake of TCP through; a dialer that
-// has hung up while they did not never was there.
+// connects to the host once the roads let a handshake of TCP pass. If the dialer has closed
+// the connection before that, the host sees nothing.
 func (r *relay) run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -62,8 +63,8 @@ func (r *relay) run(ctx context.Context) {
 	both.Wait()
 }
 
-// closeAtEnd closes a connection when ctx ends, or, if that is earlier, by the function
-// that it returns. What is not through by then is not meant to be.
+// closeAtEnd closes a connection when ctx ends, or earlier by the function that it returns.
+// Bytes that have not passed by then are dropped on purpose.
 func closeAtEnd(ctx context.Context, c *net.TCPConn) func() {
 	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 	return func() {
@@ -73,8 +74,7 @@ func closeAtEnd(ctx context.Context, c *net.TCPConn) func() {
 	}
 }
 
-// connect connects to the host once the roads are passable, which must be while wanted
-// lasts.
+// connect connects to the host once the roads are passable. It fails at the end of wanted.
 func (r *relay) connect(ctx, wanted context.Context) (*net.TCPConn, error) {
 	for _, way := range []*road{r.out, r.home} {
 		if err := way.passable(wanted, arrival{}); err != nil {
@@ -89,7 +89,7 @@ func (r *relay) connect(ctx, wanted context.Context) (*net.TCPConn, error) {
 	return c.(*net.TCPConn), nil
 }
 
-// read puts what c sends on a road, and calls ended at its end.
+// read puts the bytes from c on a road, and calls ended at their end.
 func read(ctx context.Context, c *net.TCPConn, way *road, to chan<- piece, ended func()) {
 	defer close(to)
 	defer ended()
@@ -112,15 +112,15 @@ func read(ctx context.Context, c *net.TCPConn, way *road, to chan<- piece, ended
 	}
 }
 
-// write passes pieces on to c when they come, in their order, and their end. It calls broken where
-// c takes no more.
+// write writes pieces to c when they arrive, in their order, and the end. It calls broken
+// if c accepts no more bytes.
 func write(ctx context.Context, c *net.TCPConn, way *road, from <-chan piece, broken func()) {
 	for p := range from {
 		if way.passable(ctx, p.arrival) != nil {
 			return
 		}
 		if p.data == nil {
-			_ = c.CloseWrite() // the other direction may go on
+			_ = c.CloseWrite() // the other direction may continue
 			return
 		}
 		if _, err := c.Write(p.data); err != nil {

@@ -9,10 +9,10 @@ import (
 )
 
 const (
-	// segmentBytes is how much of a stream TCP sends in one piece.
+	// segmentBytes is the number of bytes of a stream that TCP sends in one segment.
 	segmentBytes = 1448
-	// retransmission is how long TCP waits at first until it sends a lost segment again;
-	// each further time it waits twice as long, up to retransmissionMost.
+	// retransmission is the time after which TCP first sends a lost segment again. Each
+	// further time it waits twice as long, up to retransmissionMost.
 	retransmission, retransmissionMost = 200 * time.Millisecond, 5 * time.Second
 )
 
@@ -23,7 +23,7 @@ type road struct {
 	mu      sync.Mutex
 	severed bool          // guarded by mu
 	wire    wire          // guarded by mu; the streams share it
-	heals   int           // guarded by mu; how often it was healed
+	heals   int           // guarded by mu; number of heals
 	changed chan struct{} // guarded by mu; closed and replaced when the others change
 }
 
@@ -54,15 +54,17 @@ func (r *road) change(f func()) {
 	r.changed = make(chan struct{})
 }
 
-// arrival is when a piece of a stream comes, unless the road is healed before.
+// arrival is the time at which a piece of a stream arrives, unless the road is healed
+// before.
 type arrival struct {
 	at    time.Time
 	heals int // of the road, when it was sent
 }
 
-// due returns when bytes of a stream come that are sent now, and until when the sender
-// must wait with what follows. They wait for the segment among them that is lost most
-// often: TCP sends several that are lost at once.
+// due returns the time at which bytes of a stream arrive that are sent now, and the time
+// until which the sender must wait before the next ones. They wait for the one segment
+// among them that is lost most often, because TCP sends several lost segments again at the
+// same time.
 func (r *road) due(now time.Time, size int) (comes, again arrival) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -82,9 +84,9 @@ func (r *road) due(now time.Time, size int) (comes, again arrival) {
 	return comes, again
 }
 
-// passable waits until the road is not cut and what was sent comes, which it does at
-// once where the road was healed meanwhile. All lost is cut in all but name. It returns
-// ctx's error where that ends first.
+// passable waits until the road is not cut and the piece arrives, which it does at once if
+// the road was healed meanwhile. A road that loses everything counts as cut. It returns
+// ctx's error if ctx ends first.
 func (r *road) passable(ctx context.Context, a arrival) error {
 	for {
 		r.mu.Lock()

@@ -9,13 +9,13 @@ import (
 )
 
 const (
-	// reorderHold is how much later a segment comes that others are to overtake.
+	// reorderHold is the additional delay of a segment that others shall overtake.
 	reorderHold = 10 * time.Millisecond
-	// minBacklog is how many bytes wait for a slow link at least before more are lost.
+	// minBacklog is the minimum number of waiting bytes at which a slow link drops more.
 	minBacklog = 64 << 10
 )
 
-// validate refuses what is no Shape.
+// validate refuses an invalid Shape.
 func (s Shape) validate() error {
 	if !(s.Loss >= 0 && s.Loss <= 1) || !(s.Reorder >= 0 && s.Reorder <= 1) {
 		return errors.New("loss and reordering are parts, from 0 to 1")
@@ -26,24 +26,25 @@ func (s Shape) validate() error {
 	return nil
 }
 
-// wire says when what is sent over a shaped network comes. Its user locks it.
+// wire computes the arrival times of bytes that are sent over a shaped network. Its user
+// locks it.
 type wire struct {
 	how  Shape
-	free time.Time // when all before has been sent, which a rate makes later
-	last time.Time // when what came before comes: nothing overtakes but what Reorder lets
+	free time.Time // when all earlier bytes have left at the link's rate
+	last time.Time // when earlier bytes arrive; only Reorder lets later ones overtake them
 }
 
-// backlog returns how many bytes wait to be sent.
+// backlog returns the number of bytes that wait to leave.
 func (w *wire) backlog(now time.Time) int {
 	return int(w.free.Sub(now).Seconds() * float64(w.how.BytesPerSecond))
 }
 
-// full says that a real link's buffer would overflow: half a second's bytes wait.
+// full reports whether a real link's buffer would overflow: bytes for half a second wait.
 func (w *wire) full(now time.Time) bool {
 	return w.how.BytesPerSecond > 0 && w.backlog(now) > max(minBacklog, w.how.BytesPerSecond/2)
 }
 
-// due returns when size bytes come that are sent now.
+// due returns the time at which size bytes arrive that are sent now.
 func (w *wire) due(now time.Time, size int) time.Time {
 	if w.free.Before(now) {
 		w.free = now
@@ -59,14 +60,14 @@ func (w *wire) due(now time.Time, size int) time.Time {
 		at = w.last
 	}
 	if happens(w.how.Reorder) {
-		return at.Add(reorderHold) // w.last stays: what follows overtakes it
+		return at.Add(reorderHold) // w.last stays, so later bytes overtake these
 	}
 	w.last = at
 	return at
 }
 
-// lost says that a segment is lost.
+// lost reports whether a segment is lost.
 func (w *wire) lost() bool { return happens(w.how.Loss) }
 
-// happens is true in so many of all cases.
+// happens returns true with the given probability.
 func happens(part float64) bool { return part > 0 && rand.Float64() < part }

@@ -15,18 +15,19 @@ import (
 	"strings"
 )
 
-// benchmarks is the network that is set aside for tests of networks (RFC 2544).
+// benchmarks is the network that is reserved for tests of networks (RFC 2544).
 var benchmarks = netip.MustParsePrefix("198.18.0.0/15")
 
 const (
 	// subnets is the number of networks of 256 addresses in benchmarks.
 	subnets = 512
-	// minRouteBits is the length of the prefix of the widest route that is one to somewhere.
+	// minRouteBits is the minimum prefix length of a route that counts. Shorter ones lead
+	// to everywhere.
 	minRouteBits = 8
 )
 
-// freeSubnet returns a network of 256 addresses of benchmarks that no route and no
-// address of this machine touches. It looks from another place in each process.
+// freeSubnet returns a network of 256 addresses in benchmarks that does not overlap with
+// any route or address of this machine. Each process begins its search at another place.
 func freeSubnet() (netip.Prefix, error) {
 	taken, err := takenNetworks()
 	if err != nil {
@@ -50,8 +51,8 @@ func freeSubnet() (netip.Prefix, error) {
 	return netip.Prefix{}, fmt.Errorf("all of %v is in use", benchmarks)
 }
 
-// takenNetworks returns the networks of this machine's routes and addresses, but for
-// routes to everywhere, or a good part of it.
+// takenNetworks returns the networks of this machine's routes and addresses, except routes
+// with a prefix shorter than minRouteBits.
 func takenNetworks() ([]netip.Prefix, error) {
 	var taken []netip.Prefix
 	addrs, err := net.InterfaceAddrs()

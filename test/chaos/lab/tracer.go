@@ -19,15 +19,16 @@ import (
 )
 
 const (
-	// attachPoll is how often is looked whether all threads of a process are traced.
+	// attachPoll is the time between two checks whether all threads of a process are
+	// traced.
 	attachPoll = 5 * time.Millisecond
-	// attachTimeout bounds that wait.
+	// attachTimeout is the maximum time of that wait.
 	attachTimeout = 20 * time.Second
-	// detachTimeout is how long strace may take to let go of a process.
+	// detachTimeout is the maximum time in which strace detaches from a process.
 	detachTimeout = 10 * time.Second
 )
 
-// tracer is an strace that has calls of a process fail. It ends with the process, or
+// tracer is an strace that makes calls of a process fail. It ends with the process, or
 // earlier, and with this program.
 type tracer struct {
 	cmd  *exec.Cmd
@@ -39,7 +40,7 @@ var errCallsFail = errors.New("calls fail already")
 
 // FailSyscalls implements Host. Strace counts the calls of each thread by itself. It
 // stops the process at each of its calls, so that the process becomes slower. A call
-// that is under way when it ends may fail with ENOSYS.
+// that is in progress when it ends may fail with ENOSYS.
 func (h *host) FailSyscalls(ctx context.Context, how SyscallFault) error {
 	return h.failed("let calls fail on", h.up(func(p *process) error {
 		return h.calls.fail(func() (*tracer, error) { return trace(ctx, h.lab.tools, p.pid, p.done, how) })
@@ -53,11 +54,11 @@ func (h *host) MendSyscalls(context.Context) error {
 
 // failingCalls are the calls of a host's process that fail, by one tracer at a time.
 type failingCalls struct {
-	attaching sync.Mutex // held while a tracer is attached or taken away, by those who do so alone
-	tracer    *tracer    // guarded by attaching; nil where no call fails
+	attaching sync.Mutex // held while a tracer is attached or detached
+	tracer    *tracer    // guarded by attaching; nil if no call fails
 }
 
-// fail has begin attach a tracer, unless there is one.
+// fail calls begin, which attaches a tracer, unless there is one.
 func (c *failingCalls) fail(begin func() (*tracer, error)) error {
 	c.attaching.Lock()
 	defer c.attaching.Unlock()
@@ -72,7 +73,7 @@ func (c *failingCalls) fail(begin func() (*tracer, error)) error {
 	return nil
 }
 
-// mend takes the tracer away, if there is one.
+// mend detaches the tracer, if there is one.
 func (c *failingCalls) mend() error {
 	c.attaching.Lock()
 	defer c.attaching.Unlock()
@@ -84,7 +85,7 @@ func (c *failingCalls) mend() error {
 	return t.detach()
 }
 
-// expression returns the fault as strace's option -e wants it.
+// expression returns the fault as a value of strace's option -e.
 func (f SyscallFault) expression() (string, error) {
 	parts := []string{"inject=" + f.Calls}
 	switch {
@@ -107,8 +108,8 @@ func (f SyscallFault) expression() (string, error) {
 	return strings.Join(append(parts, fmt.Sprintf("when=%d+", max(f.From, 1))), ":"), nil
 }
 
-// trace runs strace on a keeper's thread and waits until it has all threads of the
-// process. gone is closed when the process has ended; nil where nobody knows.
+// trace runs strace on a keeper's thread and waits until it has all threads of the process.
+// gone is closed when the process has ended; nil if that is not known.
 func trace(ctx context.Context, tools *keeper, pid int, gone <-chan struct{}, how SyscallFault) (*tracer, error) {
 	expression, err := how.expression()
 	if err != nil {
@@ -125,8 +126,8 @@ func trace(ctx context.Context, tools *keeper, pid int, gone <-chan struct{}, ho
 	if err := tools.do(cmd.Start); err != nil {
 		return nil, fmt.Errorf("strace: %w", err)
 	}
-	go func() { // ends with strace, which detach ends
-		_ = cmd.Wait() // what it said tells more
+	go func() { // ends with strace, which detach stops
+		_ = cmd.Wait() // its output tells more
 		close(t.done)
 	}()
 	if err := t.attached(ctx, pid, gone); err != nil {
@@ -135,7 +136,8 @@ func trace(ctx context.Context, tools *keeper, pid int, gone <-chan struct{}, ho
 	return t, nil
 }
 
-// attached waits until strace has all threads of the process. It has ended after an error.
+// attached waits until strace traces all threads of the process. After an error strace has
+// ended.
 func (t *tracer) attached(ctx context.Context, pid int, gone <-chan struct{}) error {
 	ctx, cancel := context.WithTimeout(ctx, attachTimeout)
 	defer cancel()
@@ -155,7 +157,7 @@ func (t *tracer) attached(ctx context.Context, pid int, gone <-chan struct{}) er
 	return nil
 }
 
-// refusal says why strace has ended by itself.
+// refusal returns the reason why strace has ended by itself.
 func (t *tracer) refusal() error {
 	said := strings.TrimSpace(t.said.String())
 	if strings.Contains(said, unix.EPERM.Error()) || strings.Contains(strings.ToLower(said), "operation not permitted") {
@@ -173,9 +175,9 @@ func (t *tracer) ended() bool {
 	}
 }
 
-// detach ends strace, which lets go of the process.
+// detach ends strace, which detaches from the process.
 func (t *tracer) detach() error {
-	_ = t.cmd.Process.Signal(unix.SIGINT) // that it has ended is seen below
+	_ = t.cmd.Process.Signal(unix.SIGINT) // its end is checked below
 	timer := time.NewTimer(detachTimeout)
 	defer timer.Stop()
 	select {
@@ -188,7 +190,7 @@ func (t *tracer) detach() error {
 	return errors.New("strace did not let go of the process, and was killed")
 }
 
-// tracedBy says whether all threads of a process are traced by another one.
+// tracedBy reports whether all threads of a process are traced by another one.
 func tracedBy(pid, tracer int) bool {
 	tasks, err := os.ReadDir(filepath.Join(procDir(pid), "task"))
 	if err != nil || len(tasks) == 0 {

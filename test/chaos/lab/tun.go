@@ -14,23 +14,24 @@ import (
 const (
 	tunPath = "/dev/net/tun"
 	tunName = "wires"
-	// tunQueue is how many packets wait for this program before more are lost.
+	// tunQueue is the maximum number of packets that wait for this program; more are lost.
 	tunQueue = 5000
-	// maxPacket is more than the devices' largest packet of 1,500 bytes.
+	// maxPacket is the size of the buffer for a packet, more than the devices' maximum of
+	// 1,500 bytes.
 	maxPacket = 2048
 	// ipHeader is the size of an IPv4 header without options.
 	ipHeader = 20
 )
 
-// tun is the end of a TUN device: what a host sends into it is read here, and what is
-// written here the host receives.
+// tun is this program's end of a TUN device. Packets that a host sends into the device are
+// read here, and the host receives packets that are written here.
 type tun struct {
 	file *os.File
 	done sync.WaitGroup
 }
 
-// newTun makes a TUN device in a keeper's network, and has forward take each packet
-// that is sent into it. forward must not keep the packet.
+// newTun makes a TUN device in a keeper's network, and calls forward with each packet that
+// is sent into it. forward must not keep the packet.
 func newTun(k *keeper, forward func(packet []byte)) (*tun, error) {
 	t := &tun{}
 	if err := k.do(func() error { return t.open() }); err != nil {
@@ -61,7 +62,7 @@ func (t *tun) open() error {
 	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, request); err != nil {
 		return errors.Join(err, unix.Close(fd))
 	}
-	t.file = os.NewFile(uintptr(fd), tunPath) // after TUNSETIFF, or else it could not be polled
+	t.file = os.NewFile(uintptr(fd), tunPath) // after TUNSETIFF, otherwise it could not be polled
 	return nil
 }
 
@@ -76,7 +77,7 @@ func (t *tun) read(forward func(packet []byte)) {
 	}
 }
 
-// write has the host receive packet. A packet that can't be written is lost, as others are.
+// write delivers packet to the host. A packet that can't be written is lost, like others.
 func (t *tun) write(packet []byte) { _, _ = t.file.Write(packet) }
 
 // close removes the device.

@@ -29,19 +29,19 @@ const (
 // Promises are the names of all promises that the clients check of each answer.
 var Promises = []string{promiseAnswer, PromiseOnce, promiseMin, promiseConnection, promiseList, promiseSession}
 
-// errAnswer is wrapped by what is no answer that the interface has.
+// errAnswer is wrapped by the error of an answer that the API does not have.
 var errAnswer = errors.New("not in the interface")
 
-// lostAfter is when the Lie LostWrite is told.
+// lostAfter is the time after which the Lie LostWrite is told.
 const lostAfter = 2 * time.Second
 
-// seen is what a client has last seen of a key.
+// seen is a key's state as a client has last seen it.
 type seen struct {
 	value    string
 	modified uint64
 }
 
-// client does one operation after the other. It is used by one goroutine, but for acked.
+// client does one operation after the other. It belongs to one goroutine, except acked.
 type client struct {
 	load  *Load
 	id    int
@@ -79,7 +79,7 @@ func (c *client) run(act func() (answered bool)) {
 	}
 }
 
-// turn forgets what was seen of keys that are not used any more.
+// turn forgets the states of keys that are not used any more.
 func (c *client) turn() {
 	if age := int(time.Since(c.load.cfg.Began) / epoch); age != c.age || c.last == nil {
 		c.age, c.last = age, map[string]seen{}
@@ -97,7 +97,7 @@ func (c *client) act() bool {
 	}
 	switch n := c.rng.IntN(100); {
 	case c.load.cfg.Lie == EarlyAcknowledgement && c.rng.IntN(2) == 0:
-		return c.once() // the lie is told of these alone
+		return c.once() // the lie is only about these
 	case n < 30:
 		return c.get(c.linearizable(), c.key())
 	case n < 36:
@@ -116,7 +116,7 @@ func (c *client) act() bool {
 	return c.list()
 }
 
-// linearizable returns the level of the reads that are taken for linearizable ones.
+// linearizable returns the level of the reads that are recorded as linearizable ones.
 func (c *client) linearizable() string {
 	switch c.load.cfg.Lie {
 	case StaleAsLinearizable:
@@ -127,7 +127,7 @@ func (c *client) linearizable() string {
 	return "linearizable"
 }
 
-// prefix is what the keys begin with that the clients of a group use now.
+// prefix returns the beginning of the keys that the clients of a group use now.
 func (c *client) prefix() string {
 	return fmt.Sprintf("%sk/%d-%d/", c.load.hist.Prefix(), c.age, c.group)
 }
@@ -140,8 +140,8 @@ func (c *client) value() string {
 	return fmt.Sprintf("%d.%d%s", c.id, c.next, strings.Repeat("-", []int{0, 0, 0, 300, 2000}[c.rng.IntN(5)]))
 }
 
-// ask sends a request through a host, counts what came of it, and checks what holds of
-// every answer.
+// ask sends a request through a host, counts its outcome, and checks the promises of every
+// answer.
 func (c *client) ask(kind string, host int, r request) answer {
 	w, began := c.wires[host], time.Now()
 	a := w.do(r, time.Duration(1000+c.rng.IntN(2500))*time.Millisecond)
@@ -245,8 +245,8 @@ func (c *client) list() bool {
 	return true
 }
 
-// readList checks the items of a list and hands them to each. An error says that the
-// list is not whole.
+// readList checks the items of a list and calls each with them. It returns an error if the
+// list is not complete.
 func (c *client) readList(a answer, each func(Item)) error {
 	c.load.hist.Looked(promiseList)
 	return ReadList(strings.NewReader(a.body), func(item Item) error {
@@ -282,7 +282,7 @@ func (c *client) remove() bool {
 	return c.change("delete", c.host, in, request{method: http.MethodDelete, key: in.Key}).status != 0
 }
 
-// change does a write and records what became of it.
+// change does a write and records its outcome.
 func (c *client) change(kind string, host int, in history.Input, r request) answer {
 	call := c.load.hist.Call()
 	a := c.ask(kind, host, r)
@@ -311,7 +311,7 @@ func (c *client) change(kind string, host int, in history.Input, r request) answ
 	return a
 }
 
-// fate is what the client takes an answer for.
+// fate returns the outcome of an answer according to the client.
 func (c *client) fate(a answer) history.Fate {
 	if a.fate == history.Unknown && c.load.cfg.Lie == UnknownAsNotDone {
 		return history.NotDone
@@ -329,7 +329,7 @@ func (c *client) refused(value string) {
 	}
 }
 
-// once writes a key that nobody writes again.
+// once writes a key that is never written again.
 func (c *client) once() bool {
 	c.next++
 	value := fmt.Sprintf("%d.%d", c.id, c.next)

@@ -16,12 +16,12 @@ type Item struct {
 	Version        uint64 `json:"version"`
 }
 
-// ErrListBroken says that a list was broken off: it has no last line, or one that does
-// not count what came before it.
+// ErrListBroken is returned for an incomplete list: it has no last line, or a last line
+// with another number of items.
 var ErrListBroken = errors.New("the list is not whole")
 
-// ReadList calls each for the items of a list of text keys and values, as the interface
-// streams it. An error of each's ends it.
+// ReadList calls each for the items of a list of text keys and values, in the format of the
+// API. An error of each ends it.
 func ReadList(r io.Reader, each func(Item) error) error {
 	lines := json.NewDecoder(r)
 	for n := 0; ; n++ {

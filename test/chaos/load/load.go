@@ -12,10 +12,10 @@ import (
 )
 
 const (
-	// perHost and meanPause are the defaults of Config.
+	// perHost is the default of Config.PerHost, and meanPause that of Config.Pause.
 	perHost   = 4
 	meanPause = 20 * time.Millisecond
-	// epoch is how long the clients use one set of keys.
+	// epoch is the time for which the clients use one set of keys.
 	epoch = 5 * time.Second
 	// keysAtOnce is the number of keys that a group of clients uses at once.
 	keysAtOnce = 3
@@ -23,27 +23,27 @@ const (
 	enough = 100
 )
 
-// Lie is what the clients do wrong on purpose, so that the checks have to find it.
+// Lie is an error that the clients make on purpose, so that the checks must find it.
 type Lie string
 
 // The lies.
 const (
 	Honest               Lie = ""
 	UnknownAsNotDone     Lie = "unknown-as-not-done"    // a write without an answer is reported as not done
-	StaleAsLinearizable  Lie = "stale-as-linearizable"  // reads at the level stale are taken for linearizable ones
-	LeaderAsLinearizable Lie = "leader-as-linearizable" // likewise those at the level leader
-	EarlyAcknowledgement Lie = "early-acknowledgement"  // a write counts as acknowledged once one node was sent it
+	StaleAsLinearizable  Lie = "stale-as-linearizable"  // reads at the level stale are recorded as linearizable ones
+	LeaderAsLinearizable Lie = "leader-as-linearizable" // reads at the level leader are recorded as linearizable ones
+	EarlyAcknowledgement Lie = "early-acknowledgement"  // a write counts as acknowledged once it was sent to one node
 	LostWrite            Lie = "lost-write"             // two writes are recorded as acknowledged and never sent
 )
 
-// Lies are all of them but Honest.
+// Lies are all lies except Honest.
 var Lies = []Lie{UnknownAsNotDone, StaleAsLinearizable, LeaderAsLinearizable, EarlyAcknowledgement, LostWrite}
 
-// Config says who asks whom, and how often.
+// Config configures the clients: their hosts, and how often they send requests.
 type Config struct {
 	Hosts []lab.Host
-	// Initial says that so many of Hosts, the first, must serve their clients; those of
-	// the others may do nothing, and Thin does not name them. 0 is all.
+	// Initial is the number of the first Hosts that must serve their clients; 0 means all.
+	// Clients of the others may do nothing, and Thin does not name them.
 	Initial int
 	// PerHost is the number of clients of each host, without the one that keeps a
 	// session; 0 is 4.
@@ -54,7 +54,7 @@ type Config struct {
 	Lie     Lie
 }
 
-// Load is clients that run. Its methods may be called concurrently.
+// Load is a set of running clients. Its methods are safe for concurrent use.
 type Load struct {
 	cfg     Config
 	hist    *history.History
@@ -106,16 +106,16 @@ func newClient(l *Load, id, host, n int) *client {
 	return c
 }
 
-// Stop ends the clients and waits for what they have under way, which takes 5 s at most.
-// It may be called more than once.
+// Stop ends the clients and waits for their operations in flight, for at most 5 s. It may
+// be called more than once.
 func (l *Load) Stop() {
 	l.ended.Do(func() { close(l.stop) })
 	l.running.Wait()
 	l.tally.stop()
 }
 
-// Thin names the clients that had fewer than 100 writes acknowledged: what they have
-// seen shows little.
+// Thin names the clients with fewer than 100 acknowledged writes: their results show
+// little.
 func (l *Load) Thin() []record.Uncovered {
 	var thin []record.Uncovered
 	for _, c := range l.clients {
@@ -132,16 +132,16 @@ func (l *Load) Thin() []record.Uncovered {
 // Clients returns the number of clients.
 func (l *Load) Clients() int { return len(l.clients) }
 
-// Seconds returns what the clients saw in each second since the run began, up to now or
-// to Stop.
+// Seconds returns the results of the clients in each second since the run began, up to now
+// or to Stop.
 func (l *Load) Seconds() []record.Second { return l.tally.all() }
 
 // Operations returns the number of operations by their kind, such as "get stale". The
 // map is the caller's.
 func (l *Load) Operations() map[string]int { return l.tally.operations() }
 
-// Acknowledged returns when the first write was acknowledged after a moment, and whether
-// one was.
+// Acknowledged returns the time of the first acknowledged write after a time, and whether
+// there was one.
 func (l *Load) Acknowledged(after time.Time) (time.Time, bool) { return l.tally.acknowledged(after) }
 
 // LongestGap returns the longest time without an acknowledged write between two moments.

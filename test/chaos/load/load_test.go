@@ -13,7 +13,7 @@ import (
 	"github.com/kvorum/kvorum/test/history"
 )
 
-// against runs clients against a cluster until done says that it has seen enough.
+// against runs clients against a cluster until done returns true.
 func against(t *testing.T, c *fake.Cluster, cfg load.Config, done func(*history.History) bool) (*load.Load, *history.History) {
 	t.Helper()
 	return againstUntil(t, c, cfg, func(_ *load.Load, h *history.History) bool { return done(h) })
@@ -85,8 +85,8 @@ func TestLoad_Honest(t *testing.T) {
 	}
 }
 
-// TestLoad_OldNode shows that a node that answers with old state is found by those who
-// ask for something newer, by sessions, and in the history.
+// TestLoad_OldNode shows that a node that answers with an old state is found by reads with
+// min_revision, by sessions, and in the history.
 func TestLoad_OldNode(t *testing.T) {
 	c := fake.New(t, 3)
 	c.Write("test/x", "y")
@@ -98,8 +98,8 @@ func TestLoad_OldNode(t *testing.T) {
 	})
 }
 
-// TestLoad_SessionChangesHosts shows that a session goes on where its host is down, and
-// that only the clients of that host are named as thin.
+// TestLoad_SessionChangesHosts shows that a session continues if its host is down, and that
+// only the clients of that host are named as thin.
 func TestLoad_SessionChangesHosts(t *testing.T) {
 	c := fake.New(t, 3)
 	down := func(w http.ResponseWriter, _ *http.Request) bool {
@@ -131,7 +131,7 @@ func TestLoad_SessionChangesHosts(t *testing.T) {
 	}
 }
 
-// TestLoad_Lies shows that what a lying client says is found out.
+// TestLoad_Lies shows that the lies of a client are found.
 func TestLoad_Lies(t *testing.T) {
 	t.Run("UnknownAsNotDone", func(t *testing.T) {
 		c := fake.New(t, 3)
@@ -183,7 +183,7 @@ func TestLoad_Lies(t *testing.T) {
 	})
 }
 
-// TestLoad_StopsWhereNobodyAnswers shows that clients of hosts that hang can be stopped.
+// TestLoad_StopsWhereNobodyAnswers shows that clients of hanging hosts can be stopped.
 func TestLoad_StopsWhereNobodyAnswers(t *testing.T) {
 	c := fake.New(t, 1)
 	asked := make(chan struct{}, 100)
@@ -192,7 +192,7 @@ func TestLoad_StopsWhereNobodyAnswers(t *testing.T) {
 		case asked <- struct{}{}:
 		default:
 		}
-		_, _ = io.Copy(io.Discard, r.Body) // only then the server notices that the client hangs up
+		_, _ = io.Copy(io.Discard, r.Body) // only after this the server notices that the client disconnects
 		<-r.Context().Done()
 		return true
 	}

@@ -22,8 +22,8 @@ func newSession(c *client) *session {
 	return &session{client: c, at: c.host}
 }
 
-// act does one operation, with the token. Where the host fails, and now and then, it
-// goes to another.
+// act does one operation, with the token. If the host fails, and sometimes without a
+// reason, it changes to another host.
 func (s *session) act() bool {
 	s.turn()
 	var answered bool
@@ -33,7 +33,7 @@ func (s *session) act() bool {
 	case n < 70:
 		answered = s.read(s.own())
 	case n < 90:
-		// A key that others write, too: what it held is not deleted before it is newer.
+		// A key that others write, too.
 		answered = s.read(s.others())
 	default:
 		answered = s.list()
@@ -93,7 +93,7 @@ func (s *session) read(key string) bool {
 	return true
 }
 
-// list reads the keys of all sessions from what the host has, not older than the token.
+// list reads the keys of all sessions from the host's state, not older than the token.
 func (s *session) list() bool {
 	own := s.own()
 	prefix, _, _ := strings.Cut(own, "-")
@@ -115,7 +115,7 @@ func (s *session) list() bool {
 	return true
 }
 
-// carry takes the revision of an answer for the token, and checks that it is not older.
+// carry makes the revision of an answer the token, and checks that it is not lower.
 func (s *session) carry(a answer) {
 	s.load.hist.Looked(promiseSession)
 	if a.revision < s.token {

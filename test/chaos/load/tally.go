@@ -10,14 +10,14 @@ import (
 	"github.com/kvorum/kvorum/test/history"
 )
 
-// second is what the clients saw in one second.
+// second has the results of the clients in one second.
 type second struct {
 	acknowledged, reads, refused, unknown int
 
 	times []float32 // of the acknowledged writes, in milliseconds
 }
 
-// tally counts what the clients see. Its methods may be called concurrently.
+// tally counts the clients' results. Its methods are safe for concurrent use.
 type tally struct {
 	began time.Time
 
@@ -50,7 +50,7 @@ func (t *tally) add(kind string, write bool, fate history.Fate, took time.Durati
 	}
 }
 
-// atLocked returns the second of a moment, and makes those before it.
+// atLocked returns the second that contains a time, and makes the ones before it.
 func (t *tally) atLocked(now time.Time) *second {
 	i := max(0, int(now.Sub(t.began)/time.Second))
 	for len(t.seconds) <= i {
@@ -59,7 +59,7 @@ func (t *tally) atLocked(now time.Time) *second {
 	return &t.seconds[i]
 }
 
-// stop has all return what was seen up to now.
+// stop makes all return the results up to now.
 func (t *tally) stop() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -88,7 +88,7 @@ func (t *tally) all() []record.Second {
 }
 
 // quantile returns the smallest of the sorted times that a part q of them does not
-// exceed, 0 where there is none.
+// exceed, 0 if there is none.
 func quantile(times []float32, q float64) float64 {
 	if len(times) == 0 {
 		return 0

@@ -16,17 +16,17 @@ import (
 	"github.com/kvorum/kvorum/test/history"
 )
 
-// dialTimeout is how long a connection may take to be made. It is less than the least
-// time of a request, so that a request that was never sent is told from one that was.
+// dialTimeout is the maximum time to make a connection. It is less than the minimum timeout
+// of a request, so that the client knows whether a request was sent.
 const dialTimeout = 800 * time.Millisecond
 
-// wire is one client's way to one host: a connection, which is made again where it broke.
-// It is used by one goroutine.
+// wire is one client's connection to one host, which is made again after it breaks. It
+// belongs to one goroutine.
 type wire struct {
 	base   string
 	client http.Client
 	conn   net.Conn // that the newest request was sent on
-	// floor is the highest revision that a read on this connection has named.
+	// floor is the highest revision of a read on this connection.
 	floor uint64
 }
 
@@ -40,10 +40,10 @@ func newWire(base string) *wire {
 	}}
 }
 
-// close gives the connection back.
+// close closes the idle connection.
 func (w *wire) close() { w.client.CloseIdleConnections() }
 
-// request is what a client asks for.
+// request is a request of a client.
 type request struct {
 	method string
 	key    string // "" for a list
@@ -55,16 +55,16 @@ type request struct {
 
 func (r request) write() bool { return r.method != http.MethodGet }
 
-// answer is what came of a request.
+// answer is the result of a request.
 type answer struct {
 	fate     history.Fate // Acknowledged is answered
-	status   int          // 0 where there was no answer
+	status   int          // 0 if there was no answer
 	code     string       // of an answer that is a problem
 	revision uint64       // Kvorum-Revision
 	modified uint64       // ETag, 0 for none
 	level    string       // Kvorum-Consistency
 	body     string
-	err      error // why it is no answer, or none that the interface has
+	err      error // why there is no answer, or not one that the API has
 }
 
 // do sends a request and waits for its answer, for at most timeout.
@@ -120,8 +120,8 @@ func (r request) build(ctx context.Context, base string) (*http.Request, error) 
 	return req, nil
 }
 
-// understand sorts an answer as the interface promises it. broken says that the body
-// did not come whole.
+// understand classifies an answer by the rules of the API. broken is the error of an
+// incomplete body.
 func understand(r request, resp *http.Response, body string, broken error) answer {
 	a := answer{status: resp.StatusCode, body: body, fate: history.Unknown, level: resp.Header.Get("Kvorum-Consistency")}
 	problem := resp.Header.Get("Content-Type") == "application/problem+json"
@@ -161,7 +161,7 @@ func understand(r request, resp *http.Response, body string, broken error) answe
 	return a
 }
 
-// hasAnswer says whether a status is an answer to a request, rather than a refusal.
+// hasAnswer reports whether a status is an answer to a request, rather than a refusal.
 func (r request) hasAnswer(status int, code string) bool {
 	switch {
 	case status == http.StatusNotFound:

@@ -12,7 +12,7 @@ import (
 	"github.com/kvorum/kvorum/test/history"
 )
 
-// TestWire_Outcomes shows what the clients take each answer for.
+// TestWire_Outcomes shows the outcome that the clients derive from each answer.
 func TestWire_Outcomes(t *testing.T) {
 	get, put := request{method: http.MethodGet, key: "k"}, request{method: http.MethodPut, key: "k", value: "v"}
 	del := request{method: http.MethodDelete, key: "k"}
@@ -34,14 +34,14 @@ func TestWire_Outcomes(t *testing.T) {
 		panic(http.ErrAbortHandler)
 	}
 	hangs := func(_ http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body) // only then the server notices that the client hangs up
+		_, _ = io.Copy(io.Discard, r.Body) // only after this the server notices that the client disconnects
 		<-r.Context().Done()
 	}
 	for name, tt := range map[string]struct {
 		request request
 		handler http.HandlerFunc
 		want    history.Fate
-		strange bool // the interface has no such answer
+		strange bool // the API has no such answer
 	}{
 		"Created":             {put, plain(201), history.Acknowledged, false},
 		"Replaced":            {put, plain(204), history.Acknowledged, false},
@@ -85,7 +85,7 @@ func TestWire_Outcomes(t *testing.T) {
 			t.Errorf("before: got %+v", a)
 		}
 		server.Close()
-		for range 2 { // the first may find the old connection broken, and is not sent then
+		for range 2 { // the first may find the old connection broken, and then is not sent
 			if a := w.do(put, time.Second); a.fate == history.Acknowledged {
 				t.Errorf("got %+v", a)
 			}
@@ -96,8 +96,8 @@ func TestWire_Outcomes(t *testing.T) {
 	})
 }
 
-// TestWire_NewConnection shows that what a connection has shown is forgotten with it, also
-// where the first answer of the next one is to a write, and not before.
+// TestWire_NewConnection shows that the floor of a connection is forgotten with it, and not
+// before, also if the first answer of the next one is to a write.
 func TestWire_NewConnection(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Kvorum-Revision", "3")
@@ -122,7 +122,7 @@ func TestWire_NewConnection(t *testing.T) {
 	}
 }
 
-// TestTally shows that seconds, gaps and percentiles are those of what was added.
+// TestTally shows that seconds, gaps and percentiles are those of the added results.
 func TestTally(t *testing.T) {
 	began := time.Now().Add(-10 * time.Second)
 	l := tally{began: began, kinds: map[string]int{}}

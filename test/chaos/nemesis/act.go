@@ -14,13 +14,13 @@ import (
 )
 
 const (
-	// pickTimeout is the maximum wait until a leader is known, for a fault that is on it.
+	// pickTimeout is the maximum wait for a known leader, for a fault of the leader.
 	pickTimeout = 4 * time.Second
-	// undoTimeout bounds each step of a heal.
+	// undoTimeout is the maximum time of each step of a heal.
 	undoTimeout = 90 * time.Second
 )
 
-// errNobody says that no host was left, or in the role, for a fault.
+// errNobody is returned if no host is left, or in the role, for a fault.
 var errNobody = errors.New("nobody to do it to")
 
 // Act is one occurrence of a fault. Its methods belong to one goroutine.
@@ -34,11 +34,11 @@ type Act struct {
 	undos   []func(context.Context) error // newest last
 }
 
-// undo has heal do something, before all that undo was given earlier.
+// undo makes heal call do, before all functions that undo got earlier.
 func (a *Act) undo(do func(context.Context) error) { a.undos = append(a.undos, do) }
 
-// heal undoes what start did, newest first, also where ctx has ended. Each is tried,
-// whatever became of the others.
+// heal undoes the changes of start, the newest first, also if ctx has ended. It tries each
+// one, even after an error.
 func (a *Act) heal(ctx context.Context) error {
 	var errs []error
 	for _, do := range slices.Backward(a.undos) {
@@ -50,7 +50,7 @@ func (a *Act) heal(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// say adds to what is told of the act.
+// say adds to the description of the act.
 func (a *Act) say(format string, args ...any) {
 	a.details = append(a.details, fmt.Sprintf(format, args...))
 }
@@ -76,8 +76,8 @@ func (s span) draw(rng *rand.Rand) time.Duration {
 	return (s.least + time.Duration(rng.Int64N(int64(s.most-s.least)+1))).Round(time.Millisecond)
 }
 
-// leader claims the host that leads. Where another fault has that one, the next
-// leader is waited for.
+// leader claims the host that leads. If another fault has that host, it waits for the next
+// leader.
 func (a *Act) leader(ctx context.Context) (lab.Host, error) {
 	return a.claim(ctx, "the leader", func(leader lab.Host, free []lab.Host) lab.Host {
 		if slices.Contains(free, leader) {
@@ -106,14 +106,14 @@ func (a *Act) victim(ctx context.Context) (lab.Host, error) {
 	return a.follower(ctx)
 }
 
-// everyone claims all members, but for those that a change of the membership is on.
+// everyone claims all members, except those of a change of the membership.
 func (a *Act) everyone() []lab.Host {
 	a.hosts = a.c.takeAll(a.fault)
 	return a.hosts
 }
 
-// claim takes the host that choose returns of those that no other fault has, as soon
-// as a leader is known and choose returns one.
+// claim takes a host without another fault. It waits until a leader is known and choose
+// returns a host.
 func (a *Act) claim(ctx context.Context, whom string, choose func(leader lab.Host, free []lab.Host) lab.Host) (lab.Host, error) {
 	var chosen lab.Host
 	err := poll(ctx, pickTimeout, func(context.Context) error {
@@ -156,7 +156,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// pollTick is how often poll asks.
+// pollTick is the time between two calls of cond in poll.
 const pollTick = 50 * time.Millisecond
 
 // poll calls cond until it returns nil. After limit it returns cond's error, and when

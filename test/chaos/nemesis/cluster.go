@@ -18,14 +18,16 @@ import (
 	"github.com/kvorum/kvorum/test/chaos/record"
 )
 
-// probePrefix begins the keys that faults write themselves, beside those of the clients.
+// probePrefix is the beginning of the keys that faults write themselves, beside those of
+// the clients.
 const probePrefix = "kvchaos-probe/"
 
-// requestTimeout bounds one request of a fault's, but for changes of the membership.
+// requestTimeout is the maximum time of a fault's request, except changes of the
+// membership.
 const requestTimeout = 2 * time.Second
 
-// Cluster is the cluster under test as faults see it: who is to be a member, and
-// which fault has which host. Its methods may be called concurrently.
+// Cluster is the cluster under test as faults see it: the hosts that should be members, and
+// the faults of each host. Its methods are safe for concurrent use.
 type Cluster struct {
 	lab   lab.Lab
 	watch *Watch
@@ -35,13 +37,13 @@ type Cluster struct {
 	exits *exits
 
 	mu      sync.Mutex
-	members []lab.Host            // guarded by mu; that are, or are to be
+	members []lab.Host            // guarded by mu; hosts that are members, or will be
 	taken   map[lab.Host][]*Fault // guarded by mu; which faults are on a host, until they are over
 }
 
 // NewCluster returns the cluster that a Lab's first hosts form. It takes the ends of the
-// Lab's processes from now on, until Close. say is told what happens, as text for people,
-// and may be called concurrently; watch must outlive the cluster.
+// Lab's processes until Close. It calls say, also concurrently, with text for people about
+// events. watch must outlive the cluster.
 func NewCluster(l lab.Lab, watch *Watch, say func(format string, args ...any)) *Cluster {
 	c := &Cluster{
 		lab: l, watch: watch, http: watch.http, began: watch.began, say: say,
@@ -51,13 +53,13 @@ func NewCluster(l lab.Lab, watch *Watch, say func(format string, args ...any)) *
 	return c
 }
 
-// Close ends what NewCluster began.
+// Close ends the work that NewCluster began.
 func (c *Cluster) Close() { c.exits.close() }
 
 // Fill adds the ends of processes so far to the record of a run.
 func (c *Cluster) Fill(run *record.Run) { c.exits.fill(run) }
 
-// Await waits until every member takes a write, and knows all others, up to limit.
+// Await waits, up to limit, until every member accepts a write and knows all others.
 func (c *Cluster) Await(ctx context.Context, limit time.Duration) error {
 	return poll(ctx, limit, c.whole)
 }
@@ -73,14 +75,14 @@ func newClient() *http.Client {
 	}}
 }
 
-// Members returns the hosts that are to be members now.
+// Members returns the hosts that should be members now.
 func (c *Cluster) Members() []lab.Host {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Clone(c.members)
 }
 
-// admit has a host be one of the members, or no longer.
+// admit adds a host to the members, or removes it.
 func (c *Cluster) admit(h lab.Host, member bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -90,7 +92,7 @@ func (c *Cluster) admit(h lab.Host, member bool) {
 	}
 }
 
-// takeAll notes that f is on all members that no fault is on, and returns them.
+// takeAll assigns f to all members without a fault, and returns them.
 func (c *Cluster) takeAll(f *Fault) (all []lab.Host) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -103,15 +105,15 @@ func (c *Cluster) takeAll(f *Fault) (all []lab.Host) {
 	return all
 }
 
-// take notes that a fault is on a host.
+// take assigns a fault to a host.
 func (c *Cluster) take(h lab.Host, f *Fault) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.taken[h] = append(c.taken[h], f)
 }
 
-// takeOne has choose choose among the members that no fault is on, and notes that f
-// is on that one. nil is none.
+// takeOne lets choose choose among the members without a fault, and assigns f to that host.
+// It returns nil if choose does.
 func (c *Cluster) takeOne(f *Fault, choose func(free []lab.Host) lab.Host) lab.Host {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -128,14 +130,14 @@ func (c *Cluster) takeOne(f *Fault, choose func(free []lab.Host) lab.Host) lab.H
 	return h
 }
 
-// releaseAll ends what take and takeOne noted.
+// releaseAll ends all assignments of faults.
 func (c *Cluster) releaseAll() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	clear(c.taken)
 }
 
-// faultsOn returns the faults that are on a host.
+// faultsOn returns the faults of a host.
 func (c *Cluster) faultsOn(h lab.Host) []*Fault {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -188,8 +190,8 @@ func (c *Cluster) reads(ctx context.Context, h lab.Host, what string) error {
 	return nil
 }
 
-// admin asks a host to change something. id is the member that it is to do that to; ""
-// leaves it to the host.
+// admin sends a host a request to change the member with the given id; with "" the host
+// chooses.
 func (c *Cluster) admin(ctx context.Context, h lab.Host, what, id string) error {
 	var body []byte
 	if id != "" {
@@ -214,11 +216,11 @@ type refusal struct {
 // Error implements error.
 func (r *refusal) Error() string { return fmt.Sprintf("%d: %s", r.status, r.body) }
 
-// maxAnswer bounds what is read of an answer: 1 MiB.
+// maxAnswer is the maximum number of bytes of an answer that are read: 1 MiB.
 const maxAnswer = 1 << 20
 
-// send makes one request and returns the answer's body. The error is a *refusal
-// where the host answered with no success.
+// send makes one request and returns the answer's body. The error is a *refusal if the
+// answer is not a success.
 func send(ctx context.Context, client *http.Client, method, url string, body []byte) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
 	if err != nil {
@@ -239,9 +241,9 @@ func send(ctx context.Context, client *http.Client, method, url string, body []b
 	return answer, nil
 }
 
-// whole returns nil when every member runs, takes a write, reads it at the level
-// linearizable, for which it must have caught up, and knows all others, and nobody else,
-// as voters. The error names what is not so.
+// whole returns nil when every member runs, accepts a write, reads it at the level
+// linearizable, so that it has caught up, and knows exactly the members as voters. The
+// error names the condition that does not hold.
 func (c *Cluster) whole(ctx context.Context) error {
 	members := c.Members()
 	return each(members, func(h lab.Host) error {
@@ -262,7 +264,7 @@ func (c *Cluster) whole(ctx context.Context) error {
 	})
 }
 
-// sameMembers returns nil if a status shows these hosts as voters and nobody else.
+// sameMembers returns nil if a status shows exactly these hosts as voters.
 func sameMembers(s *kv.Status, members []lab.Host) error {
 	for _, h := range members {
 		if !votes(s, h) {
@@ -275,13 +277,13 @@ func sameMembers(s *kv.Status, members []lab.Host) error {
 	return nil
 }
 
-// votes says whether a status shows a host as a voter.
+// votes reports whether a status shows a host as a voter.
 func votes(s *kv.Status, h lab.Host) bool {
 	return slices.ContainsFunc(s.Members, func(m kv.Member) bool { return m.ID == h.Name() && m.Voter })
 }
 
-// remove takes a host out of the members of the cluster, asking one after the other
-// until one says that it is done, or that there is no such member.
+// remove removes a host from the cluster. It asks one member after the other until one
+// answers that this is done, or that there is no such member.
 func (c *Cluster) remove(ctx context.Context, h lab.Host) error {
 	c.admit(h, false)
 	at := 0

@@ -7,7 +7,7 @@ import (
 	"github.com/kvorum/kvorum/test/chaos/lab"
 )
 
-// syncCalls are what makes a node's data durable.
+// syncCalls are the system calls that make a node's data durable.
 const syncCalls = "fdatasync,fsync"
 
 // diskFaults returns the faults of disks.
@@ -40,7 +40,7 @@ func diskFaults() []*Fault {
 	}
 }
 
-// fill fills a disk. A process that ends of it is started again by the heal.
+// fill fills a disk. If a process ends because of that, the heal starts it again.
 func fill(pick picker) func(context.Context, *Act) error {
 	return func(ctx context.Context, a *Act) error {
 		h, err := pick(a, ctx)
@@ -55,8 +55,8 @@ func fill(pick picker) func(context.Context, *Act) error {
 	}
 }
 
-// calls has calls of one process into the kernel fail or take long. A process that
-// ends of it is started again by the heal.
+// calls makes system calls of one process fail or take long. If the process ends because of
+// that, the heal starts it again.
 func calls(draw func(a *Act) lab.SyscallFault) func(context.Context, *Act) error {
 	return func(ctx context.Context, a *Act) error {
 		h, err := a.victim(ctx)

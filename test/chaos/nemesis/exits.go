@@ -10,7 +10,7 @@ import (
 	"github.com/kvorum/kvorum/test/chaos/record"
 )
 
-// exits takes the ends of processes, and judges those that nobody asked for.
+// exits takes the ends of processes, and judges those that the run did not cause.
 type exits struct {
 	c    *Cluster
 	stop chan struct{} // closed by close
@@ -19,10 +19,10 @@ type exits struct {
 	mu         sync.Mutex
 	taken      []record.Exit      // guarded by mu; in order
 	violations []record.Violation // guarded by mu
-	files      map[string][]byte  // guarded by mu; what the violations name
+	files      map[string][]byte  // guarded by mu; evidence that the violations name
 }
 
-// takeExits takes what comes from a channel until close, or until it is closed.
+// takeExits takes ends from a channel until close, or until the channel is closed.
 func takeExits(from <-chan lab.Exit, c *Cluster) *exits {
 	x := &exits{c: c, stop: make(chan struct{}), files: map[string][]byte{}}
 	x.all.Go(func() {
@@ -47,8 +47,8 @@ func (x *exits) close() {
 	x.all.Wait()
 }
 
-// take notes the end of one process, and, where nobody asked for it, whether a fault
-// that is on its host excuses it.
+// take records the end of one process. If the run did not cause it, and no fault of its
+// host excuses it, that is a violation.
 func (x *exits) take(e lab.Exit) {
 	rec := record.Exit{At: x.c.at(e.At), Host: e.Host.Name(), Code: e.Code, Signal: e.Signal, Asked: e.Asked}
 	excused := e.Asked || slices.ContainsFunc(x.c.faultsOn(e.Host), func(f *Fault) bool { return f.excuses(e) })
@@ -70,7 +70,7 @@ func (x *exits) take(e lab.Exit) {
 	})
 }
 
-// fill adds what was taken so far to the record of a run.
+// fill adds the ends so far to the record of a run.
 func (x *exits) fill(run *record.Run) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -84,7 +84,7 @@ func (x *exits) fill(run *record.Run) {
 	}
 }
 
-// excuses says whether a fault on its host is a reason for a process to end like this.
+// excuses reports whether a fault on its host is a reason for a process to end like this.
 // Nothing excuses a panic.
 func (f *Fault) excuses(e lab.Exit) bool {
 	if f.MayBeKilled && e.Signal == "killed" {

@@ -17,20 +17,20 @@ import (
 	"github.com/kvorum/kvorum/test/chaos/lab"
 )
 
-// errFake is what a call of a fakeLab returns that is to fail.
+// errFake is the error of a fakeLab's call that must fail.
 var errFake = errors.New("fake")
 
-// fakeLab is a Lab of hosts that answer as nodes of a cluster do. Nothing of it is
-// outside of the process.
+// fakeLab is a Lab of hosts that answer like nodes of a cluster. All of it is in this
+// process.
 type fakeLab struct {
 	hosts   []*fakeHost
 	initial int
 	exits   chan lab.Exit
 
 	mu      sync.Mutex
-	calls   int                  // guarded by mu; that may fail
+	calls   int                  // guarded by mu; number of calls that can fail
 	failAt  int                  // guarded by mu; the call that fails, counted from 1; 0 is none
-	onFail  func()               // guarded by mu; called when it does; may be nil
+	onFail  func()               // guarded by mu; called when that call fails; may be nil
 	cuts    map[[2]lab.Host]bool // guarded by mu
 	shaped  bool                 // guarded by mu
 	members map[string]bool      // guarded by mu; voters of the cluster
@@ -121,8 +121,8 @@ func answer(code int, body []byte) *http.Response {
 	return &http.Response{StatusCode: code, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(body))}
 }
 
-// electLocked has the first member that runs lead, if a majority does, and adds the
-// hosts that run and are no members.
+// electLocked makes the first running member the leader, if a majority runs, and adds the
+// running hosts that are not members.
 func (l *fakeLab) electLocked() {
 	var up []*fakeHost
 	for _, h := range l.hosts {
@@ -180,7 +180,7 @@ func (l *fakeLab) call(ctx context.Context, do func()) error {
 	return errFake
 }
 
-// dirt returns what is not as it was at first.
+// dirt returns the differences to the initial state.
 func (l *fakeLab) dirt(t *testing.T) (left []string) {
 	t.Helper()
 	l.mu.Lock()

@@ -9,56 +9,60 @@ import (
 // Fault is one way to break a cluster.
 type Fault struct {
 	Name string
-	// Rows are the rows of the table of faults in docs/reliability.md that it covers.
+	// Rows are the rows of the table of faults in docs/reliability.md that the fault
+	// covers.
 	Rows []int
-	// Majority says that a majority of the voters runs, writes to its disks, and has
-	// two of its members hear each other in both directions within the timings, while
-	// the fault lasts. After the heal, a majority does after every fault.
+	// Majority is set if a majority can serve during the fault: its voters run and write to
+	// their disks, and two of them hear each other in both directions within the timings.
+	// After the heal of any fault a majority can serve.
 	Majority bool
-	// May are texts in the end of a log, one of which excuses a process that the fault
-	// is on from ending by itself.
+	// May are texts in the end of a log. Any of them excuses a process with this fault that
+	// ends by itself.
 	May []string
-	// MayBeKilled says that the kernel may end a process that the fault is on.
+	// MayBeKilled is set if the kernel may end a process with this fault.
 	MayBeKilled bool
 
-	takes  takes // what no other fault may take at the same time
-	spares bool  // processes live through it
-	long   bool  // it takes so long that it is drawn rarely
-	lasts  span  // how long it lasts before it is healed
-	// terms is how many elections it may cause; each may take a few tries.
+	takes  takes // things that no other fault may need at the same time
+	spares bool  // processes survive it
+	long   bool  // it takes long, so it is drawn rarely
+	lasts  span  // limits of its duration
+	// terms is the number of elections that it may cause; each may take a few terms.
 	terms int
-	// missing returns why a kind of lab, with so many hosts, is known not to have this
-	// fault; "" where it should. nil is never.
+	// missing returns the reason why a place is known not to have this fault; "" if it
+	// should have it. nil means that all places should.
 	missing func(place Place) string
-	// start makes it. What it has begun it gives to act.undo, before it begins it.
+	// start makes the fault. It gives the undo of each change to act.undo before it makes
+	// the change.
 	start func(ctx context.Context, act *Act) error
 }
 
-// Place is where faults are made, as far as is known without trying.
+// Place describes the lab in which faults are made, as far as it is known without an
+// attempt.
 type Place struct {
 	Kind     string // of the lab
-	Nodes    int    // that form the cluster
+	Nodes    int    // number of nodes that form the cluster
 	Spare    int    // hosts beside them
 	OneWay   bool   // partitions may be of one direction
-	OwnDisks bool   // each host has a disk of its own, which can be full or lose what was not synced
+	OwnDisks bool   // each host has a disk of its own, which can be full or lose unsynced data
 }
 
-// takes is what a fault needs for itself.
+// takes are the things that a fault needs for itself.
 type takes uint8
 
-// What a fault may need for itself. Two faults that need one thing, or both of
-// everyHost and oneHost, are not combined.
+// Things that a fault may need for itself. Two faults are not combined if they need the
+// same thing, or if one needs everyHost and the other oneHost.
 const (
-	oneHost   takes = 1 << iota // one host, which it chooses among those that no other fault has
+	oneHost   takes = 1 << iota // one host, chosen among those without another fault
 	everyHost                   // the processes of all, or of more than a minority
 	network                     // the network between hosts: a Lab heals all of it at once
-	members                     // who is a member
+	members                     // the membership
 )
 
-// span bounds a random time.
+// span has the limits of a random time.
 type span struct{ least, most time.Duration }
 
-// Missing returns why a place is known not to have this fault, "" where it should.
+// Missing returns the reason why a place is known not to have this fault, "" if it should
+// have it.
 func (f *Fault) Missing(place Place) string {
 	if f.missing == nil {
 		return ""
@@ -66,18 +70,18 @@ func (f *Fault) Missing(place Place) string {
 	return f.missing(place)
 }
 
-// Spares says whether processes live through the fault.
+// Spares reports whether processes survive the fault.
 func (f *Fault) Spares() bool { return f.spares }
 
-// Lasting returns the fault with other bounds of how long it lasts.
+// Lasting returns the fault with other limits of its duration.
 func (f *Fault) Lasting(least, most time.Duration) *Fault {
 	other := *f
 	other.lasts = span{least, most}
 	return &other
 }
 
-// with says whether both may be made at once in a cluster of so many nodes: neither
-// is in the other's way, and what each gives back in the end makes a majority.
+// with reports whether the fault may be made at the same time as others in a cluster of
+// that many nodes: they need different things, and after their heals there is a majority.
 func (f *Fault) with(others []*Fault, nodes int) bool {
 	hosts := 0
 	all := append(slices.Clone(others), f)

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// performIn performs a fault once in a fakeLab, in a bubble, and returns how many calls
-// of the Lab it took. Call number failAt fails, or, with interrupt, ends the context.
+// performIn performs a fault once in a fakeLab, in a bubble, and returns the number of
+// calls of the Lab. Call number failAt fails or, with interrupt, ends the context.
 func performIn(t *testing.T, f *Fault, seed uint64, failAt int, interrupt bool) (calls int, made error) {
 	t.Helper()
 	l := newFakeLab(3, 2)
@@ -37,7 +37,7 @@ func performIn(t *testing.T, f *Fault, seed uint64, failAt int, interrupt bool) 
 	calls = l.calls
 	l.failAt = 0
 	l.mu.Unlock()
-	if r.unhealed != nil && (failAt == 0 || r.err != nil) { // else it is the heal's call that fails
+	if r.unhealed != nil && (failAt == 0 || r.err != nil) { // otherwise a call of the heal fails
 		t.Errorf("%s, seed %d, call %d fails (%v): heal: %v", f.Name, seed, failAt, r.err, r.unhealed)
 	}
 	if left := l.dirt(t); r.unhealed == nil && len(left) > 0 {
@@ -46,14 +46,14 @@ func performIn(t *testing.T, f *Fault, seed uint64, failAt int, interrupt bool) 
 	return calls, r.err
 }
 
-// noClients saw nothing.
+// noClients have no results.
 type noClients struct{}
 
 func (noClients) Acknowledged(time.Time) (time.Time, bool) { return time.Time{}, false }
 func (noClients) LongestGap(_, _ time.Time) time.Duration  { return 0 }
 
-// TestFaults_Heal shows that each fault gives back all that it took, also where any
-// call that makes it fails, and where the run is interrupted at any call.
+// TestFaults_Heal shows that the heal of each fault restores everything, also if any call
+// of the fault fails, and if the run is interrupted at any call.
 func TestFaults_Heal(t *testing.T) {
 	for _, f := range All() {
 		t.Run(f.Name, func(t *testing.T) {
@@ -75,8 +75,8 @@ func TestFaults_Heal(t *testing.T) {
 	}
 }
 
-// TestFaults_TwoMembers makes each partition while another fault replaces a member, so
-// that there are two: it is not made, or, where the third one comes, waits for it.
+// TestFaults_TwoMembers makes each partition while another fault replaces a member, so that
+// there are two. The partition is not made, or waits for the third member.
 func TestFaults_TwoMembers(t *testing.T) {
 	for _, f := range partitionFaults() {
 		for _, comes := range []bool{false, true} {
@@ -168,8 +168,8 @@ func TestFaults_Sound(t *testing.T) {
 	}
 }
 
-// TestPlan_OfSeed shows that a seed makes one plan, that another makes another one, and
-// that every fault comes once before one comes again.
+// TestPlan_OfSeed shows that equal seeds make equal plans, that different seeds make
+// different plans, and that every fault occurs once before one occurs again.
 func TestPlan_OfSeed(t *testing.T) {
 	draw := func(seed uint64, faults []*Fault, steps int) (text []string) {
 		p := newPlan(seed, faults, 3, 3)

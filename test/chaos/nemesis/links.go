@@ -10,8 +10,8 @@ import (
 // slowLink is the narrow link of the table of faults: 1 Mbit/s.
 const slowLink = 1_000_000 / 8
 
-// linkFaults returns the faults in which the network is bad. Timings may not hold
-// then, so that none of them promises a majority.
+// linkFaults returns the faults of a bad network. Timings may not hold then, so none of
+// them has Majority.
 func linkFaults() []*Fault {
 	shape := func(name string, draw func(a *Act) lab.Shape) *Fault {
 		return &Fault{
@@ -43,7 +43,7 @@ func linkFaults() []*Fault {
 		{Name: "late answers to a leader that hands over", Rows: []int{12}, Majority: true, takes: network, spares: true,
 			lasts: span{500 * time.Millisecond, 2 * time.Second}, terms: 2, start: lateTransfer},
 	}
-	for _, f := range faults[1:] { // those beside loss
+	for _, f := range faults[1:] { // all except loss
 		f.missing = noShape
 	}
 	named(faults, "reordering").missing = noReordering
@@ -81,7 +81,8 @@ func shapeLinks(ctx context.Context, a *Act, links []link, how lab.Shape) error 
 	return nil
 }
 
-// lateTransfer has the leader hear the others late alone, and hand leadership over.
+// lateTransfer delays only the messages from the others to the leader, and makes it hand
+// leadership over.
 func lateTransfer(ctx context.Context, a *Act) error {
 	leader, others, err := a.roles(ctx)
 	if err != nil {

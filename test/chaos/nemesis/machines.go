@@ -26,7 +26,7 @@ func machineFaults() []*Fault {
 	}
 }
 
-// jump has a process see a wall clock that is an hour ahead or behind.
+// jump makes a process see a wall clock that is an hour ahead or behind.
 func jump(ctx context.Context, a *Act) error {
 	h, err := a.victim(ctx)
 	if err != nil {
@@ -48,18 +48,18 @@ func jump(ctx context.Context, a *Act) error {
 }
 
 const (
-	// starvePause is how long the kernel has to kill a process at each limit.
+	// starvePause is the time that the kernel has to kill a process at each limit.
 	starvePause = 300 * time.Millisecond
-	// pressers is how many large values are written at once to a process that lives at
-	// the lowest limit which the kernel takes; pressValue is the size of each in bytes.
-	// They are written again and again for pressTime, at most.
+	// pressers is the number of large values that are written at once to a process that
+	// survives the lowest limit which the kernel accepts. pressValue is the size of each in
+	// bytes. They are written again and again for at most pressTime.
 	pressTime  = 10 * time.Second
 	pressers   = 32
 	pressValue = 512 << 10
 )
 
-// starve lets a process have less and less memory, until the kernel kills it. Some
-// kernels refuse a limit below what the process has; then it is made to take more.
+// starve lowers a process's limit of memory until the kernel kills it. Some kernels refuse
+// a limit below the memory in use. Then starve makes the process take more.
 func starve(ctx context.Context, a *Act) error {
 	h, err := a.victim(ctx)
 	if err != nil {
@@ -103,15 +103,15 @@ var large = make([]byte, pressValue)
 func (c *Cluster) press(ctx context.Context, h lab.Host) {
 	var all sync.WaitGroup
 	for i := range pressers {
-		all.Go(func() { _ = c.put(ctx, h, fmt.Sprintf("press-%d", i), large) }) // it is to end
+		all.Go(func() { _ = c.put(ctx, h, fmt.Sprintf("press-%d", i), large) }) // the process must end
 	}
 	all.Wait()
 }
 
 const (
-	// spareFiles is how many descriptors a process may still open.
+	// spareFiles is the number of descriptors that a process may still open.
 	spareFiles = 4
-	// floodConns is how many connections are made to use them up.
+	// floodConns is the number of connections that are made to use them up.
 	floodConns = 64
 )
 
@@ -139,14 +139,14 @@ func useFiles(ctx context.Context, a *Act) error {
 	for range floodConns {
 		conn, err := dialer.DialContext(ctx, "tcp", target.Host)
 		if err != nil {
-			break // nobody takes more of them
+			break // no more connections are accepted
 		}
 		a.undo(func(context.Context) error { _ = conn.Close(); return nil })
 	}
 	return nil
 }
 
-// unplug takes a running host off its network, and gives it another address there.
+// unplug removes a running host from its network, and gives it another address there.
 func unplug(ctx context.Context, a *Act) error {
 	h, err := a.victim(ctx)
 	if err != nil {

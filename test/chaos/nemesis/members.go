@@ -11,10 +11,10 @@ import (
 	"github.com/kvorum/kvorum/test/chaos/lab"
 )
 
-// joinTimeout is the maximum wait until a host that was started votes.
+// joinTimeout is the maximum wait until a started host is a voter.
 const joinTimeout = 30 * time.Second
 
-// memberFaults returns what operators do, and a disk that is lost.
+// memberFaults returns the actions of operators, and the loss of a disk.
 func memberFaults() []*Fault {
 	gone := []string{"has left its cluster", "no longer a member", "was removed from its cluster"}
 	return []*Fault{
@@ -35,7 +35,7 @@ func memberFaults() []*Fault {
 	}
 }
 
-// transfer has a leader hand leadership over to whom it likes.
+// transfer makes a leader hand leadership over to any voter.
 func (c *Cluster) transfer(ctx context.Context, leader lab.Host) error {
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
@@ -85,7 +85,7 @@ func (c *Cluster) dismiss(ctx context.Context, h lab.Host) error {
 	return errors.Join(err, h.Kill(ctx), c.remove(ctx, h), h.Wipe(ctx))
 }
 
-// replace has a member leave, and come back with an empty disk.
+// replace makes a member leave, and starts it again with an empty disk.
 func replace(ctx context.Context, a *Act) error {
 	h, err := a.victim(ctx)
 	if err != nil {
@@ -100,7 +100,7 @@ func replace(ctx context.Context, a *Act) error {
 	return a.c.remove(ctx, h)
 }
 
-// wipe takes the data of a member away.
+// wipe removes the data of a member.
 func wipe(ctx context.Context, a *Act) error {
 	h, err := a.victim(ctx)
 	if err != nil {
@@ -115,15 +115,15 @@ func wipe(ctx context.Context, a *Act) error {
 }
 
 const (
-	// fillers is how many clients write so that a log grows past what stays of it
-	// behind a snapshot.
+	// fillers is the number of clients that write until a log is longer than the part that
+	// a snapshot leaves of it.
 	fillers = 16
 	// installTimeout is the maximum time for that.
 	installTimeout = 20 * time.Second
 )
 
-// install ends a follower, and has the others write and drop so much log that what
-// the follower lacks can be had as a snapshot alone.
+// install ends a follower, and makes the others write and drop so much log that the
+// follower needs a snapshot.
 func install(ctx context.Context, a *Act) error {
 	h, err := a.follower(ctx)
 	if err != nil {
@@ -159,14 +159,14 @@ func install(ctx context.Context, a *Act) error {
 	})
 }
 
-// snapshot has a host take a snapshot and drop the log that it covers.
+// snapshot makes a host take a snapshot and drop the log that it covers.
 func (c *Cluster) snapshot(ctx context.Context, h lab.Host) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	return c.admin(ctx, h, "snapshot", "")
 }
 
-// fillLog has clients write to the leader until the function that it returns is called.
+// fillLog starts clients that write to the leader until stop is called.
 func (c *Cluster) fillLog(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var all sync.WaitGroup

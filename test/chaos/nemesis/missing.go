@@ -5,7 +5,8 @@ import "github.com/kvorum/kvorum/test/chaos/lab"
 // docker is the kind of a Lab whose hosts are containers.
 const docker = "docker"
 
-// The following say why a place is known not to have a fault, and what it would take.
+// The following functions return the reason why a place is known not to have a fault, and
+// the requirement.
 
 func noPower(p Place) string {
 	if !p.OwnDisks {

@@ -59,8 +59,8 @@ func cutAs(ctx context.Context, a *Act, draw func(a *Act, leader lab.Host, other
 }
 
 // roles returns the leader and the other members, two or more, those in random order. It
-// waits while a change of the membership leaves fewer. It claims none: a network fault is
-// on no process.
+// waits while a change of the membership leaves fewer. It claims no host, because a network
+// fault affects no process.
 func (a *Act) roles(ctx context.Context) (leader lab.Host, others []lab.Host, err error) {
 	err = poll(ctx, pickTimeout, func(context.Context) error {
 		var ok bool
@@ -92,7 +92,7 @@ func oneWay(from, to []lab.Host) (links []link) {
 	return links
 }
 
-// sides notes who is on which side of a partition.
+// sides records the sides of a partition.
 func (a *Act) sides(sides ...[]lab.Host) {
 	var names []string
 	for _, side := range sides {
@@ -113,7 +113,8 @@ func minority(a *Act, leader lab.Host, others []lab.Host) []link {
 	return both(few, rest)
 }
 
-// leadersMinority is the largest minority with the leader in it: of three, the leader.
+// leadersMinority returns the links that cut off the largest minority with the leader in
+// it: of three, the leader.
 func leadersMinority(a *Act, leader lab.Host, others []lab.Host) []link {
 	n := len(others)/2 - 1
 	a.hosts = append(slices.Clone(others[:n]), leader)
@@ -144,7 +145,8 @@ func leaderMute(a *Act, leader lab.Host, others []lab.Host) []link {
 	return oneWay(a.hosts, others)
 }
 
-// bridge leaves one follower, which alone hears both halves; the leader is in one.
+// bridge returns the links that divide the members into two halves; only one follower hears
+// both. The leader is in one half.
 func bridge(a *Act, leader lab.Host, others []lab.Host) []link {
 	half := len(others) / 2
 	one, other := append(slices.Clone(others[1:half]), leader), others[half:]
@@ -153,8 +155,8 @@ func bridge(a *Act, leader lab.Host, others []lab.Host) []link {
 	return both(one, other)
 }
 
-// ring leaves each member its two neighbours; of three, each hears one of them, which
-// does not hear it.
+// ring returns the links between all members that are not neighbours in a ring. Of three
+// members, each hears one of the others, which does not hear it.
 func ring(a *Act, leader lab.Host, others []lab.Host) (links []link) {
 	a.hosts = append(slices.Clone(others), leader)
 	n := len(a.hosts)

@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// step is what a plan begins at once.
+// step is the faults that a plan begins at the same time.
 type step struct {
 	faults []*Fault
-	lasts  []time.Duration // for each fault, until its heal
-	seed   uint64          // of what the faults choose
+	lasts  []time.Duration // duration of each fault, until its heal
+	seed   uint64          // of the faults' random choices
 }
 
 // String names the faults of the step.
@@ -31,14 +31,14 @@ type plan struct {
 	nodes  int
 	atOnce int // 1 to 3
 
-	rest  []*Fault // of this turn, in the order in which they are to come
-	again []*Fault // that could not be made, each to be tried once more, alone
+	rest  []*Fault // remaining faults of this turn, in order
+	again []*Fault // faults that could not be made; each is tried once more, alone
 }
 
-// longTurns is how rarely a long fault comes: on average in every so manyth turn.
+// longTurns is the average number of turns per occurrence of a long fault.
 const longTurns = 3
 
-// newPlan returns the plan of a seed for a cluster of so many nodes.
+// newPlan returns the plan of a seed for a cluster of that many nodes.
 func newPlan(seed uint64, faults []*Fault, nodes, atOnce int) *plan {
 	return &plan{rng: rand.New(rand.NewPCG(seed, 11)), faults: faults, nodes: nodes, atOnce: atOnce}
 }
@@ -67,8 +67,8 @@ func (p *plan) next() step {
 	return s
 }
 
-// take returns the first of the faults to come that may be made beside others, nil for
-// none. A step that is empty begins a new turn where there is none to come.
+// take returns the first remaining fault that may be made beside others, nil for none. For
+// an empty step it begins a new turn if no fault remains.
 func (p *plan) take(others []*Fault) *Fault {
 	if len(p.rest) == 0 && len(others) == 0 {
 		p.turn()
@@ -82,7 +82,8 @@ func (p *plan) take(others []*Fault) *Fault {
 	return nil
 }
 
-// turn has every fault come once more. A long one comes by chance, unless there is no other.
+// turn begins a new turn with every fault. It includes a long fault by chance, or if there
+// is no other.
 func (p *plan) turn() {
 	for len(p.rest) == 0 {
 		for _, f := range p.faults {

@@ -10,7 +10,7 @@ import (
 // picker claims the host that a fault is on.
 type picker func(a *Act, ctx context.Context) (lab.Host, error)
 
-// processFaults returns the faults of processes: their ends, and that they stand still.
+// processFaults returns the faults of processes: their ends and pauses.
 func processFaults() []*Fault {
 	usual := span{500 * time.Millisecond, 3 * time.Second}
 	return []*Fault{
@@ -50,7 +50,7 @@ func allDown(end func(lab.Host, context.Context) error) func(context.Context, *A
 	}
 }
 
-// endEach ends the processes of hosts at the same time, and has the heal start them.
+// endEach ends the processes of hosts at the same time; the heal starts them again.
 func endEach(ctx context.Context, a *Act, hosts []lab.Host, end func(lab.Host, context.Context) error) error {
 	a.undo(func(ctx context.Context) error {
 		return each(hosts, func(h lab.Host) error { return h.Start(ctx) })
@@ -67,7 +67,7 @@ func killMajority(ctx context.Context, a *Act) error {
 }
 
 // killRolling kills the members one after the other. The next one is killed once the
-// one before runs again, whether it serves or not.
+// previous one runs again, whether it serves or not.
 func killRolling(ctx context.Context, a *Act) error {
 	for _, h := range a.everyone() {
 		a.undo(h.Start)
@@ -87,7 +87,7 @@ func killRolling(ctx context.Context, a *Act) error {
 	return nil
 }
 
-// killStarting kills a process, and then again up to half a second after each start.
+// killStarting kills a process, and kills it again up to half a second after each start.
 func killStarting(ctx context.Context, a *Act) error {
 	h, err := a.victim(ctx)
 	if err != nil {

@@ -16,35 +16,35 @@ import (
 )
 
 const (
-	// settleTimeout is the maximum time after the heal until every node takes a write.
+	// settleTimeout is the maximum time after the heal until every node accepts a write.
 	settleTimeout = 60 * time.Second
 	// servedLimit is the maximum time after the last heal of a step until a write is
 	// acknowledged.
 	servedLimit = 5 * time.Second
-	// restartEvery is how often a process that ends again and again is started.
+	// restartEvery is the time between two starts of a process that ends again and again.
 	restartEvery = 3 * time.Second
-	// maxTries is how often a fault that can't be made is tried.
+	// maxTries is the maximum number of attempts to make a fault.
 	maxTries = 3
-	// termsPerElection is how many terms one election may take: votes may be split.
+	// termsPerElection is the maximum number of terms of one election: votes may be split.
 	termsPerElection = 6
 )
 
-// Clients are those who use the cluster meanwhile.
+// Clients are the users of the cluster during a Schedule.
 type Clients interface {
-	// Acknowledged returns when the first write was acknowledged after a moment.
+	// Acknowledged returns the time of the first acknowledged write after a time.
 	Acknowledged(after time.Time) (time.Time, bool)
 	// LongestGap returns the longest time without an acknowledged write.
 	LongestGap(from, to time.Time) time.Duration
 }
 
-// Config says what a Schedule does.
+// Config configures a Schedule.
 type Config struct {
 	Cluster *Cluster
 	Clients Clients
 	Seed    uint64
 	Faults  []*Fault
-	AtOnce  int           // how many faults at once, 1 to 3
-	Every   time.Duration // a step begins at the earliest so long after the one before; 0 is at once
+	AtOnce  int           // maximum number of faults at the same time, 1 to 3
+	Every   time.Duration // minimum time between the beginnings of two steps; 0 means none
 }
 
 // Schedule carries out a plan. Its methods belong to one goroutine.
@@ -55,7 +55,7 @@ type Schedule struct {
 
 	tries map[*Fault]int
 	done  map[*Fault]int
-	lost  map[*Fault]record.Fault // the newest try of those that were never made
+	lost  map[*Fault]record.Fault // the newest attempt of faults that were never made
 
 	faults     []record.Fault
 	violations []record.Violation
@@ -69,9 +69,9 @@ func NewSchedule(cfg Config) *Schedule {
 	}
 }
 
-// Run makes faults until ctx ends or length has passed, whichever is first, and heals
-// them all. It returns early, with an error, when a heal failed, or when the cluster
-// did not take writes again: what follows would show nothing.
+// Run makes faults until ctx ends or length has passed, whichever is first, and heals them
+// all. It returns early, with an error, when a heal failed, or when the cluster did not
+// accept writes again: later faults would show nothing.
 func (s *Schedule) Run(ctx context.Context, length time.Duration) error {
 	end := time.Now().Add(length)
 	for ctx.Err() == nil && time.Now().Before(end) {
@@ -87,8 +87,8 @@ func (s *Schedule) Run(ctx context.Context, length time.Duration) error {
 	return nil
 }
 
-// step makes the faults of one step at the same time, heals each after its time, and
-// waits until all is well again.
+// step makes the faults of one step at the same time, heals each after its time, and waits
+// until every node accepts a write again.
 func (s *Schedule) step(ctx context.Context, st step) error {
 	defer s.cluster.releaseAll()
 	s.cluster.say("%s", st)
@@ -114,7 +114,7 @@ func (s *Schedule) step(ctx context.Context, st step) error {
 	return settled
 }
 
-// result is what became of one Act.
+// result is the result of one Act.
 type result struct {
 	act      *Act
 	from, to time.Time
@@ -122,24 +122,24 @@ type result struct {
 	unhealed error // why it was not healed
 }
 
-// perform makes a fault, waits, and heals it, whatever happens meanwhile.
+// perform makes a fault, waits, and heals it in any case.
 func perform(ctx context.Context, act *Act, lasts time.Duration) (r result) {
 	r = result{act: act, from: time.Now()}
 	defer func() {
 		r.unhealed = act.heal(ctx)
 		if errors.Is(r.err, lab.ErrNotCovered) && errors.Is(r.unhealed, lab.ErrNotCovered) {
-			r.unhealed = nil // what the Lab does not have it has not changed
+			r.unhealed = nil // a fault that the Lab does not have has changed nothing
 		}
 		r.to = time.Now()
 	}()
 	if r.err = act.fault.start(ctx, act); r.err == nil {
-		_ = sleep(ctx, lasts) // ended early, it was made all the same
+		_ = sleep(ctx, lasts) // a fault that ended early was made all the same
 	}
 	return r
 }
 
-// settle starts what has ended by itself, and waits until every node takes a write. It
-// counts as a violation where that takes too long.
+// settle starts processes that have ended by themselves, and waits until every node accepts
+// a write. If that takes too long, it is a violation.
 func (s *Schedule) settle(ctx context.Context) error {
 	var started time.Time
 	err := poll(ctx, settleTimeout, func(ctx context.Context) error {
@@ -159,7 +159,7 @@ func (s *Schedule) settle(ctx context.Context) error {
 }
 
 // awaitClients waits until a client's write is acknowledged after all heals, for a little
-// longer than it may take: the writes that show that all is well are not the clients'.
+// longer than the limit. The writes of settle are not those of clients.
 func (s *Schedule) awaitClients(ctx context.Context, results []result) {
 	healed := lastHeal(results)
 	_ = poll(ctx, servedLimit+time.Second, func(context.Context) error {
@@ -167,7 +167,7 @@ func (s *Schedule) awaitClients(ctx context.Context, results []result) {
 			return errNobody
 		}
 		return nil
-	}) // that none was is recorded
+	}) // a missing write is recorded
 }
 
 // lastHeal returns when the last of the faults of a step was healed.
@@ -180,7 +180,8 @@ func lastHeal(results []result) (last time.Time) {
 	return last
 }
 
-// record notes what became of a step, which may have been interrupted. Service counts from the last heal of the step.
+// record records the results of a step, which may have been interrupted. The time without
+// service counts from the last heal of the step.
 func (s *Schedule) record(st step, results []result, terms uint64, interrupted bool) {
 	last, bound := lastHeal(results), 0
 	for _, r := range results {
@@ -229,7 +230,7 @@ func (s *Schedule) violate(at time.Time, promise, what string) {
 	s.violations = append(s.violations, record.Violation{At: s.cluster.at(at), Promise: promise, What: what})
 }
 
-// spoken says in a line what became of a fault.
+// spoken describes the result of a fault in one line.
 func spoken(f record.Fault) string {
 	served := "no write was acknowledged after it"
 	if f.Served >= 0 {
@@ -238,7 +239,7 @@ func spoken(f record.Fault) string {
 	return fmt.Sprintf("%s on %s; %s, at most %.1f s without, %d terms", f.Detail, strings.Join(f.Hosts, " "), served, f.Without, f.Terms)
 }
 
-// describe returns the record of one act of a step whose last heal was at a moment.
+// describe returns the record of one act of a step whose last heal was at healed.
 func (s *Schedule) describe(r result, healed time.Time) record.Fault {
 	rec := record.Fault{
 		Name: r.act.fault.Name, Detail: r.act.detail(), Hosts: r.act.names(), From: s.cluster.at(r.from), To: s.cluster.at(r.to),
@@ -256,8 +257,8 @@ func (s *Schedule) describe(r result, healed time.Time) record.Fault {
 	return rec
 }
 
-// Fill adds what is known by now to the record of a run. Faults that were never made,
-// of those that came up, are in it as not done.
+// Fill adds the results so far to the record of a run. A fault that was tried and never
+// made is in it as not done.
 func (s *Schedule) Fill(run *record.Run) {
 	run.Faults = append(run.Faults, s.faults...)
 	for _, f := range s.cfg.Faults {
@@ -270,7 +271,7 @@ func (s *Schedule) Fill(run *record.Run) {
 	run.Violations = append(run.Violations, s.violations...)
 }
 
-// Tally is how often a fault was tried, and how often made.
+// Tally has the numbers of attempts and of successes of a fault.
 type Tally struct {
 	Fault       *Fault
 	Tried, Made int

@@ -33,12 +33,12 @@ func (allClients) Acknowledged(after time.Time) (time.Time, bool) {
 }
 func (allClients) LongestGap(from, to time.Time) time.Duration { return min(time.Second, to.Sub(from)) }
 
-// short is a fault of no effect that lasts a tenth of a second.
+// short returns a fault without effect that lasts a tenth of a second.
 func short(name string, start func(context.Context, *Act) error) *Fault {
 	return &Fault{Name: name, Rows: []int{1}, takes: oneHost, lasts: span{100 * time.Millisecond, 100 * time.Millisecond}, terms: 1, start: start}
 }
 
-// filled returns what a schedule has to tell.
+// filled returns the record of a schedule.
 func filled(s *Schedule) *record.Run {
 	run := &record.Run{}
 	s.Fill(run)
@@ -46,7 +46,7 @@ func filled(s *Schedule) *record.Run {
 	return run
 }
 
-// TestSchedule_Records shows what is recorded of a fault that was made.
+// TestSchedule_Records shows the record of a fault that was made.
 func TestSchedule_Records(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := schedule(t, newFakeLab(3, 0), short("one", func(ctx context.Context, a *Act) error {
@@ -68,9 +68,9 @@ func TestSchedule_Records(t *testing.T) {
 	})
 }
 
-// TestSchedule_NotMade shows that a fault that can't be made is no pass: it is tried
-// again unless it never can be, recorded as not done, and uncovered; and that one that
-// is made later is.
+// TestSchedule_NotMade shows that a fault that can't be made does not pass. It is tried
+// again, unless it never can be made, and recorded as not done and as uncovered. A fault
+// that is made later counts as made.
 func TestSchedule_NotMade(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tries := map[string]int{}
@@ -114,7 +114,7 @@ func TestSchedule_NotMade(t *testing.T) {
 	})
 }
 
-// TestSchedule_NeverWell shows that a cluster that takes no writes after the heal is a
+// TestSchedule_NeverWell shows that a cluster that accepts no writes after the heal is a
 // violation, and ends the run.
 func TestSchedule_NeverWell(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -131,8 +131,8 @@ func TestSchedule_NeverWell(t *testing.T) {
 	})
 }
 
-// TestSchedule_Interrupted shows that a run that is interrupted has healed, and blames
-// nobody.
+// TestSchedule_Interrupted shows that an interrupted run has healed its faults, and has no
+// violations.
 func TestSchedule_Interrupted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newFakeLab(3, 0)
@@ -152,8 +152,8 @@ func TestSchedule_Interrupted(t *testing.T) {
 	})
 }
 
-// TestSchedule_Exits shows which ends of processes are violations: those that no fault
-// on their host is a reason for.
+// TestSchedule_Exits shows which ends of processes are violations: those that no fault of
+// their host excuses.
 func TestSchedule_Exits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newFakeLab(3, 0)
@@ -189,7 +189,7 @@ func TestSchedule_Exits(t *testing.T) {
 	})
 }
 
-// TestWatch_Finds shows what of the nodes' own words is a violation.
+// TestWatch_Finds shows which statuses of nodes are violations.
 func TestWatch_Finds(t *testing.T) {
 	l := newFakeLab(3, 0)
 	says := func(role string, term uint64) *kv.Status {
@@ -229,7 +229,7 @@ func TestWatch_Finds(t *testing.T) {
 }
 
 // TestWatch_Forget shows that a host that lost its data may be in a lower term, and that
-// what its process said before comes too late.
+// earlier answers of its process are ignored.
 func TestWatch_Forget(t *testing.T) {
 	l := newFakeLab(1, 0)
 	h := l.Hosts()[0]
@@ -243,7 +243,7 @@ func TestWatch_Forget(t *testing.T) {
 	}
 }
 
-// TestWatch_Leader shows that the leader is whom most nodes name.
+// TestWatch_Leader shows that the leader is the one that most nodes name.
 func TestWatch_Leader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newFakeLab(3, 0)

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// root is the root of the repository, and rows the number of rows of the table.
+// root is the path of the repository's root, and rows is the number of rows of the table.
 const (
 	root = "../../.."
 	rows = 41
@@ -81,9 +81,9 @@ func testsThere(t *testing.T) map[string]bool {
 	return there
 }
 
-// TestTable shows that the table of faults has all rows, that what it names exists, that
-// each fault is in the rows that it says it covers, and that a row that nothing covers
-// says so.
+// TestTable shows that the table of faults has all rows, that all faults and tests that it
+// names exist, that each fault is in the rows that it covers, and that a row without a
+// fault or test says so.
 func TestTable(t *testing.T) {
 	table, there := readTable(t), testsThere(t)
 	if len(table) != rows {

@@ -8,9 +8,9 @@ import (
 	"github.com/kvorum/kvorum/test/chaos/lab"
 )
 
-// Unsynced is no fault of All, which a cluster survives: while its syncs do nothing, and
-// say that all is well, all hosts lose their power, and with it writes that were
-// acknowledged. It shows that checks find that out.
+// Unsynced is not one of All, because a cluster does not survive it: syncs do nothing and
+// succeed, and then all hosts lose their power, and with it acknowledged writes. It shows
+// that the checks find this.
 func Unsynced() *Fault {
 	return &Fault{
 		Name: "power loss of all, unsynced", Rows: []int{5}, takes: everyHost, terms: 2, missing: noPower,

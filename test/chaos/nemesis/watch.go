@@ -14,15 +14,15 @@ import (
 )
 
 const (
-	// watchTick is how often each node is asked for its status.
+	// watchTick is the time between two questions to a node for its status.
 	watchTick = 250 * time.Millisecond
-	// watchTimeout bounds each question.
+	// watchTimeout is the maximum time of each question.
 	watchTimeout = time.Second
 )
 
-// Watch asks all hosts for their status, a few times a second, until Stop. It notes
-// who leads in which term, and finds terms that go back and terms with two leaders.
-// Its methods may be called concurrently.
+// Watch asks all hosts for their status, a few times a second, until Stop. It records the
+// leader of each term, and finds terms that decrease and terms with two leaders. Its
+// methods are safe for concurrent use.
 type Watch struct {
 	began time.Time
 	http  *http.Client
@@ -31,18 +31,18 @@ type Watch struct {
 
 	mu         sync.Mutex
 	views      map[lab.Host]*view  // guarded by mu
-	led        map[uint64]lab.Host // guarded by mu; who led in a term, as it said twice
-	accused    map[uint64]bool     // guarded by mu; terms whose two leaders were told of
+	led        map[uint64]lab.Host // guarded by mu; leader of each term, by two statuses of its own
+	accused    map[uint64]bool     // guarded by mu; terms whose two leaders are violations already
 	leaders    []record.Leader     // guarded by mu; the newest last
-	leader     lab.Host            // guarded by mu; of the newest, nil for none
+	leader     lab.Host            // guarded by mu; of the newest record, nil for none
 	highest    uint64              // guarded by mu; the highest term that any node was in
 	violations []record.Violation  // guarded by mu
 }
 
-// view is what a host said last.
+// view is the newest status of a host.
 type view struct {
-	incarnation int        // counts how often its data was wiped
-	status      *kv.Status // nil where it did not answer
+	incarnation int        // number of times that its data was wiped
+	status      *kv.Status // nil if it did not answer
 	term        uint64     // the highest that this incarnation was in
 	leads       uint64     // the term in which it said that it leads, 0 for none
 }
@@ -95,16 +95,16 @@ func (w *Watch) incarnation(h lab.Host) int {
 	return w.views[h].incarnation
 }
 
-// Forget says that a host, whose process does not run, has lost its data: it may be
-// in a lower term the next time.
+// Forget records that a host, whose process does not run, has lost its data. It may be in a
+// lower term afterwards.
 func (w *Watch) Forget(h lab.Host) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.views[h] = &view{incarnation: w.views[h].incarnation + 1}
 }
 
-// hear takes in what a host said, nil for nothing. An answer of an earlier incarnation
-// comes too late.
+// hear handles the status of a host, nil for none. It ignores a status of an earlier
+// incarnation.
 func (w *Watch) hear(h lab.Host, incarnation int, s *kv.Status) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -113,15 +113,15 @@ func (w *Watch) hear(h lab.Host, incarnation int, s *kv.Status) {
 		return
 	}
 	v.status = s
-	if s != nil && s.Term > 0 { // one that loads or joins has no term yet
+	if s != nil && s.Term > 0 { // a node that is loading or joining has no term yet
 		w.checkLocked(h, v, s)
 		v.term, w.highest = max(v.term, s.Term), max(w.highest, s.Term)
 	}
 	w.noteLocked()
 }
 
-// checkLocked finds what one answer shows that must not be. A node reads its role and
-// its term one after the other, so that it leads in a term once it has said so twice.
+// checkLocked finds the violations that one status shows. A node reads its role and its
+// term one after the other, so it certainly leads in a term only when two statuses say so.
 func (w *Watch) checkLocked(h lab.Host, v *view, s *kv.Status) {
 	if s.Term < v.term {
 		w.violateLocked("the term of a node does not go back", fmt.Sprintf("%s was in term %d, and is in %d", h.Name(), v.term, s.Term))
@@ -149,8 +149,8 @@ func (w *Watch) violateLocked(promise, what string) {
 // at returns a moment as a record has it.
 func (w *Watch) at(t time.Time) float64 { return t.Sub(w.began).Round(time.Millisecond).Seconds() }
 
-// noteLocked notes who leads, if that has changed: as most nodes that answer say, and
-// where as many say otherwise, the higher term.
+// noteLocked records the leader, if it has changed: the one that most answers name, and of
+// several the one with the higher term.
 func (w *Watch) noteLocked() {
 	type claim struct {
 		leader string
@@ -181,15 +181,14 @@ func (w *Watch) noteLocked() {
 	w.leaders = append(w.leaders, newest)
 }
 
-// Leader returns the host that most nodes take for the leader. ok is false while
-// nobody does.
+// Leader returns the host that most nodes name as the leader. ok is false if none does.
 func (w *Watch) Leader() (leader lab.Host, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.leader, w.leader != nil
 }
 
-// Term returns the highest term that any node was seen in.
+// Term returns the highest term in any status.
 func (w *Watch) Term() uint64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -203,7 +202,7 @@ func (w *Watch) Leaders() []record.Leader {
 	return slices.Clone(w.leaders)
 }
 
-// Violations returns what was seen that must not be, in order.
+// Violations returns the violations so far, in order.
 func (w *Watch) Violations() []record.Violation {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -10,11 +10,11 @@ import (
 )
 
 // Run is one run against one cluster. Times are in seconds since Began, rounded to the
-// millisecond. As JSON it is the evidence that a run leaves beside its page.
+// millisecond. Its JSON is in the same directory as the run's page.
 type Run struct {
-	Program string    `json:"program"` // what was tested: "kvorum" or "etcd"
-	Version string    `json:"version"` // as the program says
-	Command string    `json:"command"` // that runs it again
+	Program string    `json:"program"` // the tested program: "kvorum" or "etcd"
+	Version string    `json:"version"` // as the program reports it
+	Command string    `json:"command"` // the command that repeats the run
 	Seed    uint64    `json:"seed"`
 	Kind    string    `json:"kind"` // of the lab: "namespaces", "proxy" or "docker"
 	Nodes   int       `json:"nodes"`
@@ -26,17 +26,17 @@ type Run struct {
 	Faults     []Fault     `json:"faults"`  // in the order of their beginnings
 	Leaders    []Leader    `json:"leaders"` // changes of leader or term, in order
 	Exits      []Exit      `json:"exits"`
-	Violations []Violation `json:"violations"` // what must never be; none is a pass
-	Uncovered  []Uncovered `json:"uncovered"`  // what the run was to show and could not
-	Keys       []Key       `json:"keys"`       // those whose history has no order that explains it
-	Checks     []Check     `json:"checks"`     // what was checked in the end, and of how much
+	Violations []Violation `json:"violations"` // broken promises; a run that passes has none
+	Uncovered  []Uncovered `json:"uncovered"`  // parts that the run could not cover
+	Keys       []Key       `json:"keys"`       // keys whose history has no order that explains it
+	Checks     []Check     `json:"checks"`     // the checks at the end, and their amounts
 
-	// Files is the evidence that Violations name, by file name. The report writes it
-	// beside its page, and shows what of it is text.
+	// Files is the evidence that Violations name, by file name. The report writes the files
+	// into the directory of its page, and shows text files.
 	Files map[string][]byte `json:"-"`
 }
 
-// Second is what the clients saw in one second.
+// Second has the results of the clients in one second.
 type Second struct {
 	Acknowledged int     `json:"acknowledged"` // writes
 	Reads        int     `json:"reads"`        // that were answered
@@ -46,24 +46,24 @@ type Second struct {
 	P99          float64 `json:"p99"`
 }
 
-// Fault is a time in which something was broken on purpose.
+// Fault is one fault, with its time.
 type Fault struct {
 	Name    string   `json:"name"` // such as "pause the leader"
 	Detail  string   `json:"detail"`
 	Hosts   []string `json:"hosts"`
 	From    float64  `json:"from"`
 	To      float64  `json:"to"`      // when it was healed
-	Served  float64  `json:"served"`  // when a write was acknowledged next, counted from To; -1 where none was
-	Without float64  `json:"without"` // the longest time without an acknowledged write from From until then
-	Terms   uint64   `json:"terms"`   // by how much the term grew
-	Done    bool     `json:"done"`    // false where it could not be made
+	Served  float64  `json:"served"`  // time from To to the next acknowledged write; -1 if there was none
+	Without float64  `json:"without"` // the longest time without an acknowledged write between From and that write
+	Terms   uint64   `json:"terms"`   // growth of the term
+	Done    bool     `json:"done"`    // false if it could not be made
 	Reason  string   `json:"reason"`  // why not
 }
 
-// Leader is who led from a moment on, as most nodes said.
+// Leader is the leader from a time on, according to most nodes.
 type Leader struct {
 	At   float64 `json:"at"`
-	Host string  `json:"host"` // "" where nobody did
+	Host string  `json:"host"` // "" for none
 	Term uint64  `json:"term"`
 }
 
@@ -73,8 +73,8 @@ type Exit struct {
 	Host   string  `json:"host"`
 	Code   int     `json:"code"`
 	Signal string  `json:"signal"`
-	Asked  bool    `json:"asked"` // the run ended it itself
-	Why    string  `json:"why"`   // the last line of its log where the run did not
+	Asked  bool    `json:"asked"` // the run itself ended it
+	Why    string  `json:"why"`   // the last line of its log, if the run did not end it
 }
 
 // Violation is a promise that was broken.
@@ -85,7 +85,7 @@ type Violation struct {
 	Evidence string  `json:"evidence"` // the name of a file beside the page, "" for none
 }
 
-// Uncovered is what a run was to show and did not.
+// Uncovered is a part that a run did not cover.
 type Uncovered struct {
 	What   string `json:"what"`
 	Reason string `json:"reason"`
@@ -94,30 +94,30 @@ type Uncovered struct {
 // Key is a key whose operations have no order that explains them.
 type Key struct {
 	Name    string `json:"name"`
-	Explain string `json:"explain"` // the newest operations of the shortest history that has none
+	Explain string `json:"explain"` // the newest operations of the shortest prefix of the history without an order
 	Picture string `json:"-"`       // porcupine's page of it, a whole HTML document
 }
 
-// Check is one thing that was looked at in the end.
+// Check is one check at the end of a run.
 type Check struct {
 	Name   string `json:"name"`
-	Of     string `json:"of"` // how much of it there was, such as "4,312 acknowledged writes on 3 nodes"
+	Of     string `json:"of"` // its amount, such as "4,312 acknowledged writes on 3 nodes"
 	Passed bool   `json:"passed"`
 }
 
-// Passed says whether nothing was broken and everything covered that was to be.
+// Passed reports whether no promise was broken and everything was covered.
 func (r *Run) Passed() bool { return !r.Broken() && len(r.Gaps()) == 0 }
 
-// Broken says whether a promise was broken: there is a violation, a key without an
+// Broken reports whether a promise was broken: there is a violation, a key without an
 // order, or a check that failed.
 func (r *Run) Broken() bool {
 	failed := func(c Check) bool { return !c.Passed }
 	return len(r.Violations) > 0 || len(r.Keys) > 0 || slices.ContainsFunc(r.Checks, failed)
 }
 
-// Gaps returns all that the run did not show: Uncovered, and what the record tells by
-// itself. That is each fault that could not be made, and a run without an acknowledged
-// write or without a check, which has shown nothing.
+// Gaps returns all parts that the run did not cover: Uncovered, and those that the record
+// itself shows. These are each fault that could not be made, and a run without an
+// acknowledged write or without a check.
 func (r *Run) Gaps() []Uncovered {
 	gaps := slices.Clone(r.Uncovered)
 	for _, f := range r.Faults {

@@ -10,7 +10,7 @@ import (
 	"github.com/kvorum/kvorum/test/chaos/record"
 )
 
-// good returns a run that has shown something, and broke nothing.
+// good returns a run that covers something, and has broken no promise.
 func good() *record.Run {
 	return &record.Run{
 		Seconds: []record.Second{{Acknowledged: 1}},
@@ -19,7 +19,8 @@ func good() *record.Run {
 	}
 }
 
-// TestRun_Passed shows that a run passes only if it has shown something and broke nothing.
+// TestRun_Passed shows that a run passes only if it covers everything and has broken no
+// promise.
 func TestRun_Passed(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -68,7 +69,7 @@ func TestRun_GapsOnce(t *testing.T) {
 	}
 }
 
-// TestRead shows that what is no record is an error that names its file.
+// TestRead shows that a file without a record gives an error that names the file.
 func TestRead(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "run.json")
 	if _, err := record.Read(path); !os.IsNotExist(err) {

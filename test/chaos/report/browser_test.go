@@ -42,8 +42,8 @@ type message struct {
 	} `json:"params"`
 }
 
-// openBrowser starts a browser that ends with the test, which is skipped where there is
-// none on this machine.
+// openBrowser starts a browser that ends with the test. It skips the test if this machine
+// has no browser.
 func openBrowser(t testing.TB) *browser {
 	t.Helper()
 	program := ""
@@ -64,7 +64,7 @@ func openBrowser(t testing.TB) *browser {
 		"--disable-gpu", "--disable-dev-shm-usage", "--disable-extensions", "--disable-background-networking",
 		"--hide-scrollbars", "--disable-features=IsolateSandboxedIframes"}
 	if os.Geteuid() == 0 {
-		args = append(args, "--no-sandbox") // which it refuses to have as root
+		args = append(args, "--no-sandbox") // as root it refuses to run with a sandbox
 	}
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.ExtraFiles = []*os.File{theirIn, theirOut} // 3 and 4
@@ -141,7 +141,7 @@ func (b *browser) call(method string, params map[string]any, result any) {
 	}
 }
 
-// read returns the next message, and remembers what events tell.
+// read returns the next message, and keeps the contents of events.
 func (b *browser) read() message {
 	b.t.Helper()
 	data, err := b.out.ReadBytes(0)
@@ -178,8 +178,8 @@ func (b *browser) show(path string, width, height int, medium, scheme string) {
 	}
 }
 
-// eval runs a script in the page, or in one of its frames if world is not 0, waits for
-// what it promises and reads that into result.
+// eval runs a script in the page, or in one of its frames if world is not 0. It waits for
+// the script's promise and reads its value into result.
 func (b *browser) eval(script string, world int, result any) {
 	b.t.Helper()
 	params := map[string]any{"expression": script, "returnByValue": true, "awaitPromise": true}
@@ -247,7 +247,7 @@ func (b *browser) screenshot(file string) image.Image {
 	return picture
 }
 
-// strangers returns the addresses that the page asked for and that are not its own.
+// strangers returns the foreign addresses that the page asked for.
 func (b *browser) strangers() []string {
 	var all []string
 	for _, url := range b.urls {

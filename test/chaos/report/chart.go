@@ -16,7 +16,7 @@ type panel struct {
 	Name   string
 	Unit   string
 	Height int    // in pixels
-	Desc   string // what the chart shows, for those who can't see it
+	Desc   string // a description of the chart, for people who can't see it
 	Series []series
 	Ticks  []tick
 }
@@ -26,7 +26,7 @@ type series struct {
 	Class  string // selects colour and dashes
 	Name   string
 	Figure string // its sum or its extreme
-	Peak   string // a path that is filled lightly: what single seconds reach
+	Peak   string // a path that is filled lightly: the extremes of single seconds
 	Area   string // a path that is filled
 	Line   string // a path that is drawn
 }
@@ -45,7 +45,7 @@ type axis struct {
 	log       bool
 }
 
-// y returns how far from the top a value is drawn.
+// y returns the distance of a value from the top.
 func (a axis) y(v float64) float64 {
 	low, high := a.low, a.high
 	if a.log {
@@ -88,7 +88,7 @@ func (a axis) ticks() []tick {
 // percent returns a part of one for a style sheet.
 func percent(part float64) string { return number(part*100) + "%" }
 
-// number returns a coordinate, which is exact enough with a tenth.
+// number returns a coordinate, rounded to a tenth.
 func number(v float64) string {
 	return strings.TrimSuffix(strconv.FormatFloat(v, 'f', 1, 64), ".0")
 }
@@ -98,12 +98,13 @@ type span struct {
 	length float64 // of the run, in seconds, above 0
 }
 
-// x returns where a moment is drawn. What is outside of the run is drawn at its end.
+// x returns the position of a time. A time outside of the run is drawn at the run's
+// beginning or end.
 func (s span) x(at float64) float64 {
 	return min(max(at/s.length, 0), 1) * plotWidth
 }
 
-// ticks returns the labels of the time axis. Each second one is left out on phones.
+// ticks returns the labels of the time axis. Phones omit every second one.
 func (s span) ticks() []tick {
 	step := s.length
 	for _, nice := range []float64{1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400} {
@@ -133,7 +134,7 @@ func (s span) ticks() []tick {
 // path builds the path of a line or of an area.
 type path struct {
 	strings.Builder
-	open bool // the line goes on
+	open bool // the line continues
 }
 
 // to draws a line to a point, or begins one there.
@@ -155,7 +156,7 @@ func (p *path) box(x, y, width, height float64) {
 }
 
 // line draws one figure of each column; a column whose figure isn't shown is a gap. A
-// column that stands alone is drawn as wide as it is.
+// column between two gaps is drawn with its own width.
 func line(cols []column, s span, a axis, figure func(column) float64, shown func(column) bool) string {
 	var p path
 	alone := func(i int) bool {
@@ -175,7 +176,7 @@ func line(cols []column, s span, a axis, figure func(column) float64, shown func
 	return p.String()
 }
 
-// area fills what is between two figures of all columns.
+// area fills the area between two figures of all columns.
 func area(cols []column, s span, a axis, low, high func(column) float64) string {
 	if len(cols) == 0 {
 		return ""
@@ -192,8 +193,8 @@ func area(cols []column, s span, a axis, low, high func(column) float64) string 
 	return p.String() + "z"
 }
 
-// strip marks, at the foot of a panel, the part of each column that is so. In a column
-// of many seconds it does not show which of them.
+// strip marks, at the bottom of a panel, a part of each column. In a column of many seconds
+// it does not show which of them are meant.
 func strip(cols []column, s span, height float64, part func(column) float64) string {
 	const thick = 5
 	var p path

@@ -11,7 +11,7 @@ import (
 	"github.com/kvorum/kvorum/test/chaos/report"
 )
 
-// probe is a script that returns what is wrong with the page that it runs in.
+// probe is a script that returns the errors of the page in which it runs.
 //
 //go:embed testdata/probe.js
 var probe string
@@ -37,9 +37,9 @@ func pages(t testing.TB) map[string]string {
 }
 
 // TestPage_Chromium opens each kind of page on a phone and on a desk, in light and dark,
-// and on paper. It fails where something is wider than the window, hard to read, empty
-// or overlapped, or asks for anything from elsewhere. With -artifacts, pictures of the
-// pages are kept.
+// and on paper. It fails if an element is wider than the window, hard to read, empty or
+// overlapped, or if the page loads anything from elsewhere. With -artifacts, pictures of
+// the pages are kept.
 func TestPage_Chromium(t *testing.T) {
 	b := openBrowser(t)
 	shots := t.ArtifactDir()
@@ -80,7 +80,7 @@ func examine(t *testing.T, b *browser) {
 }
 
 // lookAt fails unless a picture is as wide as the window and at least as high, has the
-// ground of its scheme, and many colours.
+// background of its scheme, and has many colours.
 func lookAt(t *testing.T, picture image.Image, width, height int, dark bool) {
 	t.Helper()
 	if got := picture.Bounds(); got.Dx() != width || got.Dy() < height {
@@ -101,9 +101,9 @@ func lookAt(t *testing.T, picture image.Image, width, height int, dark bool) {
 	}
 }
 
-// TestPage_Picture opens the fold of a key without an order, and finds porcupine's
-// picture in it: a box for each operation, wide enough for its text, and the mark of
-// the first one that fits nowhere.
+// TestPage_Picture opens the fold of a key without an order, and finds porcupine's picture
+// in it: a box for each operation, wide enough for its text, and the mark of the first
+// operation without a place in the order.
 func TestPage_Picture(t *testing.T) {
 	b := openBrowser(t)
 	path, err := report.Write(t.TempDir(), broken(t))
@@ -134,7 +134,7 @@ const unfold = `new Promise((done) => {
 	fold.scrollIntoView()
 })`
 
-// look counts what the picture shows.
+// look is a script that counts the elements of the picture.
 const look = `(() => {
 	const width = (e) => e.getBoundingClientRect().width
 	const boxes = [...document.querySelectorAll('.history-rect')].filter((e) => width(e) > 0)

@@ -7,16 +7,16 @@ import (
 	"github.com/kvorum/kvorum/test/chaos/record"
 )
 
-// maxColumns is the largest number of columns that a chart has.
+// maxColumns is the maximum number of columns of a chart.
 const maxColumns = 600
 
-// column is what one or several neighbouring seconds of a run have in common.
+// column has the figures of one or several neighbouring seconds of a run.
 type column struct {
 	from, to         float64 // seconds since the run began
 	acked, reads     spread
 	refused, unknown spread
 	p50              float64 // the median of the seconds' medians, in milliseconds; 0 without a write
-	p99              float64 // the highest of the seconds'
+	p99              float64 // the highest of the seconds' values
 	quiet            int     // the number of seconds without an acknowledged write
 }
 

@@ -35,7 +35,7 @@ func elements(root *html.Node, names ...string) []*html.Node {
 	return found
 }
 
-// attribute returns an attribute of an element, and "" where it has none.
+// attribute returns an attribute of an element, and "" if it has none.
 func attribute(n *html.Node, name string) string {
 	for _, a := range n.Attr {
 		if a.Key == name {

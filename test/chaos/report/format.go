@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// none stands in tables where there is no figure.
+// none is the text of a missing figure in tables.
 const none = "–"
 
 // count returns a number with a comma after each three digits, such as "12,345".
@@ -59,7 +59,7 @@ func milliseconds(ms float64) string {
 	return count(int(math.Round(ms))) + " ms"
 }
 
-// length returns how long something took in its two largest units, such as "1 h 30 min".
+// length returns a duration in its two largest units, such as "1 h 30 min".
 func length(s float64) string {
 	whole := int(math.Round(s))
 	units := []struct {
@@ -96,7 +96,7 @@ func moment(s, whole float64) string {
 	}
 }
 
-// tickMoment is moment without what is zero at all ticks.
+// tickMoment is moment without the parts that are zero at all ticks.
 func tickMoment(s, whole float64) string {
 	n := int(math.Round(s))
 	switch {
@@ -109,7 +109,7 @@ func tickMoment(s, whole float64) string {
 	}
 }
 
-// share returns a part of one as percents, and none for what is not a number.
+// share returns a part of one as a percentage, and none for NaN.
 func share(part float64) string {
 	if math.IsNaN(part) || math.IsInf(part, 0) {
 		return none
@@ -125,7 +125,7 @@ func date(t time.Time) string {
 	return t.UTC().Format("2006-01-02 15:04 UTC")
 }
 
-// orNone returns the text, and none where there is none.
+// orNone returns the text, and none if there is none.
 func orNone(text string) string {
 	if strings.TrimSpace(text) == "" {
 		return none

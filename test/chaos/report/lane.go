@@ -10,7 +10,7 @@ import (
 	"github.com/kvorum/kvorum/test/chaos/record"
 )
 
-// maxLanes is the largest number of kinds of faults that have a row of their own.
+// maxLanes is the maximum number of kinds of faults that have a row of their own.
 const maxLanes = 60
 
 // lane is a row under the charts: all faults of one name, or all marks of one kind.
@@ -19,9 +19,9 @@ type lane struct {
 	Name   string
 	Times  int
 	Class  string
-	Desc   string // for those who can't see it
+	Desc   string // for people who can't see it
 	Bars   []bar
-	Many   string // the path of those that need no attention, where there are many
+	Many   string // the path of those that need no attention, if there are many
 }
 
 // bar is one fault, or one mark, in its lane. Lengths are in the charts' own units.
@@ -81,7 +81,7 @@ func faultLanes(run *record.Run, s span) []lane {
 	return all
 }
 
-// crowd draws what needs no attention as one shape, where the lane has many bars.
+// crowd draws bars that need no attention as one shape, if the lane has many.
 func (l *lane) crowd(faults []record.Fault, s span) {
 	const many = 50
 	if len(l.Bars) <= many {
@@ -92,7 +92,7 @@ func (l *lane) crowd(faults []record.Fault, s span) {
 	l.Many = boxes(faults, s, good, 1, 10)
 }
 
-// minWidth is the width of what took no time, so that it can be seen.
+// minWidth is the minimum width of a bar, so that it can be seen.
 const minWidth = 3
 
 // newBar returns the bar of a fault.
@@ -116,7 +116,7 @@ func newBar(i int, f record.Fault, s span) bar {
 	return b
 }
 
-// mark adds a mark at a moment.
+// mark adds a mark at a time.
 func (l *lane) mark(s span, at float64, title string) {
 	l.Times++
 	l.Bars = append(l.Bars, bar{
@@ -125,7 +125,7 @@ func (l *lane) mark(s span, at float64, title string) {
 	})
 }
 
-// describe fills in what those hear who can't see the lane.
+// describe sets the description for people who can't see the lane.
 func (l *lane) describe() {
 	const most = 5
 	var titles []string
@@ -138,10 +138,11 @@ func (l *lane) describe() {
 	l.Desc = strings.Join(titles, "; ")
 }
 
-// maxShades is how many faults are shaded behind the charts. More would cover all.
+// maxShades is the maximum number of faults that are shaded behind the charts. More would
+// cover everything.
 const maxShades = 99
 
-// shade returns the path of all times in which a fault was under way.
+// shade returns the path of all times in which a fault was in progress.
 func shade(faults []record.Fault, s span) string {
 	if len(faults) > maxShades {
 		return ""
@@ -149,8 +150,8 @@ func shade(faults []record.Fault, s span) string {
 	return boxes(faults, s, func(f record.Fault) bool { return f.Done }, 0, 100)
 }
 
-// edges returns the path of the beginnings of all that shade shows, which tells faults
-// apart that follow one another at once.
+// edges returns the path of the beginnings of all shaded faults, which separates faults
+// without a pause between them.
 func edges(faults []record.Fault, s span) string {
 	if len(faults) > maxShades {
 		return ""
@@ -166,7 +167,7 @@ func edges(faults []record.Fault, s span) string {
 	return p.String()
 }
 
-// boxes returns the path of the times of all faults that are so, as one shape.
+// boxes returns the path of the times of all faults for which so is true, as one shape.
 func boxes(faults []record.Fault, s span, so func(record.Fault) bool, y, height float64) string {
 	type times struct{ from, to float64 }
 	var all []times
@@ -188,10 +189,10 @@ func boxes(faults []record.Fault, s span, so func(record.Fault) bool, y, height 
 	return p.String()
 }
 
-// marks returns the numbers of faults over the charts, as far as there is room for
-// them. Those that there is no room for on a phone are minor.
+// marks returns the numbers of faults over the charts, as far as there is room for them.
+// Those without room on a phone are minor.
 func marks(faults []record.Fault, s span) []tick {
-	const desk, phone = 24, 75 // the room that a number takes
+	const desk, phone = 24, 75 // the width of a number
 	if len(faults) > maxShades {
 		return nil
 	}

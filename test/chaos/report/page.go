@@ -12,7 +12,7 @@ import (
 	"github.com/kvorum/kvorum/test/chaos/record"
 )
 
-// page is what the template of a run shows.
+// page has the data for the template of a run.
 type page struct {
 	Style    template.CSS
 	Run      *record.Run
@@ -28,12 +28,12 @@ type page struct {
 	TimeAxis []tick
 	Lanes    []lane
 	Dense    bool   // there is no room for dashes
-	Columns  string // what a column of the charts stands for, "" where it is a second
+	Columns  string // the time of a column of the charts, "" if it is a second
 	Rows     []row
-	Totals   []totalRow // where faults were made twice or more on average, else none
+	Totals   []totalRow // if faults were made twice or more on average, otherwise none
 	Faults   []faultRow
 	Exits    []exitRow
-	// Long tables are folded, and very long ones tell what they leave out.
+	// Long tables are folded, and very long ones say what they omit.
 	FoldFaults, FoldExits             bool
 	FaultsLeft, ExitsLeft, BrokenLeft int
 
@@ -42,20 +42,20 @@ type page struct {
 	Keys   []key
 }
 
-// verdict is the first that a reader sees.
+// verdict is the first line of a page.
 type verdict struct {
 	Class  string // "passed", "broken" or "uncovered"
 	Word   string // such as "2 violations"
 	Reason string // a sentence
 }
 
-// fact is something that was the case from the beginning.
+// fact is a property of the run that was known before it.
 type fact struct{ Name, Text string }
 
-// figure is a number that sums the run up.
+// figure is a number of the whole run.
 type figure struct{ Name, Number, Note string }
 
-// hover is a column of the charts that tells its figures.
+// hover is the area of a column of the charts, with its figures.
 type hover struct{ X, Width, Title string }
 
 // row is a row of the table of figures.
@@ -78,7 +78,7 @@ type exitRow struct {
 type violation struct {
 	record.Violation
 	When    string
-	Text    string // of its evidence, as far as it is text
+	Text    string // the text of its evidence, if it is text
 	Missing bool   // the evidence isn't there
 	Key     int    // the evidence is the picture of this key, counted from 1
 }
@@ -87,18 +87,18 @@ type violation struct {
 type key struct {
 	record.Key
 	Number int
-	Frame  template.HTMLAttr // the document of its picture; "" where it is too large to be shown
+	Frame  template.HTMLAttr // the document of its picture; "" if it is too large to be shown
 	File   string            // its picture's file beside the page, "" for none
 }
 
-// longTable is the largest number of rows of a table that is not folded, and maxTable
-// that of any table. The record has them all.
+// longTable is the maximum number of rows of a table that is not folded, and maxTable is
+// the maximum of any table. The record has all rows.
 const (
 	longTable = 60
 	maxTable  = 200
 )
 
-// newPage prepares what is shown of a run.
+// newPage prepares the data of a run's page.
 func newPage(run *record.Run, evidence map[string][]byte) *page {
 	s := span{length: max(run.Length, float64(len(run.Seconds)), 1)}
 	p := &page{
@@ -119,7 +119,7 @@ func newPage(run *record.Run, evidence map[string][]byte) *page {
 	return p
 }
 
-// fillTables fills in the tables, or the part of them that deserves most attention.
+// fillTables fills in the tables, or the most important part of each.
 func (p *page) fillTables(run *record.Run, evidence map[string][]byte, s span) {
 	p.FoldFaults, p.FoldExits = len(run.Faults) > longTable, len(run.Exits) > longTable
 	faults := notable(run.Faults, func(f record.Fault) float64 {
@@ -151,7 +151,7 @@ func (p *page) fillTables(run *record.Run, evidence map[string][]byte, s span) {
 	p.BrokenLeft = len(run.Violations) - len(p.Broken)
 }
 
-// weight returns 1 for what deserves attention, and 0 for the rest.
+// weight returns 1 if attention is set, otherwise 0.
 func weight(attention bool) float64 {
 	if attention {
 		return 1
@@ -159,8 +159,8 @@ func weight(attention bool) float64 {
 	return 0
 }
 
-// notable returns the indexes of at most maxTable of all, in order: of those that weigh
-// most, and of the earlier ones among equals.
+// notable returns the indexes of at most maxTable elements of all, in order: those with the
+// greatest weight, and the earlier ones among equals.
 func notable[T any](all []T, weigh func(T) float64) []int {
 	indexes := make([]int, len(all))
 	for i := range all {
@@ -174,7 +174,7 @@ func notable[T any](all []T, weigh func(T) float64) []int {
 	return indexes
 }
 
-// judge puts into words what came out. A violation weighs more than a gap.
+// judge returns the verdict of a run. A violation has precedence over a gap.
 func judge(run *record.Run) verdict {
 	made, gaps := 0, len(run.Gaps())
 	for _, f := range run.Faults {
@@ -209,7 +209,7 @@ func areOrIs(n int, noun string) string {
 	return counted(n, noun) + " are"
 }
 
-// program returns the name and version of what was tested, the name once.
+// program returns the name and version of the tested program, the name only once.
 func program(run *record.Run) string {
 	if strings.HasPrefix(run.Version, run.Program+" ") {
 		return run.Version
@@ -217,7 +217,7 @@ func program(run *record.Run) string {
 	return strings.TrimSpace(run.Program + " " + run.Version)
 }
 
-// facts tells what was tested, and how.
+// facts returns the tested program and the method.
 func facts(run *record.Run) []fact {
 	kind := map[string]string{
 		"namespaces": "network namespaces",
@@ -238,7 +238,7 @@ func facts(run *record.Run) []fact {
 	}
 }
 
-// figures sums the run up.
+// figures returns the figures of the whole run.
 func figures(run *record.Run) []figure {
 	sum := sumUp(run.Seconds)
 	perSecond := func(n int) string {
@@ -274,7 +274,7 @@ func figures(run *record.Run) []figure {
 	}
 }
 
-// hovers returns what each column of the charts tells to a pointer that rests on it.
+// hovers returns the areas of the columns, which show their figures under a pointer.
 func hovers(cols []column, s span) []hover {
 	var all []hover
 	for _, c := range cols {
@@ -286,10 +286,11 @@ func hovers(cols []column, s span) []hover {
 	return all
 }
 
-// maxRows is the largest number of rows of the table of figures.
+// maxRows is the maximum number of rows of the table of figures.
 const maxRows = 120
 
-// rows returns the table of figures: sums of as many seconds as it takes.
+// rows returns the table of figures. A row is the sum of so many seconds that maxRows is
+// enough.
 func rows(run *record.Run, s span) []row {
 	size := max((len(run.Seconds)+maxRows-1)/maxRows, 1)
 	var all []row
@@ -323,7 +324,7 @@ func newFaultRow(number int, f record.Fault, s span) faultRow {
 	return r
 }
 
-// howEnded tells how a process ended.
+// howEnded describes the end of a process.
 func howEnded(e record.Exit) string {
 	if e.Signal != "" {
 		return "signal: " + e.Signal
@@ -331,7 +332,7 @@ func howEnded(e record.Exit) string {
 	return fmt.Sprintf("exit code %d", e.Code)
 }
 
-// newViolation returns a violation with what of its evidence is text.
+// newViolation returns a violation with its evidence, if that is text.
 func newViolation(v record.Violation, evidence map[string][]byte, s span) violation {
 	all := violation{Violation: v, When: moment(v.At, s.length)}
 	data, found := evidence[v.Evidence]
@@ -342,7 +343,7 @@ func newViolation(v record.Violation, evidence map[string][]byte, s span) violat
 	return all
 }
 
-// shortened leaves the middle of a long text out.
+// shortened omits the middle of a long text.
 func shortened(text string) string {
 	const half = 16 << 10
 	if len(text) <= 2*half {
@@ -353,7 +354,7 @@ func shortened(text string) string {
 		strings.ToValidUTF8(head, ""), count(len(text)-2*half), strings.ToValidUTF8(tail, ""))
 }
 
-// maxFrames is how many bytes of pictures a page has at most. Others stay in files.
+// maxFrames is the maximum number of bytes of pictures in a page. Others are only in files.
 const maxFrames = 8 << 20
 
 // keys returns the keys without an order, and their pictures as far as there is room.

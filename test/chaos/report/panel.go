@@ -20,7 +20,7 @@ func panels(run *record.Run, s span) []panel {
 	return append(all, leaders(run, s), terms(run, s))
 }
 
-// throughput shows what was answered in each second, and when no write was.
+// throughput shows the answers of each second, and the times without an acknowledged write.
 func throughput(run *record.Run, cols []column, s span) panel {
 	p := panel{ID: "throughput", Name: "Throughput", Unit: "per second", Height: 150}
 	top, quiet := 0.0, 0
@@ -34,7 +34,7 @@ func throughput(run *record.Run, cols []column, s span) panel {
 	always := func(column) bool { return true }
 	low := func(c column) float64 { return c.acked.low }
 	if len(cols) == len(run.Seconds) {
-		low = func(column) float64 { return 0 } // nothing is summed up: the shade stands on the axis
+		low = func(column) float64 { return 0 } // columns are single seconds: the shade begins at the axis
 	}
 	p.Series = []series{{
 		Class: "writes", Name: "writes", Figure: count(sum.acked),
@@ -52,7 +52,7 @@ func throughput(run *record.Run, cols []column, s span) panel {
 	return p
 }
 
-// latency shows how long acknowledged writes took.
+// latency shows the latency of acknowledged writes.
 func latency(cols []column, s span) panel {
 	p := panel{ID: "latency", Name: "Latency of writes", Unit: "milliseconds", Height: 120}
 	written := func(c column) bool { return c.p99 > 0 }
@@ -90,7 +90,7 @@ func latency(cols []column, s span) panel {
 	return p
 }
 
-// highest returns the highest figure of some columns, and 0 where there are none.
+// highest returns the highest figure of some columns, and 0 if there are none.
 func highest(cols []column, counts func(column) bool, figure func(column) float64) float64 {
 	high := 0.0
 	for _, c := range cols {
@@ -101,7 +101,7 @@ func highest(cols []column, counts func(column) bool, figure func(column) float6
 	return high
 }
 
-// events shows what should be rare: its mean in each column, and its highest second.
+// events shows rare events: their mean in each column, and the highest second.
 func events(class, name string, sum int, cols []column, s span, figure func(column) spread) panel {
 	p := panel{ID: class, Name: name, Unit: "per second", Height: 52}
 	top := highest(cols, func(column) bool { return true }, func(c column) float64 { return figure(c).high })
@@ -118,12 +118,12 @@ func events(class, name string, sum int, cols []column, s span, figure func(colu
 	return p
 }
 
-// bars draws a figure of each column from the foot of the panel up.
+// bars draws a figure of each column from the bottom of the panel up.
 func bars(cols []column, s span, a axis, figure func(column) float64) string {
 	var p path
 	for _, c := range cols {
 		if v := figure(c); v > 0 {
-			y := min(a.y(v), a.height-2) // what happened once can be seen
+			y := min(a.y(v), a.height-2) // a single event must be visible
 			p.box(s.x(c.from), y, max(s.x(c.to)-s.x(c.from), minWidth), a.height-y)
 		}
 	}
@@ -137,7 +137,7 @@ type reign struct {
 	term     uint64
 }
 
-// reigns returns who led when. Before the first record, nobody did.
+// reigns returns the leaders and their times. Before the first record there is none.
 func reigns(run *record.Run, s span) []reign {
 	var all []reign
 	last := reign{}
@@ -153,8 +153,8 @@ func reigns(run *record.Run, s span) []reign {
 	return append(all, last)
 }
 
-// thinned drops what a chart has no room for: of many reigns in the same column of
-// time it keeps the first, the last and one without a leader.
+// thinned drops reigns for which a chart has no room: of many in the same column of time it
+// keeps the first, the last and one without a leader.
 func thinned(all []reign, s span) []reign {
 	size := s.length / maxColumns
 	column := func(r reign) int { return int(r.from / size) }
@@ -192,11 +192,11 @@ func hostNames(run *record.Run) []string {
 	return slices.Compact(names)
 }
 
-// maxSteps is how many changes of the leader are drawn as one line. Of more, the
-// upright parts would cover all else, and only the level ones are drawn.
+// maxSteps is the maximum number of changes of the leader that are drawn as one line. With
+// more, the vertical parts would cover everything, so only the horizontal ones are drawn.
 const maxSteps = 200
 
-// leaders shows who led: a row for each host, and one for nobody.
+// leaders shows the leaders: a row for each host, and one for times without a leader.
 func leaders(run *record.Run, s span) panel {
 	const row = 20
 	hosts := hostNames(run)
@@ -240,7 +240,7 @@ func leaders(run *record.Run, s span) panel {
 	return p
 }
 
-// ledFor tells how long each host led.
+// ledFor returns the time for which each host led, in words.
 func ledFor(all []reign) string {
 	times := map[string]float64{}
 	for _, r := range all {
@@ -277,7 +277,7 @@ func terms(run *record.Run, s span) panel {
 	var steps path
 	last := uint64(0)
 	for _, r := range thinned(all, s) {
-		last = max(last, r.term) // where nobody tells the term, it is not less than before
+		last = max(last, r.term) // without an answer the term is at least the previous one
 		if last > 0 {
 			steps.to(s.x(r.from), a.y(float64(last)))
 			steps.to(s.x(r.to), a.y(float64(last)))

@@ -39,16 +39,16 @@ var pageTemplate = parse("page", pageText)
 //go:embed parts.html.tmpl
 var partsText string
 
-// parse returns a template that knows the parts which both pages have.
+// parse returns a template with the parts that both pages have.
 func parse(name, text string) *template.Template {
 	t := template.New(name).Funcs(template.FuncMap{"count": count})
 	return template.Must(template.Must(t.Parse(partsText)).Parse(text))
 }
 
 // Write writes the page of a run, its record and its evidence into a directory, which it
-// makes if there is none, and returns the path of the page. The evidence is what
-// run.Files and the pictures of run.Keys hold; what a violation names and Files lacks
-// may be in the directory already. The page says so of evidence that is nowhere.
+// makes if there is none, and returns the path of the page. The evidence is run.Files and
+// the pictures of run.Keys. A file that a violation names and that Files lacks may be in
+// the directory already. The page says which evidence is missing.
 //
 // The name of a file must be free of directories and of this package's own names. A
 // figure that JSON can't express, such as an infinite latency, is an error.
@@ -92,7 +92,7 @@ func evidenceFiles(run *record.Run) (map[string][]byte, error) {
 	return files, nil
 }
 
-// plain says whether a name is that of a file which may stand beside a page.
+// plain reports whether a name is allowed for a file in the directory of a page.
 func plain(name string) bool {
 	own := []string{pageFile, recordFile, summaryFile, markdownFile}
 	return filepath.IsLocal(name) && filepath.Base(name) == name && name != "." && !slices.Contains(own, name)
@@ -117,7 +117,7 @@ func collect(dir string, run *record.Run, files map[string][]byte) (map[string][
 	return all, nil
 }
 
-// render returns what a template makes of its data.
+// render returns the output of a template.
 func render(t *template.Template, data any) ([]byte, error) {
 	var out bytes.Buffer
 	if err := t.Execute(&out, data); err != nil {

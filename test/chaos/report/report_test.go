@@ -64,8 +64,8 @@ func TestWrite_Values(t *testing.T) {
 	}
 }
 
-// TestWrite_Charts shows that each chart has a title, a description and a drawing, and
-// that each fault has a bar that says when it was.
+// TestWrite_Charts shows that each chart has a title, a description and a drawing, and that
+// each fault has a bar with its time.
 func TestWrite_Charts(t *testing.T) {
 	run := broken(t)
 	page := parse(t, mustWrite(t, run))
@@ -98,8 +98,8 @@ func TestWrite_Charts(t *testing.T) {
 	}
 }
 
-// TestWrite_Broken shows that violations come first, with their evidence, and that what
-// was not covered is not passed over.
+// TestWrite_Broken shows that violations come first, with their evidence, and that
+// uncovered parts are shown.
 func TestWrite_Broken(t *testing.T) {
 	run := broken(t)
 	path := mustWrite(t, run)
@@ -132,7 +132,7 @@ func TestWrite_Broken(t *testing.T) {
 	}
 }
 
-// TestWrite_Verdict shows what the first line says of runs that are neither good nor bad.
+// TestWrite_Verdict shows the first line for runs that are neither good nor bad.
 func TestWrite_Verdict(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -259,7 +259,8 @@ func TestWrite_Record(t *testing.T) {
 	}
 }
 
-// TestWrite_Evidence shows where evidence may be, and that its absence is said.
+// TestWrite_Evidence shows where evidence may be, and that the page reports missing
+// evidence.
 func TestWrite_Evidence(t *testing.T) {
 	dir := t.TempDir()
 	run := sample()
@@ -283,8 +284,7 @@ func TestWrite_Evidence(t *testing.T) {
 	}
 }
 
-// TestWrite_Odd shows that figures no run should have give an error or a page, and
-// never a panic.
+// TestWrite_Odd shows that impossible figures give an error or a page, and never a panic.
 func TestWrite_Odd(t *testing.T) {
 	run := sample()
 	run.Seconds[3].P99 = math.Inf(1)
@@ -366,7 +366,7 @@ func TestWriteSummary_Values(t *testing.T) {
 	}
 }
 
-// TestWriteSummary_Verdict shows that nothing added up is no pass.
+// TestWriteSummary_Verdict shows that a summary of no runs does not pass.
 func TestWriteSummary_Verdict(t *testing.T) {
 	thin := sample()
 	thin.Checks = nil

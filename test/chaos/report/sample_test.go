@@ -204,7 +204,8 @@ func long(hours int) *record.Run {
 	return run
 }
 
-// nasty is a text that would be a script, a tag, a style or a template, were it not escaped.
+// nasty is a text that would be a script, a tag, a style or a template if it were not
+// escaped.
 const nasty = `"><script>alert(1)</script><img src=x onerror=alert(1)>'{{.}}</style>]]>&amp;|` + "\n`\u202e"
 
 // hostile returns a run whose texts are all nasty or very long.

@@ -12,7 +12,7 @@ import (
 	"github.com/kvorum/kvorum/test/chaos/record"
 )
 
-// summary is what the templates of several runs show.
+// summary has the data for the templates of several runs.
 type summary struct {
 	Style      template.CSS
 	Verdict    verdict
@@ -56,8 +56,8 @@ var (
 	markdownTemplate = texttemplate.Must(texttemplate.New("summary").Funcs(texttemplate.FuncMap{"cell": cell}).Parse(markdownText))
 )
 
-// WriteSummary adds runs up and writes a page of them into a directory, which it makes
-// if there is none, beside the same tables in Markdown. It returns the page's path.
+// WriteSummary adds runs up. It writes a page of them, and the same tables in Markdown,
+// into a directory, which it makes if there is none. It returns the page's path.
 func WriteSummary(dir string, runs []*record.Run) (path string, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("directory of the report: %w", err)

@@ -6,7 +6,7 @@ import (
 	"github.com/kvorum/kvorum/test/chaos/record"
 )
 
-// total is what all faults of one name came to, in one run or in several.
+// total is the sum of all faults of one name, in one run or in several.
 type total struct {
 	Name     string
 	Made     int
@@ -17,12 +17,12 @@ type total struct {
 	Terms    uint64    // the sum
 	MaxTerms uint64
 
-	during, usual float64 // writes while it alone was under way, and as many without any fault
+	during, usual float64 // writes while only this fault was in progress, and those in the same time without any fault
 }
 
-// Share returns the throughput of writes while this fault alone was under way, as a
-// part of the same runs' throughput without any. It is not a number where no second
-// was free of other faults.
+// Share returns the throughput of writes while only this fault was in progress, as a part
+// of the same runs' throughput without any fault. It is NaN if no second was free of other
+// faults.
 func (t *total) Share() float64 {
 	if t.usual == 0 {
 		return math.NaN()
@@ -68,7 +68,7 @@ func (t *total) add(f record.Fault) {
 	t.MaxTerms = max(t.MaxTerms, f.Terms)
 }
 
-// compare adds the writes of all whole seconds in which fault i alone was under way.
+// compare adds the writes of all whole seconds in which only fault i was in progress.
 func (t *total) compare(run *record.Run, i int, usual float64) {
 	from, to := int(math.Ceil(run.Faults[i].From)), int(run.Faults[i].To)
 	for at := max(from, 0); at < min(to, len(run.Seconds)); at++ {
@@ -81,7 +81,7 @@ func (t *total) compare(run *record.Run, i int, usual float64) {
 }
 
 // undisturbed returns the mean number of writes in the seconds without any fault, and
-// 0 where there was none.
+// 0 if there was none.
 func undisturbed(run *record.Run) float64 {
 	sum, n := 0, 0
 	for at, second := range run.Seconds {
@@ -95,7 +95,7 @@ func undisturbed(run *record.Run) float64 {
 	return float64(sum) / float64(n)
 }
 
-// disturbed says whether a fault, other than fault except, touched a second. A fault
+// disturbed reports whether a fault, other than fault except, touched a second. A fault
 // lasts until a write was acknowledged after it.
 func disturbed(run *record.Run, at, except int) bool {
 	for i, f := range run.Faults {

@@ -22,16 +22,16 @@ const (
 	promiseSame  = "all nodes hold the same at the same revision"
 )
 
-// content is all that a node holds.
+// content is the data of a node.
 type content struct {
 	revision uint64
 	hash     string            // of all keys, values, revisions and versions, in order
-	items    int               // that it holds
+	items    int               // number of items
 	ours     map[string]string // the values of keys with the history's prefix
 }
 
-// contents compares what the nodes hold with each other and with the history, to which
-// it adds what each holds in the end.
+// contents compares the data of the nodes with each other and with the history, to which it
+// adds the final data of each.
 func (f *final) contents(ctx context.Context, nodes []node) {
 	call := f.hist.Call()
 	all, err := f.lists(ctx, nodes)
@@ -57,8 +57,7 @@ func (f *final) contents(ctx context.Context, nodes []node) {
 	}
 }
 
-// lists returns what each node holds, all at one revision, which is that of a
-// linearizable read.
+// lists returns the data of each node, all at the revision of one linearizable read.
 func (f *final) lists(ctx context.Context, nodes []node) ([]content, error) {
 	deadline := time.Now().Add(settleLimit)
 	for {
@@ -81,7 +80,7 @@ func (f *final) lists(ctx context.Context, nodes []node) ([]content, error) {
 	}
 }
 
-// list reads all that a node holds.
+// list reads all data of a node.
 func (f *final) list(ctx context.Context, url, level string, least uint64) (content, error) {
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
@@ -116,7 +115,7 @@ func (f *final) saw(item load.Item) {
 	}
 }
 
-// onceWritten looks on each node for the keys that were written once.
+// onceWritten checks the keys that were written once on each node.
 func (f *final) onceWritten(nodes []node, all []content) {
 	once, known := f.hist.Once(), map[string]bool{}
 	for _, key := range f.hist.Keys() {
@@ -151,12 +150,13 @@ func (f *final) onceWritten(nodes []node, all []content) {
 		}
 	}
 	f.check(promiseKept, lost.end(), count[history.Acknowledged], "%d acknowledged writes on %d nodes", count[history.Acknowledged], len(all))
-	// That none was reported as not done is no fault: each key that is there was looked up.
+	// It is not an error if no write was reported as not done, because each key that is
+	// there was looked up.
 	f.check(promiseNever, never.end(), held, "%d writes reported as not done, and %d keys that are there, on %d nodes",
 		count[history.NotDone], held/max(1, len(all)), len(all))
 }
 
-// hashes compares the state hashes that the nodes themselves note.
+// hashes compares the state hashes that the nodes themselves record.
 func (f *final) hashes(ctx context.Context, nodes []node) {
 	const promise = "the replicas' own state hashes are equal at the same index"
 	type noted struct {

@@ -12,29 +12,29 @@ import (
 )
 
 const (
-	// settleLimit is within what time all nodes must have reached the same state.
+	// settleLimit is the maximum time until all nodes have reached the same state.
 	settleLimit = 60 * time.Second
-	// hashLimit is within what time the replicas note their state hash at one index: they
-	// do every 10 s while something is written.
+	// hashLimit is the maximum time until the replicas record their state hash at one
+	// index. They do so every 10 s while there are writes.
 	hashLimit = 20 * time.Second
-	// checkLimit is how long the checker of histories may take.
+	// checkLimit is the maximum time of the checker of histories.
 	checkLimit = 2 * time.Minute
-	// askTimeout bounds one question about a node's state, listTimeout one list of all
-	// that it holds.
+	// askTimeout is the maximum time of one question about a node's state, and listTimeout
+	// that of one list of all its data.
 	askTimeout  = 3 * time.Second
 	listTimeout = time.Minute
-	// pollTick is the time between two looks.
+	// pollTick is the time between two checks.
 	pollTick = 100 * time.Millisecond
-	// told is how many violations of one kind are told one by one.
+	// told is the maximum number of violations of one kind that are reported one by one.
 	told = 10
 	// drawn is the maximum number of keys that are drawn.
 	drawn = 8
 )
 
-// Final checks a cluster whose clients have ended, and what they saw, and adds what it
-// finds to run: Violations, Keys and Checks. Of hosts, those that run and are members
-// count; one that is a member and does not run is a violation. It takes some minutes at
-// most, and ends early where ctx does, which is a violation, too.
+// Final checks a cluster whose clients have ended, and their results, and adds its findings
+// to run: Violations, Keys and Checks. It checks the hosts that run and are members. A
+// member that does not run is a violation. It takes at most some minutes. If ctx ends, it
+// ends early, which is a violation too.
 func Final(ctx context.Context, hosts []lab.Host, h *history.History, run *record.Run) {
 	f := &final{
 		hosts: hosts, hist: h, run: run,
@@ -53,7 +53,7 @@ func Final(ctx context.Context, hosts []lab.Host, h *history.History, run *recor
 	}
 }
 
-// final is one Final under way.
+// final is the state of one call of Final.
 type final struct {
 	hosts  []lab.Host
 	hist   *history.History
@@ -71,7 +71,7 @@ func (f *final) violate(promise, format string, args ...any) {
 // at returns a moment as a record has it.
 func (f *final) at(t time.Time) float64 { return t.Sub(f.run.Began).Round(time.Millisecond).Seconds() }
 
-// check adds a check of so many things, which of describes. Of none it is a violation.
+// check adds a check of n things, which of describes. If n is 0, it is a violation.
 func (f *final) check(name string, passed bool, n int, of string, args ...any) {
 	c := record.Check{Name: name, Of: fmt.Sprintf(of, args...), Passed: passed && n > 0}
 	f.run.Checks = append(f.run.Checks, c)
@@ -80,7 +80,7 @@ func (f *final) check(name string, passed bool, n int, of string, args ...any) {
 	}
 }
 
-// several tells of violations of one promise, the first of them one by one.
+// several reports violations of one promise, the first of them one by one.
 type several struct {
 	f       *final
 	promise string
@@ -93,7 +93,7 @@ func (s *several) add(format string, args ...any) {
 	}
 }
 
-// end tells how many more there were, and whether there were none.
+// end reports the number of further violations, and returns whether there were none.
 func (s *several) end() (none bool) {
 	if more := s.found - told; more > 0 {
 		s.f.violate(s.promise, "and %d more of the kind", more)

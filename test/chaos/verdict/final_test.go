@@ -16,7 +16,7 @@ import (
 )
 
 // sound returns a cluster, and a history of it that keeps all promises and has something
-// of everything to look at.
+// for each check.
 func sound(t *testing.T) (*fake.Cluster, *history.History) {
 	t.Helper()
 	c, h := fake.New(t, 3), history.New("t/")
@@ -43,14 +43,14 @@ func write(c *fake.Cluster, h *history.History, key, value string, created bool)
 	h.Add(1, history.Input{Kind: history.Put, Key: key, Value: value}, history.Output{Done: created}, call)
 }
 
-// TestFinal shows what the last checks let through and what not: each case breaks one
-// promise of a cluster or a history that is sound otherwise.
+// TestFinal shows what the final checks accept and refuse: each case breaks one promise of
+// a cluster or a history that is otherwise sound.
 func TestFinal(t *testing.T) {
 	served := record.Fault{Name: "kill", Done: true, Served: 0.7, Terms: 1}
 	for name, tt := range map[string]struct {
 		breaks func(c *fake.Cluster, h *history.History, run *record.Run)
 		want   []string // parts of promises; all violations are of these, and each is broken
-		keys   int      // whose operations have no order
+		keys   int      // number of keys whose operations have no order
 	}{
 		"Sound":  {func(*fake.Cluster, *history.History, *record.Run) {}, nil, 0},
 		"Served": {func(_ *fake.Cluster, _ *history.History, run *record.Run) { run.Faults = []record.Fault{served} }, nil, 0},
@@ -201,8 +201,8 @@ func TestFinal_NodeNeverCatchesUp(t *testing.T) {
 	}
 }
 
-// TestFinal_Load shows that what real clients saw of a sound cluster passes, and that
-// what they lie is found in the end.
+// TestFinal_Load shows that the results of real clients of a sound cluster pass, and that
+// their lies are found at the end.
 func TestFinal_Load(t *testing.T) {
 	for lie, want := range map[load.Lie][]string{
 		load.Honest:    nil,
@@ -213,7 +213,7 @@ func TestFinal_Load(t *testing.T) {
 			began := time.Now()
 			l := load.Start(load.Config{Hosts: c.Hosts(), Pause: 2 * time.Millisecond, Lie: lie}, h)
 			for h.Len() < 3000 || time.Since(began) < 3*time.Second {
-				time.Sleep(10 * time.Millisecond) // between two looks
+				time.Sleep(10 * time.Millisecond) // between two checks
 			}
 			l.Stop()
 			run := &record.Run{Began: began, Seconds: l.Seconds()}

@@ -12,9 +12,10 @@ import (
 )
 
 const (
-	// servedLimit is within what time a write is acknowledged after a heal, in seconds.
+	// servedLimit is the maximum time from a heal to the next acknowledged write, in
+	// seconds.
 	servedLimit = 5.0
-	// named is how many keys are named that could not be decided.
+	// named is the maximum number of undecided keys that are named.
 	named = 5
 	// explained is the maximum number of keys without an order that are explained.
 	explained = 30
@@ -46,7 +47,7 @@ func (f *final) histories() {
 		report.Operations, report.Keys, report.Unknown, len(report.Undecided), time.Since(began).Seconds())
 }
 
-// draw returns the picture of a key, or what says why there is none.
+// draw returns the picture of a key, or a document with the reason why there is none.
 func (f *final) draw(failure history.Failure) string {
 	var picture bytes.Buffer
 	if err := failure.Draw(&picture); err != nil {
@@ -56,7 +57,7 @@ func (f *final) draw(failure history.Failure) string {
 	return picture.String()
 }
 
-// promises takes over what the clients checked of each answer.
+// promises adds the results of the clients' checks of each answer.
 func (f *final) promises() {
 	seen := map[string]history.Promise{}
 	for _, p := range f.hist.Promises() {
@@ -77,8 +78,8 @@ func (f *final) promises() {
 	}
 }
 
-// service looks at the faults that were made: a heal leaves a majority, which must serve
-// soon. Where none was made, there is no such check.
+// service checks the faults that were made: after a heal there is a majority, which must
+// serve soon. If no fault was made, there is no such check.
 func (f *final) service() {
 	promise := fmt.Sprintf("a write is acknowledged within %.0f s after each heal", servedLimit)
 	made, terms, slowest, on := 0, uint64(0), 0.0, ""

@@ -13,7 +13,7 @@ import (
 	"github.com/kvorum/kvorum/test/chaos/lab"
 )
 
-// node is a host that runs and is a member, and what it said of itself last.
+// node is a host that runs and is a member, with its newest status.
 type node struct {
 	lab.Host
 	status kv.Status
@@ -40,7 +40,7 @@ func (f *final) settle(ctx context.Context) (nodes []node, ok bool) {
 	return nodes, len(nodes) > 0
 }
 
-// pause waits a little. It returns false where ctx has ended.
+// pause waits a little. It returns false if ctx has ended.
 func pause(ctx context.Context) bool {
 	select {
 	case <-time.After(pollTick):
@@ -50,8 +50,8 @@ func pause(ctx context.Context) bool {
 	}
 }
 
-// look returns the members, as the leader knows them, or why they are not all there and
-// equal.
+// look returns the members, as the leader knows them, or the reason why they are not all
+// there and equal.
 func (f *final) look(ctx context.Context) ([]node, error) {
 	var nodes []node
 	var leader *kv.Status
@@ -91,7 +91,7 @@ func (f *final) look(ctx context.Context) ([]node, error) {
 	return inside, nil
 }
 
-// ask asks a node for a page, and decodes it where into is not nil.
+// ask asks a node for a page, and decodes it if into is not nil.
 func (f *final) ask(ctx context.Context, url string, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
@@ -122,7 +122,7 @@ func (f *final) get(ctx context.Context, url string) (*http.Response, error) {
 	return resp, nil
 }
 
-// closed closes the body of an answer that is not read; nil is none.
+// closed closes the body of an answer that is not read; resp may be nil.
 func closed(resp *http.Response) error {
 	if resp == nil {
 		return nil

@@ -11,16 +11,16 @@ import (
 	"github.com/kvorum/kvorum/test/chaos/lab"
 )
 
-// maxAnswer bounds what is read of an answer: 1 MiB.
+// maxAnswer is the maximum number of bytes of an answer that are read: 1 MiB.
 const maxAnswer = 1 << 20
 
-// Contender is one of the two programs: how it is run, and how clients speak to it.
+// Contender is one of the two programs: how it is run, and how clients send requests to it.
 type Contender struct {
-	Name    string // as the table has it
-	Version string // as the program says it
+	Name    string // in the table
+	Version string // as the program reports it
 	Program lab.Program
 
-	// put is the request that writes a value at a node, which any 2xx acknowledges.
+	// put returns the request that writes a value through a node; any 2xx acknowledges it.
 	put func(ctx context.Context, url, key string, value []byte) (*http.Request, error)
 	// leads asks a node whether it leads.
 	leads func(ctx context.Context, client *http.Client, url string) (bool, error)

@@ -16,14 +16,14 @@ import (
 )
 
 const (
-	// etcdModule is the module that etcd is built from.
+	// etcdModule is the path of etcd's module.
 	etcdModule = "go.etcd.io/etcd/server/v3"
-	// EtcdVersion is the version of it.
+	// EtcdVersion is the version of that module.
 	EtcdVersion = "v3.7.3"
 )
 
-// Etcd is the Contender of an etcd binary. All of its settings but names, addresses and
-// places are those that it has by itself.
+// Etcd is the Contender of an etcd binary. All of its settings except names, addresses and
+// directories are the defaults.
 func Etcd(ctx context.Context, path string) (Contender, error) {
 	out, err := exec.CommandContext(ctx, path, "--version").Output()
 	if err != nil {
@@ -39,7 +39,7 @@ func Etcd(ctx context.Context, path string) (Contender, error) {
 }
 
 // BuildEtcd builds etcd's EtcdVersion in a directory, in a module of its own, and returns
-// the binary's path. It takes the module from wherever the go command takes modules.
+// the binary's path. The go command gets the module from its usual source.
 func BuildEtcd(ctx context.Context, dir string) (string, error) {
 	if err := os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module etcd\n"), 0o666); err != nil {
 		return "", fmt.Errorf("module for etcd: %w", err)
@@ -59,7 +59,7 @@ func BuildEtcd(ctx context.Context, dir string) (string, error) {
 	return path, nil
 }
 
-// etcdArgs are the arguments of the etcd at a place.
+// etcdArgs returns the arguments of etcd at a place.
 func etcdArgs(own lab.Place, all []lab.Place) []string {
 	var initial []string
 	for _, p := range all {
@@ -77,7 +77,7 @@ func etcdArgs(own lab.Place, all []lab.Place) []string {
 
 func etcdPut(ctx context.Context, url, key string, value []byte) (*http.Request, error) {
 	return etcdCall(ctx, url+"/v3/kv/put", struct {
-		Key   []byte `json:"key"` // base64, as JSON has bytes
+		Key   []byte `json:"key"` // base64, the JSON form of bytes
 		Value []byte `json:"value"`
 	}{[]byte(key), value})
 }
@@ -92,7 +92,7 @@ func etcdLeads(ctx context.Context, client *http.Client, url string) (bool, erro
 		Header struct {
 			Member string `json:"member_id"`
 		} `json:"header"`
-		Leader string `json:"leader"` // "0" or nothing is none
+		Leader string `json:"leader"` // "0" or "" means none
 	}
 	if err := ask(client, req, &status); err != nil {
 		return false, err

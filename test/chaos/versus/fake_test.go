@@ -14,13 +14,13 @@ import (
 	"github.com/kvorum/kvorum/test/chaos/lab"
 )
 
-// fakeLab is a Lab of three HTTP servers with Kvorum's interface, the first of which
-// that is well leads. It notes what is done to it.
+// fakeLab is a Lab of three HTTP servers with Kvorum's API. The first healthy one leads. It
+// records all calls.
 type fakeLab struct {
 	lab.Lab
 	hosts []lab.Host
 	exits chan lab.Exit
-	// refuse has a method fail, by its name.
+	// refuse is the name of a method that fails.
 	refuse string
 
 	mu   sync.Mutex
@@ -66,7 +66,7 @@ func (l *fakeLab) first(is func(string) bool) string {
 	return ""
 }
 
-// note notes what is done, and changes who is ill.
+// note records a call, and changes which hosts are ill.
 func (l *fakeLab) note(change func(), what string, args ...any) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -84,7 +84,7 @@ func (l *fakeLab) Cut(_ context.Context, from, to lab.Host) error {
 	return l.note(func() { l.ill[from.Name()] = l.cuts(from.Name()) == nodes-1 }, "cut %s %s", from.Name(), to.Name())
 }
 
-// cuts returns from how many others a host is cut off. l.mu is held.
+// cuts returns the number of other hosts from which a host is cut off. l.mu is held.
 func (l *fakeLab) cuts(name string) int {
 	others := map[string]bool{}
 	for _, d := range l.done {
@@ -104,7 +104,7 @@ func (l *fakeLab) Heal(context.Context) error { return l.note(func() { clear(l.i
 func (h *fakeHost) Name() string { return h.name }
 func (h *fakeHost) URL() string  { return h.url }
 
-// falls makes a host ill, and rises well.
+// falls makes a host ill, and rises makes it healthy.
 func (h *fakeHost) falls() { h.lab.ill[h.name] = true }
 func (h *fakeHost) rises() { delete(h.lab.ill, h.name) }
 
@@ -131,7 +131,7 @@ func (h *fakeHost) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(w, `{"role":%q}`, role)
 }
 
-// took returns what was done so far, and forgets it.
+// took returns the calls so far, and forgets them.
 func (l *fakeLab) took() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -7,20 +7,20 @@ import (
 	"github.com/kvorum/kvorum/test/chaos/lab"
 )
 
-// loss is the part of the segments between peers that the fault of that name loses.
+// loss is the part of the segments between peers that the fault named loss drops.
 const loss = 0.05
 
-// fault is one thing that is broken on purpose, until its heal.
+// fault is one fault, which lasts until its heal.
 type fault struct {
 	name  string
 	begin func(ctx context.Context, l lab.Lab, r roles) error
 	heal  func(ctx context.Context, l lab.Lab, r roles) error
 }
 
-// roles are the hosts of a cluster by what they are when a fault begins.
+// roles are the hosts of a cluster by their roles when a fault begins.
 type roles struct {
 	leader    lab.Host
-	follower  lab.Host // the one that faults of a follower are on
+	follower  lab.Host // the host of the faults of a follower
 	followers []lab.Host
 }
 
@@ -79,7 +79,7 @@ func isolate(of func(roles) lab.Host) func(context.Context, lab.Lab, roles) erro
 	}
 }
 
-// loseSome loses a part of what each host sends to each other one.
+// loseSome drops a part of the packets between all hosts.
 func loseSome(ctx context.Context, l lab.Lab, r roles) error {
 	for _, from := range r.all() {
 		for _, to := range r.all() {

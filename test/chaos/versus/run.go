@@ -14,28 +14,29 @@ import (
 const (
 	// nodes is the number of nodes of each cluster.
 	nodes = 3
-	// labPatience bounds the wait for a Lab that another run on this machine has, from
-	// the second turn on: each turn takes and returns the machine's claim.
-	labPatience, labPoll = 2 * time.Minute, time.Second
+	// labTimeout is the maximum wait for a Lab that another run on this machine has, from
+	// the second turn on: each turn takes and returns the machine's claim. labPoll is the
+	// time between two attempts.
+	labTimeout, labPoll = 2 * time.Minute, time.Second
 )
 
-// Config says what is compared, and for how long.
+// Config configures a comparison.
 type Config struct {
-	Contenders [2]Contender // the first is set against the second
-	Dir        string       // an existing directory on the disk to measure; what is made in it is removed
-	Kind       string       // of the Lab, as lab.Config has it
+	Contenders [2]Contender // the first is compared with the second
+	Dir        string       // an existing directory on the disk to measure; files that are made in it are removed
+	Kind       string       // of the Lab, as in lab.Config
 	Rounds     int
-	Writers    int           // at home on each node
+	Writers    int           // number that begins at each node
 	Timeout    time.Duration // of a request
 	Steady     time.Duration // before each fault
-	During     time.Duration // how long a fault lasts
+	During     time.Duration // duration of a fault
 	Settle     time.Duration // after the first write that was acknowledged after a heal
-	Faults     []string      // names; all where there is none
-	// Say is told of each trial, as text for people.
+	Faults     []string      // names; all if there is none
+	// Say is called with the result of each trial, as text for people.
 	Say func(format string, args ...any)
 }
 
-// Result is what the trials gave.
+// Result has the results of the trials.
 type Result struct {
 	Kind string // of the Lab
 	Took time.Duration
@@ -47,12 +48,12 @@ type Result struct {
 type row struct {
 	fault  string
 	trials [2][]trial // by contender, then by round
-	// missing says why the row is not shown, "" where it is.
+	// missing is the reason why the row is not shown, "" if it is shown.
 	missing string
 }
 
-// Run has the programs take turns. An error is why the comparison could not be ended;
-// a fault that could not be made is none.
+// Run runs the programs in turn. It returns an error if the comparison could not be
+// completed. A fault that could not be made is not an error.
 func Run(ctx context.Context, cfg Config) (*Result, error) {
 	r := &Result{cfg: cfg}
 	for _, f := range faults {
@@ -90,9 +91,9 @@ func (r *Result) turn(ctx context.Context, round, which int) (err error) {
 	return r.perform(ctx, newStage(r.cfg, c, l, round), which)
 }
 
-// openLab opens a Lab. A patient one waits for that of another run to close.
+// openLab opens a Lab. If patient is set, it waits for the Lab of another run to close.
 func openLab(ctx context.Context, config lab.Config, patient bool) (lab.Lab, error) {
-	for deadline := time.Now().Add(labPatience); ; sleep(ctx, labPoll) {
+	for deadline := time.Now().Add(labTimeout); ; sleep(ctx, labPoll) {
 		l, err := lab.Open(ctx, config)
 		if !patient || !errors.Is(err, lab.ErrBusy) || time.Now().After(deadline) || ctx.Err() != nil {
 			return l, err
@@ -136,7 +137,7 @@ func (r *Result) perform(ctx context.Context, s *stage, which int) error {
 	return nil
 }
 
-// find returns the fault of a name that there is.
+// find returns the fault with a name, which must exist.
 func find(name string) fault {
 	return faults[slices.IndexFunc(faults, func(f fault) bool { return f.name == name })]
 }

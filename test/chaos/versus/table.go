@@ -9,21 +9,22 @@ import (
 	"time"
 )
 
-// goal is what the first contender's time without writes is to be at most, as a part of
-// the second's.
+// goal is the maximum of the first contender's time without writes, as a part of the
+// second's.
 const goal = 0.5
 
-// outage is the least time without a write that counts as an outage. A shorter one is a
-// busy machine's, or that of one lost segment, which TCP sends again after 200 ms.
+// outage is the minimum time without a write that counts as an outage. A shorter time may
+// be caused by other work on the machine, or by one lost segment, which TCP sends again
+// after 200 ms.
 const outage = 250 * time.Millisecond
 
-// Complete says whether every fault could be made.
+// Complete reports whether every fault could be made.
 func (r *Result) Complete() bool {
 	return !slices.ContainsFunc(r.rows, func(row row) bool { return row.missing != "" })
 }
 
-// Write prints the table as Markdown, with what is behind its figures before it, and
-// what is not shown after it.
+// Write prints the table as Markdown. Before it are the conditions of its figures, and
+// after it the rows that are not shown.
 func (r *Result) Write(w io.Writer) error {
 	var b strings.Builder
 	a, z := r.cfg.Contenders[0], r.cfg.Contenders[1]
@@ -69,7 +70,7 @@ func (r row) write(b *strings.Builder) {
 	fmt.Fprintf(b, " %.2f | %s |\n", r.ratio(), r.verdict())
 }
 
-// verdict says whether the goal is met.
+// verdict says, in words, whether the goal is met.
 func (r row) verdict() string {
 	out := func(trials []trial) bool { return median(of(trials, without)) >= outage.Seconds() }
 	switch {
@@ -86,8 +87,8 @@ func (r row) verdict() string {
 // without returns a trial's longest time without a write, in seconds.
 func without(t trial) float64 { return t.without.Seconds() }
 
-// ratio returns the median of the rounds' ratios of the time without writes: what
-// disturbed a round disturbed both.
+// ratio returns the median of the rounds' ratios of the time without writes: a disturbance
+// in a round affects both.
 func (r row) ratio() float64 {
 	var ratios []float64
 	for i := range min(len(r.trials[0]), len(r.trials[1])) {
@@ -135,7 +136,7 @@ func spread(values []float64, format string) string {
 }
 
 // median returns the middle of values, the mean of the two in the middle where their
-// number is even, and NaN where there are none.
+// number is even, and NaN if there are none.
 func median(values []float64) float64 {
 	if len(values) == 0 {
 		return math.NaN()

@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// timeline is the moments at which writes were acknowledged, in order, counted from the
+// timeline has the times at which writes were acknowledged, in order, counted from the
 // load's beginning.
 type timeline []time.Duration
 
-// newTimeline joins what several writers saw, each in order or not.
+// newTimeline merges the times of several writers, which need not be in order.
 func newTimeline(writers ...[]time.Duration) timeline {
 	all := slices.Concat(writers...)
 	slices.Sort(all)
@@ -23,7 +23,7 @@ func (t timeline) span(from, to time.Duration) timeline {
 	return t[first:max(first, end)]
 }
 
-// rate returns the acknowledged writes per second between two moments, 0 where there is
+// rate returns the acknowledged writes per second between two moments, 0 if there is
 // no time between them.
 func (t timeline) rate(from, to time.Duration) float64 {
 	if to <= from {
@@ -32,8 +32,8 @@ func (t timeline) rate(from, to time.Duration) float64 {
 	return float64(len(t.span(from, to))) / (to - from).Seconds()
 }
 
-// longestGap returns the longest time between two moments in which no write was
-// acknowledged. The moments themselves bound it as acknowledged writes do.
+// longestGap returns the longest time between two times in which no write was acknowledged.
+// The two times themselves count as acknowledged writes.
 func (t timeline) longestGap(from, to time.Duration) time.Duration {
 	longest := time.Duration(0)
 	for _, at := range t.span(from, to) {

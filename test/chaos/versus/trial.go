@@ -11,19 +11,21 @@ import (
 )
 
 const (
-	// warmUp is how long writers run before they are measured.
+	// warmUp is the time for which writers run before they are measured.
 	warmUp = 500 * time.Millisecond
-	// startTimeout bounds the time until all nodes serve, askTimeout a question to one.
+	// startTimeout is the maximum time until all nodes serve, and askTimeout that of a
+	// question to one.
 	startTimeout, askTimeout = 60 * time.Second, 2 * time.Second
-	// serveTimeout bounds the wait for the first acknowledged write after a heal.
+	// serveTimeout is the maximum wait for the first acknowledged write after a heal.
 	serveTimeout = 30 * time.Second
-	// readyPoll is how long it takes until nodes are asked again whether they serve.
+	// readyPoll is the time between two questions whether nodes serve.
 	readyPoll = 50 * time.Millisecond
-	// attempts is how often a trial is begun in which no one node leads before its fault.
+	// attempts is the maximum number of beginnings of a trial, which begins again if there
+	// is no single leader before its fault.
 	attempts = 5
 )
 
-// trial is what the writers saw of one fault.
+// trial has the results of the writers for one fault.
 type trial struct {
 	before, during float64       // acknowledged writes per second
 	floor          time.Duration // the longest time without one before the fault
@@ -36,11 +38,12 @@ type trial struct {
 // share returns the throughput during the fault as a part of that before.
 func (t trial) share() float64 { return t.during / t.before }
 
-// errNotMade says that a fault could not be made, which says nothing about the program.
+// errNotMade is returned if a fault could not be made, which shows nothing about the
+// program.
 var errNotMade = errors.New("the fault could not be made")
 
-// errNoRoles says that it was not to be seen who leads before a fault was begun: an
-// election was under way by itself, as on a machine that stands still now and then.
+// errNoRoles is returned if there was no single leader before a fault: there was an
+// election for another reason, such as a pause of the machine.
 var errNoRoles = errors.New("no one node leads")
 
 // stage is a cluster that runs in a Lab.
@@ -105,8 +108,8 @@ func (s *stage) try(ctx context.Context, f fault) (t trial, err error) {
 	return t, nil
 }
 
-// breaks makes a fault, heals it when its time is over, and returns the moment at which
-// the heal began. It heals also what could not be made as a whole.
+// breaks makes a fault, heals it when its time is over, and returns the moment at which the
+// heal began. It also heals a fault that was only made in part.
 func (s *stage) breaks(ctx context.Context, w *writers, f fault, r roles) (healed time.Duration, err error) {
 	over := w.now() + s.cfg.During
 	err = f.begin(ctx, s.lab, r)
@@ -116,7 +119,7 @@ func (s *stage) breaks(ctx context.Context, w *writers, f fault, r roles) (heale
 		sleep(ctx, over-w.now())
 	}
 	healed = w.now()
-	// Not ctx: one that has ended leaves its faults to the Lab's Close.
+	// After the end of ctx the Lab's Close ends the faults.
 	if failed := f.heal(ctx, s.lab, r); failed != nil && ctx.Err() == nil {
 		return healed, errors.Join(err, fmt.Errorf("heal: %w", failed))
 	}

@@ -105,14 +105,14 @@ func TestPerform_Canceled(t *testing.T) {
 	}
 }
 
-// TestStage_NobodyLeads has nobody lead before the fault of a first trial.
+// TestStage_NobodyLeads runs a first trial without a leader before its fault.
 func TestStage_NobodyLeads(t *testing.T) {
 	cfg := quick(t)
 	l := newFakeLab(t)
 	asked := 0
 	leads := Kvorum("", "").leads
 	cfg.Contenders[0].leads = func(ctx context.Context, client *http.Client, url string) (bool, error) {
-		if asked++; asked > nodes && asked <= 2*nodes { // those before the first fault
+		if asked++; asked > nodes && asked <= 2*nodes { // questions before the first fault
 			return false, nil
 		}
 		return leads(ctx, client, url)

@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	// dialTimeout bounds a dial that no request waits for any more.
+	// dialTimeout is the maximum time of a dial for which no request waits any more.
 	dialTimeout = time.Second
-	// failurePause is how long a writer waits after a request that failed.
+	// failurePause is the time that a writer waits after a failed request.
 	failurePause = 10 * time.Millisecond
 	// valueBytes is the size of each value.
 	valueBytes = 100
@@ -22,7 +22,7 @@ const (
 	keysEach = 1000
 )
 
-// writers put values until they are stopped, and note when each was acknowledged.
+// writers put values until they are stopped, and record the time of each acknowledgement.
 type writers struct {
 	contender Contender
 	urls      []string
@@ -33,10 +33,10 @@ type writers struct {
 	running   sync.WaitGroup
 	newest    atomic.Int64 // the newest acknowledged write, in ns since began; 0 is none
 	acks      [][]time.Duration
-	failed    []int // requests; as acks, by writer, and read once they have ended
+	failed    []int // requests, by writer like acks; read after they have ended
 }
 
-// startWriters starts so many writers at each of the URLs. They must be stopped.
+// startWriters starts each writers at each of the URLs. They must be stopped.
 func startWriters(ctx context.Context, c Contender, urls []string, each int, timeout time.Duration) *writers {
 	ctx, end := context.WithCancel(ctx)
 	n := each * len(urls)
@@ -50,7 +50,7 @@ func startWriters(ctx context.Context, c Contender, urls []string, each int, tim
 	return w
 }
 
-// newClient returns a client that keeps so many connections to each node.
+// newClient returns a client that keeps kept connections to each node.
 func newClient(kept int) *http.Client {
 	return &http.Client{Transport: &http.Transport{
 		DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
@@ -70,7 +70,7 @@ func (w *writers) run(ctx context.Context, i int) {
 		if w.put(ctx, w.urls[at], fmt.Sprintf("versus-%d-%d", i, n%keysEach), value) == nil {
 			now := w.now()
 			w.acks[i] = append(w.acks[i], now)
-			w.newest.Store(int64(now)) // another's may be newer by microseconds
+			w.newest.Store(int64(now)) // that of another writer may be newer by microseconds
 			continue
 		}
 		if ctx.Err() == nil {
@@ -92,7 +92,7 @@ func (w *writers) put(ctx context.Context, url, key string, value []byte) error 
 	return err
 }
 
-// awaitAck waits, up to limit, until a write was acknowledged after a moment, and says
+// awaitAck waits, up to limit, until a write was acknowledged after a time, and reports
 // whether one was.
 func (w *writers) awaitAck(ctx context.Context, after, limit time.Duration) bool {
 	const tick = 5 * time.Millisecond
@@ -105,7 +105,7 @@ func (w *writers) awaitAck(ctx context.Context, after, limit time.Duration) bool
 	return true
 }
 
-// stop ends the writers, waits for them, and returns what they saw.
+// stop ends the writers, waits for them, and returns their results.
 func (w *writers) stop() (acks timeline, failed int) {
 	w.end()
 	w.running.Wait()
