@@ -75,13 +75,13 @@
 // # Versions
 //
 // Each kind of operation and of compare is a row of a table (operations.go), which has the
-// lowest command version that knows it. A request needs the highest of its rows' versions,
-// and at least version 2 if it has several operations or compares, or if its compare is of
-// another key than its operation. An entry has the version that its readers must
-// understand, and the state has the index of the newest entry of each version above 1, its
-// marks (FSM.WrittenSince). Version is the highest that this program understands. A snapshot
-// has no requests: a program reads it whatever versions have led to it, and keeps the marks
-// of versions that it does not understand.
+// lowest command version that knows it. A request needs the highest of its rows' versions.
+// It needs at least version 2 if it has several operations or compares, or if its compare
+// is of another key than its operation. An entry has the version that its readers must
+// understand. The state has marks: the index of the newest entry of each version above 1
+// (FSM.WrittenSince). Version is the highest that this program understands. A snapshot has
+// no requests, so a program can read it after entries of any version. It keeps the marks of
+// versions that it does not understand.
 //
 //	version 1   put, delete, clock, retire
 //	version 2   checkpoint; requests with several operations or compares

@@ -136,9 +136,9 @@ func (f *FSM) AppliedTerm() uint64 { return f.appliedTerm.Load() }
 // later sees that change.
 func (f *FSM) Revision() uint64 { return f.state.Load().revision.Load() }
 
-// WrittenSince returns the highest command version of the applied entries at and above
-// index, at least 1, also of those that a snapshot stands for. A member that is to apply
-// them must understand it.
+// WrittenSince returns the highest command version, at least 1, of the applied entries at
+// and above index, including entries that a restored snapshot covers. A member that applies
+// these entries must understand it.
 func (f *FSM) WrittenSince(index uint64) byte { return f.state.Load().marks.Load().since(index) }
 
 // Clock returns the cluster clock: the greatest time of an applied entry, in nanoseconds

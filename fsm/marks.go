@@ -6,11 +6,11 @@ import (
 	"github.com/kvorum/kvorum/internal/wire"
 )
 
-// marks has the index of the newest entry of each command version above 1, 0 for none;
-// the first one is that of version 2. It is replaced, and never changed.
+// marks has the index of the newest entry of each command version above 1, 0 for none; the
+// first one is that of version 2. Marks are immutable.
 //
-// A program carries the marks of versions that it does not understand. So the members of
-// a cluster that went back to an older version still agree on them.
+// A program keeps the marks of versions that it does not understand. So the members of a
+// cluster that went back to an older version still agree on them.
 type marks []uint64
 
 // with returns the marks after an entry of a version at index.
@@ -43,10 +43,10 @@ func (m marks) append(dst []byte) []byte {
 	return dst
 }
 
-// maxMarks is the number of versions above 1 that there may be: a version is a byte.
+// maxMarks is the maximum number of versions above 1: a version is a byte.
 const maxMarks = 254
 
-// readMarks reads what append has appended, and is nil where there are none.
+// readMarks reads marks that append has written. It returns nil if there are none.
 func readMarks(r *wire.Reader) marks {
 	count := r.Count(1)
 	if count > maxMarks {

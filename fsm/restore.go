@@ -55,7 +55,7 @@ func (f *FSM) Loaded() {
 const maxReserve = 4 << 20
 
 // readSnapshot reads and verifies a whole snapshot. The order of the state's items is
-// deferred. It is the same whatever commands have led to the state.
+// deferred. The format does not depend on the commands that made the state.
 func readSnapshot(r io.Reader, shards int) (*state, snapshotHeader, error) {
 	sr := snapshotReader{r: r}
 	header, err := sr.header()

@@ -62,9 +62,9 @@ func TestVersion1_RefusesVersion2(t *testing.T) {
 	check("an unknown operation", err)
 }
 
-// TestVersion1_ContinuesFromSnapshot shows that an older program continues from the state
-// that newer requests have led to, and that the two programs agree about it, the marks of
-// the newer entries included.
+// TestVersion1_ContinuesFromSnapshot shows that an older program continues from a state
+// that newer requests have made. The two programs agree about the state, including the
+// marks of the newer entries.
 func TestVersion1_ContinuesFromSnapshot(t *testing.T) {
 	now, old := newFSM(t), fsm.New(fsm.Config{Version: 1, OnFatal: func(err error) { t.Error(err) }})
 	mustApply(t, now, 1, 5, encode(twoPuts))

@@ -77,7 +77,8 @@ func ModRevision(key string, revision uint64) Compare {
 // Validate returns a *ValidationError unless the request is valid. A valid request has 1 to
 // MaxRequestOps operations and at most MaxRequestOps compares, all of known kinds, and
 // changes no key twice. Validate does not check the lengths of keys and values, whose
-// limits are configured: the values of a request together are bounded as one value is.
+// limits are configured. The limit of one value is also the limit of all values of a
+// request together.
 func (r Request) Validate() error {
 	bad := func(format string, a ...any) error {
 		return &ValidationError{Field: "request", Reason: fmt.Sprintf(format, a...)}
