@@ -44,11 +44,10 @@ func (f *FSM) applyEntry(l *raft.Log) any {
 		f.waiters.release(l.Index)
 		return nil
 	}
-	defer f.batch.reset()
-	if err := f.codec.entry(l.Data, &f.batch); err != nil {
+	responses, err := f.applyCommand(l)
+	if err != nil {
 		return f.stop(&EntryError{Index: l.Index, Term: l.Term, Err: err})
 	}
-	responses := f.applyRequests(l, &f.batch)
 	f.revisionWaiters.release(f.Revision())
 	f.waiters.release(l.Index)
 	return responses
@@ -65,9 +64,18 @@ func (f *FSM) stop(err *EntryError) error {
 // usualResponse is the usual number of bytes of the response to a request.
 const usualResponse = 16
 
-func (f *FSM) applyRequests(l *raft.Log, b *batch) []byte {
+// applyCommand applies an entry that has requests, or returns why it can't be decoded.
+func (f *FSM) applyCommand(l *raft.Log) ([]byte, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	defer f.batch.reset()
+	if err := f.codec.entry(l.Data, &f.batch); err != nil {
+		return nil, err
+	}
+	return f.applyRequestsLocked(l, &f.batch), nil
+}
+
+func (f *FSM) applyRequestsLocked(l *raft.Log, b *batch) []byte {
 	t := &f.tx
 	t.state = f.state.Load()
 	t.revision = t.state.revision.Load()

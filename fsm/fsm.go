@@ -53,7 +53,7 @@ type FSM struct {
 	appliedTerm  atomic.Uint64
 	appliedIndex atomic.Uint64
 
-	// Used by the goroutine that applies. The next entry uses their memory again.
+	// Guarded by mu. The next entry uses their memory again.
 	batch batch
 	tx    tx
 
