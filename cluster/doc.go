@@ -3,12 +3,13 @@
 // other nodes, and membership.
 //
 // The package knows nothing of HTTP, flags or the environment. Open starts a Node
-// on a data directory. A Node is a kv.Engine: Do, Get and View work on the data. It is a
-// kv.Admin too, which describes and changes the cluster. Stats has more figures, and
+// on a data directory. A Node is a kv.Engine: Do, Get and View work on the data. It is
+// also a kv.Admin, which describes and changes the cluster. Stats returns more figures, and
 // Close stops the node.
-// A Node stops by itself when a write fails, a file is damaged, it was removed, or
-// another process has its id. It then closes Fatal, and Err returns the reason; it
-// never ends the process.
+//
+// A Node stops by itself if it can't continue safely: a write fails, a file is damaged, the
+// node was removed from the cluster, or another process has its id, for example. The channel
+// Fatal is closed then, and Err returns the reason. A Node never ends the process.
 //
 //	listener, err := net.Listen("tcp", "127.0.0.1:7001")
 //	…
@@ -24,13 +25,19 @@
 //
 // # Parts
 //
-// A Node is identity (package internal/nodeid), membership, and what package discovery
-// finds. Once it belongs to a cluster it has a replica: raft on the stores of package
-// raftstore, the state machine, the proposer of package propose that batches writes, and the
-// reader that finds the index at which a read is linearizable. Package leadership keeps what
-// the replica knows of who leads. Package room says whether a write has room on the disks and
-// in the memory of those who store it. Package recovery repairs the data directory of
-// a node that does not run.
+// A Node has an identity (package internal/nodeid), membership, and the nodes that package
+// discovery finds. Once it belongs to a cluster it also has a replica. These are the parts
+// of a replica:
+//
+//   - raft, on the stores of package raftstore;
+//   - the state machine;
+//   - the proposer of package propose, which batches writes;
+//   - the reader, which finds the index at which a read is linearizable;
+//   - the replica's knowledge of the leader (package leadership);
+//   - models of disk and memory, which decide whether there is room for a write on the nodes
+//     that store it (package room).
+//
+// Package recovery repairs the data directory of a node that does not run.
 //
 // # Promises
 //
@@ -41,23 +48,25 @@
 //
 // # One round trip
 //
-// A follower asks its leader at which index to read, and says in which term it is. Where
-// the two are a majority of the voters, as in a cluster of three, the leader answers at
-// once. The proof has three steps:
+// A follower asks its leader at which index to read, and sends its own term with the
+// question. If follower and leader together are a majority of the voters, as in a cluster of
+// three, the leader answers at once. The proof has three steps. In these, T is the term in
+// which the leader leads:
 //
-//   - The follower reads its term after the read has begun, and is not beyond the leader's
-//     term. The leader is not beyond it when it has taken its commit index, later still.
-//   - A later leader needs the votes of a majority, which has one of the two in it, and a
-//     voter takes on the new term before it votes. So no later leader was elected before
-//     the read began, and no write was acknowledged by one.
-//   - Whatever this leader and those before it have acknowledged is at or below its commit
-//     index, since the first entry of its term is committed.
+//   - The follower reads its term after the read has begun, and this term is not higher than
+//     T. Later, when the leader has taken its commit index, its own term is still T. So
+//     neither of the two had a term higher than T when the read began.
+//   - The leader of a later term needs the votes of a majority, and every majority includes
+//     the follower or the leader. A voter takes on the new term before it votes. So no later
+//     leader was elected before the read began, and none had acknowledged a write.
+//   - Every write that this leader or an earlier one has acknowledged is at or below its
+//     commit index, because the first entry of its term is committed.
 //
 // In other clusters, and for a read replica, the leader asks the voters first.
 //
-// The follower then waits until it has applied that index. The leader tells it that the
-// index is committed, where no append has: see tellCommitted, and package transport for why
-// that is safe.
+// The follower then waits until it has applied that index. If no append has told the
+// follower that the index is committed, the leader tells it at once. Package transport says
+// how, and why that is safe.
 //
 // # Concurrency
 //
@@ -66,9 +75,9 @@
 //
 // # Identity
 //
-// A node's name is its owner's choice; raft knows it as name + "." +
-// incarnation, the incarnation being random and made with the data directory,
-// so that a node whose disk was lost can't vote or acknowledge under its previous
-// identity. Of two processes on copies of one data directory, one stops with
-// ErrDuplicate. Raft's addresses are these ids too; the transport looks addresses up.
+// A node's name is its owner's choice. Its id in raft is name + "." + incarnation. The
+// incarnation is random, and is made with the data directory. So a node whose disk was lost
+// can't vote or acknowledge under its previous identity. If two processes run on copies of
+// one data directory, one of them stops with ErrDuplicate. Raft's addresses are these ids
+// too; the transport maps them to network addresses.
 package cluster

@@ -2,21 +2,22 @@
 // they become, and where a batch goes.
 //
 // A Proposer takes encoded requests from its callers. It packs all proposals that wait into
-// one Batch, and hands it to a Route, which the node implements: to its own log where it
-// leads, else to the leader. Nothing here decodes a request. The package does no I/O, and
-// it knows of raft only what package leadership tells it.
+// one Batch and hands it to a Route, which the node implements: to its own log if it leads,
+// otherwise to the leader. Nothing here decodes a request. The package does no I/O, and it
+// knows of raft only what package leadership tells it.
 //
 // # Batches
 //
-// On the leader one batch is in the log's hands at a time. The sync in progress forms the
-// next one, so that no timer is needed. To another node the next batch goes when the one
-// before it has ended, or takes longer than SlowForward; up to MaxForwards are under way.
+// On the leader, one batch is being written at a time. Requests that arrive during its sync
+// form the next one, so no timer is needed. To another node, the next batch is sent when the
+// previous one has ended, or has taken longer than SlowForward. At most MaxForwards batches
+// are in flight.
 //
 // # A proposal
 //
 // Each proposal ends in exactly one of three ways: its responses, an error that says that
-// it was not done, or kv.ErrUnknownOutcome. It is sent from the moment on at which its batch
-// leaves this node, or goes to raft.
+// it was not done, or kv.ErrUnknownOutcome. It counts as sent once its batch leaves this
+// node or goes to raft.
 //
 //	state      what happened                        what follows
 //	waiting    its batch leaves, or goes to raft    sent
@@ -29,11 +30,17 @@
 //	sent       its caller's time ends, no answer    unknown
 //	either     this node stops                      as if its caller's time ended
 //
-// A batch that was certainly not done is tried again while a caller waits for it. One whose
-// outcome is unknown never is. A batch that is refused because there is no room, on disk or
-// in memory, is taken apart: those that need room end at once, and hold up nobody. So is a
-// batch with requests of a command version that a member does not understand. While a new
-// leader does not know that yet, such requests are set aside, and queued again later.
+// A batch that was certainly not done is tried again while a caller waits for it. A batch
+// with an unknown outcome never is.
+//
+// A batch that is refused because there is no room, on disk or in memory, is taken apart:
+// the proposals that need room fail at once, and the others are sent again. If the leader
+// is another node and its memory or the data has no room, the proposals that need room are
+// tried once more, each in a batch of its own: some of them may not make the data longer.
+//
+// A batch is also taken apart if it has requests of a command version that a member does
+// not understand. While a new leader does not know the versions of its members yet, such
+// requests are set aside, and queued again later.
 //
 // # Concurrency
 //

@@ -1,59 +1,59 @@
-// Package room says whether what is to be written has room. It has models of a node's disk
-// and memory, which are asked before a write: a disk that is full, or a process that takes
-// too much memory, ends the node, and it must not be a client's write that does that.
+// Package room decides whether there is room for a write. It has models of a node's disk
+// and memory, which are asked before each write. A disk that is full, or a process that
+// takes too much memory, stops the node, and a client's write must not be the cause.
 //
 // In this package:
 //
 //   - Room is the number of bytes that something may still take.
 //   - To admit a write is to set bytes aside for it, until they are released.
-//   - The reserve is what puts leave free on the disk. One part of it is for deletes and
-//     the entries that raft and the node itself write. The other is the margin, for what a
-//     node writes without asking.
+//   - The reserve is the number of bytes that puts leave free on the disk. One part of it is
+//     for deletes, and for the entries that raft and the node itself write. The other part is
+//     the margin, for what a node writes without asking.
 //   - A put is a request that makes the data longer or may do so. Everything else that is
 //     appended to the log is called the rest: deletes, and a leader's entries on a follower.
-//   - Live is what a collection of garbage finds in use.
+//   - Live bytes are those that a garbage collection finds in use.
 //
 // A leader has a Disk, a Memory and a Quorum. It asks all three before a batch enters its
-// log: the first two are models of its own disk and memory, and Quorum knows what the
-// other voters report of theirs. A follower has the first two, and its Report is what they
-// say. It asks its Disk before it takes entries or a snapshot from the leader.
-// A MemoryPlan divides the memory of the process among the parts of a node.
+// log. The first two are models of its own disk and memory, and the Quorum has the figures
+// that the other voters report of theirs. A follower has a Disk and a Memory, and its Report
+// has the figures of both. It asks its Disk before it takes entries or a snapshot from the
+// leader. A MemoryPlan divides the memory of the process among the parts of a node.
 //
 // # The disk
 //
-// There is room for puts while what is free is more than these together:
+// There is room for puts while the free bytes are more than these together:
 //
 //	├── margin ──┼── deletes ──┼──── next snapshot ────┼── outstanding ──┤ room for puts …
 //	├──────── reserve ─────────┤
 //
-// For the rest, and for a snapshot that is begun, these are enough:
+// For the rest, and for a snapshot that has begun, these are enough:
 //
-//	├── margin ──┼── what is left to write of a snapshot ──┼── outstanding ──┤ room for the rest …
+//	├── margin ──┼── bytes of a snapshot still to write ──┼── outstanding ──┤ room for the rest …
 //
 // where
 //
-//	free           is what the filesystem has left beside all that is on it: the log
-//	               with its segments made ahead, snapshots, the ballast, others
-//	next snapshot  is the state as it is now, with what the log holds and the state
-//	               machine has not applied, written out; less what is written of it
-//	               already, while it is
-//	outstanding    is what was admitted and is not known to be written
+//	free           is the number of bytes that the filesystem reports as free, and the
+//	               room in the last file of the log
+//	next snapshot  is the size of a snapshot of the state, including the entries that are
+//	               not applied yet; minus the bytes of it that are written already
+//	outstanding    is the number of bytes that were admitted and are not known to be written
 //
-// What the log's last file has room for counts as free, and what fits there altogether is
-// taken on a full disk too. A put is charged twice: it makes the log longer, and the next
-// snapshot. An older snapshot and the log that a snapshot covers are in no term: they are
-// removed to make room, and free grows by them.
+// An entry of the rest that fits completely into the last file of the log is accepted even
+// if the filesystem has almost no free bytes (at least 1 MiB). A put is charged twice: it
+// makes the log longer, and the next snapshot. Older snapshots, and the part of the log
+// that a snapshot covers, are in no term: they are removed to make room, and the free bytes
+// grow by their size.
 //
-// Others on the disk may take more than the reserve between two looks. Nothing can protect
-// from that.
+// Other programs may take more than the reserve between two looks at the disk. Nothing can
+// protect against that.
 //
 // # The memory
 //
-// Two things are bounded. The data, as the state machine counts it, must fit into the
-// plan of each voter: that is exact, and the same whenever it is looked at. And what is
-// live in this process must leave the collector room: views of lists and snapshots
-// keep replaced values, which the data does not show. What is live is known after each
-// collection; all that was admitted since is added to it.
+// There are two limits. First, the data, as the state machine counts it, must fit into the
+// plan of each voter. That figure is exact, and the same at any time. Second, the live bytes
+// of this process must leave the garbage collector room: views of lists and snapshots keep
+// replaced values, which the data does not show. The live bytes are known after each
+// collection; everything that was admitted since is added to them.
 //
 // # Errors
 //
