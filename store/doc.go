@@ -3,8 +3,8 @@
 //
 // # Basics
 //
-// New opens a Store. Without options it lives in memory alone; with a data
-// directory it also lives on disk:
+// New opens a Store. Without options it keeps its data in memory only; with a data
+// directory, also on disk:
 //
 //	s, err := store.New(store.WithDataDir("data"), store.WithSyncWrites(true))
 //	if err != nil {
@@ -14,28 +14,30 @@
 //	err = s.SetWithTTL("session:1", []byte("alice"), time.Hour)
 //	value, err := s.Get("session:1")
 //
-// Set, Get, Delete and Range are what most programs need; SetNX, CompareAndSwap
-// and Incr decide by the present value; Batch makes several changes as one.
-// Errors of a key are a *KeyError; ask IsNotFound and its siblings.
+// Most programs need Set, Get, Delete and Range. SetNX, CompareAndSwap and Incr depend on
+// the present value. Batch makes several changes as one. An error about a key is a
+// *KeyError; IsNotFound and its siblings say which.
 //
 // # Promises
 //
 // With WithSyncWrites(true) a write that returned nil survives power loss.
-// Without it, it survives the death of the process, and power loss once
-// SyncInterval has passed: what is left is a prefix of the writes, at least up to
-// the last sync. PersistenceSnapshot keeps only what the last snapshot has. A
-// failed write or sync is final: every later write, and Close, fail with
-// ErrStoreFailed, while reads still work. New refuses damaged and missing files, naming
-// file and offset, and a log that has lost its end; package wal says what may stay
-// hidden after a crash. New cuts off nothing but a torn tail that was never known to be
-// synced. One process at a time may open a data directory. It holds LOCK, FLOOR (the
-// least that must be there), snapshots and the log.
+// Without that option, it survives the death of the process, and power loss once
+// SyncInterval has passed. After a power loss a prefix of the writes is left, at least up to
+// the last sync. PersistenceSnapshot keeps only the data of the last snapshot. A failed
+// write or sync is final: every later write, and Close, fail with ErrStoreFailed, while
+// reads still work.
+//
+// New refuses damaged and missing files, and its error names file and offset. It also
+// refuses a log that has lost its end; package wal says which loss may stay hidden after a
+// crash. New cuts off only a torn tail that was never known to be synced. One process at a
+// time may open a data directory. The directory has the files LOCK and FLOOR (the minimum
+// that must be there), snapshots and the log.
 //
 // Writes are decided one after the other, appended to the log in that order, and then
 // applied and answered. Writes that are decided during a sync share the next one. A
-// condition sees every write that was decided before it. So memory is in the log's
-// order, and a Batch is atomic for readers and crashes. Reads look at memory alone, and
-// take no lock.
+// condition sees every write that was decided before it. So changes reach memory in the
+// order of the log, and a Batch is atomic for readers and crashes. Reads use only the
+// memory, and take no lock.
 //
 // Readers no longer find a key once its deadline is reached. A worker, which a read of
 // the key or CleanupInterval wakes, removes it and reports it to OnExpire once. The
@@ -51,8 +53,8 @@
 //
 // # Caveats
 //
-//   - Values given to Set are copied; Get returns a copy. GetShared, Range and the
-//     callbacks do not: their values must not be modified.
+//   - Values given to Set are copied, and Get returns a copy. GetShared, Range and the
+//     callbacks pass values without a copy: they must not be modified.
 //   - Callbacks run on the goroutine of the write that caused them, or on one of the
 //     store. They may use the store and must not close it. When a process dies,
 //     calls that were due may be lost. With PersistenceSnapshot it also forgets
@@ -61,15 +63,16 @@
 //   - Counting reads for Metrics costs parallel readers of many keys up to a fifth of
 //     their rate; WithCountReads(false) turns it off.
 //   - A shard's hash table keeps its memory when keys are deleted.
-//   - A snapshot costs by the size of the store. So one is taken early only when three
-//     conditions hold: as many keys were overwritten or deleted as there are; 64 MiB were
-//     written, or as much as the store holds if that is more; and the previous one is
-//     10 s old. See WithCompactionThreshold. Until then the log keeps what is overwritten.
+//   - The cost of a snapshot grows with the size of the store. So one is taken early only
+//     when three conditions hold: as many keys were overwritten or deleted as there are;
+//     64 MiB were written, or as much as the store holds if that is more; and the previous
+//     snapshot is 10 s old. See WithCompactionThreshold. Until then the log keeps
+//     overwritten values.
 //   - Time that a machine spends asleep does not count until the store is opened again:
 //     the monotonic clock of Linux does not advance meanwhile. If the wall clock is wrong
 //     at New, the store's clock is wrong by as much until Close. If it was ahead, it stays
 //     ahead in the data directory.
-//   - A store may be opened with limits below what it holds. The next writes that need
+//   - A store may be opened with limits below its present size. The next writes that need
 //     room evict the difference, each at most 65,536 keys or 32 MiB of keys.
 //
 // The names and defaults are those of a published walkthrough of such a store;
