@@ -9,7 +9,7 @@ import (
 	"unsafe"
 )
 
-// rawConn is a TCP connection whose reads and short writes are raw system calls.
+// rawConn is a TCP connection whose short reads and writes are raw system calls.
 //
 // Go's scheduler is told of an ordinary system call before and after it, since that may
 // block. If nothing else happens in the process, this wakes the scheduler's monitor, a
@@ -25,24 +25,34 @@ type rawConn struct {
 // longer one copies for a while.
 const rawWriteBytes = 4 << 10
 
+// rawReadBytes is the maximum length of a read that the scheduler is not told of. A read
+// into a payload of megabytes may copy all that the kernel has received.
+const rawReadBytes = frameBufferBytes
+
 // rawTCP returns a connection that costs less while little is read and written, nc itself
-// if it is none of TCP.
+// if it is none of TCP, or the race detector is on: package syscall tells the detector
+// that what is written happens before what is read, and raw system calls do not.
 func rawTCP(nc net.Conn) net.Conn {
 	tc, ok := nc.(*net.TCPConn)
-	if !ok {
+	if !ok || raceEnabled {
 		return nc
 	}
-	sys, err := tc.SyscallConn()
+	raw, err := newRawConn(tc)
 	if err != nil {
 		return nc
 	}
-	return &rawConn{tc, sys}
+	return raw
+}
+
+func newRawConn(tc *net.TCPConn) (*rawConn, error) {
+	sys, err := tc.SyscallConn()
+	return &rawConn{tc, sys}, err
 }
 
 // Read implements io.Reader. Its errors are those of a *net.TCPConn.
 func (c *rawConn) Read(p []byte) (int, error) {
-	if len(p) == 0 {
-		return 0, nil
+	if len(p) == 0 || len(p) > rawReadBytes {
+		return c.TCPConn.Read(p)
 	}
 	var n int
 	var errno syscall.Errno

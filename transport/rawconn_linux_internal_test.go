@@ -28,7 +28,61 @@ func tcpPair(t *testing.T) (*rawConn, *net.TCPConn) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { dialed.Close(); accepted.Close() })
-	return rawTCP(dialed).(*rawConn), accepted.(*net.TCPConn)
+	raw, err := newRawConn(dialed.(*net.TCPConn))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw, accepted.(*net.TCPConn)
+}
+
+// countedSys counts the raw reads and writes of a connection.
+type countedSys struct {
+	syscall.RawConn
+	reads, writes int
+}
+
+func (c *countedSys) Read(f func(fd uintptr) bool) error {
+	c.reads++
+	return c.RawConn.Read(f)
+}
+
+func (c *countedSys) Write(f func(fd uintptr) bool) error {
+	c.writes++
+	return c.RawConn.Write(f)
+}
+
+// TestRawConn_LongReadsAndWrites checks that the scheduler is told of reads and writes
+// that may copy for long.
+func TestRawConn_LongReadsAndWrites(t *testing.T) {
+	here, there := tcpPair(t)
+	counted := &countedSys{RawConn: here.sys}
+	here.sys = counted
+	for _, c := range []struct {
+		read, write int
+		raw         int
+	}{{rawReadBytes, rawWriteBytes, 1}, {rawReadBytes + 1, rawWriteBytes + 1, 0}} {
+		counted.reads, counted.writes = 0, 0
+		if _, err := there.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := here.Read(make([]byte, c.read)); n != 1 || err != nil {
+			t.Errorf("read %d, %v", n, err)
+		}
+		if n, err := here.Write(make([]byte, c.write)); n != c.write || err != nil {
+			t.Errorf("wrote %d, %v", n, err)
+		}
+		if counted.reads != c.raw || counted.writes != c.raw {
+			t.Errorf("%d raw reads into %d bytes and %d raw writes of %d, want %d of each", counted.reads, c.read, counted.writes, c.write, c.raw)
+		}
+	}
+}
+
+// TestRawTCP_Race checks that raw system calls are used unless the race detector is on.
+func TestRawTCP_Race(t *testing.T) {
+	here, _ := tcpPair(t)
+	if _, raw := rawTCP(here.TCPConn).(*rawConn); raw == raceEnabled {
+		t.Errorf("raw system calls: %t, race detector: %t", raw, raceEnabled)
+	}
 }
 
 // TestRawConn_Errors compares the errors of a connection with those that a *net.TCPConn has.
