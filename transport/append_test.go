@@ -195,6 +195,9 @@ func TestPipeline_Fails(t *testing.T) {
 				if _, err := p.AppendEntries(appendOf(a, 1, 1), new(raft.AppendEntriesResponse)); err == nil {
 					t.Errorf("AppendEntries goes on later")
 				}
+				if got := a.CarriedForTesting("b"); got != 0 {
+					t.Errorf("%d is taken to have been told by what was not sent", got)
+				}
 				synctest.Wait()
 				if got := len(p.Consumer()) != 0; got != c.future {
 					t.Errorf("a future was handed on: %t, want %t", got, c.future)

@@ -114,7 +114,7 @@ func (r *raftTransport) tell(id raft.ServerID, f *traffic) {
 // node does not lead, or there is nothing to tell.
 func (r *raftTransport) news(f *traffic) *raft.AppendEntriesRequest {
 	m, commit := f.match.Load(), r.committed()
-	if m == nil || commit == 0 || r.t.cfg.CurrentTerm == nil || r.t.cfg.CurrentTerm() != m.term {
+	if m == nil || m.index == 0 || commit == 0 || r.t.cfg.CurrentTerm == nil || r.t.cfg.CurrentTerm() != m.term {
 		return nil // the term is read last: see the package comment
 	}
 	if f.carried.Load().covers(&carried{min(commit, m.index), m.term}) {

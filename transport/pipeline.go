@@ -82,6 +82,7 @@ func (p *pipeline) AppendEntries(args *raft.AppendEntriesRequest, resp *raft.App
 	for i := range parts {
 		if err := p.send(&parts[i], f, i == len(parts)-1); err != nil {
 			p.fail(err)
+			p.l.c.traffic().carried.Store(nil) // fail did so only if it was the first
 			return nil, p.err
 		}
 	}
