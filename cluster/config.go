@@ -48,7 +48,9 @@ type Timing struct {
 	Lease time.Duration
 	// Commit is how often raft's leader sends a follower an append when it has nothing to
 	// append, once to twice as long. Followers learn sooner what is committed; see
-	// tellCommitted. It is how long one waits for that where the message was lost.
+	// tellCommitted. It is the time after which raft repeats an append that has failed, if
+	// nothing new is to be appended, and after which a follower whose message was lost
+	// learns what is committed.
 	Commit time.Duration
 	// Stall is the time after which a write to the log that does not return makes the
 	// node silent, so that another one is elected; 0 means 10 s. StallFatal is the time
@@ -65,7 +67,7 @@ func DefaultTiming() Timing {
 		Heartbeat: 350 * time.Millisecond,
 		Election:  350 * time.Millisecond,
 		Lease:     250 * time.Millisecond,
-		Commit:    350 * time.Millisecond,
+		Commit:    150 * time.Millisecond,
 	}
 }
 
@@ -76,7 +78,7 @@ func WideAreaTiming() Timing {
 		Heartbeat: time.Second,
 		Election:  time.Second,
 		Lease:     750 * time.Millisecond,
-		Commit:    time.Second,
+		Commit:    400 * time.Millisecond,
 	}
 }
 

@@ -25,11 +25,11 @@ func (f *freshness) heard(commit, applied uint64, arrived time.Time) {
 	f.settleLocked(applied)
 	switch {
 	case applied >= commit:
+		if !f.pending.IsZero() && !f.pending.After(arrived) {
+			return // an earlier message knew of more: this one's leader has still to learn of it
+		}
 		if arrived.After(f.reached) {
 			f.reached = arrived
-		}
-		if !f.pending.After(arrived) {
-			f.pending = time.Time{}
 		}
 	case f.pending.IsZero():
 		f.pending, f.commit = arrived, commit

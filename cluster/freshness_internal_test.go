@@ -42,6 +42,10 @@ func TestFreshness(t *testing.T) {
 	f.heard(20, 20, at(11))
 	check("an older one, and a newer that is not reached", 20, 13, 2*time.Second)
 	check("the newer one is reached", 30, 72, time.Minute)
+	f.heard(40, 30, at(80)) // of a leader that ends
+	f.heard(30, 30, at(81)) // of its successor, which does not know of 40 yet
+	check("a later one that knows of less", 30, 90, 78*time.Second)
+	check("what the earlier one knew of is reached", 40, 90, 10*time.Second)
 }
 
 // TestNode_MaxStale shows that a bounded stale read is served while the leader is

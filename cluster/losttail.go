@@ -78,15 +78,19 @@ func (n *Node) tellLostTail(ctx context.Context, lost *transport.LostTailError) 
 // handleLostTail ends this node, after it has written down why, when its log is
 // shorter than what it had acknowledged. From then on it neither votes nor
 // acknowledges; the answer tells the leader that the note is durable.
-func (r *replica) handleLostTail(from transport.Identity, payload []byte) error {
+func (r *replica) handleLostTail(ctx context.Context, from transport.Identity, payload []byte) error {
 	if len(payload) != lostTailBytes {
 		return &kv.ValidationError{Field: "lost tail", Reason: fmt.Sprintf("has %d bytes", lostTailBytes)}
 	}
 	lost := &LostTailError{
 		Leader: nameOf(from.ID), Term: binary.BigEndian.Uint64(payload), Acknowledged: binary.BigEndian.Uint64(payload[8:]),
 	}
-	r.noting <- struct{}{} // more than one append may have met the shorter log
-	defer func() { <-r.noting }()
+	select {
+	case r.noting <- struct{}{}: // more than one append may have met the shorter log
+		defer func() { <-r.noting }()
+	case <-ctx.Done():
+		return fmt.Errorf("%w: the disk takes no note", kv.ErrTimeout)
+	}
 	if errors.As(r.fatal.reason(), new(*LostTailError)) {
 		return nil
 	}

@@ -176,11 +176,11 @@ func TestLostTail_Refused(t *testing.T) {
 	}
 	from := transport.Identity{ID: "n9.0123456789abcdef"}
 	for _, acknowledged := range []uint64{0, 1, r.logs.Stats().LastIndex} {
-		if err := r.handleLostTail(from, request(acknowledged)); !errors.Is(err, errTailUnproven) {
+		if err := r.handleLostTail(t.Context(), from, request(acknowledged)); !errors.Is(err, errTailUnproven) {
 			t.Errorf("acknowledged %d of %d: got %v, want errTailUnproven", acknowledged, r.logs.Stats().LastIndex, err)
 		}
 	}
-	if err := r.handleLostTail(from, request(9)[1:]); !errors.As(err, new(*kv.ValidationError)) {
+	if err := r.handleLostTail(t.Context(), from, request(9)[1:]); !errors.As(err, new(*kv.ValidationError)) {
 		t.Errorf("got %v, want a ValidationError", err)
 	}
 	if note, err := recovery.ReadNote(wal.OS(), n.cfg.DataDir); err != nil || note.Times != 0 || n.Err() != nil {
@@ -200,7 +200,7 @@ func TestLostTail_ToldAtOnce(t *testing.T) {
 		var messages sync.WaitGroup
 		for range 8 {
 			messages.Go(func() {
-				if err := f.replica.handleLostTail(transport.Identity{ID: trio[1]}, request); err != nil {
+				if err := f.replica.handleLostTail(t.Context(), transport.Identity{ID: trio[1]}, request); err != nil {
 					t.Errorf("got %v", err)
 				}
 			})

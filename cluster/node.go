@@ -97,9 +97,9 @@ func (n *Node) open(load, run context.Context) error {
 	if n.cfg.untold {
 		tell = nil
 	}
-	committed := n.raftCommitted
+	committed, all := n.raftCommitted, n.allCommitted
 	if n.cfg.unhurried {
-		committed = nil
+		committed, all = nil, nil
 	}
 	var err error
 	if n.peers, err = transport.New(transport.Config{
@@ -108,7 +108,7 @@ func (n *Node) open(load, run context.Context) error {
 		Known: n.book.known, Unreached: n.book.unreached, Displaced: n.displaced,
 		PipelineWindow: n.cfg.PipelineWindow, SnapshotBytesPerSecond: n.cfg.SnapshotBytesPerSecond,
 		MaxConns:    n.cfg.Descriptors.Peers,
-		CurrentTerm: n.raftTerm, Committed: committed, StaleSnapshot: n.staleSnapshot, Heard: n.heard, LostTail: tell,
+		CurrentTerm: n.raftTerm, Committed: committed, AllCommitted: all, StaleSnapshot: n.staleSnapshot, Heard: n.heard, LostTail: tell,
 		Room: n.roomFor,
 	}); err != nil {
 		return errors.Join(fmt.Errorf("start peer transport: %w", err), n.cfg.PeerListener.Close())

@@ -204,7 +204,7 @@ func (n *Node) dispatch(ctx context.Context, from transport.Identity, kind trans
 	case kindRemoved:
 		return nil, n.handleRemoved(r, from)
 	case kindLostTail:
-		return nil, r.handleLostTail(from, payload)
+		return nil, r.handleLostTail(ctx, from, payload)
 	case kindHash:
 		return r.handleHash(payload)
 	case kindJoin, kindLeave, kindTransfer:

@@ -110,8 +110,8 @@ func (r *raftTransport) tell(id raft.ServerID, f *traffic) {
 	})
 }
 
-// news returns the append that tells a peer how far the log is committed, nil if this
-// node does not lead, or there is nothing to tell.
+// news returns the append that tells a peer how far the log is committed, nil if there is
+// nothing to tell, or this node does not lead: then Config.Committed says 0.
 func (r *raftTransport) news(f *traffic) *raft.AppendEntriesRequest {
 	m, commit := f.match.Load(), r.committed()
 	if m == nil || m.index == 0 || commit == 0 || r.t.cfg.CurrentTerm == nil || r.t.cfg.CurrentTerm() != m.term {
@@ -124,6 +124,17 @@ func (r *raftTransport) news(f *traffic) *raft.AppendEntriesRequest {
 		RPCHeader: r.intake.local, Term: m.term,
 		PrevLogEntry: m.index, PrevLogTerm: m.entryTerm, LeaderCommitIndex: commit,
 	}
+}
+
+// allCommitted returns what a message says is committed, for Config.Heard, 0 for nothing.
+func (r *raftTransport) allCommitted(part *appendPart, urgent bool) uint64 {
+	switch {
+	case r.t.cfg.AllCommitted != nil:
+		return r.t.cfg.AllCommitted()
+	case urgent:
+		return 0
+	}
+	return part.committed
 }
 
 // committed returns the commit index, 0 if it is not known.

@@ -189,10 +189,13 @@ func TestTellCommitted_Silent(t *testing.T) {
 	}
 }
 
-// TestHeartbeat_Committed checks that a heartbeat has with it how far the log is
-// committed, for Config.Heard alone.
+// TestHeartbeat_Committed checks that a heartbeat and an append have with them what is
+// known to be all that was committed, for Config.Heard alone: not the commit index of a
+// leader whose term has only begun.
 func TestHeartbeat_Committed(t *testing.T) {
-	l := newTeller(t, nil)
+	var all atomic.Uint64
+	all.Store(100)
+	l := newTeller(t, func(c *transport.Config) { c.AllCommitted = all.Load })
 	addrs, heard := new(book), make(chan uint64, 10)
 	c := startNode(t, "c", addrs, func(cfg *transport.Config) {
 		cfg.Heard = func(commit uint64, _ time.Time) { heard <- commit }
@@ -200,7 +203,7 @@ func TestHeartbeat_Committed(t *testing.T) {
 	l.a.book.set("c", c.addr)
 	var deposed atomic.Bool
 	respond(t, c, func(rpc raft.RPC) (any, error) {
-		if got := rpc.Command.(*raft.AppendEntriesRequest); got.LeaderCommitIndex != 0 {
+		if got := rpc.Command.(*raft.AppendEntriesRequest); got.LeaderCommitIndex != 0 && len(got.Entries) == 0 {
 			t.Errorf("raft is told %d by a heartbeat", got.LeaderCommitIndex)
 		}
 		return &raft.AppendEntriesResponse{Term: 3, Success: !deposed.Load()}, nil
@@ -216,9 +219,14 @@ func TestHeartbeat_Committed(t *testing.T) {
 	if got := await(t, "what is heard", heard); got != 100 {
 		t.Errorf("heard %d, want 100", got)
 	}
-	l.committed.Store(0) // not known
+	all.Store(0) // not known, though raft has a commit index
 	beat()
-	l.committed.Store(100)
+	request := appendOf(l.a, 1, 10)
+	request.LeaderCommitIndex = 9
+	if err := l.a.Raft().AppendEntries("c", "c", request, new(raft.AppendEntriesResponse)); err != nil {
+		t.Fatal(err)
+	}
+	all.Store(100)
 	deposed.Store(true)
 	beat()
 	if len(heard) != 0 {

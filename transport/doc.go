@@ -81,9 +81,10 @@
 // all of this stays true. Raft on this node does not learn of the answer, so its lease
 // depends only on heartbeats and on its own appends.
 //
-// A heartbeat carries the leader's commit index in a separate field. Raft does not see this
-// field, because raft's heartbeat says nothing about the log. Config.Heard gets it. So a
-// follower knows how old its data is, also while nothing is appended.
+// An append and a heartbeat also carry a commit index in a field for Config.Heard alone. So a
+// follower knows how old its state is, also while nothing is appended. Raft does not see this
+// field. A new leader leaves it empty until the first entry of its term is committed: before
+// that, its commit index may lack writes that its predecessor has acknowledged.
 //
 // # Limits of time
 //

@@ -80,6 +80,7 @@ func (p *pipeline) AppendEntries(args *raft.AppendEntriesRequest, resp *raft.App
 	parts := splitAppend(args)
 	p.l.c.traffic().carry(args)
 	for i := range parts {
+		parts[i].committed = p.r.allCommitted(&parts[i], false)
 		if err := p.send(&parts[i], f, i == len(parts)-1); err != nil {
 			p.fail(err)
 			p.l.c.traffic().carried.Store(nil) // fail did so only if it was the first

@@ -106,9 +106,7 @@ func (r *raftTransport) AppendEntries(id raft.ServerID, _ raft.ServerAddress, ar
 		}()
 	}
 	for _, part := range splitAppend(args) {
-		if urgent {
-			part.committed = r.committed()
-		}
+		part.committed = r.allCommitted(&part, urgent)
 		buffers, size := part.encode()
 		*resp = raft.AppendEntriesResponse{}
 		before := traffic.match.Load()

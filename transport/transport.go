@@ -126,12 +126,18 @@ type Config struct {
 	// Resolver can name another one, if it knows one; nil tells nobody.
 	Unreached func(id raft.ServerID, addr string)
 
-	// Committed returns raft's commit index, 0 while there is no raft. Heartbeats have it
-	// with them, and TellCommitted tells it. It must be quick; nil means that none is told.
+	// Committed returns raft's commit index, 0 while this node does not lead.
+	// TellCommitted tells it. It must be quick; nil means that none is told.
 	Committed func() uint64
+	// AllCommitted returns a commit index that covers every entry which a leader, this node
+	// or a previous one, has acknowledged, and 0 while it is not known to: before the first
+	// entry of this leader's term is committed. Appends and heartbeats have it with them,
+	// for the peer's Heard. It must be quick. Nil means that heartbeats have none, and
+	// appends what they tell raft.
+	AllCommitted func() uint64
 	// Heard is told, of each append and heartbeat that raft has accepted from its leader,
-	// how far the leader's log was committed when it was sent, beyond the append's own
-	// entries too. It is not told where that is 0. It delays the answer; nil tells nobody.
+	// the leader's AllCommitted when it was sent, beyond the append's own entries too. It is
+	// not told where that is 0. It delays the answer; nil tells nobody.
 	Heard func(commit uint64, arrived time.Time)
 
 	// LostTail is told of each answer to an append which shows that the peer's log
