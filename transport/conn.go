@@ -30,6 +30,10 @@ type conn struct {
 	of        atomic.Pointer[traffic]
 	closeOnce sync.Once
 
+	// still belongs to the session's write loop. It is true while only a ping is written,
+	// which does not count as movement.
+	still bool
+
 	// mu guards writeLimit, the deadline that the connection's user set.
 	mu         sync.Mutex
 	writeLimit time.Time
@@ -127,7 +131,7 @@ func (c *conn) traffic() *traffic { return c.of.Load() }
 
 // wrote counts n bytes that left.
 func (c *conn) wrote(n int64) {
-	if n > 0 {
+	if n > 0 && !c.still {
 		c.move()
 	}
 	c.t.counts.bytesOut.Add(uint64(n))

@@ -92,7 +92,9 @@
 // long as it needs. It fails when none of its bytes has moved for Config.RaftTimeout, or
 // when it has arrived completely and is not answered for that time. Bytes that were written
 // to the socket may still be in the kernel. So the acceptor of a bulk connection reports how
-// many bytes have arrived, four times a second while many arrive.
+// many bytes have arrived, four times a second while many arrive. Less than 4 KiB is
+// reported by a pong alone, because all that was sent before the ping has arrived then. The
+// dialer of a bulk connection pings within 2 s, unless it sends and receives anyway.
 //
 // A peer may be slow, within a limit: 256 KiB must leave within 10 s, and below 26 KiB/s
 // (0.2 Mbit/s) the connection is closed. A call has the time of its context.
@@ -151,7 +153,7 @@
 // The dialer sends requests, cancels and raft commands. The acceptor sends answers, failures
 // and go-aways. Both send pings and pongs. Over a bulk connection the acceptor also sends an
 // arrived frame: within a quarter of a second after 4 KiB more than it last reported have
-// arrived over this connection.
+// arrived over this connection. A pong confirms what was sent before its ping.
 //
 // Appends use the bulk connection, and all other commands of raft but snapshots the urgent
 // one. A heartbeat is an append without entries, commit index and previous entry. It uses

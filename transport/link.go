@@ -29,12 +29,13 @@ type link struct {
 	retired bool                  // takes no more calls
 
 	// The fields below belong to the write loop: when the next tick is, the number of the
-	// last ping, how many bytes had been received at the last tick, and, where nothing was
-	// received since a ping, the ticks since that.
+	// last ping, how many bytes had been received at the last tick, and over a bulk
+	// connection written, and, where nothing was received since a ping, the ticks since that.
 	timer    *time.Timer
 	due      time.Time
 	ping     uint64
 	received uint64
+	written  uint64
 	pinged   bool
 	silent   int
 
@@ -45,6 +46,7 @@ type link struct {
 type sentPing struct {
 	number uint64
 	at     time.Time
+	behind uint64 // bytes of frames that were written before it over a bulk connection
 }
 
 // openLink dials addr for an urgent or bulk connection, and introduces this node to
@@ -295,7 +297,7 @@ func (l *link) receive(f frame) error {
 		l.offer(newOutgoing(appendFrame(nil, framePong, f.id, 0)))
 	case framePong:
 		l.answered(f.id)
-		l.pong(f.id)
+		return l.pong(f.id)
 	case frameArrived:
 		return l.arrived(f.id)
 	default:
@@ -339,17 +341,25 @@ func (l *link) beatSoon() (*outgoing, error) {
 // this process, the answers that came meanwhile are read before the next tick. Over
 // a bulk connection on a narrow network the answer may take longer than that, behind
 // what was sent before; what the peer tells of that meanwhile are signs of life too. There,
-// no ping is sent while something is received anyway: nobody looks at its round trip.
+// no ping is sent while something is sent and received anyway: nobody looks at its round
+// trip. While it is only received, a long answer for example, the acceptor needs the pings:
+// it closes a connection from which nothing comes.
 func (l *link) beat() (*outgoing, error) {
 	l.timer.Reset(l.c.t.limits.pingEvery)
 	l.due = time.Now().Add(l.c.t.limits.pingEvery)
 	received := l.c.received.Load()
 	heard := received != l.received
 	l.received = received
+	var wrote bool
+	if l.out != nil {
+		total := l.out.total()
+		wrote = total != l.written
+		l.written = total
+	}
 	switch {
 	case heard:
 		l.pinged, l.silent = false, 0
-		if l.out != nil {
+		if wrote {
 			return nil, nil
 		}
 	case l.pinged:
@@ -360,14 +370,23 @@ func (l *link) beat() (*outgoing, error) {
 	}
 	l.ping++
 	l.pinged = true
-	l.pingSent.Store(&sentPing{l.ping, time.Now()})
-	return newOutgoing(appendFrame(nil, framePing, l.ping, 0)), nil
+	l.pingSent.Store(&sentPing{l.ping, time.Now(), l.written})
+	o := newOutgoing(appendFrame(nil, framePing, l.ping, 0))
+	o.still = true
+	return o, nil
 }
 
-// pong measures the round trip of the newest ping. One over a bulk connection says
-// how much was before it.
-func (l *link) pong(number uint64) {
-	if sent := l.pingSent.Load(); sent != nil && sent.number == number && l.out == nil {
-		l.c.traffic().roundTrip.Store(int64(time.Since(sent.at)))
+// pong takes in the answer to the newest ping. Over an urgent connection it measures the
+// round trip. Over a bulk one it shows that all that was written before the ping has
+// arrived: the peer does not report less than tellBytes otherwise.
+func (l *link) pong(number uint64) error {
+	sent := l.pingSent.Load()
+	if sent == nil || sent.number != number {
+		return nil
 	}
+	if l.out != nil {
+		return l.arrived(sent.behind)
+	}
+	l.c.traffic().roundTrip.Store(int64(time.Since(sent.at)))
+	return nil
 }

@@ -151,7 +151,7 @@ func TestBulk_Stalls(t *testing.T) {
 				if err := <-appended; !errors.Is(err, transport.ErrNoAnswer) {
 					t.Errorf("got %v, want ErrNoAnswer", err)
 				}
-				if took := time.Since(began); took < 4*time.Second || took > 7*time.Second {
+				if took := time.Since(began); took < 4*time.Second || took > 5500*time.Millisecond {
 					t.Errorf("given up after %v without a byte", took)
 				}
 				n.rate.Store(megabit)
@@ -185,6 +185,62 @@ func TestBulk_NotAnswered(t *testing.T) {
 		taken.Respond(&raft.AppendEntriesResponse{}, nil)
 		if got := <-calls; got.err != nil {
 			t.Errorf("the call: %v", got.err)
+		}
+	})
+}
+
+// TestBulk_SmallNotAnswered checks the same of appends that are too small for the peer to
+// tell that they have arrived: the answer to a ping tells it.
+func TestBulk_SmallNotAnswered(t *testing.T) {
+	for _, wait := range []time.Duration{0, 300 * time.Millisecond, 950 * time.Millisecond, 1500 * time.Millisecond} {
+		synctest.Test(t, func(t *testing.T) {
+			t.Cleanup(func() { time.Sleep(time.Hour) }) // until the network is empty
+			network := memNet{narrow: newNarrow(20*megabit, 1<<20)}
+			addrs := new(book)
+			a, b := startNode(t, "a", addrs, network.ours(addrs)), startNode(t, "b", addrs, network.ours(addrs))
+			first := appendBy(a, 100)
+			rpc := <-b.Raft().Consumer()
+			rpc.Respond(&raft.AppendEntriesResponse{Term: 3, Success: true}, nil)
+			if err := <-first; err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(wait) // to another time between two ticks
+			appended := appendBy(a, 100)
+			<-b.Raft().Consumer()
+			began := time.Now()
+			if err := <-appended; !errors.Is(err, transport.ErrNoAnswer) {
+				t.Errorf("got %v, want ErrNoAnswer", err)
+			}
+			// It is known within two ticks that it has arrived.
+			if took := time.Since(began); took < 5*time.Second || took > 7100*time.Millisecond {
+				t.Errorf("begun %v after another: given up after %v", wait, took)
+			}
+		})
+	}
+}
+
+// TestBulk_LongAnswer has an answer take more time than an acceptor waits for a dialer from
+// which nothing comes: the dialer's pings keep the connection.
+func TestBulk_LongAnswer(t *testing.T) {
+	const size = 16 << 20
+	synctest.Test(t, func(t *testing.T) {
+		t.Cleanup(func() { time.Sleep(time.Hour) }) // until the network is empty
+		network := memNet{narrow: newNarrow(2*megabit, 1<<20)}
+		addrs := new(book)
+		a := startNode(t, "a", addrs, network.ours(addrs))
+		startNode(t, "b", addrs, func(c *transport.Config) {
+			network.ours(addrs)(c)
+			c.Handler = func(context.Context, transport.Identity, transport.Kind, []byte) ([]byte, error) {
+				return make([]byte, size), nil
+			}
+		})
+		began := time.Now()
+		got, err := a.Call(t.Context(), "b", kindEcho, make([]byte, 8<<10))
+		if len(got) != size || err != nil {
+			t.Errorf("got %d bytes after %v, %v, want %d", len(got), time.Since(began), err, size)
+		}
+		if took := time.Since(began); took < time.Minute {
+			t.Errorf("it took %v, which shows nothing", took)
 		}
 	})
 }

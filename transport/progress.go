@@ -39,6 +39,13 @@ func (p *progress) wrote(size int, follow bool) *transit {
 	return f
 }
 
+// total returns how many bytes of frames were written, or are about to be.
+func (p *progress) total() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.written
+}
+
 // drop follows a frame no longer: its answer has come, or nobody waits for it. A peer that
 // never tells what has arrived is remembered no more frames than are waited for.
 func (p *progress) drop(f *transit) {

@@ -114,6 +114,7 @@ func (s *session) writeLoop(tick <-chan time.Time, beat func() (*outgoing, error
 // writeQueued writes o and whatever else is queued, the urgent first, and
 // flushes.
 func (s *session) writeQueued(w *bufio.Writer, o *outgoing) error {
+	s.c.still = true
 	for o != nil {
 		if err := s.write(w, o); err != nil {
 			return err
@@ -153,6 +154,9 @@ func (s *session) write(w *bufio.Writer, o *outgoing) error {
 	if !o.take() {
 		return nil
 	}
+	if !o.still {
+		s.c.still = false
+	}
 	if s.out != nil {
 		o.way.Store(s.out.wrote(o.size, o.followed))
 	}
@@ -185,6 +189,8 @@ type outgoing struct {
 	state atomic.Int32
 	way   atomic.Pointer[transit] // nil while it is not written, and where nobody follows it
 
+	// still says that it is a ping at intervals, which does not count as movement; see conn.
+	still bool
 	// followed says that it is waited for as long as it moves; see progress.
 	followed bool
 

@@ -7,7 +7,7 @@ import (
 )
 
 // tellBytes is how many more bytes must have arrived over a bulk connection for the
-// dialer to be told: the answer tells as much of a short frame.
+// dialer to be told: the answer to a short frame tells as much, or else the next pong.
 const tellBytes = 4 << 10
 
 // tells decides when the acceptor of a bulk connection tells the dialer how much has
