@@ -145,7 +145,8 @@ func TestServer_AddressInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	u, err := net.ListenPacket("udp", "127.0.0.1:0")
+	// At an address of its own the port is not taken for TCP too, by anybody's connection.
+	u, err := net.ListenPacket("udp", "127.77.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
