@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -156,7 +158,7 @@ func (p *process) stopSignals() error {
 	return nil
 }
 
-// pause pauses or continues the process.
+// pause pauses or continues the process. A paused one has stopped when pause returns.
 func (p *process) pause(paused bool) error {
 	p.pausing.Lock()
 	defer p.pausing.Unlock()
@@ -168,7 +170,47 @@ func (p *process) pause(paused bool) error {
 		return err
 	}
 	p.paused = paused
-	return nil
+	if !paused {
+		return nil
+	}
+	return p.awaitStopped()
+}
+
+// stopTimeout is the maximum time until all threads of a process have stopped.
+const stopTimeout = 5 * time.Second
+
+// awaitStopped returns when no thread of the process runs any more, or it has ended. The
+// signal only asks for that: until then, a thread on another processor could still answer.
+func (p *process) awaitStopped() error {
+	for end := time.Now().Add(stopTimeout); ; time.Sleep(time.Millisecond) {
+		running, err := runningThreads(p.pid)
+		switch {
+		case err != nil || running == 0:
+			return err
+		case time.Now().After(end):
+			return fmt.Errorf("%d threads of process %d still run %v after SIGSTOP", running, p.pid, stopTimeout)
+		}
+	}
+}
+
+// runningThreads returns how many threads of a process run or can be woken up. One that waits
+// for a disk can't. A process that has ended has none.
+func runningThreads(pid int) (n int, err error) {
+	stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	for _, stat := range stats {
+		text, err := os.ReadFile(stat)
+		if err != nil {
+			continue // it has ended meanwhile
+		}
+		state := strings.LastIndexByte(string(text), ')') + 2 // behind the name, which may have anything in it
+		if state < len(text) && (text[state] == 'R' || text[state] == 'S') {
+			n++
+		}
+	}
+	return n, nil
 }
 
 // wait waits for the process's end.
