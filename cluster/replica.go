@@ -27,15 +27,15 @@ import (
 )
 
 const (
-	// snapshotsRetained is how many snapshots are kept on disk while there is room.
+	// snapshotsRetained is the number of snapshots that are kept on disk while there is room.
 	snapshotsRetained = 2
-	// maxAppendEntries bounds the entries of one AppendEntries message. An entry is
-	// a batch of up to propose.MaxBatchBytes, and raft bounds a message by nothing else.
+	// maxAppendEntries is the maximum number of entries of one AppendEntries message. An
+	// entry is a batch of up to propose.MaxBatchBytes, and raft has no other limit.
 	maxAppendEntries = 16
 	// enqueueTimeout is how long a batch may wait for raft to take it.
 	enqueueTimeout = 2 * time.Second
 	// maxEntryBytes is the maximum size of an entry that enters the log: less than a frame of
-	// the log and a message to a peer may have. An error of either would stop the node.
+	// the log, or a message to a peer, may have. The log's refusal would stop the node.
 	maxEntryBytes = wal.MaxPayload - 64<<10
 	// defaultStuckTransferLimit is how long raft may refuse writes for a transfer of leadership.
 	defaultStuckTransferLimit = 10 * time.Second

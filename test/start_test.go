@@ -23,7 +23,7 @@ import (
 )
 
 const (
-	// loadedKeys is the number of keys that the node of TestTrial_B5 loads.
+	// loadedKeys is the number of keys that the node of TestTrial_B5_AliveWhileLoading loads.
 	loadedKeys = 600_000
 	// loadAttempts is the maximum number of starts until requests and a signal have arrived
 	// during the load.

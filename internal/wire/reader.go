@@ -86,24 +86,21 @@ func (r *Reader) Byte() byte {
 }
 
 // Uint32 returns the next four bytes, which are big endian.
-func (r *Reader) Uint32() uint32 {
-	if len(r.data) < 4 {
-		r.Malformed("cut short")
-		return 0
-	}
-	v := binary.BigEndian.Uint32(r.data)
-	r.data = r.data[4:]
-	return v
-}
+func (r *Reader) Uint32() uint32 { return uint32(r.bigEndian(4)) }
 
 // Uint64 returns the next eight bytes, which are big endian.
-func (r *Reader) Uint64() uint64 {
-	if len(r.data) < 8 {
+func (r *Reader) Uint64() uint64 { return r.bigEndian(8) }
+
+// bigEndian returns the number in the next size bytes.
+func (r *Reader) bigEndian(size int) (v uint64) {
+	if len(r.data) < size {
 		r.Malformed("cut short")
 		return 0
 	}
-	v := binary.BigEndian.Uint64(r.data)
-	r.data = r.data[8:]
+	for _, b := range r.data[:size] {
+		v = v<<8 | uint64(b)
+	}
+	r.data = r.data[size:]
 	return v
 }
 
