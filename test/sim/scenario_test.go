@@ -77,13 +77,16 @@ func transfer200(n *nemesis) {
 }
 
 // growReplaceShrink takes a cluster from three nodes to five, restarts two of these with
-// empty disks, and goes back to three.
+// empty disks, and goes back to three. A node that comes without data may have the older
+// build. If newer commands were written, it is added only once it is upgraded.
 func growReplaceShrink(n *nemesis) {
 	for _, change := range []func(){n.grow, n.wipe, n.wipe, n.shrink} {
 		if !n.w.sleep(5*time.Second) || !n.w.poll(healLimit, "settle", n.mayChange) {
 			return
 		}
 		change()
+		n.w.sleep(time.Second)
+		n.upgradeAll()
 	}
 	n.w.poll(healLimit, "settle", n.mayChange)
 }
