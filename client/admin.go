@@ -58,6 +58,21 @@ func (c *Client) Snapshot(ctx context.Context, id string) (kv.SnapshotResult, er
 	return s, nil
 }
 
+// Compact makes revision the oldest one that can be read, and discards what is older. The
+// error has the code "compacted" if an older revision can't be read already, and
+// "future_revision" if the store has not reached it.
+func (c *Client) Compact(ctx context.Context, revision uint64) (kv.CompactResult, error) {
+	a, err := c.admin(ctx, "/admin/compact", api.CompactRequest{Revision: revision})
+	if err != nil {
+		return kv.CompactResult{}, err
+	}
+	var done api.CompactResponse
+	if err := a.decode("the answer", Done, &done); err != nil {
+		return kv.CompactResult{}, err
+	}
+	return kv.CompactResult(done), nil
+}
+
 // admin posts body to a path that changes the cluster.
 func (c *Client) admin(ctx context.Context, path string, body any) (answer, error) {
 	r, err := jsonRequest(path, body)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kvorum/kvorum/client"
 	"github.com/kvorum/kvorum/kv"
@@ -30,6 +31,14 @@ var calls = []struct {
 	}},
 	{"delete", true, func(ctx context.Context, c *client.Client) error {
 		_, err := c.Delete(ctx, "k")
+		return err
+	}},
+	{"touch", true, func(ctx context.Context, c *client.Client) error {
+		_, err := c.Touch(ctx, "k", time.Second)
+		return err
+	}},
+	{"persist", true, func(ctx context.Context, c *client.Client) error {
+		_, err := c.Persist(ctx, "k")
 		return err
 	}},
 	{"list", false, func(ctx context.Context, c *client.Client) error {

@@ -29,6 +29,29 @@
 // level, a read with MinRevision sees at least that revision. A caller that uses the
 // Revision of each answer as the MinRevision of its next read never sees an older state.
 //
+// # Times to live
+//
+// A key that is put with a time to live expires on its own, unless it is written again before:
+//
+//	_, err := c.PutWith(ctx, "session/7", token, client.Attributes{TTL: 30 * time.Second})
+//	_, err = c.Touch(ctx, "session/7", 30*time.Second) // it lives on
+//	_, err = c.Persist(ctx, "session/7")               // it does not expire any more
+//
+// The cluster clock decides, which all nodes share. It does not jump with the clock of a machine,
+// and stands still while there is no leader. A watch returns the end of a key as kv.EventExpire.
+//
+// # Watches
+//
+// A watch returns every change of some keys once, in order, all changes of a revision together:
+//
+//	w, err := c.Watch(ctx, client.WatchOptions{Span: kv.Prefix("config/"), Snapshot: true})
+//	for batch, err := range w.All() { … }
+//
+// It has no buffer. If its node stops or can't be reached, it continues on the next endpoint, from
+// the last revision that it has returned. If the history after that is compacted, it ends with an
+// error that matches kv.ErrCompacted: no change is left out silently. It also ends if all endpoints
+// refuse it, or one says that the caller has no right to it.
+//
 // # Types of package kv
 //
 // Items, members and the requests that change the cluster are types of package kv, which
@@ -45,10 +68,11 @@
 //   - Unknown: the answer was lost, and the write happened once or not at all. If it is
 //     sent again, it may happen twice. This is harmless for a Put of the same value
 //     without a condition, unless other clients write the key too. Otherwise read the
-//     key first.
+//     key first, or give the call an idempotency key (WithIdempotencyKey): then the client
+//     sends it again by itself, and it happens once.
 //   - Done: the write was done, and only its description could not be read.
 //
-// An error may match ErrNotFound, ErrConditionFailed or ErrUsage (errors.Is). With
+// An error may match ErrNotFound, ErrConditionFailed, kv.ErrCompacted or ErrUsage (errors.Is). With
 // ErrUsage, nothing was sent, and the same call can never succeed.
 //
 // # Endpoints
@@ -75,9 +99,14 @@
 //	errors.go    Error and Outcome
 //	hints.go     hints about a wrong endpoint
 //	heard.go     the first bytes from an endpoint
-//	kv.go        Get, Put, Delete, and conditions
-//	read.go      consistency levels
+//	kv.go        Get, Put, Delete, Touch, Persist, and conditions
+//	txn.go       Add, Txn
+//	idempotency.go  WithIdempotencyKey, and calls that are repeated
+//	batch.go     Do, Batch
+//	watch.go     Watch
+//	read.go      consistency levels, revisions
 //	list.go      List
-//	admin.go     Join, Leave, Transfer, Snapshot
+//	admin.go     Join, Leave, Transfer, Snapshot, Compact
+//	settings.go  Settings, SetSettings
 //	status.go    Status, Members
 package client

@@ -21,7 +21,8 @@ var (
 	// ErrUsage is matched by the error of a call that was refused before anything was
 	// sent: an argument or the Config is wrong.
 	ErrUsage = errors.New("wrong use")
-	// ErrNotFound is matched by the error of a Get or Delete of a key that does not exist.
+	// ErrNotFound is matched by the error of a Get, Delete, Touch or Persist of a key that does
+	// not exist.
 	ErrNotFound = errors.New("there is no such key")
 	// ErrConditionFailed is matched by the error of a write whose condition did not hold.
 	ErrConditionFailed = errors.New("the condition does not hold")
@@ -49,8 +50,8 @@ func (o Outcome) String() string {
 }
 
 // Error describes a call that failed. A call that failed at several endpoints returns an
-// error in which errors.As finds that of the first one; then all of them are NotDone and
-// Retryable.
+// error in which errors.As finds that of the first one; then all of them are NotDone, and
+// Retryable unless all endpoints have refused to continue a watch.
 type Error struct {
 	// Endpoint is the base URL of the endpoint that was asked, "" if none was.
 	Endpoint string
@@ -72,6 +73,9 @@ type Error struct {
 	Revision uint64
 	// ModRevision is the key's revision if a condition failed, 0 if there is no such key.
 	ModRevision uint64
+	// CompactRevision is the oldest revision that can be read, if an older one was asked
+	// for, otherwise 0.
+	CompactRevision uint64
 
 	text  string
 	cause error // may be nil
@@ -85,9 +89,19 @@ func (e *Error) Error() string {
 	return e.text
 }
 
-// Unwrap returns the cause: ErrNotFound, ErrConditionFailed, ErrUsage, the end of a
-// context, an error of the network, or nil.
+// Unwrap returns the cause: ErrNotFound, ErrConditionFailed, ErrUsage, kv.ErrCompacted, the
+// end of a context, an error of the network, or nil.
 func (e *Error) Unwrap() error { return e.cause }
+
+// mayBeLocal reports whether another endpoint may accept a read that one of them has refused with
+// e: not if the history is compacted, or the caller's arguments or rights are the reason.
+func (e *Error) mayBeLocal() bool {
+	switch e.Code {
+	case kv.ErrCompacted.Code, kv.CodeInvalid:
+		return false
+	}
+	return e.Status != http.StatusUnauthorized && e.Status != http.StatusForbidden
+}
 
 // usagef returns the error of a call that must not be made.
 func usagef(format string, args ...any) *Error {
@@ -163,13 +177,15 @@ func (e *Error) take(p api.Problem, write bool) {
 	if p.Detail != "" {
 		e.text += ": " + p.Detail
 	}
-	e.Code, e.Retryable = p.Code, p.Retryable
+	e.Code, e.Retryable, e.CompactRevision = p.Code, p.Retryable, p.CompactRevision
 	e.Outcome = outcomeOf(write, p.Outcome == kv.NotDone)
 	switch p.Code {
 	case api.CodeKeyNotFound:
 		e.cause = ErrNotFound
 	case api.CodeConditionFailed:
 		e.cause = ErrConditionFailed
+	case kv.ErrCompacted.Code:
+		e.cause = kv.ErrCompacted
 	}
 }
 

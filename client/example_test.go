@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"slices"
 	"time"
 
 	"github.com/kvorum/kvorum/client"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // The variable endpoint of these examples is the address of a node, such as
@@ -164,4 +166,100 @@ func ExampleClient_Members() {
 		fmt.Printf("%s: voter %t, leader %t\n", m.ID, m.Voter, m.Leader)
 	}
 	// Output: n1: voter true, leader true
+}
+
+// Keep a copy of some keys: the state first, then every change, also if a node stops.
+func ExampleClient_Watch() {
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	c, err := client.New(client.Config{Endpoints: []string{endpoint}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Put(ctx, "config/a", []byte("1")); err != nil {
+		log.Fatal(err)
+	}
+	w, err := c.Watch(ctx, client.WatchOptions{Span: kv.Prefix("config/"), Snapshot: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	config := make(map[string]string)
+	for batch, err := range w.All() { // closes the watch
+		if errors.Is(err, kv.ErrCompacted) {
+			log.Fatal("too slow; begin again with the state: ", err)
+		} else if err != nil {
+			log.Fatal(err)
+		}
+		for _, item := range batch.Items {
+			config[item.Key] = string(item.Value)
+		}
+		for _, event := range batch.Events { // all of one revision
+			if event.Kind == kv.EventPut {
+				config[event.Item.Key] = string(event.Item.Value)
+			} else {
+				delete(config, event.Item.Key)
+			}
+		}
+		fmt.Println(config)
+		if len(config) == 2 {
+			break
+		}
+		if batch.Kind == kv.WatchSynced {
+			if _, err := c.Put(ctx, "config/b", []byte("2")); err != nil {
+				log.Fatal(err)
+			}
+		}
+	}
+	// Output:
+	// map[config/a:1]
+	// map[config/a:1]
+	// map[config/a:1 config/b:2]
+}
+
+// Move a value to another key, if that does not exist, at one revision.
+func ExampleClient_Do() {
+	ctx := context.Background()
+	c, err := client.New(client.Config{Endpoints: []string{endpoint}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	read, err := c.Put(ctx, "from", []byte("value"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	done, err := c.Do(ctx, kv.Request{
+		If: []kv.Compare{kv.ModRevision("from", read.Revision), kv.Absent("to")},
+		Then: []kv.Op{
+			{Kind: kv.OpDelete, Span: kv.One("from")},
+			{Kind: kv.OpPut, Key: "to", Value: []byte("value")},
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(done.Succeeded, done.Results[0].Deleted, done.Results[1].Existed)
+	// Output: true 1 false
+}
+
+func ExampleClient_Batch() {
+	ctx := context.Background()
+	c, err := client.New(client.Config{Endpoints: []string{endpoint}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	requests := []kv.Request{kv.Put("many/a", []byte("1")), kv.Put("many/b", []byte("2")), kv.Delete("many/a")}
+	for response, err := range c.Batch(ctx, slices.Values(requests)) {
+		if err != nil {
+			fmt.Println(err) // the others continue
+			continue
+		}
+		fmt.Println(response.Succeeded)
+	}
+	// Output:
+	// true
+	// true
+	// true
 }

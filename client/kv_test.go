@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
 
 	"github.com/kvorum/kvorum/client"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // TestClient_KeysSurvive shows that a key of any bytes reaches a node unchanged.
@@ -62,9 +64,37 @@ func TestClient_EmptyKey(t *testing.T) {
 	_, get := c.Get(t.Context(), "", client.ReadOptions{})
 	_, put := c.Put(t.Context(), "", nil)
 	_, del := c.Delete(t.Context(), "")
-	for _, err := range []error{get, put, del} {
+	_, touch := c.Touch(t.Context(), "", time.Second)
+	_, persist := c.Persist(t.Context(), "")
+	_, add := c.Add(t.Context(), "", 1)
+	for _, err := range []error{get, put, del, touch, persist, add} {
 		if wantError(t, err, client.NotDone, "the key is empty"); !errors.Is(err, client.ErrUsage) {
 			t.Errorf("got %v, want ErrUsage", err)
+		}
+	}
+	if n := len(s.seen()); n != 0 {
+		t.Errorf("got %d requests, want none", n)
+	}
+}
+
+// TestClient_ContentTypes shows that a content type is stored as it is, or is refused before
+// anything is sent.
+func TestClient_ContentTypes(t *testing.T) {
+	c := mustNew(t, client.Config{Endpoints: []string{endpoint}})
+	for _, contentType := range []string{"text/html; charset=\"x\"", "Application/X-WWW-Form-Urlencoded", "a", strings.Repeat("a", kv.MaxContentTypeBytes)} {
+		if _, err := c.PutWith(t.Context(), "type", nil, client.Attributes{ContentType: contentType}); err != nil {
+			t.Fatalf("%q: %v", contentType, err)
+		}
+		if got, err := c.Get(t.Context(), "type", client.ReadOptions{}); err != nil || got.ContentType != contentType {
+			t.Errorf("got %q, %v, want %q", got.ContentType, err, contentType)
+		}
+	}
+	s := serve(t, ok)
+	c = mustNew(t, client.Config{Endpoints: []string{s.URL}})
+	for _, contentType := range []string{" a/b", "a/b ", "a\x00b", "a\nb", "é", "application/x-www-form-urlencoded", strings.Repeat("a", kv.MaxContentTypeBytes+1)} {
+		_, err := c.PutWith(t.Context(), "type", nil, client.Attributes{ContentType: contentType})
+		if e := wantError(t, err, client.NotDone, "content type"); e.Retryable || !errors.Is(err, client.ErrUsage) {
+			t.Errorf("%q: got %v, want ErrUsage", contentType, err)
 		}
 	}
 	if n := len(s.seen()); n != 0 {

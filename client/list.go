@@ -21,6 +21,10 @@ type ListOptions struct {
 	Start    string // only this key and those after it, in byte order
 	Limit    int    // maximum number of keys; 0 is no limit
 	KeysOnly bool   // without values: those of the items are nil
+	Reverse  bool   // from the last key to the first
+	// Cursor continues a list with the same Prefix, Start and Reverse, at the same
+	// revision; see Listing.Cursor.
+	Cursor string
 	// ReadOptions select the list's consistency.
 	ReadOptions
 }
@@ -42,14 +46,20 @@ func (o ListOptions) query() (url.Values, error) {
 	if o.Limit > 0 {
 		query.Set("limit", strconv.Itoa(o.Limit))
 	}
+	if o.Cursor != "" {
+		query.Set("cursor", o.Cursor)
+	}
+	if o.Reverse {
+		query.Set("reverse", "true")
+	}
 	if o.KeysOnly {
 		query.Set("keys_only", "true")
 	}
 	return query, nil
 }
 
-// Listing is a stream of items in byte order of their keys, all of one revision. It is
-// used by one goroutine at a time.
+// Listing is a stream of items, all of one revision, in byte order of their keys or the
+// other way round. It is used by one goroutine at a time.
 type Listing struct {
 	// Revision is the revision of the items: the MinRevision of later reads that must not
 	// see an older state.
@@ -62,8 +72,10 @@ type Listing struct {
 	keysOnly bool
 	body     io.ReadCloser
 	lines    *api.Lines
+	clock    int64  // cluster clock of the items' state, 0 while it is not known; see TTL
 	count    int    // number of items received
 	next     string // see Next
+	cursor   string // see Cursor
 }
 
 // List begins a list: the answer of a node has begun when it returns. The caller
@@ -77,7 +89,9 @@ func (c *Client) List(ctx context.Context, o ListOptions) (*Listing, error) {
 	l := &Listing{keysOnly: o.KeysOnly}
 	l.ctx, l.cancel = context.WithCancelCause(ctx)
 	stall := time.AfterFunc(c.timeout, func() { l.cancel(&timeoutError{c.timeout}) })
-	resp, n, err := c.do(l.ctx, request{method: http.MethodGet, path: "/kv/?" + query.Encode()})
+	resp, n, err := c.do(l.ctx, request{
+		method: http.MethodGet, path: "/kv/?" + query.Encode(), header: map[string]string{"Accept": "application/x-ndjson"},
+	})
 	stall.Stop()
 	if err != nil {
 		l.cancel(nil)
@@ -117,9 +131,24 @@ func (l *Listing) All() iter.Seq2[kv.Item, error] {
 	}
 }
 
-// Next returns the Start of a list with the keys beyond Limit, "" if there are none. It is
-// valid once All has yielded all items.
+// Next returns the Start of a list with the keys beyond Limit, "" if there are none or the
+// list is in reverse order. It is valid once All has yielded all items.
 func (l *Listing) Next() string { return l.next }
+
+// Cursor returns the Cursor of a list with the items beyond Limit, at the same revision, ""
+// if there are none. It is valid once All has ended. If All has ended with the code
+// "view_ended", because the list took too long, the cursor continues it.
+func (l *Listing) Cursor() string { return l.cursor }
+
+// TTL returns what is left of the time to live of an item that the listing has yielded, by the
+// cluster clock of the listing's state; 0 if the item has no deadline, or if
+// ReadOptions.Revision or a Cursor named the state.
+func (l *Listing) TTL(it kv.Item) time.Duration {
+	if it.Deadline == 0 || l.clock == 0 {
+		return 0
+	}
+	return time.Duration(it.Deadline-l.clock) * time.Millisecond
+}
 
 // Close ends the request if it has not ended. It may be called several times.
 func (l *Listing) Close() {
@@ -144,7 +173,10 @@ func (l *Listing) read() (item kv.Item, more bool, err error) {
 		return kv.Item{}, false, l.checkEnd(end)
 	}
 	l.count++
-	return parsed, true, nil
+	if parsed.Clock != 0 {
+		l.clock = parsed.Clock
+	}
+	return parsed.Item, true, nil
 }
 
 // checkEnd returns an error unless the last line has the number of received items, and
@@ -157,9 +189,14 @@ func (l *Listing) checkEnd(end *api.End) error {
 		return l.broken("listing is not whole: %d keys came, its last line says %d", l.count, *end.Count)
 	}
 	if _, err := l.lines.Next(); !errors.Is(err, io.EOF) {
-		return l.broken("listing goes on after its last line")
+		return l.broken("listing continues after its last line")
 	}
-	l.next = end.Next
+	l.next, l.cursor = end.Next, end.Cursor
+	if end.Error != nil {
+		e := &Error{Endpoint: l.endpoint, Status: end.Error.Status, Revision: l.Revision}
+		e.take(*end.Error, false)
+		return e
+	}
 	return nil
 }
 

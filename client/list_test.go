@@ -124,7 +124,7 @@ func TestList_CutStreamIsAnError(t *testing.T) {
 		"a last line without a count": {func(w http.ResponseWriter) { fmt.Fprintln(w, `{"end":true}`) },
 			"listing's last line does not say how many keys it has"},
 		"a line after the last": {func(w http.ResponseWriter) { fmt.Fprintln(w, `{"end":true,"count":1}`+"\n"+`{"key":"b","value":"2"}`) },
-			"listing goes on after its last line"},
+			"listing continues after its last line"},
 		"a bad line": {func(w http.ResponseWriter) { fmt.Fprintln(w, `{"key":"b"}`) }, "listing holds a bad line: needs exactly one of value"},
 		"no JSON":    {func(w http.ResponseWriter) { fmt.Fprintln(w, `<html>`) }, "listing holds a bad line: invalid character '<'"},
 	} {

@@ -47,14 +47,26 @@ func TestMain(m *testing.M) {
 // node is a node that serves HTTP.
 type node struct {
 	dir      string
-	listener net.Listener
+	listener *breakListener
 	node     *cluster.Node
 	http     *httpapi.Server
 	served   chan error
+	once     sync.Once
+	closed   error // of close, once it is done
 }
 
 // startNode returns a node that is ready and forms a cluster by itself.
 func startNode() (*node, error) {
+	n, err := openNode("n1", 1, "127.0.0.1:0", nil)
+	if err != nil {
+		return nil, err
+	}
+	return n, n.ready()
+}
+
+// openNode returns a node that forms a cluster with others. gossip is its address, and join has
+// those of all.
+func openNode(name string, expect int, gossip string, join []string) (*node, error) {
 	dir, err := os.MkdirTemp("", "kvorum-client-")
 	if err != nil {
 		return nil, err
@@ -67,31 +79,40 @@ func startNode() (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &node{dir: dir, listener: listener, served: make(chan error, 1)}
+	n := &node{dir: dir, listener: newBreakListener(listener), served: make(chan error, 1)}
 	n.node, err = cluster.Open(context.Background(), cluster.Config{
-		Name: "n1", DataDir: dir, PeerListener: peers, AdvertisePeer: peers.Addr().String(),
-		AdvertiseHTTP: listener.Addr().String(), GossipAddr: "127.0.0.1:0", BootstrapExpect: 1,
+		Name: name, DataDir: dir, PeerListener: peers, AdvertisePeer: peers.Addr().String(),
+		AdvertiseHTTP: listener.Addr().String(), GossipAddr: gossip, Join: join, BootstrapExpect: expect,
 	})
 	if err != nil {
 		return nil, err
 	}
-	n.http, err = httpapi.New(httpapi.Config{Node: n.node, NodeID: "n1"})
+	n.http, err = httpapi.New(httpapi.Config{Node: n.node, NodeID: name})
 	if err != nil {
 		return nil, err
 	}
-	go func() { n.served <- n.http.Serve(listener) }()
-	for n.node.Ready() != nil { // the cluster is being formed
-		select {
-		case <-time.After(10 * time.Millisecond):
-		case <-n.node.Fatal():
-			return nil, n.node.Err()
-		}
-	}
+	go func() { n.served <- n.http.Serve(n.listener) }()
 	return n, nil
 }
 
+// ready waits until the cluster is formed.
+func (n *node) ready() error {
+	for n.node.Ready() != nil {
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-n.node.Fatal():
+			return n.node.Err()
+		}
+	}
+	return nil
+}
+
+// close stops the node as at SIGTERM. It may be called several times.
 func (n *node) close() error {
-	return errors.Join(n.http.Shutdown(context.Background()), <-n.served, n.node.Close(), os.RemoveAll(n.dir))
+	n.once.Do(func() {
+		n.closed = errors.Join(n.http.Shutdown(context.Background()), <-n.served, n.node.Close(), os.RemoveAll(n.dir))
+	})
+	return n.closed
 }
 
 // mustNew returns a client of some endpoints, closed with the test.

@@ -33,6 +33,9 @@ type ReadOptions struct {
 	MaxStale time.Duration
 	// MinRevision makes the read wait until the node has applied that revision; 0 is none.
 	MinRevision uint64
+	// Revision is that of the state which is read; 0 is the newest one. If it is no longer
+	// kept, the error has the code "compacted".
+	Revision uint64
 }
 
 // Validate returns an error that matches ErrUsage if the options contradict each other or
@@ -64,6 +67,9 @@ func (o ReadOptions) query() (url.Values, error) {
 	}
 	if o.MinRevision > 0 {
 		q.Set("min_revision", strconv.FormatUint(o.MinRevision, 10))
+	}
+	if o.Revision > 0 {
+		q.Set("revision", strconv.FormatUint(o.Revision, 10))
 	}
 	return q, nil
 }

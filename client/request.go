@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -28,11 +29,26 @@ const (
 // request is one call of the API, sent to one endpoint after the other.
 type request struct {
 	method string
-	path   string // escaped, with its query
+	path   string     // escaped, with its query
+	query  url.Values // of a change of a key, until it is in path; nil is none
 	header map[string]string
 	body   []byte // nil is none
 	json   bool   // body is JSON, not a raw value
 	write  bool   // changes the cluster's state: sent again only if certainly not done
+	// repeatable means that the request has an idempotency key, and is sent again if its outcome
+	// is unknown.
+	repeatable bool
+	// anywhere means that it was accepted before. So an endpoint that refuses it is perhaps
+	// of another version, or is no node, and the next one is tried.
+	anywhere bool
+}
+
+// setHeader sets a header.
+func (r *request) setHeader(name, value string) {
+	if r.header == nil {
+		r.header = make(map[string]string)
+	}
+	r.header[name] = value
 }
 
 // answer is a successful answer, read completely.
@@ -56,8 +72,17 @@ func (e *timeoutError) Unwrap() error { return context.DeadlineExceeded }
 // call sends r to one endpoint after the other and reads the complete answer, of at most
 // limit bytes. d is the maximum time for all of that.
 func (c *Client) call(ctx context.Context, d time.Duration, r request, limit int64) (answer, error) {
+	if err := r.setKey(ctx); err != nil {
+		return answer{}, err
+	}
+	if r.repeatable {
+		d = min(d, maxRepeat)
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, d, &timeoutError{d})
 	defer cancel()
+	if r.repeatable {
+		return c.callAgain(ctx, d, r, limit)
+	}
 	resp, n, err := c.do(ctx, r)
 	if err != nil {
 		return answer{}, err
@@ -110,7 +135,8 @@ func (c *Client) do(ctx context.Context, r request) (*http.Response, uint64, err
 		if silent && c.first.CompareAndSwap(n, n+1) {
 			begin = n + 1 // also for the next call
 		}
-		if e == nil || !e.Retryable || ctx.Err() != nil || len(c.endpoints) == 1 {
+		elsewhere := e != nil && (e.Retryable || r.anywhere && e.mayBeLocal())
+		if !elsewhere || ctx.Err() != nil || len(c.endpoints) == 1 {
 			return nil, n, err
 		}
 		failures = append(failures, err)
@@ -174,7 +200,7 @@ func newHTTPRequest(ctx context.Context, endpoint string, r request, body *lentB
 	switch {
 	case r.json:
 		req.Header.Set("Content-Type", "application/json")
-	case r.body != nil:
+	case r.body != nil && r.header["Content-Type"] == "":
 		req.Header.Set("Content-Type", "application/octet-stream")
 	}
 	return req, nil
@@ -189,9 +215,12 @@ func strangerError(resp *http.Response, endpoint string, write bool) *Error {
 }
 
 // revisionOf returns the revision in an answer, 0 for none.
-func revisionOf(h http.Header) uint64 {
-	revision, _ := strconv.ParseUint(h.Get("Kvorum-Revision"), 10, 64) // 0 if it is no number
-	return revision
+func revisionOf(h http.Header) uint64 { return numberOf(h, "Kvorum-Revision") }
+
+// numberOf returns the number in a header, 0 for none.
+func numberOf(h http.Header, name string) uint64 {
+	n, _ := strconv.ParseUint(h.Get(name), 10, 64) // 0 if it is no number
+	return n
 }
 
 // modRevisionOf returns the key's revision in an answer, 0 for none.

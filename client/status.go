@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 
+	"github.com/kvorum/kvorum/internal/api"
 	"github.com/kvorum/kvorum/kv"
 )
 
@@ -20,6 +21,7 @@ type Status struct {
 	Members      []Member          // in order of their names
 	Versions     *kv.VersionStatus // nil while it is loading
 	Disk         *kv.DiskStatus    // nil while it is in no cluster
+	Settings     *kv.Settings      // nil while it is in no cluster; the node may not have the newest
 	// NotReady is the reason why the node can't serve now; nil if it can.
 	NotReady error
 	// JSON is the node's complete answer.
@@ -71,7 +73,7 @@ func (c *Client) status(ctx context.Context) (Status, uint64, error) {
 	if err != nil {
 		return Status{}, 0, err
 	}
-	var j kv.Status
+	var j api.Status
 	if err := a.decode("status", NotDone, &j); err != nil {
 		return Status{}, 0, err
 	}
@@ -79,6 +81,13 @@ func (c *Client) status(ctx context.Context) (Status, uint64, error) {
 		ID: j.ID, ClusterID: j.ClusterID, Role: j.Role, Leader: j.Leader,
 		Term: j.Term, CommitIndex: j.CommitIndex, AppliedIndex: j.AppliedIndex, Revision: j.Revision,
 		Versions: j.Versions, Disk: j.Disk, JSON: a.body,
+	}
+	if j.Settings != nil {
+		settings, err := j.Settings.Settings()
+		if err != nil {
+			return Status{}, 0, badAnswer(a.base, a.status, NotDone, "read status: %w", err)
+		}
+		s.Settings = &settings
 	}
 	for _, m := range j.Members {
 		s.Members = append(s.Members, newMember(m, s.Leader))

@@ -15,6 +15,8 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/kvorum/kvorum/cluster/replica"
+	"github.com/kvorum/kvorum/internal/loglimit"
 	"github.com/kvorum/kvorum/internal/nodeid"
 	"github.com/kvorum/kvorum/internal/sealed"
 	"github.com/kvorum/kvorum/kv"
@@ -23,9 +25,9 @@ import (
 )
 
 const (
-	// bootstrapTick is how often a node that is in no cluster looks at the nodes that it sees.
+	// bootstrapTick is the time between two looks at the nodes that are seen, while a node is in no cluster.
 	bootstrapTick = 250 * time.Millisecond
-	// bootstrapCallTimeout bounds asking one node to accept the new cluster.
+	// bootstrapCallTimeout is how long one node is asked to accept the new cluster.
 	bootstrapCallTimeout = 3 * time.Second
 	// planFormat is the version of the plan's file.
 	planFormat = 1
@@ -82,7 +84,7 @@ func (n *Node) bootstrapLoop(ctx context.Context) {
 	tick := time.NewTicker(bootstrapTick)
 	defer tick.Stop()
 	var before []raft.ServerID
-	lines := newLines(n.log)
+	lines := loglimit.ForLoop(n.log)
 	for {
 		if n.plan == nil {
 			if n.identity().Cluster != "" {
@@ -123,7 +125,7 @@ func (n *Node) considerPlan(before []raft.ServerID) []raft.ServerID {
 	}
 	plan := &bootstrapPlan{Cluster: nodeid.NewClusterID(), Members: members}
 	if err := n.adopt(plan); err != nil {
-		n.fatal.fail(fmt.Errorf("bootstrap: %w", err))
+		n.fatal.Fail(fmt.Errorf("bootstrap: %w", err))
 	}
 	return seen
 }
@@ -183,7 +185,7 @@ func (n *Node) carryOut(ctx context.Context, plan *bootstrapPlan) (bool, error) 
 	if err != nil {
 		return false, err
 	}
-	if r.raft.LastIndex() > 0 {
+	if !r.Empty() {
 		return true, removePlan(n.cfg.FS, n.cfg.DataDir) // done before a crash
 	}
 	var servers []raft.Server
@@ -191,7 +193,7 @@ func (n *Node) carryOut(ctx context.Context, plan *bootstrapPlan) (bool, error) 
 	var errs []error
 	for _, m := range plan.Members {
 		id := announcedID(m)
-		if id != r.id {
+		if id != n.id() {
 			var addr string
 			id, addr, err = n.invite(ctx, m, plan.Cluster)
 			answer := kv.AskedAddress{Addr: addr, Node: nameOf(announcedID(m)), Reached: err == nil, Answer: "accepts"}
@@ -207,10 +209,9 @@ func (n *Node) carryOut(ctx context.Context, plan *bootstrapPlan) (bool, error) 
 	if err := errors.Join(errs...); err != nil {
 		return false, err
 	}
-	if err := r.raft.BootstrapCluster(raft.Configuration{Servers: servers}).Error(); err != nil {
-		return false, fmt.Errorf("bootstrap: %w", err)
+	if err := r.Bootstrap(servers); err != nil {
+		return false, err
 	}
-	r.electAlone()
 	n.log.Info("cluster formed", "cluster", plan.Cluster, "members", len(servers))
 	return true, removePlan(n.cfg.FS, n.cfg.DataDir)
 }
@@ -252,14 +253,14 @@ func (n *Node) askAccept(ctx context.Context, addr string, request acceptRequest
 	return peer, acceptError(err, peer, request.Name, addr)
 }
 
-// acceptError says why the node of that name, which is to join, was not reached
-// at addr, where peer is who refused, if anybody did.
+// acceptError returns the error of a node of that name that is to join and was not reached
+// at addr. peer is the node that has refused, if there is one.
 func acceptError(err error, peer transport.Identity, name, addr string) error {
 	var refused *transport.RefusedError
 	var remote *transport.RemoteError
 	switch {
 	case errors.As(err, &remote):
-		return fromWire(err)
+		return replica.FromWire(err, peer.ID)
 	case errors.As(err, &refused) && refused.Reason == transport.RefusedOtherCluster:
 		return fmt.Errorf("%w: %s at %s", kv.ErrOtherCluster, name, addr)
 	case errors.As(err, &refused) && refused.Reason == transport.RefusedNotAdmitted && !refused.Remote:

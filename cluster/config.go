@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/kvorum/kvorum/cluster/discovery"
+	"github.com/kvorum/kvorum/cluster/replica"
 	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
 	"github.com/kvorum/kvorum/wal"
@@ -25,77 +26,33 @@ const (
 	LimitMaxKeyBytes = kv.LimitMaxKeyBytes
 	// LimitMaxValueBytes is the greatest MaxValueBytes that may be configured: 64 MiB.
 	LimitMaxValueBytes = kv.LimitMaxValueBytes
-	// DefaultSnapshotBytes is how much log is written between two snapshots unless configured otherwise: 64 MiB.
-	DefaultSnapshotBytes = 64 << 20
+	// DefaultSnapshotBytes is the least log between two snapshots unless configured otherwise: 64 MiB.
+	DefaultSnapshotBytes = replica.DefaultSnapshotBytes
+	// DefaultCheckpointInterval is how often a leader that wrote something has all
+	// replicas note the hash of their state unless configured otherwise: 10 s.
+	DefaultCheckpointInterval = replica.DefaultCheckpointInterval
 	// MinSnapshotBytesPerSecond is the least Config.SnapshotBytesPerSecond but 0: 64 KiB.
 	MinSnapshotBytesPerSecond = 64 << 10
 	// MinDeadServerAfter is the least Config.DeadServerAfter but 0.
 	MinDeadServerAfter = time.Minute
-	// defaultStall and defaultStallFatal are those of Timing.
-	defaultStall      = 10 * time.Second
-	defaultStallFatal = time.Minute
-	// maxBootstrapExpect bounds Config.BootstrapExpect.
+	// maxBootstrapExpect is the maximum of Config.BootstrapExpect.
 	maxBootstrapExpect = 15
 )
 
 // Timing holds the clocks of the consensus protocol.
-type Timing struct {
-	// Heartbeat is how long a follower waits for its leader before it asks for a pre-vote.
-	Heartbeat time.Duration
-	// Election is how long a candidate waits for votes; at least Heartbeat.
-	Election time.Duration
-	// Lease is how long a leader continues to lead without an answer from a majority; at most Heartbeat.
-	Lease time.Duration
-	// Commit is how often raft's leader sends a follower an append when it has nothing to
-	// append, once to twice as long. Followers learn sooner what is committed; see
-	// tellCommitted. It is the time after which raft repeats an append that has failed, if
-	// nothing new is to be appended, and after which a follower whose message was lost
-	// learns what is committed.
-	Commit time.Duration
-	// Stall is the time after which a write to the log that does not return makes the
-	// node silent, so that another one is elected; 0 means 10 s. StallFatal is the time
-	// after which it makes the node stop; 0 means 60 s.
-	Stall, StallFatal time.Duration
-}
+type Timing = replica.Timing
 
 // DefaultTiming suits a local network: a killed leader is replaced in about half a
-// second. Both survivors of three nodes must have timed out before a pre-vote wins. That
-// takes the heartbeat timeout and a quarter of it; where only the one that timed out
-// first has all entries, an election timeout more.
-func DefaultTiming() Timing {
-	return Timing{
-		Heartbeat: 350 * time.Millisecond,
-		Election:  350 * time.Millisecond,
-		Lease:     250 * time.Millisecond,
-		Commit:    150 * time.Millisecond,
-	}
-}
+// second.
+func DefaultTiming() Timing { return replica.DefaultTiming() }
 
-// WideAreaTiming suits nodes that are up to some 100 ms apart, or machines that
+// WideAreaTiming suits nodes with up to some 100 ms between them, or machines that
 // stall now and then. A killed leader is replaced in one to two seconds.
-func WideAreaTiming() Timing {
-	return Timing{
-		Heartbeat: time.Second,
-		Election:  time.Second,
-		Lease:     750 * time.Millisecond,
-		Commit:    400 * time.Millisecond,
-	}
-}
+func WideAreaTiming() Timing { return replica.WideAreaTiming() }
 
-// validate returns what is wrong with t: a field out of range, or a lease that
-// outlives what followers wait for.
-func (t Timing) validate() error {
-	const least = 5 * time.Millisecond // raft's own
-	switch {
-	case t.Heartbeat < least || t.Election < t.Heartbeat || t.Commit < time.Millisecond:
-		return &kv.ValidationError{Field: "timing", Reason: fmt.Sprintf("heartbeat %v, election %v, commit %v: each has a least value, and elections take no less than heartbeats", t.Heartbeat, t.Election, t.Commit)}
-	case t.Lease < least || t.Lease > t.Heartbeat:
-		return &kv.ValidationError{Field: "timing", Reason: fmt.Sprintf("lease %v is not between %v and the heartbeat timeout %v", t.Lease, least, t.Heartbeat)}
-	case t.Stall < 0 || t.StallFatal < t.Stall:
-		return &kv.ValidationError{Field: "timing", Reason: fmt.Sprintf("stall %v must not be negative, nor stall-fatal %v less", t.Stall, t.StallFatal)}
-	}
-	return nil
-}
+// Loading tells how far one call of Open has come. The zero value is ready to be
+// put in a Config. All methods are safe for concurrent use.
+type Loading = replica.Loading
 
 // Config configures Open. Name, DataDir, PeerListener, AdvertisePeer,
 // AdvertiseHTTP and GossipAddr are required; the zero value of any other field
@@ -120,8 +77,8 @@ type Config struct {
 
 	// BootstrapExpect is how many nodes form a new cluster together; 0 means this node waits to be added to one.
 	BootstrapExpect int
-	// TLS encrypts and authenticates what peers say to each other; nil leaves the
-	// peer port open to everybody who reaches it.
+	// TLS encrypts and authenticates the traffic between peers; nil leaves the
+	// peer port open to everybody that reaches it.
 	TLS *transport.TLS
 	// GossipKey, of 16, 24 or 32 bytes, encrypts gossip; nil leaves it open.
 	GossipKey []byte
@@ -135,10 +92,12 @@ type Config struct {
 	// Join lists gossip addresses of other nodes; any one that answers is enough.
 	Join []string
 
-	// MaxKeyBytes and MaxValueBytes bound what a write may carry.
+	// MaxKeyBytes is the maximum size of a key, and MaxValueBytes that of the values of a
+	// write together, where the cluster has no setting. MaxValueBytes is also that of the
+	// values for which there is memory: a greater setting is refused.
 	MaxKeyBytes, MaxValueBytes int
-	// MaxPendingBytes bounds the bytes of writes that wait or are under way at this node; 0 means
-	// what Memory says, or 256 MiB.
+	// MaxPendingBytes is the maximum number of bytes of writes that wait or are in flight at this
+	// node; 0 means Memory's share, or 256 MiB.
 	MaxPendingBytes int64
 	// Descriptors divides the file descriptors that the process may have open. The
 	// zero value leaves each part its default.
@@ -146,24 +105,25 @@ type Config struct {
 	// Memory divides the memory that the process may take. The zero value leaves each
 	// part its default, and refuses nothing.
 	Memory MemoryPlan
-	// MaxDataBytes bounds keys and values together: puts beyond it are refused where this
-	// node leads. 0 is no bound.
+	// MaxDataBytes is the maximum number of bytes of keys and values together: puts beyond it
+	// are refused while this node leads. 0 is no maximum.
 	MaxDataBytes int64
-	// SnapshotBytes is how many bytes of log are written between two snapshots.
+	// SnapshotBytes is the minimum of bytes of log between two snapshots; they are as many as the
+	// newest snapshot has if that is more.
 	SnapshotBytes int64
 	// BallastBytes is the size of a file that is kept on the disk while there is
 	// room, to be removed when the disk is full; 0 is none.
 	BallastBytes int64
-	// SnapshotBytesPerSecond bounds how fast this node, as the leader, sends snapshots
-	// to those that are far behind, all together; 0 is no bound.
+	// SnapshotBytesPerSecond is the maximum rate at which this node, as the leader, sends snapshots
+	// to members that are far behind, all together; 0 is no maximum.
 	SnapshotBytesPerSecond int64
-	// PipelineWindow is how many messages with log entries may be on their way to one
-	// follower, 2 to 8; 0 means that each waits for the answer to the one before. It
-	// helps where a round trip takes longer than a disk's sync.
+	// PipelineWindow is the maximum number of messages with log entries in flight to one
+	// follower, 2 to 8; 0 means that each waits for the answer to the previous one. It
+	// helps if a round trip takes longer than a disk's sync.
 	PipelineWindow int
-	// MaxCommandVersion bounds which commands this node announces to understand, and so
-	// which ones the leader writes to the log; 0 is all of this build's. The node still
-	// reads whatever its build understands. See docs/upgrade.md.
+	// MaxCommandVersion is the highest version of a command that this node announces to
+	// understand, and so of those that the leader writes to the log; 0 is this build's. The node
+	// still reads all commands that its build understands. See docs/upgrade.md.
 	MaxCommandVersion int
 	// CheckpointInterval is how often the replicas of a cluster that is written to
 	// compare their states.
@@ -172,23 +132,10 @@ type Config struct {
 	Timing Timing
 	// Logger receives what operators should know; nil discards it.
 	Logger *slog.Logger
-	// Loading tells others how far Open has come while it has not returned yet; nil
-	// where nobody asks.
+	// Loading knows the progress of Open until it returns; nil if nobody asks.
 	Loading *Loading
 	// Seams replace the machine below the node, for tests; programs leave it zero.
 	Seams Seams
-
-	// stuckTransferLimit is defaultStuckTransferLimit, or less in a test.
-	stuckTransferLimit time.Duration
-	// minDeadServerAfter is MinDeadServerAfter, or less in a test.
-	minDeadServerAfter time.Duration
-	// untold has this node not tell a follower that its log has lost its end. It is for tests.
-	untold bool
-	// patient has this node leave it to raft when it looks for its leader. It is for tests.
-	patient bool
-	// unhurried has this node, as the leader, leave it to raft to tell followers what is
-	// committed. It is for tests.
-	unhurried bool
 }
 
 // withDefaults returns c with every zero field that has a default set to it.
@@ -206,7 +153,7 @@ func (c Config) withDefaults() Config {
 		c.MaxValueBytes = DefaultMaxValueBytes
 	}
 	if c.MaxPendingBytes == 0 {
-		c.MaxPendingBytes = cmp.Or(c.Memory.Proposals, 256<<20)
+		c.MaxPendingBytes = cmp.Or(c.Memory.Proposals, replica.DefaultPendingBytes)
 	}
 	if c.SnapshotBytes == 0 {
 		c.SnapshotBytes = DefaultSnapshotBytes
@@ -214,13 +161,7 @@ func (c Config) withDefaults() Config {
 	if c.CheckpointInterval == 0 {
 		c.CheckpointInterval = DefaultCheckpointInterval
 	}
-	if c.Timing == (Timing{}) {
-		c.Timing = DefaultTiming()
-	}
-	c.Timing.Stall = cmp.Or(c.Timing.Stall, defaultStall)
-	c.Timing.StallFatal = cmp.Or(c.Timing.StallFatal, defaultStallFatal)
-	c.minDeadServerAfter = cmp.Or(c.minDeadServerAfter, MinDeadServerAfter)
-	c.stuckTransferLimit = cmp.Or(c.stuckTransferLimit, defaultStuckTransferLimit)
+	c.Timing = c.Timing.WithDefaults()
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -264,8 +205,8 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// ValidateLimits is the part of Validate that is about numbers, durations and what
-// goes together, not about names, addresses and files: a program may call it
+// ValidateLimits is the part of Validate about numbers, durations and combinations, without
+// names, addresses and files: a program may call it
 // before it opens anything. A zero field is its default.
 func (c Config) ValidateLimits() error {
 	c = c.withDefaults()
@@ -276,7 +217,7 @@ func (c Config) ValidateLimits() error {
 	if c.BootstrapExpect < 0 || c.BootstrapExpect > maxBootstrapExpect {
 		bad("bootstrap-expect", "%d is not between 0 and %d", c.BootstrapExpect, maxBootstrapExpect)
 	}
-	if err := c.Timing.validate(); err != nil {
+	if err := c.Timing.Validate(); err != nil {
 		errs = append(errs, err)
 	}
 	if n := len(c.GossipKey); n != 0 && n != 16 && n != 24 && n != 32 {
@@ -291,8 +232,8 @@ func (c Config) ValidateLimits() error {
 	if c.MaxDataBytes < 0 {
 		bad("max-data-bytes", "%d is negative", c.MaxDataBytes)
 	}
-	if c.DeadServerAfter != 0 && c.DeadServerAfter < c.minDeadServerAfter {
-		bad("dead-server-after", "%v is less than %v, and not 0", c.DeadServerAfter, c.minDeadServerAfter)
+	if c.DeadServerAfter != 0 && c.DeadServerAfter < c.Seams.MinDeadServerAfter {
+		bad("dead-server-after", "%v is less than %v, and not 0", c.DeadServerAfter, c.Seams.MinDeadServerAfter)
 	}
 	for _, f := range []struct {
 		field string
@@ -325,7 +266,7 @@ func (c Config) ValidateLimits() error {
 	return errors.Join(errs...)
 }
 
-// validateAddress says whether addr is a host:port that another node could dial.
+// validateAddress returns an error unless addr is a host:port that another node could dial.
 func validateAddress(field, addr string) error {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {

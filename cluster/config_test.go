@@ -52,3 +52,15 @@ func TestConfig_LimitsOfTheLibrary(t *testing.T) {
 		t.Errorf("defaults: got %v", err)
 	}
 }
+
+// TestConfig_Name shows that a bad name is an error of the field id, with size and limit
+// if it is too long.
+func TestConfig_Name(t *testing.T) {
+	for name, limit := range map[string]int64{strings.Repeat("x", 65): 64, "": 0, "a.b": 0} {
+		invalid := new(kv.ValidationError)
+		if err := (cluster.Config{Name: name}).Validate(); !errors.As(err, &invalid) || invalid.Field != "id" || invalid.Limit != limit ||
+			limit != 0 && invalid.Size != int64(len(name)) {
+			t.Errorf("name %q: got %+v", name, invalid)
+		}
+	}
+}

@@ -37,7 +37,7 @@ const MinDescriptors = fixedDescriptors + minPeerDescriptors + minClientDescript
 // the parts of a node. The zero value is no plan: the parts have their defaults.
 type DescriptorPlan struct {
 	Limit  int    // of the process
-	Source string // what sets it
+	Source string // of the limit
 
 	Process   int // listeners, standard streams, the runtime, files read for a moment
 	Log       int
@@ -65,7 +65,7 @@ func PlanDescriptors(limit int, source string) (DescriptorPlan, error) {
 	return p, nil
 }
 
-// descriptors describes the descriptors of the node, nil where there is no plan.
+// descriptors describes the descriptors of the node, nil if there is no plan.
 // Clients are counted by the HTTP server, the whole process by the plan's maker.
 func (n *Node) descriptors() *kv.DescriptorStatus {
 	p := n.cfg.Descriptors
@@ -82,7 +82,7 @@ func (n *Node) descriptors() *kv.DescriptorStatus {
 		Clients: kv.DescriptorShare{Share: p.Clients},
 	}
 	if r, err := n.joined(); err == nil {
-		files, snapshots := r.logs.Stats().OpenFiles, r.snaps.OpenFiles()
+		files, snapshots := r.OpenFiles()
 		s.Log.Open, s.Snapshots.Open = &files, &snapshots
 	}
 	return s

@@ -1,9 +1,8 @@
-// Package cluster implements one node of a Kvorum cluster: its identity on disk,
-// raft and the stores below it, the write path and the read path, discovery of
-// other nodes, and membership.
+// Package cluster implements one node of a Kvorum cluster: its identity on disk, bootstrap,
+// membership, discovery of other nodes, and the requests between them.
 //
 // The package knows nothing of HTTP, flags or the environment. Open starts a Node
-// on a data directory. A Node is a kv.Engine: Do, Get and View work on the data. It is
+// on a data directory. A Node is a kv.Engine: Do, Get, View and Watch work on the data. It is
 // also a kv.Admin, which describes and changes the cluster. Stats returns more figures, and
 // Close stops the node.
 //
@@ -26,16 +25,10 @@
 // # Parts
 //
 // A Node has an identity (package internal/nodeid), membership, and the nodes that package
-// discovery finds. Once it belongs to a cluster it also has a replica. These are the parts
-// of a replica:
-//
-//   - raft, on the stores of package raftstore;
-//   - the state machine;
-//   - the proposer of package propose, which batches writes;
-//   - the reader, which finds the index at which a read is linearizable;
-//   - the replica's knowledge of the leader (package leadership);
-//   - models of disk and memory, which decide whether there is room for a write on the nodes
-//     that store it (package room).
+// discovery finds. Once it belongs to a cluster, it also has a replica (package replica) and
+// a state machine (package fsm). The replica puts requests into the log, and says when the
+// state machine may be read. The node encodes the requests, reads the state machine, and
+// passes what peers send to the replica.
 //
 // Package recovery repairs the data directory of a node that does not run.
 //
@@ -45,28 +38,6 @@
 // returns kv.ErrUnknownOutcome happened once or not at all. Any other error means
 // that nothing changed. A linearizable Get or View, on any node, sees every
 // write that was acknowledged before it began; no clock is used for that.
-//
-// # One round trip
-//
-// A follower asks its leader at which index to read, and sends its own term with the
-// question. If follower and leader together are a majority of the voters, as in a cluster of
-// three, the leader answers at once. The proof has three steps. In these, T is the term in
-// which the leader leads:
-//
-//   - The follower reads its term after the read has begun, and this term is not higher than
-//     T. Later, when the leader has taken its commit index, its own term is still T. So
-//     neither of the two had a term higher than T when the read began.
-//   - The leader of a later term needs the votes of a majority, and every majority includes
-//     the follower or the leader. A voter takes on the new term before it votes. So no later
-//     leader was elected before the read began, and none had acknowledged a write.
-//   - Every write that this leader or an earlier one has acknowledged is at or below its
-//     commit index, because the first entry of its term is committed.
-//
-// In other clusters, and for a read replica, the leader asks the voters first.
-//
-// The follower then waits until it has applied that index. If no append has told the
-// follower that the index is committed, the leader tells it at once. Package transport says
-// how, and why that is safe.
 //
 // # Concurrency
 //

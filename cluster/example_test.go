@@ -57,6 +57,6 @@ func Example() {
 	fmt.Printf("created: %t, revision %d\n", !put.Results[0].Existed, put.Revision)
 	fmt.Printf("found: %t, value %s, revision %d\n", got.Found, got.Item.Value, got.Item.ModRevision)
 	// Output:
-	// created: true, revision 1
-	// found: true, value hello, revision 1
+	// created: true, revision 2
+	// found: true, value hello, revision 2
 }

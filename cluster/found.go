@@ -9,7 +9,7 @@ import (
 	"github.com/kvorum/kvorum/transport"
 )
 
-// Announcement is what a node tells the others through gossip. It is a hint: only the
+// Announcement is a node's message to the others through gossip. It is a hint: only the
 // address book and the leader's invitations follow from it.
 type Announcement = discovery.Announcement
 
@@ -54,7 +54,7 @@ func (b addressBook) ResolvePeer(id raft.ServerID) (addr string, ok bool) {
 	return addr, addr != ""
 }
 
-// httpAddr returns where clients reach a node, "" if that is not known.
+// httpAddr returns the address at which clients reach a node, "" if it is not known.
 func (b addressBook) httpAddr(id raft.ServerID) string { return b.HTTPAddr(string(id)) }
 
 // known implements transport.Config's Known.
@@ -68,10 +68,10 @@ func (b addressBook) known(id raft.ServerID) (transport.Identity, bool) {
 // unreached implements transport.Config's Unreached.
 func (b addressBook) unreached(id raft.ServerID, addr string) { b.Unreached(string(id), addr) }
 
-// begin writes down what this node says of itself from now on.
+// begin stores this node's own announcement.
 func (b addressBook) begin(self transport.Identity) { b.Begin(announcementOf(self)) }
 
-// learn takes in what a node has said of itself in a handshake.
+// learn takes in the identity of a node from a handshake.
 func (b addressBook) learn(peer transport.Identity) { b.Learn(announcementOf(peer)) }
 
 func announcementOf(peer transport.Identity) Announcement {

@@ -1,8 +1,6 @@
 package cluster
 
 import (
-	"strings"
-
 	"github.com/hashicorp/raft"
 
 	"github.com/kvorum/kvorum/internal/nodeid"
@@ -16,12 +14,6 @@ var ErrIdentityMissing = nodeid.ErrMissing
 
 // nameOf returns the name part of a server id.
 func nameOf(id raft.ServerID) string { return nodeid.NameOf(id) }
-
-// incarnationOf returns what follows the name and the dot in a server id.
-func incarnationOf(id raft.ServerID) string {
-	_, incarnation, _ := strings.Cut(string(id), nameOf(id)+".")
-	return incarnation
-}
 
 // validateName returns a *ValidationError unless name may be a node's.
 func validateName(name string) error {

@@ -3,13 +3,12 @@ package cluster
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
 
+	"github.com/kvorum/kvorum/cluster/replica"
 	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
 )
@@ -17,11 +16,9 @@ import (
 const (
 	// reconcileTick is how often the leader compares the configuration with what it should be.
 	reconcileTick = time.Second
-	// reconcileTimeout bounds one round of it.
+	// reconcileTimeout is the maximum time of one such round.
 	reconcileTimeout = 10 * time.Second
-	// configTimeout bounds how long a configuration change may wait for raft to take it.
-	configTimeout = 5 * time.Second
-	// probeTimeout bounds asking a peer how far it is, or whether it lives.
+	// probeTimeout is how long a peer is asked whether it lives.
 	probeTimeout = time.Second
 )
 
@@ -39,20 +36,22 @@ func (n *Node) Leave(ctx context.Context, request kv.LeaveRequest) error {
 		return err
 	}
 	if request.ID == self {
-		n.fatal.fail(kv.ErrRemoved)
+		n.fatal.Fail(kv.ErrRemoved)
 	}
 	return nil
 }
 
 // lead carries out a membership change on the leader.
-func (n *Node) lead(ctx context.Context, r *replica, kind transport.Kind, payload []byte) ([]byte, error) {
+func (n *Node) lead(ctx context.Context, r *replica.Replica, kind transport.Kind, payload []byte) ([]byte, error) {
 	if !r.Leading() {
 		return nil, kv.ErrNotLeader
 	}
-	if kind == kindTransfer {
+	switch kind {
+	case kindTransfer:
 		return nil, n.handleTransfer(ctx, r, payload)
-	}
-	if kind == kindLeave {
+	case kindRule:
+		return n.handleRule(ctx, r, payload)
+	case kindLeave:
 		var request kv.LeaveRequest
 		if err := json.Unmarshal(payload, &request); err != nil {
 			return nil, &kv.ValidationError{Field: "id", Reason: "leave request is malformed"}
@@ -78,12 +77,12 @@ func (n *Node) lead(ctx context.Context, r *replica, kind transport.Kind, payloa
 	return json.Marshal(member)
 }
 
-// exclusively runs change while no other change of the configuration, and no
-// transfer of leadership that somebody asked for, of this node runs. A leader whose disk
-// is nearly full or whose state has diverged hands over outside of it: it must not wait,
-// and a change that runs meanwhile ends as with any loss of leadership. Whatever takes long (a node that catches
-// up, one that does not answer) is waited for outside of it, and what was found out
-// there is checked again by change.
+// exclusively runs change while no other change of the configuration, and no requested
+// transfer of leadership, runs on this node. A leader whose disk
+// is nearly full, or whose state has diverged, hands over outside of it: it must not wait,
+// and a change that runs meanwhile ends as with any loss of leadership. Callers wait for slow
+// steps, such as a node that catches up or does not answer, before they call exclusively, and
+// change checks the results again.
 func (n *Node) exclusively(ctx context.Context, change func() error) error {
 	select {
 	case n.changes <- struct{}{}:
@@ -94,25 +93,11 @@ func (n *Node) exclusively(ctx context.Context, change func() error) error {
 	}
 }
 
-// askInfo asks a peer how far it is.
-func (r *replica) askInfo(ctx context.Context, id raft.ServerID) (info nodeInfo, err error) {
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
-	defer cancel()
-	answer, err := r.peers.Call(ctx, id, kindInfo, nil)
-	if err == nil {
-		err = json.Unmarshal(answer, &info)
-	}
-	if err != nil {
-		return nodeInfo{}, fmt.Errorf("ask %s how far it is: %w", id, fromWire(err))
-	}
-	return info, nil
-}
-
 // remove takes a member out of the configuration, and returns those of its
 // incarnations that are out.
-func (n *Node) remove(ctx context.Context, r *replica, request kv.LeaveRequest) (removed []raft.ServerID, err error) {
+func (n *Node) remove(ctx context.Context, r *replica.Replica, request kv.LeaveRequest) (removed []raft.ServerID, err error) {
 	var ids, left []raft.ServerID // left: the voters that stay
-	for _, s := range r.servers() {
+	for _, s := range r.Servers() {
 		if nameOf(s.ID) == request.ID {
 			ids = append(ids, s.ID)
 		} else if s.Suffrage == raft.Voter {
@@ -126,18 +111,18 @@ func (n *Node) remove(ctx context.Context, r *replica, request kv.LeaveRequest) 
 		return nil, kv.ErrLastVoter
 	}
 	if !request.Force {
-		if err := r.quorumOf(ctx, left); err != nil {
+		if err := r.QuorumOf(ctx, left); err != nil {
 			return nil, err
 		}
 	}
 	if request.ID == n.cfg.Name {
-		if err := r.transfer(ctx, ""); err != nil {
+		if err := r.Transfer(ctx, ""); err != nil {
 			return nil, fmt.Errorf("hand leadership over before leaving: %w", err)
 		}
 		return nil, kv.ErrNotLeader // the next leader removes this one: the caller finds it and asks again
 	}
 	for _, id := range ids {
-		if err := r.retire(ctx, id); err != nil {
+		if err := r.Retire(ctx, id); err != nil {
 			return removed, err
 		}
 		removed = append(removed, id)
@@ -145,7 +130,7 @@ func (n *Node) remove(ctx context.Context, r *replica, request kv.LeaveRequest) 
 	return removed, nil
 }
 
-// tellRemoved lets a removed node know, if it is there: raft itself may not.
+// tellRemoved tells a removed node, if it runs: raft itself may not.
 func (n *Node) tellRemoved(ctx context.Context, id raft.ServerID) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
@@ -154,51 +139,13 @@ func (n *Node) tellRemoved(ctx context.Context, id raft.ServerID) {
 	}
 }
 
-// handleRemoved ends this node once a peer says, and its own state machine or
-// the peer's standing as leader confirms, that it is no member any more.
-func (n *Node) handleRemoved(r *replica, from transport.Identity) error {
-	state, _ := r.leaders.Current()
-	if state.Leader != from.ID && !r.fsm.Retired(string(r.id)) {
+// handleRemoved stops this node if a peer says that it is no member any more. The peer must
+// be the leader, or this node's own state machine must confirm it.
+func (n *Node) handleRemoved(r *replica.Replica, from transport.Identity) error {
+	state, _ := r.Leadership()
+	if state.Leader != from.ID && !n.state.Retired(string(n.id())) {
 		return fmt.Errorf("%w: %s", kv.ErrNotLeader, from.ID)
 	}
-	n.fatal.fail(kv.ErrRemoved)
+	n.fatal.Fail(kv.ErrRemoved)
 	return nil
-}
-
-// retire removes an incarnation for good: first no node admits it any more,
-// then it leaves the configuration. The reconcile loop finishes the second
-// where this node fails between the two.
-func (r *replica) retire(ctx context.Context, id raft.ServerID) error {
-	if _, err := r.proposer.Propose(ctx, r.fsm.RetireRequest(string(id)), true); err != nil {
-		return fmt.Errorf("retire %s: %w", id, err)
-	}
-	r.versions.leave(id)
-	if err := configError(r.asks.ask(func() error { return r.raft.RemoveServer(id, 0, configTimeout).Error() })); err != nil {
-		return fmt.Errorf("remove %s: %w", id, err)
-	}
-	r.log.Info("member removed", "member", id)
-	return nil
-}
-
-// servers returns the newest configuration, committed or not, for the caller to keep:
-// what raft returns is shared by all who ask for it.
-func (r *replica) servers() []raft.Server {
-	future := r.raft.GetConfiguration()
-	if future.Error() != nil {
-		return nil // raft never fails it
-	}
-	return slices.Clone(future.Configuration().Servers)
-}
-
-// configError sorts the error of a configuration change as commit does one of a write.
-func configError(err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrEnqueueTimeout),
-		errors.Is(err, raft.ErrLeadershipTransferInProgress):
-		return fmt.Errorf("%w: %w", kv.ErrNotLeader, err)
-	default:
-		return fmt.Errorf("%w: %w", kv.ErrUnknownOutcome, err)
-	}
 }

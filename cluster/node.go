@@ -8,12 +8,15 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hashicorp/raft"
 
 	"github.com/kvorum/kvorum/cluster/discovery"
 	"github.com/kvorum/kvorum/cluster/raftstore"
 	"github.com/kvorum/kvorum/cluster/recovery"
+	"github.com/kvorum/kvorum/cluster/replica"
+	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/internal/nodeid"
 	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
@@ -28,59 +31,62 @@ const bookFile = "peers.json"
 type Node struct {
 	cfg    Config
 	log    *slog.Logger
-	fatal  *fatal
+	fatal  *replica.Fatal
 	lock   io.Closer // of the data directory
 	book   addressBook
 	peers  *transport.Transport
 	gossip Discovery
 	plan   *bootstrapPlan // used by bootstrapLoop alone once Open has returned
 
-	// changes is a lock with one slot: one change of the configuration, or transfer of
+	// changes is a lock with one slot, for one change of the configuration, or transfer of
 	// leadership, at a time.
 	changes chan struct{}
 	joining nameLocks
 	health  *health
 	waits   *waits
-	// accepting is a lock with one slot: one decision which cluster this node belongs to.
+	// accepting is a lock with one slot, for one decision which cluster this node belongs to.
 	accepting chan struct{}
 
 	// opened is closed when Open has set every field above; peers are answered from then on.
 	opened chan struct{}
 
 	mu      sync.RWMutex
-	ident   nodeid.Identity // guarded by mu
-	replica *replica        // guarded by mu; nil while the node is in no cluster
-	closing bool            // guarded by mu
+	ident   nodeid.Identity  // guarded by mu
+	replica *replica.Replica // guarded by mu; nil while the node is in no cluster
+	state   *fsm.FSM         // of replica, for reads; set before it, and the same from then on
+	closing bool             // guarded by mu
 
-	cancel    context.CancelFunc
-	wg        sync.WaitGroup
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	differ atomic.Pointer[[]kv.MemberLimits] // members with other limits; nil while this node does not lead
+
 	closeOnce sync.Once
 	closeErr  error
 }
 
 // Open starts a node on cfg.DataDir, which it makes if it is missing. A node
 // that belongs to a cluster serves it again; a new one forms or finds a cluster
-// as cfg says. The errors name what is wrong: a *ValidationError for cfg,
-// ErrDataDirInUse, a *wal.CorruptionError for damaged files, and so on; all
-// that was opened is closed again, cfg.PeerListener included. Where ctx ends
-// first, Open ends within a moment, has changed nothing that matters, and the
-// error is one of ctx's. Once Open has returned, ctx is of no more use to the node.
+// as cfg says. The error is a *kv.ValidationError for cfg,
+// ErrDataDirInUse, a *wal.CorruptionError for damaged files, and so on. Then all
+// that was opened is closed again, cfg.PeerListener included. If ctx ends
+// first, Open ends within a moment, has changed nothing that matters, and returns
+// ctx's error. Once Open has returned, ctx has no effect on the node.
 func Open(ctx context.Context, cfg Config) (*Node, error) {
 	cfg = cfg.withDefaults()
 	n := &Node{
-		cfg: cfg, log: cfg.Logger, fatal: newFatal(cfg.Logger),
+		cfg: cfg, log: cfg.Logger, fatal: replica.NewFatal(cfg.Logger),
 		changes: make(chan struct{}, 1), health: newHealth(), waits: newWaits(cfg.Logger), accepting: make(chan struct{}, 1), opened: make(chan struct{}),
 	}
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	n.cancel = cancel
-	cfg.Loading.begin()
+	cfg.Loading.Begin()
 	if err := n.open(ctx, run); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
 	return n, nil
 }
 
-// open opens everything while load lasts; what it starts ends with run.
+// open opens everything, unless load ends first. All goroutines that it starts end with run.
 func (n *Node) open(load, run context.Context) error {
 	if err := n.openIdentity(); err != nil {
 		if n.cfg.PeerListener != nil {
@@ -93,24 +99,8 @@ func (n *Node) open(load, run context.Context) error {
 		PeerAddr: n.cfg.AdvertisePeer, HTTPAddr: n.cfg.AdvertiseHTTP, CommandVersion: n.cfg.announcedVersion(),
 	}
 	n.book.begin(self)
-	tell := n.tellLostTail
-	if n.cfg.untold {
-		tell = nil
-	}
-	committed, all := n.raftCommitted, n.allCommitted
-	if n.cfg.unhurried {
-		committed, all = nil, nil
-	}
 	var err error
-	if n.peers, err = transport.New(transport.Config{
-		Listener: n.cfg.PeerListener, Identity: self, Resolver: n.book,
-		Handler: n.handleRPC, Learn: n.learn, Admit: n.admit, Logger: n.log, Dial: n.cfg.Seams.Dial, TLS: n.cfg.TLS,
-		Known: n.book.known, Unreached: n.book.unreached, Displaced: n.displaced,
-		PipelineWindow: n.cfg.PipelineWindow, SnapshotBytesPerSecond: n.cfg.SnapshotBytesPerSecond,
-		MaxConns:    n.cfg.Descriptors.Peers,
-		CurrentTerm: n.raftTerm, Committed: committed, AllCommitted: all, StaleSnapshot: n.staleSnapshot, Heard: n.heard, LostTail: tell,
-		Room: n.roomFor,
-	}); err != nil {
+	if n.peers, err = transport.New(n.transportConfig(self)); err != nil {
 		return errors.Join(fmt.Errorf("start peer transport: %w", err), n.cfg.PeerListener.Close())
 	}
 	if n.ident.Cluster != "" {
@@ -118,8 +108,8 @@ func (n *Node) open(load, run context.Context) error {
 			return err
 		}
 	}
-	if err := ended(load); err != nil {
-		return err
+	if err := load.Err(); err != nil {
+		return fmt.Errorf("loading was stopped: %w", err)
 	}
 	announced := announcementOf(self)
 	announced.Expect = n.cfg.BootstrapExpect
@@ -127,10 +117,31 @@ func (n *Node) open(load, run context.Context) error {
 		return err
 	}
 	close(n.opened)
-	for _, loop := range []func(context.Context){n.bootstrapLoop, n.learnLoop, n.reconcileLoop, n.waitingLoop} {
+	for _, loop := range []func(context.Context){n.bootstrapLoop, n.learnLoop, n.reconcileLoop, n.waitingLoop, n.limitsLoop} {
 		n.wg.Go(func() { loop(run) })
 	}
 	return nil
+}
+
+// transportConfig returns the configuration of the transport of a node that is self.
+func (n *Node) transportConfig(self transport.Identity) transport.Config {
+	c := transport.Config{
+		Listener: n.cfg.PeerListener, Identity: self, Resolver: n.book,
+		Handler: n.handleRPC, Learn: n.learn, Admit: n.admit, Logger: n.log, Dial: n.cfg.Seams.Dial, TLS: n.cfg.TLS,
+		Known: n.book.known, Unreached: n.book.unreached, Displaced: n.displaced,
+		PipelineWindow: n.cfg.PipelineWindow, SnapshotBytesPerSecond: n.cfg.SnapshotBytesPerSecond,
+		MaxConns:    n.cfg.Descriptors.Peers,
+		CurrentTerm: n.raftTerm, Committed: n.committed, Writing: n.writing, AllCommitted: n.allCommitted,
+		Durable: n.durable, AwaitDurable: n.awaitDurable,
+		StaleSnapshot: n.staleSnapshot, Heard: n.heard, LostTail: n.tellLostTail, Room: n.roomFor,
+	}
+	if n.cfg.Seams.Untold {
+		c.LostTail = nil
+	}
+	if n.cfg.Seams.Unhurried {
+		c.Committed, c.AllCommitted = nil, nil
+	}
+	return c
 }
 
 // discover announces this node and begins to look for others.
@@ -147,8 +158,8 @@ func (n *Node) discover(ctx context.Context, self Announcement) error {
 	return nil
 }
 
-// openIdentity locks the data directory and reads, or makes up, who this node is.
-// A new incarnation is written down only when it is accepted into a cluster.
+// openIdentity locks the data directory, and reads this node's identity or makes one.
+// A new incarnation is written only when it is accepted into a cluster.
 func (n *Node) openIdentity() error {
 	if err := n.cfg.Validate(); err != nil {
 		return err
@@ -187,8 +198,8 @@ func (n *Node) openIdentity() error {
 	return err
 }
 
-// accept makes this node a member of a cluster, for good: a node belongs to one
-// cluster, and says yes to the same one as often as it is asked.
+// accept makes this node a member of a cluster, for good. A node belongs to one
+// cluster, and accepts the same one as often as it is asked.
 func (n *Node) accept(cluster string) error {
 	n.accepting <- struct{}{}
 	defer func() { <-n.accepting }()
@@ -203,7 +214,7 @@ func (n *Node) accept(cluster string) error {
 	ident.Cluster = cluster
 	if err := nodeid.Write(n.cfg.FS, n.cfg.DataDir, ident); err != nil {
 		err = fmt.Errorf("accept cluster %s: %w", cluster, err)
-		n.fatal.fail(err)
+		n.fatal.Fail(err)
 		return err
 	}
 	n.mu.Lock()
@@ -211,7 +222,7 @@ func (n *Node) accept(cluster string) error {
 	n.mu.Unlock()
 	n.peers.SetCluster(cluster)
 	if err := n.startReplica(context.Background()); err != nil {
-		n.fatal.fail(err)
+		n.fatal.Fail(err)
 		return err
 	}
 	n.log.Info("belongs to a cluster now", "cluster", cluster)
@@ -219,27 +230,45 @@ func (n *Node) accept(cluster string) error {
 	return nil
 }
 
-// startReplica opens the consensus half once the node belongs to a cluster.
-// Its caller is Open, or holds the accepting slot. It ends early with load.
+// startReplica opens the replica once the node belongs to a cluster.
+// Its caller is Open, or holds the accepting slot. It ends early if load ends.
 func (n *Node) startReplica(load context.Context) error {
-	r, err := openReplica(load, n.cfg, n.identity(), n.peers, n.fatal, n.announcedBy)
+	state := fsm.New(fsm.Config{
+		OnFatal: n.fatal.Fail, Logger: n.log, Version: n.cfg.understands(), AnswerAwaited: true, Seams: n.cfg.Seams.State,
+	})
+	r, err := replica.Open(load, n.replicaConfig(state))
 	if err != nil {
 		return err
+	}
+	if joined := n.cfg.Seams.Joined; joined != nil {
+		joined(r, state, n.peers)
 	}
 	n.mu.Lock()
 	closing := n.closing
 	if !closing {
-		n.replica = r
+		n.state, n.replica = state, r
 	}
 	n.mu.Unlock()
 	if closing {
-		return errors.Join(kv.ErrClosed, r.close(func() error { return nil }))
+		return errors.Join(kv.ErrClosed, r.Close(func() error { return nil }))
 	}
 	return nil
 }
 
-// joined returns the replica, or why there is none.
-func (n *Node) joined() (*replica, error) {
+// replicaConfig returns the configuration of this node's replica on a state machine.
+func (n *Node) replicaConfig(state *fsm.FSM) replica.Config {
+	c := n.cfg
+	return replica.Config{
+		Identity: n.identity(), DataDir: c.DataDir, FS: c.FS, Machine: state, Peers: n.peers, Fatal: n.fatal,
+		Announced: n.announcedBy, Version: c.understands(), NonVoter: c.NonVoter,
+		MaxKeyBytes: c.MaxKeyBytes, Limits: partLimits(c.MaxValueBytes), Memory: c.Memory, MaxDataBytes: c.MaxDataBytes, MaxPendingBytes: c.MaxPendingBytes,
+		SnapshotBytes: c.SnapshotBytes, BallastBytes: c.BallastBytes, OpenSegments: openSegments,
+		CheckpointInterval: c.CheckpointInterval, Timing: c.Timing, Logger: c.Logger, Loading: c.Loading, Seams: c.Seams.Seams,
+	}
+}
+
+// joined returns the replica, or an error that says why there is none.
+func (n *Node) joined() (*replica.Replica, error) {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	switch {
@@ -251,15 +280,15 @@ func (n *Node) joined() (*replica, error) {
 	return n.replica, nil
 }
 
-// foreignSeeds stops a node that was started on the data directory of another
-// cluster than the one at its seeds.
+// foreignSeeds stops a node whose data directory belongs to another
+// cluster than its seeds.
 func (n *Node) foreignSeeds(err error) {
-	n.fatal.fail(fmt.Errorf("data directory %s: %w", n.cfg.DataDir, err))
+	n.fatal.Fail(fmt.Errorf("data directory %s: %w", n.cfg.DataDir, err))
 }
 
-// displaced stops a node whose id another process has too.
+// displaced stops a node because another process has its id too.
 func (n *Node) displaced(refused *transport.RefusedError) {
-	n.fatal.fail(fmt.Errorf("%w: %s runs twice: %s says that %s; a data directory must not be copied, nor run twice",
+	n.fatal.Fail(fmt.Errorf("%w: %s runs twice: %s says that %s; a data directory must not be copied, nor run twice",
 		ErrDuplicate, n.id(), nameOf(refused.Peer.ID), refused.Message))
 }
 
@@ -272,16 +301,16 @@ func (n *Node) identity() nodeid.Identity {
 // id returns this node's server id, which never changes while it is open.
 func (n *Node) id() raft.ServerID { return n.identity().ServerID() }
 
-// Fatal is closed when the node has met something that it must not go on
-// after; Err then tells what. Close is still the owner's to call.
-func (n *Node) Fatal() <-chan struct{} { return n.fatal.done }
+// Fatal returns a channel that is closed when the node can't continue safely. Err then
+// returns the reason. The node's owner still has to call Close.
+func (n *Node) Fatal() <-chan struct{} { return n.fatal.Done() }
 
-// Err returns why Fatal is closed, nil while it is open. Left tells whether that
-// is that the node has left its cluster as it was told to.
-func (n *Node) Err() error { return n.fatal.reason() }
+// Err returns the reason why Fatal is closed, nil while it is open. Left says whether the
+// reason is that the node has left its cluster, as it was told to.
+func (n *Node) Err() error { return n.fatal.Reason() }
 
-// Ready returns nil when the node can serve linearizable requests, else why not
-// and what it waits for.
+// Ready returns nil if the node can serve linearizable requests. Otherwise the error says why
+// not, and what the node waits for.
 func (n *Node) Ready() error {
 	err := n.ready()
 	if err == nil {
@@ -294,14 +323,14 @@ func (n *Node) Ready() error {
 }
 
 func (n *Node) ready() error {
-	if err := n.fatal.reason(); err != nil {
+	if err := n.fatal.Reason(); err != nil {
 		return err
 	}
 	r, err := n.joined()
 	if err != nil {
 		return err
 	}
-	return r.ready()
+	return r.Ready()
 }
 
 // GossipAddr returns the address that gossip is bound to.
@@ -309,13 +338,13 @@ func (n *Node) GossipAddr() string { return n.gossip.Addr() }
 
 // Close stops the node and waits until all of it has ended. It does not leave
 // the cluster, and hands leadership over only if TransferLeadership was called
-// before. It is idempotent; later calls return what the first did.
+// before. It is idempotent; later calls return the result of the first.
 func (n *Node) Close() error {
 	n.closeOnce.Do(func() { n.closeErr = n.close() })
 	return n.closeErr
 }
 
-// close stops what depends on others before what it depends on.
+// close stops each part before the parts that it depends on.
 func (n *Node) close() error {
 	n.mu.Lock()
 	n.closing = true // requests are refused from here on
@@ -331,7 +360,7 @@ func (n *Node) close() error {
 		closePeers = n.peers.Close
 	}
 	if r != nil {
-		errs = append(errs, r.close(closePeers)) // raft, then its messages, then its files
+		errs = append(errs, r.Close(closePeers)) // raft, then its messages, then its files
 	} else {
 		errs = append(errs, closePeers())
 	}

@@ -10,18 +10,20 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/kvorum/kvorum/cluster/discovery"
+	"github.com/kvorum/kvorum/cluster/replica"
+	"github.com/kvorum/kvorum/internal/loglimit"
 	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
 )
 
 const (
-	// strangersPerRound is how many nodes that announce themselves are asked in one round.
+	// strangersPerRound is the maximum number of nodes that announce themselves and are asked in one round.
 	strangersPerRound = 16
-	// maxStrangerErrors bounds how many errors of theirs a round reports.
+	// maxStrangerErrors is the maximum number of their errors that a round reports.
 	maxStrangerErrors = 4
 )
 
-// learnLoop hints the address book at what gossip announces of other nodes.
+// learnLoop passes the announcements of other nodes by gossip to the address book.
 func (n *Node) learnLoop(ctx context.Context) {
 	for {
 		cluster := n.identity().Cluster
@@ -39,32 +41,32 @@ func (n *Node) learnLoop(ctx context.Context) {
 	}
 }
 
-// learn is told by the transport of every peer that shook hands with this node.
+// learn takes in the identity of a peer that has shaken hands with this node.
 func (n *Node) learn(peer transport.Identity) {
 	if peer.Cluster != "" && peer.Cluster == n.identity().Cluster {
 		n.book.learn(peer)
 		if r, err := n.joined(); err == nil {
-			r.versions.update()
+			r.VersionsChanged()
 		}
 	}
 }
 
 // admit refuses connections of incarnations that were removed from the cluster.
 func (n *Node) admit(peer transport.Identity) error {
-	r, err := n.joined()
-	if err == nil && r.fsm.Retired(string(peer.ID)) {
+	_, err := n.joined()
+	if err == nil && n.state.Retired(string(peer.ID)) {
 		return kv.ErrRemoved
 	}
 	return nil
 }
 
-// reconcileLoop is where a leader makes the configuration what it should be.
-// It looks at the state as it is, not at events, so it finishes what an earlier
-// leader began. Gossip is only a hint: it never removes anybody.
+// reconcileLoop makes the configuration what it should be, on a leader.
+// It looks at the state, not at events, so it finishes the work of an earlier
+// leader. Gossip is only a hint: it never removes a member.
 func (n *Node) reconcileLoop(ctx context.Context) {
 	tick := time.NewTicker(reconcileTick)
 	defer tick.Stop()
-	lines := newLines(n.log)
+	lines := loglimit.ForLoop(n.log)
 	for {
 		select {
 		case <-tick.C:
@@ -91,17 +93,17 @@ func (n *Node) reconcileLoop(ctx context.Context) {
 	}
 }
 
-// settle carries out one round: it removes retired incarnations and, where that is
-// asked for, dead members, promotes those that have caught up, and adds strangers.
-// Members and strangers that don't answer hold up no other change.
-func (n *Node) settle(ctx context.Context, r *replica) error {
+// settle carries out one round. It removes retired incarnations and, if that is
+// configured, dead members, promotes members that have caught up, and adds strangers.
+// Members and strangers that don't answer delay no other change.
+func (n *Node) settle(ctx context.Context, r *replica.Replica) error {
 	n.forgetOthers(r)
-	n.health.begin(r.raft.CurrentTerm())
+	n.health.begin(r.Term())
 	strangers, err := n.strangers(ctx, r)
 	errs := []error{err, n.finishRetired(ctx, r), n.removeDead(ctx, r)}
 	var nonvoters []raft.ServerID
-	for _, s := range r.servers() {
-		if s.Suffrage != raft.Voter && !r.fsm.Retired(string(s.ID)) {
+	for _, s := range r.Servers() {
+		if s.Suffrage != raft.Voter && !n.state.Retired(string(s.ID)) {
 			nonvoters = append(nonvoters, s.ID)
 		}
 	}
@@ -115,7 +117,7 @@ func (n *Node) settle(ctx context.Context, r *replica) error {
 	return errors.Join(errs...)
 }
 
-// concurrently does something with all items at once, and returns its errors.
+// concurrently calls do for all items at the same time, and returns its errors.
 func concurrently[T any](items []T, do func(T) error) error {
 	errs := make([]error, len(items))
 	var doing sync.WaitGroup
@@ -126,30 +128,30 @@ func concurrently[T any](items []T, do func(T) error) error {
 	return errors.Join(errs...)
 }
 
-// finishRetired removes from the configuration what an earlier leader has retired.
-func (n *Node) finishRetired(ctx context.Context, r *replica) error {
+// finishRetired removes the members from the configuration that an earlier leader has retired.
+func (n *Node) finishRetired(ctx context.Context, r *replica.Replica) error {
 	var errs []error
-	for _, s := range r.servers() {
-		if !r.fsm.Retired(string(s.ID)) {
+	for _, s := range r.Servers() {
+		if !n.state.Retired(string(s.ID)) {
 			continue
 		}
 		errs = append(errs, n.exclusively(ctx, func() error {
-			if _, member := r.member(s.ID); !member {
+			if _, member := r.Member(s.ID); !member {
 				return nil
 			}
-			return r.retire(ctx, s.ID)
+			return r.Retire(ctx, s.ID)
 		}))
 	}
 	return errors.Join(errs...)
 }
 
-// strangers returns the nodes that announce themselves, are in no cluster, or in
-// this one and no member, and answer.
-func (n *Node) strangers(ctx context.Context, r *replica) ([]kv.JoinRequest, error) {
+// strangers returns the nodes that announce themselves and answer, and are in no cluster, or in
+// this one and no member.
+func (n *Node) strangers(ctx context.Context, r *replica.Replica) ([]kv.JoinRequest, error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	members := make(map[raft.ServerID]bool)
-	for _, s := range r.servers() {
+	for _, s := range r.Servers() {
 		members[s.ID] = true
 	}
 	cluster := n.identity().Cluster
@@ -161,7 +163,7 @@ func (n *Node) strangers(ctx context.Context, r *replica) ([]kv.JoinRequest, err
 		asked  int
 	)
 	for id, a := range n.gossip.Members() {
-		if members[id] || r.fsm.Retired(a.ID) || (a.Cluster != "" && a.Cluster != cluster) {
+		if members[id] || n.state.Retired(a.ID) || (a.Cluster != "" && a.Cluster != cluster) {
 			continue
 		}
 		if asked++; asked > strangersPerRound {
@@ -183,12 +185,12 @@ func (n *Node) strangers(ctx context.Context, r *replica) ([]kv.JoinRequest, err
 	return found, errors.Join(errs...)
 }
 
-// forgetOthers drops the connections and figures of peers that are not members.
-// A leader that this node's configuration does not have yet is none of them.
-func (n *Node) forgetOthers(r *replica) {
-	state, _ := r.leaders.Current()
+// forgetOthers drops the connections and figures of peers that are not members. It keeps those
+// of the leader, which this node's configuration may not have yet.
+func (n *Node) forgetOthers(r *replica.Replica) {
+	state, _ := r.Leadership()
 	keep := map[raft.ServerID]bool{state.Leader: true}
-	for _, s := range r.servers() {
+	for _, s := range r.Servers() {
 		keep[s.ID] = true
 	}
 	for _, p := range n.peers.Peers() {
@@ -196,23 +198,23 @@ func (n *Node) forgetOthers(r *replica) {
 			continue
 		}
 		n.peers.Forget(p.ID)
-		if r.fsm.Retired(string(p.ID)) {
+		if n.state.Retired(string(p.ID)) {
 			n.book.Forget(string(p.ID))
 		}
 	}
-	r.versions.forget(func(id raft.ServerID) bool { return keep[id] })
+	r.Disconnected(func(id raft.ServerID) bool { return keep[id] })
 }
 
 // checkMembership finds out, while this node knows no leader, whether it was
 // removed while it was away: then its peers don't admit it any more.
-func (n *Node) checkMembership(ctx context.Context, r *replica) error {
+func (n *Node) checkMembership(ctx context.Context, r *replica.Replica) error {
 	n.forgetOthers(r)
-	if state, _ := r.leaders.Current(); state.Leader != "" {
+	if state, _ := r.Leadership(); state.Leader != "" {
 		return nil
 	}
 	var asking sync.WaitGroup
-	for _, s := range r.servers() {
-		if s.ID != r.id {
+	for _, s := range r.Servers() {
+		if s.ID != n.id() {
 			asking.Go(func() { n.askMember(ctx, s.ID) })
 		}
 	}
@@ -234,7 +236,7 @@ func (n *Node) askMember(ctx context.Context, id raft.ServerID) {
 		}
 		var refused *transport.RefusedError
 		if errors.As(err, &refused) && refused.Remote && refused.Reason == transport.RefusedNotAdmitted && refused.Peer.ID == id {
-			n.fatal.fail(&RemovedError{Name: n.cfg.Name, DataDir: n.cfg.DataDir})
+			n.fatal.Fail(&RemovedError{Name: n.cfg.Name, DataDir: n.cfg.DataDir})
 		}
 	}
 	if ctx.Err() == nil {
@@ -242,7 +244,7 @@ func (n *Node) askMember(ctx context.Context, id raft.ServerID) {
 	}
 }
 
-// peerReason says why a peer was not reached, in fewer words than err.
+// peerReason returns the reason why a peer was not reached, in fewer words than err.
 func peerReason(err error) string {
 	var shaking *transport.HandshakeError
 	var refused *transport.RefusedError

@@ -9,36 +9,37 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/kvorum/kvorum/cluster/discovery"
+	"github.com/kvorum/kvorum/cluster/replica"
 	"github.com/kvorum/kvorum/kv"
 )
 
-// asker is a Discovery that knows what the seeds answer.
+// asker is a Discovery that knows the answers of the seeds.
 type asker interface {
-	// Asked returns what each of Config.Join answered last.
+	// Asked returns the newest answer of each address of Config.Join.
 	Asked() []discovery.Answer
 }
 
-// obstacle is why no cluster can be formed, and what to check.
+// obstacle is the reason why no cluster can be formed, and a hint for the operator.
 type obstacle struct{ text, check string }
 
 // Error implements error.
 func (o *obstacle) Error() string { return o.text }
 
-// situation returns what the node waits for, without times, nil for nothing.
+// situation describes the wait of the node, without times; nil if it does not wait.
 func (n *Node) situation() *kv.Waiting {
 	select {
 	case <-n.opened:
 	default:
 		return nil // it is not open yet
 	}
-	if n.fatal.reason() != nil {
+	if n.fatal.Reason() != nil {
 		return nil
 	}
 	r, err := n.joined()
 	switch {
 	case errors.Is(err, kv.ErrNotJoined):
 		return n.outside()
-	case err != nil || r.ready() == nil:
+	case err != nil || r.Ready() == nil:
 		return nil
 	}
 	return n.inside(r)
@@ -75,11 +76,11 @@ func (n *Node) outside() *kv.Waiting {
 }
 
 // inside is the situation of a node that belongs to a cluster and can't serve.
-func (n *Node) inside(r *replica) *kv.Waiting {
-	state, _ := r.leaders.Current()
-	servers := r.servers()
+func (n *Node) inside(r *replica.Replica) *kv.Waiting {
+	state, _ := r.Leadership()
+	servers := r.Servers()
 	switch {
-	case state.Leader == r.id:
+	case state.Leader == n.id():
 		return &kv.Waiting{For: "a majority to answer this node, which was elected", Check: "the log and /status of the other members"}
 	case state.Leader != "":
 		return &kv.Waiting{
@@ -107,18 +108,18 @@ func (n *Node) forming() *kv.Waiting {
 }
 
 // leaderless is the situation of a member that knows no leader.
-func (n *Node) leaderless(r *replica, servers []raft.Server) *kv.Waiting {
+func (n *Node) leaderless(r *replica.Replica, servers []raft.Server) *kv.Waiting {
 	w := &kv.Waiting{}
 	voters, reached := 0, 0
 	for _, s := range servers {
 		asked, known := n.waits.member(string(s.ID))
 		if s.Suffrage == raft.Voter {
 			voters++
-			if s.ID == r.id || asked.Reached {
+			if s.ID == n.id() || asked.Reached {
 				reached++
 			}
 		}
-		if s.ID == r.id {
+		if s.ID == n.id() {
 			continue
 		}
 		if !known {
@@ -136,7 +137,7 @@ func (n *Node) leaderless(r *replica, servers []raft.Server) *kv.Waiting {
 	return w
 }
 
-// seeds returns what the addresses of Config.Join answer.
+// seeds returns the answers of the addresses of Config.Join.
 func (n *Node) seeds() []kv.AskedAddress {
 	a, ok := n.gossip.(asker)
 	if !ok {

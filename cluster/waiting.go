@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// waitingTick is how often a node looks whether it waits, and for what.
+	// waitingTick is the time between two looks whether the node waits.
 	waitingTick = 500 * time.Millisecond
 	// waitingFirst is how long a node waits before it says so for the first time.
 	waitingFirst = 3 * time.Second
@@ -36,8 +36,8 @@ type waits struct {
 	since   time.Time                  // guarded by mu; zero while the node does not wait
 	told    bool                       // guarded by mu; a line was logged since then
 	answers map[string]answeredSince   // guarded by mu; by address and name
-	members map[string]kv.AskedAddress // guarded by mu; what members answered, by server id
-	invited []kv.AskedAddress          // guarded by mu; what the members of a plan answered
+	members map[string]kv.AskedAddress // guarded by mu; the answers of members, by server id
+	invited []kv.AskedAddress          // guarded by mu; the answers of the members of a plan
 }
 
 // answeredSince is an answer and when it was the first of its kind.
@@ -47,7 +47,7 @@ type answeredSince struct {
 }
 
 func newWaits(log *slog.Logger) *waits {
-	return &waits{lines: newLines(log), answers: map[string]answeredSince{}, members: map[string]kv.AskedAddress{}}
+	return &waits{lines: loglimit.ForLoop(log), answers: map[string]answeredSince{}, members: map[string]kv.AskedAddress{}}
 }
 
 // observe gives w, which the node waits for now, the times that belong to it.
@@ -83,8 +83,8 @@ func (s *waits) over(now time.Time) (waited time.Duration, told bool) {
 	return waited, told
 }
 
-// tell logs what the node waits for: first after waitingFirst, then at once when
-// the situation changes, and at growing intervals while it does not.
+// tell logs the wait of the node: first after waitingFirst, then at once when
+// the situation changes, and at growing intervals while it stays the same.
 func (s *waits) tell(w *kv.Waiting) {
 	if w.SinceSeconds < waitingFirst.Seconds() {
 		return
@@ -105,14 +105,14 @@ func (s *waits) tell(w *kv.Waiting) {
 	s.lines.Log(slog.LevelInfo, situationKey(w), "waiting", append(attrs, "check", w.Check)...)
 }
 
-// setMember records what a member answered.
+// setMember records the answer of a member.
 func (s *waits) setMember(id string, a kv.AskedAddress) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.members[id] = a
 }
 
-// member returns what a member answered last, and false if it was not asked.
+// member returns the newest answer of a member, and false if it was not asked.
 func (s *waits) member(id string) (kv.AskedAddress, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -120,21 +120,21 @@ func (s *waits) member(id string) (kv.AskedAddress, bool) {
 	return a, ok
 }
 
-// setInvited records what the members of a plan answered.
+// setInvited records the answers of the members of a plan.
 func (s *waits) setInvited(all []kv.AskedAddress) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.invited = all
 }
 
-// plan returns what the members of a plan answered.
+// plan returns the answers of the members of a plan.
 func (s *waits) plan() []kv.AskedAddress {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]kv.AskedAddress(nil), s.invited...)
 }
 
-// waitingLoop logs what the node waits for.
+// waitingLoop logs the waits of the node.
 func (n *Node) waitingLoop(ctx context.Context) {
 	tick := time.NewTicker(waitingTick)
 	defer tick.Stop()
@@ -152,7 +152,7 @@ func (n *Node) waitingLoop(ctx context.Context) {
 	}
 }
 
-// Waiting returns what the node waits for, nil if it can serve linearizable
+// Waiting describes the wait of the node, nil if it can serve linearizable
 // requests or can't continue at all.
 func (n *Node) Waiting() *kv.Waiting {
 	w := n.situation()

@@ -1,10 +1,6 @@
 package fsm
 
-import (
-	"github.com/hashicorp/raft"
-
-	"github.com/kvorum/kvorum/internal/omap"
-)
+import "github.com/hashicorp/raft"
 
 // Apply implements raft.FSM: it is an ApplyBatch of one entry. Raft calls it in
 // raft.RecoverCluster.
@@ -72,33 +68,57 @@ func (f *FSM) applyCommand(l *raft.Log) ([]byte, error) {
 	if err := f.codec.entry(l.Data, &f.batch); err != nil {
 		return nil, err
 	}
-	return f.applyRequestsLocked(l, &f.batch), nil
+	return f.applyRequestsLocked(l, &f.batch, !f.answerAwaited || f.awaited.has(l.Data)), nil
 }
 
-func (f *FSM) applyRequestsLocked(l *raft.Log, b *batch) []byte {
-	t := &f.tx
-	t.state = f.state.Load()
-	t.revision = t.state.revision.Load()
-	defer func() { *t = tx{results: t.results[:0]} }()
-	responses := make([]byte, 0, usualResponse*len(b.requests))
-	compares, ops := b.compares, b.ops
-	for _, r := range b.requests {
-		responses = t.request(responses, compares[:r.compares], ops[:r.ops])
-		compares, ops = compares[r.compares:], ops[r.ops:]
+// applyRequestsLocked applies an entry's requests, and returns the responses to them if they
+// are answered to somebody.
+func (f *FSM) applyRequestsLocked(l *raft.Log, b *batch, answered bool) []byte {
+	t, s := &f.tx, f.state.Load()
+	clock := max(f.clock.Load(), b.clock)
+	t.begin(s, f.hub, clock, answered)
+	defer t.end()
+	if b.version >= historyVersion && !t.data.History() {
+		t.data.KeepHistory()
+		s.hash.history = true
 	}
-	t.state.step.Commit(func() {
-		t.state.revision.Store(t.revision)
-		if b.version > 1 {
-			marked := t.state.marks.Load().with(b.version, l.Index)
-			t.state.marks.Store(&marked)
+	s.answers.drop(t.clock, s.settings.Load().Idempotency.WithDefaults(), dropPerEntry)
+	responses, prints := make([]byte, 0, usualResponse*len(b.requests)), b.prints
+	for i := range b.requests {
+		if len(prints) > 0 && i%fetchAhead == 0 {
+			s.answers.fetch(b.requests[i:min(i+fetchAhead, len(b.requests))])
 		}
-		f.publishLocked(l, max(f.clock.Load(), b.clock))
+		if r := &b.requests[i]; r.IdempotencyKey != "" {
+			responses, prints = t.once(responses, r, prints[0]), prints[1:]
+		} else {
+			responses, _ = t.request(responses, r)
+		}
+		if !answered {
+			responses = responses[:0]
+		}
+	}
+	t.data.Commit(func() {
+		if b.version > 1 {
+			marked := s.marks.Load().with(b.version, l.Index)
+			s.marks.Store(&marked)
+		}
+		s.countAnswers()
+		f.publishLocked(l, t.clock)
 	})
+	t.entry.Published(s.data.Revision())
+	f.deadlineLocked()
 	if t.checkpoint {
 		f.checkpointLocked(l.Index)
 	}
 	return responses
 }
+
+// historyVersion is the lowest command version whose entries begin the history. Programs
+// that lack it keep none, so a state that they may have too has none either.
+const historyVersion = 3
+
+// answersVersion is the lowest command version that has idempotency keys, and keeps answers.
+const answersVersion = 4
 
 // publishLocked makes it known that l is applied. It stores the index last, because readers
 // wait for the index.
@@ -106,89 +126,4 @@ func (f *FSM) publishLocked(l *raft.Log, clock int64) {
 	f.clock.Store(clock)
 	f.appliedTerm.Store(l.Term)
 	f.appliedIndex.Store(l.Index)
-}
-
-// tx applies the requests of one entry, in order, to the state's step. Each request sees
-// the changes of previous ones, and readers see none of them yet. The outcome depends on
-// the state and the requests only: tx uses no clock, no randomness and no order of a Go
-// map.
-type tx struct {
-	state    *state
-	revision uint64 // of the last change; increases without gaps
-	changed  bool   // the present request changes something, and takes the next revision
-
-	old     omap.Item // of the present operation's key, before the operation
-	existed bool      // whether the key exists before the operation
-
-	checkpoint bool   // the entry asks for one
-	results    []byte // of the present request; the next one uses the memory again
-}
-
-// request applies one request and appends the response to it. All compares look at
-// the state before it, and so does each operation, because no key is changed twice.
-func (t *tx) request(dst []byte, compares []decodedCompare, ops []decodedOp) []byte {
-	kind := responseDone
-	for i := range compares {
-		c := &compares[i]
-		if it, exists := t.state.step.Get(c.key); !c.holds(it, exists, c.revision) {
-			kind = responseFailed
-			break
-		}
-	}
-	t.changed, t.results = false, t.results[:0]
-	for i := range ops {
-		t.operation(&ops[i], kind == responseDone)
-	}
-	if t.changed {
-		t.revision++
-	}
-	return appendResponse(dst, kind, t.revision, t.results)
-}
-
-// operation applies one operation, if done, and adds its result, if it has one.
-func (t *tx) operation(o *decodedOp, done bool) {
-	if !o.keyed {
-		o.apply(t, o) // its request has no compares
-		return
-	}
-	t.old, t.existed = t.state.step.Get(o.key)
-	existed, mod := t.existed, t.old.ModRevision
-	if done {
-		mod = o.apply(t, o)
-	}
-	t.results = appendResult(t.results, existed, mod)
-}
-
-// next returns the revision that the request takes, because it changes something.
-func (t *tx) next() uint64 {
-	t.changed = true
-	return t.revision + 1
-}
-
-func (t *tx) put(o *decodedOp) uint64 {
-	revision := t.next()
-	it := omap.Item{
-		Key:            o.key,
-		Value:          o.value,
-		CreateRevision: revision,
-		ModRevision:    revision,
-		Version:        1,
-	}
-	if t.existed {
-		it.CreateRevision = t.old.CreateRevision
-		it.Version = t.old.Version + 1
-		t.state.hash -= itemHash(t.old)
-	}
-	t.state.hash += itemHash(it)
-	t.state.step.Set(it)
-	return revision
-}
-
-func (t *tx) delete(o *decodedOp) uint64 {
-	if t.existed {
-		t.next()
-		t.state.hash -= itemHash(t.old)
-		t.state.step.Delete(o.key)
-	}
-	return 0
 }

@@ -11,20 +11,59 @@ import (
 
 	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/internal/wire"
+	"github.com/kvorum/kvorum/kv"
 )
 
-// BenchmarkFSM_Apply applies entries of 256 puts with values of 100 bytes.
+// BenchmarkFSM_Apply applies entries of 256 puts with values of 100 bytes. With history, the
+// newest 100,000 revisions are kept.
 func BenchmarkFSM_Apply(b *testing.B) {
 	for _, n := range []int{10_000, 1_000_000} {
-		b.Run(fmt.Sprintf("keys=%d", n), func(b *testing.B) {
-			f := filled(n)
-			const perEntry = 256
-			next := puts(f, n, perEntry)
+		b.Run(fmt.Sprintf("keys=%d", n), func(b *testing.B) { benchmarkApply(b, n, false) })
+		b.Run(fmt.Sprintf("keys=%d/history", n), func(b *testing.B) { benchmarkApply(b, n, true) })
+	}
+}
+
+func benchmarkApply(b *testing.B, n int, history bool) {
+	const perEntry, kept, compactEvery = 256, 100_000, 100
+	f := filled(n)
+	index := f.AppliedIndex() + 1
+	apply := func(l *raft.Log) {
+		l.Index = index
+		f.Apply(l)
+		index++
+	}
+	if history {
+		apply(entry(0, 1, 0, fsm.HistoryRequest()))
+	}
+	next := puts(f, n, perEntry)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if apply(next()); history && i%compactEvery == 0 && f.Revision() > kept {
+			apply(entry(0, 1, 0, fsm.CompactRequest(f.Revision()-kept)))
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/perEntry, "ns/command")
+}
+
+// BenchmarkFSM_Transaction applies entries of one request of ten puts, and of ten requests of
+// one put.
+func BenchmarkFSM_Transaction(b *testing.B) {
+	var together kv.Request
+	var each []wire.Requests
+	for i := range 10 {
+		key := benchKey(i)
+		together.Then = append(together.Then, kv.Op{Kind: kv.OpPut, Key: key, Value: make([]byte, 100)})
+		each = append(each, putCmd(key, string(make([]byte, 100))))
+	}
+	for name, requests := range map[string][]wire.Requests{"together": {encode(together)}, "each": each} {
+		b.Run(name, func(b *testing.B) {
+			f, l := filled(10_000), entry(0, 1, 0, requests...)
+			l.Index = f.AppliedIndex()
 			b.ReportAllocs()
 			for b.Loop() {
-				f.Apply(next())
+				l.Index++
+				f.Apply(l)
 			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/perEntry, "ns/command")
 		})
 	}
 }
@@ -130,6 +169,31 @@ func BenchmarkFSM_Snapshot(b *testing.B) {
 	})
 }
 
+// BenchmarkFSM_SnapshotHistory writes a snapshot of 6,400 keys with 133 versions each.
+func BenchmarkFSM_SnapshotHistory(b *testing.B) {
+	const versions = 850_000
+	f := fsm.New(fsm.Config{})
+	f.Apply(entry(1, 1, 0, fsm.HistoryRequest()))
+	next := puts(f, len(benchKeys), 100)
+	for range versions / 100 {
+		f.Apply(next())
+	}
+	var snapshot memSink
+	b.ReportAllocs()
+	for b.Loop() {
+		s, err := f.Snapshot()
+		if err != nil {
+			b.Fatal(err)
+		}
+		snapshot.Reset()
+		if err := s.Persist(&snapshot); err != nil {
+			b.Fatal(err)
+		}
+		s.Release()
+	}
+	b.ReportMetric(b.Elapsed().Seconds()*1e9/float64(b.N)/versions, "ns/version")
+}
+
 func benchKey(i int) string { return fmt.Sprintf("key-%012d", i) }
 
 // filled returns an FSM with n keys of 16 bytes and values of 100.
@@ -144,4 +208,51 @@ func filled(n int) *fsm.FSM {
 		f.Apply(entry(f.AppliedIndex()+1, 1, 0, commands...))
 	}
 	return f
+}
+
+// BenchmarkFSM_Idempotent applies entries of 256 puts, without and with idempotency keys of 36
+// bytes. The answers to the newest 100,000 requests with a key are kept, and those before are
+// dropped.
+func BenchmarkFSM_Idempotent(b *testing.B) {
+	const perEntry, kept, n = 256, 100_000, 100_000
+	value := make([]byte, 100)
+	for _, keyed := range []bool{false, true} {
+		b.Run(fmt.Sprintf("keys=%t", keyed), func(b *testing.B) {
+			f := filled(n)
+			index, clock := f.AppliedIndex()+1, int64(0)
+			next := func() *raft.Log {
+				requests := make([]wire.Requests, perEntry)
+				for i := range requests {
+					r := kv.Put(benchKey(int(clock)*7919%n), value)
+					if clock++; keyed {
+						r.IdempotencyKey = fmt.Sprintf("0c9e5a38-7d1f-4b56-9a43-%012d", clock)
+					}
+					requests[i] = encode(r)
+				}
+				return entry(0, 1, clock, requests...)
+			}
+			apply := func(l *raft.Log) {
+				l.Index = index
+				f.Apply(l)
+				index++
+			}
+			apply(entry(0, 1, 0, fsm.SettingsRequest(kv.Settings{Idempotency: kv.Idempotency{Window: kept}})))
+			for clock < 2*kept {
+				apply(next())
+			}
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if i%100 == 0 && f.Revision() > kept {
+					b.StopTimer()
+					apply(entry(0, 1, 0, fsm.CompactRequest(f.Revision()-1)))
+					b.StartTimer()
+				}
+				b.StopTimer()
+				l := next()
+				b.StartTimer()
+				apply(l)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/perEntry, "ns/command")
+		})
+	}
 }

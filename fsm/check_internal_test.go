@@ -8,31 +8,57 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
+// requestsOfRows has a request for each row that clients may use, by its tag. The versions
+// of the rows are those of their requests.
+var requestsOfRows = map[byte]kv.Request{
+	tagPut:       kv.Put("k", nil),
+	tagDelete:    kv.Delete("k"),
+	tagPutMore:   {Then: []kv.Op{{Kind: kv.OpPut, Key: "k", Flags: 1}}},
+	tagDeleteAll: {Then: []kv.Op{{Kind: kv.OpDelete, Span: kv.Prefix("k")}}},
+	tagRange:     {Then: []kv.Op{{Kind: kv.OpRange}}},
+	tagAdd:       {Then: []kv.Op{{Kind: kv.OpAdd, Key: "k"}}},
+	tagAppend:    {Then: []kv.Op{{Kind: kv.OpAppend, Key: "k", MaxBytes: 1}}},
+	tagRequest:   {Then: []kv.Op{{Kind: kv.OpRequest, Nested: &kv.Request{}}}},
+	tagPutTTL:    kv.PutTTL("k", nil, kv.MinTTL),
+	tagAddTTL:    {Then: []kv.Op{{Kind: kv.OpAdd, Key: "k", TTL: kv.MinTTL}}},
+	tagAppendTTL: {Then: []kv.Op{{Kind: kv.OpAppend, Key: "k", MaxBytes: 1, TTL: kv.MinTTL}}},
+	tagTouch:     kv.Touch("k", kv.MinTTL),
+	tagPersist:   kv.Persist("k"),
+
+	tagAbsent:      kv.Put("k", nil, kv.Absent("k")),
+	tagPresent:     kv.Put("k", nil, kv.Present("k")),
+	tagModRevision: kv.Put("k", nil, kv.ModRevision("k", 1)),
+	tagCompare:     kv.Put("k", nil, kv.Compare{Span: kv.One("k"), Target: kv.TargetLease, Relation: kv.Equal}),
+}
+
 // TestEncode_VersionOfEachRow shows that a request needs the version of each operation and
 // comparison that it has. If it said less, members that lack one would stop at the entry.
 func TestEncode_VersionOfEachRow(t *testing.T) {
 	const newer = 9
-	for i := range comparisons {
-		row := &comparisons[i]
-		before := row.since
-		row.since = newer
-		got := Encode(wire.Requests{}, kv.Put("k", nil, kv.Compare{Kind: row.kind, Key: "k"}))
-		row.since = before
-		if got.Version != newer {
-			t.Errorf("comparison %s of version %d: the request says version %d", row.name, newer, got.Version)
+	rows := map[byte]*byte{} // their versions
+	for i := range operations {
+		if !operations[i].internal {
+			rows[operations[i].tag] = &operations[i].since
 		}
 	}
-	for i := range operations {
-		row := &operations[i]
-		if row.internal {
+	for i := range comparisons {
+		rows[comparisons[i].tag] = &comparisons[i].since
+	}
+	for tag, since := range rows {
+		request, ok := requestsOfRows[tag]
+		if !ok {
+			t.Errorf("row %#x has no request", tag)
 			continue
 		}
-		before := row.since
-		row.since = newer
-		got := Encode(wire.Requests{}, kv.Request{Then: []kv.Op{{Kind: kv.OpKind(row.tag), Key: "k"}}})
-		row.since = before
+		before := *since
+		if got := Encode(wire.Requests{}, request); got.Version != before {
+			t.Errorf("row %#x of version %d: the request says version %d", tag, before, got.Version)
+		}
+		*since = newer
+		got := Encode(wire.Requests{}, request)
+		*since = before
 		if got.Version != newer {
-			t.Errorf("operation %s of version %d: the request says version %d", row.name, newer, got.Version)
+			t.Errorf("row %#x of version %d: the request says version %d", tag, newer, got.Version)
 		}
 	}
 }

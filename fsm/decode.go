@@ -3,13 +3,13 @@ package fsm
 import (
 	"fmt"
 
-	"github.com/kvorum/kvorum/internal/omap"
+	"github.com/kvorum/kvorum/fsm/mvcc"
 	"github.com/kvorum/kvorum/internal/wire"
 	"github.com/kvorum/kvorum/kv"
 )
 
 // minRequestLen is the minimum number of bytes of an encoded request: its length, and the
-// tag and the length of one operation.
+// tag and the length of one part.
 const minRequestLen = 3
 
 // batch is a decoded entry. Keys and values alias the entry's bytes. The next entry uses
@@ -17,24 +17,26 @@ const minRequestLen = 3
 type batch struct {
 	clock    int64
 	version  byte // the command version that a reader must understand
-	requests []decodedRequest
-	compares []decodedCompare // of all requests, in order
-	ops      []decodedOp      // likewise
+	requests []kv.Request
+
+	// parts are those of all requests, in order, and counts the numbers of each request's.
+	parts  parts
+	counts []partCounts
+	prints []fingerprint // of the requests with an idempotency key, in order
+
+	decoding decoding // of the present request
 }
 
-// decodedRequest has the numbers of a request's compares and operations in a batch.
-type decodedRequest struct{ compares, ops int }
-
-type decodedCompare struct {
-	*comparison
-	key      string
-	revision uint64
+// parts are compares and operations of one request or of several.
+type parts struct {
+	compares []kv.Compare
+	ops      []kv.Op
 }
 
-type decodedOp struct {
-	*operation
-	key   string
-	value []byte
+// partCounts are the numbers of a request's parts, with its idempotency key.
+type partCounts struct {
+	compares, then, els int
+	key                 string
 }
 
 // maxKept is the maximum number of operations for which a batch keeps memory.
@@ -43,13 +45,32 @@ const maxKept = 4096
 // reset empties b, so that it does not refer to an entry's bytes. It keeps memory for up to
 // maxKept operations.
 func (b *batch) reset() {
-	if cap(b.requests) > maxKept || cap(b.compares) > maxKept || cap(b.ops) > maxKept {
+	if cap(b.requests) > maxKept || cap(b.parts.compares) > maxKept || cap(b.parts.ops) > maxKept {
 		*b = batch{}
 		return
 	}
-	clear(b.compares)
-	clear(b.ops)
-	b.requests, b.compares, b.ops = b.requests[:0], b.compares[:0], b.ops[:0]
+	clear(b.requests)
+	clear(b.parts.compares)
+	clear(b.parts.ops)
+	clear(b.counts)
+	b.requests, b.counts, b.prints = b.requests[:0], b.counts[:0], b.prints[:0]
+	b.parts = parts{b.parts.compares[:0], b.parts.ops[:0]}
+}
+
+// take removes the first parts and returns them as a request.
+func (p *parts) take(n partCounts) (r kv.Request) {
+	if n.compares > 0 {
+		r.If = p.compares[:n.compares:n.compares]
+	}
+	if n.then > 0 {
+		r.Then = p.ops[:n.then:n.then]
+	}
+	if all := n.then + n.els; n.els > 0 {
+		r.Else = p.ops[n.then:all:all]
+	}
+	p.compares, p.ops = p.compares[n.compares:], p.ops[n.then+n.els:]
+	r.IdempotencyKey = n.key
+	return r
 }
 
 // entry decodes a log entry into an empty batch. The error wraps ErrMalformed or is a
@@ -93,109 +114,194 @@ func (c *codec) requests(version byte, count int, data []byte, b *batch) (needs 
 		}
 		needs = max(needs, one)
 	}
+	all := b.parts
+	for _, n := range b.counts {
+		b.requests = append(b.requests, all.take(n))
+	}
 	return needs, r.Finish()
 }
 
-// request adds one request to b, and returns the command version that it needs.
+// request adds the parts of one request to b, and returns the command version that it
+// needs.
 func (c *codec) request(body []byte, b *batch) (needs byte, err error) {
-	before := decodedRequest{len(b.compares), len(b.ops)}
-	r := wire.NewReader(body)
-	for r.Len() > 0 {
-		tag := r.Byte()
-		payload := wire.NewReader(r.Bytes())
-		if err := r.Err(); err != nil {
-			return 0, err
-		}
-		if err := c.part(tag, payload, b, before); err != nil {
-			return 0, err
-		}
+	compares, ops := len(b.parts.compares), len(b.parts.ops)
+	b.decoding = decoding{codec: c}
+	d := &b.decoding
+	key, body, err := d.once(body, &b.prints)
+	if err != nil {
+		return 0, err
 	}
-	compares, ops := b.compares[before.compares:], b.ops[before.ops:]
-	b.requests = append(b.requests, decodedRequest{len(compares), len(ops)})
-	return c.form(compares, ops)
-}
-
-// part adds one compare or operation to b. first has the numbers of compares and operations
-// in b before the request.
-func (c *codec) part(tag byte, payload wire.Reader, b *batch, first decodedRequest) error {
-	var key string
-	var size int
-	if known := c.operations[tag]; known != nil {
-		b.ops = append(b.ops, decodedOp{operation: known})
-		o := &b.ops[len(b.ops)-1]
-		payload = known.decode(payload, o)
-		key, size = o.key, len(o.key)+len(o.value)
-	} else if known := c.comparisons[tag]; known != nil {
-		if len(b.ops) > first.ops {
-			return fmt.Errorf("%w: a compare behind an operation", ErrMalformed)
-		}
-		revision := payload.Uvarint()
-		key = alias(payload.Rest())
-		size = len(key)
-		b.compares = append(b.compares, decodedCompare{known, key, revision})
-	} else {
-		return &VersionError{What: fmt.Sprintf("operation %#x", tag), Supported: c.version}
+	n, err := d.body(wire.NewReader(body), &b.parts)
+	if err != nil {
+		return 0, err
 	}
-	if err := payload.Finish(); err != nil {
-		return err
+	switch {
+	case d.parts == 0:
+		return 0, fmt.Errorf("%w: a request without a compare or an operation", ErrMalformed)
+	case d.internal != "" && (d.parts > 1 || key != ""):
+		return 0, fmt.Errorf("%w: operation %s beside others", ErrMalformed, d.internal)
 	}
-	if len(key) > omap.MaxKeyLength || size > omap.MaxItemSize {
-		return fmt.Errorf("%w: item is too large", ErrMalformed)
-	}
-	if len(b.compares)-first.compares > kv.MaxRequestOps || len(b.ops)-first.ops > kv.MaxRequestOps {
-		return fmt.Errorf("%w: more than %d compares or operations", ErrMalformed, kv.MaxRequestOps)
-	}
-	return nil
-}
-
-// form checks a request as a whole, and returns the command version that it needs.
-func (c *codec) form(compares []decodedCompare, ops []decodedOp) (needs byte, err error) {
-	if len(ops) == 0 {
-		return 0, fmt.Errorf("%w: a request without an operation", ErrMalformed)
-	}
-	needs = formVersion(len(compares), len(ops), len(compares) > 0 && compares[0].key == ops[0].key)
-	if needs > c.version {
+	n.key = key
+	b.counts = append(b.counts, n)
+	of := parts{b.parts.compares[compares:], b.parts.ops[ops:]}
+	r := of.take(n)
+	if needs = max(d.needs, formVersion(&r)); needs > c.version {
 		return 0, &VersionError{What: "command version", Version: needs, Supported: c.version}
-	}
-	for i := range compares {
-		needs = max(needs, compares[i].since)
-	}
-	for i := range ops {
-		needs = max(needs, ops[i].since)
-		if ops[i].internal && len(compares)+len(ops) > 1 {
-			return 0, fmt.Errorf("%w: operation %s beside others", ErrMalformed, ops[i].name)
-		}
-	}
-	if changedTwice(ops) {
-		return 0, fmt.Errorf("%w: a request changes a key twice", ErrMalformed)
 	}
 	return needs, nil
 }
 
-// changedTwice reports whether two operations have the same key.
-func changedTwice(ops []decodedOp) bool {
-	for i := range ops {
-		for j := range i {
-			if ops[i].key == ops[j].key {
-				return true
-			}
-		}
-	}
-	return false
+// decoding decodes one request with its nested ones.
+type decoding struct {
+	codec    *codec
+	needs    byte   // the highest version of its rows
+	parts    int    // number of compares and operations
+	internal string // the name of an operation that only the leader may write, "" if there is none
 }
 
-// facts returns b's requests as their carriers know them, without Data.
-func (b *batch) facts(version byte) wire.Requests {
-	facts := wire.Requests{Count: len(b.requests), Version: version}
-	for i := range b.ops {
-		o := &b.ops[i]
-		facts.Internal = facts.Internal || o.internal
-		if o.fills {
-			facts.Puts++
-			facts.PutBytes += int64(len(o.key) + len(o.value))
+// errTooManyParts refuses a request with more compares or operations than one may have.
+var errTooManyParts = fmt.Errorf("%w: too many compares or operations", ErrMalformed)
+
+// count counts one more part of the request.
+func (d *decoding) count() error {
+	if d.parts++; d.parts > kv.MaxRequestParts {
+		return errTooManyParts
+	}
+	return nil
+}
+
+// once reads the idempotency key of a request and adds its fingerprint to prints, if the request
+// has a key. It returns the key and the other parts of the request.
+func (d *decoding) once(body []byte, prints *[]fingerprint) (key string, parts []byte, err error) {
+	if len(body) == 0 || body[0] != tagOnce || d.codec.version < answersVersion {
+		return "", body, nil
+	}
+	d.needs = answersVersion
+	r := wire.NewReader(body[1:])
+	payload := r.Bytes()
+	var print fingerprint
+	n := len(payload) - len(print)
+	if r.Err() == nil && (n < 1 || n > kv.MaxIdempotencyKeyBytes) {
+		r.Malformed("length of an idempotency key is out of range")
+	}
+	if err := r.Err(); err != nil {
+		return "", nil, err
+	}
+	copy(print[:], payload)
+	*prints = append(*prints, print)
+	return alias(payload[len(print):]), r.Rest(), nil
+}
+
+// body adds the parts of a request, which are all that r has, to p.
+func (d *decoding) body(r wire.Reader, p *parts) (n partCounts, err error) {
+	for r.Len() > 0 {
+		tag := r.Byte()
+		payload := wire.NewReader(r.Bytes())
+		if err := r.Err(); err != nil {
+			return n, err
+		}
+		switch {
+		case n.els > 0:
+			err = fmt.Errorf("%w: a part behind the branch else", ErrMalformed)
+		case d.codec.comparisons[tag] != nil:
+			if n.then > 0 {
+				return n, fmt.Errorf("%w: a compare behind an operation", ErrMalformed)
+			}
+			n.compares++
+			err = d.compare(d.codec.comparisons[tag], payload, p)
+		case tag == tagElse && d.codec.version >= elseVersion:
+			n.els, err = d.branch(payload, p)
+		default:
+			n.then++
+			err = d.op(tag, payload, p)
+		}
+		if err != nil {
+			return n, err
+		}
+		if max(n.compares, n.then, n.els) > kv.LimitMaxRequestOps {
+			return n, errTooManyParts
 		}
 	}
-	return facts
+	return n, nil
+}
+
+// branch adds the operations of the branch else to p, and returns their number.
+func (d *decoding) branch(r wire.Reader, p *parts) (n int, err error) {
+	d.needs = max(d.needs, elseVersion)
+	for r.Len() > 0 {
+		tag := r.Byte()
+		payload := wire.NewReader(r.Bytes())
+		if err := r.Err(); err != nil {
+			return n, err
+		}
+		if err := d.op(tag, payload, p); err != nil {
+			return n, err
+		}
+		n++
+	}
+	if n == 0 {
+		return n, fmt.Errorf("%w: a branch without an operation", ErrMalformed)
+	}
+	return n, nil
+}
+
+func (d *decoding) compare(row *comparison, payload wire.Reader, p *parts) error {
+	if err := d.count(); err != nil {
+		return err
+	}
+	d.needs = max(d.needs, row.since)
+	p.compares = append(p.compares, kv.Compare{})
+	c := &p.compares[len(p.compares)-1]
+	payload = row.decode(payload, c)
+	if err := payload.Finish(); err != nil {
+		return err
+	}
+	return checkItem(longest(c.Span), len(c.Value))
+}
+
+// op adds one operation to p.
+func (d *decoding) op(tag byte, payload wire.Reader, p *parts) error {
+	row := d.codec.operations[tag]
+	if row == nil {
+		return &VersionError{What: fmt.Sprintf("operation %#x", tag), Supported: d.codec.version}
+	}
+	if err := d.count(); err != nil { // before what is nested: the limit bounds the depth, too
+		return err
+	}
+	d.needs = max(d.needs, row.since)
+	if row.internal {
+		d.internal = row.name
+	}
+	p.ops = append(p.ops, kv.Op{Kind: row.kind})
+	o := &p.ops[len(p.ops)-1]
+	payload = row.decode(d, payload, o)
+	if err := payload.Finish(); err != nil {
+		return err
+	}
+	return checkItem(max(len(o.Key), longest(o.Span)), len(o.Value))
+}
+
+// nested decodes a nested request, which is all that r has.
+func (d *decoding) nested(r *wire.Reader) *kv.Request {
+	var p parts
+	n, err := d.body(wire.NewReader(r.Rest()), &p)
+	if err != nil {
+		r.Fail(err)
+		return nil
+	}
+	request := p.take(n)
+	return &request
+}
+
+// longest returns the length of the longest key that a span names.
+func longest(s kv.Span) int { return max(len(s.Start), len(s.End)-1) }
+
+// checkItem refuses lengths of keys and values that the format of items does not have.
+func checkItem(key, value int) error {
+	if key+value > mvcc.MaxItemBytes {
+		return fmt.Errorf("%w: item is too large", ErrMalformed)
+	}
+	return nil
 }
 
 // Check decodes the count requests in data, which another node has encoded, and returns
@@ -216,47 +322,40 @@ func (c *codec) check(version byte, count int, data []byte) (wire.Requests, erro
 	if err != nil {
 		return wire.Requests{}, err
 	}
-	for i := range b.compares {
-		if err := checkKey(b.compares[i].key); err != nil {
+	facts := wire.Requests{Data: data, Count: count, Version: needs}
+	for i := range b.requests {
+		r := &b.requests[i]
+		if internal(r) {
+			return wire.Requests{}, &kv.ValidationError{Field: "requests", Reason: "have an operation that only the leader itself may write"}
+		}
+		if err := r.Validate(kv.MaxLimits()); err != nil {
 			return wire.Requests{}, err
 		}
-	}
-	for i := range b.ops {
-		o := &b.ops[i]
-		if o.internal {
-			return wire.Requests{}, &kv.ValidationError{Field: "requests", Reason: fmt.Sprintf("have the operation %s, which only the leader itself may write", o.name)}
-		}
-		if err := checkKey(o.key); err != nil {
-			return wire.Requests{}, err
+		note(&facts, r)
+		if r.IdempotencyKey != "" {
+			facts.Keyed++
 		}
 	}
-	if err := b.checkValues(); err != nil {
-		return wire.Requests{}, err
-	}
-	facts := b.facts(needs)
-	facts.Data = data
-	return facts, nil
+	return facts, b.checkPrints(data)
 }
 
-// checkValues refuses requests each of whose values together are more than one value may be.
-func (b *batch) checkValues() error {
-	ops := b.ops
-	for _, r := range b.requests {
-		size := 0
-		for i := range ops[:r.ops] {
-			size += len(ops[i].value)
+// checkPrints makes sure that the requests of b, which data has, have the right fingerprints.
+func (b *batch) checkPrints(data []byte) error {
+	r, prints := wire.NewReader(data), b.prints
+	for i := range b.requests {
+		body := r.Bytes()
+		if b.requests[i].IdempotencyKey == "" {
+			continue
 		}
-		ops = ops[r.ops:]
-		if size > kv.LimitMaxValueBytes {
-			return &kv.ValidationError{Field: "requests", Reason: fmt.Sprintf("have one with values of %d bytes, the limit is %d", size, kv.LimitMaxValueBytes)}
+		parts := wire.NewReader(body[1:])
+		parts.Bytes()
+		if fingerprintOf(&b.requests[i], parts.Rest()) != prints[0] {
+			return fmt.Errorf("%w: the fingerprint of request %d is another one's", ErrMalformed, i+1)
 		}
+		prints = prints[1:]
 	}
 	return nil
 }
 
-func checkKey(key string) error {
-	if key == "" || len(key) > kv.LimitMaxKeyBytes {
-		return &kv.ValidationError{Field: "requests", Reason: fmt.Sprintf("have a key of %d bytes, the limits are 1 and %d", len(key), kv.LimitMaxKeyBytes)}
-	}
-	return nil
-}
+// internal reports whether r is a request of the leader's own.
+func internal(r *kv.Request) bool { return len(r.Then) == 1 && r.Then[0].Kind >= kv.OpKind(tagClock) }

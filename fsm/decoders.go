@@ -4,12 +4,11 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"unsafe"
 
-	"github.com/kvorum/kvorum/internal/omap"
+	"github.com/kvorum/kvorum/fsm/mvcc"
 	"github.com/kvorum/kvorum/internal/wire"
 )
 
@@ -18,11 +17,12 @@ import (
 // reader can't keep more of them busy.
 const maxWorkers = 8
 
-// decoders decode a snapshot's blocks of items in up to maxWorkers goroutines, and put the
-// items into a map. One goroutine hands them the blocks, in order, and then waits.
+// decoders decode a snapshot's blocks of versions in up to maxWorkers goroutines, and hand
+// the versions to a loader. One goroutine hands them the blocks, in order, and then waits.
 type decoders struct {
-	into        *omap.Map
-	maxRevision uint64
+	loader *mvcc.Loader
+	read   readBlock
+	own    *mvcc.Worker // of the goroutine that hands over blocks; nil until it is needed
 
 	blocks chan itemBlock
 	free   chan []byte // memory of decoded blocks, for the next ones
@@ -34,7 +34,7 @@ type decoders struct {
 	done []decoded // guarded by mu
 }
 
-// itemBlock is a block of items.
+// itemBlock is a block of versions.
 type itemBlock struct {
 	number  int    // among the blocks of items, from 0
 	memory  []byte // holds payload
@@ -43,16 +43,17 @@ type itemBlock struct {
 
 // decoded is the result of decoding one block, or the sum of all results.
 type decoded struct {
-	number      int
-	count, hash uint64 // of its items
-	first, last string // the first and the last key
-	err         error
+	number   int
+	items    uint64 // number of those that exist
+	versions uint64 // number of all versions
+	hash     stateHash
+	err      error
 }
 
-func newDecoders(into *omap.Map, maxRevision uint64) *decoders {
+func newDecoders(loader *mvcc.Loader, read readBlock) *decoders {
 	workers := min(runtime.GOMAXPROCS(0), maxWorkers)
 	t := &decoders{
-		into: into, maxRevision: maxRevision,
+		loader: loader, read: read,
 		blocks: make(chan itemBlock, workers), free: make(chan []byte, 2*workers+1),
 	}
 	for range workers {
@@ -75,9 +76,10 @@ func (t *decoders) decode(memory, payload []byte) []byte {
 	b := itemBlock{number: t.given, memory: memory, payload: payload}
 	t.given++
 	if len(payload) >= largeBlock {
-		loader := t.into.NewLoader()
-		t.add(t.decodeBlock(b, loader))
-		loader.Flush()
+		if t.own == nil {
+			t.own = t.loader.Worker()
+		}
+		t.add(t.decodeBlock(b, t.own))
 		return memory[:0]
 	}
 	if cap(memory) > 2*largeBlock {
@@ -100,40 +102,39 @@ func (t *decoders) memory() []byte {
 	}
 }
 
-// wait returns when all blocks are in the map. It returns the sum of their results, or the
+// wait returns when all blocks are decoded. It returns the sum of their results, or the
 // error of the first bad block.
 func (t *decoders) wait() (all decoded, err error) {
 	close(t.blocks)
 	t.wg.Wait()
+	if t.own != nil {
+		t.own.Close()
+	}
 	slices.SortFunc(t.done, func(a, b decoded) int { return a.number - b.number })
-	for i, d := range t.done {
+	for _, d := range t.done {
 		if d.err != nil {
 			return decoded{}, d.err
 		}
-		if i > 0 && d.count > 0 && d.first <= all.last {
-			return decoded{}, fmt.Errorf("snapshot items: %w: items out of order", ErrMalformed)
-		}
-		all.count += d.count
-		all.hash += d.hash
-		if d.count > 0 {
-			all.last = d.last
-		}
+		all.items += d.items
+		all.versions += d.versions
+		all.hash.items += d.hash.items
+		all.hash.attributes += d.hash.attributes
 	}
 	return all, nil
 }
 
 // work decodes blocks until there are no more.
 func (t *decoders) work() {
-	loader := t.into.NewLoader()
+	worker := t.loader.Worker()
+	defer worker.Close()
 	var mine []decoded
 	for b := range t.blocks {
-		mine = append(mine, t.decodeBlock(b, loader))
+		mine = append(mine, t.decodeBlock(b, worker))
 		select {
 		case t.free <- b.memory[:0]:
 		default:
 		}
 	}
-	loader.Flush()
 	t.add(mine...)
 }
 
@@ -144,53 +145,30 @@ func (t *decoders) add(some ...decoded) {
 	t.done = append(t.done, some...)
 }
 
-// decodeBlock adds one block's items to loader.
-func (t *decoders) decodeBlock(b itemBlock, loader *omap.Loader) decoded {
-	d := decodeItems(b.payload, t.maxRevision, loader)
-	d.number = b.number
+// decodeBlock hands one block's versions to worker.
+func (t *decoders) decodeBlock(b itemBlock, worker *mvcc.Worker) decoded {
+	worker.Block(b.number)
+	d := decoded{number: b.number}
+	r := wire.NewReader(b.payload)
+	t.read(&r, func(v *mvcc.Version, older bool) bool {
+		if d.err = worker.Add(*v); d.err != nil {
+			d.err = fmt.Errorf("%w: %w", ErrMalformed, d.err)
+			return false
+		}
+		if d.versions++; !older && !v.Deleted {
+			d.items++
+			d.hash.add(&v.Item)
+		}
+		return true
+	})
+	if err := r.Err(); err != nil {
+		d.err = err
+	}
 	if d.err != nil {
+		d.err = fmt.Errorf("snapshot items: %w", d.err)
 		t.failed.Store(true)
 	}
 	return d
-}
-
-// decodeItems adds one block's items to loader. They must be in ascending order of
-// their keys.
-func decodeItems(payload []byte, maxRevision uint64, loader *omap.Loader) decoded {
-	var out decoded
-	var last string // aliases payload
-	d := wire.NewReader(payload)
-	for d.Len() > 0 {
-		it := omap.Item{
-			Key:            alias(d.Bytes()),
-			Value:          d.Bytes(),
-			CreateRevision: d.Uvarint(),
-			ModRevision:    d.Uvarint(),
-			Version:        d.Uvarint(),
-		}
-		switch {
-		case d.Err() != nil:
-		case len(it.Key) > omap.MaxKeyLength || len(it.Key)+len(it.Value) > omap.MaxItemSize:
-			d.Malformed("item is too large")
-		case out.count > 0 && it.Key <= last:
-			d.Malformed("items out of order")
-		case it.CreateRevision > it.ModRevision || it.ModRevision > maxRevision:
-			d.Malformed("revision out of range")
-		default:
-			if out.count == 0 {
-				out.first = strings.Clone(it.Key)
-			}
-			loader.Add(it)
-			out.hash += itemHash(it)
-			out.count++
-			last = it.Key
-		}
-	}
-	out.last = strings.Clone(last)
-	if err := d.Err(); err != nil {
-		out.err = fmt.Errorf("snapshot items: %w", err)
-	}
-	return out
 }
 
 // alias returns b as a string that is valid until b is changed. A copy of each key would be

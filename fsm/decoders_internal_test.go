@@ -1,19 +1,19 @@
 package fsm
 
 import (
-	"encoding/binary"
 	"fmt"
 	"runtime"
 	"testing"
 
-	"github.com/kvorum/kvorum/internal/omap"
+	"github.com/kvorum/kvorum/fsm/mvcc"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // TestDecoders_MemoryIsBounded checks that the number of blocks in memory does not grow
 // with the number of processors.
 func TestDecoders_MemoryIsBounded(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(64))
-	d := newDecoders(omap.New(1), 1)
+	d := newDecoders(mvcc.NewLoader(mvcc.LoadOptions{Revision: 1}), readBlockV2)
 	if got := cap(d.blocks); got > maxWorkers {
 		t.Errorf("64 processors: up to %d blocks wait, want at most %d", got, maxWorkers)
 	}
@@ -31,11 +31,11 @@ func TestDecoders_MemoryIsBounded(t *testing.T) {
 func TestDecoders_LargeBlocksShareMemory(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(8))
 	const large, rounds, each = 8 << 20, 60, 2000
-	d := newDecoders(omap.New(1), 1)
+	d := newDecoders(mvcc.NewLoader(mvcc.LoadOptions{Revision: 1}), readBlockV2)
 	var memory []byte
 	items := 0
 	add := func(value int) {
-		memory = appendItem(memory, fmt.Sprintf("key %09d", items), make([]byte, value))
+		memory = appendItemV2(memory, &kv.Item{Key: fmt.Sprintf("key %09d", items), Value: make([]byte, value), CreateRevision: 1, ModRevision: 1, Version: 1})
 		items++
 	}
 	for i := range rounds {
@@ -52,8 +52,8 @@ func TestDecoders_LargeBlocksShareMemory(t *testing.T) {
 		}
 	}
 	all, err := d.wait()
-	if err != nil || all.count != uint64(items) {
-		t.Fatalf("got %d items, %v; want %d", all.count, err, items)
+	if err != nil || all.items != uint64(items) {
+		t.Fatalf("got %d items, %v; want %d", all.items, err, items)
 	}
 	kept := cap(memory)
 	for close(d.free); len(d.free) > 0; {
@@ -62,13 +62,4 @@ func TestDecoders_LargeBlocksShareMemory(t *testing.T) {
 	if most := 3 * large; kept > most {
 		t.Errorf("%d MiB are kept for blocks, want at most %d", kept>>20, most>>20)
 	}
-}
-
-// appendItem appends an item of revision 1, encoded as in a block.
-func appendItem(block []byte, key string, value []byte) []byte {
-	for _, part := range [][]byte{[]byte(key), value} {
-		block = binary.AppendUvarint(block, uint64(len(part)))
-		block = append(block, part...)
-	}
-	return append(block, 1, 1, 1) // create revision, modify revision, version
 }

@@ -2,8 +2,10 @@ package fsm
 
 import (
 	"encoding/binary"
+	"math"
 	"slices"
 
+	"github.com/kvorum/kvorum/fsm/mvcc"
 	"github.com/kvorum/kvorum/internal/wire"
 	"github.com/kvorum/kvorum/kv"
 )
@@ -12,82 +14,230 @@ import (
 // them. The request must be valid, see kv.Request.Validate; so Encode has no error. It
 // copies the values.
 func Encode(to wire.Requests, r kv.Request) wire.Requests {
-	size := 0
+	guess := guessBody(&r)
 	to.Version = max(to.Version, versionOf(&r))
-	for i := range r.If {
-		c := &r.If[i]
-		size += partSize(sizeOfCompare(c))
-		to.Version = max(to.Version, encoder.comparisons[comparisonTags+byte(c.Kind)].since)
-	}
-	for i := range r.Then {
-		o := &r.Then[i]
-		known := encoder.operations[o.Kind]
-		size += partSize(known.size(o))
-		to.Version = max(to.Version, known.since)
-		if known.fills {
-			to.Puts++
-			to.PutBytes += int64(len(o.Key) + len(o.Value))
-		}
-	}
 	to.Count++
-	dst := slices.Grow(to.Data, wire.UvarintLen(uint64(size))+size)
-	dst = binary.AppendUvarint(dst, uint64(size))
-	for i := range r.If {
-		c := &r.If[i]
-		dst = append(dst, comparisonTags+byte(c.Kind))
-		dst = binary.AppendUvarint(dst, uint64(sizeOfCompare(c)))
-		dst = encodeCompare(dst, c)
+	note(&to, &r)
+	dst, field := wire.OpenField(slices.Grow(to.Data, guess+binary.MaxVarintLen64), guess)
+	if r.IdempotencyKey == "" {
+		dst = appendBody(dst, &r)
+	} else {
+		to.Keyed++
+		dst = appendOnce(dst, &r)
 	}
-	for i := range r.Then {
-		dst = appendOp(dst, encoder.operations[r.Then[i].Kind], &r.Then[i])
-	}
-	to.Data = dst
+	to.Data = field.Close(dst)
 	return to
 }
 
-// versionOf returns the command version that requests of r's form need.
-func versionOf(r *kv.Request) byte {
-	sameKey := len(r.If) > 0 && r.If[0].Key == r.Then[0].Key
-	return formVersion(len(r.If), len(r.Then), sameKey)
+// appendOnce appends a request with an idempotency key: the key with the fingerprint of all
+// other parts, and these.
+func appendOnce(dst []byte, r *kv.Request) []byte {
+	var print fingerprint
+	dst = binary.AppendUvarint(append(dst, tagOnce), uint64(len(print)+len(r.IdempotencyKey)))
+	at := len(dst)
+	dst = append(append(dst, print[:]...), r.IdempotencyKey...)
+	parts := len(dst)
+	dst = appendBody(dst, r)
+	print = fingerprintOf(r, dst[parts:])
+	copy(dst[at:], print[:])
+	return dst
 }
 
-// formVersion returns the command version that requests with these numbers of compares and
-// operations need. sameKey is set if the first compare and the first operation have the
-// same key.
-func formVersion(compares, ops int, sameKey bool) byte {
-	if ops > 1 || compares > 1 || compares == 1 && !sameKey {
+// note adds the puts of a request to the facts about it: those of both branches, because
+// the state decides which one is done.
+func note(to *wire.Requests, r *kv.Request) {
+	for _, ops := range [...][]kv.Op{r.Then, r.Else} {
+		for i := range ops {
+			switch o := &ops[i]; o.Kind {
+			case kv.OpPut, kv.OpAdd, kv.OpAppend, kv.OpTouch, kv.OpPersist:
+				to.Puts++
+				to.PutBytes += mvcc.Bytes(itemOf(o)) + int64(addedBytes(o))
+				if rewrites(o) {
+					to.Appends++
+				}
+			case kv.OpRequest:
+				note(to, o.Nested)
+			}
+		}
+	}
+}
+
+// maxNumberLen is the maximum length of the text of a number of 64 bits.
+const maxNumberLen = 20
+
+// maxDeadlineBytes is the maximum number of bytes that a deadline adds to an item.
+const maxDeadlineBytes = 10
+
+// itemOf returns the item that an operation on one key makes if the key does not exist,
+// without its value. Its deadline takes as many bytes as any.
+func itemOf(o *kv.Op) *kv.Item {
+	it := &kv.Item{Key: o.Key, Flags: o.Flags, ContentType: o.ContentType}
+	if o.TTL != 0 {
+		it.Deadline = math.MaxInt64
+	}
+	return it
+}
+
+// rewrites reports whether an operation writes the value of a key again.
+func rewrites(o *kv.Op) bool {
+	return o.Kind == kv.OpAppend || o.Kind == kv.OpTouch || o.Kind == kv.OpPersist
+}
+
+// addedBytes returns the number of bytes that an operation on one key makes a value longer,
+// if the key does not exist yet.
+func addedBytes(o *kv.Op) int {
+	if o.Kind == kv.OpAdd {
+		return maxNumberLen
+	}
+	return len(o.Value)
+}
+
+// Command versions of forms of a request.
+const (
+	// multiVersion is the lowest one that has several operations or compares, and a compare
+	// of another key than the operation's.
+	multiVersion = 2
+	// elseVersion is the lowest one that has two branches, a branch without an operation,
+	// more than multiOps operations or compares, and two deletes of one key.
+	elseVersion = 3
+
+	multiOps = 128
+)
+
+// versionOf returns the lowest command version that has the request.
+func versionOf(r *kv.Request) byte {
+	needs := formVersion(r)
+	if r.IdempotencyKey != "" {
+		needs = answersVersion
+	}
+	for i := range r.If {
+		needs = max(needs, encoder.comparisons[comparisonTag(&r.If[i])].since)
+	}
+	for _, ops := range [...][]kv.Op{r.Then, r.Else} {
+		for i := range ops {
+			o := &ops[i]
+			needs = max(needs, encoder.operations[tagOf(o)].since)
+			if o.Kind == kv.OpRequest {
+				needs = max(needs, versionOf(o.Nested))
+			}
+		}
+	}
+	return needs
+}
+
+// formVersion returns the lowest command version that has requests of r's form.
+func formVersion(r *kv.Request) byte {
+	compares, ops := len(r.If), len(r.Then)
+	switch {
+	case ops == 0 || len(r.Else) > 0 || max(compares, ops) > multiOps || changesTwice(r.Then):
+		return elseVersion
+	case ops > 1 || compares > 1 || compares == 1 && r.If[0].Span.Start != keyOf(&r.Then[0]):
 		return multiVersion
 	}
 	return 1
 }
 
-// partSize returns the number of bytes of a compare or an operation whose payload has n
-// bytes.
+// keyOf returns the key of an operation, or the first key of its span.
+func keyOf(o *kv.Op) string {
+	if o.Key != "" {
+		return o.Key
+	}
+	return o.Span.Start
+}
+
+// changesTwice reports whether two operations have the same key.
+func changesTwice(ops []kv.Op) bool {
+	for i := range ops {
+		for j := range i {
+			if keyOf(&ops[i]) == keyOf(&ops[j]) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// guessBody returns about the number of bytes of a request's body.
+func guessBody(r *kv.Request) int {
+	n := 0
+	if r.IdempotencyKey != "" {
+		n = partSize(len(fingerprint{}) + len(r.IdempotencyKey))
+	}
+	for i := range r.If {
+		n += partSize(guessCompare(&r.If[i]))
+	}
+	for _, ops := range [...][]kv.Op{r.Then, r.Else} {
+		for i := range ops {
+			n += partSize(guessOp(&ops[i]))
+		}
+	}
+	return n
+}
+
+// guessCompare and guessOp return about the number of bytes of a payload.
+func guessCompare(c *kv.Compare) int { return 1 + len(c.Span.Start) + len(c.Value) }
+
+func guessOp(o *kv.Op) int {
+	n := 1 + len(o.Key) + len(o.Span.Start) + len(o.ContentType) + len(o.Value)
+	if o.Nested != nil {
+		n += guessBody(o.Nested)
+	}
+	return n
+}
+
+// partSize returns the number of bytes of a part whose payload has n bytes.
 func partSize(n int) int { return 1 + wire.UvarintLen(uint64(n)) + n }
 
+// appendBody appends the parts of a request.
+func appendBody(dst []byte, r *kv.Request) []byte {
+	for i := range r.If {
+		c := &r.If[i]
+		tag := comparisonTag(c)
+		payload, field := wire.OpenField(append(dst, tag), guessCompare(c))
+		dst = field.Close(encoder.comparisons[tag].encode(payload, c))
+	}
+	for i := range r.Then {
+		dst = appendOp(dst, tagOf(&r.Then[i]), &r.Then[i])
+	}
+	if len(r.Else) == 0 {
+		return dst
+	}
+	dst, field := wire.OpenField(append(dst, tagElse), guessBody(&kv.Request{Else: r.Else}))
+	for i := range r.Else {
+		dst = appendOp(dst, tagOf(&r.Else[i]), &r.Else[i])
+	}
+	return field.Close(dst)
+}
+
 // appendOp appends one operation: its tag, the payload's length, and the payload.
-func appendOp(dst []byte, known *operation, o *kv.Op) []byte {
-	dst = append(dst, known.tag)
-	dst = binary.AppendUvarint(dst, uint64(known.size(o)))
-	return known.encode(dst, o)
+func appendOp(dst []byte, tag byte, o *kv.Op) []byte {
+	payload, field := wire.OpenField(append(dst, tag), guessOp(o))
+	return field.Close(encoder.operations[tag].encode(payload, o))
 }
 
 // ClockRequest returns the request that changes nothing. Its entry carries the time to the
 // replicas.
-func ClockRequest() wire.Requests { return internalRequest(tagClock, "") }
+func ClockRequest() wire.Requests { return internalRequest(tagClock, kv.Op{}) }
 
 // RetireRequest returns the request that makes id a retired one, which may never be a
 // member again.
-func RetireRequest(id string) wire.Requests { return internalRequest(tagRetire, id) }
+func RetireRequest(id string) wire.Requests { return internalRequest(tagRetire, kv.Op{Key: id}) }
 
 // CheckpointRequest returns the request that makes each replica record its state hash.
-func CheckpointRequest() wire.Requests { return internalRequest(tagCheckpoint, "") }
+func CheckpointRequest() wire.Requests { return internalRequest(tagCheckpoint, kv.Op{}) }
+
+// HistoryRequest returns the request that begins the history, if there is none yet: a clock
+// request of the command version that has it.
+func HistoryRequest() wire.Requests {
+	r := ClockRequest()
+	r.Version = historyVersion
+	return r
+}
 
 // internalRequest returns a request of the leader's own.
-func internalRequest(tag byte, key string) wire.Requests {
-	known, o := encoder.operations[tag], kv.Op{Key: key}
+func internalRequest(tag byte, o kv.Op) wire.Requests {
 	return wire.Requests{
-		Data: wire.AppendBytes(nil, appendOp(nil, known, &o)), Count: 1, Version: known.since, Internal: true,
+		Data: wire.AppendBytes(nil, appendOp(nil, tag, &o)), Count: 1, Version: encoder.operations[tag].since, Internal: true,
 	}
 }
 

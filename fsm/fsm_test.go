@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"reflect"
 	"slices"
 	"strings"
@@ -15,7 +14,6 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/kvorum/kvorum/fsm"
-	"github.com/kvorum/kvorum/internal/omap"
 	"github.com/kvorum/kvorum/internal/wire"
 	"github.com/kvorum/kvorum/kv"
 )
@@ -23,6 +21,8 @@ import (
 func TestFSM_Conditions(t *testing.T) {
 	put, del := kv.OpPut, kv.OpDelete
 	done, failed := true, false
+	absent, present := kv.Absent(""), kv.Present("") // of a key that is set below
+	revision := func(n uint64) *kv.Compare { c := kv.ModRevision("", n); return &c }
 	// The state before each case: "k" at revision 1, the store at revision 2.
 	for _, tt := range []struct {
 		name      string
@@ -31,40 +31,40 @@ func TestFSM_Conditions(t *testing.T) {
 		cond      *kv.Compare
 		succeeded bool
 		revision  uint64
-		result    kv.OpResult
+		result    kv.Result
 	}{
-		{"PutNone", put, "k", nil, done, 3, kv.OpResult{Existed: true, ModRevision: 3}},
-		{"PutNone/Absent", put, "new", nil, done, 3, kv.OpResult{ModRevision: 3}},
-		{"PutAbsent", put, "k", &kv.Compare{Kind: kv.IsAbsent}, failed, 2, kv.OpResult{Existed: true, ModRevision: 1}},
-		{"PutAbsent/Absent", put, "new", &kv.Compare{Kind: kv.IsAbsent}, done, 3, kv.OpResult{ModRevision: 3}},
-		{"PutPresent", put, "k", &kv.Compare{Kind: kv.IsPresent}, done, 3, kv.OpResult{Existed: true, ModRevision: 3}},
-		{"PutPresent/Absent", put, "new", &kv.Compare{Kind: kv.IsPresent}, failed, 2, kv.OpResult{}},
-		{"PutRevision", put, "k", &kv.Compare{Kind: kv.HasModRevision, Revision: 1}, done, 3, kv.OpResult{Existed: true, ModRevision: 3}},
-		{"PutRevision/Other", put, "k", &kv.Compare{Kind: kv.HasModRevision, Revision: 2}, failed, 2, kv.OpResult{Existed: true, ModRevision: 1}},
-		{"PutRevision/Absent", put, "new", &kv.Compare{Kind: kv.HasModRevision}, failed, 2, kv.OpResult{}},
-		{"DeleteNone", del, "k", nil, done, 3, kv.OpResult{Existed: true}},
-		{"DeleteNone/Absent", del, "new", nil, done, 2, kv.OpResult{}},
-		{"DeleteAbsent", del, "k", &kv.Compare{Kind: kv.IsAbsent}, failed, 2, kv.OpResult{Existed: true, ModRevision: 1}},
-		{"DeleteAbsent/Absent", del, "new", &kv.Compare{Kind: kv.IsAbsent}, done, 2, kv.OpResult{}},
-		{"DeletePresent", del, "k", &kv.Compare{Kind: kv.IsPresent}, done, 3, kv.OpResult{Existed: true}},
-		{"DeletePresent/Absent", del, "new", &kv.Compare{Kind: kv.IsPresent}, failed, 2, kv.OpResult{}},
-		{"DeleteRevision", del, "k", &kv.Compare{Kind: kv.HasModRevision, Revision: 1}, done, 3, kv.OpResult{Existed: true}},
-		{"DeleteRevision/Other", del, "k", &kv.Compare{Kind: kv.HasModRevision, Revision: 3}, failed, 2, kv.OpResult{Existed: true, ModRevision: 1}},
+		{"PutNone", put, "k", nil, done, 3, kv.Result{Existed: true, ModRevision: 3}},
+		{"PutNone/Absent", put, "new", nil, done, 3, kv.Result{ModRevision: 3}},
+		{"PutAbsent", put, "k", &absent, failed, 2, kv.Result{Existed: true, ModRevision: 1}},
+		{"PutAbsent/Absent", put, "new", &absent, done, 3, kv.Result{ModRevision: 3}},
+		{"PutPresent", put, "k", &present, done, 3, kv.Result{Existed: true, ModRevision: 3}},
+		{"PutPresent/Absent", put, "new", &present, failed, 2, kv.Result{}},
+		{"PutRevision", put, "k", revision(1), done, 3, kv.Result{Existed: true, ModRevision: 3}},
+		{"PutRevision/Other", put, "k", revision(2), failed, 2, kv.Result{Existed: true, ModRevision: 1}},
+		{"PutRevision/Absent", put, "new", revision(1), failed, 2, kv.Result{}},
+		{"DeleteNone", del, "k", nil, done, 3, kv.Result{Existed: true, Deleted: 1}},
+		{"DeleteNone/Absent", del, "new", nil, done, 2, kv.Result{}},
+		{"DeleteAbsent", del, "k", &absent, failed, 2, kv.Result{Existed: true, ModRevision: 1}},
+		{"DeleteAbsent/Absent", del, "new", &absent, done, 2, kv.Result{}},
+		{"DeletePresent", del, "k", &present, done, 3, kv.Result{Existed: true, Deleted: 1}},
+		{"DeletePresent/Absent", del, "new", &present, failed, 2, kv.Result{}},
+		{"DeleteRevision", del, "k", revision(1), done, 3, kv.Result{Existed: true, Deleted: 1}},
+		{"DeleteRevision/Other", del, "k", revision(3), failed, 2, kv.Result{Existed: true, ModRevision: 1}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFSM(t)
 			mustApply(t, f, 1, 0, putCmd("k", "v"), putCmd("other", "v"))
 			before, existed := f.Get(tt.key)
-			request := kv.Request{Then: []kv.Op{{Kind: tt.op, Key: tt.key}}}
+			request := kv.Delete(tt.key)
 			if tt.op == put {
-				request.Then[0].Value = []byte("w")
+				request = kv.Put(tt.key, []byte("w"))
 			}
 			if tt.cond != nil {
-				tt.cond.Key = tt.key
+				tt.cond.Span = kv.One(tt.key)
 				request.If = []kv.Compare{*tt.cond}
 			}
 			got := mustApply(t, f, 2, 0, encode(request))
-			want := kv.Response{Succeeded: tt.succeeded, Revision: tt.revision, Results: []kv.OpResult{tt.result}}
+			want := kv.Response{Succeeded: tt.succeeded, Revision: tt.revision, Results: []kv.Result{tt.result}}
 			if len(got) != 1 || !reflect.DeepEqual(got[0], want) {
 				t.Errorf("got %+v, want %+v", got, want)
 			}
@@ -91,7 +91,7 @@ func TestFSM_Conditions(t *testing.T) {
 // about the state before it.
 func TestFSM_MultipleOperations(t *testing.T) {
 	put := func(key, value string) kv.Op { return kv.Op{Kind: kv.OpPut, Key: key, Value: []byte(value)} }
-	del := func(key string) kv.Op { return kv.Op{Kind: kv.OpDelete, Key: key} }
+	del := func(key string) kv.Op { return kv.Op{Kind: kv.OpDelete, Span: kv.One(key)} }
 	f := newFSM(t)
 	mustApply(t, f, 1, 0, putCmd("a", "1"), putCmd("b", "1"))
 	got := mustApply(t, f, 2, 0, encode(kv.Request{
@@ -102,18 +102,18 @@ func TestFSM_MultipleOperations(t *testing.T) {
 		Then: []kv.Op{put("a", "3"), put("b", "3"), del("c")},
 	}), encode(kv.Request{Then: []kv.Op{del("b"), del("nobody")}}))
 	want := []kv.Response{
-		{Succeeded: true, Revision: 3, Results: []kv.OpResult{{Existed: true, ModRevision: 3}, {Existed: true}, {ModRevision: 3}, {}}},
-		{Revision: 3, Results: []kv.OpResult{{Existed: true, ModRevision: 3}, {}, {Existed: true, ModRevision: 3}}},
-		{Succeeded: true, Revision: 3, Results: []kv.OpResult{{}, {}}},
+		{Succeeded: true, Revision: 3, Results: []kv.Result{{Existed: true, ModRevision: 3}, {Existed: true, Deleted: 1}, {ModRevision: 3}, {}}},
+		{Revision: 3, Results: []kv.Result{{Existed: true, ModRevision: 3}, {}, {Existed: true, ModRevision: 3}}},
+		{Succeeded: true, Revision: 3, Results: []kv.Result{{}, {}}},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	items := []omap.Item{
+	items := []kv.Item{
 		{Key: "a", Value: []byte("2"), CreateRevision: 1, ModRevision: 3, Version: 2},
 		{Key: "c", Value: []byte("2"), CreateRevision: 3, ModRevision: 3, Version: 1},
 	}
-	if got := slices.Collect(f.View().All("", "")); !slices.EqualFunc(got, items, equal) {
+	if got := itemsOf(t, f); !slices.EqualFunc(got, items, equal) {
 		t.Errorf("got items %v, want %v", got, items)
 	}
 }
@@ -152,7 +152,7 @@ func TestFSM_Revisions(t *testing.T) {
 		t.Errorf("got revisions %v, want %v", revisions, want)
 	}
 	mustApply(t, f, 9, 0, putCmd("a", "4"))
-	for _, want := range []omap.Item{
+	for _, want := range []kv.Item{
 		{Key: "a", Value: []byte("4"), CreateRevision: 4, ModRevision: 6, Version: 2},
 		{Key: "b", CreateRevision: 5, ModRevision: 5, Version: 1},
 	} {
@@ -243,7 +243,7 @@ func TestFSM_StaleEntry(t *testing.T) {
 
 func TestFSM_UndecodableEntryStops(t *testing.T) {
 	put := putCmd("bad", "").Data
-	unknown := append(slices.Clone(put), 3, 7, 1, 'k')
+	unknown := append(slices.Clone(put), 3, 0x3f, 1, 'k')
 	for _, tt := range []struct {
 		name    string
 		data    []byte
@@ -252,8 +252,8 @@ func TestFSM_UndecodableEntryStops(t *testing.T) {
 		{"Empty", nil, nil},
 		{"Older", []byte("\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00"), &fsm.VersionError{What: "entry format", Version: 1, Supported: 2}},
 		{"Newer", []byte{3}, &fsm.VersionError{What: "entry format", Version: 3, Supported: 2}},
-		{"NewerCommands", fsm.AppendEntry(nil, 9, 3, 1, put), &fsm.VersionError{What: "command version", Version: 3, Supported: 2}},
-		{"Operation", fsm.AppendEntry(nil, 9, 2, 2, unknown), &fsm.VersionError{What: "operation 0x7", Supported: 2}},
+		{"NewerCommands", fsm.AppendEntry(nil, 9, fsm.Version+1, 1, put), &fsm.VersionError{What: "command version", Version: fsm.Version + 1, Supported: fsm.Version}},
+		{"Operation", fsm.AppendEntry(nil, 9, 2, 2, unknown), &fsm.VersionError{What: "operation 0x3f", Supported: fsm.Version}},
 		{"SaysTooLittle", fsm.AppendEntry(nil, 9, 1, 2, put, checkpointCmd.Data), nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -424,8 +424,7 @@ func TestFSM_WaitRevision(t *testing.T) {
 	})
 }
 
-// TestFSM_ViewBetweenEntries shows that a view never shows a part of an entry, and has the
-// index of the last entry that it shows.
+// TestFSM_ViewBetweenEntries shows that a view never shows a part of an entry.
 func TestFSM_ViewBetweenEntries(t *testing.T) {
 	f := newFSM(t)
 	const entries, perEntry = 500, 16
@@ -446,138 +445,17 @@ func TestFSM_ViewBetweenEntries(t *testing.T) {
 			running = false
 		default:
 		}
-		v := f.View()
-		if v.AppliedIndex == 0 {
-			continue
+		v := mustView(t, f)
+		e := v.Revision() / perEntry
+		if n := v.Count(kv.All()); v.Revision()%perEntry != 0 || e > 0 && n != perEntry {
+			t.Fatalf("got revision %d and %d keys", v.Revision(), n)
 		}
-		if v.Revision != v.AppliedIndex*perEntry || v.Len() != perEntry {
-			t.Fatalf("got revision %d and %d keys at index %d", v.Revision, v.Len(), v.AppliedIndex)
-		}
-		for it := range v.All("", "") {
-			if string(it.Value) != fmt.Sprint(v.AppliedIndex) {
-				t.Fatalf("%s is %s in a view at index %d", it.Key, it.Value, v.AppliedIndex)
+		for it := range v.Ascend(kv.All()) {
+			if string(it.Value) != fmt.Sprint(e) {
+				t.Fatalf("%s is %s in a view after entry %d", it.Key, it.Value, e)
 			}
 		}
+		_ = v.Close()
 	}
 	<-done
-}
-
-func TestView_Zero(t *testing.T) {
-	var v fsm.View
-	if got := len(slices.Collect(v.All("", ""))); got != 0 || v.Len() != 0 {
-		t.Errorf("got %d items and Len %d, want none", got, v.Len())
-	}
-}
-
-func newFSM(t *testing.T) *fsm.FSM {
-	t.Helper()
-	f := fsm.New(fsm.Config{OnFatal: func(err error) { t.Errorf("OnFatal: %v", err) }})
-	t.Cleanup(func() { f.Close() })
-	return f
-}
-
-func encode(r kv.Request) wire.Requests { return fsm.Encode(wire.Requests{}, r) }
-
-func putCmd(key, value string) wire.Requests { return encode(kv.Put(key, []byte(value))) }
-
-func delCmd(key string) wire.Requests { return encode(kv.Delete(key)) }
-
-func retireCmd(id string) wire.Requests { return fsm.RetireRequest(id) }
-
-func entry(index, term uint64, clock int64, requests ...wire.Requests) *raft.Log {
-	var all wire.Requests
-	parts := make([][]byte, len(requests))
-	for i, r := range requests {
-		all.Note(r)
-		parts[i] = r.Data
-	}
-	return &raft.Log{
-		Index: index,
-		Term:  term,
-		Type:  raft.LogCommand,
-		Data:  fsm.AppendEntry(nil, clock, max(all.Version, 1), all.Count, parts...),
-	}
-}
-
-// tb has the methods that *testing.T and *rapid.T share.
-type tb interface {
-	Helper()
-	Fatalf(format string, args ...any)
-}
-
-func mustApply(t tb, f *fsm.FSM, index uint64, clock int64, requests ...wire.Requests) []kv.Response {
-	t.Helper()
-	data, ok := f.Apply(entry(index, 1, clock, requests...)).([]byte)
-	if !ok {
-		t.Fatalf("entry %d was not applied", index)
-	}
-	return responsesOf(t, data)
-}
-
-// responsesOf decodes the responses to an entry.
-func responsesOf(t tb, data []byte) []kv.Response {
-	t.Helper()
-	responses := []kv.Response{}
-	for len(data) > 0 {
-		one, rest, err := wire.Take(data, 1)
-		if err != nil {
-			t.Fatalf("responses: %v", err)
-		}
-		response, err := fsm.DecodeResponse(one)
-		if err != nil {
-			t.Fatalf("response: %v", err)
-		}
-		responses, data = append(responses, response), rest
-	}
-	return responses
-}
-
-func snapshotOf(t tb, f *fsm.FSM) []byte {
-	t.Helper()
-	s, err := f.Snapshot()
-	if err != nil {
-		t.Fatalf("Snapshot: %v", err)
-	}
-	defer s.Release()
-	var sink memSink
-	if err := s.Persist(&sink); err != nil {
-		t.Fatalf("Persist: %v", err)
-	}
-	if !sink.closed || sink.cancelled {
-		t.Fatalf("Persist left the sink closed %v, cancelled %v", sink.closed, sink.cancelled)
-	}
-	return sink.Bytes()
-}
-
-func mustRestore(t tb, f *fsm.FSM, snapshot []byte) {
-	t.Helper()
-	if err := f.Restore(io.NopCloser(bytes.NewReader(snapshot))); err != nil {
-		t.Fatalf("Restore: %v", err)
-	}
-}
-
-// memSink is a raft.SnapshotSink in memory.
-type memSink struct {
-	bytes.Buffer
-	closed, cancelled bool
-	writeErr          error // of the first write that does not fit into room
-	room              int
-	closeErr          error
-	cancelErr         error
-}
-
-func (s *memSink) Write(b []byte) (int, error) {
-	if s.writeErr != nil && s.Len()+len(b) > s.room {
-		return 0, s.writeErr
-	}
-	return s.Buffer.Write(b)
-}
-
-func (s *memSink) ID() string    { return "mem" }
-func (s *memSink) Close() error  { s.closed = true; return s.closeErr }
-func (s *memSink) Cancel() error { s.cancelled = true; return s.cancelErr }
-
-func equal(a, b omap.Item) bool {
-	return a.Key == b.Key && bytes.Equal(a.Value, b.Value) &&
-		a.CreateRevision == b.CreateRevision && a.ModRevision == b.ModRevision && a.Version == b.Version
 }

@@ -1,38 +1,106 @@
 package fsm
 
-import "github.com/kvorum/kvorum/internal/wire"
+import (
+	"github.com/kvorum/kvorum/fsm/mvcc"
+	"github.com/kvorum/kvorum/internal/wire"
+	"github.com/kvorum/kvorum/kv"
+)
 
 // Growth returns the maximum number of bytes by which requests make the data longer. A key
-// counts as its own bytes, those of its value, and perKey bytes. Deletes are not counted,
-// because their compares may not hold. The result is negative if values certainly become
-// shorter. The facts in requests must be set.
+// counts as its own bytes, those of its value and of its attributes, and perKey bytes. Deletes
+// are not counted, because their compares may not hold. The result is negative if values
+// certainly become shorter. The facts in requests must be set.
 func (f *FSM) Growth(requests wire.Requests, perKey int64) int64 {
+	if g, ok := f.growthOf(requests, perKey); ok {
+		return g.bytes
+	}
+	return requests.PutBytes + int64(requests.Puts)*perKey // as if all keys were new
+}
+
+// Rewritten returns the maximum number of bytes of the items that appends, touches and persists
+// in requests replace. Such an operation writes them again, and the history keeps them: so the memory and the next snapshot
+// take that many bytes more than requests have. The facts in requests must be set.
+func (f *FSM) Rewritten(requests wire.Requests) int64 {
+	if requests.Appends == 0 {
+		return 0
+	}
+	if g, ok := f.growthOf(requests, 0); ok {
+		return g.rewritten
+	}
+	return int64(requests.Appends) * kv.LimitMaxValueBytes
+}
+
+// growthOf adds requests up. It returns false if they can't be decoded.
+func (f *FSM) growthOf(requests wire.Requests, perKey int64) (g growth, ok bool) {
 	var b batch
 	if _, err := f.codec.requests(requests.Version, requests.Count, requests.Data, &b); err != nil {
-		return requests.PutBytes + int64(requests.Puts)*perKey // as if all keys were new
+		return g, false
 	}
-	items := f.state.Load().items
-	lengths := make(map[string]int64, len(b.ops)) // of keys that were counted, with their values
-	growth, ops := int64(0), b.ops
-	for _, r := range b.requests {
-		for _, o := range ops[:r.ops] {
-			if !o.fills {
-				continue
-			}
-			before, counted := lengths[o.key]
-			if !counted {
-				if old, found := items.Get(o.key); found {
-					before = perKey + int64(len(old.Key)+len(old.Value))
+	g = growth{f: f, perKey: perKey, lengths: make(map[string]int64, len(b.parts.ops))}
+	for i := range b.requests {
+		g.request(&b.requests[i], true)
+	}
+	return g, true
+}
+
+// growth adds up by how much requests make the data longer.
+type growth struct {
+	f         *FSM
+	perKey    int64
+	lengths   map[string]int64 // of items that were counted, with perKey
+	bytes     int64
+	rewritten int64 // bytes of items that are written again; see rewrites
+}
+
+// request adds a request. certain says that it is carried out, so that its branch then is
+// done unless it has compares.
+func (g *growth) request(r *kv.Request, certain bool) {
+	g.ops(r.Then, certain && len(r.If) == 0)
+	g.ops(r.Else, false)
+}
+
+// ops adds the operations of a branch. certain says that the branch is done.
+func (g *growth) ops(ops []kv.Op, certain bool) {
+	for i := range ops {
+		switch o := &ops[i]; o.Kind {
+		case kv.OpPut:
+			g.key(o.Key, func(before int64) int64 {
+				after := g.perKey + mvcc.Bytes(itemOf(o)) + int64(len(o.Value))
+				if !certain { // the value may remain
+					after = max(before, after)
 				}
-			}
-			after := perKey + int64(len(o.key)+len(o.value))
-			if r.compares > 0 { // if they do not hold, the value remains
-				after = max(before, after)
-			}
-			lengths[o.key] = after
-			growth += after - before
+				return after
+			})
+		case kv.OpAdd, kv.OpAppend:
+			g.key(o.Key, func(before int64) int64 {
+				if rewrites(o) {
+					g.rewritten += before
+				}
+				return max(before, g.perKey+mvcc.Bytes(itemOf(o))) + int64(addedBytes(o))
+			})
+		case kv.OpTouch, kv.OpPersist:
+			g.key(o.Key, func(before int64) int64 {
+				if g.rewritten += before; before == 0 || o.TTL == 0 {
+					return before
+				}
+				return before + maxDeadlineBytes
+			})
+		case kv.OpRequest:
+			g.request(o.Nested, certain)
 		}
-		ops = ops[r.ops:]
 	}
-	return growth
+}
+
+// key adds a change of a key. after returns the length after it of the item, with perKey,
+// given the length before it, 0 for no key.
+func (g *growth) key(key string, after func(before int64) int64) {
+	before, counted := g.lengths[key]
+	if !counted {
+		if old, _, found := g.f.state.Load().data.Get(key); found {
+			before = g.perKey + mvcc.Bytes(&old)
+		}
+	}
+	now := after(before)
+	g.lengths[key] = now
+	g.bytes += now - before
 }

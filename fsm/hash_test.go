@@ -8,6 +8,7 @@ import (
 
 	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/internal/wire"
+	"github.com/kvorum/kvorum/kv"
 )
 
 var checkpointCmd = fsm.CheckpointRequest()
@@ -60,6 +61,36 @@ func TestCheckpoint_Hash(t *testing.T) {
 	mustApply(t, one, 3, 6, checkpointCmd)
 	if a, b := newestHash(t, one), newestHash(t, other); a.Hash == b.Hash {
 		t.Error("another cluster clock leaves the hash as it is")
+	}
+}
+
+// TestCheckpoint_HashOfHistory shows that the hash covers attributes, past changes, the
+// compact revision and the settings, once there is a history.
+func TestCheckpoint_HashOfHistory(t *testing.T) {
+	put := func(o kv.Op) wire.Requests {
+		o.Kind, o.Key = kv.OpPut, "k"
+		return encode(kv.Request{Then: []kv.Op{o}})
+	}
+	seen := map[uint64]string{}
+	for name, commands := range map[string][]wire.Requests{
+		"nothing":      {},
+		"put":          {putCmd("k", ""), putCmd("k", "")},
+		"flags":        {putCmd("k", ""), put(kv.Op{Flags: 1})},
+		"other flags":  {putCmd("k", ""), put(kv.Op{Flags: 2})},
+		"content type": {putCmd("k", ""), put(kv.Op{ContentType: "a/b"})},
+		"past flags":   {put(kv.Op{Flags: 1}), putCmd("k", "")},
+		"past value":   {putCmd("k", "past"), putCmd("k", "")},
+		"compacted":    {putCmd("k", ""), putCmd("k", ""), fsm.CompactRequest(2)},
+		"another":      {putCmd("k", ""), putCmd("k", ""), fsm.CompactRequest(3)},
+		"settings":     {fsm.SettingsRequest(kv.Settings{MaxKeyBytes: 1})},
+	} {
+		f := newFSM(t)
+		mustApply(t, f, 1, 0, append([]wire.Requests{fsm.HistoryRequest()}, append(commands, checkpointCmd)...)...)
+		hash := newestHash(t, f).Hash
+		if other, ok := seen[hash]; ok {
+			t.Errorf("%s and %s have one hash", name, other)
+		}
+		seen[hash] = name
 	}
 }
 

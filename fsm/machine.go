@@ -4,6 +4,7 @@ import (
 	"io"
 
 	"github.com/kvorum/kvorum/internal/wire"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // The functions of this package as methods, for users that know a state machine only by an
@@ -23,5 +24,20 @@ func (*FSM) RetireRequest(id string) wire.Requests { return RetireRequest(id) }
 // CheckpointRequest is the function CheckpointRequest.
 func (*FSM) CheckpointRequest() wire.Requests { return CheckpointRequest() }
 
+// HistoryRequest is the function HistoryRequest.
+func (*FSM) HistoryRequest() wire.Requests { return HistoryRequest() }
+
+// CompactAllRequest is the function CompactAllRequest.
+func (*FSM) CompactAllRequest() wire.Requests { return CompactAllRequest() }
+
+// CompactRequest is the function CompactRequest.
+func (*FSM) CompactRequest(revision uint64) wire.Requests { return CompactRequest(revision) }
+
+// ExpireRequest is the function ExpireRequest.
+func (*FSM) ExpireRequest() wire.Requests { return ExpireRequest() }
+
+// SettingsRequest is the function SettingsRequest.
+func (*FSM) SettingsRequest(s kv.Settings) wire.Requests { return SettingsRequest(s) }
+
 // SnapshotItems is the function SnapshotItems.
-func (*FSM) SnapshotItems(r io.Reader) (uint64, error) { return SnapshotItems(r) }
+func (*FSM) SnapshotItems(r io.Reader) (keys, revisions uint64, err error) { return SnapshotItems(r) }

@@ -2,110 +2,212 @@ package fsm
 
 import (
 	"encoding/binary"
-	"strings"
+	"math"
 
-	"github.com/kvorum/kvorum/internal/omap"
 	"github.com/kvorum/kvorum/internal/wire"
 	"github.com/kvorum/kvorum/kv"
 )
 
-// Tags of the leader's own operations, and the distance of a comparison's tag from its
-// kv.CompareKind. An operation of clients has its kv.OpKind as tag. The values are part
-// of the log's format.
+// Tags of the parts of a request. The values are part of the log's format.
 const (
+	tagPut       byte = 0x01
+	tagDelete    byte = 0x02 // of one key
+	tagPutMore   byte = 0x03 // with attributes, or for the Item before it
+	tagDeleteAll byte = 0x04 // of a span, or for the Items before it
+	tagRange     byte = 0x05
+	tagAdd       byte = 0x06
+	tagAppend    byte = 0x07
+	tagRequest   byte = 0x08
+	tagPutTTL    byte = 0x09 // with a time to live
+	tagAddTTL    byte = 0x0a
+	tagAppendTTL byte = 0x0b
+	tagTouch     byte = 0x0c
+	tagPersist   byte = 0x0d
+
+	tagAbsent      byte = 0x41
+	tagPresent     byte = 0x42
+	tagModRevision byte = 0x43
+	tagCompare     byte = 0x44 // all others
+
+	tagElse byte = 0x50 // the operations of the branch Else; nothing follows it
+	tagOnce byte = 0x60 // the idempotency key; nothing comes before it
+
+	// Operations of the leader itself.
 	tagClock      byte = 0x81
 	tagRetire     byte = 0x82
 	tagCheckpoint byte = 0x83
-
-	comparisonTags byte = 0x40
+	tagCompact    byte = 0x84
+	tagSettings   byte = 0x85
+	tagExpire     byte = 0x86
 )
 
 // operation is one row of the table of operations.
 type operation struct {
 	tag      byte
+	kind     kv.OpKind // of the decoded Op; an operation of the leader itself has its tag
 	name     string
 	since    byte // the lowest command version that has it
 	internal bool // only the leader itself may write it, as a request of its own
-	fills    bool // it needs room on disk and in memory
-	keyed    bool // it has a key of clients, and a result
 
-	size   func(*kv.Op) int                           // number of bytes that encode appends
-	encode func([]byte, *kv.Op) []byte                // appends the payload
-	decode func(wire.Reader, *decodedOp) wire.Reader  // reads the payload; remaining bytes are refused
-	apply  func(*tx, *decodedOp) (modRevision uint64) // returns that of the key afterwards
+	encode func(dst []byte, o *kv.Op) []byte                            // appends the payload
+	decode func(d *decoding, payload wire.Reader, o *kv.Op) wire.Reader // reads the payload; remaining bytes are refused
 }
 
-// operations is the table of operations. No other code distinguishes them.
+// operations is the table of operations. Beside it, only tagOf and tx distinguish them.
 var operations = []operation{
-	{
-		tag: byte(kv.OpPut), name: "put", since: 1, fills: true, keyed: true,
-		size:   func(o *kv.Op) int { return wire.UvarintLen(uint64(len(o.Key))) + len(o.Key) + len(o.Value) },
-		encode: func(dst []byte, o *kv.Op) []byte { return append(wire.AppendBytes(dst, o.Key), o.Value...) },
-		decode: decodeItem,
-		apply:  (*tx).put,
-	},
-	{
-		tag: byte(kv.OpDelete), name: "delete", since: 1, keyed: true,
-		size: sizeOfKey, encode: encodeKey, decode: decodeKey, apply: (*tx).delete,
-	},
-	{ // changes nothing, carries the entry's clock: the first entry of every term
-		tag: tagClock, name: "clock", since: 1, internal: true,
-		size: sizeOfKey, encode: encodeKey, decode: decodeNothing, apply: func(*tx, *decodedOp) uint64 { return 0 },
-	},
-	{ // the key is a raft ServerID that may never be a member again
-		tag: tagRetire, name: "retire", since: 1, internal: true,
-		size: sizeOfKey, encode: encodeKey, decode: decodeKey,
-		apply: func(t *tx, o *decodedOp) uint64 { t.state.retire(strings.Clone(o.key)); return 0 },
-	},
-	{ // records the state hash after the entry; see Checkpoint
-		tag: tagCheckpoint, name: "checkpoint", since: 2, internal: true,
-		size: sizeOfKey, encode: encodeKey, decode: decodeNothing,
-		apply: func(t *tx, _ *decodedOp) uint64 { t.checkpoint = true; return 0 },
-	},
+	{tag: tagPut, kind: kv.OpPut, name: "put", since: 1, encode: encodePut, decode: decodePut},
+	{tag: tagDelete, kind: kv.OpDelete, name: "delete", since: 1, encode: encodeDelete, decode: decodeDelete},
+	{tag: tagPutMore, kind: kv.OpPut, name: "put with attributes", since: 3, encode: encodePutMore, decode: decodePutMore},
+	{tag: tagDeleteAll, kind: kv.OpDelete, name: "delete of a span", since: 3, encode: encodeDeleteAll, decode: decodeDeleteAll},
+	{tag: tagRange, kind: kv.OpRange, name: "range", since: 3, encode: encodeRange, decode: decodeRange},
+	{tag: tagAdd, kind: kv.OpAdd, name: "add", since: 3, encode: encodeAdd, decode: decodeAdd},
+	{tag: tagAppend, kind: kv.OpAppend, name: "append", since: 3, encode: encodeAppend, decode: decodeAppend},
+	{tag: tagRequest, kind: kv.OpRequest, name: "request", since: 3, encode: encodeNested, decode: decodeNested},
+
+	{tag: tagPutTTL, kind: kv.OpPut, name: "put with a time to live", since: ttlVersion, encode: encodePutTTL, decode: decodePutTTL},
+	{tag: tagAddTTL, kind: kv.OpAdd, name: "add with a time to live", since: ttlVersion, encode: encodeAddTTL, decode: decodeAddTTL},
+	{tag: tagAppendTTL, kind: kv.OpAppend, name: "append with a time to live", since: ttlVersion, encode: encodeAppendTTL, decode: decodeAppendTTL},
+	{tag: tagTouch, kind: kv.OpTouch, name: "touch", since: ttlVersion, encode: encodeTouch, decode: decodeTouch},
+	{tag: tagPersist, kind: kv.OpPersist, name: "persist", since: ttlVersion, encode: encodePersist, decode: decodePersist},
+
+	// Changes nothing, carries the entry's clock: the first entry of every term.
+	{tag: tagClock, kind: kv.OpKind(tagClock), name: "clock", since: 1, internal: true, encode: encodeKey, decode: decodeNothing},
+	// The key is a raft ServerID that may never be a member again.
+	{tag: tagRetire, kind: kv.OpKind(tagRetire), name: "retire", since: 1, internal: true, encode: encodeKey, decode: decodeKey},
+	// Records the state hash after the entry; see Checkpoint.
+	{tag: tagCheckpoint, kind: kv.OpKind(tagCheckpoint), name: "checkpoint", since: 2, internal: true, encode: encodeKey, decode: decodeNothing},
+	// Compacts the history.
+	{tag: tagCompact, kind: kv.OpKind(tagCompact), name: "compact", since: 3, internal: true, encode: encodeValue, decode: decodeCompact},
+	// Replaces the cluster's settings.
+	{tag: tagSettings, kind: kv.OpKind(tagSettings), name: "settings", since: 3, internal: true, encode: encodeValue, decode: decodeSettings},
+	// Removes keys whose deadlines have passed.
+	{tag: tagExpire, kind: kv.OpKind(tagExpire), name: "expire", since: ttlVersion, internal: true, encode: encodeValue, decode: decodeExpire},
 }
 
-func sizeOfKey(o *kv.Op) int                { return len(o.Key) }
-func encodeKey(dst []byte, o *kv.Op) []byte { return append(dst, o.Key...) }
-
-func decodeItem(r wire.Reader, o *decodedOp) wire.Reader {
-	o.key, o.value = alias(r.Bytes()), r.Rest()
-	return r
+// tagOf returns the tag of an operation of clients. If several rows have the operation, it
+// is the one that the lowest command version has.
+func tagOf(o *kv.Op) byte {
+	switch o.Kind {
+	case kv.OpPut:
+		if o.TTL != 0 {
+			return tagPutTTL
+		}
+		if o.WantPrev || o.Flags != 0 || o.ContentType != "" {
+			return tagPutMore
+		}
+		return tagPut
+	case kv.OpDelete:
+		if _, one := o.Span.Key(); !one || o.WantPrev {
+			return tagDeleteAll
+		}
+		return tagDelete
+	case kv.OpRange:
+		return tagRange
+	case kv.OpAdd:
+		if o.TTL != 0 {
+			return tagAddTTL
+		}
+		return tagAdd
+	case kv.OpAppend:
+		if o.TTL != 0 {
+			return tagAppendTTL
+		}
+		return tagAppend
+	case kv.OpTouch:
+		return tagTouch
+	case kv.OpPersist:
+		return tagPersist
+	}
+	return tagRequest
 }
 
-func decodeKey(r wire.Reader, o *decodedOp) wire.Reader {
-	o.key = alias(r.Rest())
-	return r
-}
-
-func decodeNothing(r wire.Reader, _ *decodedOp) wire.Reader { return r }
-
-// comparison is one row of the table of comparisons. All have the same payload, the
-// revision, as a uvarint, and the key.
+// comparison is one row of the table of comparisons.
 type comparison struct {
-	kind  kv.CompareKind
-	name  string
-	since byte // the lowest command version that has it
-	holds func(it omap.Item, exists bool, revision uint64) bool
+	tag    byte
+	name   string
+	since  byte                                                 // the lowest command version that has it
+	encode func(dst []byte, c *kv.Compare) []byte               // appends the payload
+	decode func(payload wire.Reader, c *kv.Compare) wire.Reader // reads the payload; remaining bytes are refused
 }
 
-// comparisons is the table of comparisons.
+// comparisons is the table of comparisons. Beside it, only comparisonTag distinguishes them.
 var comparisons = []comparison{
-	{kv.IsAbsent, "absent", 1, func(_ omap.Item, exists bool, _ uint64) bool { return !exists }},
-	{kv.IsPresent, "present", 1, func(_ omap.Item, exists bool, _ uint64) bool { return exists }},
-	{kv.HasModRevision, "mod revision", 1, func(it omap.Item, exists bool, revision uint64) bool {
-		return exists && it.ModRevision == revision
+	{tagAbsent, "absent", 1, encodeKeyCompare, func(payload wire.Reader, c *kv.Compare) wire.Reader {
+		_, payload = keyCompare(payload, c)
+		c.Target, c.Relation = kv.TargetVersion, kv.Equal
+		return payload
 	}},
+	{tagPresent, "present", 1, encodeKeyCompare, func(payload wire.Reader, c *kv.Compare) wire.Reader {
+		_, payload = keyCompare(payload, c)
+		c.Target, c.Relation = kv.TargetVersion, kv.Greater
+		return payload
+	}},
+	{tagModRevision, "mod revision", 1, encodeKeyCompare, decodeModRevision},
+	{tagCompare, "compare", 3, encodeCompare, decodeCompare},
 }
 
-func sizeOfCompare(c *kv.Compare) int { return wire.UvarintLen(c.Revision) + len(c.Key) }
+// comparisonTag returns the tag of a compare: if several rows have it, the one that the
+// lowest command version has.
+func comparisonTag(c *kv.Compare) byte {
+	if _, one := c.Span.Key(); !one {
+		return tagCompare
+	}
+	switch {
+	case c.Target == kv.TargetVersion && c.Relation == kv.Equal && c.Number == 0:
+		return tagAbsent
+	case c.Target == kv.TargetVersion && c.Relation == kv.Greater && c.Number == 0:
+		return tagPresent
+	case c.Target == kv.TargetModRevision && c.Relation == kv.Equal && c.Number > 0:
+		return tagModRevision
+	}
+	return tagCompare
+}
+
+// encodeKeyCompare appends a revision and a key, the payload of the comparisons of version 1.
+func encodeKeyCompare(dst []byte, c *kv.Compare) []byte {
+	return append(binary.AppendUvarint(dst, uint64(c.Number)), c.Span.Start...)
+}
+
+// keyCompare reads what encodeKeyCompare has written.
+func keyCompare(payload wire.Reader, c *kv.Compare) (revision uint64, rest wire.Reader) {
+	revision = payload.Uvarint()
+	c.Span = kv.One(alias(payload.Rest()))
+	return revision, payload
+}
+
+// decodeModRevision reads a comparison that holds if the key exists and has the revision.
+func decodeModRevision(payload wire.Reader, c *kv.Compare) wire.Reader {
+	revision, payload := keyCompare(payload, c)
+	c.Target, c.Relation, c.Number = kv.TargetModRevision, kv.Equal, int64(revision)
+	if revision == 0 || revision > math.MaxInt64 {
+		c.Relation, c.Number = kv.Less, 0 // no key has it: never holds
+	}
+	return payload
+}
 
 func encodeCompare(dst []byte, c *kv.Compare) []byte {
-	return append(binary.AppendUvarint(dst, c.Revision), c.Key...)
+	dst = append(dst, byte(c.Target), byte(c.Relation))
+	dst = appendSpan(dst, c.Span)
+	if c.Target == kv.TargetValue {
+		return append(dst, c.Value...)
+	}
+	return binary.AppendVarint(dst, c.Number)
 }
 
-// multiVersion is the lowest command version that has requests with several operations or
-// compares, and requests with a compare of another key than the operation's.
-const multiVersion = 2
+func decodeCompare(payload wire.Reader, c *kv.Compare) wire.Reader {
+	c.Target, c.Relation = kv.Target(payload.Byte()), kv.Relation(payload.Byte())
+	if c.Target < kv.TargetValue || c.Target > kv.TargetLease || c.Relation < kv.Equal || c.Relation > kv.Less {
+		payload.Malformed("unknown target or relation")
+		return payload
+	}
+	c.Span = readSpan(&payload)
+	if c.Target == kv.TargetValue {
+		c.Value = payload.Rest()
+	} else {
+		c.Number = payload.Varint()
+	}
+	return payload
+}
 
 // codec has the tables of a program that understands command versions up to version, by
 // tag.
@@ -125,7 +227,7 @@ func newCodec(version byte) *codec {
 	}
 	for i := range comparisons {
 		if o := &comparisons[i]; o.since <= version {
-			c.comparisons[comparisonTags+byte(o.kind)] = o
+			c.comparisons[o.tag] = o
 		}
 	}
 	return c
@@ -133,7 +235,8 @@ func newCodec(version byte) *codec {
 
 // newest has the tables of this program. The encoder has all operations: the leader decides
 // whether one may be written when it enters the log.
-var (
-	newest  = newCodec(Version)
-	encoder = newCodec(255)
-)
+var newest, encoder *codec
+
+func init() { // decoding of a nested request needs the tables
+	newest, encoder = newCodec(Version), newCodec(255)
+}

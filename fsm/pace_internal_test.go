@@ -6,7 +6,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/kvorum/kvorum/internal/omap"
+	"github.com/hashicorp/raft"
+
+	"github.com/kvorum/kvorum/internal/wire"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // slowSink takes a millisecond for each write, and calls use for each.
@@ -32,15 +35,17 @@ func TestSnapshot_PausesOnlyForOthers(t *testing.T) {
 	}{
 		{"idle", func(*FSM) {}, false},
 		{"read", func(f *FSM) { f.Get("absent") }, true},
-		{"listed", func(f *FSM) { f.View() }, true},
+		{"listed", func(f *FSM) { _, _ = f.View(1) }, true},
 	} {
 		t.Run(use.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := New(Config{})
+				defer f.Close()
+				var requests wire.Requests
 				for i := range 100 {
-					f.state.Load().items.Set(omap.Item{Key: fmt.Sprint(i), Value: make([]byte, 128<<10), CreateRevision: 1, ModRevision: 1})
+					requests = Encode(requests, kv.Put(fmt.Sprint(i), make([]byte, 128<<10)))
 				}
-				f.state.Load().revision.Store(1)
+				f.Apply(&raft.Log{Index: 1, Term: 1, Data: AppendEntry(nil, 0, requests.Version, requests.Count, requests.Data)})
 				f.Get("") // long ago
 				s, err := f.Snapshot()
 				if err != nil {

@@ -8,7 +8,7 @@ import (
 	"io"
 	"slices"
 
-	"github.com/kvorum/kvorum/internal/omap"
+	"github.com/kvorum/kvorum/fsm/mvcc"
 	"github.com/kvorum/kvorum/internal/wire"
 )
 
@@ -18,24 +18,12 @@ import (
 // leader replaces any state. The caller closes r, as raft does. The error wraps
 // ErrMalformed, a *VersionError or what r returned.
 func (f *FSM) Restore(r io.ReadCloser) error {
-	restored, header, err := readSnapshot(r, f.shards)
+	restored, header, err := readSnapshot(r, f.codec.version)
+	if err == nil {
+		err = f.replace(restored, header)
+	}
 	if err != nil {
 		return fmt.Errorf("restore snapshot: %w", err)
-	}
-	if !f.loading.Load() {
-		restored.items.Order()
-	}
-	restored.revision.Store(header.Revision)
-	restored.marks.Store(&header.Marks)
-	f.mu.Lock()
-	f.state.Store(restored)
-	f.clock.Store(header.Clock)
-	f.appliedTerm.Store(header.AppliedTerm)
-	f.appliedIndex.Store(header.AppliedIndex)
-	f.checkpoints = nil // those of the replaced state
-	f.mu.Unlock()
-	if !f.loading.Load() {
-		restored.items.Order() // Loaded may have been called before this state was visible
 	}
 	f.revisionWaiters.release(header.Revision)
 	f.waiters.release(header.AppliedIndex)
@@ -44,44 +32,66 @@ func (f *FSM) Restore(r io.ReadCloser) error {
 	return nil
 }
 
-// Loaded ends what Config.Loading began.
-func (f *FSM) Loaded() {
-	f.loading.Store(false)
-	f.state.Load().items.Order()
+// replace replaces the state by that of a snapshot. The error is ErrClosed.
+func (f *FSM) replace(s *state, header snapshotHeader) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	select {
+	case <-f.closed:
+		return errors.Join(ErrClosed, s.data.Close())
+	default:
+	}
+	before := f.state.Swap(s)
+	f.hub.Replace(s.data)
+	f.clock.Store(header.Clock)
+	f.appliedTerm.Store(header.AppliedTerm)
+	f.appliedIndex.Store(header.AppliedIndex)
+	f.checkpoints = nil // those of the replaced state
+	f.deadlineLocked()
+	return before.data.Close()
 }
 
-// maxReserve is the maximum number of items for which memory is allocated because of a
-// snapshot's header, before the items are read.
-const maxReserve = 4 << 20
-
-// readSnapshot reads and verifies a whole snapshot. The order of the state's items is
-// deferred. The format does not depend on the commands that made the state.
-func readSnapshot(r io.Reader, shards int) (*state, snapshotHeader, error) {
-	sr := snapshotReader{r: r}
+// readSnapshot reads and verifies a whole snapshot, for a program that understands that
+// command version. The format does not depend on the commands that made the state.
+func readSnapshot(r io.Reader, version byte) (*state, snapshotHeader, error) {
+	sr := snapshotReader{r: r, newest: newestSnapshot(version)}
 	header, err := sr.header()
 	if err != nil {
 		return nil, snapshotHeader{}, err
 	}
-	s := newState(omap.New(shards), newRetiredIDs(header.Retired))
-	for id := range s.retired.known {
-		s.hash += retiredHash(id)
-	}
-	s.items.Reserve(int(min(header.Items, maxReserve)))
-	s.items.DeferOrder()
-	if err := sr.items(s, header); err != nil {
+	data, hash, err := sr.items(header)
+	if err != nil {
 		return nil, snapshotHeader{}, err
 	}
-	if s.hash != header.Hash {
-		return nil, snapshotHeader{}, fmt.Errorf("%w: state hash is %016x, header says %016x", ErrMalformed, s.hash, header.Hash)
+	if got := sr.answers; got.next != header.NextAnswer || got.hash != header.AnswersHash {
+		return nil, snapshotHeader{}, fmt.Errorf("%w: kept answers end at %d and have hash %016x, header says %d and %016x",
+			ErrMalformed, got.next, got.hash, header.NextAnswer, header.AnswersHash)
 	}
+	s := newState(data, newRetiredIDs(header.Retired))
+	s.answers = sr.answers
+	s.countAnswers()
+	s.hash = hash
+	for id := range s.retired.known {
+		s.hash.items += retiredHash(id)
+	}
+	if got := s.hash; got.items != header.Hash || got.attributes != header.Attributes {
+		return nil, snapshotHeader{}, fmt.Errorf("%w: state hash is %016x and %016x, header says %016x and %016x",
+			ErrMalformed, got.items, got.attributes, header.Hash, header.Attributes)
+	}
+	s.hash.changes, s.hash.history = header.Changes, header.Format >= snapshotVersions
+	s.marks.Store(&header.Marks)
+	s.settings.Store(&header.Settings)
 	return s, header, nil
 }
 
 // snapshotReader reads a snapshot's parts in order.
 type snapshotReader struct {
-	r     io.Reader
-	block []byte // the current block
-	sum   uint32 // CRC32C of everything before the current block
+	r      io.Reader
+	newest byte   // the newest format that is read
+	block  []byte // the current block
+	sum    uint32 // CRC32C of everything before the current block
+
+	answers answers // those that were read
 }
 
 func (sr *snapshotReader) header() (snapshotHeader, error) {
@@ -92,8 +102,9 @@ func (sr *snapshotReader) header() (snapshotHeader, error) {
 	if string(preamble[:len(snapshotMagic)]) != snapshotMagic {
 		return snapshotHeader{}, fmt.Errorf("%w: not a snapshot", ErrMalformed)
 	}
-	if v := preamble[len(snapshotMagic)]; v != snapshotVersion {
-		return snapshotHeader{}, &VersionError{What: "snapshot format", Version: v, Supported: snapshotVersion}
+	format := preamble[len(snapshotMagic)]
+	if format < snapshotItemsOnly || format > sr.newest {
+		return snapshotHeader{}, &VersionError{What: "snapshot format", Version: format, Supported: sr.newest}
 	}
 	sr.sum = crc32.Checksum(preamble, castagnoli)
 	kind, payload, err := sr.next()
@@ -103,12 +114,13 @@ func (sr *snapshotReader) header() (snapshotHeader, error) {
 	if kind != blockHeader {
 		return snapshotHeader{}, fmt.Errorf("%w: block kind %d where the header was due", ErrMalformed, kind)
 	}
-	return decodeHeader(payload)
+	return decodeHeader(format, payload)
 }
 
-func decodeHeader(payload []byte) (snapshotHeader, error) {
+func decodeHeader(format byte, payload []byte) (snapshotHeader, error) {
 	d := wire.NewReader(payload)
 	h := snapshotHeader{
+		Format:       format,
 		AppliedIndex: d.Uint64(),
 		AppliedTerm:  d.Uint64(),
 		Revision:     d.Uint64(),
@@ -121,58 +133,101 @@ func decodeHeader(payload []byte) (snapshotHeader, error) {
 	for i := range h.Retired {
 		h.Retired[i] = string(d.Bytes())
 	}
+	if format >= snapshotVersions {
+		h.Compact, h.Attributes, h.Changes = d.Uint64(), d.Uint64(), d.Uint64()
+		h.Settings = readSettings(&d)
+	}
+	if format >= snapshotAnswers {
+		h.FirstAnswer, h.NextAnswer, h.AnswersHash = d.Uint64(), d.Uint64(), d.Uint64()
+	}
+	if h.Revision > mvcc.MaxRevision || h.Compact > h.Revision {
+		d.Malformed("revision out of range")
+	}
 	if err := d.Finish(); err != nil {
 		return snapshotHeader{}, fmt.Errorf("snapshot header: %w", err)
 	}
 	return h, nil
 }
 
-// items reads the rest of the snapshot into s. Blocks are read and checked here,
-// and decoded by others.
-func (sr *snapshotReader) items(s *state, header snapshotHeader) error {
-	team := newDecoders(s.items, header.Revision)
-	err := sr.blocks(team, header)
-	list, decodeErr := team.wait()
-	if decodeErr != nil {
-		return decodeErr // it made the reader stop, or concerns earlier bytes than err
+// items reads the rest of the snapshot. Blocks are read and checked here, and decoded by
+// others. It returns the store and the sums of the items' hashes.
+func (sr *snapshotReader) items(header snapshotHeader) (*mvcc.Store, stateHash, error) {
+	history, read := header.Format >= snapshotVersions, readBlockV2
+	if history {
+		read = readBlockV3
 	}
-	if err == nil && list.count != header.Items {
-		err = fmt.Errorf("%w: %d items, header and end say %d", ErrMalformed, list.count, header.Items)
+	loader := mvcc.NewLoader(mvcc.LoadOptions{
+		Revision: header.Revision, CompactRevision: header.Compact, History: history, Clock: milliseconds(header.Clock),
+	})
+	team := newDecoders(loader, read)
+	sr.answers.first, sr.answers.next = header.FirstAnswer, header.FirstAnswer
+	end, err := sr.blocks(team, header)
+	all, decodeErr := team.wait()
+	switch {
+	case decodeErr != nil:
+		err = decodeErr // it made the reader stop, or concerns earlier bytes than err
+	case err == nil && (all.items != end.items || history && all.versions != end.versions):
+		err = fmt.Errorf("%w: %d items in %d versions, the end says %d in %d", ErrMalformed, all.items, all.versions, end.items, end.versions)
 	}
-	s.hash += list.hash
-	return err
+	if err != nil {
+		return nil, stateHash{}, err
+	}
+	data, err := loader.Finish()
+	if err != nil {
+		err = fmt.Errorf("snapshot items: %w: %w", ErrMalformed, err)
+	}
+	return data, all.hash, err
 }
 
-// blocks hands the blocks of items to team, and reads the snapshot's end.
-func (sr *snapshotReader) blocks(team *decoders, header snapshotHeader) error {
+// snapshotEnd are the numbers in a snapshot's end.
+type snapshotEnd struct{ items, versions uint64 }
+
+// blocks hands the blocks of versions to team, and reads the snapshot's end.
+func (sr *snapshotReader) blocks(team *decoders, header snapshotHeader) (end snapshotEnd, err error) {
 	for {
 		before := sr.sum
 		kind, payload, err := sr.next()
 		if err != nil {
-			return err
+			return end, err
 		}
 		switch kind {
 		case blockItems:
 			if sr.block = team.decode(sr.block, payload); sr.block == nil {
-				return nil // team has the error
+				return end, nil // team has the error
+			}
+		case blockAnswers:
+			if err := sr.answersBlock(header, payload); err != nil {
+				return end, err
 			}
 		case blockEnd:
 			d := wire.NewReader(payload)
-			count, sum := d.Uint64(), d.Uint32()
-			if err := d.Finish(); err != nil {
-				return fmt.Errorf("snapshot end: %w", err)
+			end.items = d.Uint64()
+			if header.Format >= snapshotVersions {
+				end.versions = d.Uint64()
 			}
-			if count != header.Items {
-				return fmt.Errorf("%w: the header says %d items, the end %d", ErrMalformed, header.Items, count)
+			sum := d.Uint32()
+			if err := d.Finish(); err != nil {
+				return end, fmt.Errorf("snapshot end: %w", err)
+			}
+			if end.items != header.Items {
+				return end, fmt.Errorf("%w: the header says %d items, the end %d", ErrMalformed, header.Items, end.items)
 			}
 			if sum != before {
-				return fmt.Errorf("%w: checksum of the whole snapshot is %08x, want %08x", ErrMalformed, before, sum)
+				return end, fmt.Errorf("%w: checksum of the whole snapshot is %08x, want %08x", ErrMalformed, before, sum)
 			}
-			return sr.eof()
+			return end, sr.eof()
 		default:
-			return fmt.Errorf("%w: block kind %d", ErrMalformed, kind)
+			return end, fmt.Errorf("%w: block kind %d", ErrMalformed, kind)
 		}
 	}
+}
+
+// answersBlock reads a block of kept answers.
+func (sr *snapshotReader) answersBlock(header snapshotHeader, payload []byte) error {
+	if header.Format < snapshotAnswers {
+		return fmt.Errorf("%w: block kind %d in format %d", ErrMalformed, blockAnswers, header.Format)
+	}
+	return sr.answers.readAnswers(payload)
 }
 
 // next reads and verifies one block. The payload is in sr.block. It is valid until the next
@@ -234,15 +289,18 @@ func truncated(err error) error {
 	return err
 }
 
-// SnapshotItems returns the number of keys in the snapshot in r, according to its header.
-// Errors are those of Restore.
-func SnapshotItems(r io.Reader) (uint64, error) {
-	sr := snapshotReader{r: r}
+// SnapshotItems returns the number of keys in the snapshot in r, and of the revisions before
+// its newest that can be read, according to its header. Errors are those of Restore.
+func SnapshotItems(r io.Reader) (keys, revisions uint64, err error) {
+	sr := snapshotReader{r: r, newest: snapshotAnswers}
 	header, err := sr.header()
 	if err != nil {
-		return 0, fmt.Errorf("read snapshot's header: %w", err)
+		return 0, 0, fmt.Errorf("read snapshot's header: %w", err)
 	}
-	return header.Items, nil
+	if header.Format >= snapshotVersions {
+		revisions = header.Revision - header.Compact
+	}
+	return header.Items, revisions, nil
 }
 
 // LetGo removes all keys from memory, and changes nothing else. It makes room for a Restore
@@ -252,11 +310,10 @@ func (f *FSM) LetGo() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	before := f.state.Load()
-	s := newState(omap.New(f.shards), before.retired)
-	s.revision.Store(before.revision.Load())
+	s := newState(mvcc.New(mvcc.Options{}), before.retired)
 	s.marks.Store(before.marks.Load())
-	for id := range s.retired.known {
-		s.hash += retiredHash(id)
-	}
+	s.settings.Store(before.settings.Load())
 	f.state.Store(s)
+	f.hub.Suspend()
+	_ = before.data.Close() // always nil
 }

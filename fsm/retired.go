@@ -70,9 +70,9 @@ func (s *state) retire(id string) {
 	if s.retired.has(id) {
 		return
 	}
-	s.hash += retiredHash(id)
+	s.hash.items += retiredHash(id)
 	for _, old := range s.retired.add(id) {
-		s.hash -= retiredHash(old)
+		s.hash.items -= retiredHash(old)
 	}
 }
 

@@ -15,8 +15,46 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/kvorum/kvorum/fsm"
-	"github.com/kvorum/kvorum/internal/omap"
+	"github.com/kvorum/kvorum/internal/wire"
+	"github.com/kvorum/kvorum/kv"
 )
+
+// TestSnapshot_History shows that a snapshot has all of the history, also that of a key
+// with more versions than a block has room for.
+func TestSnapshot_History(t *testing.T) {
+	f := newFSM(t)
+	mustApply(t, f, 1, 0, fsm.HistoryRequest())
+	const versions = 100
+	for i := range uint64(versions) {
+		mustApply(t, f, i+2, 0, putCmd("hot", string(bytes.Repeat([]byte{byte(i)}, 10_000))), putCmd(fmt.Sprint("k", i), ""), delCmd(fmt.Sprint("k", i/2)))
+	}
+	mustApply(t, f, versions+2, 0, fsm.CompactRequest(20), checkpointCmd)
+	snapshot := snapshotOf(t, f)
+	restored := newFSM(t)
+	mustRestore(t, restored, snapshot)
+	mustApply(t, f, versions+3, 0, checkpointCmd)
+	mustApply(t, restored, versions+3, 0, checkpointCmd)
+	if a, b := newestHash(t, f), newestHash(t, restored); a != b {
+		t.Errorf("got the hash %+v, want %+v", b, a)
+	}
+	for revision := uint64(19); revision <= f.Revision()+1; revision++ {
+		a, err := f.View(revision)
+		b, restoredErr := restored.View(revision)
+		if kv.Classify(err) != kv.Classify(restoredErr) || (err == nil) != (revision >= 20 && revision <= f.Revision()) {
+			t.Fatalf("revision %d: got %v and %v", revision, err, restoredErr)
+		}
+		if err != nil {
+			continue
+		}
+		if want, got := slices.Collect(a.Ascend(kv.All())), slices.Collect(b.Ascend(kv.All())); !slices.EqualFunc(got, want, equal) {
+			t.Errorf("revision %d: got %d items, want %d", revision, len(got), len(want))
+		}
+		_, _ = a.Close(), b.Close()
+	}
+	if got := snapshotOf(t, restored); len(got) < len(snapshot) {
+		t.Errorf("the restored state's snapshot has %d bytes, want %d", len(got), len(snapshot))
+	}
+}
 
 func TestSnapshot_Golden(t *testing.T) {
 	f := newFSM(t)
@@ -26,12 +64,12 @@ func TestSnapshot_Golden(t *testing.T) {
 
 	restored := newFSM(t)
 	mustRestore(t, restored, golden(t, "snapshot-v2.golden"))
-	want := []omap.Item{
+	want := []kv.Item{
 		{Key: "\x00\xff", CreateRevision: 5, ModRevision: 5, Version: 1},
 		{Key: "a", Value: []byte("1'"), CreateRevision: 1, ModRevision: 4, Version: 2},
 		{Key: "b", Value: []byte("two"), CreateRevision: 2, ModRevision: 2, Version: 1},
 	}
-	if got := slices.Collect(restored.View().All("", "")); !slices.EqualFunc(got, want, equal) {
+	if got := itemsOf(t, restored); !slices.EqualFunc(got, want, equal) {
 		t.Errorf("got items %v, want %v", got, want)
 	}
 	if restored.AppliedIndex() != 300 || restored.AppliedTerm() != 2 || restored.Revision() != 6 || restored.Clock() != 1_700_000_000_000_000_000 {
@@ -78,8 +116,16 @@ func TestRestore_DiscardsOldState(t *testing.T) {
 // TestRestore_Damaged shows that Restore refuses a snapshot with any wrong bit, one that is
 // cut at any byte, and one that bytes follow. The state stays as it was.
 func TestRestore_Damaged(t *testing.T) {
+	t.Run("Format2", func(t *testing.T) { restoreDamaged(t) })
+	t.Run("Format3", func(t *testing.T) { restoreDamaged(t, fsm.HistoryRequest(), putCmd("a", "0")) })
+	t.Run("Format4", func(t *testing.T) { restoreDamaged(t, once("key", add("n")), once("other", add("n"))) })
+}
+
+// restoreDamaged restores damaged snapshots of a state that these requests have made, and
+// some more.
+func restoreDamaged(t *testing.T, requests ...wire.Requests) {
 	source := newFSM(t)
-	mustApply(t, source, 5, 7, putCmd("a", "1"), putCmd("b", "22"), retireCmd("n1.x"))
+	mustApply(t, source, 5, 7, append(requests, putCmd("a", "1"), putCmd("b", "22"), delCmd("b"), retireCmd("n1.x"))...)
 	good := snapshotOf(t, source)
 	f := newFSM(t)
 	mustApply(t, f, 3, 4, putCmd("mine", "kept"))
@@ -135,11 +181,11 @@ func TestRestore_Inconsistent(t *testing.T) {
 		{"TwoEnds", [][]byte{header, items, end, end}},
 		{"Twice", [][]byte{header, items, items, end}},
 		{"OtherItems", [][]byte{header, resum(other), end}},
-		{"OtherValue", [][]byte{header, resum(other), reseal(end, header, resum(other))}}, // only the state hash is wrong
-		{"Descending", [][]byte{header, descending, reseal(end, header, descending)}},
-		{"RevisionOverHeader", [][]byte{header, future, reseal(end, header, future)}},
-		{"FewerThanEndSays", [][]byte{header, reseal(end, header)}},
-		{"FewerThanHeaderSays", [][]byte{more, items, reseal(end, more, items)}},
+		{"OtherValue", [][]byte{header, resum(other), reseal(preamble, end, header, resum(other))}}, // only the state hash is wrong
+		{"Descending", [][]byte{header, descending, reseal(preamble, end, header, descending)}},
+		{"RevisionOverHeader", [][]byte{header, future, reseal(preamble, end, header, future)}},
+		{"FewerThanEndSays", [][]byte{header, reseal(preamble, end, header)}},
+		{"FewerThanHeaderSays", [][]byte{more, items, reseal(preamble, end, more, items)}},
 		{"UnknownKind", [][]byte{header, resum(append([]byte{9}, items[1:]...)), end}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -150,7 +196,7 @@ func TestRestore_Inconsistent(t *testing.T) {
 		})
 	}
 	// The helpers can also make good snapshots.
-	rebuilt := append([]byte(preamble), slices.Concat(header, resum(items), reseal(end, header, items))...)
+	rebuilt := append([]byte(preamble), slices.Concat(header, resum(items), reseal(preamble, end, header, items))...)
 	if !bytes.Equal(rebuilt, good) {
 		t.Errorf("rebuilt\n%x, want\n%x", rebuilt, good)
 	}
@@ -158,12 +204,12 @@ func TestRestore_Inconsistent(t *testing.T) {
 
 func TestRestore_OtherVersion(t *testing.T) {
 	f := newFSM(t)
-	for _, version := range []byte{1, 3} {
+	for _, version := range []byte{1, 5} {
 		snapshot := snapshotOf(t, f)
 		snapshot[len(preamble)-1] = version
 		err := f.Restore(io.NopCloser(bytes.NewReader(snapshot)))
 		var got *fsm.VersionError
-		if want := (fsm.VersionError{What: "snapshot format", Version: version, Supported: 2}); !errors.As(err, &got) || *got != want {
+		if want := (fsm.VersionError{What: "snapshot format", Version: version, Supported: 4}); !errors.As(err, &got) || *got != want {
 			t.Errorf("got %v, want %v", err, &want)
 		}
 	}
@@ -259,8 +305,8 @@ func TestSnapshot_WhileApplying(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := make(map[string]omap.Item)
-		for it := range f.View().All("", "") {
+		want := make(map[string]kv.Item)
+		for _, it := range itemsOf(t, f) {
 			it.Value = bytes.Clone(it.Value)
 			want[it.Key] = it
 		}
@@ -273,7 +319,7 @@ func TestSnapshot_WhileApplying(t *testing.T) {
 	wg.Wait()
 }
 
-func checkSnapshotState(t *testing.T, s raft.FSMSnapshot, index, revision uint64, want map[string]omap.Item) {
+func checkSnapshotState(t *testing.T, s raft.FSMSnapshot, index, revision uint64, want map[string]kv.Item) {
 	var sink memSink
 	if err := s.Persist(&sink); err != nil {
 		t.Error(err)
@@ -322,16 +368,17 @@ func TestRestore_WhileReading(t *testing.T) {
 				if it, revision, ok := f.GetAt("k00"); !ok || string(it.Value) != fmt.Sprint(revision-keys) {
 					t.Errorf("a key of both states is %s (%v) at revision %d", it.Value, ok, revision)
 				}
-				v := f.View()
-				extra := v.Len() - keys
-				if v.Revision != uint64(v.Len()) || v.AppliedIndex != uint64(v.Len()) {
-					t.Errorf("got revision %d, index %d with %d keys", v.Revision, v.AppliedIndex, v.Len())
+				v := mustView(t, f)
+				n := v.Count(kv.All())
+				if v.Revision() != uint64(n) {
+					t.Errorf("got revision %d with %d keys", v.Revision(), n)
 				}
-				for it := range v.All("", "") {
-					if string(it.Value) != fmt.Sprint(extra) {
-						t.Errorf("%s is %s in a view of state %d", it.Key, it.Value, extra)
+				for it := range v.Ascend(kv.All()) {
+					if string(it.Value) != fmt.Sprint(n-keys) {
+						t.Errorf("%s is %s in a view of state %d", it.Key, it.Value, n-keys)
 					}
 				}
+				_ = v.Close()
 			}
 		})
 	}
@@ -345,15 +392,9 @@ func TestRestore_WhileReading(t *testing.T) {
 func FuzzRestore(f *testing.F) {
 	source := fsm.New(fsm.Config{})
 	source.Apply(entry(5, 1, 7, putCmd("a", "1"), putCmd("b", "22"), retireCmd("n1.x")))
-	s, err := source.Snapshot()
-	if err != nil {
-		f.Fatal(err)
-	}
-	var sink memSink
-	if err := s.Persist(&sink); err != nil {
-		f.Fatal(err)
-	}
-	f.Add(sink.Bytes())
+	f.Add(snapshotOf(f, source))
+	f.Add(golden(f, "snapshot-v3.golden"))
+	f.Add(golden(f, "snapshot-v4.golden"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		// Correct the checksums, so that the rest is decoded.
 		if blocks, ok := parseBlocks(data); ok && len(blocks) > 0 {
@@ -361,16 +402,16 @@ func FuzzRestore(f *testing.F) {
 				blocks[i] = resum(blocks[i])
 			}
 			if before, end := blocks[:len(blocks)-1], blocks[len(blocks)-1]; len(end) > 17 {
-				blocks[len(blocks)-1] = reseal(end, before...)
+				blocks[len(blocks)-1] = reseal(string(data[:len(preamble)]), end, before...)
 			}
-			data = append([]byte(preamble), slices.Concat(blocks...)...)
+			data = append(data[:len(preamble):len(preamble)], slices.Concat(blocks...)...)
 		}
-		into := fsm.New(fsm.Config{Shards: 1})
+		into := fsm.New(fsm.Config{})
 		if err := into.Restore(io.NopCloser(bytes.NewReader(data))); err != nil {
 			checkDecodeError(t, err)
 			return
 		}
-		again := fsm.New(fsm.Config{Shards: 2})
+		again := fsm.New(fsm.Config{})
 		mustRestore(t, again, snapshotOf(t, into))
 		if got, want := snapshotOf(t, again), snapshotOf(t, into); !bytes.Equal(got, want) {
 			t.Errorf("got\n%x, want\n%x", got, want)
@@ -391,10 +432,10 @@ func blocksOf(t *testing.T, snapshot []byte) [][]byte {
 }
 
 func parseBlocks(snapshot []byte) (blocks [][]byte, ok bool) {
-	rest, ok := bytes.CutPrefix(snapshot, []byte(preamble))
-	if !ok {
+	if !bytes.HasPrefix(snapshot, []byte(preamble[:7])) || len(snapshot) < len(preamble) {
 		return nil, false
 	}
+	rest := snapshot[len(preamble):]
 	for len(rest) > 0 {
 		if len(rest) < 9 {
 			return nil, false
@@ -416,10 +457,11 @@ func resum(block []byte) []byte {
 	return binary.BigEndian.AppendUint32(body, checksum(body))
 }
 
-// reseal returns the end block with the checksum of a snapshot with these blocks before it.
-func reseal(end []byte, before ...[]byte) []byte {
+// reseal returns the end block with the checksum of a snapshot that has head and these blocks
+// before it.
+func reseal(head string, end []byte, before ...[]byte) []byte {
 	end = bytes.Clone(end)
-	binary.BigEndian.PutUint32(end[len(end)-8:], checksum(append([]byte(preamble), slices.Concat(before...)...)))
+	binary.BigEndian.PutUint32(end[len(end)-8:], checksum(append([]byte(head), slices.Concat(before...)...)))
 	return resum(end)
 }
 

@@ -1,7 +1,7 @@
-//go:build !kvorum_v1
+//go:build !kvorum_v2 && !kvorum_v3
 
 package fsm
 
-// Version is the highest command version that this program understands. With the build tag
-// kvorum_v1 the program lacks the newest version, for tests of rolling upgrades.
-const Version = 2
+// Version is the highest command version that this program understands. With the build tags
+// kvorum_v2 and kvorum_v3 the program lacks newer ones, for tests of rolling upgrades.
+const Version = 4

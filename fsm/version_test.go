@@ -3,6 +3,8 @@ package fsm_test
 import (
 	"bytes"
 	"errors"
+	"io"
+	"slices"
 	"testing"
 
 	"github.com/kvorum/kvorum/fsm"
@@ -51,7 +53,7 @@ func TestVersion1_RefusesVersion2(t *testing.T) {
 		}
 	}
 	two := encode(twoPuts)
-	older := fsm.New(fsm.Config{Shards: 1, Version: 1})
+	older := fsm.New(fsm.Config{Version: 1})
 	_, err := older.Check(two.Version, two.Count, two.Data)
 	check("from another node", err)
 	_, err = older.Check(1, two.Count, two.Data) // the sender says a version that is too low
@@ -60,6 +62,60 @@ func TestVersion1_RefusesVersion2(t *testing.T) {
 	_, err = older.Check(1, 1, checkpointCmd.Data) // its table has no row for it
 	want = fsm.VersionError{What: "operation 0x83", Supported: 1}
 	check("an unknown operation", err)
+}
+
+// TestVersion2_KnowsNoHistory shows that programs that understand versions 2 and 3 agree on
+// a state without history. The first entry of version 3 begins one at a revision of its own,
+// and a program that lacks it refuses the entry, and a snapshot that follows it.
+func TestVersion2_KnowsNoHistory(t *testing.T) {
+	now := newFSM(t)
+	var fatal error
+	var old *fsm.FSM
+	old = fsm.New(fsm.Config{Version: 2, OnFatal: func(err error) { fatal = err; old.Close() }})
+	for _, f := range []*fsm.FSM{now, old} {
+		mustApply(t, f, 1, 5, encode(twoPuts), putCmd("a", "2"), checkpointCmd)
+		if f.History() || f.Revision() != 2 || f.CompactRevision() != 2 {
+			t.Errorf("got history %t, revision %d, compact revision %d, want none, 2, 2", f.History(), f.Revision(), f.CompactRevision())
+		}
+	}
+	if a, b := newestHash(t, now), newestHash(t, old); a != b {
+		t.Errorf("got hashes %+v and %+v", a, b)
+	}
+	if !bytes.Equal(snapshotOf(t, old), snapshotOf(t, now)) {
+		t.Error("their states differ")
+	}
+	mustApply(t, now, 2, 6, fsm.HistoryRequest())
+	if !now.History() || now.Revision() != 3 || now.CompactRevision() != 3 {
+		t.Errorf("got history %t, revision %d, compact revision %d, want one, 3, 3", now.History(), now.Revision(), now.CompactRevision())
+	}
+	var got *fsm.VersionError
+	want := fsm.VersionError{What: "snapshot format", Version: 3, Supported: 2}
+	if err := old.Restore(io.NopCloser(bytes.NewReader(snapshotOf(t, now)))); !errors.As(err, &got) || *got != want {
+		t.Errorf("a snapshot: got %v, want %v", err, &want)
+	}
+	old.Apply(entry(2, 1, 6, fsm.HistoryRequest()))
+	want = fsm.VersionError{What: "command version", Version: 3, Supported: 2}
+	if !errors.As(fatal, &got) || *got != want {
+		t.Errorf("an entry: got %v, want %v", fatal, &want)
+	}
+}
+
+// TestHistory_OfEmptyStore shows that a store is at revision 1 once its history begins, and
+// that the first write takes revision 2.
+func TestHistory_OfEmptyStore(t *testing.T) {
+	f := newFSM(t)
+	if got := f.Revision(); got != 0 {
+		t.Errorf("before: got revision %d", got)
+	}
+	for index := range uint64(2) { // the second one changes nothing
+		mustApply(t, f, index+1, 0, fsm.HistoryRequest())
+		if f.Revision() != 1 || f.CompactRevision() != 0 {
+			t.Errorf("got revision %d, compact revision %d, want 1, 0", f.Revision(), f.CompactRevision())
+		}
+	}
+	if got := mustApply(t, f, 3, 0, putCmd("k", "v")); got[0].Revision != 2 {
+		t.Errorf("the first write: got revision %d, want 2", got[0].Revision)
+	}
 }
 
 // TestVersion1_ContinuesFromSnapshot shows that an older program continues from a state
@@ -80,5 +136,20 @@ func TestVersion1_ContinuesFromSnapshot(t *testing.T) {
 	}
 	if !bytes.Equal(snapshotOf(t, old), snapshotOf(t, now)) {
 		t.Error("their states differ")
+	}
+}
+
+// TestVersion_Limits names the limits by which replicas decide when they apply a request.
+// A change of one needs a new command version: replicas of two builds, and a log that is
+// applied again, must decide alike.
+func TestVersion_Limits(t *testing.T) {
+	if fsm.Version != 4 {
+		t.Skip("this build has another command version")
+	}
+	item := kv.Item{Key: "key", Value: []byte("value"), ContentType: "t"}
+	got := []int{kv.MaxAnswerBytes, kv.MaxRequestKeys, kv.MaxRequestParts, kv.LimitMaxRequestOps, item.AnswerBytes(), kv.MaxKeptAnswerBytes, kv.IdempotencyKeyBytes,
+		int(kv.Idempotency{}.WithDefaults().Window), int(kv.Idempotency{}.WithDefaults().MaxKeys), int(kv.Idempotency{}.WithDefaults().MaxBytes)}
+	if want := []int{4 << 20, 100_000, 2048, 1024, 160 + 3 + 5 + 1, 64 << 10, 100, 600e9, 1e6, 64 << 20}; !slices.Equal(got, want) {
+		t.Errorf("limits of command version %d are %v, want %v", fsm.Version, got, want)
 	}
 }

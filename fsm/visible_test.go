@@ -8,6 +8,7 @@ import (
 
 	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/internal/wire"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // TestFSM_EntriesAreSeenWhole shows that a reader sees the state between two entries, and
@@ -49,10 +50,12 @@ func readEntries(t *testing.T, f *fsm.FSM, keys int, last uint64) {
 	var seen uint64 // the newest entry that was seen
 	for seen < last && !t.Failed() {
 		seen = max(seen, checkEntry(t, f, keys, seen))
-		v := f.View()
-		if e := v.Revision / uint64(keys); v.Revision%uint64(keys) != 0 || e < seen || v.Len() != keys*int(e%2) {
-			t.Errorf("after entry %d: a view of revision %d has %d keys", seen, v.Revision, v.Len())
+		v := mustView(t, f)
+		n := v.Count(kv.All())
+		if e := v.Revision() / uint64(keys); v.Revision()%uint64(keys) != 0 || e < seen || n != keys*int(e%2) {
+			t.Errorf("after entry %d: a view of revision %d has %d keys", seen, v.Revision(), n)
 		}
+		_ = v.Close()
 	}
 }
 

@@ -195,7 +195,7 @@ func checkMembers(body []byte, known map[string]func(*json.Decoder) error) error
 		return invalidField("body", "is not valid JSON: "+err.Error())
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return invalidField("body", "goes on after the JSON object")
+		return invalidField("body", "continues after the JSON object")
 	}
 	return nil
 }

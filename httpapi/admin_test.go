@@ -157,9 +157,10 @@ func TestStatus(t *testing.T) {
 		Term: 2, CommitIndex: 9, AppliedIndex: 8, Revision: 5,
 		Members:  []kv.Member{{ID: "n1", PeerAddr: "h:2", HTTPAddr: "h:1", Voter: true, CommandVersion: 2}},
 		Versions: &kv.VersionStatus{Understands: 3, Announces: 2, Needs: 1, Writes: 1, HeldBackBy: []string{"n2"}},
-		Log:      &kv.LogStatus{FirstIndex: 1, LastIndex: 9, Bytes: 4096, OldestAgeSeconds: 1.5, Sync50Ms: 0.25, Sync99Ms: 8},
+		Log:      &kv.LogStatus{FirstIndex: 1, LastIndex: 9, Bytes: 4096, CacheBytes: 512, OldestAgeSeconds: 1.5, Sync50Ms: 0.25, Sync99Ms: 8},
 		Queue:    &kv.QueueStatus{PendingBytes: 70, Proposals: 3, Forwarded: 4, Unapplied: 1},
 		State:    &kv.StateStatus{Index: 7, Hash: "00000000000000ff", VerifiedIndex: 6},
+		Settings: &kv.Settings{MaxKeyBytes: 9},
 		Peers: []kv.PeerStatus{
 			{ID: "n2", ServerID: "n2.ab", LastContactSeconds: -1},
 			{ID: "n3", ServerID: "n3.cd", Connected: true, LastContactSeconds: 0.5, RoundTripMs: 0.75, MatchIndex: 5, Lag: 4,
@@ -169,12 +170,13 @@ func TestStatus(t *testing.T) {
 	want = `{"id":"n1","cluster_id":"c","role":"leader","leader":{"id":"n1","http_addr":"h:1"},"term":2,"commit_index":9,` +
 		`"applied_index":8,"revision":5,"members":[{"id":"n1","peer_addr":"h:2","http_addr":"h:1","voter":true,"command_version":2}],` +
 		`"versions":{"understands":3,"announces":2,"needs":1,"writes":1,"held_back_by":["n2"]},` +
-		`"log":{"first_index":1,"last_index":9,"bytes":4096,"oldest_age_seconds":1.5,"sync_p50_ms":0.25,"sync_p99_ms":8},` +
+		`"log":{"first_index":1,"last_index":9,"bytes":4096,"cache_bytes":512,"oldest_age_seconds":1.5,"sync_p50_ms":0.25,"sync_p99_ms":8},` +
 		`"queue":{"pending_bytes":70,"proposals":3,"forwarded":4,"unapplied":1},` +
 		`"state":{"index":7,"hash":"00000000000000ff","verified_index":6},` +
 		`"peers":[{"id":"n2","server_id":"n2.ab","connected":false,"last_contact_seconds":-1,"round_trip_ms":0},` +
 		`{"id":"n3","server_id":"n3.cd","connected":true,"last_contact_seconds":0.5,"round_trip_ms":0.75,"match_index":5,"lag":4,` +
-		`"snapshot":{"index":3,"sent":10,"total":20}}]}` + "\n"
+		`"snapshot":{"index":3,"sent":10,"total":20}}],` +
+		`"settings":{"history":{},"max_key_bytes":9}}` + "\n"
 	if got := a.do("GET", "/status", "").Body.String(); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
@@ -289,6 +291,7 @@ func TestNew_Validates(t *testing.T) {
 		"MaxInflightBytes":    func(c *httpapi.Config) { c.MaxInflightBytes = 1<<20 - 1 },
 		"MaxInflightRequests": func(c *httpapi.Config) { c.MaxInflightRequests = -1 },
 		"MaxConns":            func(c *httpapi.Config) { c.MaxConns = -1 },
+		"MaxStreams":          func(c *httpapi.Config) { c.MaxStreams = -1 },
 		"RequestTimeout":      func(c *httpapi.Config) { c.RequestTimeout = -1 },
 		"AdminTimeout":        func(c *httpapi.Config) { c.AdminTimeout = -1 },
 		"StallTimeout":        func(c *httpapi.Config) { c.StallTimeout = -1 },

@@ -7,13 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -23,186 +20,12 @@ import (
 
 	"github.com/kvorum/kvorum/httpapi"
 	"github.com/kvorum/kvorum/internal/testkit"
-	"github.com/kvorum/kvorum/kv"
 )
 
 // waitTimeout is the maximum time of every wait in these tests. No result may depend on it.
 const waitTimeout = 20 * time.Second
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// fakeNode is a node in memory. If its hooks are set, they run before an operation, and
-// their error is the operation's.
-type fakeNode struct {
-	hook  func(ctx context.Context, op, key string) error
-	list  func() kv.View // replaces items
-	ready error
-	stat  kv.Status
-
-	mu       sync.Mutex
-	revision uint64
-	items    map[string]kv.Item
-	calls    []string
-	read     kv.ReadOptions // of the last read
-}
-
-var _ httpapi.Node = (*fakeNode)(nil)
-
-func newFakeNode() *fakeNode { return &fakeNode{items: make(map[string]kv.Item)} }
-
-func (n *fakeNode) begin(ctx context.Context, op, key string) error {
-	n.mu.Lock()
-	n.calls = append(n.calls, op+" "+key)
-	n.mu.Unlock()
-	if n.hook == nil {
-		return nil
-	}
-	return n.hook(ctx, op, key)
-}
-
-func (n *fakeNode) called() []string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return slices.Clone(n.calls)
-}
-
-func (n *fakeNode) value(key string) (string, bool) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	item, ok := n.items[key]
-	return string(item.Value), ok
-}
-
-// holds reports whether c holds for item; found is false if there is no item.
-func holds(c kv.Compare, item kv.Item, found bool) bool {
-	switch c.Kind {
-	case kv.IsAbsent:
-		return !found
-	case kv.IsPresent:
-		return found
-	case kv.HasModRevision:
-		return found && item.ModRevision == c.Revision
-	}
-	panic(fmt.Sprintf("a condition of kind %d", c.Kind))
-}
-
-// Do carries out one change of one key, with conditions on that key only: HTTP has no other
-// requests.
-func (n *fakeNode) Do(ctx context.Context, r kv.Request) (kv.Response, error) {
-	op := r.Then[0]
-	name := map[kv.OpKind]string{kv.OpPut: "put", kv.OpDelete: "delete"}[op.Kind]
-	if len(r.Then) != 1 || slices.ContainsFunc(r.If, func(c kv.Compare) bool { return c.Key != op.Key }) {
-		panic(fmt.Sprintf("a request of more than one key: %+v", r))
-	}
-	if err := n.begin(ctx, name, op.Key); err != nil {
-		return kv.Response{}, err
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	item, found := n.items[op.Key]
-	for _, c := range r.If {
-		if !holds(c, item, found) {
-			return n.response(false, found, item.ModRevision), nil
-		}
-	}
-	if op.Kind == kv.OpDelete {
-		if found {
-			n.revision++
-			delete(n.items, op.Key)
-		}
-		return n.response(true, found, 0), nil
-	}
-	n.revision++
-	if !found {
-		item = kv.Item{Key: op.Key, CreateRevision: n.revision}
-	}
-	item.Value, item.ModRevision, item.Version = op.Value, n.revision, item.Version+1
-	n.items[op.Key] = item
-	return n.response(true, found, n.revision), nil
-}
-
-// response returns the response to a request of one key; mu is held.
-func (n *fakeNode) response(succeeded, existed bool, modRevision uint64) kv.Response {
-	return kv.Response{
-		Succeeded: succeeded, Revision: n.revision,
-		Results: []kv.OpResult{{Existed: existed, ModRevision: modRevision}},
-	}
-}
-
-func (n *fakeNode) Get(ctx context.Context, key string, options kv.ReadOptions) (kv.ReadResult, error) {
-	if err := n.begin(ctx, "get", key); err != nil {
-		return kv.ReadResult{}, err
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.read = options
-	item, found := n.items[key]
-	return kv.ReadResult{Item: item, Found: found, Revision: n.revision}, nil
-}
-
-func (n *fakeNode) View(ctx context.Context, options kv.ReadOptions) (kv.View, error) {
-	if err := n.begin(ctx, "list", ""); err != nil {
-		return nil, err
-	}
-	if n.list != nil {
-		return n.list(), nil
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.read = options
-	var items []kv.Item
-	for _, item := range n.items {
-		items = append(items, item)
-	}
-	slices.SortFunc(items, func(a, b kv.Item) int { return strings.Compare(a.Key, b.Key) })
-	return fakeView{n.revision, func(prefix, start string) iter.Seq[kv.Item] {
-		return func(yield func(kv.Item) bool) {
-			for _, item := range items {
-				if item.Key >= start && strings.HasPrefix(item.Key, prefix) && !yield(item) {
-					return
-				}
-			}
-		}
-	}}, nil
-}
-
-// fakeView is a view of the items that items yields.
-type fakeView struct {
-	revision uint64
-	items    func(prefix, start string) iter.Seq[kv.Item]
-}
-
-func (v fakeView) Revision() uint64                             { return v.revision }
-func (v fakeView) Range(prefix, start string) iter.Seq[kv.Item] { return v.items(prefix, start) }
-
-func (n *fakeNode) Status() kv.Status { return n.stat }
-func (n *fakeNode) Ready() error      { return n.ready }
-
-func (n *fakeNode) Join(ctx context.Context, req kv.JoinRequest) (kv.Member, error) {
-	if err := n.begin(ctx, "join", req.ID); err != nil {
-		return kv.Member{}, err
-	}
-	return kv.Member{ID: req.ID, PeerAddr: req.PeerAddr, HTTPAddr: req.HTTPAddr, Voter: true}, nil
-}
-
-func (n *fakeNode) Transfer(ctx context.Context, name string) error {
-	return n.begin(ctx, "transfer", name)
-}
-
-func (n *fakeNode) Snapshot(ctx context.Context, name string) (kv.SnapshotResult, error) {
-	if err := n.begin(ctx, "snapshot", name); err != nil {
-		return kv.SnapshotResult{}, err
-	}
-	return kv.SnapshotResult{ID: "n1", Index: 7, Bytes: 100, LogBytesBefore: 9, LogBytesAfter: 5}, nil
-}
-
-func (n *fakeNode) Leave(ctx context.Context, req kv.LeaveRequest) error {
-	name := req.ID
-	if req.Force {
-		name += " by force"
-	}
-	return n.begin(ctx, "leave", name)
-}
 
 // api is a server under test with its node.
 type api struct {

@@ -18,10 +18,10 @@ const (
 	pressedRate  = 1 << 20
 )
 
-// budget limits the requests in flight and the bytes of their bodies. If there is no room
-// for a request, slow bodies are cut off for it, the oldest first. If there is still none,
-// the request is refused: a queue would hide the overload. All methods are safe for
-// concurrent use.
+// budget limits the requests in flight, and the bytes of their bodies and of the answers to
+// transactions. If there is no room for a request, slow bodies are cut off for it, the oldest
+// first. If there is still none, the request is refused: a queue would hide the overload. All
+// methods are safe for concurrent use.
 type budget struct {
 	maxRequests int
 	maxBytes    int64
@@ -29,7 +29,8 @@ type budget struct {
 	// mu guards the fields below.
 	mu       sync.Mutex
 	requests int        // Invariant: 0 <= requests <= maxRequests
-	bytes    int64      // Invariant: 0 <= bytes <= maxBytes
+	bytes    int64      // of bodies; Invariant: 0 <= bytes <= maxBytes
+	answers  int64      // bytes of answers that wait for their clients; at least 0
 	coming   *list.List // of *receipt: the bodies that are being read, the oldest first
 	// returned is closed when room is given back or a body is cut off; nil while no request
 	// waits.
@@ -50,9 +51,47 @@ func (b *budget) putRequest() { b.put(1, 0) }
 // take reserves room for requests and bytes, on behalf of owner unless that is nil. If
 // there is none, it cuts off slow bodies and waits for their room.
 func (b *budget) take(requests int, bytes int64, owner *receipt) bool {
+	return tryUntilTimeout(func() (bool, <-chan struct{}) { return b.tryTake(requests, bytes, owner) })
+}
+
+// takeAnswer reserves room for n bytes of an answer; putAnswer must follow if it returns true.
+// If there is none, it waits for that of others. Answers may take half of all bytes, as far as
+// bodies don't have them. One answer always has room, unless there are others.
+func (b *budget) takeAnswer(n int64) bool {
+	return n == 0 || tryUntilTimeout(func() (bool, <-chan struct{}) { return b.tryTakeAnswer(n) })
+}
+
+// tryTakeAnswer reserves room for n bytes of an answer if there is some. Otherwise it returns a
+// channel that is closed when the caller should try again.
+func (b *budget) tryTakeAnswer(n int64) (taken bool, returned <-chan struct{}) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.answers == 0 || n <= min(b.maxBytes/2, b.maxBytes-b.bytes)-b.answers {
+		b.answers += n
+		return true, nil
+	}
+	return false, b.returnedLocked()
+}
+
+// putAnswer gives n bytes of an answer back. If n is negative, an answer is larger than was
+// expected: it is there already, so that it gets room in any case.
+func (b *budget) putAnswer(n int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.answers -= n; b.answers < 0 {
+		panic("httpapi: more bytes of answers given back than taken")
+	}
+	if n > 0 {
+		b.wakeLocked()
+	}
+}
+
+// tryUntilTimeout tries to reserve room, again and again if it is returned, until roomTimeout.
+// It returns false at once if try returns no channel to wait for.
+func tryUntilTimeout(try func() (taken bool, returned <-chan struct{})) bool {
 	var timeout <-chan time.Time
 	for {
-		taken, returned := b.tryTake(requests, bytes, owner)
+		taken, returned := try()
 		if taken || returned == nil {
 			return taken
 		}
@@ -78,7 +117,7 @@ func (b *budget) tryTake(requests int, bytes int64, owner *receipt) (taken bool,
 	if owner != nil && owner.cut.Load() {
 		return false, nil // others wait for its room
 	}
-	if b.requests+requests <= b.maxRequests && bytes <= b.maxBytes-b.bytes {
+	if b.requests+requests <= b.maxRequests && bytes <= b.freeLocked() {
 		b.requests += requests
 		b.bytes += bytes
 		if owner != nil {
@@ -90,13 +129,22 @@ func (b *budget) tryTake(requests int, bytes int64, owner *receipt) (taken bool,
 		}
 		return true, nil
 	}
-	if !b.cutSlow(b.requests+requests-b.maxRequests, bytes-(b.maxBytes-b.bytes), owner) {
+	if !b.cutSlow(b.requests+requests-b.maxRequests, bytes-b.freeLocked(), owner) {
 		return false, nil
 	}
+	return false, b.returnedLocked()
+}
+
+// freeLocked returns the room for bodies. Answers never take more than half of all bytes from
+// them.
+func (b *budget) freeLocked() int64 { return b.maxBytes - b.bytes - min(b.answers, b.maxBytes/2) }
+
+// returnedLocked returns a channel that is closed when room is given back.
+func (b *budget) returnedLocked() <-chan struct{} {
 	if b.returned == nil {
 		b.returned = make(chan struct{})
 	}
-	return false, b.returned
+	return b.returned
 }
 
 // cutSlow cuts off slow bodies other than owner's until those that were cut off have that
@@ -148,7 +196,7 @@ func (b *budget) wakeLocked() {
 func (b *budget) inFlight() (requests int, bytes int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.requests, b.bytes
+	return b.requests, b.bytes + b.answers
 }
 
 // receipt is the reservation of one body, and the way to cut the body off while it is being

@@ -153,3 +153,43 @@ func TestBudget_CutWhileItWaits(t *testing.T) {
 		third.release()
 	})
 }
+
+// TestBudget_Answers shows that answers take at most half of the bytes, and only what bodies
+// leave; that a single one always has room; that one which is larger than expected is counted;
+// and that they never take more than half from bodies.
+func TestBudget_Answers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBudget(10, 1000)
+		expect := func(what string, taken, want bool) {
+			t.Helper()
+			if taken != want {
+				t.Errorf("%s: taken %t, want %t", what, taken, want)
+			}
+		}
+		expect("one that is too large", b.takeAnswer(2000), true)
+		expect("another one beside it", b.takeAnswer(1), false)
+		expect("nothing beside it", b.takeAnswer(0), true)
+		expect("bodies beside it", b.take(1, 500, nil), true)
+		expect("more bodies beside it", b.take(1, 1, nil), false)
+		b.putAnswer(2000)
+		expect("up to half", b.takeAnswer(400), true)
+		expect("above half", b.takeAnswer(101), false)
+		b.putAnswer(-200) // it is larger
+		expect("beside the larger one", b.takeAnswer(1), false)
+		b.putAnswer(500)
+		expect("bodies in what is left", b.take(1, 400, nil), true)
+		expect("what bodies have", b.takeAnswer(1), false)
+		b.put(2, 900)
+		expect("what they have given back", b.takeAnswer(1), true)
+
+		waited := make(chan bool)
+		go func() { waited <- b.takeAnswer(400) }()
+		synctest.Wait()
+		b.putAnswer(101)
+		expect("what an answer gives back", <-waited, true)
+		b.putAnswer(400)
+		if requests, bytes := b.inFlight(); requests != 0 || bytes != 0 {
+			t.Errorf("%d requests and %d bytes are left", requests, bytes)
+		}
+	})
+}

@@ -22,7 +22,8 @@ const (
 	DefaultRequestTimeout      = 4500 * time.Millisecond
 	DefaultAdminTimeout        = 30 * time.Second
 	DefaultStallTimeout        = 10 * time.Second
-	DefaultListTimeout         = 30 * time.Minute
+	DefaultListTimeout         = 10 * time.Minute
+	DefaultBatchTimeout        = 30 * time.Minute
 	DefaultReadHeaderTimeout   = 5 * time.Second
 	DefaultIdleTimeout         = 2 * time.Minute
 )
@@ -41,9 +42,11 @@ type Config struct {
 	// NodeID is the node's name, which every answer carries; required.
 	NodeID string
 
-	// MaxKeyBytes is the maximum length of a key, at most 16 KiB. Default 1 KiB.
+	// MaxKeyBytes is the maximum length of a key, at most 16 KiB, if Node has none. Default
+	// 1 KiB.
 	MaxKeyBytes int
-	// MaxValueBytes is the maximum length of a value. Default 1 MiB.
+	// MaxValueBytes is the maximum length of a value if Node has none, and a length for
+	// which there is room. Default 1 MiB.
 	MaxValueBytes int
 	// MaxInflightBytes is the maximum number of bytes of the bodies of all requests in
 	// flight, at least MaxValueBytes. A request without room is refused with 429. Default
@@ -56,6 +59,11 @@ type Config struct {
 	// for a request, or waits until an answer closes its connection. Default 8192.
 	MaxConns int
 
+	// MaxStreams is the maximum number of watches, long polls and batches. They do not count
+	// as requests in flight, but each has a connection. One more is refused with 429. Default
+	// half of MaxConns, at least 1.
+	MaxStreams int
+
 	// RequestTimeout is the maximum time of the node for a read or a write, after the body
 	// has arrived. The default, 4.5 s, tells a client of a lost quorum within 5 s.
 	RequestTimeout time.Duration
@@ -65,9 +73,12 @@ type Config struct {
 	// of a body. A whole body or answer must also pass at 32 KiB per second on average, not
 	// counting one StallTimeout. Default 10 s.
 	StallTimeout time.Duration
-	// ListTimeout is the maximum time of a list. Until the list's end, its view keeps
-	// replaced values in memory. Default 30 min.
+	// ListTimeout is the maximum time of a list, and of the state with which a watch begins.
+	// Until their end, their view keeps in memory what is replaced meanwhile. The default, 10
+	// min, is that for which the history keeps it anyway.
 	ListTimeout time.Duration
+	// BatchTimeout is the maximum time of a batch, which has no view. Default 30 min.
+	BatchTimeout time.Duration
 	// ReadHeaderTimeout is the maximum time in which a client sends a request's headers.
 	// Default 5 s.
 	ReadHeaderTimeout time.Duration
@@ -91,10 +102,12 @@ func (c Config) withDefaults() Config {
 	c.MaxInflightBytes = cmp.Or(c.MaxInflightBytes, DefaultMaxInflightBytes)
 	c.MaxInflightRequests = cmp.Or(c.MaxInflightRequests, DefaultMaxInflightRequests)
 	c.MaxConns = cmp.Or(c.MaxConns, DefaultMaxConns)
+	c.MaxStreams = cmp.Or(c.MaxStreams, max(c.MaxConns/2, 1))
 	c.RequestTimeout = cmp.Or(c.RequestTimeout, DefaultRequestTimeout)
 	c.AdminTimeout = cmp.Or(c.AdminTimeout, DefaultAdminTimeout)
 	c.StallTimeout = cmp.Or(c.StallTimeout, DefaultStallTimeout)
 	c.ListTimeout = cmp.Or(c.ListTimeout, DefaultListTimeout)
+	c.BatchTimeout = cmp.Or(c.BatchTimeout, DefaultBatchTimeout)
 	c.ReadHeaderTimeout = cmp.Or(c.ReadHeaderTimeout, DefaultReadHeaderTimeout)
 	c.IdleTimeout = cmp.Or(c.IdleTimeout, DefaultIdleTimeout)
 	if c.Logger == nil {
@@ -122,10 +135,12 @@ func (c Config) Validate() error {
 	require(c.MaxInflightBytes >= maxAdminBody, "MaxInflightBytes", "must be at least 64 KiB")
 	require(c.MaxInflightRequests > 0, "MaxInflightRequests", "must be positive")
 	require(c.MaxConns > 0, "MaxConns", "must be positive")
+	require(c.MaxStreams > 0, "MaxStreams", "must be positive")
 	require(c.RequestTimeout > 0, "RequestTimeout", "must be positive")
 	require(c.AdminTimeout > 0, "AdminTimeout", "must be positive")
 	require(c.StallTimeout > 0, "StallTimeout", "must be positive")
 	require(c.ListTimeout > 0, "ListTimeout", "must be positive")
+	require(c.BatchTimeout > 0, "BatchTimeout", "must be positive")
 	require(c.ReadHeaderTimeout > 0, "ReadHeaderTimeout", "must be positive")
 	require(c.IdleTimeout > 0, "IdleTimeout", "must be positive")
 	return errors.Join(errs...)

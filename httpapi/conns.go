@@ -26,6 +26,8 @@ import (
 // No handler can hijack a connection, because response has no Hijack. So each connection
 // ends with StateClosed, and gives its slot back then.
 type connLimit struct {
+	ending sync.Mutex // held by wait, one caller at a time
+
 	// slots holds one token for each connection, until the connection's goroutine has
 	// ended.
 	slots chan struct{}
@@ -81,6 +83,8 @@ func (c *connLimit) open() int { return len(c.slots) }
 // wait returns when the goroutines of all connections have ended. The
 // listeners must be closed.
 func (c *connLimit) wait() {
+	c.ending.Lock() // two at a time would wait for each other's slots
+	defer c.ending.Unlock()
 	for range cap(c.slots) {
 		c.slots <- struct{}{}
 	}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"sync"
 	"testing"
 	"time"
 )
@@ -128,4 +129,14 @@ func TestConnLimit_YoungIsNoVictim(t *testing.T) {
 	if c.giveWay() {
 		t.Error("an answer closes its connection, although a new connection may be silent")
 	}
+}
+
+// TestConnLimit_WaitTwice checks that two calls of wait beside each other both return.
+func TestConnLimit_WaitTwice(t *testing.T) {
+	c := newConnLimit(1 << 20)
+	var calls sync.WaitGroup
+	for range 2 {
+		calls.Go(c.wait)
+	}
+	calls.Wait()
 }

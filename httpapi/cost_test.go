@@ -25,7 +25,7 @@ func (w plainWriter) SetWriteDeadline(time.Time) error { return nil }
 // quickNode answers puts and reads without storing anything, and allocates nothing.
 type quickNode struct{ *fakeNode }
 
-var quickResults = []kv.OpResult{{Existed: true, ModRevision: 1007}}
+var quickResults = []kv.Result{{Existed: true, ModRevision: 1007}}
 
 func (quickNode) Do(context.Context, kv.Request) (kv.Response, error) {
 	return kv.Response{Succeeded: true, Revision: 1007, Results: quickResults}, nil
@@ -57,7 +57,7 @@ func TestGet_Allocations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	expectAllocations(t, r, 15, func() {}) // 14, and more with the race detector
+	expectAllocations(t, r, 15, func() {}) // 12, and more with the race detector
 }
 
 // expectAllocations fails if the handler allocates more than most objects for a request to

@@ -40,6 +40,16 @@ var headings = map[kv.Code]heading{
 	kv.ErrOverloaded.Code:  {http.StatusTooManyRequests, "Too many requests in flight"},
 	kv.ErrUnsupported.Code: {http.StatusNotImplemented, "Not supported by all members"},
 
+	kv.ErrCompacted.Code:   {http.StatusGone, "Revision compacted"},
+	kv.ErrFuture.Code:      {http.StatusBadRequest, "Future revision"},
+	kv.ErrNotNumber.Code:   {http.StatusConflict, "Not a number"},
+	kv.ErrOverflow.Code:    {http.StatusConflict, "Overflow"},
+	kv.ErrValueLimit.Code:  {http.StatusRequestEntityTooLarge, "Value too large"},
+	kv.ErrAnswerLimit.Code: {http.StatusRequestEntityTooLarge, "Answer too large"},
+	kv.ErrKeyLimit.Code:    {http.StatusRequestEntityTooLarge, "Too many keys"},
+
+	kv.ErrIdempotencyReused.Code: {http.StatusUnprocessableEntity, "Idempotency key of another request"},
+
 	kv.ErrUnknownNode.Code:       {http.StatusNotFound, "No such node"},
 	kv.ErrNameTaken.Code:         {http.StatusConflict, "Name taken"},
 	kv.ErrTooOld.Code:            {http.StatusConflict, "Version too old"},
@@ -71,12 +81,13 @@ var (
 	errNoRoute        = &protocolError{heading{http.StatusNotFound, "Not found"}, "no_route", false, "there is nothing at this path"}
 	errMethod         = &protocolError{heading{http.StatusMethodNotAllowed, "Method not allowed"}, "method_not_allowed", false, "this path does not have this method"}
 	errCrossOrigin    = &protocolError{heading{http.StatusForbidden, "Cross-origin request"}, "cross_origin", false, "a page of another origin may not change anything here"}
-	errIdempotencyKey = &protocolError{heading{http.StatusNotImplemented, "Idempotency-Key not supported"}, "idempotency_key", false, "idempotency keys are not supported"}
 	errEncoding       = &protocolError{heading{http.StatusUnsupportedMediaType, "Encoded body"}, "content_encoding", false, "the body must be sent as it is, without Content-Encoding"}
 	errUnexpectedBody = &protocolError{heading{http.StatusBadRequest, "Unexpected body"}, "unexpected_body", false, "this request takes no body"}
 	errLength         = &protocolError{heading{http.StatusLengthRequired, "Length required"}, "length_required", false, "the request does not say how long its body is: send Content-Length, 0 for an empty value, or a chunked body (curl: --data-binary '' for an empty value)"}
 	errBadBody        = &protocolError{heading{http.StatusBadRequest, "Incomplete body"}, "bad_body", true, "the body could not be read whole"}
 	errBodyTimeout    = &protocolError{heading{http.StatusRequestTimeout, "Slow body"}, "body_timeout", true, "the body came too slowly: send 32 KiB a second or more"}
+	errViewEnded      = &protocolError{heading{http.StatusServiceUnavailable, "List ended early"}, "view_ended", true, "the list took longer than its view may be held; its cursor continues it while its revision is kept"}
+	errStateEnded     = &protocolError{heading{http.StatusServiceUnavailable, "State not sent in time"}, "view_ended", true, "the state took longer than its view may be held: begin the watch again, and read faster, or watch a smaller range"}
 	errNotReady       = &protocolError{heading{http.StatusServiceUnavailable, "Not ready"}, "not_ready", true, "this node can't serve"}
 )
 
@@ -94,7 +105,7 @@ func classify(err error, mutation bool) api.Problem {
 	}
 	if class != nil {
 		if h, ok := headings[class.Code]; ok {
-			return newProblem(h, class, detailOf(class, err))
+			return withFacts(newProblem(h, class, detailOf(class, err)), err)
 		}
 	}
 	timedOut := errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
@@ -111,6 +122,18 @@ func classify(err error, mutation bool) api.Problem {
 	}
 	return newProblem(heading{http.StatusInternalServerError, "Internal error"}, internal,
 		"an internal error, which the node has logged")
+}
+
+// withFacts returns a problem with what a program needs of the error that is not a word.
+func withFacts(p api.Problem, err error) api.Problem {
+	if compacted := (*kv.CompactedError)(nil); errors.As(err, &compacted) {
+		p.CompactRevision = compacted.CompactRevision
+	}
+	if invalid := (*kv.ValidationError)(nil); errors.As(err, &invalid) {
+		p.Field, p.Size, p.Limit = invalid.Field, invalid.Size, invalid.Limit
+	}
+	p.Replayed = errors.As(err, new(*kv.ReplayedError))
+	return p
 }
 
 // detailOf returns the detail of an error of a class. It omits the context in which the
@@ -145,6 +168,7 @@ func (s *Server) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	if p.Status == http.StatusInternalServerError {
 		s.logger.Error("request failed", "method", r.Method, "route", routeOf(w), "err", err)
 	}
+	setReplayed(w.Header(), p.Replayed)
 	writeProblem(w, p)
 }
 
@@ -155,6 +179,15 @@ func writeProblem(w http.ResponseWriter, p api.Problem) {
 		w.Header().Set("Retry-After", "1")
 	}
 	writeJSON(w, p.Status, "application/problem+json", p)
+}
+
+// problemJSON returns a problem as JSON.
+func problemJSON(p api.Problem) []byte {
+	body, err := json.Marshal(p)
+	if err != nil {
+		panic(fmt.Sprintf("httpapi: encode a problem: %v", err))
+	}
+	return body
 }
 
 // writeJSON answers with v, whose encoding must not fail.

@@ -6,49 +6,73 @@ import (
 	"strconv"
 	"unicode/utf8"
 
+	"github.com/kvorum/kvorum/internal/api"
 	"github.com/kvorum/kvorum/kv"
 )
 
-// lineWriter writes items as JSON lines. It does not use encoding/json, which would build a
+// lineWriter writes JSON to a buffer. It does not use encoding/json, which would build a
 // whole line in memory: the text of a value may be six times as long as the value.
 type lineWriter struct {
-	out      *bufio.Writer
-	keysOnly bool
-	scratch  []byte // reused for keys and numbers
+	out     *bufio.Writer
+	scratch []byte // reused for keys and numbers
 }
 
-// write writes one line. It returns the first error of the writer below, and so does every
-// later call.
-func (l *lineWriter) write(item kv.Item) error {
+// err returns the first error of the writer below.
+func (l *lineWriter) err() error {
+	_, err := l.out.Write(nil)
+	return err
+}
+
+// item writes a key as an object, without its value if keysOnly is set. Attributes that are
+// not set are left out.
+func (l *lineWriter) item(item *kv.Item, keysOnly bool) {
 	l.raw("{")
-	l.scratch = append(l.scratch[:0], item.Key...)
-	l.text("key", l.scratch)
-	if !l.keysOnly {
+	l.members(item, keysOnly)
+	l.raw("}")
+}
+
+// members writes the members of a key's object.
+func (l *lineWriter) members(item *kv.Item, keysOnly bool) {
+	l.key("key", item.Key)
+	if !keysOnly {
 		l.raw(",")
 		l.text("value", item.Value)
 	}
 	l.number(`,"create_revision":`, item.CreateRevision)
 	l.number(`,"mod_revision":`, item.ModRevision)
 	l.number(`,"version":`, item.Version)
-	_, err := l.out.WriteString("}\n")
-	return err
-}
-
-// end writes the last line: count, the number of lines before it, and next, the first key
-// of the rest, unless that is "".
-func (l *lineWriter) end(count int, next string) error {
-	l.number(`{"end":true,"count":`, uint64(count))
-	if next != "" {
-		l.raw(",")
-		l.scratch = append(l.scratch[:0], next...)
-		l.text("next", l.scratch)
+	if item.Lease != 0 {
+		l.signed(`,"lease":`, item.Lease)
 	}
-	_, err := l.out.WriteString("}\n")
-	return err
+	if item.Flags != 0 {
+		l.number(`,"flags":`, uint64(item.Flags))
+	}
+	if item.ContentType != "" {
+		l.raw(",")
+		l.key("content_type", item.ContentType)
+	}
+	l.deadline(item.Deadline)
 }
 
-// raw writes s as it is. Like number, text and escape it ignores errors: the bufio.Writer
-// keeps the first one, and writes nothing after it.
+// deadline writes the member with the deadline of a key, unless it is 0.
+func (l *lineWriter) deadline(deadline int64) {
+	if deadline == 0 {
+		return
+	}
+	l.raw(`,"expires_at":"`)
+	l.scratch = api.AppendDeadline(l.scratch[:0], deadline)
+	_, _ = l.out.Write(l.scratch) // see raw
+	l.raw(`"`)
+}
+
+// key writes a member of the object whose value is a short text.
+func (l *lineWriter) key(name, text string) {
+	l.scratch = append(l.scratch[:0], text...)
+	l.text(name, l.scratch)
+}
+
+// raw writes s as it is. Like all methods but err it ignores errors: the bufio.Writer keeps
+// the first one, and writes nothing after it.
 func (l *lineWriter) raw(s string) { _, _ = l.out.WriteString(s) }
 
 // number writes a member of the object; name is the text of the line before n.
@@ -56,6 +80,19 @@ func (l *lineWriter) number(name string, n uint64) {
 	l.raw(name)
 	l.scratch = strconv.AppendUint(l.scratch[:0], n, 10)
 	_, _ = l.out.Write(l.scratch)
+}
+
+// signed is number for numbers that may be negative.
+func (l *lineWriter) signed(name string, n int64) {
+	l.raw(name)
+	l.scratch = strconv.AppendInt(l.scratch[:0], n, 10)
+	_, _ = l.out.Write(l.scratch)
+}
+
+// flag writes a member of the object that is true or false.
+func (l *lineWriter) flag(name string, value bool) {
+	l.raw(name)
+	l.raw(strconv.FormatBool(value))
 }
 
 // text writes a member of the object: a string if data is valid UTF-8, otherwise base64

@@ -195,11 +195,9 @@ func TestKV_KeyLength(t *testing.T) {
 			t.Errorf("%s: got detail %q, want %q", method, p.Detail, want)
 		}
 	}
-	for _, method := range []string{"PUT", "DELETE"} {
-		p := expectProblem(t, a.do(method, "/kv/", ""), http.StatusBadRequest, "invalid")
-		if !strings.HasPrefix(p.Detail, "key: ") {
-			t.Errorf("%s: detail %q does not name the key", method, p.Detail)
-		}
+	p := expectProblem(t, a.do("PUT", "/kv/", ""), http.StatusBadRequest, "invalid")
+	if !strings.HasPrefix(p.Detail, "key: ") {
+		t.Errorf("detail %q does not name the key", p.Detail)
 	}
 	if got := a.node.called(); len(got) != 1 {
 		t.Errorf("node was called: %q, want one put", got)
@@ -314,7 +312,7 @@ func TestKV_ReadConditions(t *testing.T) {
 
 func TestKV_RefusesQueries(t *testing.T) {
 	for _, test := range []struct{ method, target, names string }{
-		{"PUT", "/kv/k?ttl=5", "ttl"},
+		{"GET", "/kv/k?ttl=5s", "ttl"},
 		{"PUT", "/kv/k?consistency=stale", "consistency"},
 		{"DELETE", "/kv/k?recurse", "recurse"},
 		{"GET", "/kv/k?raw", "raw"},
@@ -348,9 +346,9 @@ func TestKV_RefusesHeaders(t *testing.T) {
 		status              int
 		code                string
 	}{
-		{"PUT", "Idempotency-Key", "x", 501, "idempotency_key"},
-		{"PUT", "Idempotency-Key", "", 501, "idempotency_key"},
-		{"DELETE", "Idempotency-Key", "x", 501, "idempotency_key"},
+		{"PUT", "Idempotency-Key", "", 400, "invalid"},
+		{"DELETE", "Idempotency-Key", strings.Repeat("x", 257), 400, "invalid"},
+		{"GET", "Idempotency-Key", "x", 400, "invalid"},
 		{"PUT", "Content-Encoding", "gzip", 415, "content_encoding"},
 		{"PUT", "Content-Encoding", "identity, gzip", 415, "content_encoding"},
 		{"PUT", "Content-Range", "bytes 0-1/10", 400, "invalid"},
@@ -377,7 +375,10 @@ func TestRoutes_Methods(t *testing.T) {
 	a := mustAPI(t, func(c *httpapi.Config) { c.Metrics = http.NotFoundHandler() })
 	for target, allow := range map[string]string{
 		"/":            "GET, HEAD",
-		"/kv/k":        "DELETE, GET, HEAD, PUT",
+		"/kv/k":        "DELETE, GET, HEAD, POST, PUT",
+		"/txn":         "POST",
+		"/batch":       "POST",
+		"/watch":       "GET, HEAD",
 		"/kv/":         "DELETE, GET, HEAD, PUT",
 		"/admin/join":  "POST",
 		"/admin/leave": "POST",

@@ -19,6 +19,9 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
+// asLines asks for JSON lines.
+var asLines = []string{"Accept", "application/x-ndjson"}
+
 // item returns a key that was written once, at revision.
 func item(key, value string, revision uint64) kv.Item {
 	return kv.Item{Key: key, Value: []byte(value), CreateRevision: revision, ModRevision: revision, Version: 1}
@@ -33,6 +36,8 @@ type line struct {
 	CreateRevision uint64  `json:"create_revision"`
 	ModRevision    uint64  `json:"mod_revision"`
 	Version        uint64  `json:"version"`
+	ExpiresAt      string  `json:"expires_at"`
+	TTL            int64   `json:"ttl_ms"`
 }
 
 func (l line) key() string {
@@ -55,6 +60,7 @@ type end struct {
 	Count   int     `json:"count"`
 	Next    *string `json:"next"`
 	NextB64 []byte  `json:"next_b64"`
+	Cursor  string  `json:"cursor"`
 }
 
 func (e end) next() string {
@@ -117,7 +123,7 @@ func TestList_Format(t *testing.T) {
 	a.node.items["a\"\\\n\u2028\u0085<é"] = kv.Item{Key: "a\"\\\n\u2028\u0085<é", Value: []byte("x\x01\u2029"), CreateRevision: 1, ModRevision: 4, Version: 2}
 	a.node.items["b"] = item("b", "", 6)
 	a.node.items["\xff"] = item("\xff", "\x00\xff", 5)
-	w := a.do("GET", "/kv/", "")
+	w := a.do("GET", "/kv/", "", asLines...)
 	want := `{"key":"a\"\\\n\u2028\u0085<é","value":"x\u0001\u2029","create_revision":1,"mod_revision":4,"version":2}` + "\n" +
 		`{"key":"b","value":"","create_revision":6,"mod_revision":6,"version":1}` + "\n" +
 		`{"key_b64":"/w==","value_b64":"AP8=","create_revision":5,"mod_revision":5,"version":1}` + "\n" +
@@ -128,7 +134,7 @@ func TestList_Format(t *testing.T) {
 	expectHeaders(t, w.Header(), "Content-Type", "application/x-ndjson", "Kvorum-Revision", "9",
 		"Kvorum-Consistency", "linearizable", "Kvorum-Node", "n1", "ETag", "", "Cache-Control", "no-store")
 
-	w = a.do("GET", "/kv/?keys_only=true&prefix=b", "")
+	w = a.do("GET", "/kv/?keys_only=true&prefix=b", "", asLines...)
 	want = `{"key":"b","create_revision":6,"mod_revision":6,"version":1}` + "\n" + `{"end":true,"count":1}` + "\n"
 	if got := w.Body.String(); got != want {
 		t.Errorf("keys only: got %s, want %s", got, want)
@@ -144,7 +150,7 @@ func TestList_RoundTrip(t *testing.T) {
 		for key := range rapid.MapOfN(text, rapid.Bool(), 0, 8).Draw(rt, "keys") {
 			a.node.items[key] = item(key, strings.Repeat(text.Draw(rt, "value"), rapid.SampledFrom([]int{1, 1, 5000}).Draw(rt, "times")), 1)
 		}
-		lines := parseLines(rt, a.do("GET", "/kv/", "").Body.String())
+		lines := parseLines(rt, a.do("GET", "/kv/", "", asLines...).Body.String())
 		if len(lines) != len(a.node.items) {
 			rt.Fatalf("got %d lines, want %d", len(lines), len(a.node.items))
 		}
@@ -169,7 +175,7 @@ func TestList_Pages(t *testing.T) {
 		var got []string
 		start, count := "", 0
 		for {
-			c.send("GET /kv/?limit=%s&start=%s HTTP/1.1\r\nHost: x\r\n\r\n", limit, start)
+			c.send("GET /kv/?limit=%s&start=%s HTTP/1.1\r\nHost: x\r\nAccept: application/x-ndjson\r\n\r\n", limit, start)
 			resp, body := c.answer("GET")
 			lines, last := parseList(t, body)
 			got = append(got, keysOf(lines)...)
@@ -207,7 +213,7 @@ func TestList_Parameters(t *testing.T) {
 		"/kv/?prefix=zzz":                       nil,
 		"/kv/?":                                 {"a", "a/1", "a/2", "a/3", "b c", "b\xff"},
 	} {
-		w := a.do("GET", target, "")
+		w := a.do("GET", target, "", asLines...)
 		if got := keysOf(parseLines(t, w.Body.String())); w.Code != 200 || !slices.Equal(got, want) {
 			t.Errorf("%s: got %d %q, want 200 %q", target, w.Code, got, want)
 		}
@@ -241,14 +247,14 @@ func TestList_Head(t *testing.T) {
 		if resp.StatusCode != http.StatusOK {
 			t.Fatalf("got %d, want 200", resp.StatusCode)
 		}
-		expectHeaders(t, resp.Header, "Kvorum-Revision", "3", "Content-Type", "application/x-ndjson")
+		expectHeaders(t, resp.Header, "Kvorum-Revision", "3", "Content-Type", "application/json")
 	}
 }
 
 // endless returns a listing without an end, which closes done when its iteration is
 // stopped.
 func endless(value string, done chan<- struct{}) kv.View {
-	return fakeView{1, func(string, string) iter.Seq[kv.Item] {
+	return fakeView{1, func(kv.Span) iter.Seq[kv.Item] {
 		return func(yield func(kv.Item) bool) {
 			defer close(done)
 			for yield(item("k", value, 1)) {
@@ -291,7 +297,7 @@ func TestList_BrokenStreamIsNotWhole(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a := mustServe(t, nil)
 			a.node.list = func() kv.View {
-				return fakeView{1, func(string, string) iter.Seq[kv.Item] {
+				return fakeView{1, func(kv.Span) iter.Seq[kv.Item] {
 					return func(yield func(kv.Item) bool) {
 						yield(item("k", value, 1))
 						panic("the view is broken")

@@ -29,7 +29,7 @@ func TestTrial_F3_LastLine(t *testing.T) {
 	// lines returns the lines as bytes.
 	lines := func(query string) string {
 		c := a.dial()
-		c.send("GET /kv/?%s HTTP/1.0\r\n\r\n", query)
+		c.send("GET /kv/?%s HTTP/1.0\r\nAccept: application/x-ndjson\r\n\r\n", query)
 		all, err := io.ReadAll(c.r)
 		if err != nil {
 			t.Fatal(err)
@@ -49,7 +49,7 @@ func TestTrial_F3_LastLine(t *testing.T) {
 		t.Errorf("got %q, want %q", got, keys)
 	}
 	a.node.list = func() kv.View {
-		return fakeView{1, func(string, string) iter.Seq[kv.Item] {
+		return fakeView{1, func(kv.Span) iter.Seq[kv.Item] {
 			return func(yield func(kv.Item) bool) {
 				for _, key := range keys[:3] {
 					yield(a.node.items[key])
@@ -159,5 +159,26 @@ func TestGet_SlowReaderEnds(t *testing.T) {
 				t.Errorf("64 KiB every %v: the value was held for %v", pause, took)
 			}
 		})
+	}
+}
+
+// lastLine returns the last line of an answer, which it reads with a pause after each piece.
+func lastLine(t *testing.T, client net.Conn, pause time.Duration) string {
+	t.Helper()
+	resp, err := http.ReadResponse(bufio.NewReader(client), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var tail []byte
+	for piece := make([]byte, 64<<10); ; time.Sleep(pause) {
+		n, err := io.ReadFull(resp.Body, piece)
+		if tail = append(tail, piece[:n]...); len(tail) > len(piece) {
+			tail = append([]byte(nil), tail[len(tail)-len(piece):]...)
+		}
+		if err != nil {
+			lines := strings.Split(strings.TrimSpace(string(tail)), "\n")
+			return lines[len(lines)-1]
+		}
 	}
 }

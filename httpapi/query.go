@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kvorum/kvorum/internal/api"
 	"github.com/kvorum/kvorum/kv"
 )
 
@@ -45,6 +46,9 @@ func parseQuery(raw string, known ...string) (query, error) {
 // readParams are the parameters of every read.
 var readParams = []string{"consistency", "max_stale", "min_revision"}
 
+// getParams are the parameters of reads of one revision.
+var getParams = append([]string{"revision"}, readParams...)
+
 // readOptions returns the options of a read; its default is linearizable.
 func (q query) readOptions() (kv.ReadOptions, error) {
 	options := kv.ReadOptions{Level: kv.Linearizable}
@@ -71,7 +75,44 @@ func (q query) readOptions() (kv.ReadOptions, error) {
 			return options, invalidParam("min_revision", "must be a revision")
 		}
 	}
+	if value, ok := q["revision"]; ok {
+		var err error
+		if options.Revision, err = strconv.ParseUint(value, 10, 63); err != nil || options.Revision == 0 {
+			return options, invalidParam("revision", "must be a revision, at least 1")
+		}
+	}
 	return options, nil
+}
+
+// form returns the parameter op, which must be one of forms, "" if it is not given.
+func (q query) form(forms []string) (string, error) {
+	form, given := q["op"]
+	if given && !slices.Contains(forms, form) {
+		return "", invalidParam("op", "must be "+strings.Join(forms, " or ")+" with this method")
+	}
+	return form, nil
+}
+
+// ttlField is the name of a time to live as the field of an error.
+const ttlField = "ttl"
+
+// ttl returns the parameter ttl, the time to live that a form of a write gives its key; 0 if it
+// is not given.
+func (q query) ttl(form string) (time.Duration, error) {
+	value, given := q["ttl"]
+	switch {
+	case !given && form == opTouch:
+		return 0, invalidField(ttlField, "is required with op="+opTouch)
+	case !given:
+		return 0, nil
+	case form == opGetDel || form == opPersist:
+		return 0, invalidField(ttlField, "is not for op="+form+", after which the key has no time to live")
+	}
+	ttl, err := api.ParseTTL(value)
+	if err != nil {
+		return 0, invalidField(ttlField, err.Error())
+	}
+	return ttl, nil
 }
 
 // positive returns the parameter name, a number of at least 1; 0 if it is not given.
@@ -100,5 +141,8 @@ func (q query) flag(name string) (bool, error) {
 
 // invalidParam returns the error for a query parameter.
 func invalidParam(name, reason string) error {
-	return &kv.ValidationError{Field: fmt.Sprintf("query parameter %.64q", name), Reason: reason}
+	return &kv.ValidationError{Field: paramField(name), Reason: reason}
 }
+
+// paramField returns the name of a query parameter as the field of an error.
+func paramField(name string) string { return fmt.Sprintf("query parameter %.64q", name) }

@@ -37,7 +37,11 @@ type response struct {
 	length          int64     // its length as declared, -1 if that is not known
 	expectsContinue bool      // the client waits for 100 Continue before it sends the body
 	restState       restState
-	unframed        bool // bytes that are not a request may follow the request
+	unframed        bool  // bytes that are not a request may follow the request
+	streams         bool  // the body is read while the answer is written
+	answerBytes     int64 // that are reserved for the answer; see Server.expectAnswer
+
+	idempotencyKey string // of the request, "" if there is none
 
 	// list is the answers' list that has this, between prev and next; all three are nil for
 	// a write.
@@ -91,16 +95,32 @@ func (w *response) Write(p []byte) (int, error) {
 	}
 }
 
+// flush sends what the server has buffered of the answer.
+func (w *response) flush() error { return w.deadlines.Flush() }
+
 // begin does, once, the work before an answer.
 func (w *response) begin(status int) {
 	if w.status == 0 {
 		w.status = status
-		w.settleRest()
+		if !w.streams {
+			w.settleRest()
+		}
 		if w.conns.giveWay() {
 			w.closeAfter()
 		}
 	}
 }
+
+// stream lets the body be read while the answer is written, by another goroutine. The answer
+// must end by latest. A body that is not read to its end closes the connection.
+func (w *response) stream(latest time.Time) {
+	w.streams, w.latest = true, latest
+	_ = w.deadlines.EnableFullDuplex() // only a writer without a connection can't
+}
+
+// restartProgress begins the time for the next pieces of an answer that waits for something
+// else than its client.
+func (w *response) restartProgress() { w.progress = progress{stall: w.progress.stall} }
 
 // extendWrite sets the deadline for the next n bytes.
 func (w *response) extendWrite(n int) {

@@ -100,8 +100,11 @@ func (l *lingering) stopping(now time.Time) bool {
 // linger sends the answer, and then reads and drops the rest of the request. So a client
 // that sends its whole request before it reads gets the answer.
 func (l *lingering) linger(w *response, r *http.Request) {
-	if w.restState == restNone && !w.unframed {
+	switch {
+	case w.restState == restNone && !w.unframed:
 		return
+	case w.streams && w.restState == restBroken:
+		return // the answer's last chunk is sent after this, so the connection can't be half closed
 	}
 	defer l.count.Add(-1)
 	if l.count.Add(1) > l.maxCount || w.deadlines.Flush() != nil {

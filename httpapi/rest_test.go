@@ -34,7 +34,7 @@ var refusals = map[string]struct {
 	"body of a GET":    {"GET /kv/k", "", http.StatusBadRequest},
 	"body of a DELETE": {"DELETE /kv/k", "", http.StatusBadRequest},
 	"other origin":     {"PUT /kv/k", "Sec-Fetch-Site: cross-site\r\n", http.StatusForbidden},
-	"idempotency key":  {"PUT /kv/k", "Idempotency-Key: 1\r\n", http.StatusNotImplemented},
+	"idempotency key":  {"PUT /kv/k", "Idempotency-Key: \r\n", http.StatusBadRequest},
 	"admin body":       {"POST /admin/leave", "", http.StatusRequestEntityTooLarge},
 }
 

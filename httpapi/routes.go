@@ -26,28 +26,14 @@ type methods map[string]handler
 // because a key may have any byte.
 func (s *Server) routes() http.Handler {
 	router := mux.NewRouter().SkipClean(true).UseEncodedPath()
-	path := func(template string, m methods) {
-		router.Path(template).Handler(s.serve(template, m))
+	for _, route := range s.table() {
+		handler := s.serve(route.template, route.methods)
+		if route.template == keyRoute {
+			router.PathPrefix("/kv/").Handler(handler)
+		} else {
+			router.Path(route.template).Handler(handler)
+		}
 	}
-	path("/", methods{"GET": s.help, "HEAD": s.help})
-	path("/livez", methods{"GET": s.livez, "HEAD": s.livez})
-	path("/readyz", methods{"GET": s.readyz, "HEAD": s.readyz})
-	path("/status", methods{"GET": s.status, "HEAD": s.status})
-	if s.cfg.Metrics != nil {
-		path("/metrics", methods{"GET": s.metricsPage, "HEAD": s.metricsPage})
-	}
-	path("/admin/join", methods{"POST": s.guard(s.join)})
-	path("/admin/leave", methods{"POST": s.guard(s.leave)})
-	path("/admin/snapshot", methods{"POST": s.guard(s.snapshot)})
-	path("/admin/transfer", methods{"POST": s.guard(s.transfer)})
-	path("/kv/", methods{
-		"GET": s.guard(s.list), "HEAD": s.guard(s.list),
-		"PUT": checked(s.put), "DELETE": s.guard(s.delete),
-	})
-	router.PathPrefix("/kv/").Handler(s.serve("/kv/{key}", methods{
-		"GET": s.guard(s.get), "HEAD": s.guard(s.get),
-		"PUT": checked(s.put), "DELETE": s.guard(s.delete),
-	}))
 	router.NotFoundHandler = s.serve("none", nil)
 	// The router itself would copy each request twice, to put variables and a route into
 	// its context, which are not used here.
@@ -56,6 +42,47 @@ func (s *Server) routes() http.Handler {
 		router.Match(r, &match) // always: there is a NotFoundHandler
 		match.Handler.ServeHTTP(w, r)
 	})
+}
+
+// keyRoute is the template of the route of a key, which may have any bytes.
+const keyRoute = "/kv/{key}"
+
+// route is a path with its handlers.
+type route struct {
+	template string
+	methods  methods
+}
+
+// table returns all routes, the first of which that matches counts.
+func (s *Server) table() []route {
+	routes := []route{
+		{"/openapi.json", methods{"GET": s.openAPI, "HEAD": s.openAPI}},
+		{"/", methods{"GET": s.help, "HEAD": s.help}},
+		{"/livez", methods{"GET": s.livez, "HEAD": s.livez}},
+		{"/readyz", methods{"GET": s.readyz, "HEAD": s.readyz}},
+		{"/status", methods{"GET": s.status, "HEAD": s.status}},
+		{"/admin/join", methods{"POST": s.guard(s.join)}},
+		{"/admin/leave", methods{"POST": s.guard(s.leave)}},
+		{"/admin/snapshot", methods{"POST": s.guard(s.snapshot)}},
+		{"/admin/transfer", methods{"POST": s.guard(s.transfer)}},
+		{"/admin/compact", methods{"POST": s.guard(s.compact)}},
+		{"/admin/settings", methods{"GET": s.guard(s.settings), "HEAD": s.guard(s.settings), "PUT": s.guard(s.setSettings)}},
+		{"/txn", methods{"POST": keyed(checked(s.txn))}},
+		{"/batch", methods{"POST": checked(s.batch)}},
+		{"/watch", methods{"GET": s.watch, "HEAD": s.watch}},
+		{"/kv/", methods{
+			"GET": s.guard(s.list), "HEAD": s.guard(s.list),
+			"PUT": checked(s.put), "DELETE": keyed(s.guard(s.deleteRange)),
+		}},
+		{keyRoute, methods{
+			"GET": checked(s.get), "HEAD": checked(s.get),
+			"PUT": keyed(checked(s.put)), "POST": keyed(checked(s.post)), "DELETE": keyed(s.guard(s.delete)),
+		}},
+	}
+	if s.cfg.Metrics != nil {
+		routes = append(routes, route{"/metrics", methods{"GET": s.metricsPage, "HEAD": s.metricsPage}})
+	}
+	return routes
 }
 
 // serve returns the http.Handler of the route that template names. Without methods it is
@@ -109,8 +136,8 @@ func (s *Server) guard(next handler) handler {
 // checked refuses requests that no /kv/ or /admin/ route can serve.
 func checked(next handler) handler {
 	return func(w *response, r *http.Request) error {
-		if _, ok := r.Header["Idempotency-Key"]; ok {
-			return errIdempotencyKey
+		if _, ok := r.Header[idempotencyHeader]; ok { // it would be ignored
+			return invalidField(idempotencyHeader, "is for changes of keys; a line of a batch has \"idempotency_key\"")
 		}
 		return next(w, r)
 	}
@@ -147,6 +174,7 @@ func (s *Server) middleware(next http.Handler) http.Handler {
 // finish counts a request and handles its panic. If no answer has begun, it answers.
 // Otherwise it breaks the connection, so that no client takes the part for a whole answer.
 func (s *Server) finish(w *response, r *http.Request, start time.Time, panicked any) {
+	s.budget.putAnswer(w.answerBytes)
 	cause, _ := panicked.(error)
 	if panicked != nil && !errors.Is(cause, http.ErrAbortHandler) {
 		s.logger.Error("request panicked", "method", r.Method, "route", w.route,

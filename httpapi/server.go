@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,7 +33,11 @@ type Server struct {
 	lingering *lingering
 	origins   *http.CrossOriginProtection
 	answers   answers
+	streams   streams
 
+	// stopping ends when Shutdown begins; stop ends it.
+	stopping context.Context
+	stop     context.CancelFunc
 	// ctx is the root of every request's context. cancel ends it, and with it
 	// the requests in flight, when draining takes too long.
 	ctx    context.Context
@@ -53,6 +58,7 @@ func New(cfg Config) (*Server, error) {
 		conns:   newConnLimit(cfg.MaxConns),
 		budget:  newBudget(cfg.MaxInflightRequests, max(cfg.MaxInflightBytes, largestBody(cfg)+1)), // see bodyMemory
 		origins: http.NewCrossOriginProtection(),
+		streams: streams{limit: int64(cfg.MaxStreams)},
 	}
 	s.lingering = newLingering(cfg.MaxConns, cfg.MaxValueBytes)
 	m, err := newMetrics(cfg.Registerer, s.budget, s.conns)
@@ -61,6 +67,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.metrics = m
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.stopping, s.stop = context.WithCancel(s.ctx)
 
 	// Only HTTP/1: another protocol would be negotiated by TLS, which this server does not
 	// terminate. ReadTimeout and WriteTimeout would limit whole bodies and streams. Bodies
@@ -82,7 +89,15 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// largestBody returns the maximum length of a body on any route.
+// maxKey returns the maximum length of a key: the node's limit, or, for keys from before that
+// became less, the configured one. The node refuses writes above its limit.
+func (s *Server) maxKey() int { return max(s.node.Limits().MaxKeyBytes, s.cfg.MaxKeyBytes) }
+
+// maxValue returns the maximum length of a value: the node's limit, or the configured one while
+// the node has none.
+func (s *Server) maxValue() int { return cmp.Or(s.node.Limits().MaxValueBytes, s.cfg.MaxValueBytes) }
+
+// largestBody returns the maximum length of a body for which there must be room.
 func largestBody(cfg Config) int64 { return max(int64(cfg.MaxValueBytes), maxAdminBody) }
 
 // Serve accepts connections from l, which it closes, until Shutdown is called. Then it
@@ -102,12 +117,13 @@ const firstRequestGrace = 500 * time.Millisecond
 
 // Shutdown stops accepting connections, and waits for the requests in flight. An answer to
 // a read, such as a list, is broken off after a second, so that no client takes it for a
-// whole one. The rests of refused requests are not read for longer either. A connection
+// whole one. Watches end at once, with a message that says so. The rests of refused requests are not read for longer either. A connection
 // that has sent no request is closed after half a second. When ctx ends first, Shutdown
 // cancels the requests, closes their connections, and returns ctx's error. It returns when
 // every connection's goroutine has ended.
 func (s *Server) Shutdown(ctx context.Context) error {
 	defer s.cancel()
+	s.stop()
 	s.answers.stop()
 	s.lingering.stop()
 	closeFresh := time.AfterFunc(firstRequestGrace, s.conns.closeFresh)

@@ -17,7 +17,7 @@ func TestShapes_ListsAreRead(t *testing.T) {
 			t.Fatalf("put %s: got %d %s", key, w.Code, w.Body)
 		}
 	}
-	lines := shapes.NewLines(strings.NewReader(a.do("GET", "/kv/?limit=2", "").Body.String()))
+	lines := shapes.NewLines(strings.NewReader(a.do("GET", "/kv/?limit=2", "", asLines...).Body.String()))
 	for i, want := range []string{"a", "b\xff"} {
 		line, err := lines.Next()
 		if err != nil {

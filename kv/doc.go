@@ -8,8 +8,12 @@
 // describe and change. So a new protocol is a new package, and the packages below it do not
 // change.
 //
-//	item.go       a key with its value and its revisions
+//	item.go       a key with its value, its revisions and its attributes
+//	span.go       a range of keys
 //	request.go    one replicated request and its response
+//	compare.go    a condition of a request
+//	op.go         an operation of a request
+//	validate.go   the limits of requests; changes.go which changes exclude each other
 //	read.go       the guarantees of reads, and their results
 //	engine.go     the interfaces Engine and Admin
 //	errors.go     every class of errors, with its code and the outcome of the request

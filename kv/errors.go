@@ -88,6 +88,35 @@ var (
 	ErrDiskFull = &Error{"disk_full", NotDone, true, "the disk is nearly full"}
 )
 
+// Errors of reads and requests that name a revision. Nothing was done.
+var (
+	// ErrCompacted is returned for a revision whose state is no longer kept; see
+	// CompactedError.
+	ErrCompacted = &Error{"compacted", NotDone, false, "the revision has been compacted"}
+	// ErrFuture is returned for a revision that the store has not reached; see FutureError.
+	ErrFuture = &Error{"future_revision", NotDone, false, "the revision is a future one"}
+)
+
+// Errors of operations that the state of their key does not allow. Nothing of the request
+// was done.
+var (
+	// ErrNotNumber is returned for an add to a value that is no decimal number of 64 bits.
+	ErrNotNumber = &Error{"not_a_number", NotDone, false, "the value is not a number"}
+	// ErrOverflow is returned for an add whose result has no room in 64 bits.
+	ErrOverflow = &Error{"overflow", NotDone, false, "the number would overflow"}
+	// ErrValueLimit is returned for an append after which the value would be longer than its
+	// limit.
+	ErrValueLimit = &Error{"value_limit", NotDone, false, "the value would exceed its limit"}
+	// ErrKeyLimit is returned for a request that would look at more than MaxRequestKeys keys.
+	ErrKeyLimit = &Error{"key_limit", NotDone, false, "the request looks at too many keys"}
+	// ErrAnswerLimit is returned for a request whose answer would be longer than
+	// MaxAnswerBytes.
+	ErrAnswerLimit = &Error{"answer_limit", NotDone, false, "the answer would exceed its limit"}
+	// ErrIdempotencyReused is returned for a request whose IdempotencyKey an earlier request
+	// with another content has used.
+	ErrIdempotencyReused = &Error{"idempotency_key_reused", NotDone, false, "another request has used the idempotency key"}
+)
+
 // Errors of requests to change the membership or to take a snapshot; nothing changed.
 var (
 	// ErrUnknownNode is returned when no member has the given name.
@@ -121,6 +150,7 @@ var classes = []*Error{
 	ErrUnknownOutcome,
 	ErrLoading, ErrNoLeader, ErrTimeout, ErrNotLeader, ErrNotJoined, ErrRemoved, ErrClosed,
 	ErrMemoryFull, ErrDataLimit, ErrDiskFull, ErrBehind, ErrOverloaded, ErrUnsupported,
+	ErrCompacted, ErrFuture, ErrNotNumber, ErrOverflow, ErrValueLimit, ErrAnswerLimit, ErrKeyLimit, ErrIdempotencyReused,
 	ErrUnknownNode, ErrNameTaken, ErrTooOld, ErrOtherCluster, ErrQuorum, ErrNoSuccessor, ErrLastVoter,
 	ErrNothingToSnapshot, ErrSnapshotRunning, ErrUnreachable,
 }
@@ -177,6 +207,45 @@ type ValidationError struct {
 
 // Error implements error.
 func (e *ValidationError) Error() string { return fmt.Sprintf("%s: %s", e.Field, e.Reason) }
+
+// CompactedError is returned for a revision whose state is no longer kept. It is an
+// ErrCompacted.
+type CompactedError struct {
+	Revision        uint64 // the one that was asked for
+	CompactRevision uint64 // the oldest one that can still be read
+}
+
+// Error implements error.
+func (e *CompactedError) Error() string {
+	return fmt.Sprintf("%v: revision %d, the oldest that is kept is %d", ErrCompacted, e.Revision, e.CompactRevision)
+}
+
+// Is reports that the error is an ErrCompacted.
+func (e *CompactedError) Is(target error) bool { return target == ErrCompacted }
+
+// FutureError is returned for a revision that the store has not reached. It is an ErrFuture.
+type FutureError struct {
+	Revision uint64 // the one that was asked for
+	Newest   uint64 // that of the store
+}
+
+// Error implements error.
+func (e *FutureError) Error() string {
+	return fmt.Sprintf("%v: revision %d, the newest is %d", ErrFuture, e.Revision, e.Newest)
+}
+
+// Is reports that the error is an ErrFuture.
+func (e *FutureError) Is(target error) bool { return target == ErrFuture }
+
+// ReplayedError is returned for a request whose IdempotencyKey belongs to an earlier request,
+// the same one, that was refused. It is of the class of that refusal.
+type ReplayedError struct{ Err error }
+
+// Error implements error.
+func (e *ReplayedError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the refusal of the earlier request.
+func (e *ReplayedError) Unwrap() error { return e.Err }
 
 // LoadingError is returned by a node that is loading its data directory. It is
 // an ErrLoading.

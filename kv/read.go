@@ -32,24 +32,60 @@ type ReadOptions struct {
 	MaxStale time.Duration
 	// MinRevision makes the read wait until this node has applied that revision.
 	MinRevision uint64
+	// Revision is that of the state which is read; 0 is the newest one. A read that is not
+	// linearizable waits until this node has applied it. Errors are a *CompactedError and a
+	// *FutureError.
+	Revision uint64
 }
 
 // ReadResult is the outcome of a Get.
 type ReadResult struct {
 	Item  Item // the zero Item if Found is false
 	Found bool
-	// Revision is a revision of the store at which the key was as in Item, at least
-	// Item.ModRevision. A read with it as MinRevision, on any node, sees a state that is
-	// not older.
+	// Revision is ReadOptions.Revision. If that is 0, it is a revision of the store at which
+	// the key was as in Item, at least Item.ModRevision, and a read with it as MinRevision,
+	// on any node, sees a state that is not older.
 	Revision uint64
+	// Clock is the cluster clock of the state that was read and the time for which the node has
+	// had it, in milliseconds since the Unix epoch together. A key with a Deadline that was
+	// found in the newest state expires about Item.Deadline - Clock milliseconds after the read.
+	// That may be negative for a moment, and while the cluster has no leader.
+	Clock int64
 }
 
-// View shows all keys as they were at one revision. It does not change, and delays no
-// writer. While it is held, values that are replaced remain in memory.
+// CompactResult is the outcome of a Compact.
+type CompactResult struct {
+	Revision        uint64 // of the store; a compaction takes none
+	CompactRevision uint64 // the oldest one that can be read now
+}
+
+// View shows all keys as they were at one revision. It never changes, is safe for concurrent
+// use, and delays no writer. While it is open, values that are replaced remain in memory, so
+// it must be closed. Its Items stay valid after Close.
 type View interface {
 	// Revision is the one that the view shows.
 	Revision() uint64
-	// Range yields the keys that begin with prefix, from start on, in byte order. It
-	// may be called more than once, and from any goroutine.
-	Range(prefix, start string) iter.Seq[Item]
+	// CompactRevision is the oldest revision that could be read when the view was opened.
+	CompactRevision() uint64
+	// Clock is that of a ReadResult, when the view was opened. A view of the newest revision
+	// shows no key whose deadline the cluster clock of its state has reached; a view of an older
+	// one shows history as it was.
+	Clock() int64
+	// Hidden is the time of the cluster clock, in milliseconds since the Unix epoch, up to which
+	// the deadlines of keys that are not shown are. It is 0 if the view shows all keys of its
+	// revision.
+	Hidden() int64
+	// Get returns the Item of a key, and whether there is one.
+	Get(key string) (Item, bool)
+	// Ascend and Descend yield the Items in a span, in byte order of their keys or the other
+	// way round. They may be called more than once.
+	Ascend(span Span) iter.Seq[Item]
+	Descend(span Span) iter.Seq[Item]
+	// Count returns the number of keys in a span.
+	Count(span Span) int
+	// Err returns an error if the view was closed before an iteration, a Get or a Count
+	// ended, so that its result was not complete.
+	Err() error
+	// Close ends iterations that are under way, and returns nil. It is idempotent.
+	Close() error
 }

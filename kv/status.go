@@ -17,6 +17,10 @@ type Status struct {
 	AppliedIndex uint64   `json:"applied_index"`
 	Revision     uint64   `json:"revision"`
 	Members      []Member `json:"members"`
+	// Settings are those of the cluster, as far as this node has applied them. They are nil
+	// while the node is in no cluster. GET /status has them in the form of GET
+	// /admin/settings.
+	Settings *Settings `json:"-"`
 	// Versions describes the command versions that the node and its cluster understand; see
 	// docs/upgrade.md. It is absent while the node is loading.
 	Versions *VersionStatus `json:"versions,omitempty"`
@@ -35,11 +39,12 @@ type Status struct {
 	Memory *MemoryStatus `json:"memory,omitempty"`
 
 	// The following are absent while the node is in no cluster.
-	Disk  *DiskStatus  `json:"disk,omitempty"`
-	Log   *LogStatus   `json:"log,omitempty"`
-	Queue *QueueStatus `json:"queue,omitempty"`
-	State *StateStatus `json:"state,omitempty"`
-	Peers []PeerStatus `json:"peers,omitempty"`
+	Limits *LimitStatus `json:"limits,omitempty"`
+	Disk   *DiskStatus  `json:"disk,omitempty"`
+	Log    *LogStatus   `json:"log,omitempty"`
+	Queue  *QueueStatus `json:"queue,omitempty"`
+	State  *StateStatus `json:"state,omitempty"`
+	Peers  []PeerStatus `json:"peers,omitempty"`
 
 	// Loading is absent once the node has applied all entries of its data directory.
 	Loading *LoadStatus `json:"loading,omitempty"`
@@ -137,7 +142,8 @@ type LoadStatus struct {
 type LogStatus struct {
 	FirstIndex uint64 `json:"first_index"` // 0 if the log is empty
 	LastIndex  uint64 `json:"last_index"`
-	Bytes      int64  `json:"bytes"` // on disk
+	Bytes      int64  `json:"bytes"`       // on disk
+	CacheBytes int64  `json:"cache_bytes"` // of the newest entries, in memory
 	// OldestAgeSeconds is the age of the oldest entry in the log, by the clock of the
 	// leader that appended it; 0 if it is not known.
 	OldestAgeSeconds float64 `json:"oldest_age_seconds"`
@@ -221,6 +227,39 @@ type SnapshotStatus struct {
 	Index uint64 `json:"index"`
 	Sent  int64  `json:"sent"`  // bytes
 	Total int64  `json:"total"` // bytes
+}
+
+// LimitStatus describes the limits of requests that apply at a node: the cluster's settings, or
+// the node's configuration.
+type LimitStatus struct {
+	MaxKeyBytes   int `json:"max_key_bytes"`
+	MaxValueBytes int `json:"max_value_bytes"`
+	MaxRequestOps int `json:"max_request_ops"`
+	// Idempotency has the limits of the answers that are kept for idempotency keys, and how
+	// much of them is used.
+	Idempotency IdempotencyStatus `json:"idempotency"`
+	// Differ are the members whose configuration is not the leader's. Only the leader knows
+	// them.
+	Differ []MemberLimits `json:"differ,omitempty"`
+}
+
+// IdempotencyStatus describes the answers that a node's state keeps for idempotency keys.
+type IdempotencyStatus struct {
+	// WindowSeconds is how long an answer is kept.
+	WindowSeconds float64 `json:"window_seconds"`
+	// MaxKeys and MaxBytes are the limits of Idempotency.
+	MaxKeys  int64 `json:"max_keys"`
+	MaxBytes int64 `json:"max_bytes"`
+	// Keys and Bytes are how much of them is used.
+	Keys  int64 `json:"keys"`
+	Bytes int64 `json:"bytes"`
+}
+
+// MemberLimits are the limits that a member is configured with.
+type MemberLimits struct {
+	ID            string `json:"id"`
+	MaxKeyBytes   int    `json:"max_key_bytes"`
+	MaxValueBytes int    `json:"max_value_bytes"`
 }
 
 // MemoryStatus describes the memory of a node. All figures are in bytes.

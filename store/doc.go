@@ -46,7 +46,7 @@
 // clock moves no deadline of an open store, and brings no key back.
 //
 // At MaxEntries or MaxBytes expired keys are removed first, then those that the policy
-// picks. LRU and LFU take the best of a random sample of 16: their hit rates are within
+// picks. LRU and LFU take the best of a random sample of 16 (of all keys, if there are no more): their hit rates are within
 // 0.1 percentage points of the exact policies' (TestEviction_ZipfHitRate). TTL takes
 // exactly the nearest deadline, and Random any key. With EvictionNone the write fails
 // with ErrStoreFull.

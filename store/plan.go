@@ -174,10 +174,11 @@ func (p *plan) fitsAlone() bool {
 	return count <= o.MaxEntries && (o.MaxBytes == 0 || bytes <= o.MaxBytes)
 }
 
-// evictsMany says whether a large share of the store has to be removed.
+// evictsMany says whether a large share of the store has to be removed, or whether it has so few
+// keys that a sample, in which a key may come twice, would not be cheaper.
 func (p *plan) evictsMany() bool {
 	o := p.s.opts
-	return evictsMany(int64(p.s.entries+p.over.entries-o.MaxEntries), int64(p.s.entries)) ||
+	return p.s.entries <= evictionSample || evictsMany(int64(p.s.entries+p.over.entries-o.MaxEntries), int64(p.s.entries)) ||
 		(o.MaxBytes > 0 && evictsMany(p.s.bytes+p.over.bytes-o.MaxBytes, p.s.bytes))
 }
 

@@ -38,6 +38,7 @@ func (p *proc) getTLS(a *testkit.Authority, path string) (string, time.Time, err
 // TestTrial_F4_Certificates runs nodes with certificates that can't work, that expire soon,
 // that are replaced while the node runs, and that a peer does not accept.
 func TestTrial_F4_Certificates(t *testing.T) {
+	t.Parallel()
 	ca, other := testkit.NewAuthority(t, "authority"), testkit.NewAuthority(t, "another authority")
 	t.Run("Refused", func(t *testing.T) {
 		for name, c := range map[string]struct {

@@ -72,6 +72,7 @@ func (c *compose) try(args ...string) (string, error) {
 // another, a container killed, a get again, the container started again. A node whose
 // volume was removed heals by itself.
 func TestCompose(t *testing.T) {
+	t.Parallel()
 	c := newCompose(t)
 	if out, err := exec.Command("make", "-C", c.root, "build").CombinedOutput(); err != nil {
 		t.Fatalf("make build: %v\n%s", err, out)

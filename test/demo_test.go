@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -17,11 +18,22 @@ import (
 	"github.com/kvorum/kvorum/internal/testkit"
 )
 
+// The ports that freeBase looks at begin with firstBase, are baseStep apart, and end before
+// endBase.
+const (
+	firstBase = 18001
+	baseStep  = 10
+	endBase   = 30000
+)
+
+// bases counts the ports that freeBase has looked at.
+var bases atomic.Int32
+
 // freeBase returns a port p such that p to p+2, and those 1,000 and 2,000
-// below, are free on 127.0.0.1.
+// below, are free on 127.0.0.1. It returns each port once.
 func freeBase(t *testing.T) int {
 	t.Helper()
-	for base := 18001; base < 30000; base += 10 {
+	for base := nextBase(); base < endBase; base = nextBase() {
 		free := true
 		for i := 0; i < 9 && free; i++ {
 			l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(base+i%3-i/3*1000)))
@@ -36,6 +48,8 @@ func freeBase(t *testing.T) int {
 	t.Skip("SKIPPED: no range of free ports on 127.0.0.1")
 	return 0
 }
+
+func nextBase() int { return firstBase + baseStep*int(bases.Add(1)-1) }
 
 // startDemo runs the demo until it says ready, and returns its output up to then.
 func startDemo(t *testing.T, base int, dir string) (*exec.Cmd, string) {
@@ -99,6 +113,7 @@ func unlocked(path string) error {
 // TestDemo shows the first command of the README: it prints the addresses and ready, every
 // node serves, and its nodes end with it, whether it is interrupted or killed.
 func TestDemo(t *testing.T) {
+	t.Parallel()
 	for _, end := range []syscall.Signal{syscall.SIGINT, syscall.SIGKILL} {
 		t.Run(end.String(), func(t *testing.T) {
 			base, dir := freeBase(t), t.TempDir()

@@ -27,7 +27,7 @@ var update = flag.Bool("update", false, "rewrite the data directories of this ve
 // The data directories of this version. Those of all versions are kept and tested: after a
 // change of a format the new one gets another name.
 const (
-	nodeGolden  = "node-v2"
+	nodeGolden  = "node-v4"
 	storeGolden = "store-v1"
 )
 
@@ -73,6 +73,16 @@ type nodeContent struct {
 	Members   []string // name, and whether it votes
 	Retired   int      // removed incarnations that are remembered
 	Items     []goldenItem
+	// Past has the items at PastRevision, if that is not 0.
+	PastRevision uint64       `json:",omitempty"`
+	Past         []goldenItem `json:",omitempty"`
+	// Keyed is the revision of goldenKeyed, 0 if it was not done.
+	Keyed uint64 `json:",omitempty"`
+}
+
+// goldenKeyed is a request whose answer is kept.
+func goldenKeyed() kv.Request {
+	return kv.Request{Then: []kv.Op{{Kind: kv.OpAdd, Key: "number", Delta: 1}}, IdempotencyKey: "golden"}
 }
 
 // goldenItem is a key with its value and its revisions. The key is quoted as in Go.
@@ -80,24 +90,38 @@ type goldenItem struct {
 	Key                                  string
 	Value                                []byte
 	CreateRevision, ModRevision, Version uint64
+	Flags                                uint32 `json:",omitempty"`
+	ContentType                          string `json:",omitempty"`
 }
 
-// contentOf reads everything from a node.
-func contentOf(t *testing.T, n *cluster.Node) nodeContent {
+// contentOf reads everything from a node, and the items of a past revision unless that is
+// 0.
+func contentOf(t *testing.T, n *cluster.Node, past uint64) nodeContent {
 	t.Helper()
-	view, err := n.View(t.Context(), kv.ReadOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
 	status := n.Status()
-	c := nodeContent{ClusterID: status.ClusterID, Revision: view.Revision(), Retired: n.Stats().Retired}
+	c := nodeContent{ClusterID: status.ClusterID, Retired: n.Stats().Retired, PastRevision: past}
 	for _, m := range status.Members {
 		c.Members = append(c.Members, fmt.Sprintf("%s voter %t", m.ID, m.Voter))
 	}
-	for it := range view.Range("", "") {
-		c.Items = append(c.Items, goldenItem{strconv.Quote(it.Key), append([]byte{}, it.Value...), it.CreateRevision, it.ModRevision, it.Version})
+	c.Items, c.Revision = itemsAt(t, n, 0)
+	if past != 0 {
+		c.Past, _ = itemsAt(t, n, past)
 	}
 	return c
+}
+
+// itemsAt reads all items at a revision, 0 for the newest, and returns the revision too.
+func itemsAt(t *testing.T, n *cluster.Node, revision uint64) (items []goldenItem, at uint64) {
+	t.Helper()
+	view, err := n.View(t.Context(), kv.ReadOptions{Revision: revision})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = view.Close() }() // always nil
+	for it := range view.Ascend(kv.All()) {
+		items = append(items, goldenItem{strconv.Quote(it.Key), append([]byte{}, it.Value...), it.CreateRevision, it.ModRevision, it.Version, it.Flags, it.ContentType})
+	}
+	return items, view.Revision()
 }
 
 // TestGolden_Node shows that this version opens a node's data directory of each version of
@@ -118,7 +142,12 @@ func TestGolden_Node(t *testing.T) {
 			for range 2 {
 				n.open(t)
 				testkit.Eventually(t, 30*time.Second, "the node is ready", n.get().Ready)
-				got := contentOf(t, n.get())
+				got := contentOf(t, n.get(), want.PastRevision)
+				if got.Keyed = want.Keyed; got.Keyed != 0 {
+					if again, err := n.get().Do(t.Context(), goldenKeyed()); err != nil || !again.Replayed || again.Revision != want.Keyed {
+						t.Errorf("a request with an idempotency key again: got %+v, %v, want revision %d", again, err, want.Keyed)
+					}
+				}
 				if !reflect.DeepEqual(got, want) {
 					t.Fatalf("got  %+v\nwant %+v", got, want)
 				}
@@ -181,6 +210,12 @@ func makeNodeGolden(t *testing.T) {
 		}
 		return nil
 	})
+	err := voter.get().SetSettings(t.Context(), kv.Settings{Idempotency: kv.Idempotency{Window: 100 * 365 * 24 * time.Hour}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustDo(t, voter, goldenKeyed())
+	keyed := voter.get().Status().Revision
 	if _, err := voter.get().Snapshot(t.Context(), ""); err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +230,12 @@ func makeNodeGolden(t *testing.T) {
 	mustDo(t, voter, kv.Request{Then: []kv.Op{
 		{Kind: kv.OpPut, Key: "pair-1", Value: []byte("both")}, {Kind: kv.OpPut, Key: "pair-2", Value: []byte("or none")},
 	}})
-	content := contentOf(t, voter.get())
+	mustDo(t, voter, kv.Request{Then: []kv.Op{
+		{Kind: kv.OpPut, Key: "page", Value: []byte("<p>"), Flags: 7, ContentType: "text/html"},
+		{Kind: kv.OpAdd, Key: "number", Delta: 42}, {Kind: kv.OpDelete, Span: kv.Prefix("key-02")},
+	}})
+	content := contentOf(t, voter.get(), 30) // before the snapshot
+	content.Keyed = keyed
 	nodes[1].close(t)
 	voter.close(t)
 	writeGolden(t, nodeGolden, voter.cfg.DataDir, content)

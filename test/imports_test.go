@@ -25,34 +25,47 @@ var bigFive = []string{
 // import ("ARCHITECTURE.md, Packages"). A package below another one that has no line of
 // its own may import what its parent may, and its parent.
 var allowed = map[string][]string{
-	"kv":                 {},
-	"wal":                {},
-	"store":              {"wal", "internal/dirlock", "internal/omap"},
-	"internal/api":       {"kv"},
-	"internal/dirlock":   {},
-	"internal/entry":     {"github.com/hashicorp/raft"},
-	"internal/loglimit":  {},
-	"internal/machine":   {},
-	"internal/nodeid":    {"wal", "internal/sealed", "github.com/hashicorp/raft"},
-	"internal/omap":      {},
-	"internal/sealed":    {"wal"},
-	"internal/wire":      {},
-	"internal/testkit":   {},
-	"fsm":                {"kv", "internal/omap", "internal/wire", "github.com/hashicorp/raft"},
-	"transport":          {"internal/entry", "internal/loglimit", "github.com/hashicorp/raft"},
-	"cluster/discovery":  {"kv", "internal/loglimit", "internal/sealed", "github.com/hashicorp/memberlist"},
-	"cluster/leadership": {"kv", "internal/nodeid", "github.com/hashicorp/raft"},
-	"cluster/propose":    {"cluster/leadership", "kv", "internal/wire"},
-	"cluster/raftstore":  {"wal", "internal/entry", "internal/sealed", "github.com/hashicorp/raft", "github.com/hashicorp/raft-boltdb"},
+	"kv":                  {},
+	"wal":                 {},
+	"store":               {"wal", "internal/dirlock", "internal/omap"},
+	"internal/api":        {"kv"},
+	"internal/dirlock":    {},
+	"internal/entry":      {"github.com/hashicorp/raft"},
+	"internal/loglimit":   {},
+	"internal/machine":    {},
+	"internal/nodeid":     {"wal", "internal/sealed", "github.com/hashicorp/raft"},
+	"internal/omap":       {},
+	"internal/sealed":     {"wal"},
+	"internal/strictjson": {},
+	"internal/wire":       {},
+	"internal/testkit":    {},
+	"fsm/mvcc":            {"kv"},
+	"fsm/watch":           {"kv", "fsm/mvcc"},
+	"fsm":                 {"kv", "fsm/mvcc", "fsm/watch", "internal/wire", "github.com/hashicorp/raft"},
+	"transport":           {"internal/entry", "internal/loglimit", "github.com/hashicorp/raft"},
+	"cluster/discovery":   {"kv", "internal/loglimit", "internal/sealed", "github.com/hashicorp/memberlist"},
+	"cluster/clock":       {},
+	"cluster/leadership":  {"kv", "cluster/clock", "internal/nodeid", "github.com/hashicorp/raft"},
+	"cluster/propose":     {"cluster/leadership", "kv", "internal/wire"},
+	"cluster/raftstore":   {"wal", "internal/entry", "internal/sealed", "github.com/hashicorp/raft", "github.com/hashicorp/raft-boltdb"},
 	"cluster/recovery": {
 		"cluster/raftstore", "fsm", "wal", "internal/dirlock", "internal/nodeid", "internal/sealed", "github.com/hashicorp/raft",
 	},
+	"cluster/raftlog": {"internal/loglimit"},
+	"cluster/replica": {
+		"kv", "cluster/clock", "cluster/leadership", "cluster/propose", "cluster/raftlog", "cluster/raftstore", "cluster/recovery", "cluster/room", "wal", "transport",
+		"internal/loglimit", "internal/nodeid", "internal/wire", "github.com/hashicorp/raft",
+	},
 	"cluster/room": {"kv", "wal", "internal/nodeid", "internal/wire", "github.com/hashicorp/raft"},
 	"cluster": {
-		"kv", "cluster/discovery", "cluster/leadership", "cluster/propose", "cluster/raftstore", "cluster/recovery", "cluster/room", "fsm", "wal", "transport",
-		"internal/dirlock", "internal/loglimit", "internal/nodeid", "internal/omap", "internal/sealed", "internal/wire", "github.com/hashicorp/raft",
+		"kv", "cluster/discovery", "cluster/leadership", "cluster/propose", "cluster/raftstore", "cluster/recovery", "cluster/replica", "cluster/room", "fsm",
+		"wal", "transport", "internal/dirlock", "internal/loglimit", "internal/nodeid", "internal/sealed", "internal/wire",
+		"github.com/hashicorp/raft",
 	},
-	"httpapi": {"kv", "internal/api", "internal/loglimit", "github.com/gorilla/mux"},
+	"cluster/internal/clustertest": {
+		"kv", "cluster", "cluster/raftstore", "cluster/replica", "fsm", "wal", "transport", "internal/testkit", "internal/wire", "github.com/hashicorp/raft",
+	},
+	"httpapi": {"kv", "internal/api", "internal/loglimit", "internal/strictjson", "github.com/gorilla/mux"},
 	"client":  {"kv", "internal/api"},
 }
 
@@ -135,7 +148,7 @@ func TestRuleOf(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", name, got, want)
 		}
 	}
-	for _, owner := range []string{"cluster/raftstore", "cluster/discovery", "cluster/room"} {
+	for _, owner := range []string{"cluster/raftlog", "cluster/raftstore", "cluster/discovery", "cluster/room"} {
 		for _, forbidden := range []string{"cluster", "fsm", "transport", "store"} {
 			if mayImport(owner, module+forbidden) {
 				t.Errorf("%s may import %s", owner, forbidden)
@@ -144,6 +157,7 @@ func TestRuleOf(t *testing.T) {
 	}
 	for owner, forbidden := range map[string]string{
 		"cluster/recovery": module + "cluster", "cluster/propose": module + "fsm", "cluster/leadership": module + "cluster/propose",
+		"cluster/replica": module + "fsm",
 	} {
 		if mayImport(owner, forbidden) {
 			t.Errorf("%s may import %s", owner, forbidden)

@@ -208,6 +208,7 @@ func disturb(ctx context.Context, t *testing.T, nodes []*inproc) {
 // TestNode_SnapshotCatchUp shows that a node that missed more entries than the log still
 // has gets a snapshot, and then has the same state as the others.
 func TestNode_SnapshotCatchUp(t *testing.T) {
+	t.Parallel()
 	nodes := openNodes(t, 3)
 	behind := nodes[2]
 	behind.close(t)
@@ -236,7 +237,7 @@ func TestNode_SnapshotCatchUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := 0
-	for item := range view.Range("key-", "") {
+	for item := range view.Ascend(kv.Prefix("key-")) {
 		if want := fmt.Sprintf("key-%04d", got); item.Key != want || string(item.Value) != string(value) {
 			t.Fatalf("item %d: got %s with %d bytes, want %s", got, item.Key, len(item.Value), want)
 		}

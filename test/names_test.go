@@ -53,6 +53,7 @@ func (p *proc) waitLog(t *testing.T, limit time.Duration, words ...string) {
 // resolve. The node serves and says so, and another one finds it by that name as soon as
 // the name exists.
 func TestTrial_F5_AdvertisedGossipName(t *testing.T) {
+	t.Parallel()
 	hosts := filepath.Join(t.TempDir(), "hosts")
 	write := func(lines string) {
 		t.Helper()

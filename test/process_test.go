@@ -34,7 +34,7 @@ type program struct {
 // The builds that are tested: this version, and one that lacks the newest commands.
 var (
 	newBuild = newProgram("")
-	oldBuild = newProgram("kvorum_v1")
+	oldBuild = newProgram("kvorum_v2")
 )
 
 func newProgram(tags string) *program {

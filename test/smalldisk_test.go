@@ -185,14 +185,14 @@ func TestSnapshotByHand(t *testing.T) {
 		return err
 	})
 	out, errs, err := kvorum(t, "snapshot", follower.name, "--endpoints", asked.http())
-	if err != nil || !strings.HasPrefix(out, follower.name+": snapshot of 1000") {
+	if err != nil || !strings.HasPrefix(out, follower.name+": snapshot of 2000") { // each of the 20 values, of a megabyte
 		t.Fatalf("kvorum snapshot: got %q, %q, %v", out, errs, err)
 	}
 	s, err := follower.status()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Disk.LogBytes != 0 || s.Disk.SnapshotBytes < 1_000_000 {
+	if s.Disk.LogBytes != 0 || s.Disk.SnapshotBytes < 20_000_000 {
 		t.Errorf("the log has %d bytes, the snapshot %d", s.Disk.LogBytes, s.Disk.SnapshotBytes)
 	}
 	if out, errs, err = kvorum(t, "snapshot", "--endpoints", follower.http()); err == nil || !strings.Contains(errs, "nothing new") {

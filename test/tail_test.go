@@ -7,12 +7,14 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/kvorum/kvorum/internal/testkit"
+	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/store"
 )
 
@@ -105,6 +107,22 @@ func (p *proc) waitRecorded(t *testing.T, since time.Time) {
 	})
 }
 
+// waitAcknowledged waits until the leader knows that follower has all of its log.
+func (p *proc) waitAcknowledged(t *testing.T, follower *proc) {
+	t.Helper()
+	testkit.Eventually(t, 12*time.Second, follower.name+" has acknowledged the leader's log", func() error {
+		s, err := p.status()
+		if err != nil {
+			return err
+		}
+		i := slices.IndexFunc(s.Peers, func(peer kv.PeerStatus) bool { return peer.ID == follower.name })
+		if i < 0 || s.Peers[i].MatchIndex < s.Log.LastIndex {
+			return fmt.Errorf("role %s, log up to %d, peers %+v", s.Role, s.Log.LastIndex, s.Peers)
+		}
+		return nil
+	})
+}
+
 // TestTrial_B7_LostTailIsRefused removes the end of a node's log, in several ways, after a
 // clean stop and after a kill. `kvorum check` and the next start report it, with file and
 // offset.
@@ -159,16 +177,19 @@ func loseTails(t *testing.T) {
 	}
 }
 
-// TestTrial_B7_LeaderTellsProcess removes bytes that a follower has synced in the seconds
-// before a kill, which its log can't notice. Its leader does, and the node comes back by
-// itself as a new incarnation, with all data.
+// TestTrial_B7_LeaderTellsProcess removes bytes that a follower has synced and acknowledged in
+// the seconds before a kill, which its log can't notice. Its leader does, and the node comes
+// back by itself as a new incarnation, with all data.
 func TestTrial_B7_LeaderTellsProcess(t *testing.T) {
 	t.Parallel()
 	ps := newProcs(t, 3)
-	follower := ps.followers(t)[0]
+	leader, follower := ps.leader(t), ps.followers(t)[0]
 	follower.putMany(t, "early-", 1, 100)
 	follower.waitRecorded(t, time.Now())
 	follower.putMany(t, "k-", 10, 100)
+	// The other two suffice for the puts. What the follower alone knows to be synced, the
+	// leader can't miss.
+	leader.waitAcknowledged(t, follower)
 	follower.kill()
 	manifest, err := os.ReadFile(filepath.Join(follower.dir, "wal", "MANIFEST"))
 	if err != nil {

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -17,67 +17,79 @@ import (
 )
 
 // TestRollingUpgrade takes three nodes from the old build to the new one and back, one
-// after the other, while a client writes. Commands that the old build does not know are
-// written only while all three understand them, and nothing that was acknowledged is lost.
+// after the other, while a client writes. The first way there is held back, so that it can
+// be undone; the second one is not. Commands that the old build does not know are written
+// only while all three understand them, and nothing that was acknowledged is lost.
 func TestRollingUpgrade(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("skipped in short mode: restarts three processes three times, and waits for checkpoints")
 	}
 	ps := startProcs(t, 3, func(p *proc) { p.build = oldBuild })
 	writer := startWriter(t, ps)
+	restartAll := func(change func(*proc)) {
+		t.Helper()
+		for _, p := range ps {
+			change(p)
+			ps.restart(t, p)
+			writer.wait(t, 20)
+		}
+	}
+	verified := func() {
+		t.Helper()
+		at := ps.leader(t).mustStatus(t).AppliedIndex
+		for _, p := range ps {
+			testkit.Eventually(t, time.Minute, p.name+" has compared its state", func() error {
+				if s, err := p.status(); err != nil || s.State.VerifiedIndex <= at {
+					return fmt.Errorf("status %+v, %v", s.State, err)
+				}
+				return nil
+			})
+		}
+	}
+	needs := func(version int) {
+		t.Helper()
+		for _, p := range ps {
+			if s := p.mustStatus(t); s.Versions.Needs != version {
+				t.Errorf("%s: a build must understand version %d to take its directory over, want %d", p.name, s.Versions.Needs, version)
+			}
+		}
+	}
+
+	restartAll(func(p *proc) { p.build, p.extra = newBuild, append(p.extra, "--max-command-version", "2") })
+	ps.wantGate(t, ps.leader(t), 2, "n1", "n2", "n3")
+	verified()
+	needs(2)
+	restartAll(func(p *proc) { p.build, p.extra = oldBuild, p.extra[:len(p.extra)-2] })
+	if s := ps.leader(t).mustStatus(t); s.Versions.Understands != 2 {
+		t.Errorf("the old build is not back: got %+v", s.Versions)
+	}
+	verified()
 
 	for i, p := range ps {
 		if i == len(ps)-1 {
 			ps.lead(t, ps[0])
-			ps.wantGate(t, ps[0], 1, p.name)
-			for _, q := range ps {
-				if s := q.mustStatus(t); s.State.Index != 0 {
-					t.Errorf("%s has a checkpoint at %d before all members understand it", q.name, s.State.Index)
-				}
-			}
+			ps.wantGate(t, ps[0], 2, p.name)
+			verified() // the replicas of both builds agree on their state
+			needs(2)
 		}
 		p.build = newBuild
 		ps.restart(t, p)
 		writer.wait(t, 20)
 	}
-	leader := ps.leader(t)
-	ps.wantGate(t, leader, 2)
-	for _, p := range ps {
-		testkit.Eventually(t, time.Minute, p.name+" has compared its state", func() error {
-			if s, err := p.status(); err != nil || s.State.VerifiedIndex == 0 {
-				return fmt.Errorf("status %+v, %v", s.State, err)
-			}
-			return nil
-		})
-		if s := p.mustStatus(t); s.Versions.Needs != 2 {
-			t.Errorf("%s: a build must understand version %d to take its directory over, want 2", p.name, s.Versions.Needs)
+	ps.wantGate(t, ps.leader(t), 4)
+	testkit.Eventually(t, time.Minute, "the history begins", func() error {
+		if s := ps.leader(t).mustStatus(t); s.Versions.Needs != 3 {
+			return fmt.Errorf("%+v", s.Versions)
 		}
-	}
-
-	for i, p := range ps {
-		p.extra = append(p.extra, "--max-command-version", "1")
-		ps.restart(t, p)
-		var behind []string
-		for _, q := range ps[:i+1] {
-			behind = append(behind, q.name)
-		}
-		ps.wantGate(t, ps.leader(t), 1, behind...)
-		writer.wait(t, 20)
-	}
+		return nil
+	})
+	verified()
+	needs(3)
 	for _, p := range ps {
 		ps.snapshot(t, p)
-		if s := p.mustStatus(t); s.Versions.Needs != 1 || s.Versions.Understands != 2 || s.Versions.Announces != 1 {
-			t.Errorf("%s after its snapshot: got %+v, want that version 1 is enough", p.name, s.Versions)
-		}
 	}
-	for _, p := range ps {
-		p.build = oldBuild
-		ps.restart(t, p)
-		writer.wait(t, 20)
-	}
-	if s := ps.leader(t).mustStatus(t); s.Versions.Understands != 1 {
-		t.Errorf("the old build is not back: got %+v", s.Versions)
-	}
+	needs(3) // snapshots have the history
 	writer.check(t, ps)
 }
 
@@ -85,24 +97,28 @@ func TestRollingUpgrade(t *testing.T) {
 // know, and that its error has the entry, the version that is needed, and advice. The newer
 // build then continues.
 func TestOldBuild_StopsAtNewerCommand(t *testing.T) {
-	p := &proc{name: "n1", ip: loopback(), dir: unpack(t, filepath.Join("testdata", nodeGolden+".tar.gz")), logs: new(testkit.Log), build: oldBuild}
+	ps := startProcs(t, 1, func(*proc) {})
+	p := ps[0]
+	writer := startWriter(t, ps)
+	writer.wait(t, 20)
+	if err := p.stop(t); err != nil {
+		t.Fatal(err)
+	}
+	p.build = oldBuild
 	p.start(t)
-	t.Cleanup(p.kill)
 	if err := p.wait(t, time.Minute); err == nil {
 		t.Fatal("the old build exits with 0")
 	}
 	line := lastLine(p.logs.Tail(2000))
-	for _, words := range []string{"kvorum: ", "apply entry ", "command version 2", "up to 1", "a newer version of kvorum has written this", "start that version"} {
+	for _, words := range []string{"kvorum: ", "apply entry ", "command version 3", "up to 2", "a newer version of kvorum has written this", "start that version"} {
 		if !strings.Contains(line, words) {
 			t.Errorf("got %q, want it to say %q", line, words)
 		}
 	}
 	p.build = newBuild
 	p.start(t)
-	procs{p}.waitReady(t)
-	if _, body, err := p.get("pair-2", ""); err != nil || body != "or none" {
-		t.Errorf("got %q, %v, want what the newer command has written", body, err)
-	}
+	ps.waitReady(t)
+	writer.check(t, ps)
 }
 
 // restart stops a server with SIGTERM, and starts it with its present settings.
@@ -219,17 +235,54 @@ func (w *writer) wait(t *testing.T, writes int) {
 	testkit.Until(t, time.Minute, fmt.Sprintf("%d writes more", writes), func() bool { return w.acknowledged() >= want })
 }
 
-// check ends the writer, and reads all acknowledged writes from each server.
+// sampled is the distance of the keys that check also reads one by one. Reading all of the
+// many keys that way takes a minute, and the list has them all.
+const sampled = 50
+
+// check ends the writer, and reads all acknowledged writes from each server: all in a list,
+// and some by requests of their own, which a server answers from another structure.
 func (w *writer) check(t *testing.T, ps procs) {
 	t.Helper()
 	w.stop()
 	<-w.ended
 	t.Logf("%d writes were acknowledged", len(w.wrote))
 	for _, p := range ps {
+		listed := p.mustList(t)
 		for key, want := range w.wrote {
-			if _, body, err := p.get(key, ""); err != nil || body != want {
-				t.Fatalf("%s: %s: got %q, %v, want %q", p.name, key, body, err, want)
+			if got, ok := listed[key]; !ok || got != want {
+				t.Fatalf("%s: %s: the list has %q, %t, want %q", p.name, key, got, ok, want)
+			}
+		}
+		for i, key := range slices.Sorted(maps.Keys(w.wrote)) {
+			if i%sampled != 0 && i != len(w.wrote)-1 {
+				continue
+			}
+			if _, body, err := p.get(key, ""); err != nil || body != w.wrote[key] {
+				t.Fatalf("%s: %s: got %q, %v, want %q", p.name, key, body, err, w.wrote[key])
 			}
 		}
 	}
+}
+
+// mustList returns the values of all keys, by their keys, as a linearizable list of p has
+// them.
+func (p *proc) mustList(t *testing.T) map[string]string {
+	t.Helper()
+	c, err := kvclient.New(kvclient.Config{Endpoints: []string{p.http()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	list, err := c.List(t.Context(), kvclient.ListOptions{})
+	if err != nil {
+		t.Fatalf("list %s: %v", p.name, err)
+	}
+	values := map[string]string{}
+	for item, err := range list.All() {
+		if err != nil {
+			t.Fatalf("list %s: %v", p.name, err)
+		}
+		values[item.Key] = string(item.Value)
+	}
+	return values
 }

@@ -45,7 +45,7 @@ func TestVersions_OneMemberHoldsBack(t *testing.T) {
 		}
 	})
 	expectRefused(t, nodes, "n2")
-	expectVersions(t, nodes[0], "n1 2", "n2 1", "n3 2")
+	expectVersions(t, nodes[0], "n1 4", "n2 1", "n3 4")
 	nodes[1].close(t)
 	expectRefused(t, []*inproc{nodes[0], nodes[2]}, "n2") // it counts while it is down
 	nodes[1].cfg.MaxCommandVersion = 0
@@ -95,7 +95,9 @@ func expectVersions(t *testing.T, n *inproc, want ...string) {
 // once all members have announced less and have taken snapshots.
 func TestVersions_OlderJoinerIsRefused(t *testing.T) {
 	var log testkit.Log
-	nodes := openNodesWith(t, 3, func(c *cluster.Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+	nodes := openNodesWith(t, 3, func(c *cluster.Config) {
+		c.Logger, c.MaxCommandVersion = slog.New(slog.NewTextHandler(&log, nil)), 2
+	})
 	testkit.Eventually(t, 30*time.Second, "a newer request is done", func() error {
 		_, err := nodes[0].get().Do(t.Context(), twoKeys("value"))
 		return err
@@ -140,4 +142,56 @@ func TestVersions_OlderJoinerIsRefused(t *testing.T) {
 	}
 	testkit.Eventually(t, 30*time.Second, "n4 is a member", joiner.get().Ready)
 	expectVersions(t, joiner, "n1 1", "n2 1", "n3 1", "n4 1")
+}
+
+// TestVersions_HistoryIsFinal shows that a store with a history admits no node that does not
+// understand it, even if no log has a newer command any more: snapshots have the history.
+// The history of a cluster with an older member begins by itself when all understand it, at
+// a revision of its own.
+func TestVersions_HistoryIsFinal(t *testing.T) {
+	nodes := openNodesWith(t, 3, func(c *cluster.Config) {
+		if c.Name == "n2" {
+			c.MaxCommandVersion = 2
+		}
+	})
+	put := func(revision uint64) {
+		t.Helper()
+		if got, err := nodes[0].get().Do(t.Context(), kv.Put("key", []byte("value"))); err != nil || got.Revision != revision {
+			t.Errorf("got %+v, %v, want revision %d", got, err, revision)
+		}
+	}
+	put(1)
+	add := kv.Request{Then: []kv.Op{{Kind: kv.OpAdd, Key: "number", Delta: 1}}}
+	if _, err := nodes[0].get().Do(t.Context(), add); !errors.Is(err, kv.ErrUnsupported) || !strings.Contains(err.Error(), "n2 announces 2") {
+		t.Errorf("an add: got %v, want a kv.ErrUnsupported that names n2", err)
+	}
+	nodes[1].close(t)
+	nodes[1].cfg.MaxCommandVersion = 0
+	nodes[1].open(t)
+	testkit.Eventually(t, 30*time.Second, "the history begins", func() error {
+		if got := nodes[0].get().Status().Revision; got != 2 {
+			return fmt.Errorf("revision %d", got)
+		}
+		return nil
+	})
+	put(3)
+	if _, err := nodes[0].get().Get(t.Context(), "key", kv.ReadOptions{Revision: 1}); !errors.Is(err, kv.ErrCompacted) {
+		t.Errorf("before the history: got %v", err)
+	}
+	for _, n := range nodes {
+		if _, err := nodes[0].get().Snapshot(t.Context(), n.cfg.Name); err != nil && !errors.Is(err, kv.ErrNothingToSnapshot) {
+			t.Fatalf("snapshot of %s: %v", n.cfg.Name, err)
+		}
+		if s := n.get().Status(); s.Versions.Needs != 3 {
+			t.Errorf("%s: needs version %d", n.cfg.Name, s.Versions.Needs)
+		}
+	}
+	joiner := newGoldenNode("n4", loopback())
+	joiner.cfg.DataDir, joiner.cfg.MaxCommandVersion = filepath.Join(t.TempDir(), "data"), 2
+	joiner.open(t)
+	t.Cleanup(func() { joiner.close(t) })
+	request := kv.JoinRequest{ID: "n4", PeerAddr: joiner.cfg.AdvertisePeer, HTTPAddr: joiner.cfg.AdvertiseHTTP}
+	if _, err := nodes[0].get().Join(t.Context(), request); kv.Classify(err) != kv.ErrTooOld {
+		t.Errorf("join: got %v, want a kv.ErrTooOld", err)
+	}
 }

@@ -340,6 +340,7 @@ func repeated(log string) (most int, line string) {
 // other: nodes that form a cluster with one whose peer address can't be reached, and nodes
 // of a cluster that has lost its majority.
 func TestTrial_X2_RepeatedLines(t *testing.T) {
+	t.Parallel()
 	lasts := testkit.TrialDuration(t, 12*time.Second)
 	a, b := newLone(t, "n1", "--bootstrap-expect", "2"), newLone(t, "n2", "--bootstrap-expect", "2")
 	b.extra = append(b.extra, "--advertise-peer-addr", net.JoinHostPort(loopback(), "7001"))

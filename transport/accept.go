@@ -190,8 +190,8 @@ func (t *Transport) judge(c *conn, kind streamKind, local Identity) (Identity, e
 	return h.from, nil
 }
 
-// readStreamKind reads the first byte. Who sends another than a peer would is
-// closed without an answer; some more of what it sent is read for the log.
+// readStreamKind reads the first byte. A connection whose first byte is none of a peer's is
+// closed without an answer; some more of its bytes are read for the log.
 func readStreamKind(c *conn) (streamKind, error) {
 	var b [noiseBytes]byte
 	if _, err := c.Read(b[:1]); err != nil {

@@ -190,10 +190,10 @@ func TestPipeline_Fails(t *testing.T) {
 				}()
 				c.spoil(a, b, <-b.Raft().Consumer())
 				if err := <-third; err == nil {
-					t.Errorf("AppendEntries goes on")
+					t.Errorf("AppendEntries continues")
 				}
 				if _, err := p.AppendEntries(appendOf(a, 1, 1), new(raft.AppendEntriesResponse)); err == nil {
-					t.Errorf("AppendEntries goes on later")
+					t.Errorf("AppendEntries continues later")
 				}
 				if got := a.CarriedForTesting("b"); got != 0 {
 					t.Errorf("%d is taken to have been told by what was not sent", got)

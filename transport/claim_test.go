@@ -92,7 +92,7 @@ func TestClaim_OwnID(t *testing.T) {
 }
 
 // TestClaim_Duplicate starts a second process with an id while the first lives:
-// the second is refused wherever the first is known, and the first goes on.
+// the second is refused wherever the first is known, and the first continues.
 func TestClaim_Duplicate(t *testing.T) {
 	for name, meet := range map[string]func(t *testing.T, a, b *node){
 		"FirstHasDialed": func(t *testing.T, a, b *node) { mustCall(t, b, "a", "hello") },

@@ -18,13 +18,25 @@ const tellPause = 2 * time.Millisecond
 // told a peer's raft.
 type carried struct{ commit, term uint64 }
 
+// lastIndex returns the index of the last entry that a peer has if it accepts an append.
+func lastIndex(args *raft.AppendEntriesRequest) uint64 {
+	if n := len(args.Entries); n > 0 {
+		return args.Entries[n-1].Index
+	}
+	return args.PrevLogEntry
+}
+
+// bound makes an append that is about to be sent say no more than is durable here. Raft has
+// read its commit index before: what is durable later was written no later.
+func (r *raftTransport) bound(args *raft.AppendEntriesRequest) {
+	if durable := r.t.cfg.Durable; durable != nil {
+		args.LeaderCommitIndex = min(args.LeaderCommitIndex, durable())
+	}
+}
+
 // carry records what an append that is about to be sent tells the peer's raft.
 func (f *traffic) carry(args *raft.AppendEntriesRequest) {
-	last := args.PrevLogEntry
-	if n := len(args.Entries); n > 0 {
-		last = args.Entries[n-1].Index
-	}
-	c := &carried{min(args.LeaderCommitIndex, last), args.Term}
+	c := &carried{min(args.LeaderCommitIndex, lastIndex(args)), args.Term}
 	for {
 		old := f.carried.Load()
 		if old.covers(c) || f.carried.CompareAndSwap(old, c) {
@@ -54,14 +66,15 @@ func (t *Transport) TellCommitted(ctx context.Context) {
 	}
 }
 
-// paused returns true when nothing has been committed for tellPause, false when ctx ends.
+// paused returns true when nothing has been committed for tellPause and nothing is on its
+// way into the log, false when ctx ends.
 func (r *raftTransport) paused(ctx context.Context) bool {
 	for committed := r.committed(); ; {
 		if !sleep(ctx, tellPause) {
 			return false
 		}
 		now := r.committed()
-		if now == committed {
+		if now == committed && (r.t.cfg.Writing == nil || !r.t.cfg.Writing()) {
 			return true
 		}
 		committed = now

@@ -128,7 +128,7 @@ func TestTellCommitted_OfLaterTerm(t *testing.T) {
 	l.append(t, 5, 10)
 	deposed.Store(true)
 	l.a.TellCommittedTo("b")
-	l.nothing(t, "by a leader of before", 10)
+	l.nothing(t, "by an earlier leader", 10)
 	if l.term.Load() != 4 {
 		t.Error("nobody has asked for the commit index")
 	}
@@ -231,5 +231,31 @@ func TestHeartbeat_Committed(t *testing.T) {
 	beat()
 	if len(heard) != 0 {
 		t.Errorf("heard %d more", <-heard)
+	}
+}
+
+// TestTellCommitted_Writing checks that nothing is told while an entry is on its way into
+// the log, whose append tells it, and that it is told when that has ended.
+func TestTellCommitted_Writing(t *testing.T) {
+	var writing atomic.Bool
+	writing.Store(true)
+	asked := make(chan struct{}, 1)
+	l := newTeller(t, func(c *transport.Config) {
+		c.Writing = func() bool {
+			select {
+			case asked <- struct{}{}:
+			default:
+			}
+			return writing.Load()
+		}
+	})
+	l.append(t, 5, 10)
+	for range 5 { // a pause of the log each time
+		await(t, "a question whether an entry is being written", asked)
+	}
+	l.nothing(t, "while writing", 10)
+	writing.Store(false)
+	if got := l.told(t, 15); got != 15 {
+		t.Errorf("told %d once nothing is written, want 15", got)
 	}
 }

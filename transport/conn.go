@@ -47,7 +47,7 @@ type conn struct {
 	aimed       bool     // the dialer said whom it wanted
 }
 
-// rpcEnd is this node's end of an connection.
+// rpcEnd is this node's end of a connection.
 type rpcEnd interface {
 	retire()                        // take no more requests, and end with the last in progress
 	lives(ctx context.Context) bool // report whether the other end answers a ping
@@ -83,7 +83,7 @@ func (t *Transport) newConn(nc net.Conn) (*conn, error) {
 }
 
 // open records the outcome of the handshake. If the cluster id changed while
-// the handshake went on, SetCluster did not see this connection: it is retired
+// the handshake continued, SetCluster did not see this connection: it is retired
 // here. If two processes with one id shook hands at the same time, neither claim
 // saw the other: the newer one stays.
 func (c *conn) open(kind streamKind, local, peer Identity, rpc rpcEnd) {

@@ -60,7 +60,8 @@
 // Raft's leader makes an append without entries for that purpose when it has made no append
 // for a while. If it does so a hundred times a second, that costs an idle leader more than
 // everything else together. If it does so rarely, reads on followers wait. So TellCommitted
-// makes such an append when there is something to tell, once nothing was committed for 2 ms.
+// makes such an append when there is something to tell, once nothing was committed for 2 ms
+// and no entry is on its way into the leader's log, whose append would tell it.
 // TellCommittedTo makes one at once, for a follower that waits.
 //
 // Such an append is one that raft itself could send at that moment, and the follower's

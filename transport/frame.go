@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// frameType says what a frame of an connection is.
+// frameType says what a frame of a connection is.
 type frameType byte
 
 // The dialer sends requests, cancels, raft's commands and pings; the acceptor the rest.
@@ -42,7 +42,7 @@ const (
 	firstPayloadBytes = 64 << 10 // allocated before the first byte of a payload came
 )
 
-// frame is one message of an connection as it was read.
+// frame is one message of a connection as it was read.
 type frame struct {
 	typ     frameType
 	id      uint64        // of the request that it is, answers or cancels

@@ -45,8 +45,8 @@ type welcome struct {
 	nonce   nonce // to be sent back
 }
 
-// nonce is what an acceptor makes up for each connection. Who plays back what
-// another dialer once sent does not know it.
+// nonce is a random number that an acceptor makes for each connection. The replay of an
+// earlier handshake has another one.
 type nonce [16]byte
 
 // versionError tells that a handshake message is of another protocol version.
@@ -76,7 +76,7 @@ func checkHello(kind streamKind, local Identity, h hello) *RefusedError {
 	return check(kind, local.ID, h.target, local, h.from)
 }
 
-// checkWelcome decides whether the node local goes on with the peer it dialed.
+// checkWelcome decides whether the node local continues with the peer it dialed.
 func checkWelcome(kind streamKind, local Identity, target raft.ServerID, peer Identity) *RefusedError {
 	return check(kind, peer.ID, target, local, peer)
 }

@@ -34,15 +34,20 @@ type dialing struct {
 
 func (n *lane) init(p *peer, kind streamKind) { n.p, n.kind = p, kind }
 
-// connect returns the link, dialing addr at need.
-func (n *lane) connect(ctx context.Context, addr string) (*link, error) {
+// connect returns the link, dialing addr at need. It waits for a dial until ctx ends or the
+// time end has come, where that is not zero.
+func (n *lane) connect(ctx context.Context, end time.Time, addr string) (*link, error) {
 	l, d, err := n.find(addr)
 	if l != nil || err != nil {
 		return l, err
 	}
+	late, stop := timerAt(end)
+	defer stop()
 	select {
 	case <-d.done:
 		return d.link, d.err
+	case <-late:
+		return nil, context.DeadlineExceeded
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}

@@ -80,7 +80,7 @@ func (l *link) call(ctx context.Context, kind Kind, payload []byte, ready func()
 	if err != nil {
 		return nil, notSent(err)
 	}
-	x, err := l.begin(ctx, false, func(id uint64) *outgoing {
+	x, err := l.begin(ctx, time.Time{}, false, func(id uint64) *outgoing {
 		o := newOutgoing(appendRequest(nil, id, kind, timeout, len(payload)), payload)
 		if ready != nil {
 			o.ready, o.withheld, o.asked = ready, make(chan struct{}), make(chan struct{})
@@ -90,7 +90,7 @@ func (l *link) call(ctx context.Context, kind Kind, payload []byte, ready func()
 	if err != nil {
 		return nil, err
 	}
-	return x.wait(ctx, 0)
+	return x.wait(ctx, time.Time{}, 0)
 }
 
 // exchange is a request that was queued, and the answer to it.
@@ -102,18 +102,29 @@ type exchange struct {
 	began  time.Duration // the connection's age when it was queued
 }
 
-// begin queues the request that frame makes for an id. Its error is errStale or
-// wraps ErrNotSent. The exchange must be waited for or abandoned.
-func (l *link) begin(ctx context.Context, urgent bool, frame func(id uint64) *outgoing) (*exchange, error) {
+// begin queues the request that frame makes for an id, until ctx ends or the time end has
+// come, where that is not zero. Its error is errStale or wraps ErrNotSent. The exchange must
+// be waited for or abandoned.
+func (l *link) begin(ctx context.Context, end time.Time, urgent bool, frame func(id uint64) *outgoing) (*exchange, error) {
 	id, answer, ok := l.expect()
 	if !ok {
 		return nil, errStale
 	}
 	x := &exchange{l: l, id: id, answer: answer, o: frame(id), began: l.c.age()}
+	queue := l.queueOf(urgent)
+	select {
+	case queue <- x.o: // there nearly always is room, and no timer is made
+		return x, nil
+	default:
+	}
+	late, stop := timerAt(end)
+	defer stop()
 	var err error
 	select {
-	case l.queueOf(urgent) <- x.o:
+	case queue <- x.o:
 		return x, nil
+	case <-late:
+		err = context.DeadlineExceeded
 	case <-ctx.Done():
 		err = ctx.Err()
 	case <-l.done:
@@ -123,12 +134,24 @@ func (l *link) begin(ctx context.Context, urgent bool, frame func(id uint64) *ou
 	return nil, notSent(err)
 }
 
-// wait returns the answer's payload. It gives up when ctx ends and, on a bulk
-// connection, when nothing has moved for as long as stall, where that is not 0. Its
-// error is a *RemoteError, or wraps ErrNotSent or ErrNoAnswer.
-func (x *exchange) wait(ctx context.Context, stall time.Duration) ([]byte, error) {
+// timerAt returns a channel that gets a value at end, nil if end is zero, and what stops
+// its timer. A heartbeat needs no more, and a context with a deadline costs more.
+func timerAt(end time.Time) (<-chan time.Time, func()) {
+	if end.IsZero() {
+		return nil, func() {}
+	}
+	timer := time.NewTimer(time.Until(end))
+	return timer.C, func() { timer.Stop() }
+}
+
+// wait returns the answer's payload. It gives up when ctx ends, at the time end, where that
+// is not zero, and, on a bulk connection, when nothing has moved for as long as stall, where
+// that is not 0. Its error is a *RemoteError, or wraps ErrNotSent or ErrNoAnswer.
+func (x *exchange) wait(ctx context.Context, end time.Time, stall time.Duration) ([]byte, error) {
 	defer x.l.forget(x.id)
 	defer x.leaveProgress()
+	late, stop := timerAt(end)
+	defer stop()
 	var stalled <-chan time.Time
 	var timer *time.Timer
 	if stall > 0 {
@@ -141,6 +164,8 @@ func (x *exchange) wait(ctx context.Context, stall time.Duration) ([]byte, error
 		select {
 		case f := <-x.answer:
 			return result(f)
+		case <-late:
+			err = context.DeadlineExceeded
 		case <-ctx.Done():
 			err = ctx.Err()
 		case <-x.l.done:

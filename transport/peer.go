@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -91,7 +92,7 @@ func (t *Transport) call(ctx context.Context, to raft.ServerID, kind Kind, paylo
 	// A link can be retired or break between being found and being used. The
 	// second attempt finds another; a third is not worth it.
 	for range 2 {
-		l, err := t.peerOf(to).connect(ctx, len(payload) > urgentBytes)
+		l, err := t.peerOf(to).connect(ctx, time.Time{}, len(payload) > urgentBytes)
 		if err != nil {
 			return nil, notSent(err)
 		}
@@ -159,8 +160,9 @@ func (t *Transport) checkPayload(payload []byte) error {
 }
 
 // connect returns the peer's urgent or bulk link at its present address, dialing at
-// need. There is no bulk link without an urgent one.
-func (p *peer) connect(ctx context.Context, bulk bool) (*link, error) {
+// need, until ctx ends or the time end has come, where that is not zero. There is no bulk
+// link without an urgent one.
+func (p *peer) connect(ctx context.Context, end time.Time, bulk bool) (*link, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -168,11 +170,11 @@ func (p *peer) connect(ctx context.Context, bulk bool) (*link, error) {
 	if !ok {
 		return nil, errNoAddress
 	}
-	l, err := p.urgent.connect(ctx, addr)
+	l, err := p.urgent.connect(ctx, end, addr)
 	if err != nil || !bulk {
 		return l, err
 	}
-	return p.bulk.connect(ctx, l.addr)
+	return p.bulk.connect(ctx, end, l.addr)
 }
 
 // seen ends the waiting after a failed dial: the peer reached us, so it may be

@@ -56,7 +56,7 @@ func (r *raftTransport) AppendEntriesPipeline(id raft.ServerID, _ raft.ServerAdd
 	if window < MinPipelineWindow {
 		return nil, raft.ErrPipelineReplicationNotSupported
 	}
-	l, err := r.connect(r.ctx, id, true)
+	l, err := r.connect(r.ctx, time.Time{}, id, true)
 	if err != nil {
 		return nil, err
 	}
@@ -77,6 +77,7 @@ func (r *raftTransport) AppendEntriesPipeline(id raft.ServerID, _ raft.ServerAdd
 // Config.RaftTimeout; an error is final for the pipeline.
 func (p *pipeline) AppendEntries(args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
 	f := &appendFuture{began: time.Now(), args: args, resp: resp, done: make(chan struct{})}
+	p.r.bound(args)
 	parts := splitAppend(args)
 	p.l.c.traffic().carry(args)
 	for i := range parts {
@@ -108,7 +109,7 @@ func (p *pipeline) send(part *appendPart, f *appendFuture, last bool) error {
 		return ErrSilent
 	}
 	buffers, size := part.encode()
-	x, err := p.l.begin(p.ctx, false, message{buffers: buffers, size: size}.frame)
+	x, err := p.l.begin(p.ctx, time.Time{}, false, message{buffers: buffers, size: size}.frame)
 	if err != nil {
 		return err
 	}
@@ -174,7 +175,7 @@ func (p *pipeline) collectUntilFailure() error {
 // collectOne waits for the answer to a message and hands its future on, if it is
 // the last of a request or unsuccessful. It returns why the pipeline has to end.
 func (p *pipeline) collectOne(s sentAppend) error {
-	answer, err := s.x.wait(p.ctx, p.r.t.cfg.RaftTimeout)
+	answer, err := s.x.wait(p.ctx, time.Time{}, p.r.t.cfg.RaftTimeout)
 	if err == nil {
 		err = decodeResponse(answer, s.future.resp)
 	}

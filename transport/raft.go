@@ -42,7 +42,7 @@ var (
 // Raft returns the transport for raft.NewRaft. A raft.ServerAddress there is
 // always equal to the ServerID; network addresses are the Resolver's alone. The
 // transport also implements raft.WithPreVote, and raft.WithClose, which ends
-// what goes on for raft and leaves the rest of t as it is.
+// what is under way for raft and leaves the rest of t as it is.
 //
 // A message to a peer without a connection fails with an *UnreachableError, at
 // once if a dial of the peer has just failed. Other errors are as those of
@@ -51,13 +51,13 @@ func (t *Transport) Raft() raft.Transport {
 	return t.raft
 }
 
-// CloseRaft ends what goes on for raft, as raft's own Shutdown does, but before
+// CloseRaft ends what is under way for raft, as raft's own Shutdown does, but before
 // it: commands and snapshots under way fail in both directions, and later ones
-// too. Calls go on. It is idempotent and always returns nil.
+// too. Calls continue. It is idempotent and always returns nil.
 func (t *Transport) CloseRaft() error { return t.raft.Close() }
 
 // SetSilent makes this node neither send nor answer appends, heartbeats, votes
-// and snapshots, so that others come to lead when this node can't; or ends that.
+// and snapshots, so that others lead when this node can't; or ends that.
 // What is under way is no longer answered either. A leader can still pass its
 // leadership on.
 func (t *Transport) SetSilent(silent bool) {
@@ -98,6 +98,7 @@ func (r *raftTransport) AppendEntries(id raft.ServerID, _ raft.ServerAddress, ar
 	urgent := isHeartbeat(args)
 	traffic := &r.t.peerOf(id).traffic
 	if !urgent {
+		r.bound(args)
 		traffic.carry(args)
 		defer func() {
 			if err != nil || !resp.Success {
@@ -204,31 +205,30 @@ func (r *raftTransport) askWithin(ctx context.Context, to raft.ServerID, m messa
 		return ErrSilent
 	}
 	var stall time.Duration
+	var end time.Time
 	if m.urgent {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, r.t.cfg.RaftTimeout)
-		defer cancel()
+		end = time.Now().Add(r.t.cfg.RaftTimeout)
 	} else {
 		stall = r.t.cfg.RaftTimeout
 	}
 	var err error
 	for range 3 {
 		var l *link
-		if l, err = r.connect(ctx, to, !m.urgent); err != nil {
+		if l, err = r.connect(ctx, end, to, !m.urgent); err != nil {
 			return err
 		}
 		var x *exchange
-		if x, err = l.begin(ctx, m.urgent, m.frame); errors.Is(err, errStale) {
+		if x, err = l.begin(ctx, end, m.urgent, m.frame); errors.Is(err, errStale) {
 			continue // nothing was sent
 		}
 		var answer []byte
 		if err == nil {
-			answer, err = x.wait(ctx, stall)
+			answer, err = x.wait(ctx, end, stall)
 		}
 		if err == nil {
 			return decodeResponse(answer, response)
 		}
-		if !m.again || !l.ended() || ctx.Err() != nil {
+		if !m.again || !l.ended() || ctx.Err() != nil || !time.Now().Before(end) {
 			break
 		}
 		m = m.clone() // the frame may still be being written
@@ -246,15 +246,16 @@ func (m message) clone() message {
 	return m
 }
 
-// connect returns the urgent or bulk connection to a peer, for which it takes no
-// longer than Config.RaftTimeout. The error is an *UnreachableError or ErrClosed.
-func (r *raftTransport) connect(ctx context.Context, to raft.ServerID, bulk bool) (*link, error) {
+// connect returns the urgent or bulk connection to a peer. It takes no longer than until
+// end, or Config.RaftTimeout if end is zero. The error is an *UnreachableError or ErrClosed.
+func (r *raftTransport) connect(ctx context.Context, end time.Time, to raft.ServerID, bulk bool) (*link, error) {
 	if r.ctx.Err() != nil {
 		return nil, ErrClosed
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.t.cfg.RaftTimeout)
-	defer cancel()
-	l, err := r.t.peerOf(to).connect(ctx, bulk)
+	if end.IsZero() {
+		end = time.Now().Add(r.t.cfg.RaftTimeout)
+	}
+	l, err := r.t.peerOf(to).connect(ctx, end, bulk)
 	if err == nil {
 		refused := checkRaft(l.c.local, l.c.peer)
 		if refused == nil {
@@ -282,6 +283,9 @@ func (r *raftTransport) handle(rpc raft.RPC, gone <-chan struct{}) (any, error) 
 		return nil, ErrSilent
 	}
 	response, err := r.intake.submit(rpc, gone)
+	if err == nil && isAppend(rpc.Command) && accepted(response) && r.t.cfg.AwaitDurable != nil {
+		err = r.t.cfg.AwaitDurable(lastIndex(rpc.Command.(*raft.AppendEntriesRequest)), gone)
+	}
 	if r.silent.Load() {
 		return nil, ErrSilent
 	}

@@ -46,7 +46,7 @@ func fill(t *testing.T, v reflect.Value, n *int) {
 }
 
 func encodeAppend(m *raft.AppendEntriesRequest) []byte {
-	part := appendPart{request: m, prev: m.PrevLogEntry, term: m.PrevLogTerm, entries: m.Entries}
+	part := appendPart{request: m, prev: m.PrevLogEntry, term: m.PrevLogTerm, entries: m.Entries, committed: m.LeaderCommitIndex}
 	buffers, size := part.encode()
 	b := bytes.Join(buffers, nil)[frameHeadSize:]
 	if len(b) != size {
@@ -230,6 +230,7 @@ func FuzzCommand(f *testing.F) {
 	for _, command := range seeds() {
 		f.Add(encodeCommand(command))
 	}
+	f.Add(encodeAppend(&raft.AppendEntriesRequest{Term: 1, LeaderCommitIndex: 9})) // further than its entries
 	f.Fuzz(func(t *testing.T, b []byte) {
 		command, committed, err := decodeCommand(b)
 		if err != nil {

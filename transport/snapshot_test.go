@@ -242,7 +242,7 @@ func TestSnapshot_Pace(t *testing.T) {
 			t.Fatalf("Peers = %+v, want a snapshot on its way to b", peers)
 		}
 		s := peers[0].Snapshot
-		if s.Sent < 29_900 || s.Sent > 30_200 || s.Total != 60_000 || s.Index != 7 || s.Term != 1 || !s.Began.Equal(began) {
+		if s.Sent < 29_900 || s.Sent > 30_200 || s.Total != 60_000 || s.Index != 7 || s.Term != 1 || !s.Began.Equal(began) || peers[0].Installed != 0 {
 			t.Errorf("progress after 30 of 60 seconds: %+v", s)
 		}
 		if got := <-done; got.err != nil {
@@ -251,7 +251,7 @@ func TestSnapshot_Pace(t *testing.T) {
 		if took := time.Since(began); took < 59*time.Second || took > 61*time.Second {
 			t.Errorf("60,000 bytes at 1,000 a second took %v", took)
 		}
-		if got := a.Peers()[0]; got.Snapshot != nil || got.BytesOut < 60_000 || got.LastContact.IsZero() {
+		if got := a.Peers()[0]; got.Snapshot != nil || got.BytesOut < 60_000 || got.LastContact.IsZero() || got.Installed != 7 || got.InstalledTerm != 1 {
 			t.Errorf("afterwards: %+v", got)
 		}
 	})

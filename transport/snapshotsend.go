@@ -41,7 +41,11 @@ func (r *raftTransport) InstallSnapshot(id raft.ServerID, _ raft.ServerAddress, 
 	if err != nil {
 		return r.closedOr(fmt.Errorf("snapshot %d to %s: %w", args.LastLogIndex, id, err))
 	}
-	return decodeResponse(answer, resp)
+	err = decodeResponse(answer, resp)
+	if err == nil && resp.Success { // before raft, or the sending's end, says that it is there
+		s.c.traffic().installed.Store(&match{index: args.LastLogIndex, term: args.Term, entryTerm: args.LastLogTerm})
+	}
+	return err
 }
 
 // snapshotSender is the dialing end of a snapshot stream.

@@ -25,6 +25,9 @@ type PeerStats struct {
 	// appends that it accepted, and MatchTerm the term in which this node led then; 0
 	// if there is none. In a later term, the peer's log may be another one.
 	Match, MatchTerm uint64
+	// Installed is the index of the newest snapshot that the peer has taken from this node,
+	// and InstalledTerm the term in which this node led then; 0 if there is none.
+	Installed, InstalledTerm uint64
 	// Snapshot is the snapshot being sent to the peer; nil if there is none.
 	Snapshot *SnapshotProgress
 }
@@ -43,6 +46,7 @@ type traffic struct {
 	lastContact atomic.Int64  // nanoseconds since the Unix epoch, 0 is never
 	roundTrip   atomic.Int64  // nanoseconds
 	match       atomic.Pointer[match]
+	installed   atomic.Pointer[match]
 	carried     atomic.Pointer[carried]
 	soon        atomic.Bool // tellSoon is under way
 	sending     atomic.Pointer[sending]
@@ -103,6 +107,9 @@ func (p *peer) stats() PeerStats {
 	}
 	if m := p.traffic.match.Load(); m != nil {
 		s.Match, s.MatchTerm = m.index, m.term
+	}
+	if m := p.traffic.installed.Load(); m != nil {
+		s.Installed, s.InstalledTerm = m.index, m.term
 	}
 	if at := p.traffic.lastContact.Load(); at != 0 {
 		s.LastContact = time.Unix(0, at)

@@ -49,7 +49,7 @@ type Identity struct {
 	CommandVersion uint8
 }
 
-// Kind says what an RPC asks for; package cluster defines the values.
+// Kind says what an RPC asks for; the packages cluster and cluster/replica define the values.
 type Kind byte
 
 // Handler answers one RPC from an identified peer. It is called on a goroutine
@@ -95,10 +95,11 @@ type Config struct {
 	// TLS encrypts and authenticates all connections; nil leaves them open.
 	TLS *TLS
 
-	// RaftTimeout bounds a heartbeat, a vote and TimeoutNow. An append may take longer
-	// on a narrow network: it is given up when no byte of it has moved for as long, or
-	// when it has wholly arrived and is not answered for as long, the peer's write to
-	// its disk included. It bounds no snapshot; 0 means 5 s.
+	// RaftTimeout is the maximum time of a heartbeat, a vote and TimeoutNow. An append may
+	// take longer on a narrow network. It fails when none of its bytes has moved for that
+	// time, or when it has arrived completely and is not answered for that time, which
+	// includes the peer's write to its disk. RaftTimeout does not apply to snapshots. 0 means
+	// 5 s.
 	RaftTimeout time.Duration
 	// PipelineWindow is how many appends may be under way to one peer, 2 to 8; 0
 	// means that raft waits for the answer to each.
@@ -126,9 +127,21 @@ type Config struct {
 	// Resolver can name another one, if it knows one; nil tells nobody.
 	Unreached func(id raft.ServerID, addr string)
 
-	// Committed returns raft's commit index, 0 while this node does not lead.
+	// Committed returns the commit index, no higher than Durable, 0 while this node does not lead.
 	// TellCommitted tells it. It must be quick; nil means that none is told.
 	Committed func() uint64
+	// Writing reports whether an entry is on its way into this node's log. TellCommitted
+	// leaves it to the append of that entry to tell. It must be quick; nil means that it is
+	// not known.
+	Writing func() bool
+	// Durable returns the index up to which this node's log is durable. Raft may take entries
+	// behind it for committed: appends never say so. It must be quick; nil means that
+	// all entries that raft knows of are durable.
+	Durable func() uint64
+	// AwaitDurable waits until this node's log is durable up to an index. The answer to
+	// an append waits for it: the log may have been written while this node led. It returns
+	// early once gone is closed. An error takes the place of the answer. Nil is as for Durable.
+	AwaitDurable func(index uint64, gone <-chan struct{}) error
 	// AllCommitted returns a commit index that covers every entry which a leader, this node
 	// or a previous one, has acknowledged, and 0 while it is not known to: before the first
 	// entry of this leader's term is committed. Appends and heartbeats have it with them,

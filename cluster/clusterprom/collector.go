@@ -154,7 +154,7 @@ func (c *Collector) addLog(gauge, counter prometheus.ValueType) {
 	c.add("log_first_index", "Lowest index in the log.", gauge, func(s *cluster.Stats) float64 { return float64(s.Log.FirstIndex) })
 	c.add("log_last_index", "Greatest index in the log.", gauge, func(s *cluster.Stats) float64 { return float64(s.Log.LastIndex) })
 	c.add("log_segments", "Segments of the log.", gauge, func(s *cluster.Stats) float64 { return float64(s.Log.Segments) })
-	c.add("log_oldest_age_seconds", "Time since the log's oldest entry was made, by the clock of the leader of then; 0 if it is not known.", gauge, func(s *cluster.Stats) float64 { return s.OldestAge.Seconds() })
+	c.add("log_oldest_age_seconds", "Time since the log's oldest entry was made, by the clock of its leader; 0 if it is not known.", gauge, func(s *cluster.Stats) float64 { return s.OldestAge.Seconds() })
 	c.add("log_disk_bytes", "Bytes that the log's files take.", gauge, func(s *cluster.Stats) float64 { return float64(s.Log.DiskBytes) })
 	c.add("log_appends_total", "Batches appended to the log since the start.", counter, func(s *cluster.Stats) float64 { return float64(s.Log.Appends) })
 	c.add("log_records_total", "Entries appended to the log since the start.", counter, func(s *cluster.Stats) float64 { return float64(s.Log.Records) })

@@ -11,6 +11,7 @@ import (
 
 	"github.com/kvorum/kvorum/cluster"
 	"github.com/kvorum/kvorum/cluster/clusterprom"
+	"github.com/kvorum/kvorum/cluster/replica"
 	"github.com/kvorum/kvorum/fsm"
 	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/transport"
@@ -18,38 +19,41 @@ import (
 )
 
 // fixed is a Source of the same figures at every scrape.
-type fixed cluster.Stats
+type fixed struct{ figures cluster.Stats }
 
-func (f fixed) Stats() cluster.Stats { return cluster.Stats(f) }
+func (f fixed) Stats() cluster.Stats { return f.figures }
 
 // figures has a different value in each field.
 var figures = cluster.Stats{
-	Leader: true, HasLeader: true, Ready: true, Term: 7, CommitIndex: 42, AppliedIndex: 40, Revision: 39, Keys: 3, Bytes: 30, Retired: 4,
-	CommandVersion: 6, WritableVersion: 5,
-	Queue:      kv.QueueStatus{PendingBytes: 11, Proposals: 12, Forwarded: 13, Unapplied: 2},
-	Checkpoint: fsm.Checkpoint{Index: 37, Hash: 0xfedcba9876543210}, VerifiedIndex: 36,
-	Log: wal.Stats{FirstIndex: 5, LastIndex: 41, Segments: 4, DiskBytes: 4096, Appends: 21, Records: 22}, OldestAge: 90 * time.Second,
-	Disk: &kv.DiskStatus{
-		TotalBytes: 81, FreeBytes: 82, NeededBytes: 83, ResumeBytes: 91, RoomBytes: 84, ReservedBytes: 85, LogBytes: 4096, LogMaxBytes: 86, SnapshotBytes: 87,
-		SnapshotsBytes: 88, NextSnapshotBytes: 89, BallastBytes: 90, Low: true,
-	},
+	Ready: true, CommandVersion: 6,
 	Transport: transport.Stats{
 		Connections: 51, SnapshotStreams: 52, Handshaking: 53, BytesIn: 54, BytesOut: 55, Calls: 56, NotSent: 57, NoAnswer: 58,
 		Handled: 59, Overloaded: 60, Refused: map[transport.Reason]uint64{transport.RefusedTLS: 61, transport.RefusedVersion: 0},
 	},
 	CertificateEnds: time.Unix(1800000000, 0),
-	Peers: []kv.PeerStatus{
-		{ID: "n2", ServerID: "n2.old", LastContactSeconds: -1},
-		{ID: "n2", ServerID: "n2.new", Connected: true, LastContactSeconds: 0.5, RoundTripMs: 2, MatchIndex: 32, Lag: 9,
-			Snapshot: &kv.SnapshotStatus{Index: 30, Sent: 77, Total: 88}},
+	Stats: replica.Stats{
+		Leader: true, HasLeader: true, Term: 7, CommitIndex: 42, AppliedIndex: 40, Revision: 39, Keys: 3, Bytes: 30, Retired: 4,
+		WritableVersion: 5,
+		Queue:           kv.QueueStatus{PendingBytes: 11, Proposals: 12, Forwarded: 13, Unapplied: 2},
+		Checkpoint:      fsm.Checkpoint{Index: 37, Hash: 0xfedcba9876543210}, VerifiedIndex: 36,
+		Log: wal.Stats{FirstIndex: 5, LastIndex: 41, Segments: 4, DiskBytes: 4096, Appends: 21, Records: 22}, OldestAge: 90 * time.Second,
+		Disk: &kv.DiskStatus{
+			TotalBytes: 81, FreeBytes: 82, NeededBytes: 83, ResumeBytes: 91, RoomBytes: 84, ReservedBytes: 85, LogBytes: 4096, LogMaxBytes: 86, SnapshotBytes: 87,
+			SnapshotsBytes: 88, NextSnapshotBytes: 89, BallastBytes: 90, Low: true,
+		},
+		Peers: []kv.PeerStatus{
+			{ID: "n2", ServerID: "n2.old", LastContactSeconds: -1},
+			{ID: "n2", ServerID: "n2.new", Connected: true, LastContactSeconds: 0.5, RoundTripMs: 2, MatchIndex: 32, Lag: 9,
+				Snapshot: &kv.SnapshotStatus{Index: 30, Sent: 77, Total: 88}},
+		},
 	},
 }
 
 // TestCollector pins every name, label and value of a scrape.
 func TestCollector(t *testing.T) {
-	source := fixed(figures)
-	source.Log.SyncTimes.Add(time.Millisecond)
-	source.Log.SyncTimes.Add(time.Second)
+	source := fixed{figures}
+	source.figures.Log.SyncTimes.Add(time.Millisecond)
+	source.figures.Log.SyncTimes.Add(time.Second)
 	got := strings.Join(scrape(t, source), "\n")
 	if want := strings.TrimSpace(wanted); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)

@@ -76,7 +76,7 @@ type Book struct {
 // be overwritten. Close ends the goroutine that OpenBook starts.
 func OpenBook(fsys sealed.FS, path string, log *slog.Logger) (*Book, error) {
 	b := &Book{
-		fs: fsys, path: path, lines: newLines(log),
+		fs: fsys, path: path, lines: loglimit.ForLoop(log),
 		dirty: make(chan struct{}, 1), flush: make(chan chan struct{}), stop: make(chan struct{}),
 		entries: map[string]peerAddress{}, hints: map[string]hint{}, seen: map[string]uint64{},
 	}

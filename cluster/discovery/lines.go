@@ -4,26 +4,16 @@ import (
 	"log"
 	"log/slog"
 	"strings"
-	"time"
 
 	"github.com/kvorum/kvorum/internal/loglimit"
 )
-
-// repeatEvery is the minimum interval between two equal lines of the log; it doubles as long
-// as they repeat.
-const repeatEvery = 10 * time.Second
-
-// newLines returns the log of a background loop.
-func newLines(l *slog.Logger) *loglimit.Lines {
-	return loglimit.NewLines(l, &loglimit.Limiter{Every: repeatEvery})
-}
 
 // gossipLogger logs memberlist's lines to l at debug level: memberlist reports every failed
 // dial, which is no news while a peer is down. Messages that are encrypted with another
 // key, or not at all, are a warning: otherwise a node with the wrong key would just not
 // be seen.
 func gossipLogger(l *slog.Logger) *log.Logger {
-	return log.New(&gossipLines{newLines(l), l}, "", 0)
+	return log.New(&gossipLines{loglimit.ForLoop(l), l}, "", 0)
 }
 
 // gossipLines is an io.Writer for memberlist's lines.

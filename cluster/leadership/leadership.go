@@ -2,10 +2,10 @@ package leadership
 
 import (
 	"sync"
-	"time"
 
 	"github.com/hashicorp/raft"
 
+	"github.com/kvorum/kvorum/cluster/clock"
 	"github.com/kvorum/kvorum/internal/nodeid"
 )
 
@@ -27,25 +27,23 @@ type State struct {
 // LeaderName returns the name part of the leader's server id, "" while none is known.
 func (s State) LeaderName() string { return nodeid.NameOf(s.Leader) }
 
-// Term is the leader's clock of one term. Stamps are a base plus elapsed monotonic time, so
-// that a jump of the wall clock within a term moves nothing. It does not change.
+// Term is a term that this node, as the leader, has begun, and its cluster clock.
 type Term struct {
 	number uint64
-	base   int64 // nanoseconds since the Unix epoch: the cluster clock when the term began
-	at     time.Time
+	clock  *clock.Clock
 }
 
-// BeginTerm returns the term of that number, which begins now. clock is the cluster clock's
-// reading, in nanoseconds since the Unix epoch.
-func BeginTerm(number uint64, clock int64) *Term {
-	return &Term{number: number, base: clock, at: time.Now()}
-}
+// BeginTerm returns the term of that number, with its clock.
+func BeginTerm(number uint64, c *clock.Clock) *Term { return &Term{number, c} }
 
 // Number returns the term's number, as raft counts terms.
 func (t *Term) Number() uint64 { return t.number }
 
+// Clock returns the term's cluster clock.
+func (t *Term) Clock() *clock.Clock { return t.clock }
+
 // Stamp returns the cluster clock's reading now, in nanoseconds since the Unix epoch.
-func (t *Term) Stamp() int64 { return t.base + int64(time.Since(t.at)) }
+func (t *Term) Stamp() int64 { return t.clock.Stamp() }
 
 // New returns a tracker that knows no leader.
 func New() *Tracker { return &Tracker{changed: make(chan struct{})} }

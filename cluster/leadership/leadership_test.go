@@ -16,7 +16,7 @@ import (
 func TestLeadership_TermsOfItsOwn(t *testing.T) {
 	l := leadership.New()
 	l.SetLeader("n1", "n1", 3)
-	l.SetTerm(leadership.BeginTerm(3, 0))
+	l.SetTerm(leadership.BeginTerm(3, nil))
 	_, changed := l.Current()
 	l.SetLeader("n1", "n1", 3)
 	select {

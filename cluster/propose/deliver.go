@@ -10,7 +10,7 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
-// deliver tries a batch until it is done, its outcome is unknown, or nobody waits for it.
+// deliver sends a batch until it is done, its outcome is unknown, or no caller waits for it.
 func (p *Proposer) deliver(ctx context.Context, batch []*proposal) {
 	for {
 		_, changed := p.leaders.Current()
@@ -53,9 +53,9 @@ func (p *Proposer) deliver(ctx context.Context, batch []*proposal) {
 	}
 }
 
-// pause waits until leadership changes or a little time has passed, and reports
-// false when ctx ends. What other nodes forward meanwhile is refused at once:
-// its senders must not wait behind a batch that waits for a leader.
+// pause waits until leadership changes or a little time has passed, and returns
+// false if ctx ends. Batches that other nodes forward meanwhile are refused at once:
+// their senders must not wait for a batch that waits for a leader.
 func (p *Proposer) pause(ctx context.Context, changed <-chan struct{}) bool {
 	retry := time.After(leadership.RetryDelay)
 	for {
@@ -72,12 +72,12 @@ func (p *Proposer) pause(ctx context.Context, changed <-chan struct{}) bool {
 	}
 }
 
-// errAbandoned is returned by send where a proposal was abandoned just before the batch
+// errAbandoned is returned by send if a proposal was abandoned just before the batch
 // was to be sent.
 var errAbandoned = errors.New("a proposal of the batch was abandoned")
 
-// send hands a batch to the log or to the leader. Its proposals are sent from the moment
-// on at which that is under way.
+// send passes a batch to the log or to the leader. Its proposals count as sent once that has
+// begun.
 func (p *Proposer) send(ctx context.Context, batch []*proposal, leading bool) ([]byte, error) {
 	var abandoned, sent atomic.Bool
 	ready := func() bool {
@@ -104,7 +104,7 @@ func (p *Proposer) send(ctx context.Context, batch []*proposal, leading bool) ([
 	return responses, err
 }
 
-// apply hands a batch to the log, one at a time, if ready returns true then.
+// apply passes a batch to the log, one at a time, if ready returns true then.
 func (p *Proposer) apply(ctx context.Context, b Batch, ready func() bool) ([]byte, error) {
 	select {
 	case p.applying <- struct{}{}:

@@ -31,7 +31,8 @@
 //	either     this node stops                      as if its caller's time ended
 //
 // A batch that was certainly not done is tried again while a caller waits for it. A batch
-// with an unknown outcome never is.
+// with an unknown outcome never is. The caller may propose requests with idempotency keys again,
+// as proposals of their own: cluster.Node.Do does.
 //
 // A batch that is refused because there is no room, on disk or in memory, is taken apart:
 // the proposals that need room fail at once, and the others are sent again. If the leader

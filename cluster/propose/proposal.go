@@ -1,6 +1,7 @@
 package propose
 
 import (
+	"bytes"
 	"fmt"
 	"sync/atomic"
 
@@ -90,8 +91,13 @@ func noteFailure(batch []*proposal, err error) {
 	}
 }
 
+// sharedBytes is the maximum length of responses of which each caller gets a part of the same
+// memory, however small its part is.
+const sharedBytes = 64 << 10
+
 // complete hands each proposal its share of the batch's responses. All end as unknown
-// where there are not as many as requests.
+// where there are not as many as requests. A small share of many bytes is a copy, so that a
+// caller who keeps it for long does not keep the others.
 func complete(batch []*proposal, responses []byte) {
 	count := 0
 	for _, pr := range batch {
@@ -105,9 +111,13 @@ func complete(batch []*proposal, responses []byte) {
 		finishAll(batch, fmt.Errorf("%w: responses to a batch: %w", kv.ErrUnknownOutcome, err))
 		return
 	}
+	all := len(responses)
 	for _, pr := range batch {
 		var share []byte
 		share, responses, _ = wire.Take(responses, pr.requests.Count) // they were there a moment ago
+		if all > sharedBytes && len(share) < all/2 {
+			share = bytes.Clone(share)
+		}
 		pr.finish(share, nil)
 	}
 }

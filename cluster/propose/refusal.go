@@ -13,26 +13,26 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
-// maxApart is the maximum number of proposals of a batch that is taken apart that are
-// sent at a time.
+// maxApart is the maximum number of proposals that are sent at a time when a batch is taken
+// apart.
 const maxApart = 32
 
-// ErrAsking is the error of a leader that still asks its members which commands they
-// understand, for a request that depends on the answer. It is of class kv.ErrTimeout: the
-// request was not done.
+// ErrAsking is the error of a leader for a request that depends on which commands the members
+// understand, while the leader still asks them. It is of class kv.ErrTimeout: the request was
+// not done.
 var ErrAsking = fmt.Errorf("%w: the members are being asked which commands they understand", kv.ErrTimeout)
 
 // refusedBy returns which proposals of a batch an error refuses: those that need room
-// which is not there, or a newer command version. It is nil for an error that is about
-// none of them.
+// that does not exist, or a newer command version. It returns nil for an error about other
+// things.
 func refusedBy(err error, batch []*proposal) func(wire.Requests) bool {
 	var partial PartialRefusal
 	if errors.As(err, &partial) {
 		return partial.Grows
 	}
 	if errors.Is(err, kv.ErrUnsupported) {
-		// The leader's words do not say which version it may write. It is at least that
-		// of those which need the newest, and the others learn about theirs in turn.
+		// The leader's error does not say which version it may write. It refuses at least the
+		// newest one of the batch. The others are sent again, and may be refused then.
 		newest := batchOf(batch).Facts.Version
 		return func(r wire.Requests) bool { return r.Version == newest }
 	}
@@ -44,10 +44,10 @@ func refusedBy(err error, batch []*proposal) func(wire.Requests) bool {
 	return nil
 }
 
-// setAside takes the proposals of a batch that need its newest version out of it, as the
-// leader does not know yet whether it may write that, and returns the others, to be sent at
-// once. Those of this node's own callers wait outside of any batch. One of another node
-// ends: its sender takes it apart.
+// setAside takes the proposals that need the newest version out of a batch, because the
+// leader does not know yet whether it may write that version. It returns the others, which are
+// sent at once. Proposals of this node's own callers wait outside of any batch. A proposal of
+// another node ends: its sender takes it apart.
 func (p *Proposer) setAside(ctx context.Context, batch []*proposal, newest byte, err error) (others []*proposal) {
 	var aside []*proposal
 	for _, pr := range batch {
@@ -67,7 +67,7 @@ func (p *Proposer) setAside(ctx context.Context, batch []*proposal, newest byte,
 	return others
 }
 
-// queueAgain queues proposals that were set aside again: after a pause, and, where this node
+// queueAgain queues proposals that were set aside: after a pause, and, if this node
 // leads, once it knows whether it may write requests of that version.
 func (p *Proposer) queueAgain(ctx context.Context, aside []*proposal, version byte) {
 	for asking := true; asking; asking = p.route.Leading() && errors.Is(p.route.Supports(version), ErrAsking) {
@@ -88,13 +88,14 @@ func (p *Proposer) queueAgain(ctx context.Context, aside []*proposal, version by
 	}
 }
 
-// refuse ends those proposals of a batch that was sent and not done which are refused,
-// and returns the others, to be sent again. Batch is what is left of sent: the callers
-// of some may wait no longer. Where nothing that was sent is of the kind, deletes for which
-// there is no room either, all end: to try again, again and again, would help nobody who waits.
+// refuse ends the proposals that are refused, of a batch that was sent and not done, and
+// returns the others, which are sent again. batch is the part of sent whose callers still
+// wait. If no proposal of sent is of the refused kind, there is no room for deletes either,
+// and all proposals end: another attempt would have the same result.
 //
-// The leader's words say that memory has no room, not for which puts: those that make
-// no data longer still have some. So a batch that was forwarded is taken apart.
+// The leader's error says that memory has no room, and not for which puts: puts that make
+// no data longer still have room. So a batch that was forwarded is taken apart. The appends of
+// a batch are tried one by one too, after its puts: they may write much more than the batch has.
 func (p *Proposer) refuse(ctx context.Context, sent, batch []*proposal, refused func(wire.Requests) bool, err error, leading bool) []*proposal {
 	if !slices.ContainsFunc(sent, func(pr *proposal) bool { return refused(pr.requests) }) {
 		finishAll(batch, err)
@@ -108,21 +109,41 @@ func (p *Proposer) refuse(ctx context.Context, sent, batch []*proposal, refused 
 			others = append(others, pr)
 		}
 	}
-	apart := !leading && len(batch) > 1 && (errors.Is(err, kv.ErrMemoryFull) || errors.Is(err, kv.ErrDataLimit))
-	if !apart {
+	unsaid := !leading && (errors.Is(err, kv.ErrMemoryFull) || errors.Is(err, kv.ErrDataLimit))
+	together := batchOf(sent).Facts.Appends > 0 && !errors.Is(err, kv.ErrUnsupported)
+	if len(batch) == 1 || !unsaid && !together {
 		finishAll(refusedOnes, err)
 		return others
 	}
 	if len(others) > 0 { // first: deletes make room
 		p.deliver(ctx, others)
 	}
+	if !unsaid {
+		refusedOnes = p.deliverPuts(ctx, refusedOnes)
+	}
 	p.deliverEach(ctx, refusedOnes)
 	return nil
 }
 
+// deliverPuts delivers the proposals without appends as one batch, and returns the others.
+func (p *Proposer) deliverPuts(ctx context.Context, all []*proposal) (appends []*proposal) {
+	var puts []*proposal
+	for _, pr := range all {
+		if pr.requests.Appends > 0 {
+			appends = append(appends, pr)
+		} else {
+			puts = append(puts, pr)
+		}
+	}
+	if len(puts) > 0 {
+		p.deliver(ctx, puts)
+	}
+	return appends
+}
+
 // deliverEach delivers each proposal as a batch of its own, and returns once all have
-// ended: several at a time, so that what comes meanwhile does not wait for as many round
-// trips.
+// ended. It delivers several at a time: one after the other, they would delay later batches by
+// a round trip each.
 func (p *Proposer) deliverEach(ctx context.Context, all []*proposal) {
 	var delivering sync.WaitGroup
 	running := make(chan struct{}, maxApart)

@@ -118,6 +118,88 @@ func TestProposer_ForwardedMemoryRefusal(t *testing.T) {
 	})
 }
 
+// TestProposer_AppendsTogetherRefused has a leader refuse a batch of appends, whose values have
+// no room together. Each is tried alone, and only the one that does not fit alone is refused.
+func TestProposer_AppendsTogetherRefused(t *testing.T) {
+	for _, full := range []error{kv.ErrMemoryFull, kv.ErrDiskFull} {
+		synctest.Test(t, func(t *testing.T) {
+			gate := make(chan struct{})
+			route := &fakeRoute{leads: true, answer: func(b propose.Batch) error {
+				<-gate
+				if b.Facts.Appends > 1 || mentions(b, "large") {
+					return fmt.Errorf("%w: delete keys", full)
+				}
+				return nil
+			}}
+			p := runProposer(t, 1<<20, route)
+			p.leaders.SetLeader("n1", "n1", 1)
+			type outcome struct {
+				key string
+				err error
+			}
+			ended := make(chan outcome, 5)
+			for _, key := range []string{"first", "one", "large", "two", "three"} {
+				go func() {
+					op := kv.Op{Kind: kv.OpAppend, Key: key, Value: []byte("v"), MaxBytes: 1 << 20}
+					_, err := p.Propose(t.Context(), encode(kv.Request{Then: []kv.Op{op}}), false)
+					ended <- outcome{key, err}
+				}()
+				synctest.Wait()
+			}
+			close(gate)
+			for range 5 {
+				if o := <-ended; (o.key == "large") != errors.Is(o.err, full) || o.key != "large" && o.err != nil {
+					t.Errorf("%s: got %v", o.key, o.err)
+				}
+			}
+		})
+	}
+}
+
+// TestProposer_AppendAmongPuts has a leader refuse a batch of many puts and one append. The
+// puts are one batch again.
+func TestProposer_AppendAmongPuts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate, batches := make(chan struct{}), 0
+		route := &fakeRoute{leads: true, answer: func(b propose.Batch) error {
+			<-gate
+			batches++
+			if b.Facts.Appends > 0 {
+				return fmt.Errorf("%w: delete keys", kv.ErrMemoryFull)
+			}
+			return nil
+		}}
+		p := runProposer(t, 1<<20, route)
+		p.leaders.SetLeader("n1", "n1", 1)
+		const puts = 100
+		ended, appended := make(chan error, puts+1), make(chan error, 1)
+		submit := func(request wire.Requests, ended chan<- error) {
+			go func() {
+				_, err := p.Propose(t.Context(), request, false)
+				ended <- err
+			}()
+			synctest.Wait()
+		}
+		submit(put("first"), ended)
+		submit(encode(kv.Request{Then: []kv.Op{{Kind: kv.OpAppend, Key: "a", Value: []byte("v"), MaxBytes: 1 << 20}}}), appended)
+		for range puts {
+			submit(put("k"), ended)
+		}
+		close(gate)
+		for range puts + 1 {
+			if err := <-ended; err != nil {
+				t.Errorf("a put: %v", err)
+			}
+		}
+		if err := <-appended; !errors.Is(err, kv.ErrMemoryFull) {
+			t.Errorf("the append: %v", err)
+		}
+		if batches != 4 { // the first put, all others, the puts, the append
+			t.Errorf("%d batches, want 4", batches)
+		}
+	})
+}
+
 // TestProposer_ManyForwardedRefusals has a follower far away from the leader, whose
 // memory is full, forward many puts in one batch, which has to be taken apart. A delete
 // that comes meanwhile does not wait for as many round trips.

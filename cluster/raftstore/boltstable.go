@@ -51,11 +51,24 @@ func OpenBolt(path string) (raft.StableStore, io.Closer, error) {
 	if err := wal.OS().SyncDir(filepath.Dir(path)); err != nil {
 		return nil, nil, err
 	}
-	store, err := openBolt(path)
+	store, _, err := openBolt(path, false)
 	if err != nil {
 		return nil, nil, err
 	}
 	return store, store, nil
+}
+
+// readBallot returns the ballot in the bolt file at path, and changes nothing. Errors are
+// those of OpenBolt, and fs.ErrNotExist.
+func readBallot(path string) (ballot, error) {
+	if err := checkBolt(path); err != nil {
+		return ballot{}, err
+	}
+	store, vote, err := openBolt(path, true)
+	if err != nil {
+		return ballot{}, err
+	}
+	return vote, store.Close()
 }
 
 // createBolt makes a bolt file with an empty ballot: no term, no vote.
@@ -83,21 +96,23 @@ func createBolt(path string) error {
 	return wal.OS().SyncDir(dir)
 }
 
-// openBolt opens an existing bolt file, which checkBolt found whole, and reads its
-// ballot once.
-func openBolt(path string) (*boltStable, error) {
-	bolt, err := raftboltdb.New(raftboltdb.Options{Path: path, BoltOptions: &bbolt.Options{Timeout: boltLockTimeout}})
+// openBolt opens an existing bolt file, which checkBolt found whole, and returns its ballot
+// too.
+func openBolt(path string, readOnly bool) (*boltStable, ballot, error) {
+	options := &bbolt.Options{Timeout: boltLockTimeout, ReadOnly: readOnly}
+	bolt, err := raftboltdb.New(raftboltdb.Options{Path: path, BoltOptions: options})
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
+		return nil, ballot{}, fmt.Errorf("open %s: %w", path, err)
 	}
+	var vote ballot
 	raw, err := bolt.Get([]byte(ballotKey))
 	if errors.Is(err, raftboltdb.ErrKeyNotFound) {
 		err = &wal.CorruptionError{File: path, Reason: "the term and vote record is missing"}
 	} else if err == nil {
-		_, err = decodeBallot(path, raw)
+		vote, err = decodeBallot(path, raw)
 	}
 	if err != nil {
-		return nil, errors.Join(err, bolt.Close())
+		return nil, ballot{}, errors.Join(err, bolt.Close())
 	}
-	return &boltStable{BoltStore: bolt, path: path}, nil
+	return &boltStable{BoltStore: bolt, path: path}, vote, nil
 }

@@ -1,7 +1,9 @@
 package raftstore
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -13,7 +15,7 @@ import (
 type Report struct {
 	Snapshots []SnapshotReport // the oldest first
 	Log       wal.Report
-	Stable    bool // the file of term and vote exists and is whole
+	Stable    bool // term and vote exist and are whole
 }
 
 // SnapshotReport describes one snapshot.
@@ -26,7 +28,7 @@ type SnapshotReport struct {
 // Check reads all files below dir that Open would read, and every older snapshot. It
 // changes nothing. Term and vote must be in a file of OpenBolt. The caller makes sure that
 // nothing else uses dir meanwhile. Errors are those of Open; with an error, the report
-// describes the good part that was read before it.
+// describes the good part that was read before it. Stores that Open would make are no error.
 func Check(files wal.FS, dir string) (report Report, err error) {
 	least, found, err := loadFloor(files, dir)
 	if err == nil && found {
@@ -45,16 +47,23 @@ func Check(files wal.FS, dir string) (report Report, err error) {
 	if err := least.checkSnapshot(dir, newest); err != nil {
 		return report, err
 	}
-	if report.Log, err = wal.Check(files, filepath.Join(dir, walDir)); err != nil {
+	if report.Log, err = wal.Check(files, filepath.Join(dir, walDir)); err != nil && !neverMade(err, found) {
 		return report, err
 	}
-	err = checkBolt(filepath.Join(dir, stableDir, stableFile))
-	report.Stable = err == nil
-	if err == nil && !found && (report.Log.Last != 0 || newest != 0) {
-		err = missingFloor(dir)
+	vote, err := readBallot(filepath.Join(dir, stableDir, stableFile))
+	if err != nil && !neverMade(err, found) {
+		return report, err
 	}
-	return report, err
+	report.Stable = err == nil
+	if !found && (report.Log.Last != 0 || newest != 0 || vote != ballot{}) {
+		return report, missingFloor(dir)
+	}
+	return report, nil
 }
+
+// neverMade reports whether err, of a store, means that Open has not made it yet. found says
+// that there is a floor, and so that Open has.
+func neverMade(err error, found bool) bool { return !found && errors.Is(err, fs.ErrNotExist) }
 
 // checkSnapshots verifies every finished snapshot below dir.
 func checkSnapshots(files wal.FS, dir string) ([]SnapshotReport, error) {

@@ -52,7 +52,9 @@
 // These statements are always true:
 //
 //  1. An entry is durable before StoreLogs returns, and a term or a vote before the
-//     call that sets it returns. Raft acknowledges, or votes, only after that.
+//     call that sets it returns. Raft acknowledges, or votes, only after that. The
+//     exception are commands that a leader stores after Log.Overlap: its caller keeps back
+//     what depends on them.
 //  2. The ballot is written as one value. Raft sets a vote's term and its candidate in
 //     two calls; the term is kept in memory until the candidate is set.
 //  3. The current term never decreases, and the vote of a term never changes.
@@ -100,8 +102,8 @@
 //	Log.Trim, Snapshots.Keep, and the rest   any goroutine of the member
 //
 // All methods are safe for concurrent use. A call may start goroutines, but they end
-// before it returns. The only others are those of the log (package wal), and Close waits
-// for them. A lock that is held across file calls is a channel of capacity one, not a
+// before it returns. The only others are those of the log (package wal) and the write of a
+// batch after Log.Overlap, and Close waits for them. A lock that is held across file calls is a channel of capacity one, not a
 // mutex: tests in simulated time (testing/synctest) can see that a goroutine waits for
 // a channel.
 //

@@ -54,14 +54,27 @@ func missingFloor(dir string) error {
 }
 
 // checkFiles returns a *wal.CorruptionError if the log or the file of term and vote is
-// missing below dir.
+// missing below dir. That of a missing log says so if a Replace is unfinished.
 func (f floor) checkFiles(files wal.FS, dir string) error {
-	for _, name := range []string{filepath.Join(walDir, wal.ManifestName), filepath.Join(stableDir, stableFile)} {
-		if err := wal.MustExist(files, filepath.Join(dir, name)); err != nil {
-			return err
+	interrupted, err := betweenLogs(files, dir)
+	if err != nil {
+		return err
+	}
+	if interrupted {
+		return &wal.CorruptionError{
+			File:   filepath.Join(dir, walDir),
+			Reason: "file is missing: kvorum recover was interrupted here; run it again on this directory to finish it",
 		}
 	}
-	return nil
+	if err := wal.MustExist(files, filepath.Join(dir, walDir, wal.ManifestName)); err != nil {
+		return err
+	}
+	return f.checkStable(files, dir)
+}
+
+// checkStable returns a *wal.CorruptionError if the file of term and vote is missing below dir.
+func (floor) checkStable(files wal.FS, dir string) error {
+	return wal.MustExist(files, filepath.Join(dir, stableDir, stableFile))
 }
 
 // checkSnapshot returns a *wal.CorruptionError if the newest snapshot below dir is older

@@ -88,6 +88,7 @@ type member struct {
 	fs      *crashfs.FS
 	stable  raft.StableStore
 	options raftstore.Options
+	wrap    func(wal.FS) wal.FS // changes what the stores have of fs; may be nil
 	fatals  *fatals
 }
 
@@ -107,6 +108,9 @@ func (m *member) open() error {
 	m.fatals = &fatals{}
 	opts := m.options
 	opts.FS, opts.OnFatal = m.fs, m.fatals.fail
+	if m.wrap != nil {
+		opts.FS = m.wrap(m.fs)
+	}
 	opts.OpenStable = func(path string) (raft.StableStore, io.Closer, error) {
 		err := errors.Join(wal.MakeDir(m.fs, filepath.Dir(path)), wal.WriteFileAtomic(m.fs, path, nil)) // it is looked for
 		if err != nil || m.options.OpenStable == nil {

@@ -124,10 +124,16 @@ func (h *History) checkFloor(files wal.FS, dir string) (found bool, err error) {
 	case !found:
 		return false, nil
 	}
-	if _, err := files.Stat(filepath.Join(dir, newLogDir)); err != nil {
-		if err := least.checkFiles(files, dir); err != nil {
-			return true, err
-		}
+	interrupted, err := betweenLogs(files, dir)
+	if err != nil {
+		return true, err
+	}
+	check := least.checkFiles
+	if interrupted {
+		check = least.checkStable
+	}
+	if err := check(files, dir); err != nil {
+		return true, err
 	}
 	return true, least.checkSnapshot(dir, h.SnapshotIndex)
 }

@@ -74,8 +74,8 @@ type Log struct {
 	wal     *wal.WAL
 	onFatal func(error)
 
-	// changing is a lock (a channel of capacity one), held by StoreLogs, truncation and
-	// setBoundary. A trim needs no lock: it removes only entries below a boundary, and
+	// changing is a lock (a channel of capacity one), held by StoreLogs, by the write for which
+	// it has not waited, by truncation and setBoundary. A trim needs no lock: it removes only entries below a boundary, and
 	// boundaries only increase.
 	changing chan struct{}
 	boundary atomic.Pointer[boundary]
@@ -87,12 +87,19 @@ type Log struct {
 	// trailing is the number of bytes of the newest entries that stay when raft trims. A
 	// follower that is no further behind needs no snapshot.
 	trailing atomic.Int64
-	ages     logAges
+	// hold returns the index of the first entry that no trim removes, 0 for none; nil is none.
+	hold atomic.Pointer[func() uint64]
+	ages logAges
 	// compact receives after every wakeBytes that are appended, and with Wake. It is a
 	// channel of capacity one.
 	compact   chan struct{}
 	wakeBytes int64
 	grown     int64 // bytes since the last send to compact; belongs to the holder of changing
+
+	// leading is set by Overlap. coming is the batch whose sync StoreLogs has not waited for,
+	// nil once it is durable; if its write has failed, it stays.
+	leading atomic.Pointer[func() bool]
+	coming  atomic.Pointer[comingBatch]
 
 	mu     sync.Mutex
 	failed error // guarded by mu; the first failure
@@ -160,10 +167,23 @@ func (s *Log) visible() (first, last uint64, err error) {
 	return first, last, nil
 }
 
-// stored returns the ends of the write-ahead log, false if it is empty.
+// stored returns the ends of the write-ahead log and of the batch that is being written,
+// false if there are no entries.
 func (s *Log) stored() (first, last uint64, some bool) {
-	first, last = s.wal.FirstIndex(), s.wal.LastIndex()
-	return first, last, first != 0 && first <= last
+	for {
+		coming := s.coming.Load()
+		first, last = s.wal.FirstIndex(), s.wal.LastIndex()
+		some = first != 0 && first <= last
+		if coming != nil {
+			if !some {
+				first = coming.first
+			}
+			last, some = max(last, coming.last()), true
+		}
+		if s.coming.Load() == coming { // otherwise the two may be of different times
+			return first, last, some
+		}
+	}
 }
 
 // GetLog implements raft.LogStore. For a missing index the error is raft.ErrLogNotFound
@@ -190,7 +210,7 @@ func (s *Log) GetLog(index uint64, out *raft.Log) error {
 
 // read returns the stored entry at index, or raft.ErrLogNotFound.
 func (s *Log) read(index uint64, out *raft.Log) error {
-	frame, err := s.wal.Get(index)
+	frame, err := s.frame(index)
 	switch {
 	case errors.Is(err, wal.ErrNotFound):
 		return raft.ErrLogNotFound
@@ -216,27 +236,45 @@ func (s *Log) read(index uint64, out *raft.Log) error {
 func (s *Log) StoreLog(log *raft.Log) error { return s.StoreLogs([]*raft.Log{log}) }
 
 // StoreLogs implements raft.LogStore: one write and one sync for all of logs, which are
-// durable on return. They must have consecutive indexes, and follow the log, or the
-// newest snapshot if the log is empty.
+// durable on return, unless Overlap says otherwise. They must have consecutive indexes, and
+// follow the log, or the newest snapshot if the log is empty.
 func (s *Log) StoreLogs(logs []*raft.Log) error {
 	if len(logs) == 0 {
 		return nil
 	}
 	s.changing <- struct{}{}
-	defer func() { <-s.changing }()
-	if err := s.failure(); err != nil {
+	frames, err := s.frames(logs)
+	if err != nil {
+		<-s.changing
 		return err
+	}
+	if s.overlaps(logs) {
+		s.storeSoon(logs[0], frames)
+		return nil
+	}
+	defer func() { <-s.changing }()
+	return s.store(logs[0], frames)
+}
+
+// frames returns logs as records. Its caller holds changing.
+func (s *Log) frames(logs []*raft.Log) ([]wal.Frame, error) {
+	if err := s.Failed(); err != nil {
+		return nil, err
 	}
 	frames, err := encodeEntries(logs)
 	if err != nil {
-		return s.fail(err)
+		return nil, s.fail(err)
 	}
-	first, last := logs[0].Index, logs[len(logs)-1].Index
-	if err := s.append(first, frames); err != nil {
-		return s.fail(fmt.Errorf("append entries %d to %d: %w", first, last, err))
+	return frames, nil
+}
+
+// store makes frames, of which log is the first, durable. Its caller holds changing.
+func (s *Log) store(log *raft.Log, frames []wal.Frame) error {
+	if err := s.append(log.Index, frames); err != nil {
+		return s.fail(fmt.Errorf("append entries %d to %d: %w", log.Index, log.Index+uint64(len(frames))-1, err))
 	}
 	s.touched.Store(true)
-	s.ages.note(logs[0])
+	s.ages.note(log)
 	for i := range frames {
 		s.grown += int64(len(frames[i].Payload))
 	}
@@ -263,7 +301,8 @@ func (s *Log) Wake() {
 // append checks the place of frames and writes them. Its caller holds changing.
 func (s *Log) append(first uint64, frames []wal.Frame) error {
 	b := s.boundary.Load()
-	_, last, some := s.stored()
+	last := s.wal.LastIndex()
+	some := last != 0
 	if some && (!b.masked || last > b.index) {
 		if b.masked || first != last+1 {
 			return fmt.Errorf("%w: it ends at %d", errLogGap, last)
@@ -360,11 +399,11 @@ func (s *Log) Begins() uint64 {
 	return s.boundary.Load().index + 1
 }
 
-// Holds reports whether the entry at index is stored with this term. It ignores the
+// Holds reports whether the entry at index is durable with this term. It ignores the
 // newest snapshot: an entry below it may have been overruled, and still be stored.
 func (s *Log) Holds(index, term uint64) bool {
 	var stored raft.Log
-	return s.read(index, &stored) == nil && stored.Term == term
+	return index <= s.Durable() && s.read(index, &stored) == nil && stored.Term == term
 }
 
 // Watch installs a function that GetLog calls before it reads an entry; its error becomes
@@ -399,7 +438,8 @@ func (s *Log) FrontBytes(first uint64) int64 { return s.wal.FrontBytes(first) }
 // as a whole once a snapshot covers them. See wal.WAL.Seal for its errors.
 func (s *Log) Seal() error { return s.wal.Seal() }
 
-func (s *Log) failure() error {
+// Failed returns the failure of the log that was final, nil if there was none.
+func (s *Log) Failed() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.failed

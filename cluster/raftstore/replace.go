@@ -93,13 +93,27 @@ func renewLog(files wal.FS, dir string, owner wal.Owner, former string) error {
 // that call gets its final name. So one of the two names always belongs to a log, and a
 // crash of this call can be repaired too.
 func placeNewLog(files wal.FS, dir string) error {
-	present := filepath.Join(dir, walDir)
-	if _, err := files.Stat(present); !errors.Is(err, fs.ErrNotExist) {
+	interrupted, err := betweenLogs(files, dir)
+	if err != nil || !interrupted {
 		return err
 	}
-	err := files.Rename(filepath.Join(dir, newLogDir), present)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // the stores never had a log
+	return errors.Join(files.Rename(filepath.Join(dir, newLogDir), filepath.Join(dir, walDir)), files.SyncDir(dir))
+}
+
+// betweenLogs reports whether a Replace of the stores below dir was interrupted between its two
+// renames: the new log exists under its temporary name, and no other.
+func betweenLogs(files wal.FS, dir string) (bool, error) {
+	for _, one := range []struct {
+		name   string
+		exists bool
+	}{{walDir, false}, {newLogDir, true}} {
+		_, err := files.Stat(filepath.Join(dir, one.name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return false, err
+		}
+		if (err == nil) != one.exists {
+			return false, nil
+		}
 	}
-	return errors.Join(err, files.SyncDir(dir))
+	return true, nil
 }

@@ -241,6 +241,9 @@ func (s *Stores) snapshotDurable(index, term uint64) {
 // Close closes the files. The caller has shut down raft, and uses no sink or reader of a
 // snapshot any more. It is called once.
 func (s *Stores) Close() error {
+	if s.Log != nil {
+		s.Log.Settle()
+	}
 	var err error
 	if s.ballotFile != nil {
 		err = errors.Join(err, s.ballotFile.Close())

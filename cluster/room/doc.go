@@ -40,7 +40,8 @@
 //
 // An entry of the rest that fits completely into the last file of the log is accepted even
 // if the filesystem has almost no free bytes (at least 1 MiB). A put is charged twice: it
-// makes the log longer, and the next snapshot. Older snapshots, and the part of the log
+// makes the log longer, and the next snapshot. An append is charged for the whole value: it
+// writes it again, and the next snapshot has the one before as history. Older snapshots, and the part of the log
 // that a snapshot covers, are in no term: they are removed to make room, and the free bytes
 // grow by their size.
 //

@@ -16,29 +16,37 @@ import (
 )
 
 const (
-	// collectPause is the least time between two collections that a Memory asks for.
+	// collectPause is the minimum time between two collections that a Memory asks for.
 	collectPause = 500 * time.Millisecond
 	// refusalShown is how long Memory.Status shows a refusal, unless there is another one.
 	refusalShown = 10 * time.Second
 )
 
-// State is what the model of the memory asks of the state machine. Its methods may be
-// called from any goroutine.
+// State is the part of the state machine that the model of the memory needs. Its methods may
+// be called from any goroutine.
 type State interface {
-	// Len and Size return the number of keys, and of the bytes that they have with their values.
+	// Len and Size return the number of keys, and of the bytes that they have with their values
+	// and attributes.
 	Len() int
 	Size() int64
-	// Growth returns by how many bytes requests make the data longer at most, where a
-	// key counts perKey bytes beside its own and its value's.
+	// HistoryBytes returns the memory of superseded versions, and whether all that can be
+	// given back was.
+	HistoryBytes() (bytes int64, settled bool)
+	// AnswerBytes returns about the memory of the answers that are kept for idempotency keys.
+	AnswerBytes() int64
+	// Growth returns the maximum number of bytes by which requests make the data longer. A
+	// key counts perKey bytes in addition to its own and its value's.
 	Growth(requests wire.Requests, perKey int64) int64
+	// Rewritten returns the maximum number of bytes that appends in requests write again.
+	Rewritten(requests wire.Requests) int64
 }
 
-// Memory says whether a put fits into memory before it enters the log. A node
-// that takes too much is ended by the kernel, and comes back to the same data. The package
-// comment says what is bounded.
+// Memory decides whether a put fits into memory, before it enters the log. The kernel ends a
+// process that takes too much, and after a restart the same data would take as much again. The
+// package comment states the two limits.
 //
-// Between two looks an admission takes one comparison with limit, which a look sets.
-// Admit is called by one goroutine at a time, all other methods by any.
+// Between two looks at the memory, an admission takes one comparison with limit, which a look
+// sets. Admit is called by one goroutine at a time, all other methods by any.
 type Memory struct {
 	plan  MemoryPlan
 	quota int64 // of keys and values; 0 is none
@@ -46,28 +54,28 @@ type Memory struct {
 	heap  Heap
 
 	admitted atomic.Int64         // bytes of puts that were admitted since the start
-	limit    atomic.Int64         // up to where admitted may grow without a look
-	live     atomic.Int64         // what the newest collection found
+	limit    atomic.Int64         // the maximum of admitted without another look
+	live     atomic.Int64         // bytes that the newest collection found in use
 	low      atomic.Bool          // too much is live
 	coming   atomic.Pointer[Data] // of the state that replaces the present one, which was dropped; nil otherwise
 
 	mu     sync.Mutex                   // guards the fields below
-	cycles uint64                       // collections that were seen
-	base   int64                        // what was admitted by the newest collection at least
+	cycles uint64                       // number of collections that were seen
+	base   int64                        // the minimum of admitted at the newest collection
 	seen   int64                        // admitted at the previous look
-	asked  time.Time                    // when a collection was asked for last
-	voters map[raft.ServerID]MemoryRoom // what the others said
+	asked  time.Time                    // of the last request for a collection
+	voters map[raft.ServerID]MemoryRoom // the reports of the others
 
 	why atomic.Pointer[Refusal] // the newest refusal; nil if there is none
 }
 
-// MemoryRoom is what a voter tells its leader of its memory.
+// MemoryRoom is a voter's report of its memory.
 type MemoryRoom struct {
-	Data int64 `json:"data"` // that it has room for, as Data.Memory counts it
+	Data int64 `json:"data"` // bytes of data that it has room for, as Data.Memory counts them
 	Low  bool  `json:"low"`  // too much is live
 }
 
-// Refusal is the error for a batch of which the puts that make data longer are refused.
+// Refusal is the error for a batch whose puts that make data longer are refused.
 // It wraps kv.ErrMemoryFull or kv.ErrDataLimit.
 type Refusal struct {
 	err   error
@@ -86,7 +94,7 @@ func (e *Refusal) Unwrap() error { return e.err }
 func (e *Refusal) Grows(requests wire.Requests) bool { return e.grows(requests) }
 
 // NewMemory returns the model for a node with that plan and a quota of bytes for keys and
-// values. A plan without a limit is none, and a quota of 0 is none.
+// values. A plan whose limit is 0 is no plan, and a quota of 0 is no quota.
 func NewMemory(plan MemoryPlan, quota int64, state State, heap Heap) *Memory {
 	return &Memory{plan: plan, quota: quota, state: state, heap: heap, voters: make(map[raft.ServerID]MemoryRoom)}
 }
@@ -94,7 +102,17 @@ func NewMemory(plan MemoryPlan, quota int64, state State, heap Heap) *Memory {
 // Low says whether puts are refused because too much is live in this process.
 func (m *Memory) Low() bool { return m.low.Load() }
 
-// Live returns how many bytes were in use after the newest collection that was observed.
+// Short says whether puts are refused because too much is live, in this process or in that of
+// another voter.
+func (m *Memory) Short() bool { return m.Low() || m.lowVoter() != nil }
+
+// DataLimit returns the minimum of the voters' room for data, 0 if none of them has a plan.
+func (m *Memory) DataLimit() int64 {
+	most, _ := m.dataLimit()
+	return most
+}
+
+// Live returns the number of bytes in use after the newest observed collection.
 func (m *Memory) Live() int64 { return m.live.Load() }
 
 // Admit returns a *Refusal for requests that do not fit. The batch was not done.
@@ -102,7 +120,7 @@ func (m *Memory) Admit(requests wire.Requests) error {
 	if m.plan.Limit == 0 && m.quota == 0 {
 		return nil
 	}
-	n := Data{requests.Puts, requests.PutBytes}.Memory()
+	n := Data{Keys: requests.Puts, Bytes: requests.PutBytes}.Memory()
 	if n == 0 || !m.low.Load() && m.admitted.Load()+n <= m.limit.Load() {
 		m.admitted.Add(n)
 		return nil
@@ -119,7 +137,7 @@ func (m *Memory) Admit(requests wire.Requests) error {
 // look decides on requests whose puts have n bytes, and sets limit.
 func (m *Memory) look(n int64, requests wire.Requests) *Refusal {
 	if m.plan.Limit != 0 {
-		if err := m.liveRoom(n); err != nil {
+		if err := m.liveRoom(n, requests.Count); err != nil {
 			return &Refusal{err, wire.Requests.NeedRoom, time.Now()}
 		}
 	}
@@ -142,9 +160,9 @@ func (m *Memory) look(n int64, requests wire.Requests) *Refusal {
 
 // dataBound is one limit of the data: the memory of the voters, or the quota.
 type dataBound struct {
-	room   int64 // bytes that the data may take more
-	perKey int64 // what a key counts beside its own bytes and its value's
-	full   error // for what does not fit
+	room   int64 // number of bytes by which the data may grow
+	perKey int64 // number of bytes that a key counts in addition to its own and its value's
+	full   error // of a put that does not fit
 }
 
 // bounds returns the limits of data.
@@ -162,14 +180,16 @@ func (m *Memory) bounds(data Data) (bounds []dataBound) {
 	return bounds
 }
 
-// dataLimit returns the least room for data that a voter has, and whose it is.
+// dataLimit returns the minimum of the voters' room for data, and the name of that voter. A
+// node without a plan has no such limit of its own.
 func (m *Memory) dataLimit() (most int64, whose string) {
 	most, whose = m.plan.Data, "this node"
+	known := m.plan.Limit != 0
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for id, room := range m.voters {
-		if room.Data < most {
-			most, whose = room.Data, nodeid.NameOf(id)
+		if !known || room.Data < most {
+			most, whose, known = room.Data, nodeid.NameOf(id), true
 		}
 	}
 	return most, whose
@@ -178,25 +198,27 @@ func (m *Memory) dataLimit() (most int64, whose string) {
 // grows says whether requests alone make the data longer.
 func (m *Memory) grows(r wire.Requests) bool { return m.state.Growth(r, keyMemory) > 0 }
 
-// highLocked returns up to where admitted may grow before too much may be live.
+// highLocked returns the value of admitted above which too much may be live.
 func (m *Memory) highLocked() int64 { return m.base + m.plan.maxLive() - m.live.Load() }
 
-// liveRoom returns an error where n bytes more may be too much to be live, here or on
-// another voter. It asks for a collection where only that can tell, and never while too
-// much is live: that would hold up deletes. Then others call Collect.
-func (m *Memory) liveRoom(n int64) error {
+// liveRoom returns an error if with n bytes more, of count requests, too much may be live, here or on
+// another voter. It asks for a collection if nothing else can decide, but never while too
+// much is live, because that would delay deletes. Then others call Collect.
+func (m *Memory) liveRoom(n int64, count int) error {
 	if err := m.lowVoter(); err != nil {
 		return err
 	}
 	if m.fits(n) || !m.low.Load() && m.Collect() && m.fits(n) {
 		return nil
 	}
-	m.low.Store(true)
-	return fmt.Errorf("%w: %s are in use and %s may be: lists and snapshots keep replaced values until they end; see docs/limits.md",
-		kv.ErrMemoryFull, InBytes(m.live.Load()), InBytes(m.plan.maxLive()))
+	if n <= leastEnough || count > 1 { // not only a large write is refused
+		m.low.Store(true)
+	}
+	return fmt.Errorf("%w: %s are in use, %s may be, and a batch of %d takes %s: lists and snapshots keep replaced values until they end; see docs/limits.md",
+		kv.ErrMemoryFull, InBytes(m.live.Load()), InBytes(m.plan.maxLive()), count, InBytes(n))
 }
 
-// lowVoter returns an error where another voter says that it has too much in use.
+// lowVoter returns an error if another voter has reported that it has too much in use.
 func (m *Memory) lowVoter() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -208,7 +230,7 @@ func (m *Memory) lowVoter() error {
 	return nil
 }
 
-// fits says whether n bytes more may be live, as far as is known without a collection.
+// fits says whether n bytes more may be live. It asks for no collection.
 func (m *Memory) fits(n int64) bool {
 	m.Observe()
 	m.mu.Lock()
@@ -216,8 +238,8 @@ func (m *Memory) fits(n int64) bool {
 	return !m.low.Load() && m.admitted.Load()+n <= m.highLocked()
 }
 
-// Observe takes in what a collection since the last look has found, and ends Low where
-// enough is free again: five percent more than it takes to begin it.
+// Observe takes in the result of a collection since the last look. It ends Low if enough is
+// free again: five percent more than where Low begins.
 func (m *Memory) Observe() {
 	live, cycles := m.heap.Live()
 	m.mu.Lock()
@@ -246,7 +268,7 @@ func (m *Memory) Collect() bool {
 	return true
 }
 
-// Heard takes in what a voter says of its memory, nil for one that says nothing.
+// Heard takes in a voter's report of its memory, nil if the voter has none.
 func (m *Memory) Heard(id raft.ServerID, room *MemoryRoom) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -257,8 +279,8 @@ func (m *Memory) Heard(id raft.ServerID, room *MemoryRoom) {
 	m.limit.Store(0) // the next put looks
 }
 
-// Silent takes in that a voter does not answer. Its plan stays what it was, but nothing
-// is known of what it has in use: one that is down must not hold up puts.
+// Silent takes in that a voter does not answer. Its plan stays the same, but nothing
+// is known of its memory in use: a voter that is down must not block puts.
 func (m *Memory) Silent(id raft.ServerID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -269,8 +291,8 @@ func (m *Memory) Silent(id raft.ServerID) {
 	}
 }
 
-// Forget forgets which voters had too much in use: what they said in an earlier term is
-// of no use.
+// Forget forgets which voters had too much in use. It is called when a term begins: reports
+// from an earlier term are of no use.
 func (m *Memory) Forget() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -281,14 +303,14 @@ func (m *Memory) Forget() {
 	m.why.Store(nil)
 }
 
-// Keep forgets what all but these voters have said.
+// Keep forgets the reports of all but these voters.
 func (m *Memory) Keep(ids []raft.ServerID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	maps.DeleteFunc(m.voters, func(id raft.ServerID, _ MemoryRoom) bool { return !slices.Contains(ids, id) })
 }
 
-// Report returns what this node tells its leader, nil without a plan.
+// Report returns this node's report for its leader, nil without a plan.
 func (m *Memory) Report() *MemoryRoom {
 	if m.plan.Limit == 0 {
 		return nil
@@ -296,29 +318,31 @@ func (m *Memory) Report() *MemoryRoom {
 	return &MemoryRoom{Data: m.plan.Data, Low: m.low.Load()}
 }
 
-// Data returns how much the state machine holds. Between Replace and Replaced it is what
-// the state will hold.
+// Data returns the size of the state. Between Replace and Replaced it is the size of the
+// coming state.
 func (m *Memory) Data() Data {
 	if coming := m.coming.Load(); coming != nil {
 		return *coming
 	}
-	return Data{m.state.Len(), m.state.Size()}
+	history, _ := m.state.HistoryBytes()
+	return Data{m.state.Len(), m.state.Size(), history, m.state.AnswerBytes()}
 }
 
-// Replace takes in that the present state is dropped for one that holds data, and
-// Replaced that this one is complete.
+// Replace takes in that the present state is dropped for one of that size. Replaced takes in
+// that the new state is complete.
 func (m *Memory) Replace(data Data) { m.coming.Store(&data) }
 
-// Replaced ends what Replace began.
+// Replaced takes in that the state of the last Replace is complete.
 func (m *Memory) Replaced() { m.coming.Store(nil) }
 
-// SecondStateFits says whether a state that holds data fits beside the present one.
+// SecondStateFits says whether a state of that size fits beside the present one, both with
+// their history: it does not give way while a snapshot is loaded.
 func (m *Memory) SecondStateFits(data Data) bool {
 	return m.plan.Limit == 0 ||
-		m.Data().Memory()+data.Memory()+memoryBase+m.plan.LogCache+m.plan.Peers <= m.plan.maxLive()
+		m.Data().Total()+data.Total()+memoryBase+m.plan.LogCache+m.plan.Peers <= m.plan.maxLive()
 }
 
-// Status describes the memory, nil where there is neither a plan nor a quota.
+// Status describes the memory; nil if there is neither a plan nor a quota.
 func (m *Memory) Status() *kv.MemoryStatus {
 	p := m.plan
 	if p.Limit == 0 && m.quota == 0 {

@@ -174,6 +174,32 @@ func TestMemory_CollectsBeforeRefusal(t *testing.T) {
 	}
 }
 
+// TestMemory_LargeWriteAlone shows that a batch which is too large for what may be live does
+// not have later puts refused, which fit.
+func TestMemory_LargeWriteAlone(t *testing.T) {
+	heap := new(fakeHeap)
+	plan := smallPlan(1 << 40)
+	plan.Heap = 100 << 20
+	m := room.NewMemory(plan, 0, emptyState(), heap)
+	heap.collected(1 << 20)
+	m.Observe()
+	large := encode(kv.Put("k", nil))
+	large.PutBytes = 1 << 30
+	if err := m.Admit(large); !errors.Is(err, kv.ErrMemoryFull) {
+		t.Errorf("1 GiB: got %v, want ErrMemoryFull", err)
+	}
+	if err := m.Admit(encode(kv.Put("k", make([]byte, 1<<20)))); err != nil {
+		t.Errorf("1 MiB: got %v", err)
+	}
+	if m.Short() {
+		t.Error("memory is short because of one large write")
+	}
+	large.Count = 1000
+	if err := m.Admit(large); !errors.Is(err, kv.ErrMemoryFull) || !m.Short() {
+		t.Errorf("1 GiB in 1,000 writes: got %v, short %v; small writes are refused", err, m.Short())
+	}
+}
+
 // TestMemory_CollectsAside shows that no put waits for a collection while too much
 // is live.
 func TestMemory_CollectsAside(t *testing.T) {

@@ -17,13 +17,12 @@ import (
 )
 
 const (
-	// AskTimeout is how long a leader waits at most for what its followers report of
-	// their room.
+	// AskTimeout is the maximum time that a leader waits for the reports of its followers.
 	AskTimeout = 250 * time.Millisecond
-	// AskPause is the least time between two such questions.
+	// AskPause is the minimum time between two questions for reports.
 	AskPause = 20 * time.Millisecond
-	// assumedFor is how long after it was heard of a voter that has not answered in time
-	// counts as one that has room.
+	// assumedFor is how long a voter that has not answered in time counts as one with room,
+	// since its last message.
 	assumedFor = time.Second
 )
 
@@ -34,7 +33,7 @@ type Voters interface {
 	Others() (ids []raft.ServerID, self bool)
 	// Ask asks a voter for its report.
 	Ask(ctx context.Context, id raft.ServerID) (Report, error)
-	// HeardOf returns the nodes of which anything was heard that recently.
+	// HeardOf returns the nodes whose last message is younger than within.
 	HeardOf(within time.Duration) []raft.ServerID
 	// BytesAfter returns how many bytes this node's log has after an index.
 	BytesAfter(index uint64) int64
@@ -42,14 +41,13 @@ type Voters interface {
 	Go(f func())
 }
 
-// Quorum is what a leader knows of the room on the disks of the voters that a
-// write also needs. A put that no majority could store must be refused, and not
-// wait for a follower that refuses it.
+// Quorum is a leader's knowledge of the room on the disks of the other voters. A put
+// that no majority could store must be refused, and not wait for a follower that refuses it.
 //
-// Its limits are of the leader's own count of what was admitted: what a follower
-// said that it has room for, less what it lacks of the leader's log. They are those
-// of the follower with the least room among the fewest that are needed. All methods are
-// safe for concurrent use.
+// Its limits apply to the leader's own count of admitted bytes. A follower's limit is the room
+// that it has reported, minus the part of the leader's log that it lacks. The limit of the
+// Quorum is that of the last follower that a majority needs, in the order of their room. All
+// methods are safe for concurrent use.
 type Quorum struct {
 	disk   *Disk
 	memory *Memory
@@ -59,26 +57,27 @@ type Quorum struct {
 	put      atomic.Int64
 	rest     atomic.Int64
 	asked    time.Time   // when the last question ended; belongs to the holder of asking
-	forgot   atomic.Bool // what the last question found counts no more
+	forgot   atomic.Bool // the reports of the last question are of no use any more
 	mu       sync.Mutex
-	shortage [2]string // guarded by mu: who has how much room, for puts and for the rest
+	shortage [2]string // guarded by mu; the room of each voter in words, for puts and for the rest
 }
 
-// NewQuorum returns what is known at first, which is nothing, on a node with that disk.
-// The memory hears what the voters report of theirs.
+// NewQuorum returns a Quorum without reports, for a node with that disk and memory. The
+// memory receives the voters' reports of theirs.
 func NewQuorum(disk *Disk, memory *Memory, voters Voters) *Quorum {
 	return &Quorum{disk: disk, memory: memory, voters: voters, asking: make(chan struct{}, 1)}
 }
 
-// Forget has the next write ask: what a leader of an earlier term knew is of no use.
+// Forget makes the next write ask the voters again. It is called when a term begins: reports
+// from an earlier term are of no use.
 func (q *Quorum) Forget() {
 	q.forgot.Store(true)
 	q.put.Store(math.MinInt64)
 	q.rest.Store(math.MinInt64)
 }
 
-// Admit returns an error that matches kv.ErrDiskFull where too few followers have room
-// for what this node's disk has admitted.
+// Admit returns an error that matches kv.ErrDiskFull if too few followers have room
+// for the bytes that this node's disk has admitted.
 func (q *Quorum) Admit(ctx context.Context, put bool) error {
 	limit, what, help := &q.rest, 1, restWayOut
 	if put {
@@ -96,23 +95,29 @@ func (q *Quorum) Admit(ctx context.Context, put bool) error {
 	return fmt.Errorf("%w on too many of the other nodes (%s): %s", kv.ErrDiskFull, q.shortage[what], help)
 }
 
-// Ask asks the other voters how much room they have, and waits for all of them, for
-// AskTimeout at most.
+// Short says whether the other voters' disks have little room for puts, by their newest reports:
+// so little that a follower without more takes puts again only when it has more.
+func (q *Quorum) Short() bool {
+	limit := q.put.Load()
+	return limit != math.MinInt64 && limit-q.disk.Admitted() < leastEnough
+}
+
+// Ask asks the other voters how much room they have, and waits for all of them, but not
+// longer than AskTimeout.
 func (q *Quorum) Ask(ctx context.Context) { q.ask(ctx, nil) }
 
-// voterRoom is what one follower reported, as limits of the leader's count.
+// voterRoom is the report of one follower, as limits of the leader's count.
 type voterRoom struct {
 	id        raft.ServerID
 	put, rest int64
 }
 
-// ask asks the other voters how much room they have. Where too few of them
-// answer, nothing is known, and nothing is refused: whether there is a majority is
-// raft's to say. A voter that does not answer in time, and was heard of a moment ago, is
-// far away or busy: it counts as one with room, or a near one without room would refuse
-// for it. ask waits for all of them, or, unless want is nil, until want is known
-// to reach what was admitted: a voter that is down, or far away, does not hold up the
-// first write of a term.
+// ask asks the other voters how much room they have. If too few of them answer, nothing is
+// known and nothing is refused: raft decides whether there is a majority. A voter that does not
+// answer in time, although it sent a message a moment ago, is far away or busy. It counts as one
+// with room: otherwise a near voter without room would decide for it. ask waits for all
+// voters, or, if want is not nil, until want is known to be at least the admitted bytes. So a
+// voter that is down or far away does not delay the first write of a term.
 func (q *Quorum) ask(ctx context.Context, want *atomic.Int64) {
 	q.asking <- struct{}{}
 	defer func() { <-q.asking }()
@@ -153,8 +158,8 @@ func majorityWithout(others []raft.ServerID, self bool) int {
 	return (len(others)+own)/2 + 1 - own
 }
 
-// shortageOf says who has how much room where so much was admitted, for puts and for the
-// rest.
+// shortageOf returns the room of each voter in words, for puts and for the rest, after so many
+// bytes were admitted.
 func shortageOf(rooms []voterRoom, admitted int64) [2]string {
 	var words [2][]string
 	for _, v := range rooms {
@@ -167,8 +172,8 @@ func shortageOf(rooms []voterRoom, admitted int64) [2]string {
 	return [2]string{strings.Join(words[0], ", "), strings.Join(words[1], ", ")}
 }
 
-// assumed returns the rooms of those of ids that are in none of rooms, and were heard
-// of within assumedFor: without limits.
+// assumed returns rooms without limits for the voters of ids that are not in rooms and
+// have sent a message within assumedFor.
 func (q *Quorum) assumed(ids []raft.ServerID, rooms []voterRoom) (assumed []voterRoom) {
 	for _, id := range q.voters.HeardOf(assumedFor) {
 		told := slices.ContainsFunc(rooms, func(v voterRoom) bool { return v.id == id })
@@ -179,7 +184,7 @@ func (q *Quorum) assumed(ids []raft.ServerID, rooms []voterRoom) (assumed []vote
 	return assumed
 }
 
-// limitsOf returns what may be admitted where need of the voters in rooms must have room
+// limitsOf returns how much may be admitted if need of the voters in rooms must have room
 // for it.
 func limitsOf(rooms []voterRoom, need int) (put, rest int64) {
 	if need <= 0 || len(rooms) < need {
@@ -189,7 +194,7 @@ func limitsOf(rooms []voterRoom, need int) (put, rest int64) {
 		leastOf(rooms, need, func(v voterRoom) int64 { return v.rest })
 }
 
-// leastOf returns the need-th greatest of what of says of rooms.
+// leastOf returns the need-th greatest value of the function of over rooms.
 func leastOf(rooms []voterRoom, need int, of func(voterRoom) int64) int64 {
 	limits := make([]int64, len(rooms))
 	for i, v := range rooms {
@@ -199,9 +204,9 @@ func leastOf(rooms []voterRoom, need int, of func(voterRoom) int64) int64 {
 	return limits[len(limits)-need]
 }
 
-// collect asks ids at once and returns what those report that answer in time, and before
-// the answers so far are enough. What the others report of their memory is heard all the
-// same, a moment later: a put needs the memory of each.
+// collect asks all ids at the same time. It returns the reports that arrive in time, and
+// before the reports so far are enough. The memory still receives the later reports: a put
+// needs the memory of each voter.
 func (q *Quorum) collect(ctx context.Context, ids []raft.ServerID, enough func([]voterRoom) bool) []voterRoom {
 	ctx, cancel := context.WithTimeout(ctx, AskTimeout)
 	var mu sync.Mutex
@@ -241,8 +246,8 @@ func (q *Quorum) collect(ctx context.Context, ids []raft.ServerID, enough func([
 	return rooms
 }
 
-// roomOf turns a follower's report into limits. What this log holds behind the
-// follower's, and what is admitted but not in this log yet, takes its room too.
+// roomOf turns a follower's report into limits. The end of this log that the follower lacks,
+// and the admitted bytes that are not in this log yet, also take its room.
 func (q *Quorum) roomOf(id raft.ServerID, report Report) voterRoom {
 	v := voterRoom{id: id, put: math.MaxInt64, rest: math.MaxInt64}
 	switch {

@@ -198,3 +198,25 @@ func TestQuorum_AsksSeldom(t *testing.T) {
 		}
 	})
 }
+
+// TestQuorum_Short: the room of the voters that a put needs is little, or is not known.
+func TestQuorum_Short(t *testing.T) {
+	for name, tt := range map[string]struct {
+		puts []int64
+		want bool
+	}{
+		"Enough":   {[]int64{8 * mib, 8 * mib}, false},
+		"OneOfTwo": {[]int64{0, 8 * mib}, false},
+		"Both":     {[]int64{8*mib - 1, 8*mib - 1}, true},
+		"OfOne":    {[]int64{8*mib - 1}, true},
+	} {
+		_, q := openQuorum(t, votersWith(true, tt.puts...))
+		if q.Short() {
+			t.Errorf("%s: short before there are reports", name)
+		}
+		q.Ask(t.Context())
+		if got := q.Short(); got != tt.want {
+			t.Errorf("%s: got %t, want %t", name, got, tt.want)
+		}
+	}
+}

@@ -27,20 +27,38 @@ const (
 	// keyMemory is the number of bytes that a key takes in memory beside its own and its
 	// value's.
 	keyMemory = 191
+	// versionMemory is about the number of bytes that a superseded version takes in memory
+	// beside what it takes in a snapshot: a record's fields, its place in the log of changes,
+	// and its key, which a snapshot has once.
+	versionMemory = 80
 )
 
 // Data is how much a state machine, or a snapshot of one, holds.
 type Data struct {
-	Keys  int
-	Bytes int64 // of keys and values
+	Keys    int
+	Bytes   int64 // of keys, values and attributes
+	History int64 // memory of superseded versions
+	Answers int64 // memory of the answers that are kept for idempotency keys
 }
 
-// Memory returns how many bytes the data takes in memory.
-func (d Data) Memory() int64 { return d.Bytes + int64(d.Keys)*keyMemory }
+// SnapshotData returns about how much a state holds whose snapshot has size bytes and keys, and
+// from which so many revisions before the newest can be read. Bytes has the values of
+// superseded versions too, and History the rest of their memory, as if each revision had
+// superseded one.
+func SnapshotData(size int64, keys, revisions uint64) Data {
+	return Data{Keys: int(keys), Bytes: size, History: int64(revisions) * versionMemory}
+}
+
+// Total returns how many bytes the data takes in memory with its history.
+func (d Data) Total() int64 { return d.Memory() + d.History }
+
+// Memory returns how many bytes the data takes in memory, without its history: that gives way
+// to data, because the leader compacts it when memory is short.
+func (d Data) Memory() int64 { return d.Bytes + int64(d.Keys)*keyMemory + d.Answers }
 
 // Snapshot returns the maximum number of bytes that a snapshot of the data takes on disk.
 func (d Data) Snapshot() int64 {
-	n := d.Bytes + int64(d.Keys)*itemOverhead
+	n := d.Bytes + d.History + d.Answers + int64(d.Keys)*itemOverhead
 	return n + n/1024 + snapshotOverhead
 }
 

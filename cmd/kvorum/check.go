@@ -57,8 +57,11 @@ func checkNode(out io.Writer, dir string) error {
 		fmt.Fprintf(out, "%s: index %d, term %d, %d bytes\n", s.File, s.Index, s.Term, s.Bytes)
 	}
 	printLog(out, report.Log)
-	if report.Stable {
+	switch {
+	case report.Stable:
 		fmt.Fprintln(out, "term and vote: whole")
+	case err == nil:
+		fmt.Fprintln(out, "term and vote: the node has not made them yet")
 	}
 	return checked(out, err)
 }

@@ -131,7 +131,7 @@ func TestStatus(t *testing.T) {
 	f := newFake(t, nil)
 	out := mustRun(t, "", "status", endpoints(f))
 	for _, want := range []string{"node           n1", "ready          yes", "leader         n1 (h:1)",
-		"commands       understands version 3, announces 2, writes 1, held back by n2, n3", "n2    h:2   p:2   no     no"} {
+		"commands       understands version 3, announces 2, writes 1, held back by n2, n3", "settings       history.max_age=1h0m0s max_request_ops=256\n", "n2    h:2   p:2   no     no"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("status: got %q, want it to hold %q", out, want)
 		}

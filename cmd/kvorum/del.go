@@ -15,6 +15,7 @@ delete whose answer was lost is reported as "outcome unknown" and not sent again
 		Example: "  kvorum del greeting",
 		Args:    exactArgs(1),
 	}
+	addIdempotencyFlag(cmd)
 	flags := addClientFlags(cmd, defaultTimeout)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c, err := flags.open(cmd)

@@ -2,9 +2,10 @@
 //
 //	kvorum demo                        # a local cluster of three nodes, to try things out
 //	kvorum server --id n1 …            # one node
-//	kvorum put K V | get K | del K | ls [PREFIX]
+//	kvorum put K V | get K | del K | ls [PREFIX] | history K
+//	kvorum incr K [DELTA] | touch K | persist K | txn FILE | watch [PREFIX]
 //	kvorum import DIR|FILE | export FILE|DIR/
-//	kvorum status | members | join | leave | transfer | snapshot | version
+//	kvorum status | members | join | leave | transfer | snapshot | compact | settings | version
 //	kvorum check DIR | recover DIR…    # files of nodes that don't run
 //
 // This package holds flags, environment, configuration file and wiring. The node itself is
@@ -35,6 +36,8 @@
 //	certificates.go        replacement of certificates at run time
 //	endpoints.go           the flags of a client
 //	readlevel.go           the flags of reads
+//	output.go              the formats of items
+//	ttl.go                 touch, persist, and times to live in flags and tables
 //	source.go, sink.go     the input of import, and the output of export
 //	tally.go               the counts of import and export
 //	child.go               a process of the demo's cluster

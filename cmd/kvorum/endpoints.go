@@ -98,4 +98,6 @@ var inFlags = strings.NewReplacer(
 	"ReadOptions.Level", "--consistency",
 	"ReadOptions.MaxStale", "--max-stale",
 	"ListOptions.Limit", "--limit",
+	"WatchOptions: span: has", "--start and --end: they have",
+	"WatchOptions: from_revision: and snapshot", "--from-revision and --snapshot",
 )

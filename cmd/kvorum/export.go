@@ -21,9 +21,9 @@ func newExportCommand() *cobra.Command {
 		Use:   "export FILE|DIR/|- [flags]",
 		Short: "Write keys and values to a file or a directory",
 		Long: `Export writes all keys, or those that begin with --prefix, in the state of one
-revision. It writes JSON lines to FILE or standard output ("-"), or each key to a
-file of its own below a directory. The argument is a directory if it ends in a
-slash or exists as one.
+revision. It writes JSON lines to FILE or standard output ("-"), with content types,
+flags and deadlines, or the value of each key, without these, to a file of its own
+below a directory. The argument is a directory if it ends in a slash or exists as one.
 
 FILE is complete or absent: it is written under another name, synced, and renamed.
 Only its owner may read it. In a directory some keys can't be written. Such a key is

@@ -119,7 +119,7 @@ func (f *fakeNode) serveOther(w http.ResponseWriter, r *http.Request) {
 	case "GET /status":
 		fmt.Fprint(w, `{"id":"n1","cluster_id":"c","role":"leader","leader":{"id":"n1","http_addr":"h:1"},"term":2,
 			"commit_index":9,"applied_index":8,"revision":7,"versions":{"understands":3,"announces":2,"needs":1,"writes":1,"held_back_by":["n2","n3"]},
-			"members":[{"id":"n1","peer_addr":"p:1","http_addr":"h:1","voter":true,"command_version":2},{"id":"n2","peer_addr":"p:2","http_addr":"h:2","voter":false}]}`)
+			"settings":{"history":{"max_age":"1h0m0s"},"max_request_ops":256},"members":[{"id":"n1","peer_addr":"p:1","http_addr":"h:1","voter":true,"command_version":2},{"id":"n2","peer_addr":"p:2","http_addr":"h:2","voter":false}]}`)
 	case "GET /readyz":
 	case "POST /admin/leave", "POST /admin/transfer":
 		f.keepBody(r)

@@ -90,6 +90,51 @@ func (g *gate) View(ctx context.Context, options kv.ReadOptions) (kv.View, error
 	return node.View(ctx, options)
 }
 
+// Watch implements kv.Engine.
+func (g *gate) Watch(ctx context.Context, options kv.WatchOptions) (kv.Watch, error) {
+	node, err := g.opened()
+	if err != nil {
+		return nil, err
+	}
+	return node.Watch(ctx, options)
+}
+
+// Compact implements kv.Engine.
+func (g *gate) Compact(ctx context.Context, revision uint64) (kv.CompactResult, error) {
+	node, err := g.opened()
+	if err != nil {
+		return kv.CompactResult{}, err
+	}
+	return node.Compact(ctx, revision)
+}
+
+// Limits implements kv.Admin.
+func (g *gate) Limits() kv.Limits {
+	node, err := g.opened()
+	if err != nil {
+		return kv.Limits{}
+	}
+	return node.Limits()
+}
+
+// Settings implements kv.Admin.
+func (g *gate) Settings(ctx context.Context) (kv.Settings, error) {
+	node, err := g.opened()
+	if err != nil {
+		return kv.Settings{}, err
+	}
+	return node.Settings(ctx)
+}
+
+// SetSettings implements kv.Admin.
+func (g *gate) SetSettings(ctx context.Context, s kv.Settings) error {
+	node, err := g.opened()
+	if err != nil {
+		return err
+	}
+	return node.SetSettings(ctx, s)
+}
+
 // Join implements kv.Admin.
 func (g *gate) Join(ctx context.Context, req kv.JoinRequest) (kv.Member, error) {
 	node, err := g.opened()

@@ -38,6 +38,8 @@ const (
 var (
 	// errOutage is returned for an import that ended because no key could be stored.
 	errOutage = errors.New("nothing could be stored")
+	// errExpired is returned for an item whose deadline has passed.
+	errExpired = errors.New("expired")
 	// errInterrupted is returned for an import that the user stopped.
 	errInterrupted = errors.New("interrupted before the end")
 )
@@ -60,6 +62,11 @@ one of these forms:
 
   {"key":"greeting","value":"hello"}
   {"key_b64":"/w==","value_b64":"AAEC"}
+  {"key":"page","value":"<p>","content_type":"text/html","flags":7}
+  {"key":"session","value":"alice","expires_at":"2026-01-02T15:04:05.000Z"}
+
+A key with a deadline gets what is left until then, by this machine's clock, as its
+time to live. A line whose deadline has passed is skipped, and counted as expired.
 
 A listing's last line, {"end":true,...}, is skipped.
 
@@ -242,6 +249,8 @@ func (imp *importer) store(ctx context.Context, it item, worker uint64) {
 	case err == nil:
 		imp.lastStored.Store(int64(time.Since(imp.start)))
 		imp.tally.ok(len(it.Value))
+	case errors.Is(err, errExpired):
+		imp.tally.expire()
 	case ctx.Err() != nil:
 		imp.tally.interrupt()
 	default:
@@ -260,12 +269,17 @@ func (imp *importer) progress(weight int) {
 
 // putUntilDone puts an item until it is stored, refused for good, or retryFor has passed.
 // Each attempt goes to the next endpoint. A put with an unknown outcome is tried again too:
-// the same bytes again make the same value.
+// the same bytes again make the same value. If the item's deadline has passed, it returns
+// errExpired.
 func (imp *importer) putUntilDone(ctx context.Context, it kv.Item, worker uint64) error {
 	deadline := time.Now().Add(imp.retryFor)
 	wait := newBackoff(firstRetryPause, maxRetryPause)
 	for n := worker; ; n++ {
-		_, err := imp.clients[n%uint64(len(imp.clients))].Put(ctx, it.Key, it.Value)
+		attributes, err := attributesOf(&it)
+		if err != nil {
+			return err
+		}
+		_, err = imp.clients[n%uint64(len(imp.clients))].PutWith(ctx, it.Key, it.Value, attributes)
 		if err == nil || !passing(err) {
 			return err
 		}
@@ -279,6 +293,19 @@ func (imp *importer) putUntilDone(ctx context.Context, it kv.Item, worker uint64
 			return err
 		}
 	}
+}
+
+// attributesOf returns the attributes of an item that is put now, errExpired if its deadline has
+// passed.
+func attributesOf(it *kv.Item) (client.Attributes, error) {
+	a := client.Attributes{ContentType: it.ContentType, Flags: it.Flags}
+	if it.Deadline == 0 {
+		return a, nil
+	}
+	if a.TTL = time.Until(time.UnixMilli(it.Deadline)).Truncate(kv.MinTTL); a.TTL < kv.MinTTL {
+		return a, errExpired
+	}
+	return a, nil
 }
 
 // checkOutage stops the import if a key, first tried at began, could not be stored for a

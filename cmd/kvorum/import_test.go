@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -368,5 +369,41 @@ func TestImporter_Budget(t *testing.T) {
 	}
 	if got, want := len(imp.budget), budgetUnits-10; got != want {
 		t.Errorf("after the interruption: got %d units taken, want %d", got, want)
+	}
+}
+
+// TestImport_Attributes shows that content types and flags are stored, and that the lines of an
+// export have them. Lines without them are those of older exports.
+func TestImport_Attributes(t *testing.T) {
+	const lines = `{"key":"a","value":"x","flags":7,"content_type":"text/html"}` + "\n" + `{"key":"b","value":"y"}` + "\n"
+	var mu sync.Mutex
+	put := make(map[string]string)
+	f := newFake(t, func(w http.ResponseWriter, r *http.Request) bool {
+		switch {
+		case r.Method == http.MethodPut:
+			mu.Lock()
+			defer mu.Unlock()
+			put[r.URL.Path] = r.Header.Get("Content-Type") + " " + r.Header.Get("Kvorum-Flags")
+			return false
+		case r.URL.Path == "/kv/":
+			fmt.Fprint(w, lines, `{"end":true,"count":2}`, "\n")
+			return true
+		}
+		return false
+	})
+	mustRun(t, lines, "import", "-", endpoints(f))
+	wantKV(t, put, map[string]string{"/kv/a": "text/html 7", "/kv/b": "application/octet-stream "})
+	if got := mustRun(t, "", "export", "-", endpoints(f)); got != lines {
+		t.Errorf("export: got %s, want %s", got, lines)
+	}
+	for _, contentType := range []string{"a/b ", `a\n`, "application/x-www-form-urlencoded"} { // no retry
+		r := runKvorum(t, `{"key":"a","value":"x","content_type":"`+contentType+`"}`, "import", "-", "--retry-for=1h", endpoints(f))
+		if r.code != exitError || !strings.Contains(r.stderr, "content type") {
+			t.Errorf("%s: got exit code %d, %s", contentType, r.code, r.stderr)
+		}
+	}
+	r := runKvorum(t, `{"key":"a","value":"x","flags":-1}`, "import", "-", endpoints(f))
+	if r.code != exitError || !strings.Contains(r.stderr, "flags") {
+		t.Errorf("flags that are no number of 32 bits: got exit code %d, %s", r.code, r.stderr)
 	}
 }

@@ -24,17 +24,24 @@ func newListCommand() *cobra.Command {
 		Long: `Ls prints the keys that begin with PREFIX, one per line in byte order. With
 --values each is followed by a tab and its value. A key or value with characters
 that are not printable, or with a double quote at its beginning, is printed as a
-Go string literal ("a\x00b"), so that one line is always one key.`,
+Go string literal ("a\x00b"), so that one line is always one key. -o asks for the
+versions of the keys, and for their deadlines and the time that is left, too.`,
 		Example: `  kvorum ls
-  kvorum ls config/ --values --limit 20`,
+  kvorum ls config/ --values --limit 20
+  kvorum ls config/ -o table --revision 42`,
 		Args: rangeArgs(0, 1),
 	}
 	cmd.Flags().IntVar(&limit, "limit", 0, "maximum number of keys to print; 0 is all")
 	cmd.Flags().BoolVar(&values, "values", false, "print values too")
+	output := addOutputFlag(cmd, outputRaw)
 	reads := addReadFlags(cmd)
 	flags := addClientFlags(cmd, defaultTimeout)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		options, err := reads.options()
+		if err != nil {
+			return err
+		}
+		table, err := output.open(cmd.OutOrStdout(), values)
 		if err != nil {
 			return err
 		}
@@ -49,10 +56,26 @@ Go string literal ("a\x00b"), so that one line is always one key.`,
 		if err != nil {
 			return err
 		}
+		if output.format != outputRaw {
+			return errors.Join(printTable(table, list), table.close())
+		}
 		out := bufio.NewWriter(cmd.OutOrStdout())
 		return errors.Join(printItems(out, list, values), out.Flush())
 	}
 	return cmd
+}
+
+// printTable prints a listing in the format of a table or of JSON lines.
+func printTable(out *itemPrinter, list *client.Listing) error {
+	for item, err := range list.All() {
+		if err != nil {
+			return err
+		}
+		if err := out.item(item, list.TTL(item)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // printItems prints a listing, one item a line.

@@ -97,8 +97,8 @@ Run "kvorum demo" for a cluster to try, "kvorum server" for one node.`,
 	})
 	root.AddCommand(
 		newServerCommand(), newDemoCommand(),
-		newPutCommand(), newGetCommand(), newDelCommand(), newListCommand(), newCheckCommand(),
-		newStatusCommand(), newMembersCommand(), newJoinCommand(), newLeaveCommand(), newTransferCommand(), newSnapshotCommand(), newRecoverCommand(),
+		newPutCommand(), newGetCommand(), newDelCommand(), newListCommand(), newHistoryCommand(), newWatchCommand(), newIncrCommand(), newTouchCommand(), newPersistCommand(), newTxnCommand(), newCheckCommand(),
+		newStatusCommand(), newMembersCommand(), newJoinCommand(), newLeaveCommand(), newTransferCommand(), newSnapshotCommand(), newCompactCommand(), newSettingsCommand(), newRecoverCommand(),
 		newImportCommand(), newExportCommand(), newVersionCommand(),
 	)
 	for _, cmd := range root.Commands() {

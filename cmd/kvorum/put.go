@@ -8,25 +8,32 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kvorum/kvorum/client"
 	"github.com/kvorum/kvorum/internal/api"
 )
 
 func newPutCommand() *cobra.Command {
 	var file string
+	var attributes client.Attributes
 	cmd := &cobra.Command{
 		Use:   "put KEY VALUE|- [flags]",
 		Short: "Store a value under a key",
 		Long: `Put stores a value of any bytes under a key. The value is the second argument, all
-of standard input if that is "-", or a file's contents with --file.
+of standard input if that is "-", or a file's contents with --file. With --ttl the key
+expires after that time, by the clock of the cluster; a put without it removes the
+deadline that the key has.
 
 A write whose answer was lost is reported as "outcome unknown" and not sent
 again: it happened once or not at all.`,
 		Example: `  kvorum put greeting hello
   date | kvorum put started -
-  kvorum put logo --file logo.png`,
+  kvorum put logo --file logo.png
+  kvorum put session/7 alice --ttl 30m`,
 		Args: rangeArgs(1, 2),
 	}
 	cmd.Flags().StringVar(&file, "file", "", "file that holds the value")
+	cmd.Flags().Var((*ttlFlag)(&attributes.TTL), "ttl", ttlUsage)
+	addIdempotencyFlag(cmd)
 	flags := addClientFlags(cmd, defaultTimeout)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if (len(args) == 2) == (file != "") {
@@ -44,7 +51,7 @@ again: it happened once or not at all.`,
 		if err != nil {
 			return err
 		}
-		written, err := c.Put(cmd.Context(), args[0], value)
+		written, err := c.PutWith(cmd.Context(), args[0], value, attributes)
 		if err != nil {
 			return err
 		}
@@ -52,10 +59,19 @@ again: it happened once or not at all.`,
 		if written.Created {
 			verb = "created"
 		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s, revision %d\n", verb, written.Revision)
-		return err
+		return printWritten(cmd.OutOrStdout(), verb, written)
 	}
 	return cmd
+}
+
+// printWritten prints the outcome of a write.
+func printWritten(out io.Writer, verb string, written client.WriteResult) error {
+	text := fmt.Sprintf("%s, revision %d", verb, written.Revision)
+	if written.Deadline != 0 {
+		text += ", expires " + api.FormatDeadline(written.Deadline)
+	}
+	_, err := fmt.Fprintln(out, text)
+	return err
 }
 
 // putValue returns the value of a put, from a file, standard input or the argument.

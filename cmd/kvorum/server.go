@@ -122,7 +122,7 @@ func (o *serverOptions) addFlags(cmd *cobra.Command) {
 	f.Int64Var(&o.snapshotBytesPerSecond, "snapshot-bytes-per-second", 0, "maximum rate at which this node, as the leader, sends all snapshots together; 0 is no maximum")
 	f.IntVar(&o.pipelineWindow, "pipeline-window", 0, "maximum number of unanswered messages with log entries to one follower, 2 to 8; 0 waits for the answer to each")
 	f.Int64Var(&o.memoryLimitBytes, "memory-limit-bytes", 0, "memory that the node may take, at least 64 MiB, more for values above 1 MiB; 0 is no limit of its own; a lower limit by GOMEMLIMIT, the control group or the machine takes precedence")
-	f.Int64Var(&o.maxDataBytes, "max-data-bytes", 0, "while this node leads, refuse puts that would make all keys and values together longer than this; 0 is no maximum")
+	f.Int64Var(&o.maxDataBytes, "max-data-bytes", 0, "while this node leads, refuse puts that would make all keys, values, content types and flags together longer than this; 0 is no maximum")
 	f.IntVar(&o.maxCommandVersion, "max-command-version", 0, "announce no higher version of commands in the log than this, so that the cluster can return to an older release; set it before the upgrade, and return while needs in every node's /status is at most this; 0 is the highest that this build understands")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json, on standard error")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")

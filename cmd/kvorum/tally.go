@@ -18,7 +18,8 @@ type tally struct {
 	mu         sync.Mutex // guards the fields below
 	done       int
 	bytes      int64 // of the values of done keys
-	skipped    int
+	skipped    int   // also what has expired
+	expired    int
 	unfinished int // read, but interrupted before they were done
 	failed     int
 	failures   []string // the first shownFailures
@@ -39,6 +40,14 @@ func (t *tally) skip() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.skipped++
+}
+
+// expire counts a key that is not imported because its deadline has passed.
+func (t *tally) expire() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.skipped++
+	t.expired++
 }
 
 // interrupt counts a key whose outcome is not known because the user stopped.
@@ -70,8 +79,12 @@ func (t *tally) report(out, errs io.Writer) error {
 		fmt.Fprintf(errs, "failed: and %d more\n", more)
 	}
 	took := time.Since(t.start)
-	_, err := fmt.Fprintf(out, "%s %d, failed %d, skipped %d, unfinished %d, %d bytes in %.1f s (%.0f keys/s)\n",
-		t.verb, t.done, t.failed, t.skipped, t.unfinished, t.bytes, took.Seconds(), float64(t.done)/took.Seconds())
+	expired := ""
+	if t.expired > 0 {
+		expired = fmt.Sprintf(" (%d expired)", t.expired)
+	}
+	_, err := fmt.Fprintf(out, "%s %d, failed %d, skipped %d%s, unfinished %d, %d bytes in %.1f s (%.0f keys/s)\n",
+		t.verb, t.done, t.failed, t.skipped, expired, t.unfinished, t.bytes, took.Seconds(), float64(t.done)/took.Seconds())
 	if t.failed > 0 {
 		return fmt.Errorf("%d of %d keys failed", t.failed, t.failed+t.done)
 	}

@@ -20,7 +20,8 @@ func TestLine_RoundTrip(t *testing.T) {
 			rapid.StringN(1, 20, -1),
 			rapid.Map(rapid.SliceOfN(rapid.Byte(), 1, 20), func(b []byte) string { return string(b) }),
 		)
-		want := kv.Item{Key: text.Draw(t, "key"), Value: []byte(text.Draw(t, "value"))}
+		want := kv.Item{Key: text.Draw(t, "key"), Value: []byte(text.Draw(t, "value")), Flags: rapid.Uint32().Draw(t, "flags"), ContentType: rapid.SampledFrom([]string{"", "text/html; charset=\"x\""}).Draw(t, "type"),
+			Deadline: rapid.Int64Range(0, 253_402_300_799_999).Draw(t, "deadline")}
 		var buf bytes.Buffer
 		if err := api.WriteLine(&buf, want); err != nil {
 			t.Fatalf("write: %v", err)
@@ -34,7 +35,7 @@ func TestLine_RoundTrip(t *testing.T) {
 			t.Fatalf("got %+v, %v, %v, want %+v", got, end, err, want)
 		}
 		listed, last, err := api.ParseListLine(line, false)
-		if err != nil || last != nil || !reflect.DeepEqual(listed, want) {
+		if err != nil || last != nil || !reflect.DeepEqual(listed, api.ListItem{Item: want}) {
 			t.Fatalf("as one of a list: got %+v, %v, %v, want %+v", listed, last, err, want)
 		}
 	})
@@ -66,6 +67,7 @@ func TestParseListLine(t *testing.T) {
 		line     string
 		keysOnly bool
 		item     kv.Item
+		clock    int64
 		end      *api.End
 		err      string
 	}{
@@ -74,6 +76,15 @@ func TestParseListLine(t *testing.T) {
 		{line: `{"key_b64":"/w==","mod_revision":5,"new":[]}`, keysOnly: true, item: kv.Item{Key: "\xff", ModRevision: 5}},
 		{line: `{"end":true,"count":1}`, end: &api.End{Count: &one}},
 		{line: `{"end":true,"count":1,"next":"b"}`, end: &api.End{Count: &one, Next: "b"}},
+		{line: `{"end":true,"count":1,"next":"b","cursor":"AQ"}`, end: &api.End{Count: &one, Next: "b", Cursor: "AQ"}},
+		{line: `{"end":false,"count":1,"cursor":"AQ","error":{"code":"view_ended"}}`, end: &api.End{Count: &one, Cursor: "AQ", Error: &api.Problem{Code: "view_ended"}}},
+		{line: `{"end":false,"count":1}`, err: "needs exactly one of key and key_b64"},
+		{line: `{"key":"a","value":"x","lease":-1,"flags":7,"content_type":"a/b"}`,
+			item: kv.Item{Key: "a", Value: []byte("x"), Lease: -1, Flags: 7, ContentType: "a/b"}},
+		{line: `{"key":"a","value":"x","expires_at":"2026-01-01T00:00:30.000Z","ttl_ms":29500}`,
+			item: kv.Item{Key: "a", Value: []byte("x"), Deadline: 1_767_225_630_000}, clock: 1_767_225_600_500},
+		{line: `{"key":"a","value":"x","expires_at":"2026-01-01T01:00:30.0009+01:00"}`, item: kv.Item{Key: "a", Value: []byte("x"), Deadline: 1_767_225_630_000}},
+		{line: `{"key":"a","value":"x","expires_at":"soon"}`, err: `expires_at "soon" is no time of RFC 3339`},
 		{line: `{"end":true,"next_b64":"/w=="}`, end: &api.End{Next: "\xff"}},
 		{line: `{"key":"a"}`, err: "needs exactly one of value and value_b64"},
 		{line: `{"key":"a","key_b64":"YQ==","value":""}`, err: "needs exactly one of key and key_b64"},
@@ -89,7 +100,7 @@ func TestParseListLine(t *testing.T) {
 			}
 			continue
 		}
-		if err != nil || !reflect.DeepEqual(item, tc.item) || !reflect.DeepEqual(end, tc.end) {
+		if err != nil || !reflect.DeepEqual(item, api.ListItem{Item: tc.item, Clock: tc.clock}) || !reflect.DeepEqual(end, tc.end) {
 			t.Errorf("%s: got %+v, %+v, %v, want %+v, %+v", tc.line, item, end, err, tc.item, tc.end)
 		}
 	}

@@ -6,11 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/kvorum/kvorum/kv"
 )
 
 // maxLineBytes is the maximum length of a line: the longest key and value with every byte
 // escaped as \u00XX, and room for other members. Memory is allocated as bytes arrive.
 const maxLineBytes = 6*(MaxValueBytes+4<<10) + 64<<10
+
+// maxWatchLineBytes is the maximum length of a message of a watch: as many bytes of keys and values
+// as a batch has before its last change, and the key and value of that change, now and before.
+// Every byte may be escaped as \u00XX. Each event has room for other members, twice.
+const maxWatchLineBytes = 6*(kv.MaxWatchBytes+2*(MaxValueBytes+4<<10)) + kv.MaxWatchEvents*4<<10
 
 // ErrLineTooLong is returned for a line above the maximum length of a line.
 var ErrLineTooLong = errors.New("line is too long")
@@ -22,9 +29,15 @@ type Lines struct {
 	long bytes.Buffer // a line longer than r's buffer
 }
 
-// NewLines returns the lines of r.
-func NewLines(r io.Reader) *Lines {
-	return &Lines{r: bufio.NewReaderSize(r, 64<<10), max: maxLineBytes}
+// NewLines returns the lines of r, each of which has at most one item.
+func NewLines(r io.Reader) *Lines { return newLines(r, maxLineBytes) }
+
+// NewWatchLines returns the lines of r, which are messages of a watch.
+func NewWatchLines(r io.Reader) *Lines { return newLines(r, maxWatchLineBytes) }
+
+// newLines returns the lines of r with a maximum length.
+func newLines(r io.Reader, most int) *Lines {
+	return &Lines{r: bufio.NewReaderSize(r, 64<<10), max: most}
 }
 
 // Next returns the next line without its end, valid until the next call. It

@@ -2,9 +2,13 @@ package api
 
 import (
 	"errors"
+	"fmt"
 	"io"
+	"math"
 	"strings"
 	"testing"
+
+	"github.com/kvorum/kvorum/kv"
 )
 
 func TestLines(t *testing.T) {
@@ -35,5 +39,19 @@ func TestLines_TooLong(t *testing.T) {
 		if got, err := lines.Next(); err != nil || len(got) != 99 {
 			t.Errorf("the line after it: got %q, %v", got, err)
 		}
+	}
+}
+
+// TestWatchLines_LongestMessage shows that the longest message of a watch is within the maximum: as
+// many events as possible, each with a previous item, and with every byte escaped.
+func TestWatchLines_LongestMessage(t *testing.T) {
+	const escaped = len(`\u0000`)
+	item := fmt.Sprintf(`"key_b64":"","value_b64":"","create_revision":%d,"mod_revision":%[1]d,"version":%[1]d,"lease":%d,"flags":%d,"content_type":%q`,
+		uint64(math.MaxUint64), math.MinInt64, uint32(math.MaxUint32), strings.Repeat("x", escaped*kv.MaxContentTypeBytes))
+	event := fmt.Sprintf(`{"op":"delete",%s,"prev":{%[1]s}},`, item)
+	longest := len(`{"type":"changes","revision":18446744073709551615,"partial":true,"events":[]}`) + kv.MaxWatchEvents*len(event) +
+		escaped*(kv.MaxWatchBytes+2*(kv.LimitMaxKeyBytes+kv.LimitMaxValueBytes))
+	if most := NewWatchLines(strings.NewReader("")).max; longest > most {
+		t.Errorf("the longest message has %d bytes, the maximum is %d", longest, most)
 	}
 }

@@ -3,6 +3,7 @@ package loglimit
 import (
 	"context"
 	"log/slog"
+	"time"
 )
 
 // leftOutKey is the name of the attribute with the number of lines about the subject that
@@ -18,6 +19,13 @@ type Lines struct {
 
 // NewLines returns Lines that write to log.
 func NewLines(log *slog.Logger, limit *Limiter) *Lines { return &Lines{log, limit} }
+
+// loopEvery is the first interval between two lines of ForLoop about one subject.
+const loopEvery = 10 * time.Second
+
+// ForLoop returns Lines for a loop that runs as long as its node does, and tries something
+// every few moments. The first interval between two lines about one subject is 10 s.
+func ForLoop(log *slog.Logger) *Lines { return NewLines(log, &Limiter{Every: loopEvery}) }
 
 // Log writes a line about a subject, or counts it as left out.
 func (l *Lines) Log(level slog.Level, about, message string, attrs ...any) {

@@ -60,6 +60,15 @@ func NameOf(id raft.ServerID) string {
 	return string(id)
 }
 
+// IncarnationOf returns the part of a server id after the name and the dot, "" if there is
+// none.
+func IncarnationOf(id raft.ServerID) string {
+	if dot := strings.LastIndexByte(string(id), '.'); dot >= 0 {
+		return string(id)[dot+1:]
+	}
+	return ""
+}
+
 // ValidateName returns an error unless name is 1 to MaxNameBytes letters, digits, '-' and
 // '_' of ASCII. A dot would make a server id ambiguous to people, and anything else does
 // not survive file names, labels and URLs.

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/hashicorp/raft"
+
 	"github.com/kvorum/kvorum/internal/nodeid"
 	"github.com/kvorum/kvorum/internal/sealed"
 	"github.com/kvorum/kvorum/wal"
@@ -305,5 +306,13 @@ func TestLoad_NewerFormat(t *testing.T) {
 	}
 	if err := file.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestIncarnationOf(t *testing.T) {
+	for id, want := range map[raft.ServerID]string{"n1.0123": "0123", "a.b.c": "c", "plain": ""} {
+		if got := nodeid.IncarnationOf(id); got != want {
+			t.Errorf("IncarnationOf(%q) = %q, want %q", id, got, want)
+		}
 	}
 }

@@ -1,6 +1,5 @@
 // Package omap is a sharded, ordered map from keys to items in memory, with frozen views
-// and a second order by deadline. The embedded library (package store) and the replicated
-// state machine (package fsm) keep their keys in it.
+// and a second order by deadline. The embedded library, package store, keeps its keys in it.
 //
 // An Item is a key with its value, its revisions, its times, and perhaps a deadline after
 // which it has expired. The map stores each Item as a Record, one piece of memory.
@@ -13,29 +12,26 @@
 //	index     a B-tree in byte order of the keys, copied on write
 //	expiring  a second B-tree, of the records with a deadline, in order of the deadlines
 //
-// Get, Set and Delete work on one key, and Apply on several as one step. A Step collects
-// several changes. Its own Get shows them at once, and Commit makes them visible to other
-// readers, together with a change of the caller. A View is the whole map at one instant, in
-// order of the keys. ByDeadline yields the records that expire next, and Sample a random
-// one. A Loader, Reserve and DeferOrder fill a large map in less time.
+// Get, Set and Delete work on one key, and Apply on several as one step. A View is the whole
+// map at one instant, in order of the keys. ByDeadline yields the records that expire next,
+// and Sample a random one. Reserve makes room for many keys.
 //
 // The map removes no key whose deadline has passed, evicts none, and reads no clock. The
 // caller sets the revisions and times of an Item.
 //
 // # Concurrency
 //
-//   - All methods of Map, Shard, View and Record are safe for concurrent use. A Step and a
-//     Loader belong to one goroutine.
+//   - All methods of Map, Shard, View and Record are safe for concurrent use.
 //   - A read of a key takes no lock and sees each change as a whole or not at all. It waits
 //     only while a step of several keys changes hash tables, and only if the key is in a
 //     shard of that step.
-//   - Apply, Clear and Step.Commit are atomic: once a read has seen one of their changes,
+//   - Apply and Clear are atomic: once a read has seen one of their changes,
 //     every later read sees all of them. A View has all of them or none.
 //   - Writers of one shard wait for each other. View locks all shards while it clones their
 //     trees, for a time that depends only on the number of shards. It delays no reader, and
 //     a walk over a View delays neither readers nor writers.
 //   - Locks are taken in the order of the shards, and the lock for steps after them. No
-//     method calls back, or yields, under a lock, except that Commit calls publish.
+//     method calls back, or yields, under a lock.
 //
 // # Memory
 //

@@ -258,39 +258,6 @@ func TestIndex_SplitsOnce(t *testing.T) {
 	checkIndex(t, x, model)
 }
 
-// TestIndex_BuiltAtOnce shows that an index that is built of sorted records, of any
-// number, has the same invariants as one of single changes, and takes changes.
-func TestIndex_BuiltAtOnce(t *testing.T) {
-	rng := rand.New(rand.NewPCG(1, 2))
-	sizes := []int{0, 1, nodeMin, nodeFill, nodeFill + 1, nodeItems, nodeItems + 1, roomAbove(nodeFill), roomAbove(nodeFill) + 1, 5000}
-	for range 50 {
-		sizes = append(sizes, rng.IntN(4*roomAbove(nodeFill)))
-	}
-	sizes = append(sizes, roomAbove(roomAbove(nodeFill)), roomAbove(roomAbove(nodeFill))+1)
-	for _, size := range sizes {
-		want := make(map[string]Record, size)
-		var sorted []headed
-		for i := range size {
-			r := NewRecord(Item{Key: fmt.Sprintf("key/%09d", 3*i)})
-			want[r.Key()] = r
-			sorted = append(sorted, headed{Record: r})
-		}
-		x := buildIndex(sorted)
-		checkIndex(t, x, want)
-		for range 200 {
-			r := NewRecord(Item{Key: fmt.Sprintf("key/%09d", rng.IntN(3*size+3))})
-			if rng.IntN(2) == 0 {
-				x.set(r)
-				want[r.Key()] = r
-			} else {
-				x.delete(r)
-				delete(want, r.Key())
-			}
-		}
-		checkIndex(t, x, want)
-	}
-}
-
 // TestByDeadline_CostsByWhatItYields shows that a walk in the order of deadlines searches
 // each shard once, and then once for each record that it yields, wherever it begins.
 func TestByDeadline_CostsByWhatItYields(t *testing.T) {

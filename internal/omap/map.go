@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
-	"sync/atomic"
 )
 
 // Numbers of shards.
@@ -20,8 +19,7 @@ const (
 // Map is an ordered map from keys to Items. It is safe for concurrent use.
 type Map struct {
 	shards    []*Shard
-	shardMask uint64      // len(shards) - 1, where len(shards) is a power of two
-	deferred  atomic.Bool // a shard may have no index; see DeferOrder
+	shardMask uint64 // len(shards) - 1, where len(shards) is a power of two
 
 	// stepping is held by a step that changes several keys while it changes hash tables,
 	// and by readers that meet the step. It is taken after the locks of shards. Readers do
@@ -125,10 +123,8 @@ func (m *Map) ShardOf(key string) int { return int(hashOf(key) & m.shardMask) }
 func (m *Map) shardOf(hash uint64) *Shard { return m.shards[hash&m.shardMask] }
 
 // View returns the whole Map at one instant. It locks every shard while it clones their
-// indexes, for a time that depends only on their number. If the Map's order was deferred,
-// View makes it first.
+// indexes, for a time that depends only on their number.
 func (m *Map) View() *View {
-	m.Order()
 	v := &View{indexes: make([]*index, len(m.shards))}
 	// Every goroutine that takes several of these locks takes them in this order.
 	for _, s := range m.shards {

@@ -16,14 +16,14 @@ type Shard struct {
 
 	mu sync.Mutex // guards the fields below
 
-	index *index // of the records in data, by key; nil while the order is deferred
+	index *index // of the records in data, by key
 	// expiring holds the records with a deadline, in the order in which they expire.
 	expiring *index
 	size     int64 // bytes of keys and values
 }
 
 func newShard() *Shard {
-	s := &Shard{index: newIndex(&keyOrder)}
+	s := new(Shard)
 	s.clearLocked()
 	return s
 }
@@ -65,16 +65,14 @@ func (s *Shard) replaceLocked(old, r Record) {
 		s.unscheduleLocked(old)
 		if !r.IsZero() {
 			r.Word().Store(old.Word().Load()) // no other goroutine has r yet
-		} else if s.index != nil {
+		} else {
 			s.index.delete(old)
 		}
 	}
 	if r.IsZero() {
 		return
 	}
-	if s.index != nil {
-		s.index.set(r)
-	}
+	s.index.set(r)
 	s.size += r.Size()
 	if r.Expires() {
 		s.expiring.set(r)
@@ -102,9 +100,7 @@ func (s *Shard) unscheduleLocked(r Record) {
 // clearLocked removes all records.
 func (s *Shard) clearLocked() {
 	s.data.init(0)
-	if s.index != nil {
-		s.index = newIndex(&keyOrder)
-	}
+	s.index = newIndex(&keyOrder)
 	s.expiring = newIndex(&deadlineOrder)
 	s.size = 0
 }

@@ -12,19 +12,11 @@ import (
 	"github.com/kvorum/kvorum/internal/omap"
 )
 
-// unordered returns a map of one shard whose order is deferred: little more than its
-// hash table.
-func unordered() *omap.Map {
-	m := omap.New(1)
-	m.DeferOrder()
-	return m
-}
-
 // TestTable_BehavesLikeAGoMap compares the hash table with a Go map, over growth, splits and
 // deletes.
 func TestTable_BehavesLikeAGoMap(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		m := unordered()
+		m := omap.New(1)
 		m.Reserve(rapid.IntRange(0, 5000).Draw(t, "room"))
 		model := map[string]uint64{}
 		bulk := rapid.IntRange(1, 4000)
@@ -82,7 +74,7 @@ func checkTable(t *rapid.T, m *omap.Map, model map[string]uint64) {
 // and that its version never decreases, while the table grows, splits, shrinks and reuses
 // slots.
 func TestTable_ReadersBesideAWriter(t *testing.T) {
-	m := unordered()
+	m := omap.New(1)
 	const steady, rounds = 64, 30
 	write := func(version uint64) {
 		for i := range steady {

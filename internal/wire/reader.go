@@ -115,6 +115,12 @@ func (r *Reader) Uvarint() uint64 {
 	return v
 }
 
+// Varint returns the next varint: a signed number (encoding/binary).
+func (r *Reader) Varint() int64 {
+	u := r.Uvarint()
+	return int64(u>>1) ^ -int64(u&1)
+}
+
 // Count returns the next uvarint as a number of elements, each of which takes least bytes or
 // more. It fails if the rest has no room for so many. So a caller may allocate memory for
 // them.

@@ -87,10 +87,10 @@ func TestUvarintLen(t *testing.T) {
 
 func TestRequests_Note(t *testing.T) {
 	var all wire.Requests
-	all.Note(wire.Requests{Data: []byte("a"), Count: 2, Version: 2, Puts: 1, PutBytes: 10})
-	all.Note(wire.Requests{Count: 1, Version: 1, Internal: true, Puts: 3, PutBytes: 30})
-	want := wire.Requests{Count: 3, Version: 2, Internal: true, Puts: 4, PutBytes: 40}
-	if all.Data != nil || all.Count != want.Count || all.Version != want.Version || !all.Internal || all.Puts != want.Puts || all.PutBytes != want.PutBytes {
+	all.Note(wire.Requests{Data: []byte("a"), Count: 2, Version: 2, Puts: 1, Appends: 1, PutBytes: 10})
+	all.Note(wire.Requests{Count: 1, Version: 1, Internal: true, Puts: 3, Appends: 2, PutBytes: 30})
+	want := wire.Requests{Count: 3, Version: 2, Internal: true, Puts: 4, Appends: 3, PutBytes: 40}
+	if all.Data != nil || all.Count != want.Count || all.Version != want.Version || !all.Internal || all.Puts != want.Puts || all.Appends != want.Appends || all.PutBytes != want.PutBytes {
 		t.Errorf("got %+v, want %+v", all, want)
 	}
 }

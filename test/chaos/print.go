@@ -113,6 +113,11 @@ func (p *printer) summaryLocked(rec *record.Run) {
 	}
 	fmt.Fprintf(p.w, "\n%.0f s, %d faults; %d writes acknowledged, %d reads, %d refused, %d unknown\n",
 		rec.Length, len(rec.Faults), acknowledged, reads, refused, unknown)
+	var kinds []string
+	for _, o := range rec.Operations {
+		kinds = append(kinds, fmt.Sprintf("%s %d", o.Kind, o.Answered))
+	}
+	fmt.Fprintf(p.w, "answered: %s\n", strings.Join(kinds, ", "))
 	for _, c := range rec.Checks {
 		result := "passed"
 		if !c.Passed {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -133,7 +134,7 @@ func (r *run) perform(ctx context.Context) error {
 	if err := cluster.Await(ctx, startTimeout); err != nil {
 		return fmt.Errorf("the cluster does not start: %w", err)
 	}
-	r.idle = measure(hosts)
+	r.idle = measure(ctx, hosts)
 	r.here = r.choose()
 	if err := r.rounds(ctx, cluster, hosts); err != nil {
 		return fmt.Errorf("ended after %v of %d s: %w", time.Since(r.rec.Began).Round(time.Second), r.o.seconds, err)
@@ -176,7 +177,9 @@ func (r *run) breaks(ctx context.Context, cluster *nemesis.Cluster, hosts []lab.
 	clients.Stop()
 	schedule.Fill(r.rec)
 	r.rec.Uncovered = append(r.rec.Uncovered, clients.Thin()...)
+	r.rec.Uncovered = append(r.rec.Uncovered, clients.Few()...)
 	r.addSeconds(clients.Seconds())
+	r.addOperations(clients.Operations())
 	if err != nil {
 		return err
 	}
@@ -218,6 +221,18 @@ func (r *run) addSeconds(seconds []record.Second) {
 		} else if s != (record.Second{}) {
 			r.rec.Seconds[i] = s
 		}
+	}
+}
+
+// addOperations adds the numbers of operations of one round.
+func (r *run) addOperations(operations []record.Operation) {
+	for _, o := range operations {
+		at, ok := slices.BinarySearchFunc(r.rec.Operations, o.Kind, func(o record.Operation, kind string) int { return strings.Compare(o.Kind, kind) })
+		if !ok {
+			r.rec.Operations = slices.Insert(r.rec.Operations, at, record.Operation{Kind: o.Kind})
+		}
+		sum := &r.rec.Operations[at]
+		sum.Answered, sum.Refused, sum.Unknown = sum.Answered+o.Answered, sum.Refused+o.Refused, sum.Unknown+o.Unknown
 	}
 }
 

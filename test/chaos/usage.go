@@ -74,15 +74,23 @@ func goroutines(ctx context.Context, h lab.Host) (float64, error) {
 	return 0, fmt.Errorf("metrics of %s: no go_goroutines", h.Name())
 }
 
-// onDisk returns the bytes of a node's log and snapshots.
-func onDisk(ctx context.Context, h lab.Host) (float64, error) {
+// statusOf asks a node for its status.
+func statusOf(ctx context.Context, h lab.Host) (s kv.Status, err error) {
 	page, err := ask(ctx, http.MethodGet, h.URL()+"/status")
 	if err != nil {
-		return 0, err
+		return s, err
 	}
-	var s kv.Status
 	if err := json.Unmarshal(page, &s); err != nil {
-		return 0, fmt.Errorf("status of %s: %w", h.Name(), err)
+		return s, fmt.Errorf("status of %s: %w", h.Name(), err)
+	}
+	return s, nil
+}
+
+// onDisk returns the bytes of a node's log and snapshots.
+func onDisk(ctx context.Context, h lab.Host) (float64, error) {
+	s, err := statusOf(ctx, h)
+	if err != nil {
+		return 0, err
 	}
 	if s.Disk == nil {
 		return 0, fmt.Errorf("status of %s: nothing of its disk", h.Name())
@@ -110,6 +118,7 @@ func ask(ctx context.Context, method, target string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	req.Header.Set("Accept", "application/x-ndjson") // of a list
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return nil, err

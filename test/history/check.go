@@ -44,16 +44,43 @@ type Failure struct {
 	Explain string
 
 	shortest []operation
+	question *question
 }
+
+// question is whether the operations on one key, or on one group, have an order.
+type question struct {
+	model  porcupine.Model
+	decide func(ops []operation, deadline time.Time) porcupine.CheckResult
+	narrow func(ops []operation) []operation
+}
+
+var (
+	aboutKey   = &question{register, decide, narrow}
+	aboutGroup = &question{group, decideTxns, narrowTxns}
+)
 
 // Check looks, key by key, for an order of the operations that explains them. It uses all
 // processors of the program. It ends soon after limit, which must be above 0; keys that
 // were not checked by then are undecided. Operations that are added meanwhile are ignored.
 func (h *History) Check(limit time.Duration) Report {
-	deadline := time.Now().Add(limit)
 	h.mu.Lock()
 	keys := maps.Clone(h.keys) // each history only grows at its end
 	h.mu.Unlock()
+	return aboutKey.check(keys, limit)
+}
+
+// CheckTxns does for the transactions on each group what Check does for the operations on
+// each key.
+func (h *History) CheckTxns(limit time.Duration) Report {
+	h.mu.Lock()
+	groups := maps.Clone(h.groups)
+	h.mu.Unlock()
+	return aboutGroup.check(groups, limit)
+}
+
+// check looks for an order of each of some histories.
+func (q *question) check(keys map[string][]operation, limit time.Duration) Report {
+	deadline := time.Now().Add(limit)
 	names := slices.Sorted(maps.Keys(keys))
 	results := make([]porcupine.CheckResult, len(names))
 	failures := make([]Failure, len(names))
@@ -64,8 +91,8 @@ func (h *History) Check(limit time.Duration) Report {
 		workers.Go(func() {
 			for i := range next {
 				ops := keys[names[i]]
-				if results[i] = decide(ops, deadline); results[i] == porcupine.Illegal {
-					failures[i] = explain(names[i], ops, deadline.Add(limit/4))
+				if results[i] = q.decide(ops, deadline); results[i] == porcupine.Illegal {
+					failures[i] = q.explain(names[i], ops, deadline.Add(limit/4))
 				}
 			}
 		})
@@ -191,10 +218,10 @@ func operations(ops []operation) []porcupine.Operation {
 }
 
 // explain finds the shortest prefix of a key's history that has no order.
-func explain(key string, ops []operation, deadline time.Time) Failure {
+func (q *question) explain(key string, ops []operation, deadline time.Time) Failure {
 	ends := returns(ops)
 	n := sort.Search(len(ends), func(i int) bool {
-		return decide(until(ops, ends[i]), deadline) == porcupine.Illegal
+		return q.decide(until(ops, ends[i]), deadline) == porcupine.Illegal
 	})
 	shortest := slices.Clone(ops)
 	if n < len(ends) {
@@ -205,7 +232,7 @@ func explain(key string, ops []operation, deadline time.Time) Failure {
 	for _, op := range shortest[max(0, len(shortest)-explained):] {
 		fmt.Fprintf(&out, "%12.6f %12.6f client %d: %s\n", op.began.Seconds(), op.ended.Seconds(), op.client, op.String())
 	}
-	return Failure{Key: key, Explain: out.String(), shortest: shortest}
+	return Failure{Key: key, Explain: out.String(), shortest: shortest, question: q}
 }
 
 // returns returns the times at which operations returned, in order.
@@ -229,7 +256,7 @@ func until(ops []operation, end int64) []operation {
 			continue
 		}
 		if op.ret > end {
-			if op.in.Kind == Get {
+			if op.in.Kind == Get && op.txn == nil {
 				continue
 			}
 			op.out.Unknown, op.ret = true, never
@@ -242,7 +269,7 @@ func until(ops []operation, end int64) []operation {
 // Draw writes porcupine's picture of the shortest prefix of the key's history that has no
 // order, as an HTML document. It takes up to 10 s.
 func (f Failure) Draw(w io.Writer) error {
-	ops := narrow(f.shortest)
+	ops := f.question.narrow(f.shortest)
 	end := int64(0)
 	for _, op := range ops {
 		end = max(end, op.call)
@@ -254,7 +281,7 @@ func (f Failure) Draw(w io.Writer) error {
 		ops[i].ret = min(ops[i].ret, end+1)
 		ops[i].client = max(ops[i].client, 0)
 	}
-	model, _ := bounded(register)
+	model, _ := bounded(f.question.model)
 	_, info := porcupine.CheckOperationsVerbose(model, operations(ops), drawLimit)
 	if err := porcupine.Visualize(model, info, w); err != nil {
 		return fmt.Errorf("draw key %s: %w", f.Key, err)

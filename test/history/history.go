@@ -62,6 +62,7 @@ type operation struct {
 	client       int
 	in           Input // without the key
 	out          Output
+	txn          *txnCall      // of a transaction, which has neither in nor a result in out
 	call, ret    int64         // of History.clock; ret is the constant never if the outcome is unknown
 	began, ended time.Duration // for people
 	// openPut and openDelete say that an open write of that kind may have happened before;
@@ -78,6 +79,13 @@ type History struct {
 
 	mu       sync.Mutex
 	keys     map[string][]operation // guarded by mu
+	groups   map[string][]operation // guarded by mu; transactions
+	inTxns   map[string]bool        // guarded by mu; keys that transactions write
+	numbers  map[string]bool        // guarded by mu; those of them that they add to
+	counters map[string][]addition  // guarded by mu
+	past     map[pastRead]pastSeen  // guarded by mu; the first answer of each
+	compacts compactions            // guarded by mu
+	changes  changes                // guarded by mu
 	once     map[string]Once        // guarded by mu
 	revision map[string]uint64      // guarded by mu; of each value that was written or seen
 	notDone  map[string]bool        // guarded by mu; values whose writes were reported as not done
@@ -92,6 +100,8 @@ func New(prefix string) *History {
 	return &History{
 		prefix: prefix, start: time.Now(), keys: map[string][]operation{}, once: map[string]Once{},
 		revision: map[string]uint64{}, notDone: map[string]bool{}, promises: map[string]*Promise{},
+		groups: map[string][]operation{}, inTxns: map[string]bool{}, numbers: map[string]bool{}, counters: map[string][]addition{}, past: map[pastRead]pastSeen{},
+		changes: changes{at: map[uint64]*change{}},
 	}
 }
 

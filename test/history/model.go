@@ -95,6 +95,9 @@ func loosen(ops []operation) []operation {
 
 // String describes an operation and its answer for people.
 func (op *operation) String() string {
+	if op.txn != nil {
+		return op.txn.String()
+	}
 	result := fmt.Sprintf("%t", op.out.Done)
 	if op.out.Unknown {
 		result = "unknown"

@@ -10,32 +10,34 @@ import (
 	"github.com/kvorum/kvorum/test/history"
 )
 
-// build is the program that a host runs. The older build stops at an entry of the log with
+// build is the program that a host runs. An older build stops at an entry of the log with
 // a newer command. So the simulation finds each command that a member does not understand:
 // no host that has data ever gets an older program than it had.
 type build struct {
-	understands uint8 // 1 or 2; 0 is this version of the program
+	understands uint8 // 2 to 4; 0 is this version of the program
 	announces   int   // the command version that it announces at most; 0 is what it understands
 }
 
-// mixBuilds makes a cluster of nodes of both builds. Faults restart nodes with the newer
+// mixBuilds makes a cluster of nodes of several builds. Faults restart nodes with the newer
 // build, or make them announce less or more. Clients often send newer commands.
 func (p *plan) mixBuilds() {
 	p.builds, p.checkpoints = true, 500*time.Millisecond
 	p.faults = append(p.faults,
-		harm{"restart one with the newer build", func(n *nemesis) { n.rebuild(n.any(), func(b *build) { b.understands = 2 }) }},
+		harm{"restart one with the newer build", func(n *nemesis) {
+			n.rebuild(n.any(), func(b *build) { b.understands = max(b.understands, uint8(3+n.rng.IntN(2))) })
+		}},
 		harm{"restart one that announces more or less", func(n *nemesis) {
 			n.rebuild(n.victim(), func(b *build) { b.announces = n.rng.IntN(int(b.understands) + 1) })
 		}},
 	)
 }
 
-// chooseBuild gives a host without data one of the two builds, if there are two.
+// chooseBuild gives a host without data one of the builds, if there are several.
 func (h *host) chooseBuild() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.w.plan.builds {
-		h.build = build{understands: uint8(1 + h.rng.IntN(2))}
+		h.build = build{understands: uint8(2 + h.rng.IntN(3))}
 	}
 }
 
@@ -58,15 +60,15 @@ func (n *nemesis) rebuild(h *host, change func(*build)) {
 	h.start()
 }
 
-// upgradeAll gives the newer build to every host that is, or is to be, a member. A host
+// upgradeAll gives the newest build to every host that is, or is to be, a member. A host
 // with the older build can't become a member once newer commands were written.
 func (n *nemesis) upgradeAll() {
 	if !n.w.plan.builds {
 		return
 	}
 	for _, h := range n.configured() {
-		if h.runs() != (build{understands: 2}) {
-			n.rebuild(h, func(b *build) { *b = build{understands: 2} })
+		if h.runs() != (build{understands: 4}) {
+			n.rebuild(h, func(b *build) { *b = build{understands: 4} })
 		}
 	}
 }
@@ -76,7 +78,7 @@ func (n *nemesis) upgradeAll() {
 func (c *client) pair(ctx context.Context, node *cluster.Node, p *proc) {
 	in := history.Input{Kind: history.Put, Key: c.key(), Value: c.value()}
 	request := kv.Put(in.Key, []byte(in.Value))
-	request.Then = append(request.Then, kv.Op{Kind: kv.OpPut, Key: "pair-" + in.Key, Value: []byte(in.Value)})
+	request.Then = append(request.Then, kv.Op{Kind: kv.OpPut, Key: "pair-" + in.Key, Value: []byte(in.Value), Flags: 1})
 	switch err := c.write(ctx, node, p, in, request); {
 	case err == nil:
 		c.w.count.newer.Add(1)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,6 +28,7 @@ type client struct {
 	rng  *rand.Rand
 	next int                      // number of the next value
 	seen map[string]kv.ReadResult // last read of each key, for swaps
+	own  *session                 // the newest one that this client has made, nil if it may be gone
 }
 
 func newClient(w *world, id int) *client {
@@ -57,21 +59,33 @@ func (c *client) act() {
 	ctx, cancel := context.WithTimeout(p.ctx, timeout)
 	defer cancel()
 	c.w.count.ops.Add(1)
-	switch n := c.rng.IntN(100); {
-	case n < 40:
+	switch n := c.rng.IntN(200); {
+	case n < 10:
+		c.increment()
+	case n < 60:
 		c.get(ctx, node, p)
-	case n < 65:
+	case n < 96:
 		c.put(ctx, node, p)
-	case n < 75:
+	case n < 112:
 		c.swap(ctx, node, p)
-	case n < 83:
+	case n < 124:
 		c.remove(ctx, node, p)
-	case n < 88 && c.w.plan.builds:
+	case n < 134 && c.w.plan.builds:
 		c.pair(ctx, node, p)
-	case n < 93:
+	case n < 140:
 		c.once(ctx, node, p)
-	default:
+	case n < 150:
 		c.list(ctx, node, p)
+	case n < 158:
+		c.session(ctx, node, p)
+	case n < 165:
+		c.lookForSessions(ctx, node, p)
+	case n < 185:
+		c.transact(ctx, node, p)
+	case n < 199:
+		c.readPast(ctx, node, p)
+	default:
+		c.compact(ctx, node, p)
 	}
 }
 
@@ -88,12 +102,16 @@ func (c *client) pick() (*cluster.Node, *proc) {
 
 func (c *client) key() string { return c.keys()[c.rng.IntN(keysAtOnce)] }
 
+// prefix returns that of the keys in use now.
+func (c *client) prefix() string {
+	return fmt.Sprintf("key-%03d-", int(time.Since(c.w.trace.start)/keyLife))
+}
+
 // keys returns the keys in use now.
 func (c *client) keys() []string {
-	age := int(time.Since(c.w.trace.start) / keyLife)
-	keys := make([]string, keysAtOnce)
+	prefix, keys := c.prefix(), make([]string, keysAtOnce)
 	for i := range keys {
-		keys[i] = fmt.Sprintf("key-%03d-%d", age, i)
+		keys[i] = fmt.Sprint(prefix, i)
 	}
 	return keys
 }
@@ -108,7 +126,7 @@ func (c *client) value() string {
 }
 
 func (c *client) get(ctx context.Context, node *cluster.Node, p *proc) {
-	key, call := c.key(), c.w.hist.Call()
+	key, call, asked := c.key(), c.w.hist.Call(), c.w.chronicle.Call()
 	options := kv.ReadOptions{}
 	if c.w.plan.leaderReads {
 		if node.Status().Role != "leader" {
@@ -121,6 +139,11 @@ func (c *client) get(ctx context.Context, node *cluster.Node, p *proc) {
 		return // says nothing
 	}
 	c.seen[key] = result
+	var items []kv.Item
+	if result.Found {
+		items = []kv.Item{result.Item}
+	}
+	c.w.expect(c.w.chronicle.Read(asked, p.host.name, kv.One(key), result.Revision, items))
 	c.w.hist.Add(c.id, history.Input{Kind: history.Get, Key: key}, history.Output{Value: c.read(result)}, call)
 }
 
@@ -162,7 +185,7 @@ func (c *client) remove(ctx context.Context, node *cluster.Node, p *proc) {
 // write does a write and records its outcome. It returns the answer's error.
 func (c *client) write(ctx context.Context, node *cluster.Node, p *proc, in history.Input, request kv.Request) error {
 	call := c.w.hist.Call()
-	result, err := node.Do(ctx, request)
+	result, err := c.w.do(ctx, node, p, request)
 	switch c.fate(p, err) {
 	case history.Unknown:
 		c.w.hist.Add(c.id, in, history.Output{Unknown: true}, call)
@@ -204,7 +227,7 @@ func (c *client) once(ctx context.Context, node *cluster.Node, p *proc) {
 	c.next++
 	value := fmt.Sprintf("%d.%d", c.id, c.next)
 	key := "once-" + value
-	result, err := node.Do(ctx, kv.Put(key, []byte(value), kv.Absent(key)))
+	result, err := c.w.do(ctx, node, p, kv.Put(key, []byte(value), kv.Absent(key)))
 	f := c.fate(p, err)
 	if f == history.Acknowledged {
 		if !result.Succeeded {
@@ -220,14 +243,20 @@ func (c *client) list(ctx context.Context, node *cluster.Node, p *proc) {
 	if c.w.plan.leaderReads {
 		return
 	}
-	keys, call := c.keys(), c.w.hist.Call()
+	keys, call, asked := c.keys(), c.w.hist.Call(), c.w.chronicle.Call()
+	span := kv.Prefix(c.prefix())
 	view, err := node.View(ctx, kv.ReadOptions{})
-	if err != nil || p.disk.isDead() {
+	if err != nil {
+		return
+	}
+	defer func() { _ = view.Close() }() // always nil
+	if p.disk.isDead() {
 		return
 	}
 	found := map[string]string{}
-	prefix, _, _ := strings.Cut(keys[0][len("key-"):], "-")
-	for item := range view.Range("key-"+prefix, "") {
+	items := slices.Collect(view.Ascend(span))
+	c.w.expect(c.w.chronicle.Read(asked, p.host.name, span, view.Revision(), items))
+	for _, item := range items {
 		found[item.Key] = string(item.Value)
 		c.saw(string(item.Value), item.ModRevision)
 		if item.ModRevision > view.Revision() {

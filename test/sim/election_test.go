@@ -38,7 +38,7 @@ func TestFailover(t *testing.T) {
 	var took []time.Duration
 	var total totals
 	p := playPlan(3, func(n *nemesis) {
-		for range failovers {
+		for range fewer(failovers, 3) {
 			if !n.w.sleep(n.between(1000, 3000)) || !n.w.poll(healLimit, "settle", n.converged) {
 				return
 			}
@@ -56,7 +56,7 @@ func TestFailover(t *testing.T) {
 	slices.Sort(took)
 	median, worst := took[len(took)/2], took[len(took)-1]
 	t.Logf("from the leader's end to the next acknowledged write: median %v, worst %v of %d", median, worst, len(took))
-	if len(took) != failovers || median > failoverMedian || worst > failoverWorst {
+	if len(took) != fewer(failovers, 3) || median > failoverMedian || worst > failoverWorst {
 		t.Errorf("seed %d: wanted %v at the median and %v at worst, of %d: %v", p.seed, failoverMedian, failoverWorst, failovers, took)
 	}
 }
@@ -67,11 +67,11 @@ func (n *nemesis) writeUntilDone(key string, limit time.Duration) {
 	defer cancel()
 	for {
 		for _, i := range n.rng.Perm(len(n.w.hosts)) {
-			node, _ := n.w.hosts[i].live()
+			node, p := n.w.hosts[i].live()
 			if node == nil {
 				continue
 			}
-			_, err := node.Do(ctx, kv.Put(key, []byte(key))) // values are unique
+			_, err := n.w.do(ctx, node, p, kv.Put(key, []byte(key))) // values are unique
 			if err == nil {
 				return
 			}
@@ -87,6 +87,9 @@ func (n *nemesis) writeUntilDone(key string, limit time.Duration) {
 // counts the terms that begin until the cluster has converged. A node that is not heard, or
 // does not hear, must not cause one election after the other.
 func TestPartitions(t *testing.T) {
+	if raceEnabled {
+		t.Skip("partitions are in the other simulations too, and the numbers of terms are no race")
+	}
 	for _, nodes := range []int{3, 5} {
 		t.Run(fmt.Sprint(nodes, "Nodes"), func(t *testing.T) {
 			var total totals

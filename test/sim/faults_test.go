@@ -60,6 +60,7 @@ var (
 		{"a slow disk", func(n *nemesis) { n.slowDisk() }},
 		{"a disk hangs", func(n *nemesis) { n.hangDisk() }},
 		{"a disk fails", func(n *nemesis) { n.failDisk() }},
+		{"two slow disks, and power fails at all", func(n *nemesis) { n.slowMajority() }},
 	}
 	transfers = []harm{
 		{"transfer", func(n *nemesis) { n.transfer() }},

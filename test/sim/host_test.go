@@ -12,6 +12,9 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/kvorum/kvorum/cluster"
+	"github.com/kvorum/kvorum/cluster/replica"
+	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/internal/testkit"
 	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/wal"
 	"github.com/kvorum/kvorum/wal/crashfs"
@@ -39,6 +42,7 @@ type host struct {
 	name   string
 	expect int  // number of nodes that form the first cluster together; 0 for a host that is added
 	copy   bool // its disk is a copy of another host's of the same name
+	clock  *testkit.Clock
 
 	mu      sync.Mutex
 	rng     *rand.Rand  // guarded by mu
@@ -117,6 +121,7 @@ func (h *host) release() {
 func (h *host) joinAs(replica bool) {
 	h.wipe()
 	h.chooseBuild()
+	h.setLeaving(false)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.replica = replica && h.expect == 0
@@ -138,7 +143,7 @@ func (h *host) twin() *host {
 		return nil
 	}
 	return &host{
-		w: h.w, name: h.name, expect: h.expect, copy: true, build: h.build, port: firstPort + 1000,
+		w: h.w, name: h.name, expect: h.expect, copy: true, clock: h.clock, build: h.build, port: firstPort + 1000,
 		rng: rand.New(rand.NewPCG(h.rng.Uint64(), 0)), files: h.proc.disk.fs.Clone(),
 	}
 }
@@ -344,6 +349,10 @@ func (p *proc) config() cluster.Config {
 	if h.w.plan.confirm != nil {
 		confirm = p.confirm
 	}
+	var state fsm.Seams
+	if h.w.plan.state != nil {
+		state = h.w.plan.state(h.name)
+	}
 	return cluster.Config{
 		Name: h.name, DataDir: dataDir, FS: files,
 		PeerListener:  p.net.listen(p.peer),
@@ -358,14 +367,22 @@ func (p *proc) config() cluster.Config {
 			Discover: func(self cluster.Announcement) (cluster.Discovery, error) {
 				return h.w.hub.open(h.name, self), nil
 			},
-			OpenStable: func(path string) (raft.StableStore, io.Closer, error) {
-				return openModelStable(files, path)
+			LockDir:        func(string) (io.Closer, error) { return io.NopCloser(nil), nil },
+			CommandVersion: build.understands,
+			State:          state,
+			Seams: replica.Seams{
+				OpenStable: func(path string) (raft.StableStore, io.Closer, error) {
+					return openModelStable(files, path)
+				},
+				ConfirmLeader: confirm,
+				Clock:         h.clock.Wall,
+				Elapsed:       h.clock.Elapsed,
+				CountAsker:    h.w.plan.countAsker,
+				AllowVersion:  h.w.plan.allowVersion,
+				OwnClock:      h.w.plan.ownClock,
+				Hasty:         h.w.plan.hasty,
+				OpenLog:       func(opts *wal.Options) { opts.IgnoreEnd = h.w.plan.ignoreEnd },
 			},
-			LockDir:       func(string) (io.Closer, error) { return io.NopCloser(nil), nil },
-			ConfirmLeader: confirm,
-			CountAsker:    h.w.plan.countAsker,
-			AllowVersion:  h.w.plan.allowVersion, CommandVersion: build.understands,
-			OpenLog: func(opts *wal.Options) { opts.IgnoreEnd = h.w.plan.ignoreEnd },
 		},
 	}
 }

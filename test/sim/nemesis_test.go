@@ -138,7 +138,7 @@ func (n *nemesis) victim() *host {
 func (n *nemesis) converged() error {
 	members := n.members()
 	for _, h := range members {
-		node, _ := h.live()
+		node, p := h.live()
 		if node == nil {
 			return fmt.Errorf("%s is down", h.name)
 		}
@@ -155,7 +155,7 @@ func (n *nemesis) converged() error {
 			}
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		_, err := node.Do(ctx, kv.Put("probe", []byte(h.name)))
+		_, err := n.w.do(ctx, node, p, kv.Put("probe", []byte(h.name)))
 		cancel()
 		if err != nil {
 			return fmt.Errorf("%s: %w", h.name, err)
@@ -226,6 +226,7 @@ func (n *nemesis) growBy(votes func() bool) {
 		n.want[h] = true
 		n.mu.Unlock()
 		if added {
+			h.die(killed) // a late start after it was removed
 			h.joinAs(!votes())
 			h.start()
 		}
@@ -283,7 +284,8 @@ func (n *nemesis) remove(h *host, linger time.Duration, ghost bool) {
 		n.w.sleep(linger)
 		h.die(killed)
 	}
-	h.setLeaving(false)
+	// An earlier fault may have planned a start that is still to come. So the host's node may
+	// find itself removed until it joins again.
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	delete(n.leaving, h)

@@ -22,6 +22,9 @@ func TestScenario(t *testing.T) {
 			total, began := totals{}, time.Now()
 			p := randomPlan(newSeed())
 			p.nodes, p.clients, p.pause, p.early, p.moves = 3, 6, 10*time.Millisecond, early[name], true
+			if raceEnabled {
+				p.pause *= 3 // fewer operations
+			}
 			p.script = play
 			if found, report := total.simulate(t, p); found != "" {
 				t.Errorf("seed %d: %s; before that:\n%s", p.seed, found, report)
@@ -54,7 +57,7 @@ func killedBeforeAccepting(n *nemesis) {
 // old leader are late. Writes continue.
 func transfer200(n *nemesis) {
 	n.w.sleep(2 * time.Second)
-	for done := int64(0); done < 200; {
+	for done := 0; done < fewer(200, 20); {
 		before := n.leader()
 		if n.rng.IntN(2) == 0 {
 			n.slowTowards(before, 20, 80)
@@ -122,7 +125,7 @@ func dataDirsCopied(n *nemesis) {
 					return errors.New("it lives")
 				}
 				return nil
-			}) || !n.w.poll(healLimit, "the others go on", n.converged) {
+			}) || !n.w.poll(healLimit, "the others continue", n.converged) {
 				return
 			}
 		}
@@ -135,8 +138,11 @@ func dataDirsCopied(n *nemesis) {
 func TestFormation(t *testing.T) {
 	total, began := totals{}, time.Now()
 	step := 10
-	if *allFlag {
+	switch {
+	case *allFlag:
 		step = 1
+	case raceEnabled:
+		step = 100
 	}
 	first := 1 + int(began.UnixNano()%int64(step))
 	for _, how := range []death{killed, powerLost} {

@@ -173,7 +173,7 @@ func (n *nemesis) loseEnd(h *host) {
 // end of its log, while the leader continues. The leader tells the follower, which comes
 // back as a new incarnation.
 func tailLostBehindMark(n *nemesis) {
-	for round := int64(1); round <= 3; round++ {
+	for round := 1; round <= fewer(3, 1); round++ {
 		n.w.sleep(n.between(2000, 9000))
 		if !n.w.poll(healLimit, "settle", n.mayChange) {
 			return
@@ -197,7 +197,7 @@ func tailLostBehindMark(n *nemesis) {
 		before := n.w.count.told.Load()
 		if !n.w.poll(healLimit, "the follower is told", func() error {
 			if n.w.count.told.Load() == before {
-				return fmt.Errorf("%s goes on", h.name)
+				return fmt.Errorf("%s continues", h.name)
 			}
 			return nil
 		}) {

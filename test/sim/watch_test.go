@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"hash/maphash"
+	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,7 +21,7 @@ var hashSeed = maphash.MakeSeed()
 
 // content is the state of a replica at one time.
 type content struct {
-	applied, revision, hash uint64
+	applied, revision, compact, hash uint64
 }
 
 // contentOf reads a replica without asking any other. ok is false if the replica has
@@ -30,15 +32,19 @@ func contentOf(node *cluster.Node) (c content, ok bool) {
 	if err != nil {
 		return content{}, false
 	}
+	defer func() { _ = view.Close() }() // always nil
 	var sum maphash.Hash
 	sum.SetSeed(hashSeed)
-	for item := range view.Range("", "") {
+	for item := range view.Ascend(kv.All()) {
+		if strings.HasPrefix(item.Key, sessionPrefix) {
+			continue // they are hidden by the clock, and not by the revision
+		}
 		maphash.WriteComparable(&sum, [...]uint64{
 			maphash.String(hashSeed, item.Key), maphash.Bytes(hashSeed, item.Value),
-			item.CreateRevision, item.ModRevision, item.Version,
+			item.CreateRevision, item.ModRevision, item.Version, uint64(item.Flags),
 		})
 	}
-	c = content{applied: before, revision: view.Revision(), hash: sum.Sum64()}
+	c = content{applied: before, revision: view.Revision(), compact: view.CompactRevision(), hash: sum.Sum64()}
 	return c, node.Stats().AppliedIndex == before
 }
 
@@ -81,7 +87,11 @@ func (w *world) watch(stop <-chan struct{}) {
 			if !still {
 				continue
 			}
-			if old, ok := byIndex[c.applied]; ok && old != c {
+			switch old, ok := byIndex[c.applied]; {
+			case !ok || old == c:
+			case old.compact != c.compact:
+				w.violate("%s has compact revision %d at index %d, and another node had %d", h.name, c.compact, c.applied, old.compact)
+			default:
 				w.violate("%s holds another state at index %d than another node did", h.name, c.applied)
 			}
 			byIndex[c.applied] = c
@@ -134,6 +144,14 @@ func (w *world) finish(n *nemesis) {
 	for _, h := range n.members() {
 		w.finalReads(h)
 	}
+	if len(w.followers) == 0 || !w.followed(n.members(), last[0].revision) {
+		return
+	}
+	for _, h := range n.members() {
+		if node, _ := h.live(); node != nil {
+			w.expect(w.chronicle.Ended(compactRevision(node, math.MaxUint64)))
+		}
+	}
 }
 
 // finalReads reads all keys from one node, and checks that acknowledged writes are there.
@@ -143,7 +161,7 @@ func (w *world) finalReads(h *host) {
 		w.violate("%s is down in the end", h.name)
 		return
 	}
-	call := w.hist.Call()
+	call, asked := w.hist.Call(), w.chronicle.Call()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	view, err := node.View(ctx, kv.ReadOptions{})
@@ -151,8 +169,17 @@ func (w *world) finalReads(h *host) {
 		w.violate("the last read of %s: %v", h.name, err)
 		return
 	}
+	defer func() { _ = view.Close() }() // always nil
 	found := map[string]string{}
-	for item := range view.Range("", "") {
+	items := slices.Collect(view.Ascend(kv.All()))
+	w.expect(w.chronicle.Read(asked, h.name, kv.All(), view.Revision(), items))
+	for _, item := range items {
+		if item.Key == counterKey {
+			found[item.Key] = string(item.Value)
+		}
+		if strings.HasPrefix(item.Key, "txn-") || strings.HasPrefix(item.Key, sessionPrefix) {
+			continue // their values are not unique
+		}
 		found[item.Key] = string(item.Value)
 		if err := w.hist.Saw(string(item.Value), item.ModRevision); err != nil {
 			w.violate("in the end: %v", err)
@@ -167,6 +194,7 @@ func (w *world) finalReads(h *host) {
 			w.violate("%s has %s, whose write was reported as not done", h.name, key)
 		}
 	}
+	w.checkCounter(h, found)
 	seen := map[string]bool{}
 	for _, key := range w.hist.Keys() {
 		seen[key] = true

@@ -9,6 +9,10 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/internal/testkit"
+	"github.com/kvorum/kvorum/kv"
+	"github.com/kvorum/kvorum/test/chronicle"
 	"github.com/kvorum/kvorum/test/history"
 )
 
@@ -57,11 +61,16 @@ type plan struct {
 	countAsker  func(votes bool, askersTerm, term uint64) bool
 
 	allowVersion func(version uint8) error
+	ownClock     bool // leaders go by their own clocks
+	hasty        bool // leaders acknowledge what their own disks don't have yet
+	state        func(host string) fsm.Seams
+	breakWatch   func(kv.Watch) kv.Watch
 }
 
 // counts are what a simulation reports. Safe for concurrent use.
 type counts struct {
 	ops, unknown, notDone, faults, restarts, wipes, tails, told, members, transfers, elections, snapshots atomic.Int64
+	sessions                                                                                              atomic.Int64 // keys with a time to live that were looked for
 	newer, unsupported                                                                                    atomic.Int64 // requests that the older build does not understand: done, and refused
 	late                                                                                                  atomic.Int64 // voters that a leader has not heard within its lease
 	recovery                                                                                              atomic.Int64 // nanoseconds; the longest time from the end of all faults until the cluster has converged
@@ -79,6 +88,11 @@ type world struct {
 	hub   *hub
 	count *counts
 	hist  *history.History
+
+	chronicle  *chronicle.Chronicle
+	followers  []*follower
+	increments increments
+	sessions   *sessions
 
 	hosts []*host // all there may be; those that are spare have no process
 
@@ -100,12 +114,14 @@ func newWorld(p plan, count *counts) *world {
 	tr := &trace{start: time.Now(), logged: map[string]time.Time{}}
 	rng := rand.New(rand.NewPCG(p.seed, 1))
 	w := &world{
-		plan: p, trace: tr, hub: newHub(), count: count, hist: history.New(""),
-		net:     newNetwork(rand.New(rand.NewPCG(p.seed, 2)), p.link, tr),
-		closing: make(chan struct{}), halted: make(chan struct{}), broken: make(chan struct{}),
+		plan: p, trace: tr, hub: newHub(), count: count, hist: history.New(""), chronicle: chronicle.New(),
+		net:      newNetwork(rand.New(rand.NewPCG(p.seed, 2)), p.link, tr),
+		sessions: new(sessions),
+		closing:  make(chan struct{}), halted: make(chan struct{}), broken: make(chan struct{}),
 	}
+	w.chronicle.Apart(sessionPrefix)
 	for i := range p.nodes + 2 {
-		h := &host{w: w, port: firstPort, name: fmt.Sprintf("n%d", i+1), rng: rand.New(rand.NewPCG(p.seed, rng.Uint64()))}
+		h := &host{w: w, clock: testkit.NewClock(), port: firstPort, name: fmt.Sprintf("n%d", i+1), rng: rand.New(rand.NewPCG(p.seed, rng.Uint64()))}
 		if i < p.nodes {
 			h.expect = p.nodes
 		}
@@ -200,7 +216,11 @@ func (w *world) disturb(n *nemesis) {
 		c := newClient(w, id)
 		clients.Go(func() { c.run(stop) })
 	}
+	if w.plan.clients > 0 {
+		defer w.followAll()()
+	}
 	clients.Go(func() { w.watch(stop) })
+	clients.Go(func() { w.setHistory(stop) })
 	if w.plan.script != nil {
 		w.plan.script(n)
 	} else {
@@ -219,6 +239,7 @@ func (w *world) disturb(n *nemesis) {
 	close(stop)
 	clients.Wait()
 	if healed {
+		w.settleIncrements(n)
 		w.finish(n)
 	}
 }

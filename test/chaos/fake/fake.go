@@ -1,12 +1,11 @@
 // Package fake has a cluster that lies on request, for tests of the packages that check
 // clusters. It consists of HTTP servers with the API of a node, in front of one list of
-// writes.
+// changes.
 package fake
 
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -17,21 +16,25 @@ import (
 
 	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/test/chaos/lab"
+	"github.com/kvorum/kvorum/test/history"
 )
 
 // item is a key as a node has it.
-type item struct {
-	Key            string `json:"key"`
-	Value          string `json:"value"`
-	CreateRevision uint64 `json:"create_revision"`
-	ModRevision    uint64 `json:"mod_revision"`
-	Version        uint64 `json:"version"`
+type item = history.Item
+
+// change is a change of a key.
+type change struct {
+	key, value  string
+	deleted     bool
+	before, now item // the zero item for none
 }
 
-// write is one change, whose revision is its place in the list, from 1 on.
-type write struct {
-	key, value string
-	deleted    bool
+// next returns the item after a put of a key, which had old or none.
+func next(old item, key, value string, revision uint64) item {
+	if old.Version == 0 {
+		old.CreateRevision = revision
+	}
+	return item{Key: key, Value: value, CreateRevision: old.CreateRevision, ModRevision: revision, Version: old.Version + 1}
 }
 
 // Cluster is a set of nodes with the same data, until one is told to lie. Its methods may
@@ -39,9 +42,11 @@ type write struct {
 type Cluster struct {
 	Nodes []*Node
 
-	mu     sync.Mutex
-	writes []write // guarded by mu
-	newest *Node   // guarded by mu; has all of them
+	mu      sync.Mutex
+	writes  [][]change    // guarded by mu; the changes of each revision, from 1 on
+	newest  *Node         // guarded by mu; has all of them
+	compact int           // guarded by mu; the oldest revision that can be read
+	more    chan struct{} // guarded by mu; closed when there are more writes
 }
 
 // Node is a server of a Cluster. It is also a lab.Host with only the methods Name, URL,
@@ -54,6 +59,10 @@ type Node struct {
 	Refuse func(http.ResponseWriter, *http.Request) bool
 	// Swallow makes the node not answer a request that it has carried out.
 	Swallow func(*http.Request) bool
+	// Hide makes the node's watches leave out the changes of a key.
+	Hide func(key string) bool
+	// Newest makes the node answer reads at a revision with its present state.
+	Newest bool
 
 	cluster *Cluster
 	name    string
@@ -73,7 +82,7 @@ type Node struct {
 // New serves a cluster of n nodes, named n1 and so on, until the test ends.
 func New(t testing.TB, n int) *Cluster {
 	t.Helper()
-	c := &Cluster{}
+	c := &Cluster{more: make(chan struct{})}
 	c.newest = &Node{cluster: c, items: map[string]item{}}
 	for i := range n {
 		node := &Node{cluster: c, name: fmt.Sprintf("n%d", i+1), items: map[string]item{}, term: 1, hash: "00000000000000aa"}
@@ -162,8 +171,22 @@ func (n *Node) set(change func()) {
 func (c *Cluster) Write(key, value string) uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.writes = append(c.writes, write{key: key, value: value})
+	c.newest.catchUpLocked()
+	c.appendLocked(change{key: key, value: value})
 	return uint64(len(c.writes))
+}
+
+// appendLocked makes changes at the next revision. The newest node has all before.
+func (c *Cluster) appendLocked(changes ...change) {
+	for i := range changes {
+		ch := &changes[i]
+		if ch.before = c.newest.items[ch.key]; !ch.deleted {
+			ch.now = next(ch.before, ch.key, ch.value, uint64(len(c.writes)+1))
+		}
+	}
+	c.writes = append(c.writes, changes)
+	close(c.more)
+	c.more = make(chan struct{})
 }
 
 // catchUpLocked applies what the node has not applied yet.
@@ -171,23 +194,41 @@ func (n *Node) catchUpLocked() {
 	if n.frozen {
 		return
 	}
-	for ; n.applied < len(n.cluster.writes); n.applied++ {
-		w, revision := n.cluster.writes[n.applied], uint64(n.applied+1)
-		old, ok := n.items[w.key]
-		switch {
-		case w.deleted:
-			delete(n.items, w.key)
-		case ok:
-			n.items[w.key] = item{w.key, w.value, old.CreateRevision, revision, old.Version + 1}
-		default:
-			n.items[w.key] = item{w.key, w.value, revision, revision, 1}
+	n.applyLocked(len(n.cluster.writes))
+}
+
+// applyLocked applies the changes up to a revision.
+func (n *Node) applyLocked(revision int) {
+	for ; n.applied < revision; n.applied++ {
+		for _, ch := range n.cluster.writes[n.applied] {
+			if ch.deleted {
+				delete(n.items, ch.key)
+			} else {
+				n.items[ch.key] = next(n.items[ch.key], ch.key, ch.value, uint64(n.applied+1))
+			}
 		}
 	}
+}
+
+// sorted returns the items whose keys are chosen, in order.
+func sorted(items map[string]item, chosen func(key string) bool) []item {
+	found := []item{}
+	for _, it := range items {
+		if chosen(it.Key) {
+			found = append(found, it)
+		}
+	}
+	slices.SortFunc(found, func(a, b item) int { return strings.Compare(a.Key, b.Key) })
+	return found
 }
 
 // ServeHTTP answers as a node does.
 func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if n.Refuse != nil && n.Refuse(w, r) {
+		return
+	}
+	if r.URL.Path == "/watch" {
+		n.watch(w, r)
 		return
 	}
 	n.cluster.mu.Lock()
@@ -202,12 +243,16 @@ func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintln(w, "ready")
 	case r.URL.Path == "/status":
 		n.statusLocked(w)
+	case r.Method == http.MethodPost:
+		n.postLocked(w, r, key)
 	case !isKey:
 		http.NotFound(w, r)
-	case key == "":
-		n.listLocked(w, r)
+	case r.Method == http.MethodGet && !n.Newest:
+		if past := n.atLocked(w, r); past != nil {
+			past.readLocked(w, r, key)
+		}
 	case r.Method == http.MethodGet:
-		n.getLocked(w, r, key)
+		n.readLocked(w, r, key)
 	default:
 		n.writeLocked(w, r, key)
 	}
@@ -239,15 +284,14 @@ func (n *Node) headers(w http.ResponseWriter, r *http.Request, modified uint64) 
 	}
 }
 
-func (n *Node) listLocked(w http.ResponseWriter, r *http.Request) {
-	n.headers(w, r, 0)
-	var found []item
-	for _, it := range n.items {
-		if strings.HasPrefix(it.Key, r.URL.Query().Get("prefix")) {
-			found = append(found, it)
-		}
+// readLocked answers a get, or a list if there is no key.
+func (n *Node) readLocked(w http.ResponseWriter, r *http.Request, key string) {
+	if key != "" {
+		n.getLocked(w, r, key)
+		return
 	}
-	slices.SortFunc(found, func(a, b item) int { return strings.Compare(a.Key, b.Key) })
+	n.headers(w, r, 0)
+	found := sorted(n.items, prefixed(r.URL.Query().Get("prefix")))
 	out := json.NewEncoder(w)
 	for _, it := range found {
 		_ = out.Encode(it) // see statusLocked
@@ -258,6 +302,8 @@ func (n *Node) listLocked(w http.ResponseWriter, r *http.Request) {
 func (n *Node) getLocked(w http.ResponseWriter, r *http.Request, key string) {
 	it, ok := n.items[key]
 	n.headers(w, r, it.ModRevision)
+	w.Header().Set("Kvorum-Create-Revision", strconv.FormatUint(it.CreateRevision, 10))
+	w.Header().Set("Kvorum-Version", strconv.FormatUint(it.Version, 10))
 	if !ok {
 		Problem(w, http.StatusNotFound, "key_not_found", "not_done")
 		return
@@ -282,13 +328,9 @@ func (n *Node) writeLocked(w http.ResponseWriter, r *http.Request, key string) {
 		Problem(w, http.StatusNotFound, "key_not_found", "not_done")
 		return
 	case r.Method == http.MethodDelete:
-		n.cluster.writes = append(n.cluster.writes, write{key: key, deleted: true})
+		n.cluster.appendLocked(change{key: key, deleted: true})
 	default:
-		value, err := io.ReadAll(r.Body)
-		if err != nil {
-			panic(http.ErrAbortHandler)
-		}
-		n.cluster.writes = append(n.cluster.writes, write{key: key, value: string(value)})
+		n.cluster.appendLocked(change{key: key, value: string(body(r))})
 		if !exists {
 			status = http.StatusCreated
 		}

@@ -94,33 +94,65 @@ func (e *engine) only(ctx context.Context, what string, labels ...string) (strin
 	return found[0], nil
 }
 
-// removeProject removes all things with a project's label, and its image. It is the remover
-// of the sort madeProject.
+// removals is how things of each sort are found and removed, in the order in which nothing
+// that is removed is in use. Compose begins the names of all that it makes with the project's,
+// and gives it the project's label.
+var removals = []struct{ what, list, remove string }{
+	{"container", "docker container ls --all --quiet --no-trunc --filter label=" + holderLabel + "=PROJECT", "docker container rm --force --volumes"},
+	{"container", "docker container ls --all --quiet --no-trunc --filter label=" + projectLabel + "=PROJECT", "docker container rm --force --volumes"},
+	{"container", "docker container ls --all --quiet --no-trunc --filter name=^PROJECT[-_]", "docker container rm --force --volumes"},
+	{"network", "docker network ls --quiet --no-trunc --filter label=" + projectLabel + "=PROJECT", "docker network rm"},
+	{"network", "docker network ls --quiet --no-trunc --filter name=^PROJECT[-_]", "docker network rm"},
+	{"volume", "docker volume ls --quiet --filter label=" + projectLabel + "=PROJECT", "docker volume rm"},
+	{"volume", "docker volume ls --quiet --filter name=^PROJECT[-_]", "docker volume rm"},
+}
+
+// removeProject removes all things with a project's label or name. It is the remover of the
+// sort madeProject. It looks again afterwards, and says what it could not remove.
 func removeProject(project string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), engineTimeout)
 	defer cancel()
-	for _, sort := range []struct{ what, label, remove string }{
-		{"container", holderLabel, "docker container rm --force --volumes"},
-		{"container", projectLabel, "docker container rm --force --volumes"},
-		{"network", projectLabel, "docker network rm"},
-		{"volume", projectLabel, "docker volume rm"},
-	} {
-		found, err := list(ctx, sort.what, sort.label+"="+project)
+	for {
+		left, err := removeOnce(ctx, project)
 		if err != nil {
 			return err
 		}
-		if len(found) == 0 {
-			continue
+		if left == "" {
+			return removeImage(ctx, project)
 		}
-		if _, err := tool(ctx, nil, append(strings.Fields(sort.remove), found...)...); err != nil {
-			return err
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return fmt.Errorf("the engine still has %s, which it was told to remove", left)
 		}
 	}
+}
+
+// removeImage removes the image with a project's name.
+func removeImage(ctx context.Context, project string) error {
 	image, err := tool(ctx, nil, "docker", "image", "ls", "--quiet", project)
 	if err == nil && image != "" {
 		_, err = tool(ctx, nil, "docker", "image", "rm", project)
 	}
 	return err
+}
+
+// removeOnce removes all things of a project, and returns what there was.
+func removeOnce(ctx context.Context, project string) (left string, err error) {
+	for _, r := range removals {
+		found, err := tool(ctx, nil, strings.Fields(strings.ReplaceAll(r.list, "PROJECT", project))...)
+		if err != nil {
+			return "", err
+		}
+		if found == "" {
+			continue
+		}
+		left = r.what + " " + found
+		if _, err := tool(ctx, nil, append(strings.Fields(r.remove), strings.Fields(found)...)...); err != nil {
+			return "", err
+		}
+	}
+	return left, nil
 }
 
 // tool runs a command with further settings, and returns its output without surrounding

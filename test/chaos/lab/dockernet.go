@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 
@@ -168,10 +169,16 @@ func (n *dockerNet) rulesLocked(text *strings.Builder) {
 func removeChain(chain string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), engineTimeout)
 	defer cancel()
-	if _, err := tool(ctx, nil, "iptables", "--wait", "--numeric", "--list", chain); err != nil {
-		return ignoreMissingChain(err)
+	// To list the chain alone fails in the same way for a missing chain as for other reasons.
+	rules, err := tool(ctx, nil, "iptables", "--wait", "--list-rules")
+	if err != nil {
+		return err
 	}
-	if _, err := tool(ctx, nil, "iptables", "--wait", "--check", userChain, "--jump", chain); err == nil {
+	lines := strings.Split(rules, "\n")
+	if !slices.Contains(lines, "-N "+chain) {
+		return nil
+	}
+	if slices.Contains(lines, "-A "+userChain+" -j "+chain) {
 		if _, err := tool(ctx, nil, "iptables", "--wait", "--delete", userChain, "--jump", chain); err != nil {
 			return err
 		}
@@ -179,15 +186,6 @@ func removeChain(chain string) error {
 	if _, err := tool(ctx, nil, "iptables", "--wait", "--flush", chain); err != nil {
 		return err
 	}
-	_, err := tool(ctx, nil, "iptables", "--wait", "--delete-chain", chain)
-	return err
-}
-
-// ignoreMissingChain returns nil if err says that there is no such chain.
-func ignoreMissingChain(err error) error {
-	var exit *exec.ExitError
-	if errors.As(err, &exit) && exit.ExitCode() == 1 {
-		return nil
-	}
+	_, err = tool(ctx, nil, "iptables", "--wait", "--delete-chain", chain)
 	return err
 }

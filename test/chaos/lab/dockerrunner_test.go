@@ -63,8 +63,8 @@ func startDockerRunner(t *testing.T, program string) *exec.Cmd {
 // TestDocker_Interrupted ends a runner by Ctrl-C, and another one by SIGKILL, whose Lab the
 // next runner removes.
 func TestDocker_Interrupted(t *testing.T) {
+	needEngine(t)
 	program := mustProgram(t)
-	mustEngine(t, program)
 	runner := startDockerRunner(t, program)
 	must(t, unix.Kill(-runner.Process.Pid, unix.SIGINT)) // as a terminal does
 	if err := runner.Wait(); err != nil {
@@ -75,6 +75,6 @@ func TestDocker_Interrupted(t *testing.T) {
 	runner = startDockerRunner(t, program)
 	must(t, runner.Process.Kill())
 	_ = runner.Wait() // it was killed
-	mustEngine(t, program)
+	must(t, openDocker(t, program).Close())
 	nothingLeft(t)
 }

@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -21,11 +19,7 @@ import (
 // TestKvorum_LeaderCutOff runs three servers, cuts the leader off from both others, and
 // waits until one of these leads. After the heal all agree.
 func TestKvorum_LeaderCutOff(t *testing.T) {
-	binary := filepath.Join(t.TempDir(), "kvorum")
-	if out, err := exec.Command("go", "build", "-o", binary, "github.com/kvorum/kvorum/cmd/kvorum").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
-	inEachKind(t, lab.Config{Initial: 3, Program: lab.Kvorum(binary)}, func(t *testing.T, l lab.Lab) {
+	inEachKind(t, lab.Config{Initial: 3, Program: lab.Kvorum(mustProgram(t))}, func(t *testing.T, l lab.Lab) {
 		hosts := l.Hosts()
 		for _, h := range hosts {
 			must(t, h.Start(t.Context()))

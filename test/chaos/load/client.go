@@ -24,10 +24,17 @@ const (
 	promiseConnection = "a node does not go back on one connection"
 	promiseList       = "a list shows nothing newer than its revision"
 	promiseSession    = "a session never goes back"
+	promiseTxn        = "a transaction makes all its changes at one revision"
+	promisePast       = "a read at a revision has one answer, on each node and at any time"
+	promiseCompacted  = "a revision is refused as compacted exactly if it is"
+	promiseWatch      = "a watch begins after all that was acknowledged before it"
 )
 
 // Promises are the names of all promises that the clients check of each answer.
-var Promises = []string{promiseAnswer, PromiseOnce, promiseMin, promiseConnection, promiseList, promiseSession}
+var Promises = []string{
+	promiseAnswer, PromiseOnce, promiseMin, promiseConnection, promiseList, promiseSession,
+	promiseTxn, promisePast, promiseCompacted, promiseWatch,
+}
 
 // errAnswer is wrapped by the error of an answer that the API does not have.
 var errAnswer = errors.New("not in the interface")
@@ -53,6 +60,7 @@ type client struct {
 	next  int     // number of the next value
 	age   int     // the epoch that last is of
 	last  map[string]seen
+	items map[string]Item // of the group's transactions, as the client has last seen them
 	lied  bool
 	acked atomic.Int64 // writes that were acknowledged
 }
@@ -82,7 +90,7 @@ func (c *client) run(act func() (answered bool)) {
 // turn forgets the states of keys that are not used any more.
 func (c *client) turn() {
 	if age := int(time.Since(c.load.cfg.Began) / epoch); age != c.age || c.last == nil {
-		c.age, c.last = age, map[string]seen{}
+		c.age, c.last, c.items = age, map[string]seen{}, map[string]Item{}
 	}
 }
 
@@ -98,22 +106,43 @@ func (c *client) act() bool {
 	switch n := c.rng.IntN(100); {
 	case c.load.cfg.Lie == EarlyAcknowledgement && c.rng.IntN(2) == 0:
 		return c.once() // the lie is only about these
-	case n < 30:
+	case n < 22:
 		return c.get(c.linearizable(), c.key())
-	case n < 36:
+	case n < 27:
 		return c.get("leader", c.key())
-	case n < 43:
+	case n < 32:
 		return c.get("stale", c.key())
-	case n < 67:
+	case n < 49:
 		return c.put()
-	case n < 78:
+	case n < 57:
 		return c.swap()
-	case n < 88:
+	case n < 64:
 		return c.remove()
-	case n < 94:
+	case n < 68:
 		return c.once()
+	case n < 72:
+		return c.list()
 	}
-	return c.list()
+	return c.actMore()
+}
+
+// actMore does an operation on several keys or on the history.
+func (c *client) actMore() bool {
+	switch n := c.rng.IntN(100); {
+	case n < 38:
+		return c.txn()
+	case n < 50:
+		return c.listGroup()
+	case n < 62:
+		return c.add()
+	case n < 72:
+		return c.batch()
+	case n < 92:
+		return c.getAt()
+	case n < 97:
+		return c.listAt()
+	}
+	return c.compact()
 }
 
 // linearizable returns the level of the reads that are recorded as linearizable ones.
@@ -154,11 +183,14 @@ func (c *client) ask(kind string, host int, r request) answer {
 	if a.fate != history.Acknowledged {
 		return a
 	}
+	h.Reached(a.revision)
 	if r.write() {
 		c.acked.Add(1)
 		return a
 	}
-	c.checkRead(w, r, a)
+	if !r.past() {
+		c.checkRead(w, r, a)
+	}
 	return a
 }
 
@@ -249,14 +281,20 @@ func (c *client) list() bool {
 // list is not complete.
 func (c *client) readList(a answer, each func(Item)) error {
 	c.load.hist.Looked(promiseList)
-	return ReadList(strings.NewReader(a.body), func(item Item) error {
-		c.saw(item.Value, item.ModRevision)
+	err := ReadList(strings.NewReader(a.body), func(item Item) error {
+		if strings.Contains(item.Value, ".") { // not a number
+			c.saw(item.Value, item.ModRevision)
+		}
 		if item.ModRevision > a.revision {
 			c.load.hist.Broke(promiseList, "%s got a list of revision %d with %s of revision %d", c.name, a.revision, item.Key, item.ModRevision)
 		}
 		each(item)
 		return nil
 	})
+	if err != nil {
+		c.load.hist.Broke(promiseAnswer, "%s got a list of revision %d that ends early: %v", c.name, a.revision, err)
+	}
+	return err
 }
 
 // put sets a key.
@@ -300,12 +338,16 @@ func (c *client) change(kind string, host int, in history.Input, r request) answ
 	case history.Delete:
 		out.Done = a.status == http.StatusNoContent
 		delete(c.last, in.Key)
+		if out.Done {
+			c.load.hist.Changed(a.revision, 1, history.Event{Key: in.Key, Deleted: true})
+		}
 	case history.Swap:
 		out.Done = !failed
 	}
 	if in.Kind != history.Delete && !failed {
 		c.saw(in.Value, a.modified)
 		c.last[in.Key] = seen{in.Value, a.modified}
+		c.load.hist.Changed(a.modified, 1, history.Event{Key: in.Key, Value: in.Value})
 	}
 	c.load.hist.Add(c.id, in, out, call)
 	return a
@@ -331,9 +373,8 @@ func (c *client) refused(value string) {
 
 // once writes a key that is never written again.
 func (c *client) once() bool {
-	c.next++
-	value := fmt.Sprintf("%d.%d", c.id, c.next)
-	key := c.load.hist.Prefix() + "o/" + value
+	value := c.shortValue()
+	key := c.onceKey(value)
 	a := c.ask("put once", c.host, request{method: http.MethodPut, key: key, value: value, none: "*"})
 	f := c.fate(a)
 	if c.load.cfg.Lie == EarlyAcknowledgement && f == history.Unknown {
@@ -347,6 +388,7 @@ func (c *client) once() bool {
 		c.load.hist.Broke(PromiseOnce, "%s: %s was there before it was first written", c.name, key)
 	case f == history.Acknowledged:
 		c.saw(value, a.modified)
+		c.load.hist.Changed(a.modified, 1, history.Event{Key: key, Value: value})
 	}
 	c.load.hist.AddOnce(key, value, f)
 	return a.status != 0

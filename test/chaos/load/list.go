@@ -5,23 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/kvorum/kvorum/test/history"
 )
 
 // Item is a key of a list.
-type Item struct {
-	Key            string `json:"key"`
-	Value          string `json:"value"`
-	CreateRevision uint64 `json:"create_revision"`
-	ModRevision    uint64 `json:"mod_revision"`
-	Version        uint64 `json:"version"`
-}
+type Item = history.Item
 
 // ErrListBroken is returned for an incomplete list: it has no last line, or a last line
 // with another number of items.
 var ErrListBroken = errors.New("the list is not whole")
 
-// ReadList calls each for the items of a list of text keys and values, in the format of the
-// API. An error of each ends it.
+// ReadList calls each for the items of a list of text keys and values, as the JSON
+// lines of the API. An error of each ends it.
 func ReadList(r io.Reader, each func(Item) error) error {
 	lines := json.NewDecoder(r)
 	for n := 0; ; n++ {

@@ -1,9 +1,13 @@
 package load
 
 import (
+	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/kvorum/kvorum/test/chaos/lab"
@@ -34,10 +38,12 @@ const (
 	LeaderAsLinearizable Lie = "leader-as-linearizable" // reads at the level leader are recorded as linearizable ones
 	EarlyAcknowledgement Lie = "early-acknowledgement"  // a write counts as acknowledged once it was sent to one node
 	LostWrite            Lie = "lost-write"             // two writes are recorded as acknowledged and never sent
+	DropChange           Lie = "drop-change"            // the watches that begin at the second host drop one message
+	NewestAsPast         Lie = "newest-as-past"         // reads at a revision are sent without it
 )
 
 // Lies are all lies except Honest.
-var Lies = []Lie{UnknownAsNotDone, StaleAsLinearizable, LeaderAsLinearizable, EarlyAcknowledgement, LostWrite}
+var Lies = []Lie{UnknownAsNotDone, StaleAsLinearizable, LeaderAsLinearizable, EarlyAcknowledgement, LostWrite, DropChange, NewestAsPast}
 
 // Config configures the clients: their hosts, and how often they send requests.
 type Config struct {
@@ -63,9 +69,20 @@ type Load struct {
 	stop    chan struct{} // closed when the clients must end
 	ended   sync.Once
 	running sync.WaitGroup
+
+	watchers []*watcher
+	unwatch  context.CancelFunc // ends the watchers
+	watching sync.WaitGroup
+
+	compacted atomic.Uint64 // the highest revision of an acknowledged compaction
+
+	mu     sync.Mutex
+	asked  []asked // guarded by mu; reads at a revision
+	oldest int     // guarded by mu; number of those that were replaced
 }
 
-// Start starts clients on every host, which record what they see in h, until Stop.
+// Start starts clients and watches on every host, which record what they see in h, until
+// Stop.
 func Start(cfg Config, h *history.History) *Load {
 	if cfg.Initial == 0 {
 		cfg.Initial = len(cfg.Hosts)
@@ -79,7 +96,16 @@ func Start(cfg Config, h *history.History) *Load {
 	if cfg.Began.IsZero() {
 		cfg.Began = time.Now()
 	}
-	l := &Load{cfg: cfg, hist: h, stop: make(chan struct{}), tally: tally{began: cfg.Began, kinds: map[string]int{}}}
+	l := &Load{cfg: cfg, hist: h, stop: make(chan struct{}), tally: tally{began: cfg.Began, kinds: map[string]*record.Operation{}}}
+	watching, unwatch := context.WithCancel(context.Background())
+	l.unwatch = unwatch
+	for i := range cfg.Hosts {
+		for _, all := range []bool{true, false} {
+			w := newWatcher(l, i, all)
+			l.watchers = append(l.watchers, w)
+			l.watching.Go(func() { w.run(watching) })
+		}
+	}
 	for i := range cfg.Hosts {
 		for n := range cfg.PerHost + 1 {
 			c := newClient(l, len(l.clients), i, n)
@@ -106,12 +132,19 @@ func newClient(l *Load, id, host, n int) *client {
 	return c
 }
 
-// Stop ends the clients and waits for their operations in flight, for at most 5 s. It may
-// be called more than once.
+// Stop ends the clients and waits for their operations in flight, for at most 5 s. Then it
+// waits until the watches have reached the newest revision, for at most 15 s, and ends them.
+// It may be called more than once.
 func (l *Load) Stop() {
-	l.ended.Do(func() { close(l.stop) })
+	l.ended.Do(func() {
+		close(l.stop)
+		l.running.Wait()
+		l.tally.stop()
+		l.drain()
+		l.unwatch()
+	})
 	l.running.Wait()
-	l.tally.stop()
+	l.watching.Wait()
 }
 
 // Thin names the clients with fewer than 100 acknowledged writes: their results show
@@ -129,6 +162,30 @@ func (l *Load) Thin() []record.Uncovered {
 	return thin
 }
 
+// needed are the least numbers of answers of each kind of operation, below which a run shows
+// little of it.
+var needed = map[string]int{
+	"get linearizable": 100, "get leader": 50, "get stale": 50, "list": 50, "put": 100, "put if": 50, "put once": 50, "delete": 50,
+	"session put": 50, "session get": 50, "session list": 10,
+	"txn": 100, "list of a group": 30, "incr": 30, "batch": 20, "get at revision": 30, "list at revision": 5, "compact": 2,
+	"watch changes": 1000, "watch continued": 10, "watch state": 3,
+}
+
+// Few names the kinds of operations of which too few were answered to show something.
+func (l *Load) Few() []record.Uncovered {
+	answered := map[string]int{}
+	for _, o := range l.Operations() {
+		answered[o.Kind] = o.Answered
+	}
+	var few []record.Uncovered
+	for _, kind := range slices.Sorted(maps.Keys(needed)) {
+		if n := answered[kind]; n < needed[kind] {
+			few = append(few, record.Uncovered{What: kind, Reason: fmt.Sprintf("%d were answered, and %d must be", n, needed[kind])})
+		}
+	}
+	return few
+}
+
 // Clients returns the number of clients.
 func (l *Load) Clients() int { return len(l.clients) }
 
@@ -136,9 +193,9 @@ func (l *Load) Clients() int { return len(l.clients) }
 // or to Stop.
 func (l *Load) Seconds() []record.Second { return l.tally.all() }
 
-// Operations returns the number of operations by their kind, such as "get stale". The
-// map is the caller's.
-func (l *Load) Operations() map[string]int { return l.tally.operations() }
+// Operations returns the numbers of operations by their kind, such as "get stale", in the
+// order of the kinds.
+func (l *Load) Operations() []record.Operation { return l.tally.operations() }
 
 // Acknowledged returns the time of the first acknowledged write after a time, and whether
 // there was one.

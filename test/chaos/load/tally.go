@@ -22,10 +22,10 @@ type tally struct {
 	began time.Time
 
 	mu      sync.Mutex
-	seconds []second       // guarded by mu; since began
-	acks    []time.Time    // guarded by mu; when writes were acknowledged, in order
-	kinds   map[string]int // guarded by mu
-	ended   time.Time      // guarded by mu; zero until stop
+	seconds []second                     // guarded by mu; since began
+	acks    []time.Time                  // guarded by mu; when writes were acknowledged, in order
+	kinds   map[string]*record.Operation // guarded by mu
+	ended   time.Time                    // guarded by mu; zero until stop
 }
 
 // add counts an operation that ended just now and took that long.
@@ -33,17 +33,22 @@ func (t *tally) add(kind string, write bool, fate history.Fate, took time.Durati
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := time.Now()
-	t.kinds[kind]++
+	k := t.kindLocked(kind)
 	s := t.atLocked(now)
 	switch {
 	case fate == history.NotDone:
+		k.Refused++
 		s.refused++
 	case fate == history.Unknown && write:
+		k.Unknown++
 		s.unknown++
 	case fate == history.Unknown: // a read without an answer says nothing
+		k.Unknown++
 	case !write:
+		k.Answered++
 		s.reads++
 	default:
+		k.Answered++
 		s.acknowledged++
 		s.times = append(s.times, float32(took.Seconds()*1000))
 		t.acks = append(t.acks, now)
@@ -96,10 +101,28 @@ func quantile(times []float32, q float64) float64 {
 	return float64(times[min(len(times)-1, int(q*float64(len(times))))])
 }
 
-func (t *tally) operations() map[string]int {
+// count counts something that is no request of a client.
+func (t *tally) count(kind string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return maps.Clone(t.kinds)
+	t.kindLocked(kind).Answered++
+}
+
+// kindLocked returns the count of a kind.
+func (t *tally) kindLocked(kind string) *record.Operation {
+	if t.kinds[kind] == nil {
+		t.kinds[kind] = &record.Operation{Kind: kind}
+	}
+	return t.kinds[kind]
+}
+
+func (t *tally) operations() (all []record.Operation) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, kind := range slices.Sorted(maps.Keys(t.kinds)) {
+		all = append(all, *t.kinds[kind])
+	}
+	return all
 }
 
 func (t *tally) acknowledged(after time.Time) (time.Time, bool) {

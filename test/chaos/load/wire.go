@@ -20,6 +20,12 @@ import (
 // of a request, so that the client knows whether a request was sent.
 const dialTimeout = 800 * time.Millisecond
 
+// linesType is the content type of JSON lines, and txnPath the path of transactions.
+const (
+	linesType = "application/x-ndjson"
+	txnPath   = "/txn"
+)
+
 // wire is one client's connection to one host, which is made again after it breaks. It
 // belongs to one goroutine.
 type wire struct {
@@ -46,14 +52,21 @@ func (w *wire) close() { w.client.CloseIdleConnections() }
 // request is a request of a client.
 type request struct {
 	method string
+	path   string // "" for that of key
 	key    string // "" for a list
 	query  url.Values
 	match  string // If-Match
 	none   string // If-None-Match
-	value  string
+	value  string // the body of a PUT or a POST
 }
 
 func (r request) write() bool { return r.method != http.MethodGet }
+
+// past reports whether the request asks for the state at a revision.
+func (r request) past() bool { return r.query.Has("revision") }
+
+// named reports whether an answer names its revision in a header.
+func (r request) named() bool { return r.path == "" || r.path == txnPath }
 
 // answer is the result of a request.
 type answer struct {
@@ -62,6 +75,9 @@ type answer struct {
 	code     string       // of an answer that is a problem
 	revision uint64       // Kvorum-Revision
 	modified uint64       // ETag, 0 for none
+	created  uint64       // Kvorum-Create-Revision, 0 for none
+	version  uint64       // Kvorum-Version, 0 for none
+	compact  uint64       // of a problem: the oldest revision that is kept
 	level    string       // Kvorum-Consistency
 	body     string
 	err      error // why there is no answer, or not one that the API has
@@ -99,17 +115,23 @@ func (w *wire) do(r request, timeout time.Duration) answer {
 
 // build makes the HTTP request.
 func (r request) build(ctx context.Context, base string) (*http.Request, error) {
-	target := base + "/kv/" + url.PathEscape(r.key)
+	target := base + r.path
+	if r.path == "" {
+		target = base + "/kv/" + url.PathEscape(r.key)
+	}
 	if len(r.query) > 0 {
 		target += "?" + r.query.Encode()
 	}
 	var body io.Reader
-	if r.method == http.MethodPut {
+	if r.method == http.MethodPut || r.method == http.MethodPost && r.value != "" {
 		body = strings.NewReader(r.value)
 	}
 	req, err := http.NewRequestWithContext(ctx, r.method, target, body)
 	if err != nil {
 		return nil, fmt.Errorf("make a request: %w", err)
+	}
+	if r.method == http.MethodGet && r.key == "" {
+		req.Header.Set("Accept", linesType)
 	}
 	if r.match != "" {
 		req.Header.Set("If-Match", r.match)
@@ -125,17 +147,20 @@ func (r request) build(ctx context.Context, base string) (*http.Request, error) 
 func understand(r request, resp *http.Response, body string, broken error) answer {
 	a := answer{status: resp.StatusCode, body: body, fate: history.Unknown, level: resp.Header.Get("Kvorum-Consistency")}
 	problem := resp.Header.Get("Content-Type") == "application/problem+json"
-	if broken != nil && (!r.write() || problem) {
+	if broken != nil && (!r.write() || problem || r.method == http.MethodPost) {
 		a.err = broken
 		return a
 	}
-	var p struct{ Code, Outcome string }
+	var p struct {
+		Code, Outcome string
+		Compact       uint64 `json:"compact_revision"`
+	}
 	if problem {
 		if err := json.Unmarshal([]byte(body), &p); err != nil {
 			a.err = fmt.Errorf("a problem that is no JSON: %w", errAnswer)
 			return a
 		}
-		a.code = p.Code
+		a.code, a.compact = p.Code, p.Compact
 	}
 	if !r.hasAnswer(a.status, a.code) {
 		switch {
@@ -149,26 +174,33 @@ func understand(r request, resp *http.Response, body string, broken error) answe
 		return a
 	}
 	a.fate = history.Acknowledged
+	a.readHeaders(r, resp.Header)
+	return a
+}
+
+// readHeaders reads the revisions of an answer.
+func (a *answer) readHeaders(r request, h http.Header) {
 	var err error
-	if a.revision, err = strconv.ParseUint(resp.Header.Get("Kvorum-Revision"), 10, 64); err != nil {
+	if a.revision, err = strconv.ParseUint(h.Get("Kvorum-Revision"), 10, 64); err != nil && r.named() {
 		a.err = fmt.Errorf("%d to %s, without Kvorum-Revision: %w", a.status, r.method, errAnswer)
 	}
-	if tag := strings.Trim(resp.Header.Get("ETag"), `"`); tag != "" {
-		if a.modified, err = strconv.ParseUint(tag, 10, 64); err != nil {
-			a.err = fmt.Errorf("ETag %q: %w", tag, errAnswer)
+	for name, number := range map[string]*uint64{"ETag": &a.modified, "Kvorum-Create-Revision": &a.created, "Kvorum-Version": &a.version} {
+		if text := strings.Trim(h.Get(name), `"`); text != "" {
+			if *number, err = strconv.ParseUint(text, 10, 64); err != nil {
+				a.err = fmt.Errorf("%s %q: %w", name, text, errAnswer)
+			}
 		}
 	}
-	return a
 }
 
 // hasAnswer reports whether a status is an answer to a request, rather than a refusal.
 func (r request) hasAnswer(status int, code string) bool {
 	switch {
 	case status == http.StatusNotFound:
-		return code == "key_not_found" && r.key != "" && r.method != http.MethodPut
+		return code == "key_not_found" && r.key != "" && r.method != http.MethodPut && r.method != http.MethodPost
 	case status == http.StatusPreconditionFailed:
 		return r.write() && code == "condition_failed"
-	case r.method == http.MethodGet:
+	case r.method == http.MethodGet || r.method == http.MethodPost:
 		return status == http.StatusOK
 	case r.method == http.MethodPut:
 		return status == http.StatusCreated || status == http.StatusNoContent

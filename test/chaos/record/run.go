@@ -22,9 +22,10 @@ type Run struct {
 	Began   time.Time `json:"began"`
 	Length  float64   `json:"length"`
 
-	Seconds    []Second    `json:"seconds"` // one for each second of the run, without gaps
-	Faults     []Fault     `json:"faults"`  // in the order of their beginnings
-	Leaders    []Leader    `json:"leaders"` // changes of leader or term, in order
+	Seconds    []Second    `json:"seconds"`    // one for each second of the run, without gaps
+	Operations []Operation `json:"operations"` // what clients did, by kind; in the order of the kinds
+	Faults     []Fault     `json:"faults"`     // in the order of their beginnings
+	Leaders    []Leader    `json:"leaders"`    // changes of leader or term, in order
 	Exits      []Exit      `json:"exits"`
 	Violations []Violation `json:"violations"` // broken promises; a run that passes has none
 	Uncovered  []Uncovered `json:"uncovered"`  // parts that the run could not cover
@@ -44,6 +45,14 @@ type Second struct {
 	Unknown      int     `json:"unknown"`      // writes without an answer
 	P50          float64 `json:"p50"`          // of the acknowledged writes' times, in milliseconds
 	P99          float64 `json:"p99"`
+}
+
+// Operation counts what clients did of one kind.
+type Operation struct {
+	Kind     string `json:"kind"`     // such as "get stale"
+	Answered int    `json:"answered"` // with a result
+	Refused  int    `json:"refused"`  // answered as not done
+	Unknown  int    `json:"unknown"`  // without an answer
 }
 
 // Fault is one fault, with its time.

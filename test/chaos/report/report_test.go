@@ -52,6 +52,10 @@ func TestWrite_Values(t *testing.T) {
 	if rows := table(t, part(t, page, "checks")); !slices.Equal(rows[3], want) {
 		t.Errorf("row of a check %q, want %q", rows[3], want)
 	}
+	want = []string{"txn", "4,112", "233", "31"}
+	if rows := table(t, part(t, page, "operations")); len(rows) != 4 || !slices.Equal(rows[2], want) {
+		t.Errorf("rows of operations %q, want %q in them", rows, want)
+	}
 	if rows := table(t, part(t, page, "timeline")); len(rows) != 121 {
 		t.Errorf("%d rows of figures, want a head and 120", len(rows))
 	}

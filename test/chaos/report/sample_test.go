@@ -50,6 +50,11 @@ func sample() *record.Run {
 		Program: "kvorum", Version: "v0.9.2-14-g8f88fe8", Seed: 4288713090211, Kind: "namespaces", Nodes: 3, Clients: 12,
 		Command: "make chaos SECONDS=120 SEED=4288713090211 NODES=3",
 		Began:   time.Date(2026, 11, 27, 22, 4, 31, 0, time.UTC), Length: 120,
+		Operations: []record.Operation{
+			{Kind: "get at revision", Answered: 2841, Refused: 97, Unknown: 12},
+			{Kind: "txn", Answered: 4112, Refused: 233, Unknown: 31},
+			{Kind: "watch changes", Answered: 181204},
+		},
 		Checks: []record.Check{
 			{Name: "every key has an order", Of: "412 keys, 214,803 operations", Passed: true},
 			{Name: "acknowledged writes are kept", Of: "46,201 acknowledged writes on 3 nodes", Passed: true},

@@ -28,17 +28,18 @@ type content struct {
 	hash     string            // of all keys, values, revisions and versions, in order
 	items    int               // number of items
 	ours     map[string]string // the values of keys with the history's prefix
+	list     []load.Item       // these keys
 }
 
 // contents compares the data of the nodes with each other and with the history, to which it
-// adds the final data of each.
-func (f *final) contents(ctx context.Context, nodes []node) {
+// adds the final data of each. It returns the data of each node.
+func (f *final) contents(ctx context.Context, nodes []node) (all []content, ok bool) {
 	call := f.hist.Call()
 	all, err := f.lists(ctx, nodes)
 	if err != nil {
 		f.violate(promiseSame, "not compared: %v", err)
 		f.check(promiseSame, false, len(nodes), "%d nodes", len(nodes))
-		return
+		return nil, false
 	}
 	same := &several{f: f, promise: promiseSame}
 	for i, c := range all {
@@ -55,6 +56,24 @@ func (f *final) contents(ctx context.Context, nodes []node) {
 			f.hist.Add(0, history.Input{Kind: history.Get, Key: key}, history.Output{Value: c.ours[key]}, call)
 		}
 	}
+	for _, group := range f.hist.Groups() {
+		in := history.Txn{Then: []history.Op{{Range: &history.Span{Prefix: group}}}}
+		for _, c := range all {
+			out := history.TxnOutput{Succeeded: true, Revision: c.revision, Results: []history.Result{{Items: c.group(group)}}}
+			f.hist.AddTxn(0, group, in, out, call)
+		}
+	}
+	return all, true
+}
+
+// group returns the keys of a group, which are in order.
+func (c *content) group(prefix string) (items []load.Item) {
+	for _, item := range c.list {
+		if strings.HasPrefix(item.Key, prefix) {
+			items = append(items, item)
+		}
+	}
+	return items
 }
 
 // lists returns the data of each node, all at the revision of one linearizable read.
@@ -99,6 +118,7 @@ func (f *final) list(ctx context.Context, url, level string, least uint64) (cont
 		c.items++
 		if strings.HasPrefix(item.Key, f.hist.Prefix()) {
 			c.ours[item.Key] = item.Value
+			c.list = append(c.list, item)
 			f.saw(item)
 		}
 		return lines.Encode(item)
@@ -107,8 +127,11 @@ func (f *final) list(ctx context.Context, url, level string, least uint64) (cont
 	return c, err
 }
 
-// saw checks that an item has one revision.
+// saw checks that an item has one revision. Numbers are not unique to one write.
 func (f *final) saw(item load.Item) {
+	if f.hist.IsNumber(item.Key) {
+		return
+	}
 	f.hist.Looked(load.PromiseOnce)
 	if err := f.hist.Saw(item.Value, item.ModRevision); err != nil {
 		f.hist.Broke(load.PromiseOnce, "in the end: %s: %v", item.Key, err)
@@ -144,7 +167,7 @@ func (f *final) onceWritten(nodes []node, all []content) {
 		}
 		for _, key := range slices.Sorted(maps.Keys(c.ours)) {
 			held++
-			if _, ok := once[key]; !ok && !known[key] {
+			if _, ok := once[key]; !ok && !known[key] && !f.hist.IsWritten(key) {
 				never.add("%s holds %s, which nobody wrote", name, key)
 			}
 		}

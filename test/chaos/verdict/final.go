@@ -42,10 +42,14 @@ func Final(ctx context.Context, hosts []lab.Host, h *history.History, run *recor
 	}
 	defer f.client.CloseIdleConnections()
 	if nodes, ok := f.settle(ctx); ok {
-		f.contents(ctx, nodes)
+		if all, ok := f.contents(ctx, nodes); ok {
+			f.counters(all[0])
+			f.replay(ctx, nodes, all)
+		}
 		f.hashes(ctx, nodes)
 	}
 	f.histories()
+	f.watches(ctx)
 	f.promises()
 	f.service()
 	if ctx.Err() != nil {

@@ -21,11 +21,17 @@ const (
 	explained = 30
 )
 
-// histories looks, key by key, for an order of the operations that explains them.
+// histories looks, key by key and group by group, for an order of the operations that
+// explains them.
 func (f *final) histories() {
-	const promise = "the operations on each key have an order that explains them"
+	f.orders("the operations on each key have an order that explains them", "operations on %d keys", f.hist.Check)
+	f.orders("the transactions on each group of keys have an order that explains them", "transactions on %d groups", f.hist.CheckTxns)
+}
+
+// orders adds the result of a check for orders. of describes its amount.
+func (f *final) orders(promise, of string, check func(time.Duration) history.Report) {
 	began := time.Now()
-	report := f.hist.Check(checkLimit)
+	report := check(checkLimit)
 	none := &several{f: f, promise: promise}
 	for i, failure := range report.Failures {
 		none.add("those of %s have none", failure.Key)
@@ -43,7 +49,7 @@ func (f *final) histories() {
 			n, strings.Join(report.Undecided[:min(n, named)], ", "))
 	}
 	f.check(promise, none.end() && len(report.Undecided) == 0, report.Operations,
-		"%d operations on %d keys, %d of unknown outcome, %d keys undecided, in %.1f s",
+		"%d "+of+", %d of unknown outcome, %d undecided, in %.1f s",
 		report.Operations, report.Keys, report.Unknown, len(report.Undecided), time.Since(began).Seconds())
 }
 

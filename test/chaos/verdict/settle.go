@@ -112,6 +112,7 @@ func (f *final) get(ctx context.Context, url string) (*http.Response, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a request: %w", err)
 	}
+	req.Header.Set("Accept", "application/x-ndjson") // of a list
 	resp, err := f.client.Do(req)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,131 @@
+package fsm
+
+import (
+	"encoding/binary"
+	"time"
+
+	"github.com/kvorum/kvorum/internal/wire"
+	"github.com/kvorum/kvorum/kv"
+)
+
+// Numbers of settings.
+const (
+	settingsV3 = 6 // of those that command version 3 has
+	settingsV4 = 9
+)
+
+// settingNumbers returns the settings as numbers, in the order of the format. A later
+// version may only add some at the end.
+func settingNumbers(s *kv.Settings) [settingsV4]uint64 {
+	return [...]uint64{
+		uint64(s.History.MaxAge), s.History.MaxRevisions, uint64(s.History.MaxBytes),
+		uint64(s.MaxKeyBytes), uint64(s.MaxValueBytes), uint64(s.MaxRequestOps),
+		uint64(s.Idempotency.Window), uint64(s.Idempotency.MaxKeys), uint64(s.Idempotency.MaxBytes),
+	}
+}
+
+// settingsVersion returns the lowest command version that has the settings which are set.
+func settingsVersion(s *kv.Settings) byte {
+	if s.Idempotency != (kv.Idempotency{}) {
+		return answersVersion
+	}
+	return historyVersion
+}
+
+// appendSettings appends settings: their number, and each as a number. Only if a setting is set
+// that command version 3 does not have, those of version 4 are appended.
+func appendSettings(dst []byte, s *kv.Settings) []byte {
+	all := settingNumbers(s)
+	numbers := all[:settingsV3]
+	if settingsVersion(s) > historyVersion {
+		numbers = all[:]
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(numbers)))
+	for _, n := range numbers {
+		dst = binary.AppendUvarint(dst, n)
+	}
+	return dst
+}
+
+// readSettings reads what appendSettings has written. It fails if there are more settings
+// than this program knows.
+func readSettings(r *wire.Reader) kv.Settings {
+	var n [settingsV4]uint64
+	count := r.Count(1)
+	if count > len(n) {
+		r.Malformed("unknown settings")
+	}
+	for i := range min(count, len(n)) {
+		n[i] = r.Uvarint()
+	}
+	return kv.Settings{
+		History:     kv.Retention{MaxAge: time.Duration(n[0]), MaxRevisions: n[1], MaxBytes: int64(n[2])},
+		MaxKeyBytes: int(n[3]), MaxValueBytes: int(n[4]), MaxRequestOps: int(n[5]),
+		Idempotency: kv.Idempotency{Window: time.Duration(n[6]), MaxKeys: int64(n[7]), MaxBytes: int64(n[8])},
+	}
+}
+
+// SettingsRequest returns the request that replaces the cluster's settings, which must be
+// valid.
+func SettingsRequest(s kv.Settings) wire.Requests {
+	r := internalRequest(tagSettings, kv.Op{Value: appendSettings(nil, &s)})
+	r.Version = settingsVersion(&s)
+	return r
+}
+
+// CompactRequest returns the request that makes revision the oldest one that can be read.
+// It is refused if the revision is not above the compact revision, or if the store has not
+// reached it. The revision must be above 0.
+func CompactRequest(revision uint64) wire.Requests {
+	return internalRequest(tagCompact, kv.Op{Value: binary.AppendUvarint(nil, revision)})
+}
+
+// allHistory is the revision in the request that compacts all history.
+const allHistory = 0
+
+// CompactAllRequest returns the request that compacts all history. It takes a revision; see
+// mvcc.Tx.CompactAll.
+func CompactAllRequest() wire.Requests { return CompactRequest(allHistory) }
+
+// decodeSettings checks the settings in an operation's value, so that tx.do can read them.
+func decodeSettings(_ *decoding, r wire.Reader, o *kv.Op) wire.Reader {
+	o.Value = r.Rest()
+	r = wire.NewReader(o.Value)
+	readSettings(&r)
+	return r
+}
+
+// decodeCompact checks the revision in an operation's value.
+func decodeCompact(_ *decoding, r wire.Reader, o *kv.Op) wire.Reader {
+	o.Value = r.Rest()
+	r = wire.NewReader(o.Value)
+	r.Uvarint()
+	return r
+}
+
+func encodeValue(dst []byte, o *kv.Op) []byte { return append(dst, o.Value...) }
+
+// set replaces the settings by those in an operation's value.
+func (t *tx) set(o *kv.Op) {
+	r := wire.NewReader(o.Value)
+	s := readSettings(&r)
+	t.state.settings.Store(&s)
+}
+
+// compact compacts the history up to the revision in an operation's value. It is the plan
+// and the deed: its request has no other operation.
+func (t *tx) compact(o *kv.Op) error {
+	r := wire.NewReader(o.Value)
+	revision := r.Uvarint()
+	if revision == allHistory {
+		t.data.CompactAll()
+		return nil
+	}
+	if replace := t.seams.Compact; replace != nil {
+		revision = replace(revision)
+	}
+	return t.data.Compact(revision)
+}
+
+// Settings returns the cluster's settings.
+func (f *FSM) Settings() kv.Settings { return *f.state.Load().settings.Load() }

@@ -1,7 +1,0 @@
-//go:build kvorum_v1
-
-package fsm
-
-// Version is the highest command version that this program understands. It was built with
-// the tag kvorum_v1, and lacks the newest version.
-const Version = 1
