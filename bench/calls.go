@@ -1,31 +1,26 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	_ "embed"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 )
 
-// The driver's sources: main for both versions, do for a version with package kv, and put
-// for one without it. Their names do not end in .go, because they are not part of this
-// module.
+// The sources of a driver of three nodes.
 var (
 	//go:embed callsdriver/main.go.txt
-	driverMain []byte
+	callsMain []byte
 	//go:embed callsdriver/do.go.txt
-	driverDo []byte
+	callsDo []byte
 	//go:embed callsdriver/put.go.txt
-	driverPut []byte
+	callsPut []byte
+
+	callsDriver = driverSource{name: "calls", main: callsMain, withKV: callsDo, withoutKV: callsPut}
 )
 
 // calls measures two versions side by side without HTTP: it calls methods of three nodes in
@@ -35,7 +30,8 @@ type calls struct {
 	rounds     int
 	valueBytes int
 	duration   time.Duration
-	old, new   string // revisions; new may be empty
+	sync       time.Duration // how much longer than the disk's each sync takes
+	old, new   string        // revisions; new may be empty
 	out        io.Writer
 }
 
@@ -55,6 +51,7 @@ var callKinds = []struct {
 // callRequest is a line to the driver, and callAnswer one from it.
 type callRequest struct {
 	Put        bool          `json:"put"`
+	Ops        int           `json:"ops"` // puts of a request, 0 is 1
 	Follower   bool          `json:"follower"`
 	Goroutines int           `json:"goroutines"`
 	ValueBytes int           `json:"value_bytes"`
@@ -79,13 +76,14 @@ func newCallsCommand() *cobra.Command {
 	cmd.Flags().IntVar(&c.rounds, "rounds", 9, "turns of each version, 1 or more")
 	cmd.Flags().IntVar(&c.valueBytes, "value-bytes", 256, "size of a value")
 	cmd.Flags().DurationVar(&c.duration, "duration", time.Second, "how long a measurement takes")
+	cmd.Flags().DurationVar(&c.sync, "sync", 0, "how much longer each sync takes than on this disk")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c.out, c.old = cmd.OutOrStdout(), args[0]
 		if len(args) == 2 {
 			c.new = args[1]
 		}
-		if c.rounds < 1 || c.duration <= 0 || c.valueBytes < 0 {
-			return fmt.Errorf("rounds %d, duration %v, value-bytes %d: rounds and duration must be above 0, value-bytes not below it", c.rounds, c.duration, c.valueBytes)
+		if c.rounds < 1 || c.duration <= 0 || c.valueBytes < 0 || c.sync < 0 {
+			return fmt.Errorf("rounds %d, duration %v, value-bytes %d, sync %v: rounds and duration must be above 0, the others not below it", c.rounds, c.duration, c.valueBytes, c.sync)
 		}
 		return withDir(c.dir, func(dir string) error { return c.run(cmd.Context(), dir) })
 	}
@@ -96,7 +94,11 @@ func newCallsCommand() *cobra.Command {
 func (c *calls) run(ctx context.Context, dir string) error {
 	var contenders []contender
 	for _, v := range []struct{ revision, dir string }{{c.new, "new"}, {c.old, "old"}} {
-		d, err := startDriver(ctx, v.revision, filepath.Join(dir, v.dir))
+		program, err := callsDriver.build(ctx, v.revision, filepath.Join(dir, v.dir))
+		if err != nil {
+			return fmt.Errorf("%s: %w", v.dir, err)
+		}
+		d, err := program.start(program.dir, nil, filepath.Join(program.dir, "data"), c.sync.String())
 		if err != nil {
 			return fmt.Errorf("%s: %w", v.dir, err)
 		}
@@ -115,7 +117,7 @@ func (c *calls) run(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(c.out, "Three nodes in one process, values of %d bytes, %d rounds.\n", c.valueBytes, c.rounds)
+	fmt.Fprintf(c.out, "Three nodes in one process, values of %d bytes, each sync %v longer than the disk's, %d rounds.\n", c.valueBytes, c.sync, c.rounds)
 	rates := sideBySide("calls", titles, columns[:n], rate)
 	rates.write(c.out)
 	allocs := sideBySide("allocations of all three nodes, a call", titles, columns[n:2*n], func(v float64) string { return fmt.Sprintf("%.1f", v) })
@@ -132,8 +134,8 @@ func (c *calls) turn(d *driver) ([]float64, error) {
 	for _, k := range callKinds {
 		r := k.callRequest
 		r.ValueBytes, r.Duration = c.valueBytes, c.duration
-		a, err := d.measure(r)
-		if err != nil {
+		var a callAnswer
+		if err := d.ask(r, &a); err != nil {
 			return nil, fmt.Errorf("%s: %w", k.title, err)
 		}
 		rates = append(rates, a.Calls/a.Took.Seconds())
@@ -141,115 +143,4 @@ func (c *calls) turn(d *driver) ([]float64, error) {
 		cpu = append(cpu, float64(a.CPU)/a.Calls)
 	}
 	return append(append(rates, allocs...), cpu...), nil
-}
-
-// driver is a process with three nodes of one version.
-type driver struct {
-	name string
-	cmd  *exec.Cmd
-	in   io.WriteCloser
-	out  *bufio.Reader
-}
-
-// startDriver builds the driver into a version and starts it. It returns when the
-// nodes serve.
-func startDriver(ctx context.Context, revision, dir string) (*driver, error) {
-	d := &driver{name: revision}
-	tree := ".."
-	if revision == "" {
-		d.name = "this version"
-	} else {
-		tree = filepath.Join(dir, "tree")
-		if err := exportRevision(ctx, revision, tree); err != nil {
-			return nil, err
-		}
-	}
-	program, err := buildDriver(ctx, tree, dir)
-	if err != nil {
-		return nil, err
-	}
-	d.cmd = exec.Command(program, filepath.Join(dir, "data"))
-	log, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		return nil, err
-	}
-	defer log.Close() // the process has its own descriptor
-	d.cmd.Stderr = log
-	if d.in, err = d.cmd.StdinPipe(); err != nil {
-		return nil, err
-	}
-	out, err := d.cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	d.out = bufio.NewReader(out)
-	if err := d.cmd.Start(); err != nil {
-		return nil, err
-	}
-	if _, err := d.out.ReadString('\n'); err != nil {
-		d.stop()
-		said, _ := os.ReadFile(log.Name()) // its output is the only information
-		return nil, fmt.Errorf("the nodes do not serve: %w\n%s", err, said)
-	}
-	return d, nil
-}
-
-// buildDriver builds the driver as a command of the module in tree, without changing tree,
-// and returns the program's path.
-func buildDriver(ctx context.Context, tree, dir string) (string, error) {
-	tree, err := filepath.Abs(tree)
-	if err != nil {
-		return "", err
-	}
-	calling := driverDo
-	if _, err := os.Stat(filepath.Join(tree, "kv")); errors.Is(err, os.ErrNotExist) {
-		calling = driverPut
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", err
-	}
-	overlay := struct{ Replace map[string]string }{map[string]string{}}
-	for name, source := range map[string][]byte{"main.go": driverMain, "calling.go": calling} {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, source, 0o600); err != nil {
-			return "", err
-		}
-		overlay.Replace[filepath.Join(tree, "cmd", "calls", name)] = path
-	}
-	list, err := json.Marshal(overlay)
-	if err != nil {
-		return "", err
-	}
-	listPath, program := filepath.Join(dir, "overlay.json"), filepath.Join(dir, "calls")
-	if err := os.WriteFile(listPath, list, 0o600); err != nil {
-		return "", err
-	}
-	build := exec.CommandContext(ctx, "go", "build", "-overlay", listPath, "-o", program, "./cmd/calls")
-	build.Dir = tree
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build: %w\n%s", err, out)
-	}
-	return program, nil
-}
-
-// measure makes the driver make calls.
-func (d *driver) measure(r callRequest) (a callAnswer, err error) {
-	line, err := json.Marshal(r)
-	if err != nil {
-		return a, err
-	}
-	if _, err := d.in.Write(append(line, '\n')); err != nil {
-		return a, err
-	}
-	answer, err := d.out.ReadBytes('\n')
-	if err != nil {
-		return a, err
-	}
-	return a, json.Unmarshal(answer, &a)
-}
-
-// stop ends the driver and waits for its end.
-func (d *driver) stop() {
-	_ = d.cmd.Process.Kill() // an error means that it has ended
-	_ = d.cmd.Wait()         // the error says that it was killed
 }

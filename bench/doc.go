@@ -4,10 +4,14 @@
 //
 //	go run . embedded     # package store: parallel reads, synced writes
 //	go run . state        # the state machine: memory, restart, snapshots, size
+//	go run . history      # the state machine's history: memory, snapshots, compaction
+//	go run . transactions # a transaction of ten puts beside a put
 //	go run . served       # the cost of a request to a server, by number of keys
 //	go run . failover     # three processes; the leader is killed
 //	go run . versus OLD   # requests and restarts of this version beside a binary or revision
 //	go run . calls OLD    # the same without HTTP: methods of three nodes in one process
+//	go run . state-versus OLD  # the state machines of this version and of a revision
+//	go run . watch        # puts among 10,000 watchers; 1,000 watchers of a prefix, beside etcd
 //	go run . all
 //
 // # Method

@@ -29,9 +29,9 @@ func newRootCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	measures := []*cobra.Command{newEmbeddedCommand(), newStateCommand(), newServedCommand(), newFailoverCommand()}
+	measures := []*cobra.Command{newEmbeddedCommand(), newStateCommand(), newHistoryCommand(), newTransactionsCommand(), newServedCommand(), newFailoverCommand()}
 	root.AddCommand(measures...)
-	root.AddCommand(newVersusCommand(), newCallsCommand()) // not part of all: they need another version
+	root.AddCommand(newVersusCommand(), newCallsCommand(), newStateVersusCommand(), newWatchCommand()) // not part of all: they need another version, or etcd
 	root.AddCommand(&cobra.Command{
 		Use:   "all",
 		Short: "Run every other command with its defaults",

@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/kvorum/kvorum/fsm"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // Numbers of operations in each measurement of a cost.
@@ -80,8 +81,13 @@ func costs(f *fsm.FSM, m map[string][]byte, n, valueBytes int) ([]float64, error
 		}
 	})
 	list := perCall(scaleLists, func(int) {
+		view, err := f.View(0)
+		if err != nil {
+			panic(err) // the newest revision can always be read
+		}
+		defer func() { _ = view.Close() }() // always nil
 		got := 0
-		for range f.View().All(keyOf(r.IntN(n))[:keyBytes-2], "") {
+		for range view.Ascend(kv.Prefix(keyOf(r.IntN(n))[:keyBytes-2])) {
 			got++
 		}
 		missing += listKeys - got
