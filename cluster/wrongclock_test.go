@@ -65,6 +65,27 @@ func TestExpire_WrongClocks(t *testing.T) {
 	}
 }
 
+// TestExpire_IdleThenWrong gives a key a time to live when no other key has one, at different
+// times since the leader has last asked for the clocks, while the leader's clock stands still or
+// is fast. The key is not gone 200 ms early, nor readable 200 ms late, on any node.
+func TestExpire_IdleThenWrong(t *testing.T) {
+	for name, rate := range map[string]float64{"StandsStill": 0, "Fast": 1.1} {
+		clustertest.InBubble(t, name, func(t *testing.T) {
+			clocks := map[string]*testkit.Clock{}
+			b := openWithClocks(t, clocks)
+			leader, _, _ := b.LeaderAndOthers(t)
+			clocks[leader.Config.Name].Run(rate)
+			l := &lives{keys: map[string]life{}, gone: map[string]bool{}, wrong: true}
+			for i := range 12 {
+				time.Sleep(time.Second + time.Duration(i)*41*time.Millisecond)
+				l.put(t, b.Nodes, i%3, fmt.Sprintf("k%02d", i), 311*time.Millisecond)
+				l.watch(t, b.Nodes, 600*time.Millisecond)
+			}
+			t.Logf("keys were readable up to %v after their deadlines", l.worst)
+		})
+	}
+}
+
 // openWithClocks opens three nodes, each of which has a clock of its own.
 func openWithClocks(t *testing.T, clocks map[string]*testkit.Clock) *clustertest.Bubble {
 	return clustertest.OpenBubble(t, 3, func(cfg *cluster.Config) {

@@ -5,8 +5,8 @@
 // # The rule
 //
 // No member's wall clock counts while the cluster runs, and no member's monotonic clock counts
-// alone. The leader asks the voters for their monotonic clocks, about thirteen times a second, and
-// tells them the cluster clock.
+// alone. The leader asks the voters for their monotonic clocks, about thirteen times a second, or
+// eight times while no key has a deadline, and tells them the cluster clock.
 //
 //  1. A voter counts the cluster clock on by its own monotonic clock, from what a leader has
 //     told it last (Count). A new leader begins with the median of these counts. A voter that
@@ -33,8 +33,8 @@
 // of an even number with half of them wrong it may also be late, never early. A right count is off
 // by the uncertainty of two answers at most, which is two round trips, and this does not add up
 // over rounds, because a count goes back to the first answer. Between rounds, a clock of the leader
-// that is wrong by a tenth adds 8 ms to each 75 ms, and one that stands still 75 ms; if a
-// voter is silent, a round takes 50 ms longer. The voters that answer may change. That adds
+// that is wrong by a tenth adds 8 ms to each 75 ms, and one that stands still 75 ms, or 125 ms to
+// the first key with a deadline; if a voter is silent, a round takes 50 ms longer. The voters that answer may change. That adds
 // up to 50 ms at a change, and what one round adds, if a clock is wrong or right ones have drifted apart.
 //
 // A deadline is a stamp and a time to live, and both ends have these bounds. With three voters,

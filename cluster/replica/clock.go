@@ -15,9 +15,10 @@ import (
 const (
 	// clockInterval is the pause between two rounds in which a leader asks for the voters' clocks.
 	clockInterval = 75 * time.Millisecond
-	// idleClockInterval is that pause while no key has a deadline. The clock of a leader that
-	// runs a tenth too fast or too slow is 50 ms off by the end of it.
-	idleClockInterval = 500 * time.Millisecond
+	// idleClockInterval is that pause while no key has a deadline, so that an idle leader does
+	// less. The first key that has one may be late or early by it, and by clockSettle, if the
+	// leader's clock stands still.
+	idleClockInterval = 125 * time.Millisecond
 	// clockSettle is how long a leader waits for the clocks of more voters than
 	// a majority: the more clocks, the smaller the effect of one.
 	clockSettle = 50 * time.Millisecond
