@@ -76,10 +76,10 @@ func TestExpire_IdleThenWrong(t *testing.T) {
 			leader, _, _ := b.LeaderAndOthers(t)
 			clocks[leader.Config.Name].Run(rate)
 			l := &lives{keys: map[string]life{}, gone: map[string]bool{}, wrong: true}
-			for i := range 12 {
-				time.Sleep(time.Second + time.Duration(i)*41*time.Millisecond)
-				l.put(t, b.Nodes, i%3, fmt.Sprintf("k%02d", i), 311*time.Millisecond)
-				l.watch(t, b.Nodes, 600*time.Millisecond)
+			for i := range 8 {
+				time.Sleep(time.Second + time.Duration(i)*67*time.Millisecond)
+				l.put(t, b.Nodes, i%3, fmt.Sprintf("k%02d", i), 811*time.Millisecond)
+				l.watch(t, b.Nodes, 1100*time.Millisecond)
 			}
 			t.Logf("keys were readable up to %v after their deadlines", l.worst)
 		})
