@@ -26,7 +26,7 @@ func itemOptionsOf(it *kv.Item) uint64 {
 // appendAttributes appends the attributes that options have.
 func appendAttributes(dst []byte, options uint64, it *kv.Item) []byte {
 	if options&itemLease != 0 {
-		dst = binary.AppendVarint(dst, it.Lease)
+		dst = binary.AppendVarint(dst, int64(it.Lease))
 	}
 	if options&itemDeadline != 0 {
 		dst = binary.AppendVarint(dst, it.Deadline)
@@ -44,7 +44,7 @@ func appendAttributes(dst []byte, options uint64, it *kv.Item) []byte {
 // reader's bytes.
 func readAttributes(r *wire.Reader, options uint64, it *kv.Item) {
 	if options&itemLease != 0 {
-		it.Lease = r.Varint()
+		it.Lease = kv.LeaseID(r.Varint())
 	}
 	if options&itemDeadline != 0 {
 		it.Deadline = r.Varint()

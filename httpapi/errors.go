@@ -50,6 +50,9 @@ var headings = map[kv.Code]heading{
 
 	kv.ErrIdempotencyReused.Code: {http.StatusUnprocessableEntity, "Idempotency key of another request"},
 
+	kv.ErrLeaseNotFound.Code: {http.StatusNotFound, "No such lease"},
+	kv.ErrLeaseExists.Code:   {http.StatusConflict, "Lease exists"},
+
 	kv.ErrUnknownNode.Code:       {http.StatusNotFound, "No such node"},
 	kv.ErrNameTaken.Code:         {http.StatusConflict, "Name taken"},
 	kv.ErrTooOld.Code:            {http.StatusConflict, "Version too old"},

@@ -42,7 +42,7 @@ func (l *lineWriter) members(item *kv.Item, keysOnly bool) {
 	l.number(`,"mod_revision":`, item.ModRevision)
 	l.number(`,"version":`, item.Version)
 	if item.Lease != 0 {
-		l.signed(`,"lease":`, item.Lease)
+		l.signed(`,"lease":`, int64(item.Lease))
 	}
 	if item.Flags != 0 {
 		l.number(`,"flags":`, uint64(item.Flags))

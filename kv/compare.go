@@ -77,7 +77,7 @@ func (t Target) number(it *Item) int64 {
 	case TargetModRevision:
 		return int64(it.ModRevision)
 	default:
-		return it.Lease
+		return int64(it.Lease)
 	}
 }
 

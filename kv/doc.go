@@ -14,6 +14,7 @@
 //	compare.go    a condition of a request
 //	op.go         an operation of a request
 //	validate.go   the limits of requests; changes.go which changes exclude each other
+//	lease.go      leases, and the interface that keeps them alive
 //	read.go       the guarantees of reads, and their results
 //	engine.go     the interfaces Engine and Admin
 //	errors.go     every class of errors, with its code and the outcome of the request

@@ -117,6 +117,14 @@ var (
 	ErrIdempotencyReused = &Error{"idempotency_key_reused", NotDone, false, "another request has used the idempotency key"}
 )
 
+// Errors of requests about leases. Nothing of the request was done.
+var (
+	// ErrLeaseNotFound is returned for a request that names a lease which does not exist.
+	ErrLeaseNotFound = &Error{"lease_not_found", NotDone, false, "the lease does not exist"}
+	// ErrLeaseExists is returned for an OpGrant of a lease that exists.
+	ErrLeaseExists = &Error{"lease_exists", NotDone, false, "the lease exists already"}
+)
+
 // Errors of requests to change the membership or to take a snapshot; nothing changed.
 var (
 	// ErrUnknownNode is returned when no member has the given name.
@@ -151,6 +159,7 @@ var classes = []*Error{
 	ErrLoading, ErrNoLeader, ErrTimeout, ErrNotLeader, ErrNotJoined, ErrRemoved, ErrClosed,
 	ErrMemoryFull, ErrDataLimit, ErrDiskFull, ErrBehind, ErrOverloaded, ErrUnsupported,
 	ErrCompacted, ErrFuture, ErrNotNumber, ErrOverflow, ErrValueLimit, ErrAnswerLimit, ErrKeyLimit, ErrIdempotencyReused,
+	ErrLeaseNotFound, ErrLeaseExists,
 	ErrUnknownNode, ErrNameTaken, ErrTooOld, ErrOtherCluster, ErrQuorum, ErrNoSuccessor, ErrLastVoter,
 	ErrNothingToSnapshot, ErrSnapshotRunning, ErrUnreachable,
 }

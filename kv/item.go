@@ -8,9 +8,9 @@ type Item struct {
 	CreateRevision uint64 // of the write that made the key
 	ModRevision    uint64 // of its last change
 	Version        uint64 // number of changes since the key was made; 1 after the first
-	// Lease is the number of the lease that the key is attached to, 0 for none. The key is
-	// deleted with it.
-	Lease int64
+	// Lease is the one that the key is attached to, 0 for none. The key is deleted when the
+	// lease ends.
+	Lease LeaseID
 	// Deadline is the time at which the key expires, in milliseconds of the cluster clock
 	// since the Unix epoch, 0 for never. Reads of the newest state don't see the key once the
 	// clock has reached it. The key is deleted soon after that, at a revision of its own.

@@ -6,7 +6,7 @@ import "time"
 // the others must be zero.
 type Op struct {
 	Kind  OpKind
-	Key   string // of all kinds but OpDelete, OpRange and OpRequest
+	Key   string // of operations on one key: OpPut, OpAdd, OpAppend, OpTouch and OpPersist
 	Span  Span   // of OpDelete and OpRange
 	Value []byte // of OpPut and OpAppend; must not be modified once the request is made
 	Delta int64  // of OpAdd
@@ -20,10 +20,16 @@ type Op struct {
 	// TTL is the time to live, from the moment of the request by the cluster clock: whole
 	// milliseconds from MinTTL to MaxTTL; 0 is none. OpPut makes a key that expires then, or
 	// never without a TTL. OpAdd and OpAppend have it for the key that they make, and leave
-	// the deadline of one that exists as it is. OpTouch must have one.
+	// the deadline of one that exists as it is. OpTouch must have one. That of OpGrant is the
+	// lease's: see there.
 	TTL time.Duration
-	// WantPrev asks for the Items before the operation. OpRange and OpRequest don't have
-	// it.
+	// Lease is the lease that OpPut attaches its key to. 0 is none, and detaches the key. If
+	// there is no such lease, the request fails with ErrLeaseNotFound, and with ErrKeyLimit if
+	// the lease would have more than MaxLeaseKeys keys. All other operations on one key leave
+	// its lease as it is. OpGrant and OpRevoke have the lease that they make or end.
+	Lease LeaseID
+	// WantPrev asks for the Items before the operation. OpRange, OpRequest, OpGrant and OpRevoke
+	// don't have it.
 	WantPrev bool
 	Range    *RangeOptions // of OpRange; nil is the zero RangeOptions
 	Nested   *Request      // of OpRequest; must not be nil
@@ -32,8 +38,8 @@ type Op struct {
 // OpKind is the kind of an Op.
 type OpKind byte
 
-// Kinds of Op, with the fields of Result that they set. All but OpDelete, OpRange and
-// OpRequest set Deadline too.
+// Kinds of Op, with the fields of Result that they set. Operations on one key set Deadline
+// too.
 const (
 	// OpPut sets Key to Value: Existed, ModRevision, Prev.
 	OpPut OpKind = 1
@@ -59,6 +65,16 @@ const (
 	// OpPersist removes the deadline of Key: Existed, ModRevision, Prev. That is a change as
 	// that of an OpTouch is. If the key does not exist, or has no deadline, nothing changes.
 	OpPersist OpKind = 8
+	// OpGrant makes a lease with the id Lease and a time to live of TTL: Lease, TTL. If Lease is
+	// 0, a new positive id is chosen. A lease that exists makes the request fail with
+	// ErrLeaseExists, and MaxLeases leases with ErrOverloaded. TTL is greater than 0 and at most
+	// MaxLeaseTTL, in whole milliseconds; less than MinLeaseTTL is raised to it. The request
+	// takes no revision. OpGrant is the only operation of its request, without compares.
+	OpGrant OpKind = 9
+	// OpRevoke ends the lease Lease, and deletes the keys that are attached to it: Deleted. If
+	// there is no such lease, the request fails with ErrLeaseNotFound. OpRevoke is the only
+	// operation of its request, without compares.
+	OpRevoke OpKind = 10
 )
 
 // Limits of Op.TTL.
@@ -114,14 +130,15 @@ const (
 	hasWantPrev
 	hasRange
 	hasNested
+	hasLease
 )
 
 // fieldNames are the names of the fields, in the order of their bits.
-var fieldNames = [...]string{"key", "span", "value", "delta", "max_bytes", "ttl", "flags", "content_type", "want_prev", "range", "request"}
+var fieldNames = [...]string{"key", "span", "value", "delta", "max_bytes", "ttl", "flags", "content_type", "want_prev", "range", "request", "lease"}
 
 // fieldsOf has the fields of each kind of Op.
 var fieldsOf = [...]fields{
-	OpPut:     hasKey | hasValue | hasTTL | hasFlags | hasContentType | hasWantPrev,
+	OpPut:     hasKey | hasValue | hasTTL | hasFlags | hasContentType | hasWantPrev | hasLease,
 	OpDelete:  hasSpan | hasWantPrev,
 	OpRange:   hasSpan | hasRange,
 	OpAdd:     hasKey | hasDelta | hasTTL | hasWantPrev,
@@ -129,13 +146,15 @@ var fieldsOf = [...]fields{
 	OpRequest: hasNested,
 	OpTouch:   hasKey | hasTTL | hasWantPrev,
 	OpPersist: hasKey | hasWantPrev,
+	OpGrant:   hasTTL | hasLease,
+	OpRevoke:  hasLease,
 }
 
 // fields returns the fields of o that are not zero.
 func (o *Op) fields() (set fields) {
 	for i, has := range [...]bool{
 		o.Key != "", o.Span != Span{}, o.Value != nil, o.Delta != 0, o.MaxBytes != 0, o.TTL != 0,
-		o.Flags != 0, o.ContentType != "", o.WantPrev, o.Range != nil, o.Nested != nil,
+		o.Flags != 0, o.ContentType != "", o.WantPrev, o.Range != nil, o.Nested != nil, o.Lease != 0,
 	} {
 		if has {
 			set |= 1 << i

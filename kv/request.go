@@ -172,8 +172,11 @@ type Result struct {
 	Prev *Item
 	// Number is the number after an OpAdd, and the length of the value after an OpAppend.
 	Number int64
-	// Deleted is the number of keys that an OpDelete has removed.
+	// Deleted is the number of keys that an OpDelete or an OpRevoke has removed.
 	Deleted int
+	// Lease and TTL are those of the lease that an OpGrant has made.
+	Lease LeaseID
+	TTL   time.Duration
 	// Items are those that an OpRange returns, in the order that it asked for, and those
 	// that an OpDelete with WantPrev has removed, in order of their keys.
 	Items []Item

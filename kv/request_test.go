@@ -58,7 +58,7 @@ func TestRequest_Validate(t *testing.T) {
 		"TooManyOps":       {then(repeat(read("k"), 129)...), "request", kv.CodeInvalid},
 		"TooManyElse":      {kv.Request{If: compares(1), Else: repeat(read("k"), 129)}, "request", kv.CodeInvalid},
 		"NoKind":           {then(kv.Op{Key: "k"}), "then[0].kind", kv.CodeInvalid},
-		"Kind":             {then(put("k"), kv.Op{Kind: 9, Key: "k"}), "then[1].kind", kv.CodeInvalid},
+		"Kind":             {then(put("k"), kv.Op{Kind: 11, Key: "k"}), "then[1].kind", kv.CodeInvalid},
 		"NoTarget":         {kv.Put("k", nil, kv.Compare{Span: kv.One("k"), Relation: kv.Equal}), "if[0].target", kv.CodeInvalid},
 		"Target":           {kv.Put("k", nil, kv.Compare{Span: kv.One("k"), Target: 6, Relation: kv.Equal}), "if[0].target", kv.CodeInvalid},
 		"Relation":         {kv.Put("k", nil, kv.Compare{Span: kv.One("k"), Target: kv.TargetLease, Relation: 5}), "if[0].relation", kv.CodeInvalid},

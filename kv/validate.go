@@ -14,6 +14,7 @@ import (
 //     it, OpTouch and OpPersist too. Branches of a request exclude each other, and a delete
 //     whose Span has no end is not looked at;
 //   - has times to live within their limits;
+//   - has no compare and no other operation beside one that makes or ends a lease;
 //   - has an idempotency key only if it may change something, and within its limit.
 //
 // The Field of the error is the place: "then[2].key", "if[0].span",
@@ -26,6 +27,9 @@ func (r *Request) Validate(limits Limits) error {
 		err = invalidf("", "has neither a compare nor an operation")
 	case err == nil && (v.nested || len(r.Then) > 1 || len(r.Else) > 1):
 		err = r.checkChanges()
+	}
+	if err == nil {
+		err = r.checkAlone()
 	}
 	if err == nil {
 		err = r.checkIdempotencyKey()
@@ -108,7 +112,7 @@ func (v *validator) compare(c *Compare) *ValidationError {
 
 // op checks an operation; a nested request may have ops more of them.
 func (v *validator) op(o *Op, ops int) *ValidationError {
-	if o.Kind < OpPut || o.Kind > OpPersist {
+	if o.Kind < OpPut || o.Kind > OpRevoke {
 		return invalidf("kind", "is unknown: %d", o.Kind)
 	}
 	set := o.fields()
@@ -127,6 +131,8 @@ func (v *validator) op(o *Op, ops int) *ValidationError {
 			return invalidf("limit", "is %d", o.Range.Limit)
 		}
 		return v.span(o.Span)
+	case OpGrant, OpRevoke:
+		return checkLease(o)
 	}
 	if err := v.key("key", o.Key); err != nil {
 		return err

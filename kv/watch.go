@@ -13,7 +13,7 @@ type EventKind uint8
 const (
 	EventPut    EventKind = iota // the key has a new value, or new attributes
 	EventDelete                  // a request deleted the key
-	EventExpire                  // the key was deleted because its deadline has passed
+	EventExpire                  // the key was deleted because its deadline has passed, or its lease has run out
 	EventEvict                   // the key was deleted to make room; reserved
 
 	eventKinds // the number of kinds

@@ -114,7 +114,7 @@ func drawItem(t *rapid.T) kv.Item {
 		it.Value[i] = byte(i + len(it.Key))
 	}
 	if rapid.IntRange(0, 3).Draw(t, "more") == 0 {
-		it.Lease = rapid.Int64().Draw(t, "lease")
+		it.Lease = kv.LeaseID(rapid.Int64().Draw(t, "lease"))
 		it.Deadline = rapid.Int64Min(0).Draw(t, "deadline")
 		it.Flags = rapid.Uint32().Draw(t, "flags")
 		it.ContentType = rapid.SampledFrom([]string{"", "text/plain"}).Draw(t, "type")
@@ -589,7 +589,7 @@ func (r *run) check(t *rapid.T) {
 func attributesOf(it kv.Item) int64 {
 	var b []byte
 	if it.Lease != 0 {
-		b = binary.AppendVarint(b, it.Lease)
+		b = binary.AppendVarint(b, int64(it.Lease))
 	}
 	if it.Deadline != 0 {
 		b = binary.AppendVarint(b, it.Deadline)

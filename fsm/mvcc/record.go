@@ -247,7 +247,8 @@ func (r record) readRest(h head, at int, it *kv.Item) (order uint32) {
 		order = uint32(n)
 	}
 	if h.has(flagLease) {
-		it.Lease, at = r.varint(at)
+		lease, next := r.varint(at)
+		it.Lease, at = kv.LeaseID(lease), next
 	}
 	if h.has(flagDeadline) {
 		it.Deadline, at = r.varint(at)
@@ -328,7 +329,7 @@ func layout(v *Version, l link) (h head, size int) {
 func layoutRest(it *kv.Item) (h head, n int) {
 	if it.Lease != 0 {
 		h |= flagLease
-		n += uvarintLen(zigzag(it.Lease))
+		n += uvarintLen(zigzag(int64(it.Lease)))
 	}
 	if it.Deadline != 0 {
 		h |= flagDeadline
@@ -381,7 +382,7 @@ func (v *Version) write(memory []byte, h head, l link) {
 		b = binary.AppendUvarint(b, uint64(v.Order))
 	}
 	if h.has(flagLease) {
-		b = binary.AppendVarint(b, it.Lease)
+		b = binary.AppendVarint(b, int64(it.Lease))
 	}
 	if h.has(flagDeadline) {
 		b = binary.AppendVarint(b, it.Deadline)

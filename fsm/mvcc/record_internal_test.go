@@ -26,7 +26,7 @@ func FuzzRecord(f *testing.F) {
 		if !deleted {
 			v = Version{Order: order, Item: kv.Item{
 				Key: key, Value: append([]byte{}, value...), CreateRevision: create, ModRevision: mod, Version: version,
-				Lease: lease, Deadline: deadline, Flags: flags, ContentType: contentType,
+				Lease: kv.LeaseID(lease), Deadline: deadline, Flags: flags, ContentType: contentType,
 			}}
 		}
 		var a arena

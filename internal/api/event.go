@@ -50,7 +50,7 @@ type eventLine struct {
 	CreateRevision uint64     `json:"create_revision,omitempty"`
 	ModRevision    uint64     `json:"mod_revision,omitempty"`
 	Version        uint64     `json:"version,omitempty"`
-	Lease          int64      `json:"lease,omitempty"`
+	Lease          kv.LeaseID `json:"lease,omitempty"`
 	Prev           *eventLine `json:"prev,omitempty"`
 }
 
