@@ -77,9 +77,9 @@ func TestClient_TLS(t *testing.T) {
 	}
 
 	host := secure.Listener.Addr().String()
-	_, err = mustNew(t, client.Config{Endpoints: []string{secure.URL}}).Put(t.Context(), "k", nil)
+	_, err = mustNew(t, client.Config{Endpoints: []string{secure.URL}, Timeout: time.Minute}).Put(t.Context(), "k", nil)
 	wantError(t, err, client.NotDone, host, "certificate", "Config.CAFile names the file of the authorities")
-	_, err = mustNew(t, client.Config{Endpoints: []string{host}}).Get(t.Context(), "k", client.ReadOptions{})
+	_, err = mustNew(t, client.Config{Endpoints: []string{host}, Timeout: time.Minute}).Get(t.Context(), "k", client.ReadOptions{})
 	wantError(t, err, client.NotDone, host, "400 Bad Request", "give the endpoint as https://host:port, and Config.CAFile")
 	plain := serve(t, ok)
 	_, err = mustNew(t, client.Config{Endpoints: []string{"https://" + plain.addr()}, Timeout: time.Minute}).Get(t.Context(), "k", client.ReadOptions{})
