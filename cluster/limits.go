@@ -139,6 +139,7 @@ func (n *Node) limitStatus() *kv.LimitStatus {
 		WindowSeconds: idempotency.Window.Seconds(), MaxKeys: idempotency.MaxKeys, MaxBytes: idempotency.MaxBytes,
 		Keys: used.Keys, Bytes: used.Bytes,
 	}
+	s.Quota = n.state.Quota()
 	if differ := n.differ.Load(); differ != nil {
 		s.Differ = *differ
 	}

@@ -86,10 +86,19 @@ func (n *Node) handleRule(ctx context.Context, r *replica.Replica, payload []byt
 	}
 	requests, err := request.requests()
 	if err == nil && request.Settings != nil {
-		err = n.checkValueSize(ctx, r, *request.Settings)
+		err = n.checkSettings(ctx, r, *request.Settings)
 	}
 	if err != nil {
 		return nil, err
 	}
 	return r.ProposeOwn(ctx, requests)
+}
+
+// checkSettings refuses settings that members, or the data, do not allow. Replicas decide on the data
+// again.
+func (n *Node) checkSettings(ctx context.Context, r *replica.Replica, s kv.Settings) error {
+	if err := s.Quota.Admits(int64(n.state.Len()), n.state.Size()); err != nil {
+		return err
+	}
+	return n.checkValueSize(ctx, r, s)
 }

@@ -48,8 +48,9 @@ func (n *Node) Status() kv.Status {
 type Stats struct {
 	replica.Stats // all zero while the node is in no cluster
 
-	Ready          bool // this node can serve linearizable requests
-	CommandVersion int  // highest version of a command that this node announces to understand; 0 while it is in no cluster
+	Quota          kv.QuotaStatus // all zero while the node is in no cluster
+	Ready          bool           // this node can serve linearizable requests
+	CommandVersion int            // highest version of a command that this node announces to understand; 0 while it is in no cluster
 	Transport      transport.Stats
 	Descriptors    *kv.DescriptorStatus // nil if nobody has divided them
 	// CertificateEnds is when the node's certificate, or one that it depends on, ends;
@@ -62,6 +63,7 @@ func (n *Node) Stats() Stats {
 	s := Stats{Ready: n.ready() == nil, Transport: n.peers.Stats(), Descriptors: n.descriptors(), CertificateEnds: n.certificateEnds()}
 	if r, err := n.joined(); err == nil {
 		s.Stats, s.CommandVersion = r.Stats(), int(n.cfg.announcedVersion())
+		s.Quota = n.state.Quota()
 	}
 	return s
 }

@@ -11,7 +11,7 @@ import (
 // are not counted, because their compares may not hold. The result is negative if values
 // certainly become shorter. The facts in requests must be set.
 func (f *FSM) Growth(requests wire.Requests, perKey int64) int64 {
-	if g, ok := f.growthOf(requests, perKey); ok {
+	if g, ok := f.growthOf(requests, growth{perKey: perKey}); ok {
 		return g.bytes
 	}
 	return requests.PutBytes + int64(requests.Puts)*perKey // as if all keys were new
@@ -24,19 +24,19 @@ func (f *FSM) Rewritten(requests wire.Requests) int64 {
 	if requests.Appends == 0 {
 		return 0
 	}
-	if g, ok := f.growthOf(requests, 0); ok {
+	if g, ok := f.growthOf(requests, growth{}); ok {
 		return g.rewritten
 	}
 	return int64(requests.Appends) * kv.LimitMaxValueBytes
 }
 
-// growthOf adds requests up. It returns false if they can't be decoded.
-func (f *FSM) growthOf(requests wire.Requests, perKey int64) (g growth, ok bool) {
+// growthOf adds requests up, as g says. It returns false if they can't be decoded.
+func (f *FSM) growthOf(requests wire.Requests, g growth) (added growth, ok bool) {
 	var b batch
 	if _, err := f.codec.requests(requests.Version, requests.Count, requests.Data, &b); err != nil {
 		return g, false
 	}
-	g = growth{f: f, perKey: perKey, lengths: make(map[string]int64, len(b.parts.ops))}
+	g.f, g.lengths = f, make(map[string]int64, len(b.parts.ops))
 	for i := range b.requests {
 		g.request(&b.requests[i], true)
 	}
@@ -47,7 +47,9 @@ func (f *FSM) growthOf(requests wire.Requests, perKey int64) (g growth, ok bool)
 type growth struct {
 	f         *FSM
 	perKey    int64
+	values    bool             // only operations that write values count
 	lengths   map[string]int64 // of items that were counted, with perKey
+	keys      int64            // number of keys that are made
 	bytes     int64
 	rewritten int64 // bytes of items that are written again; see rewrites
 }
@@ -79,6 +81,9 @@ func (g *growth) ops(ops []kv.Op, certain bool) {
 				return max(before, g.perKey+mvcc.Bytes(itemOf(o))) + int64(addedBytes(o))
 			})
 		case kv.OpTouch, kv.OpPersist:
+			if g.values {
+				continue
+			}
 			g.key(o.Key, func(before int64) int64 {
 				if g.rewritten += before; before == 0 || o.TTL == 0 {
 					return before
@@ -103,4 +108,7 @@ func (g *growth) key(key string, after func(before int64) int64) {
 	now := after(before)
 	g.lengths[key] = now
 	g.bytes += now - before
+	if before == 0 && now > 0 {
+		g.keys++
+	}
 }

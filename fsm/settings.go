@@ -11,7 +11,7 @@ import (
 // Numbers of settings.
 const (
 	settingsV3 = 6 // of those that command version 3 has
-	settingsV4 = 9
+	settingsV4 = 11
 )
 
 // settingNumbers returns the settings as numbers, in the order of the format. A later
@@ -21,24 +21,25 @@ func settingNumbers(s *kv.Settings) [settingsV4]uint64 {
 		uint64(s.History.MaxAge), s.History.MaxRevisions, uint64(s.History.MaxBytes),
 		uint64(s.MaxKeyBytes), uint64(s.MaxValueBytes), uint64(s.MaxRequestOps),
 		uint64(s.Idempotency.Window), uint64(s.Idempotency.MaxKeys), uint64(s.Idempotency.MaxBytes),
+		uint64(s.Quota.MaxKeys), uint64(s.Quota.MaxBytes),
 	}
 }
 
 // settingsVersion returns the lowest command version that has the settings which are set.
 func settingsVersion(s *kv.Settings) byte {
-	if s.Idempotency != (kv.Idempotency{}) {
-		return answersVersion
+	if s.Idempotency != (kv.Idempotency{}) || !s.Quota.IsZero() {
+		return quotaVersion
 	}
 	return historyVersion
 }
 
-// appendSettings appends settings: their number, and each as a number. Only if a setting is set
-// that command version 3 does not have, those of version 4 are appended.
+// appendSettings appends settings: their number, and each as a number. Those of version 4 at the
+// end that are not set are left out, so that version 3 can read the others alone.
 func appendSettings(dst []byte, s *kv.Settings) []byte {
 	all := settingNumbers(s)
-	numbers := all[:settingsV3]
-	if settingsVersion(s) > historyVersion {
-		numbers = all[:]
+	numbers := all[:]
+	for len(numbers) > settingsV3 && numbers[len(numbers)-1] == 0 {
+		numbers = numbers[:len(numbers)-1]
 	}
 	dst = binary.AppendUvarint(dst, uint64(len(numbers)))
 	for _, n := range numbers {
@@ -62,6 +63,7 @@ func readSettings(r *wire.Reader) kv.Settings {
 		History:     kv.Retention{MaxAge: time.Duration(n[0]), MaxRevisions: n[1], MaxBytes: int64(n[2])},
 		MaxKeyBytes: int(n[3]), MaxValueBytes: int(n[4]), MaxRequestOps: int(n[5]),
 		Idempotency: kv.Idempotency{Window: time.Duration(n[6]), MaxKeys: int64(n[7]), MaxBytes: int64(n[8])},
+		Quota:       kv.Quota{MaxKeys: int64(n[9]), MaxBytes: int64(n[10])},
 	}
 }
 
@@ -104,6 +106,15 @@ func decodeCompact(_ *decoding, r wire.Reader, o *kv.Op) wire.Reader {
 }
 
 func encodeValue(dst []byte, o *kv.Op) []byte { return append(dst, o.Value...) }
+
+// checkSettings refuses settings with a quota below what is stored. Writes may have been under way
+// when the leader looked, so each replica looks again: the decision is that of the entry's place in
+// the log.
+func (t *tx) checkSettings(o *kv.Op) error {
+	r := wire.NewReader(o.Value)
+	s := readSettings(&r)
+	return s.Quota.Admits(int64(t.data.Len()), t.data.Bytes())
+}
 
 // set replaces the settings by those in an operation's value.
 func (t *tx) set(o *kv.Op) {

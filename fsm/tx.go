@@ -149,6 +149,8 @@ func (t *tx) check(o *kv.Op) error {
 		return t.plan(o.Nested)
 	case kv.OpKind(tagCompact):
 		return t.compact(o)
+	case kv.OpKind(tagSettings):
+		return t.checkSettings(o)
 	}
 	return nil
 }

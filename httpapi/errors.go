@@ -48,6 +48,8 @@ var headings = map[kv.Code]heading{
 	kv.ErrAnswerLimit.Code: {http.StatusRequestEntityTooLarge, "Answer too large"},
 	kv.ErrKeyLimit.Code:    {http.StatusRequestEntityTooLarge, "Too many keys"},
 
+	kv.ErrQuotaTooLow.Code: {http.StatusConflict, "Quota below what is stored"},
+
 	kv.ErrIdempotencyReused.Code: {http.StatusUnprocessableEntity, "Idempotency key of another request"},
 
 	kv.ErrLeaseNotFound.Code: {http.StatusNotFound, "No such lease"},

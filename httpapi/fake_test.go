@@ -464,6 +464,9 @@ func (n *fakeNode) SetSettings(ctx context.Context, s kv.Settings) error {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if err := s.Quota.Admits(int64(len(n.items)), 0); err != nil {
+		return err
+	}
 	n.settings = s
 	return nil
 }

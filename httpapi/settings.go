@@ -93,6 +93,18 @@ func readSetting(b *strictjson.Reader, name string, s *kv.Settings) bool {
 		s.MaxValueBytes = int(b.Int(1, most))
 	case "max_request_ops":
 		s.MaxRequestOps = int(b.Int(1, most))
+	case "quota":
+		b.Object(func(name string) bool {
+			switch name {
+			case "max_keys":
+				s.Quota.MaxKeys = b.Int(1, most)
+			case "max_bytes":
+				s.Quota.MaxBytes = b.Int(1, most)
+			default:
+				return false
+			}
+			return true
+		})
 	case "idempotency":
 		b.Object(func(name string) bool {
 			switch name {

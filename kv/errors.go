@@ -81,7 +81,8 @@ var (
 	// ErrMemoryFull is returned for a put that does not fit into the memory of the leader
 	// or of another voter.
 	ErrMemoryFull = &Error{"memory_full", NotDone, true, "the memory is nearly full"}
-	// ErrDataLimit is returned for a put after which the data would exceed its limit.
+	// ErrDataLimit is returned for a put after which the data would exceed its limit, or the
+	// Quota of the cluster.
 	ErrDataLimit = &Error{"data_limit", NotDone, true, "the data is at its limit"}
 	// ErrDiskFull is returned for a put that does not fit on the disk of the leader, or on
 	// those of a majority, and for a snapshot that does not fit.
@@ -125,6 +126,10 @@ var (
 	ErrLeaseExists = &Error{"lease_exists", NotDone, false, "the lease exists already"}
 )
 
+// ErrQuotaTooLow is returned for settings with a Quota below what is stored. No setting was
+// changed.
+var ErrQuotaTooLow = &Error{"quota_too_low", NotDone, false, "the quota is below what is stored"}
+
 // Errors of requests to change the membership or to take a snapshot; nothing changed.
 var (
 	// ErrUnknownNode is returned when no member has the given name.
@@ -159,7 +164,7 @@ var classes = []*Error{
 	ErrLoading, ErrNoLeader, ErrTimeout, ErrNotLeader, ErrNotJoined, ErrRemoved, ErrClosed,
 	ErrMemoryFull, ErrDataLimit, ErrDiskFull, ErrBehind, ErrOverloaded, ErrUnsupported,
 	ErrCompacted, ErrFuture, ErrNotNumber, ErrOverflow, ErrValueLimit, ErrAnswerLimit, ErrKeyLimit, ErrIdempotencyReused,
-	ErrLeaseNotFound, ErrLeaseExists,
+	ErrLeaseNotFound, ErrLeaseExists, ErrQuotaTooLow,
 	ErrUnknownNode, ErrNameTaken, ErrTooOld, ErrOtherCluster, ErrQuorum, ErrNoSuccessor, ErrLastVoter,
 	ErrNothingToSnapshot, ErrSnapshotRunning, ErrUnreachable,
 }

@@ -21,6 +21,8 @@ type Settings struct {
 	MaxRequestOps int `json:"max_request_ops,omitempty"`
 	// Idempotency says which answers to requests with an IdempotencyKey are kept.
 	Idempotency Idempotency `json:"idempotency,omitzero"`
+	// Quota limits the data. By default there is none.
+	Quota Quota `json:"quota,omitzero"`
 }
 
 // Idempotency says which answers to requests with an IdempotencyKey are kept: those of the last
@@ -125,6 +127,8 @@ func (s Settings) Validate() error {
 		{"idempotency.window", int64(s.Idempotency.Window), int64(MinIdempotencyWindow), int64(100 * 365 * 24 * time.Hour)},
 		{"idempotency.max_keys", s.Idempotency.MaxKeys, 1, 1 << 30},
 		{"idempotency.max_bytes", s.Idempotency.MaxBytes, 1, 1 << 50},
+		{"quota.max_keys", s.Quota.MaxKeys, 1, 1 << 40},
+		{"quota.max_bytes", s.Quota.MaxBytes, 1, 1 << 50},
 	} {
 		if bound.value != 0 && (bound.value < bound.least || bound.value > bound.most) {
 			return &ValidationError{

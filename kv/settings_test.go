@@ -20,6 +20,9 @@ func TestSettings_Validate(t *testing.T) {
 		"idempotency.window":    {Idempotency: kv.Idempotency{Window: time.Second - 1, MaxKeys: 1 << 30}},
 		"idempotency.max_keys":  {Idempotency: kv.Idempotency{Window: time.Second, MaxKeys: 1<<30 + 1}},
 		"idempotency.max_bytes": {Idempotency: kv.Idempotency{MaxKeys: 1, MaxBytes: -1}},
+
+		"quota.max_keys":  {Quota: kv.Quota{MaxKeys: 1<<40 + 1, MaxBytes: 1 << 50}},
+		"quota.max_bytes": {Quota: kv.Quota{MaxKeys: 1, MaxBytes: -1}},
 	} {
 		err := s.Validate()
 		if invalid := new(kv.ValidationError); (err == nil) != (field == "") || err != nil && (!errors.As(err, &invalid) || invalid.Field != field) {

@@ -238,6 +238,8 @@ type LimitStatus struct {
 	// Idempotency has the limits of the answers that are kept for idempotency keys, and how
 	// much of them is used.
 	Idempotency IdempotencyStatus `json:"idempotency"`
+	// Quota has the quota of the data, and how much of it is used.
+	Quota QuotaStatus `json:"quota"`
 	// Differ are the members whose configuration is not the leader's. Only the leader knows
 	// them.
 	Differ []MemberLimits `json:"differ,omitempty"`
@@ -251,6 +253,16 @@ type IdempotencyStatus struct {
 	MaxKeys  int64 `json:"max_keys"`
 	MaxBytes int64 `json:"max_bytes"`
 	// Keys and Bytes are how much of them is used.
+	Keys  int64 `json:"keys"`
+	Bytes int64 `json:"bytes"`
+}
+
+// QuotaStatus describes the data of a node's state, and the Quota of the cluster.
+type QuotaStatus struct {
+	// MaxKeys and MaxBytes are those of the Quota; they are absent where there is none.
+	MaxKeys  int64 `json:"max_keys,omitempty"`
+	MaxBytes int64 `json:"max_bytes,omitempty"`
+	// Keys and Bytes are those that are stored.
 	Keys  int64 `json:"keys"`
 	Bytes int64 `json:"bytes"`
 }

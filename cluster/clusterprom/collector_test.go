@@ -25,7 +25,7 @@ func (f fixed) Stats() cluster.Stats { return f.figures }
 
 // figures has a different value in each field.
 var figures = cluster.Stats{
-	Ready: true, CommandVersion: 6,
+	Ready: true, CommandVersion: 6, Quota: kv.QuotaStatus{MaxKeys: 33, MaxBytes: 34},
 	Transport: transport.Stats{
 		Connections: 51, SnapshotStreams: 52, Handshaking: 53, BytesIn: 54, BytesOut: 55, Calls: 56, NotSent: 57, NoAnswer: 58,
 		Handled: 59, Overloaded: 60, Refused: map[transport.Reason]uint64{transport.RefusedTLS: 61, transport.RefusedVersion: 0},
@@ -135,6 +135,8 @@ kvorum_peer_snapshot_total_bytes{peer="n2",server_id="n2.old"} 0
 kvorum_pending_write_bytes 11
 kvorum_queued_forwarded_batches 13
 kvorum_queued_writes 12
+kvorum_quota_max_bytes 34
+kvorum_quota_max_keys 33
 kvorum_ready 1
 kvorum_retired_ids 4
 kvorum_revision 39

@@ -36,8 +36,9 @@
 //
 // A batch that is refused because there is no room, on disk or in memory, is taken apart:
 // the proposals that need room fail at once, and the others are sent again. If the leader
-// is another node and its memory or the data has no room, the proposals that need room are
-// tried once more, each in a batch of its own: some of them may not make the data longer.
+// is another node and its memory has no room, or if the data is at its limit, the proposals that
+// need room are tried once more, each in a batch of its own: some of them may not make the data
+// longer, or may fit alone.
 //
 // A batch is also taken apart if it has requests of a command version that a member does
 // not understand. While a new leader does not know the versions of its members yet, such

@@ -94,7 +94,8 @@ func (p *Proposer) queueAgain(ctx context.Context, aside []*proposal, version by
 // and all proposals end: another attempt would have the same result.
 //
 // The leader's error says that memory has no room, and not for which puts: puts that make
-// no data longer still have room. So a batch that was forwarded is taken apart. The appends of
+// no data longer still have room. So a batch that was forwarded is taken apart. If the data is
+// at its limit, the leader's own batch is too: some of its puts may fit. The appends of
 // a batch are tried one by one too, after its puts: they may write much more than the batch has.
 func (p *Proposer) refuse(ctx context.Context, sent, batch []*proposal, refused func(wire.Requests) bool, err error, leading bool) []*proposal {
 	if !slices.ContainsFunc(sent, func(pr *proposal) bool { return refused(pr.requests) }) {
@@ -109,7 +110,7 @@ func (p *Proposer) refuse(ctx context.Context, sent, batch []*proposal, refused 
 			others = append(others, pr)
 		}
 	}
-	unsaid := !leading && (errors.Is(err, kv.ErrMemoryFull) || errors.Is(err, kv.ErrDataLimit))
+	unsaid := errors.Is(err, kv.ErrDataLimit) || !leading && errors.Is(err, kv.ErrMemoryFull)
 	together := batchOf(sent).Facts.Appends > 0 && !errors.Is(err, kv.ErrUnsupported)
 	if len(batch) == 1 || !unsaid && !together {
 		finishAll(refusedOnes, err)

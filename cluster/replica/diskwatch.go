@@ -170,8 +170,11 @@ var _ propose.PartialRefusal = (*room.Refusal)(nil)
 
 // admitBatch sets room aside, here and on a majority, for an entry of size bytes with these
 // requests. The caller releases cost once the entry is written. The error is a
-// *room.Refusal or matches ErrDiskFull; the batch was not done.
+// propose.PartialRefusal or matches ErrDiskFull; the batch was not done.
 func (r *Replica) admitBatch(ctx context.Context, requests wire.Requests, size int64) (cost int64, err error) {
+	if err := r.machine.Fits(requests); err != nil {
+		return 0, err
+	}
 	requests.PutBytes += r.machine.Rewritten(requests)
 	if err := r.memory.Admit(requests); err != nil {
 		return 0, err

@@ -42,6 +42,9 @@ type Machine interface {
 	HistoryRequest() wire.Requests
 	CompactRequest(revision uint64) wire.Requests
 	CompactAllRequest() wire.Requests
+	// Fits returns nil if requests of clients keep the quota in the settings. Otherwise it
+	// returns a propose.PartialRefusal of class kv.ErrDataLimit.
+	Fits(requests wire.Requests) error
 	// ExpireRequest returns the one that removes a bounded number of the keys whose deadlines
 	// the clock has reached.
 	ExpireRequest() wire.Requests

@@ -29,7 +29,9 @@ none is set. With arguments it changes those that are named, and leaves the othe
   max_request_ops        limit of the operations of a request
   idempotency.window     how long the answer to a request with an idempotency key is kept
   idempotency.max_keys   how many such answers are kept
-  idempotency.max_bytes  how much memory they may take`,
+  idempotency.max_bytes  how much memory they may take
+  quota.max_keys         how many keys there may be
+  quota.max_bytes        how many bytes keys, values and attributes may have`,
 		Example: `  kvorum settings
   kvorum settings history.max_age=1h max_request_ops=256
   kvorum settings max_request_ops=`,
@@ -104,6 +106,15 @@ var clusterSettings = []setting{
 	},
 	largeSetting("idempotency.max_keys", func(s *kv.Settings) *int64 { return &s.Idempotency.MaxKeys }, kv.DefaultIdempotencyKeys),
 	largeSetting("idempotency.max_bytes", func(s *kv.Settings) *int64 { return &s.Idempotency.MaxBytes }, kv.DefaultIdempotencyBytes),
+	quotaSetting("quota.max_keys", func(s *kv.Settings) *int64 { return &s.Quota.MaxKeys }),
+	quotaSetting("quota.max_bytes", func(s *kv.Settings) *int64 { return &s.Quota.MaxBytes }),
+}
+
+// quotaSetting returns a setting that is a limit of the data.
+func quotaSetting(name string, field func(s *kv.Settings) *int64) setting {
+	limit := largeSetting(name, field, 0)
+	limit.unset = "unlimited"
+	return limit
 }
 
 // largeSetting returns a setting that is a number which may have 64 bits.

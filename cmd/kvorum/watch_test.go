@@ -164,20 +164,22 @@ max_request_ops        (128)
 idempotency.window     (10m0s)
 idempotency.max_keys   (1000000)
 idempotency.max_bytes  (67108864)
+quota.max_keys         (unlimited)
+quota.max_bytes        (unlimited)
 `
 	if got := mustRun(t, "", "settings", endpoints(f)); got != shown {
 		t.Errorf("got\n%swant\n%s", got, shown)
 	}
-	changed := strings.NewReplacer("(unlimited)", "7", "1048576", "(268435456)", "100\n", "(that of each node)\n").Replace(shown)
-	if got := mustRun(t, "", "settings", "history.max_revisions=7", "history.max_bytes=", "max_key_bytes=", endpoints(f)); got != changed {
+	changed := strings.NewReplacer("max_revisions  (unlimited)", "max_revisions  7", "max_bytes        (unlimited)", "max_bytes        1000", "1048576", "(268435456)", "100\n", "(that of each node)\n").Replace(shown)
+	if got := mustRun(t, "", "settings", "history.max_revisions=7", "history.max_bytes=", "max_key_bytes=", "quota.max_bytes=1000", endpoints(f)); got != changed {
 		t.Errorf("got\n%swant\n%s", got, changed)
 	}
 	mu.Lock()
-	if want := `{"history":{"max_revisions":7}}`; set != want {
+	if want := `{"history":{"max_revisions":7},"quota":{"max_bytes":1000}}`; set != want {
 		t.Errorf("%s was put, want %s", set, want)
 	}
 	mu.Unlock()
-	for _, arg := range []string{"max_age=1h", "max_key_bytes", "max_key_bytes=x", "history.max_age=1", "history.max_revisions=-1", "=", ""} {
+	for _, arg := range []string{"max_age=1h", "max_key_bytes", "max_key_bytes=x", "history.max_age=1", "history.max_revisions=-1", "quota.max_keys=x", "=", ""} {
 		if r := runKvorum(t, "", "settings", arg, endpoints(f)); r.code != exitUsage {
 			t.Errorf("%q: got exit code %d, %s", arg, r.code, r.stderr)
 		}

@@ -27,6 +27,8 @@ type Settings struct {
 	MaxRequestOps int       `json:"max_request_ops,omitempty"`
 	// Idempotency is left out if none of its settings is set.
 	Idempotency Idempotency `json:"idempotency,omitzero"`
+	// Quota is left out if there is none.
+	Quota kv.Quota `json:"quota,omitzero"`
 }
 
 // Idempotency is a kv.Idempotency with its window as text.
@@ -51,6 +53,7 @@ func NewSettings(s kv.Settings) Settings {
 		MaxKeyBytes:   s.MaxKeyBytes,
 		MaxValueBytes: s.MaxValueBytes,
 		MaxRequestOps: s.MaxRequestOps,
+		Quota:         s.Quota,
 		Idempotency: Idempotency{
 			Window: durationText(s.Idempotency.Window), MaxKeys: s.Idempotency.MaxKeys, MaxBytes: s.Idempotency.MaxBytes,
 		},
@@ -78,6 +81,7 @@ func (s Settings) Settings() (kv.Settings, error) {
 	given := kv.Settings{
 		History:     kv.Retention{MaxRevisions: s.History.MaxRevisions, MaxBytes: s.History.MaxBytes},
 		MaxKeyBytes: s.MaxKeyBytes, MaxValueBytes: s.MaxValueBytes, MaxRequestOps: s.MaxRequestOps,
+		Quota:       s.Quota,
 		Idempotency: kv.Idempotency{MaxKeys: s.Idempotency.MaxKeys, MaxBytes: s.Idempotency.MaxBytes},
 	}
 	var err, windowErr error
