@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"net/http"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -223,15 +224,15 @@ func TestClient_BatchBreaksOff(t *testing.T) {
 func TestClient_Settings(t *testing.T) {
 	ctx, c := t.Context(), mustNew(t, client.Config{Endpoints: []string{endpoint}})
 	defaults, err := c.Settings(ctx)
-	if err != nil || defaults != (kv.Settings{}) {
+	if err != nil || !reflect.DeepEqual(defaults, kv.Settings{}) {
 		t.Fatalf("got %+v, %v", defaults, err)
 	}
 	set := kv.Settings{History: kv.Retention{MaxAge: 3_600_500_000_000, MaxRevisions: 1 << 40}, MaxRequestOps: 256}
 	now, err := c.SetSettings(ctx, set)
-	if err != nil || now != set {
+	if err != nil || !reflect.DeepEqual(now, set) {
 		t.Fatalf("got %+v, %v, want %+v", now, err, set)
 	}
-	if now, err = c.Settings(ctx); err != nil || now != set {
+	if now, err = c.Settings(ctx); err != nil || !reflect.DeepEqual(now, set) {
 		t.Errorf("got %+v, %v, want %+v", now, err, set)
 	}
 	_, err = c.SetSettings(ctx, kv.Settings{MaxKeyBytes: 1 << 40})

@@ -3,10 +3,13 @@ package cluster_test
 import (
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/kvorum/kvorum/cluster/internal/clustertest"
@@ -89,8 +92,106 @@ func TestQuota_BelowWhatIsStored(t *testing.T) {
 				t.Errorf("%s: got %v, want %s", n.Config.Name, err, want)
 			}
 		}
-		if got, err := n.Settings(t.Context()); err != nil || got != (kv.Settings{}) {
+		if got, err := n.Settings(t.Context()); err != nil || !reflect.DeepEqual(got, kv.Settings{}) {
 			t.Errorf("%s: got settings %+v, %v", n.Config.Name, got, err)
 		}
 	}
+}
+
+// keysAt returns all keys that a linearizable read of a node shows, and their revisions.
+func keysAt(t *testing.T, n *clustertest.Node) (keys []string) {
+	t.Helper()
+	view, err := n.View(t.Context(), kv.ReadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer view.Close()
+	for it := range view.Ascend(kv.All()) {
+		keys = append(keys, fmt.Sprint(it.Key, "@", it.ModRevision))
+	}
+	return keys
+}
+
+// TestEvict puts far more keys than the quota has room for, through all nodes, under each policy that
+// evicts keys without a deadline, and hands leadership over in between. No put is refused, no node ever
+// shows more keys than the quota, protected keys stay, and all nodes have the same keys in the end.
+func TestEvict(t *testing.T) {
+	const most, writers, puts = 50, 8, 40
+	nodes := clustertest.Open(t, 3, nil)
+	clustertest.Leader(t, nodes)
+	clustertest.MustPut(t, nodes[0], "config/a", "stays")
+	for _, eviction := range []kv.Eviction{kv.EvictionLRU, kv.EvictionLFU, kv.EvictionRandom} {
+		quota := kv.Quota{MaxKeys: most, Eviction: eviction, ProtectedPrefixes: []string{"config/"}}
+		if err := nodes[1].SetSettings(t.Context(), kv.Settings{Quota: quota}); err != nil {
+			t.Fatal(err)
+		}
+		var putting sync.WaitGroup
+		for w := range writers {
+			putting.Go(func() {
+				n := nodes[w%3]
+				for i := range puts {
+					_, err := n.Do(t.Context(), kv.Put(fmt.Sprint(eviction, w, "-", i), []byte("v")))
+					if err != nil && !errors.Is(err, kv.ErrUnknownOutcome) {
+						t.Errorf("%s: %v", eviction, err)
+					}
+					if got := n.State().Len(); got > most {
+						t.Errorf("%s: %d keys on %s, the quota is %d", eviction, got, n.Config.Name, most)
+					}
+				}
+			})
+		}
+		if err := clustertest.Leader(t, nodes).Transfer(t.Context(), ""); err != nil {
+			t.Error(err)
+		}
+		putting.Wait()
+		want := keysAt(t, nodes[0])
+		if len(want) != most || !strings.HasPrefix(want[0], "config/a@") {
+			t.Errorf("%s: got %d keys, the first of which is %s", eviction, len(want), want[0])
+		}
+		for _, n := range nodes[1:] {
+			if got := keysAt(t, n); !slices.Equal(got, want) {
+				t.Errorf("%s: the keys of %s differ", eviction, n.Config.Name)
+			}
+		}
+	}
+	for _, n := range nodes {
+		if got := n.Status().Limits.Quota; got.Evicted < 3*(writers*puts-most) || got.Eviction != "random" {
+			t.Errorf("%s: got %+v", n.Config.Name, got)
+		}
+	}
+}
+
+// TestEvict_LowerQuota shows that the leader evicts what is too much for a lower quota, without a
+// write, and that watches see it.
+func TestEvict_LowerQuota(t *testing.T) {
+	clustertest.InBubble(t, "", func(t *testing.T) {
+		b := clustertest.OpenBubble(t, 3, nil)
+		for i := range 20 {
+			clustertest.MustPut(t, b.Nodes[0], fmt.Sprintf("k%02d", i), "v")
+		}
+		if _, err := b.Nodes[0].Do(t.Context(), kv.Touch("k07", time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		w, err := b.Nodes[1].Watch(t.Context(), kv.WatchOptions{Span: kv.All(), Kinds: kv.Kinds(kv.EventEvict)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Close()
+		all := int64(len(keysAt(t, b.Nodes[0])))
+		for _, quota := range []kv.Quota{{MaxKeys: all - 1, Eviction: kv.EvictionTTL}, {MaxKeys: 4, Eviction: kv.EvictionRandom}} {
+			if err := b.Nodes[2].SetSettings(t.Context(), kv.Settings{Quota: quota}); err != nil {
+				t.Fatal(err)
+			}
+			batch, err := w.Next(t.Context())
+			if err != nil || quota.Eviction == kv.EvictionTTL && (len(batch.Events) != 1 || batch.Events[0].Item.Key != "k07") {
+				t.Fatalf("got %+v, %v", batch, err)
+			}
+			synctest.Wait()
+			for _, n := range b.Nodes {
+				if got := keysAt(t, n); int64(len(got)) != quota.MaxKeys {
+					t.Errorf("%s has %d keys, want %d", n.Config.Name, len(got), quota.MaxKeys)
+				}
+			}
+		}
+	})
 }

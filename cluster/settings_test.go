@@ -3,6 +3,7 @@ package cluster_test
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -26,7 +27,7 @@ func TestSettings(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, other := range nodes {
-			if got, err := other.Settings(t.Context()); err != nil || got != want {
+			if got, err := other.Settings(t.Context()); err != nil || !reflect.DeepEqual(got, want) {
 				t.Errorf("got %+v, %v, want %+v", got, err, want)
 			}
 			if _, err := other.Do(t.Context(), kv.Put("k", make([]byte, want.MaxValueBytes))); err != nil {
@@ -108,7 +109,7 @@ func TestRule_OfNewerBuild(t *testing.T) {
 			t.Errorf("%s: got %v, want a ValidationError", name, err)
 		}
 	}
-	if got, err := other.Settings(t.Context()); err != nil || got != (kv.Settings{}) {
+	if got, err := other.Settings(t.Context()); err != nil || !reflect.DeepEqual(got, kv.Settings{}) {
 		t.Errorf("got settings %+v, %v", got, err)
 	}
 	if got := leader.State().CompactRevision(); got != 0 {

@@ -106,6 +106,7 @@ func (f *FSM) applyRequestsLocked(l *raft.Log, b *batch, answered bool) []byte {
 		f.publishLocked(l, t.clock)
 	})
 	t.entry.Published(s.data.Revision())
+	f.evicted.Add(t.evicted)
 	f.deadlineLocked()
 	if t.checkpoint {
 		f.checkpointLocked(l.Index)

@@ -267,7 +267,7 @@ func TestCodec_GoldenV3(t *testing.T) {
 	}
 	restored := newFSM(t)
 	mustRestore(t, restored, golden(t, "snapshot-v3.golden"))
-	if restored.Settings() != settings || restored.CompactRevision() != 3 || restored.Revision() != 10 {
+	if !reflect.DeepEqual(restored.Settings(), settings) || restored.CompactRevision() != 3 || restored.Revision() != 10 {
 		t.Errorf("got settings %+v, compact revision %d, revision %d", restored.Settings(), restored.CompactRevision(), restored.Revision())
 	}
 	if got, found, err := restored.GetPast("log", 5); err != nil || !found || string(got.Value) != "x" {

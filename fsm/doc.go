@@ -15,7 +15,7 @@
 //
 // Replicas with the same applied index have the same state, and their snapshots are equal
 // byte for byte: the effect of an entry depends only on the entry and the state before it.
-// So an FSM never reads a clock of its machine. Its time is the cluster clock: the greatest
+// So an FSM never reads a clock of its machine to apply an entry. Its time is the cluster clock: the greatest
 // time in the header of an applied entry. Applying checks no permissions, and no limits
 // except those of the format, of answers and of the keys that a request looks at: an invalid
 // request is refused before it enters the log.
@@ -74,6 +74,14 @@
 // that writes hidden keys removes these first, at a revision of their own, so that they begin
 // again. It does so before its second step. A touch, or a delete, of a hidden key finds no key
 // and removes nothing. Such a removal is a deletion with another cause.
+//
+// # Quota and eviction
+//
+// The quota of the settings is kept by the leader alone, before a batch enters its log (MakeRoom).
+// Replicas apply what is in the log. The leader evicts keys by a request with their names and mod
+// revisions; an entry removes those that have not changed since, at one revision, as deletions with
+// another cause. It chooses them by the uses of keys that its own replica has noted
+// (mvcc.Store.TrackUses), which are no part of the state.
 //
 // # Concurrency
 //

@@ -78,8 +78,9 @@ type FSM struct {
 
 	seams       Seams
 	codec       *codec
-	checkpoints []Checkpoint // guarded by mu
-	used        atomic.Bool  // set by reads and writes, cleared by a snapshot
+	checkpoints []Checkpoint  // guarded by mu
+	evicted     atomic.Uint64 // number of keys that were evicted
+	used        atomic.Bool   // set by reads and writes, cleared by a snapshot
 
 	waiters         waiters    // for appliedIndex
 	revisionWaiters waiters    // for revision
@@ -100,6 +101,8 @@ type state struct {
 
 	hash    stateHash // guarded by FSM.mu once the state is an FSM's, as the answers are
 	answers answers
+
+	tracked *mvcc.UseOptions // what the data tracks; guarded by FSM.mu once the state is an FSM's
 
 	answerCount, answerBytes atomic.Int64 // of the answers after the newest entry
 }

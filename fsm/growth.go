@@ -81,7 +81,8 @@ func (g *growth) ops(ops []kv.Op, certain bool) {
 				return max(before, g.perKey+mvcc.Bytes(itemOf(o))) + int64(addedBytes(o))
 			})
 		case kv.OpTouch, kv.OpPersist:
-			if g.values {
+			if g.values { // it keeps its length, and must not be evicted
+				g.key(o.Key, func(before int64) int64 { return before })
 				continue
 			}
 			g.key(o.Key, func(before int64) int64 {

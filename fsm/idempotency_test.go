@@ -332,7 +332,7 @@ func TestIdempotency_Settings(t *testing.T) {
 	f, restored := newFSM(t), newFSM(t)
 	mustApply(t, f, 1, 0, fsm.SettingsRequest(settings))
 	mustRestore(t, restored, snapshotOf(t, f))
-	if f.Settings() != settings || restored.Settings() != settings {
+	if !reflect.DeepEqual(f.Settings(), settings) || !reflect.DeepEqual(restored.Settings(), settings) {
 		t.Errorf("got %+v, and %+v restored, want %+v", f.Settings(), restored.Settings(), settings)
 	}
 }

@@ -548,7 +548,7 @@ func (m *model) check(t *rapid.T, f *fsm.FSM) {
 		t.Fatalf("got index %d, revision %d, clock %d, compact revision %d, history %t, want %d, %d, %d, %d, %t",
 			f.AppliedIndex(), f.Revision(), f.Clock(), f.CompactRevision(), f.History(), m.index, m.revision, m.clock, m.compact, m.history)
 	}
-	if f.Settings() != m.settings || f.Len() != len(m.items) {
+	if !reflect.DeepEqual(f.Settings(), m.settings) || f.Len() != len(m.items) {
 		t.Fatalf("got settings %+v and %d keys, want %+v and %d", f.Settings(), f.Len(), m.settings, len(m.items))
 	}
 	if got := f.Idempotency().Keys; got != int64(len(m.kept)) {

@@ -39,6 +39,7 @@ const (
 	tagCompact    byte = 0x84
 	tagSettings   byte = 0x85
 	tagExpire     byte = 0x86
+	tagEvict      byte = 0x8e
 )
 
 // operation is one row of the table of operations.
@@ -82,6 +83,8 @@ var operations = []operation{
 	{tag: tagSettings, kind: kv.OpKind(tagSettings), name: "settings", since: 3, internal: true, encode: encodeValue, decode: decodeSettings},
 	// Removes keys whose deadlines have passed.
 	{tag: tagExpire, kind: kv.OpKind(tagExpire), name: "expire", since: ttlVersion, internal: true, encode: encodeValue, decode: decodeExpire},
+	// Removes keys to make room.
+	{tag: tagEvict, kind: kv.OpKind(tagEvict), name: "evict", since: quotaVersion, internal: true, encode: encodeValue, decode: decodeEvict},
 }
 
 // tagOf returns the tag of an operation of clients. If several rows have the operation, it

@@ -2,6 +2,7 @@ package fsm_test
 
 import (
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -22,9 +23,9 @@ func withQuota(t *testing.T, quota kv.Quota, keys ...string) *fsm.FSM {
 	return f
 }
 
-// TestFits shows which requests keep a quota that is reached: those that make no key, or no data
+// TestMakeRoom_WithoutEviction shows which requests keep a quota that is reached: those that make no key, or no data
 // longer, and those that write no value.
-func TestFits(t *testing.T) {
+func TestMakeRoom_WithoutEviction(t *testing.T) {
 	put := func(key string, size int, compares ...kv.Compare) kv.Request {
 		return kv.Put(key, make([]byte, size), compares...)
 	}
@@ -54,7 +55,7 @@ func TestFits(t *testing.T) {
 			all = fsm.Encode(all, r)
 		}
 		for limit, f := range limits {
-			err := f.Fits(all)
+			_, _, err := f.MakeRoom(all)
 			if refused := strings.Contains(tt.refused, limit); refused != (err != nil) || refused && !errors.Is(err, kv.ErrDataLimit) {
 				t.Errorf("%s with a limit of %s: got %v", name, limit, err)
 			}
@@ -63,7 +64,7 @@ func TestFits(t *testing.T) {
 			}
 		}
 	}
-	err := limits["keys"].Fits(encode(put("c", 0)))
+	_, _, err := limits["keys"].MakeRoom(encode(put("c", 0)))
 	if want := "quota.max_keys is 2, there are 2 keys, and this write adds 1"; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v, want %s", err, want)
 	}
@@ -77,7 +78,7 @@ func TestQuota_BelowWhatIsStored(t *testing.T) {
 	for i, quota := range []kv.Quota{{MaxKeys: 1}, {MaxBytes: 19}, {MaxKeys: 1, MaxBytes: 1 << 30}} {
 		data, _ := f.Apply(entry(uint64(10+i), 1, 0, fsm.SettingsRequest(kv.Settings{MaxKeyBytes: 7, Quota: quota}))).([]byte)
 		_, err := fsm.DecodeResponse(data)
-		if !errors.Is(err, kv.ErrQuotaTooLow) || !strings.Contains(err.Error(), "quota.max_") || f.Settings() != before {
+		if !errors.Is(err, kv.ErrQuotaTooLow) || !strings.Contains(err.Error(), "quota.max_") || !reflect.DeepEqual(f.Settings(), before) {
 			t.Errorf("%+v: got %v, and settings %+v", quota, err, f.Settings())
 		}
 	}
@@ -85,9 +86,9 @@ func TestQuota_BelowWhatIsStored(t *testing.T) {
 	mustApply(t, f, 20, 0, fsm.SettingsRequest(kv.Settings{Quota: exact}))
 	restored := newFSM(t)
 	mustRestore(t, restored, snapshotOf(t, f))
-	want := kv.QuotaStatus{MaxKeys: 2, MaxBytes: 20, Keys: 2, Bytes: 20}
+	want := kv.QuotaStatus{MaxKeys: 2, MaxBytes: 20, Eviction: "none", Keys: 2, Bytes: 20}
 	for _, each := range []*fsm.FSM{f, restored} {
-		if each.Settings().Quota != exact || each.Quota() != want {
+		if !reflect.DeepEqual(each.Settings().Quota, exact) || each.Quota() != want {
 			t.Errorf("got %+v and %+v, want %+v", each.Settings(), each.Quota(), want)
 		}
 	}

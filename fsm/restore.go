@@ -41,6 +41,7 @@ func (f *FSM) replace(s *state, header snapshotHeader) error {
 		return errors.Join(ErrClosed, s.data.Close())
 	default:
 	}
+	s.trackUses()
 	before := f.state.Swap(s)
 	f.hub.Replace(s.data)
 	f.clock.Store(header.Clock)

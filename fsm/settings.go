@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"github.com/kvorum/kvorum/internal/wire"
@@ -11,7 +12,7 @@ import (
 // Numbers of settings.
 const (
 	settingsV3 = 6 // of those that command version 3 has
-	settingsV4 = 11
+	settingsV4 = 12
 )
 
 // settingNumbers returns the settings as numbers, in the order of the format. A later
@@ -21,7 +22,7 @@ func settingNumbers(s *kv.Settings) [settingsV4]uint64 {
 		uint64(s.History.MaxAge), s.History.MaxRevisions, uint64(s.History.MaxBytes),
 		uint64(s.MaxKeyBytes), uint64(s.MaxValueBytes), uint64(s.MaxRequestOps),
 		uint64(s.Idempotency.Window), uint64(s.Idempotency.MaxKeys), uint64(s.Idempotency.MaxBytes),
-		uint64(s.Quota.MaxKeys), uint64(s.Quota.MaxBytes),
+		uint64(s.Quota.MaxKeys), uint64(s.Quota.MaxBytes), uint64(slices.Index(kv.Evictions, s.Quota.Eviction)),
 	}
 }
 
@@ -34,7 +35,8 @@ func settingsVersion(s *kv.Settings) byte {
 }
 
 // appendSettings appends settings: their number, and each as a number. Those of version 4 at the
-// end that are not set are left out, so that version 3 can read the others alone.
+// end that are not set are left out, so that version 3 can read the others alone. If none is, the
+// protected prefixes follow, which need the last one.
 func appendSettings(dst []byte, s *kv.Settings) []byte {
 	all := settingNumbers(s)
 	numbers := all[:]
@@ -44,6 +46,12 @@ func appendSettings(dst []byte, s *kv.Settings) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(numbers)))
 	for _, n := range numbers {
 		dst = binary.AppendUvarint(dst, n)
+	}
+	if len(numbers) == settingsV4 {
+		dst = binary.AppendUvarint(dst, uint64(len(s.Quota.ProtectedPrefixes)))
+		for _, prefix := range s.Quota.ProtectedPrefixes {
+			dst = wire.AppendBytes(dst, prefix)
+		}
 	}
 	return dst
 }
@@ -59,11 +67,23 @@ func readSettings(r *wire.Reader) kv.Settings {
 	for i := range min(count, len(n)) {
 		n[i] = r.Uvarint()
 	}
+	var prefixes []string
+	if count == settingsV4 {
+		for more := r.Count(1); more > 0; more-- {
+			prefixes = append(prefixes, string(r.Bytes()))
+		}
+	}
+	if n[11] >= uint64(len(kv.Evictions)) {
+		r.Malformed("unknown eviction")
+		n[11] = 0
+	}
 	return kv.Settings{
 		History:     kv.Retention{MaxAge: time.Duration(n[0]), MaxRevisions: n[1], MaxBytes: int64(n[2])},
 		MaxKeyBytes: int(n[3]), MaxValueBytes: int(n[4]), MaxRequestOps: int(n[5]),
 		Idempotency: kv.Idempotency{Window: time.Duration(n[6]), MaxKeys: int64(n[7]), MaxBytes: int64(n[8])},
-		Quota:       kv.Quota{MaxKeys: int64(n[9]), MaxBytes: int64(n[10])},
+		Quota: kv.Quota{
+			MaxKeys: int64(n[9]), MaxBytes: int64(n[10]), Eviction: kv.Evictions[n[11]], ProtectedPrefixes: prefixes,
+		},
 	}
 }
 
@@ -121,6 +141,7 @@ func (t *tx) set(o *kv.Op) {
 	r := wire.NewReader(o.Value)
 	s := readSettings(&r)
 	t.state.settings.Store(&s)
+	t.state.trackUses()
 }
 
 // compact compacts the history up to the revision in an operation's value. It is the plan

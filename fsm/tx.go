@@ -31,7 +31,8 @@ type tx struct {
 	budget   budget   // what is left of the limits
 	keys     []string // of the present delete of a span
 
-	checkpoint bool // the entry asks for one
+	checkpoint bool   // the entry asks for one
+	evicted    uint64 // number of keys that the entry has evicted
 }
 
 // begin begins an entry, with which the cluster clock becomes clock. Unless its responses are
@@ -215,6 +216,8 @@ func (t *tx) do(dst []byte, o *kv.Op) []byte {
 		t.set(o)
 	case kv.OpKind(tagExpire):
 		t.expireDue(o)
+	case kv.OpKind(tagEvict):
+		t.evict(o)
 	}
 	return dst
 }

@@ -100,6 +100,10 @@ func readSetting(b *strictjson.Reader, name string, s *kv.Settings) bool {
 				s.Quota.MaxKeys = b.Int(1, most)
 			case "max_bytes":
 				s.Quota.MaxBytes = b.Int(1, most)
+			case "eviction":
+				s.Quota.Eviction = readEviction(b)
+			case "protected_prefixes":
+				b.Array(func(int) { s.Quota.ProtectedPrefixes = append(s.Quota.ProtectedPrefixes, b.String()) })
 			default:
 				return false
 			}
@@ -123,6 +127,15 @@ func readSetting(b *strictjson.Reader, name string, s *kv.Settings) bool {
 		return false
 	}
 	return true
+}
+
+// readEviction reads the name of a policy of eviction.
+func readEviction(b *strictjson.Reader) kv.Eviction {
+	e, known := kv.EvictionOf(b.String())
+	if !known {
+		b.Fail("must be none, lru, lfu, random or ttl")
+	}
+	return e
 }
 
 // readDuration reads a duration above 0 as text.

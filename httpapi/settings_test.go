@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"encoding/json"
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -40,7 +41,7 @@ func TestAdmin_Settings(t *testing.T) {
 	if w := a.do("PUT", "/admin/settings", one); w.Code != http.StatusOK || strings.TrimSpace(w.Body.String()) != one || a.node.settings.History.MaxBytes != 0 {
 		t.Errorf("got %d %s, want 200 %s", w.Code, w.Body, one)
 	}
-	const changed = `{"history":{"max_age":"1h0m0s","max_revisions":1000,"max_bytes":1048576},"max_key_bytes":100,"max_value_bytes":2000,"max_request_ops":64,"quota":{"max_keys":10,"max_bytes":20}}`
+	const changed = `{"history":{"max_age":"1h0m0s","max_revisions":1000,"max_bytes":1048576},"max_key_bytes":100,"max_value_bytes":2000,"max_request_ops":64,"quota":{"max_keys":10,"max_bytes":20,"eviction":"lru","protected_prefixes":["a/","b"]}}`
 	for range 2 { // what GET answers can be put again
 		if w := a.do("PUT", "/admin/settings", changed); w.Code != http.StatusOK || strings.TrimSpace(w.Body.String()) != changed {
 			t.Errorf("got %d %s, want 200 %s", w.Code, w.Body, changed)
@@ -48,16 +49,18 @@ func TestAdmin_Settings(t *testing.T) {
 	}
 	want := kv.Settings{
 		History: kv.Retention{MaxAge: time.Hour, MaxRevisions: 1000, MaxBytes: 1 << 20}, MaxKeyBytes: 100, MaxValueBytes: 2000, MaxRequestOps: 64,
-		Quota: kv.Quota{MaxKeys: 10, MaxBytes: 20},
+		Quota: kv.Quota{MaxKeys: 10, MaxBytes: 20, Eviction: kv.EvictionLRU, ProtectedPrefixes: []string{"a/", "b"}},
 	}
-	if a.node.settings != want {
+	if !reflect.DeepEqual(a.node.settings, want) {
 		t.Errorf("got %+v, want %+v", a.node.settings, want)
 	}
 	for body, field := range map[string]string{
 		``: "body", `[]`: "body", `{"history":{"max_age":60}}`: "history.max_age", `{"history":{"max_age":"10"}}`: "history.max_age",
 		`{"history":{"max_age":"1ms"}}`: "history.max_age", `{"history":{"max_bytes":5}}`: "history.max_bytes", `{"history":{"age":1}}`: "history.age",
 		`{"max_key_bytes":0}`: "max_key_bytes", `{"max_key_bytes":99999}`: "max_key_bytes", `{"max_request_ops":5000}`: "max_request_ops",
-		`{"quota":{"max_keys":0}}`: "quota.max_keys", `{"quota":{"bytes":1}}`: "quota.bytes",
+		`{"quota":{"max_keys":0}}`: "quota.max_keys", `{"quota":{"bytes":1}}`: "quota.bytes", `{"quota":{"max_keys":1,"eviction":"all"}}`: "quota.eviction",
+		`{"quota":{"eviction":"lru"}}`: "quota.eviction", `{"quota":{"max_keys":1,"protected_prefixes":["a"]}}`: "quota.protected_prefixes",
+		`{"quota":{"max_keys":1,"eviction":"lru","protected_prefixes":[""]}}`: "quota.protected_prefixes",
 		`{"max_value_bytes":1e3}`: "max_value_bytes", `{"max_ttl":1}`: "max_ttl", `{"max_key_bytes":9,"max_key_bytes":9}`: "max_key_bytes",
 	} {
 		a := mustAPI(t, nil)

@@ -137,5 +137,5 @@ func (s Settings) Validate() error {
 			}
 		}
 	}
-	return nil
+	return s.Quota.validate()
 }

@@ -23,6 +23,9 @@ func TestSettings_Validate(t *testing.T) {
 
 		"quota.max_keys":  {Quota: kv.Quota{MaxKeys: 1<<40 + 1, MaxBytes: 1 << 50}},
 		"quota.max_bytes": {Quota: kv.Quota{MaxKeys: 1, MaxBytes: -1}},
+
+		"quota.eviction":           {Quota: kv.Quota{MaxKeys: 1, Eviction: "none"}},
+		"quota.protected_prefixes": {Quota: kv.Quota{MaxKeys: 1, Eviction: kv.EvictionLRU, ProtectedPrefixes: []string{"a", ""}}},
 	} {
 		err := s.Validate()
 		if invalid := new(kv.ValidationError); (err == nil) != (field == "") || err != nil && (!errors.As(err, &invalid) || invalid.Field != field) {

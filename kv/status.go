@@ -262,9 +262,13 @@ type QuotaStatus struct {
 	// MaxKeys and MaxBytes are those of the Quota; they are absent where there is none.
 	MaxKeys  int64 `json:"max_keys,omitempty"`
 	MaxBytes int64 `json:"max_bytes,omitempty"`
+	// Eviction is the name of the policy.
+	Eviction string `json:"eviction"`
 	// Keys and Bytes are those that are stored.
 	Keys  int64 `json:"keys"`
 	Bytes int64 `json:"bytes"`
+	// Evicted is the number of keys that the node has evicted since its start.
+	Evicted uint64 `json:"evicted"`
 }
 
 // MemberLimits are the limits that a member is configured with.

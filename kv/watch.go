@@ -14,7 +14,7 @@ const (
 	EventPut    EventKind = iota // the key has a new value, or new attributes
 	EventDelete                  // a request deleted the key
 	EventExpire                  // the key was deleted because its deadline has passed, or its lease has run out
-	EventEvict                   // the key was deleted to make room; reserved
+	EventEvict                   // the key was deleted to make room; see Quota
 
 	eventKinds // the number of kinds
 )

@@ -7,12 +7,9 @@ import (
 	"math/rand/v2"
 	"slices"
 
+	"github.com/kvorum/kvorum/internal/access"
 	"github.com/kvorum/kvorum/internal/omap"
 )
-
-// evictionSample is the number of keys in the random sample from which LRU and LFU
-// take a victim. A larger sample is closer to the exact policy and takes longer.
-const evictionSample = 16
 
 // evictsMany reports whether more than a quarter of a map's keys have to go. Samples
 // would then mostly hit keys that were chosen already.
@@ -82,7 +79,7 @@ func compareUse(policy EvictionPolicy, a, b candidate) int {
 func (s *Store) leastUsed(policy EvictionPolicy, taken func(string) bool) (omap.Record, bool) {
 	var best candidate
 	found := 0
-	for tries := 8 * evictionSample; tries > 0 && found < evictionSample; tries-- {
+	for tries := 8 * access.Sample; tries > 0 && found < access.Sample; tries-- {
 		r := s.data.Sample()
 		if r.IsZero() || taken(r.Key()) {
 			continue

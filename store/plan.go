@@ -5,6 +5,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/kvorum/kvorum/internal/access"
 	"github.com/kvorum/kvorum/internal/omap"
 )
 
@@ -178,7 +179,7 @@ func (p *plan) fitsAlone() bool {
 // keys that a sample, in which a key may come twice, would not be cheaper.
 func (p *plan) evictsMany() bool {
 	o := p.s.opts
-	return p.s.entries <= evictionSample || evictsMany(int64(p.s.entries+p.over.entries-o.MaxEntries), int64(p.s.entries)) ||
+	return p.s.entries <= access.Sample || evictsMany(int64(p.s.entries+p.over.entries-o.MaxEntries), int64(p.s.entries)) ||
 		(o.MaxBytes > 0 && evictsMany(p.s.bytes+p.over.bytes-o.MaxBytes, p.s.bytes))
 }
 

@@ -55,6 +55,7 @@ func New(source Source) *Collector {
 	c.add("state_bytes", "Bytes of keys and values in the node's state machine.", gauge, func(s *cluster.Stats) float64 { return float64(s.Bytes) })
 	c.add("quota_max_keys", "Keys that the quota of the cluster allows; 0 for any number.", gauge, func(s *cluster.Stats) float64 { return float64(s.Quota.MaxKeys) })
 	c.add("quota_max_bytes", "Bytes of keys and values that the quota of the cluster allows; 0 for any number.", gauge, func(s *cluster.Stats) float64 { return float64(s.Quota.MaxBytes) })
+	c.add("evicted_keys_total", "Keys that the node has evicted because of the quota.", counter, func(s *cluster.Stats) float64 { return float64(s.Quota.Evicted) })
 	c.add("announced_command_version", "Highest version of a command in the log that the node announces to understand.", gauge, func(s *cluster.Stats) float64 { return float64(s.CommandVersion) })
 	c.add("writable_command_version", "Highest version of a command that the node, as the leader, writes to the log: the least that a member has announced; 0 where it does not lead.", gauge, func(s *cluster.Stats) float64 { return float64(s.WritableVersion) })
 	c.addQueue(gauge)

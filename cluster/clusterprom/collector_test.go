@@ -25,7 +25,7 @@ func (f fixed) Stats() cluster.Stats { return f.figures }
 
 // figures has a different value in each field.
 var figures = cluster.Stats{
-	Ready: true, CommandVersion: 6, Quota: kv.QuotaStatus{MaxKeys: 33, MaxBytes: 34},
+	Ready: true, CommandVersion: 6, Quota: kv.QuotaStatus{MaxKeys: 33, MaxBytes: 34, Evicted: 35},
 	Transport: transport.Stats{
 		Connections: 51, SnapshotStreams: 52, Handshaking: 53, BytesIn: 54, BytesOut: 55, Calls: 56, NotSent: 57, NoAnswer: 58,
 		Handled: 59, Overloaded: 60, Refused: map[transport.Reason]uint64{transport.RefusedTLS: 61, transport.RefusedVersion: 0},
@@ -106,6 +106,7 @@ kvorum_disk_room_bytes 84
 kvorum_disk_snapshot_bytes 87
 kvorum_disk_snapshots_bytes 88
 kvorum_disk_total_bytes 81
+kvorum_evicted_keys_total 35
 kvorum_has_leader 1
 kvorum_keys 3
 kvorum_leader 1

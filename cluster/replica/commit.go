@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/kvorum/kvorum/cluster/leadership"
 	"github.com/kvorum/kvorum/cluster/propose"
 	"github.com/kvorum/kvorum/kv"
 	"github.com/kvorum/kvorum/wal"
@@ -75,13 +76,32 @@ func (r *Replica) apply(b propose.Batch) ([]byte, error) {
 		return nil, &kv.ValidationError{Field: "requests", Size: int64(len(entry)), Limit: maxEntryBytes,
 			Reason: fmt.Sprintf("are an entry of %d bytes, the limit is %d", len(entry), maxEntryBytes)}
 	}
+	evict, err := r.makeRoom(state.Term, b.In(entry))
+	if err != nil {
+		return nil, err
+	}
+	if evict.Count == 0 {
+		return r.write(state.Term, b, entry)
+	}
+	entry = r.machine.AppendEntry(entry[:0], state.Term.Stamp(), max(b.Facts.Version, evict.Version), b.Facts.Count+evict.Count,
+		append([][]byte{evict.Data}, b.Parts...)...)
+	responses, err := r.write(state.Term, b, entry)
+	if err != nil {
+		return nil, err
+	}
+	return withoutFirst(responses)
+}
+
+// write puts an entry into the log, which ends with the requests of a batch, and returns the
+// responses to its requests.
+func (r *Replica) write(term *leadership.Term, b propose.Batch, entry []byte) ([]byte, error) {
 	cost, err := r.admitBatch(r.ctx, b.In(entry), int64(len(entry)))
 	if err != nil {
 		return nil, err
 	}
 	defer r.release(cost)
 	// Admission may have taken a while, because the followers are asked for room.
-	if !r.Leading() || state.Term.Number() != r.raft.CurrentTerm() {
+	if !r.Leading() || term.Number() != r.raft.CurrentTerm() {
 		return nil, kv.ErrNotLeader
 	}
 	if err := r.supports(b.Facts.Version); err != nil {

@@ -172,9 +172,6 @@ var _ propose.PartialRefusal = (*room.Refusal)(nil)
 // requests. The caller releases cost once the entry is written. The error is a
 // propose.PartialRefusal or matches ErrDiskFull; the batch was not done.
 func (r *Replica) admitBatch(ctx context.Context, requests wire.Requests, size int64) (cost int64, err error) {
-	if err := r.machine.Fits(requests); err != nil {
-		return 0, err
-	}
 	requests.PutBytes += r.machine.Rewritten(requests)
 	if err := r.memory.Admit(requests); err != nil {
 		return 0, err

@@ -42,9 +42,14 @@ type Machine interface {
 	HistoryRequest() wire.Requests
 	CompactRequest(revision uint64) wire.Requests
 	CompactAllRequest() wire.Requests
-	// Fits returns nil if requests of clients keep the quota in the settings. Otherwise it
-	// returns a propose.PartialRefusal of class kv.ErrDataLimit.
-	Fits(requests wire.Requests) error
+	// MakeRoom decides whether requests of clients keep the quota in the settings. Count is 0 if
+	// they do as they are. Otherwise it returns the request that evicts keys. If done is set,
+	// they keep it behind that one, in the same entry. If not, MakeRoom is called again once that
+	// request alone is applied. The error is a propose.PartialRefusal of class kv.ErrDataLimit.
+	MakeRoom(requests wire.Requests) (evict wire.Requests, done bool, err error)
+	// Shrink returns the request that evicts some of the keys by which the data exceeds the quota;
+	// Count is 0 if there are none.
+	Shrink() wire.Requests
 	// ExpireRequest returns the one that removes a bounded number of the keys whose deadlines
 	// the clock has reached.
 	ExpireRequest() wire.Requests

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -31,7 +32,11 @@ none is set. With arguments it changes those that are named, and leaves the othe
   idempotency.max_keys   how many such answers are kept
   idempotency.max_bytes  how much memory they may take
   quota.max_keys         how many keys there may be
-  quota.max_bytes        how many bytes keys, values and attributes may have`,
+  quota.max_bytes        how many bytes keys, values and attributes may have
+  quota.eviction         which keys are removed for writes that need room: none, lru, lfu,
+                         random, or ttl, those that expire first
+  quota.protected_prefixes
+                         prefixes of keys that are never removed so, with commas between`,
 		Example: `  kvorum settings
   kvorum settings history.max_age=1h max_request_ops=256
   kvorum settings max_request_ops=`,
@@ -108,6 +113,30 @@ var clusterSettings = []setting{
 	largeSetting("idempotency.max_bytes", func(s *kv.Settings) *int64 { return &s.Idempotency.MaxBytes }, kv.DefaultIdempotencyBytes),
 	quotaSetting("quota.max_keys", func(s *kv.Settings) *int64 { return &s.Quota.MaxKeys }),
 	quotaSetting("quota.max_bytes", func(s *kv.Settings) *int64 { return &s.Quota.MaxBytes }),
+	{
+		"quota.eviction", kv.EvictionNone.String(),
+		func(s *kv.Settings) string { return textUnless(s.Quota.Eviction == kv.EvictionNone, s.Quota.Eviction) },
+		setEviction,
+	},
+	{
+		"quota.protected_prefixes", "none",
+		func(s *kv.Settings) string { return strings.Join(s.Quota.ProtectedPrefixes, ",") },
+		func(s *kv.Settings, text string) error {
+			if s.Quota.ProtectedPrefixes = nil; text != "0" { // the default
+				s.Quota.ProtectedPrefixes = strings.Split(text, ",")
+			}
+			return nil
+		},
+	},
+}
+
+// setEviction sets the policy of eviction; "0" is the default.
+func setEviction(s *kv.Settings, text string) error {
+	e, known := kv.EvictionOf(text)
+	if s.Quota.Eviction = e; !known && text != "0" {
+		return errors.New("no such policy")
+	}
+	return nil
 }
 
 // quotaSetting returns a setting that is a limit of the data.

@@ -74,8 +74,10 @@ func printStatus(out io.Writer, s client.Status) error {
 	if text := diskText(s.Disk); text != "" {
 		fmt.Fprintf(w, "disk\t%s\n", text)
 	}
-	if s.Settings != nil && *s.Settings != (kv.Settings{}) {
-		fmt.Fprintf(w, "settings\t%s\n", settingsText(s.Settings))
+	if s.Settings != nil {
+		if text := settingsText(s.Settings); text != "" {
+			fmt.Fprintf(w, "settings\t%s\n", text)
+		}
 	}
 	if err := w.Flush(); err != nil || len(s.Members) == 0 {
 		return err

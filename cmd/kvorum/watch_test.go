@@ -155,31 +155,34 @@ func TestSettings(t *testing.T) {
 		fmt.Fprint(w, set)
 		return true
 	})
-	const shown = `history.max_age        (10m0s)
-history.max_revisions  (unlimited)
-history.max_bytes      1048576
-max_key_bytes          100
-max_value_bytes        (that of each node)
-max_request_ops        (128)
-idempotency.window     (10m0s)
-idempotency.max_keys   (1000000)
-idempotency.max_bytes  (67108864)
-quota.max_keys         (unlimited)
-quota.max_bytes        (unlimited)
+	const shown = `history.max_age           (10m0s)
+history.max_revisions     (unlimited)
+history.max_bytes         1048576
+max_key_bytes             100
+max_value_bytes           (that of each node)
+max_request_ops           (128)
+idempotency.window        (10m0s)
+idempotency.max_keys      (1000000)
+idempotency.max_bytes     (67108864)
+quota.max_keys            (unlimited)
+quota.max_bytes           (unlimited)
+quota.eviction            (none)
+quota.protected_prefixes  (none)
 `
 	if got := mustRun(t, "", "settings", endpoints(f)); got != shown {
 		t.Errorf("got\n%swant\n%s", got, shown)
 	}
-	changed := strings.NewReplacer("max_revisions  (unlimited)", "max_revisions  7", "max_bytes        (unlimited)", "max_bytes        1000", "1048576", "(268435456)", "100\n", "(that of each node)\n").Replace(shown)
-	if got := mustRun(t, "", "settings", "history.max_revisions=7", "history.max_bytes=", "max_key_bytes=", "quota.max_bytes=1000", endpoints(f)); got != changed {
+	changed := strings.NewReplacer("max_revisions     (unlimited)", "max_revisions     7", "quota.max_bytes           (unlimited)", "quota.max_bytes           1000",
+		"(none)\nquota.p", "lru\nquota.p", "prefixes  (none)", "prefixes  a/,b", "1048576", "(268435456)", "100\n", "(that of each node)\n").Replace(shown)
+	if got := mustRun(t, "", "settings", "history.max_revisions=7", "history.max_bytes=", "max_key_bytes=", "quota.max_bytes=1000", "quota.eviction=lru", "quota.protected_prefixes=a/,b", endpoints(f)); got != changed {
 		t.Errorf("got\n%swant\n%s", got, changed)
 	}
 	mu.Lock()
-	if want := `{"history":{"max_revisions":7},"quota":{"max_bytes":1000}}`; set != want {
+	if want := `{"history":{"max_revisions":7},"quota":{"max_bytes":1000,"eviction":"lru","protected_prefixes":["a/","b"]}}`; set != want {
 		t.Errorf("%s was put, want %s", set, want)
 	}
 	mu.Unlock()
-	for _, arg := range []string{"max_age=1h", "max_key_bytes", "max_key_bytes=x", "history.max_age=1", "history.max_revisions=-1", "quota.max_keys=x", "=", ""} {
+	for _, arg := range []string{"max_age=1h", "max_key_bytes", "max_key_bytes=x", "history.max_age=1", "history.max_revisions=-1", "quota.max_keys=x", "quota.eviction=x", "=", ""} {
 		if r := runKvorum(t, "", "settings", arg, endpoints(f)); r.code != exitUsage {
 			t.Errorf("%q: got exit code %d, %s", arg, r.code, r.stderr)
 		}

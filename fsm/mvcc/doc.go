@@ -50,6 +50,13 @@
 // the revision, and reads again if both the deadline has passed and there is a newer revision
 // by then: its clock and its revision are those of one moment.
 //
+// # Uses
+//
+// For eviction, TrackUses makes a Store note when and how often keys are used, and keep those that
+// may be evicted in an array, from which Victims takes random samples. That is no part of the
+// versions: it is local, by the clock of the machine, and is lost with the Store. Reads set a word
+// beside the key's slot, without a lock.
+//
 // # Compaction
 //
 // Tx.Compact moves the compact revision. From Commit on, older revisions can't be read. A

@@ -26,6 +26,7 @@ type Store struct {
 	log   revisionLog
 	// deadlines belongs to the Tx, and is guarded by mu while there is none.
 	deadlines deadlines
+	uses      atomic.Pointer[uses] // nil unless keys may be evicted
 
 	// What readers see. They load revision first.
 	revision  atomic.Uint64 // of the newest whole entry
@@ -109,12 +110,14 @@ func (s *Store) Get(key string) (it kv.Item, revision uint64, found bool) {
 	hash := hashOf(key)
 	for {
 		revision = s.revision.Load()
-		if rec, known := s.find(hash, key, revision); known || s.compacted.Load() <= revision {
+		slot, rec, _ := s.table.get(hash, key)
+		if rec = s.keys.arena.atRevision(rec, revision); !rec.isZero() || s.compacted.Load() <= revision {
 			if found = rec.exists(); !found {
 				return it, revision, false
 			}
 			rec.readItem(rec.head(), &it)
 			if it.Deadline == 0 || s.clock.Load() < it.Deadline {
+				s.noteRead(slot)
 				return it, revision, true
 			}
 			if it = (kv.Item{}); s.revision.Load() == revision {

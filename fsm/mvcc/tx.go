@@ -136,6 +136,7 @@ func (t *Tx) Put(it kv.Item) (stored, previous kv.Item, existed bool) {
 	}
 	it.ModRevision = t.nextRevision()
 	it.CreateRevision, it.Version = it.ModRevision, 1
+	bytes := t.bytes
 	t.bytes += Bytes(&it)
 	if existed {
 		it.CreateRevision, it.Version = previous.CreateRevision, previous.Version+1
@@ -159,6 +160,7 @@ func (t *Tx) Put(it kv.Item) (stored, previous kv.Item, existed bool) {
 		s.tree.insert(it.Key, slot)
 	}
 	s.deadlines.change(slot, previous.Deadline, it.Deadline)
+	s.noteWriteLocked(slot, it.Key, !existed, t.bytes-bytes)
 	s.log.append(r)
 	return it, previous, existed
 }
@@ -181,6 +183,7 @@ func (t *Tx) remove(key string, cause uint8, expired bool) (previous kv.Item, ex
 	}
 	old.readItem(old.head(), &previous)
 	s.deadlines.change(slot, previous.Deadline, 0)
+	s.noteDeleteLocked(slot, Bytes(&previous))
 	v := Version{Item: kv.Item{Key: key, ModRevision: t.nextRevision()}, Order: t.nextOrder(), Deleted: true, Cause: cause}
 	r, size := s.keys.arena.put(&s.keys.arena.fresh, &v, s.keys.arena.linkTo(oldRef))
 	s.keys.slots.at(slot).Store(uint64(r))

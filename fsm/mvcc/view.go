@@ -162,13 +162,15 @@ func (v *View) ended() bool {
 
 // Get returns the item of key and whether there is one.
 func (v *View) Get(key string) (it kv.Item, found bool) {
-	rec, _ := v.s.find(hashOf(key), key, v.revision)
+	slot, rec, _ := v.s.table.get(hashOf(key), key)
+	rec = v.s.keys.arena.atRevision(rec, v.revision)
 	if v.ended() {
 		return kv.Item{}, false
 	}
 	if !rec.existsAt(v.hides()) {
 		return kv.Item{}, false
 	}
+	v.s.noteRead(slot)
 	return rec.item(), true
 }
 
