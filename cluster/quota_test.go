@@ -195,3 +195,52 @@ func TestEvict_LowerQuota(t *testing.T) {
 		}
 	})
 }
+
+// TestEvict_ReadsOnFollowers shows that keys which clients read on followers alone stay, also after
+// leadership has moved to one of them, while all others are evicted.
+func TestEvict_ReadsOnFollowers(t *testing.T) {
+	clustertest.InBubble(t, "", func(t *testing.T) {
+		const most, hot = 200, 10
+		b := clustertest.OpenBubble(t, 3, nil)
+		leader, one, two := b.LeaderAndOthers(t)
+		quota := kv.Quota{MaxKeys: most, Eviction: kv.EvictionLFU}
+		if err := leader.SetSettings(t.Context(), kv.Settings{Quota: quota}); err != nil {
+			t.Fatal(err)
+		}
+		put := func(n *clustertest.Node, name string, keys int) {
+			for i := range keys {
+				clustertest.MustPut(t, n, fmt.Sprint(name, i), "v")
+			}
+		}
+		read := func(n *clustertest.Node) {
+			for range 5 {
+				for i := range 50 * hot {
+					if got, err := n.Get(t.Context(), fmt.Sprint("hot", i%hot), kv.ReadOptions{Level: kv.Stale}); err != nil || !got.Found {
+						t.Fatalf("hot%d on %s: found %v, %v", i%hot, n.Config.Name, got.Found, err)
+					}
+				}
+				time.Sleep(2 * time.Second) // the leader asks for samples
+			}
+		}
+		put(leader, "hot", hot)
+		if _, err := two.Get(t.Context(), "hot0", kv.ReadOptions{}); err != nil { // it has applied all of this
+			t.Fatal(err)
+		}
+		read(two)
+		put(leader, "first", 2*most)
+		if _, err := two.Get(t.Context(), "hot0", kv.ReadOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		read(two)
+		if err := leader.Transfer(t.Context(), one.Config.Name); err != nil {
+			t.Fatal(err)
+		}
+		read(two)
+		put(one, "second", 2*most)
+		for i := range hot {
+			if got, err := one.Get(t.Context(), fmt.Sprint("hot", i), kv.ReadOptions{}); err != nil || !got.Found {
+				t.Errorf("hot%d: found %v, %v", i, got.Found, err)
+			}
+		}
+	})
+}

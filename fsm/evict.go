@@ -33,6 +33,9 @@ var policies = map[kv.Eviction]mvcc.Policy{
 	kv.EvictionRandom: mvcc.Random, kv.EvictionTTL: mvcc.EarliestDeadline,
 }
 
+// readsCount reports whether a policy goes by reads.
+func readsCount(e kv.Eviction) bool { return e == kv.EvictionLRU || e == kv.EvictionLFU }
+
 // trackUses makes the data keep keys ready for eviction as the settings say.
 func (s *state) trackUses() {
 	quota := s.settings.Load().Quota
@@ -44,7 +47,7 @@ func (s *state) trackUses() {
 		return
 	}
 	options := mvcc.UseOptions{
-		Reads:     quota.Eviction == kv.EvictionLRU || quota.Eviction == kv.EvictionLFU,
+		Reads:     readsCount(quota.Eviction),
 		Protected: quota.ProtectedPrefixes,
 	}
 	if t := s.tracked; t != nil && t.Reads == options.Reads && slices.Equal(t.Protected, options.Protected) {

@@ -55,7 +55,6 @@ func keysOf(t *testing.T, f *fsm.FSM) string {
 func TestEvict(t *testing.T) { synctest.Test(t, testEvict) }
 
 func testEvict(t *testing.T) {
-	time.Sleep(time.Until(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))) // uses are no older than 2020
 	for eviction, want := range map[kv.Eviction]string{
 		kv.EvictionLRU: "a c d new p/a", kv.EvictionLFU: "a b d new p/a", kv.EvictionTTL: "a b c new p/a", kv.EvictionRandom: "",
 	} {
@@ -231,5 +230,67 @@ func TestCodec_GoldenV4Evict(t *testing.T) {
 	}
 	if got := restored.Settings().Quota.ProtectedPrefixes; !slices.Equal(got, quota.ProtectedPrefixes) {
 		t.Errorf("got the prefixes %q", got)
+	}
+}
+
+// TestReads_OfAnotherReplica shows that reads on a follower, of which the leader gets a sample, keep
+// keys from being evicted, and that the sample has about their number.
+func TestReads_OfAnotherReplica(t *testing.T) {
+	for _, eviction := range []kv.Eviction{kv.EvictionLRU, kv.EvictionLFU} {
+		synctest.Test(t, func(t *testing.T) {
+			const keys, hot, reads = 200, 20, 400
+			leader, follower := newFSM(t), newFSM(t)
+			index := uint64(1)
+			for _, f := range []*fsm.FSM{leader, follower} {
+				mustApply(t, f, 1, 0, fsm.SettingsRequest(kv.Settings{Quota: kv.Quota{MaxKeys: keys, Eviction: eviction}}))
+				var puts []wire.Requests
+				for i := range keys {
+					puts = append(puts, putCmd(fmt.Sprintf("k%03d", i), "v"))
+				}
+				mustApply(t, f, 2, 0, puts...)
+			}
+			index++
+			if len(follower.TakeReads()) > 0 || !leader.NotesReads() {
+				t.Error("a sample of no reads")
+			}
+			for range 10 { // each second a sample
+				time.Sleep(time.Second)
+				for i := range reads {
+					follower.Get(fmt.Sprintf("k%03d", i%hot))
+				}
+				sample := follower.TakeReads()
+				if err := leader.NoteReads(sample); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for i := range keys / 2 {
+				if err := putMakingRoom(t, leader, &index, kv.Put(fmt.Sprint("new", i), nil)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			left := 0
+			for i := range hot {
+				if _, found := leader.Get(fmt.Sprintf("k%03d", i)); found {
+					left++
+				}
+			}
+			if left < hot*9/10 {
+				t.Errorf("%s: %d of the %d keys that the follower has read are left", eviction, left, hot)
+			}
+		})
+	}
+}
+
+// TestReads_Malformed shows that a sample which is cut short, or has too many keys, is refused.
+func TestReads_Malformed(t *testing.T) {
+	f := withQuota(t, kv.Quota{MaxKeys: 2, Eviction: kv.EvictionLRU}, "a")
+	one := append(wire.AppendBytes(nil, "a"), 1)
+	for _, sample := range [][]byte{one[:2], {5, 'a'}, bytes.Repeat(one, 1025)} {
+		if err := f.NoteReads(sample); !errors.Is(err, fsm.ErrMalformed) {
+			t.Errorf("%d bytes: got %v", len(sample), err)
+		}
+	}
+	if err := f.NoteReads(bytes.Repeat(one, 1024)); err != nil {
+		t.Error(err)
 	}
 }

@@ -27,7 +27,6 @@ const (
 func TestEviction_HitRate(t *testing.T) {
 	for eviction, policy := range map[kv.Eviction]store.EvictionPolicy{kv.EvictionLRU: store.EvictionLRU, kv.EvictionLFU: store.EvictionLFU} {
 		synctest.Test(t, func(t *testing.T) {
-			time.Sleep(time.Until(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))) // uses are no older than 2020
 			embedded, err := store.New(store.WithMaxEntries(cacheKeys), store.WithEvictionPolicy(policy))
 			if err != nil {
 				t.Fatal(err)

@@ -3,7 +3,10 @@ package replica
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
+
+	"github.com/hashicorp/raft"
 
 	"github.com/kvorum/kvorum/cluster/leadership"
 	"github.com/kvorum/kvorum/cluster/propose"
@@ -23,6 +26,8 @@ const (
 	maxEvictionBytes = maxEntryBytes - 1<<20
 	// shrinkTick is the time between two looks at data that may exceed the quota.
 	shrinkTick = 250 * time.Millisecond
+	// readsTick is the time between two samples of the reads on other members.
+	readsTick = time.Second
 )
 
 // makeRoom returns the request that evicts keys so that requests, the next ones in the log, keep the
@@ -93,4 +98,41 @@ func (r *Replica) shrinkOnce(ctx context.Context) bool {
 		return false
 	}
 	return true
+}
+
+// gatherReads makes the leader note samples of the reads on other members, until ctx ends: they count
+// for the choice of keys to evict. A member of an older build has none.
+func (r *Replica) gatherReads(ctx context.Context) {
+	tick := time.NewTicker(readsTick)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		if !r.machine.NotesReads() || !r.Leading() {
+			continue
+		}
+		var asking sync.WaitGroup
+		for _, s := range r.Servers() {
+			if s.ID != r.id {
+				asking.Go(func() { r.noteReads(ctx, s.ID) })
+			}
+		}
+		asking.Wait()
+	}
+}
+
+// noteReads asks a member for a sample of its reads, and notes these.
+func (r *Replica) noteReads(ctx context.Context, id raft.ServerID) {
+	ctx, cancel := context.WithTimeout(ctx, readsTick)
+	defer cancel()
+	sample, err := r.peers.Call(ctx, id, kindReads, nil)
+	if err == nil {
+		err = r.machine.NoteReads(sample)
+	}
+	if err != nil {
+		r.log.Debug("reads of a member not known", "member", id, "err", FromWire(err, id))
+	}
 }

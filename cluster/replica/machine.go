@@ -50,6 +50,12 @@ type Machine interface {
 	// Shrink returns the request that evicts some of the keys by which the data exceeds the quota;
 	// Count is 0 if there are none.
 	Shrink() wire.Requests
+	// NotesReads reports whether reads of keys are noted, to choose which keys are evicted. TakeReads
+	// returns a sample of those on this replica since its last call, empty if there were none, and
+	// NoteReads notes the sample of another replica.
+	NotesReads() bool
+	TakeReads() []byte
+	NoteReads(sample []byte) error
 	// ExpireRequest returns the one that removes a bounded number of the keys whose deadlines
 	// the clock has reached.
 	ExpireRequest() wire.Requests

@@ -120,7 +120,7 @@ func Open(load context.Context, cfg Config) (*Replica, error) {
 	if started := cfg.Seams.Started; started != nil {
 		started(r.raft, r.stores)
 	}
-	r.start(r.watchLeadership, r.beginTerms, r.compactLoop, r.watchLog, r.watchDisk, r.watchMemory, r.catchUp, r.compareStates, r.retain, r.expire, r.shrink, r.followClocks, r.watchSilence, r.tellCommitted, r.proposer.Run, r.endWaits)
+	r.start(r.watchLeadership, r.beginTerms, r.compactLoop, r.watchLog, r.watchDisk, r.watchMemory, r.catchUp, r.compareStates, r.retain, r.expire, r.shrink, r.gatherReads, r.followClocks, r.watchSilence, r.tellCommitted, r.proposer.Run, r.endWaits)
 	return r, nil
 }
 

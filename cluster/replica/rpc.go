@@ -25,6 +25,7 @@ const (
 	kindHash        transport.Kind = 11 // an index, 8 bytes → the state hash there, 8 bytes, or nothing if it is not known
 	kindLostTail    transport.Kind = 12 // term, acknowledged index and last index, 8 bytes each → nothing; see losttail.go
 	kindSnapshot    transport.Kind = 13 // nothing → kv.SnapshotResult: takes a snapshot of the node
+	kindReads       transport.Kind = 17 // nothing → a sample of the reads of keys since the last one; see evict.go
 )
 
 // Handle answers a request of a peer, which is of this cluster. An unknown kind, which a newer
@@ -41,6 +42,8 @@ func (r *Replica) Handle(ctx context.Context, from transport.Identity, kind tran
 		return r.handleProbe(payload)
 	case kindInfo:
 		return json.Marshal(r.info())
+	case kindReads:
+		return r.machine.TakeReads(), nil
 	case kindSnapshot:
 		return r.handleSnapshot(ctx)
 	case kindLostTail:

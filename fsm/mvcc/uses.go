@@ -37,6 +37,8 @@ type uses struct {
 	// Store.mu, as are the places of slots in it.
 	live  []uint32
 	bytes int64 // of their items; guarded by Store.mu
+
+	sample readSample // of reads, for other replicas
 }
 
 // use is what uses has for one slot.
@@ -128,6 +130,7 @@ func (s *Store) noteRead(slot uint32) {
 	}
 	if one := u.at(slot); one != nil {
 		access.Read(&one.word, time.Now().UnixMilli(), 1)
+		u.sample.note(slot)
 	}
 }
 

@@ -16,8 +16,8 @@ const (
 	// countBits is the number of bits of the count, the lower ones of a word.
 	countBits = 16
 	// epoch is the beginning of the times in words, in milliseconds since the Unix epoch:
-	// 2020-01-01.
-	epoch = 1577836800000
+	// 2000-01-01, when the clocks of simulations begin.
+	epoch = 946684800000
 )
 
 // Read notes n reads at now, in milliseconds since the Unix epoch. The count ends at 65,535. Reads
