@@ -76,6 +76,8 @@ func (c *client) act() {
 		c.once(ctx, node, p)
 	case n < 150:
 		c.list(ctx, node, p)
+	case n < 158 && c.w.plan.evicts && n%2 == 0:
+		c.cache(ctx, node)
 	case n < 158:
 		c.session(ctx, node, p)
 	case n < 165:

@@ -23,7 +23,8 @@ func randomHistory(rng *rand.Rand) kv.Retention {
 }
 
 // setHistory sets how much history the cluster keeps. It tries again until a node says that
-// it is done, or the simulation ends: members of an older build do not understand it.
+// it is done, or the simulation ends: members of an older build do not understand it. Then it changes
+// the quota, if the plan says so.
 func (w *world) setHistory(stop <-chan struct{}) {
 	rng := rand.New(rand.NewPCG(w.plan.seed, 99))
 	settings := kv.Settings{History: randomHistory(rng)}
@@ -33,6 +34,9 @@ func (w *world) setHistory(stop <-chan struct{}) {
 			err := node.SetSettings(ctx, settings)
 			cancel()
 			if err == nil {
+				if w.plan.evicts {
+					w.changeQuota(rng, settings, stop)
+				}
 				return
 			}
 		}

@@ -36,7 +36,7 @@ func contentOf(node *cluster.Node) (c content, ok bool) {
 	var sum maphash.Hash
 	sum.SetSeed(hashSeed)
 	for item := range view.Ascend(kv.All()) {
-		if strings.HasPrefix(item.Key, sessionPrefix) {
+		if strings.HasPrefix(item.Key, sessionPrefix) && !strings.HasPrefix(item.Key, cachePrefix) {
 			continue // they are hidden by the clock, and not by the revision
 		}
 		maphash.WriteComparable(&sum, [...]uint64{

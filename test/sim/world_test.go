@@ -51,6 +51,7 @@ type plan struct {
 	large         bool          // some values are as long as a narrow link carries in a second
 	maxValue      int           // bytes; 0 is the default
 	builds        bool          // nodes are of two builds; the older one lacks some commands
+	evicts        bool          // there is a quota, and some keys may be evicted
 	checkpoints   time.Duration // between two comparisons of states, which the older build lacks; 0 means the default
 
 	// Set by positive controls.
@@ -71,6 +72,7 @@ type plan struct {
 type counts struct {
 	ops, unknown, notDone, faults, restarts, wipes, tails, told, members, transfers, elections, snapshots atomic.Int64
 	sessions                                                                                              atomic.Int64 // keys with a time to live that were looked for
+	evicted                                                                                               atomic.Int64 // keys that a node has evicted; the greatest number
 	newer, unsupported                                                                                    atomic.Int64 // requests that the older build does not understand: done, and refused
 	late                                                                                                  atomic.Int64 // voters that a leader has not heard within its lease
 	recovery                                                                                              atomic.Int64 // nanoseconds; the longest time from the end of all faults until the cluster has converged
