@@ -1,21 +1,15 @@
 package httpapi
 
 import (
-	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
-	"runtime/debug"
-	"sync"
-	"time"
 
 	"github.com/kvorum/kvorum/kv"
 )
 
-// A batch is many requests that don't depend on each other, as JSON lines. A line is a
-// transaction or a single operation. The answer has a line for each, in the same order, and
-// an end:
+// A batch is an exchange of requests that don't depend on each other. A line is a transaction or
+// a single operation. The answer has a line for each:
 //
 //	{"put":{"key":"a","value":"x"}}                    {"revision":8,"result":{"existed":false,"mod_revision":8}}
 //	{"if":[{"key":"a","version":9}],"then":[…]}        {"succeeded":false,"revision":8,"results":[]}
@@ -23,128 +17,51 @@ import (
 //	                                                   {"end":true,"count":3}
 //
 // Requests are carried out side by side, at most batchInFlight of them. Requests whose keys
-// may overlap are carried out in the order of their lines. Both streams are read and written
-// piece by piece: a client must read answers while it sends requests. A stream whose requests
-// can't be read any more ends with {"end":false,"count":N,"error":{…}}: the first N
-// requests have been answered, and no other was carried out.
+// may overlap are carried out in the order of their lines.
 
-const (
-	// batchInFlight is the maximum number of requests of a batch that are in flight or wait
-	// until their answers are written.
-	batchInFlight = 64
-	// batchBuffer is the number of bytes of answers that are collected before they are sent.
-	batchBuffer = 16 << 10
-)
+// batchInFlight is the maximum number of requests of a batch that are in flight or wait until
+// their answers are written.
+const batchInFlight = 64
 
 // batch answers POST /batch.
 func (s *Server) batch(w *response, r *http.Request) error {
-	if _, err := parseQuery(r.URL.RawQuery); err != nil {
-		return err
+	var inFlight []*batchJob
+	e := &exchange{
+		server: s, w: w, route: batchRoute, inFlight: batchInFlight, maxLine: s.maxTxnBytes(),
+		newJob: func(line []byte) lineJob {
+			job := s.newJob(line)
+			inFlight = unfinished(inFlight)
+			job.before = job.after(inFlight)
+			if job.err == nil {
+				inFlight = append(inFlight, job)
+			}
+			return job
+		},
 	}
-	if err := refuseConditions(r.Header, "each request of a batch has its own conditions"); err != nil {
-		return err
-	}
-	if err := checkEncoding(r.Header); err != nil {
-		return err
-	}
-	if err := w.checkLength(r, true); err != nil {
-		return err
-	}
-	_, done, err := s.beginStream(r.Context())
-	if err != nil {
-		return err
-	}
-	defer done()
-	ctx, stop := context.WithCancel(s.stopping)
-	defer stop()
-	interrupt := context.AfterFunc(ctx, w.stopRead)
-	defer interrupt()
-	b := &batch{
-		server: s, w: w, stop: stop, expires: time.Now().Add(s.cfg.BatchTimeout),
-		jobs: make(chan *batchJob, batchInFlight-2), // and one at each end of it
-		out:  lineWriter{out: bufio.NewWriterSize(w, batchBuffer)},
-	}
-	w.stream(b.expires.Add(s.cfg.StallTimeout))
-	w.Header().Set("Content-Type", linesType)
-	lines := newLineReader(ctx, w, s.budget, s.maxTxnBytes())
-	defer lines.close()
-	var reader sync.WaitGroup
-	reader.Go(func() { b.read(lines) })
-	b.answer()
-	reader.Wait()
-	b.end()
-	if b.out.err() != nil {
-		panic(http.ErrAbortHandler) // the client must not take this for a whole answer
-	}
-	return nil
+	return e.run(r, "each request of a batch has its own conditions")
 }
 
-// batch is a batch that is being answered.
-type batch struct {
-	server  *Server
-	w       *response
-	stop    func()    // ends the reading
-	expires time.Time // when no more requests are read
-	jobs    chan *batchJob
-	out     lineWriter
-	count   int   // answered requests
-	failed  error // why the rest of the requests can't be read; set before jobs is closed
-}
+// batchRoute is the template of the route of batches.
+const batchRoute = "/batch"
 
-// batchJob is one request of a batch.
+// batchJob is one request of a batch. It is carried out by a goroutine of its own, which ends
+// before the job is answered.
 type batchJob struct {
 	batchRequest
-	bytes    int64 // that are reserved in the budget, beside one request
-	answer   int64 // bytes that are reserved for the answer
+	server   *Server
+	before   []*batchJob // those that must be done before it
+	requests int         // that are reserved in the budget, 0 or 1
+	bytes    int64       // the same
+	expected int64       // bytes that are reserved for the answer
 	response kv.Response
 	err      error
 	done     chan struct{} // closed when response and err are set
 }
 
-// read reads requests and begins them, until there are no more. Each is carried out by a
-// goroutine of its own, which ends before the job is answered.
-func (b *batch) read(lines *lineReader) {
-	defer close(b.jobs)
-	defer func() {
-		if panicked := recover(); panicked != nil { // nothing else would catch it here
-			b.server.panicked(panicked)
-			b.failed = errPanicked
-		}
-	}()
-	var inFlight []*batchJob
-	for {
-		line, err := b.next(lines)
-		if err != nil {
-			b.failed = err
-			return
-		}
-		if line == nil {
-			return
-		}
-		job := b.server.newJob(line)
-		inFlight = unfinished(inFlight)
-		before := job.after(inFlight)
-		if b.jobs <- job; job.err != nil {
-			close(job.done)
-			continue
-		}
-		inFlight = append(inFlight, job)
-		go b.server.run(job, before)
-	}
-}
-
-// next returns the next line that is not empty, nil at the end.
-func (b *batch) next(lines *lineReader) ([]byte, error) {
-	if time.Now().After(b.expires) {
-		return nil, errBatchTimeout
-	}
-	return lines.next()
-}
-
 // newJob returns the job of a line. If the line is wrong, or there is no room for it, its err
 // is set.
 func (s *Server) newJob(line []byte) *batchJob {
-	job := &batchJob{done: make(chan struct{})}
+	job := &batchJob{server: s, done: make(chan struct{})}
 	if job.batchRequest, job.err = s.readBatchRequest(line); job.err != nil {
 		return job
 	}
@@ -152,47 +69,77 @@ func (s *Server) newJob(line []byte) *batchJob {
 		job.err = errNoRoom
 		return job
 	}
-	job.bytes = int64(len(line))
+	job.requests, job.bytes = 1, int64(len(line))
 	// In the order of the lines: an answer that waits for the one before must not have its room.
 	expected := expectedAnswer(&job.request)
 	if !s.budget.takeAnswer(expected) {
 		job.err = errNoAnswerRoom
 		return job
 	}
-	job.answer = expected
+	job.expected = expected
 	return job
 }
 
-// run carries out a job once others are done.
-func (s *Server) run(job *batchJob, before []*batchJob) {
-	defer close(job.done)
+// start carries the job out once others are done.
+func (j *batchJob) start() {
+	if j.err != nil {
+		close(j.done)
+		return
+	}
+	go j.run()
+}
+
+func (j *batchJob) run() {
+	s := j.server
+	defer close(j.done)
 	defer func() {
 		if panicked := recover(); panicked != nil { // nothing else would catch it here
-			s.panicked(panicked)
-			job.err = errPanicked
+			s.panicked(batchRoute, panicked)
+			j.err = errPanicked
 		}
 	}()
-	for _, other := range before {
+	for _, other := range j.before {
 		<-other.done
 	}
+	j.before = nil // so that no chain of jobs remains
 	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.RequestTimeout)
 	defer cancel()
 	var err error
-	job.response, err = s.node.Do(ctx, job.request)
-	size := int64(job.response.AnswerBytes())
-	s.budget.putAnswer(job.answer - size)
-	job.answer = size
+	j.response, err = s.node.Do(ctx, j.request)
+	size := int64(j.response.AnswerBytes())
+	s.budget.putAnswer(j.expected - size)
+	j.expected = size
 	if err != nil {
-		job.err = job.requestError(err)
-		if kv.Classify(job.err) == nil {
-			s.logger.Error("request failed", "method", http.MethodPost, "route", "/batch", "err", job.err)
+		j.err = j.requestError(err)
+		if kv.Classify(j.err) == nil {
+			s.logger.Error("request failed", "method", http.MethodPost, "route", batchRoute, "err", j.err)
 		}
 	}
 }
 
-// panicked logs a panic of a batch's goroutine.
-func (s *Server) panicked(value any) {
-	s.logger.Error("request panicked", "route", "/batch", "panic", value, "stack", string(debug.Stack()))
+func (j *batchJob) finished() <-chan struct{} { return j.done }
+
+func (j *batchJob) release() {
+	j.server.budget.put(j.requests, j.bytes)
+	j.server.budget.putAnswer(j.expected)
+}
+
+// answer writes the answer to the request.
+func (j *batchJob) answer(out *lineWriter) {
+	switch {
+	case j.err != nil:
+		out.raw(`{"error":`)
+		out.raw(string(problemJSON(classify(j.err, !j.request.ReadOnly()))))
+		out.raw("}")
+	case j.single:
+		out.number(`{"revision":`, j.response.Revision)
+		out.replayed(j.response.Replayed)
+		out.raw(`,"result":`)
+		out.result(&j.request.Then[0], &j.response.Results[0])
+		out.raw("}")
+	default:
+		out.response(&j.request, &j.response)
+	}
 }
 
 // unfinished returns the jobs that are not done.
@@ -216,89 +163,6 @@ func (j *batchJob) after(jobs []*batchJob) (before []*batchJob) {
 		}
 	}
 	return before
-}
-
-// answer writes the answers to all requests. If the client is gone, it stops the reading.
-func (b *batch) answer() {
-	for {
-		job := receive(b.jobs, b.flush)
-		if job == nil {
-			return
-		}
-		receive(job.done, b.flush)
-		b.w.restartProgress()
-		b.write(job)
-		b.count++
-		if job.bytes > 0 {
-			b.server.budget.put(1, job.bytes)
-		}
-		b.server.budget.putAnswer(job.answer)
-		if b.out.err() != nil {
-			b.stop()
-		}
-	}
-}
-
-// receive receives from ch, and calls wait first if it must wait.
-func receive[T any](ch <-chan T, wait func()) T {
-	select {
-	case v := <-ch:
-		return v
-	default:
-		wait()
-		return <-ch
-	}
-}
-
-// flush sends what was written.
-func (b *batch) flush() {
-	b.w.restartProgress()
-	if b.out.out.Buffered() > 0 && b.out.out.Flush() == nil {
-		_ = b.w.deadlines.Flush() // the next write returns its error
-	}
-}
-
-// write writes the answer to a job.
-func (b *batch) write(job *batchJob) {
-	switch {
-	case job.err != nil:
-		b.out.raw(`{"error":`)
-		b.out.raw(string(problemJSON(classify(job.err, !job.request.ReadOnly()))))
-		b.out.raw("}")
-	case job.single:
-		b.out.number(`{"revision":`, job.response.Revision)
-		b.out.replayed(job.response.Replayed)
-		b.out.raw(`,"result":`)
-		b.out.result(&job.request.Then[0], &job.response.Results[0])
-		b.out.raw("}")
-	default:
-		b.out.response(&job.request, &job.response)
-	}
-	b.out.raw("\n")
-}
-
-// end writes the last line.
-func (b *batch) end() {
-	b.out.flag(`{"end":`, b.failed == nil)
-	b.out.number(`,"count":`, uint64(b.count))
-	if b.failed != nil {
-		b.out.raw(`,"error":`)
-		b.out.raw(string(problemJSON(classify(b.failed, false))))
-	}
-	b.out.raw("}\n")
-	b.w.restartProgress()
-	_ = b.out.out.Flush() // see lineWriter.err
-}
-
-// Errors that end a batch early.
-var (
-	errBatchTimeout = &protocolError{heading{http.StatusRequestTimeout, "Batch too long"}, "batch_timeout", true, "the batch took longer than it may: send the rest as another one"}
-	errLineTimeout  = fmt.Errorf("%w, or a line of a batch within the time of a stalled body", errBodyTimeout)
-)
-
-// lineTooLong returns the error of a line above its limit.
-func lineTooLong(limit int64) error {
-	return tooLarge("line", "has at least", limit+1, limit)
 }
 
 // batchRequest is the request in a line of a batch.

@@ -68,7 +68,7 @@ func (s *Server) table() []route {
 		{"/admin/compact", methods{"POST": s.guard(s.compact)}},
 		{"/admin/settings", methods{"GET": s.guard(s.settings), "HEAD": s.guard(s.settings), "PUT": s.guard(s.setSettings)}},
 		{"/txn", methods{"POST": keyed(checked(s.txn))}},
-		{"/batch", methods{"POST": checked(s.batch)}},
+		{batchRoute, methods{"POST": checked(s.batch)}},
 		{"/watch", methods{"GET": s.watch, "HEAD": s.watch}},
 		{"/kv/", methods{
 			"GET": s.guard(s.list), "HEAD": s.guard(s.list),
