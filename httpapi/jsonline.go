@@ -41,9 +41,7 @@ func (l *lineWriter) members(item *kv.Item, keysOnly bool) {
 	l.number(`,"create_revision":`, item.CreateRevision)
 	l.number(`,"mod_revision":`, item.ModRevision)
 	l.number(`,"version":`, item.Version)
-	if item.Lease != 0 {
-		l.signed(`,"lease":`, int64(item.Lease))
-	}
+	l.lease(item.Lease)
 	if item.Flags != 0 {
 		l.number(`,"flags":`, uint64(item.Flags))
 	}
@@ -52,6 +50,17 @@ func (l *lineWriter) members(item *kv.Item, keysOnly bool) {
 		l.key("content_type", item.ContentType)
 	}
 	l.deadline(item.Deadline)
+}
+
+// lease writes the member with the lease of a key, unless it is 0.
+func (l *lineWriter) lease(id kv.LeaseID) {
+	if id == 0 {
+		return
+	}
+	l.raw(`,"lease":"`)
+	l.scratch = api.AppendLease(l.scratch[:0], id)
+	_, _ = l.out.Write(l.scratch) // see raw
+	l.raw(`"`)
 }
 
 // deadline writes the member with the deadline of a key, unless it is 0.

@@ -277,6 +277,17 @@ func setReadHeaders(h http.Header, revision uint64, item *kv.Item, level kv.Cons
 	}
 	h["Kvorum-Consistency"] = levelValues[level]
 	setDeadline(h, item.Deadline)
+	setLease(h, item.Lease)
+}
+
+// leaseHeader is the header with the lease of a key.
+const leaseHeader = "Kvorum-Lease"
+
+// setLease sets the header with the lease of a key, unless it is 0.
+func setLease(h http.Header, id kv.LeaseID) {
+	if id != 0 {
+		h.Set(leaseHeader, api.FormatLease(id))
+	}
 }
 
 // setDeadline sets the header with the deadline of a key, unless it is 0.

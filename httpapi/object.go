@@ -16,7 +16,7 @@ import (
 type member struct {
 	name   string // without "_b64"
 	text   []byte
-	number int64 // also a duration, in nanoseconds
+	number int64 // also a duration, in nanoseconds, and the id of a lease
 	flag   bool
 }
 
@@ -29,6 +29,7 @@ const (
 	isFlag                         // true or false
 	isNumber                       // an integer within limits
 	isTTL                          // a time to live, as text
+	isLease                        // the id of a lease, as text
 )
 
 // memberInfo describes a member.
@@ -40,12 +41,11 @@ type memberInfo struct {
 // memberInfos describes every member of operations and compares.
 var memberInfos = map[string]memberInfo{
 	"key": {isText, 0, 0}, "prefix": {isText, 0, 0}, "start": {isText, 0, 0}, "end": {isText, 0, 0}, "value": {isText, 0, 0},
-	"content_type": {isWord, 0, 0}, "ttl": {isTTL, 0, 0}, "is": {isWord, 0, 0},
+	"content_type": {isWord, 0, 0}, "ttl": {isTTL, 0, 0}, "lease": {isLease, 0, 0}, "is": {isWord, 0, 0},
 	"prev": {isFlag, 0, 0}, "reverse": {isFlag, 0, 0}, "keys_only": {isFlag, 0, 0}, "exists": {isFlag, 0, 0},
 
 	"delta":           {isNumber, math.MinInt64, math.MaxInt64},
 	"flags":           {isNumber, 0, math.MaxUint32},
-	"lease":           {isNumber, math.MinInt64, math.MaxInt64},
 	"limit":           {isNumber, 1, math.MaxInt32},
 	"revision":        {isNumber, 1, math.MaxInt64},
 	"version":         {isNumber, 0, math.MaxInt64},
@@ -84,6 +84,8 @@ func readObject(r *strictjson.Reader, known []string) object {
 			m.number = r.Int(info.least, info.most)
 		case info.memberType == isTTL:
 			m.number = int64(readTTL(r))
+		case info.memberType == isLease:
+			m.number = int64(readLease(r, api.ParseLeaseOrNone))
 		default:
 			m.text = []byte(r.String())
 		}
@@ -104,6 +106,19 @@ func readTTL(r *strictjson.Reader) time.Duration {
 		r.Fail("%s", err.Error())
 	}
 	return ttl
+}
+
+// readLease reads the id of a lease with a function that parses it.
+func readLease(r *strictjson.Reader, parse func(string) (kv.LeaseID, error)) kv.LeaseID {
+	text := r.Text(`the id of a lease as a string, such as "00000000000004d2"`)
+	if r.Err() != nil {
+		return 0
+	}
+	id, err := parse(text)
+	if err != nil {
+		r.Fail("%s", err.Error())
+	}
+	return id
 }
 
 // find returns a member, the zero member if it was not given.

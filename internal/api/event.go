@@ -50,7 +50,7 @@ type eventLine struct {
 	CreateRevision uint64     `json:"create_revision,omitempty"`
 	ModRevision    uint64     `json:"mod_revision,omitempty"`
 	Version        uint64     `json:"version,omitempty"`
-	Lease          kv.LeaseID `json:"lease,omitempty"`
+	Lease          LeaseID    `json:"lease,omitempty"`
 	Prev           *eventLine `json:"prev,omitempty"`
 }
 
@@ -61,5 +61,5 @@ func newEventLine(revision uint64, op string) *eventLine {
 // item sets the members of a key.
 func (l *eventLine) item(it kv.Item, keysOnly bool) {
 	l.Line = newLine(it, keysOnly)
-	l.CreateRevision, l.ModRevision, l.Version, l.Lease = it.CreateRevision, it.ModRevision, it.Version, it.Lease
+	l.CreateRevision, l.ModRevision, l.Version, l.Lease = it.CreateRevision, it.ModRevision, it.Version, LeaseID(it.Lease)
 }

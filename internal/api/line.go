@@ -37,10 +37,10 @@ type Line struct {
 // ListLine is the JSON of a list's line.
 type ListLine struct {
 	Line
-	CreateRevision uint64     `json:"create_revision"`
-	ModRevision    uint64     `json:"mod_revision"`
-	Version        uint64     `json:"version"`
-	Lease          kv.LeaseID `json:"lease"`
+	CreateRevision uint64  `json:"create_revision"`
+	ModRevision    uint64  `json:"mod_revision"`
+	Version        uint64  `json:"version"`
+	Lease          LeaseID `json:"lease"`
 	// TTLMillis is the time from the cluster clock of the list's state to the deadline, in
 	// milliseconds; nil if there is none, or if the state is not the newest one.
 	TTLMillis *int64 `json:"ttl_ms"`
@@ -119,7 +119,7 @@ func ParseListLine(line []byte, keysOnly bool) (item ListItem, end *End, err err
 func (j *ListLine) listed(keysOnly bool) (kv.Item, error) {
 	item, err := j.item(keysOnly)
 	item.CreateRevision, item.ModRevision, item.Version = j.CreateRevision, j.ModRevision, j.Version
-	item.Lease = j.Lease
+	item.Lease = kv.LeaseID(j.Lease)
 	return item, err
 }
 
@@ -162,12 +162,12 @@ func WriteLine(w io.Writer, i kv.Item) error { return writeLine(w, newLine(i, fa
 func WriteListLine(w io.Writer, i kv.Item, left time.Duration, keysOnly bool) error {
 	return writeLine(w, struct {
 		Line
-		CreateRevision uint64     `json:"create_revision"`
-		ModRevision    uint64     `json:"mod_revision"`
-		Version        uint64     `json:"version"`
-		Lease          kv.LeaseID `json:"lease,omitempty"`
-		TTLMillis      int64      `json:"ttl_ms,omitempty"`
-	}{newLine(i, keysOnly), i.CreateRevision, i.ModRevision, i.Version, i.Lease, left.Milliseconds()})
+		CreateRevision uint64  `json:"create_revision"`
+		ModRevision    uint64  `json:"mod_revision"`
+		Version        uint64  `json:"version"`
+		Lease          LeaseID `json:"lease,omitempty"`
+		TTLMillis      int64   `json:"ttl_ms,omitempty"`
+	}{newLine(i, keysOnly), i.CreateRevision, i.ModRevision, i.Version, LeaseID(i.Lease), left.Milliseconds()})
 }
 
 // newLine returns the key, the attributes and, unless keysOnly is set, the value of i.

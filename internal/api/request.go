@@ -79,9 +79,12 @@ func compareObject(c *kv.Compare) (map[string]any, error) {
 	}
 	object := map[string]any{"is": relation}
 	setSpan(object, c.Span)
-	if c.Target == kv.TargetValue {
+	switch c.Target {
+	case kv.TargetValue:
 		setText(object, "value", string(c.Value))
-	} else {
+	case kv.TargetLease:
+		object[target] = LeaseID(c.Number)
+	default:
 		object[target] = c.Number
 	}
 	return object, nil
