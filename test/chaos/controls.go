@@ -44,6 +44,7 @@ func controls() []control {
 		{name: "lost-write", what: "two acknowledged writes are not there", lie: load.LostWrite, promise: "an acknowledged write is there", faults: []string{"kill a follower"}},
 		{name: "drop-change", what: "the watches that begin at the second host drop one message with changes", lie: load.DropChange, promise: "all watches deliver the same changes", faults: []string{"kill a follower"}},
 		{name: "newest-as-past", what: "a read at a revision is answered with the newest value", lie: load.NewestAsPast, promise: "a read at a revision is the result", faults: []string{"kill a follower"}},
+		{name: "forgotten-key", what: "additions are sent again without their idempotency key", lie: load.ForgottenKey, promise: "a counter", faults: []string{"kill the leader", "pause the leader", "cut the leader off"}},
 	}
 }
 

@@ -43,10 +43,17 @@ type Cluster struct {
 	Nodes []*Node
 
 	mu      sync.Mutex
-	writes  [][]change    // guarded by mu; the changes of each revision, from 1 on
-	newest  *Node         // guarded by mu; has all of them
-	compact int           // guarded by mu; the oldest revision that can be read
-	more    chan struct{} // guarded by mu; closed when there are more writes
+	writes  [][]change     // guarded by mu; the changes of each revision, from 1 on
+	newest  *Node          // guarded by mu; has all of them
+	compact int            // guarded by mu; the oldest revision that can be read
+	more    chan struct{}  // guarded by mu; closed when there are more writes
+	sums    map[string]sum // guarded by mu; of the additions with an idempotency key, by this key
+}
+
+// sum is the result of an addition.
+type sum struct {
+	number   int64
+	revision uint64
 }
 
 // Node is a server of a Cluster. It is also a lab.Host with only the methods Name, URL,
@@ -82,7 +89,7 @@ type Node struct {
 // New serves a cluster of n nodes, named n1 and so on, until the test ends.
 func New(t testing.TB, n int) *Cluster {
 	t.Helper()
-	c := &Cluster{more: make(chan struct{})}
+	c := &Cluster{more: make(chan struct{}), sums: map[string]sum{}}
 	c.newest = &Node{cluster: c, items: map[string]item{}}
 	for i := range n {
 		node := &Node{cluster: c, name: fmt.Sprintf("n%d", i+1), items: map[string]item{}, term: 1, hash: "00000000000000aa"}
@@ -174,6 +181,15 @@ func (c *Cluster) Write(key, value string) uint64 {
 	c.newest.catchUpLocked()
 	c.appendLocked(change{key: key, value: value})
 	return uint64(len(c.writes))
+}
+
+// Number returns the number of a key, 0 if there is none.
+func (c *Cluster) Number(key string) int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.newest.catchUpLocked()
+	n, _ := strconv.ParseInt(c.newest.items[key].Value, 10, 64)
+	return n
 }
 
 // appendLocked makes changes at the next revision. The newest node has all before.

@@ -25,6 +25,7 @@ func body(r *http.Request) []byte {
 // postLocked carries out a transaction, an addition, a batch or a compaction.
 func (n *Node) postLocked(w http.ResponseWriter, r *http.Request, key string) {
 	var answer []byte
+	var added sum
 	newest := n.cluster.newest
 	newest.catchUpLocked()
 	switch r.URL.Path {
@@ -41,16 +42,33 @@ func (n *Node) postLocked(w http.ResponseWriter, r *http.Request, key string) {
 			return
 		}
 	default:
-		delta, _ := strconv.ParseInt(r.URL.Query().Get("delta"), 10, 64) // the clients give it
-		results, _ := n.cluster.doLocked([]history.Op{{Add: &history.Add{Key: key, Delta: delta}}})
-		answer = fmt.Appendf(nil, "%d\n", results[0].Number)
+		added = n.cluster.addLocked(r, key)
+		answer = fmt.Appendf(nil, "%d\n", added.number)
 	}
 	if n.Swallow != nil && n.Swallow(r) {
 		panic(http.ErrAbortHandler)
 	}
 	newest.catchUpLocked()
 	newest.headers(w, r, newest.items[key].ModRevision)
+	if added.revision != 0 {
+		w.Header().Set("Kvorum-Revision", strconv.FormatUint(added.revision, 10))
+	}
 	_, _ = w.Write(answer) // see statusLocked
+}
+
+// addLocked carries out an addition to a key, unless one with its idempotency key was.
+func (c *Cluster) addLocked(r *http.Request, key string) sum {
+	once := r.Header.Get("Idempotency-Key")
+	if before, done := c.sums[once]; done {
+		return before
+	}
+	delta, _ := strconv.ParseInt(r.URL.Query().Get("delta"), 10, 64) // the clients give it
+	results, revision := c.doLocked([]history.Op{{Add: &history.Add{Key: key, Delta: delta}}})
+	added := sum{results[0].Number, revision}
+	if once != "" {
+		c.sums[once] = added
+	}
+	return added
 }
 
 // lineLocked carries out a transaction or a single operation, and returns the answer.

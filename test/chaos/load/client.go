@@ -28,12 +28,13 @@ const (
 	promisePast       = "a read at a revision has one answer, on each node and at any time"
 	promiseCompacted  = "a revision is refused as compacted exactly if it is"
 	promiseWatch      = "a watch begins after all that was acknowledged before it"
+	promiseKeyed      = "a request with an idempotency key has one answer"
 )
 
 // Promises are the names of all promises that the clients check of each answer.
 var Promises = []string{
 	promiseAnswer, PromiseOnce, promiseMin, promiseConnection, promiseList, promiseSession,
-	promiseTxn, promisePast, promiseCompacted, promiseWatch,
+	promiseTxn, promisePast, promiseCompacted, promiseWatch, promiseKeyed,
 }
 
 // errAnswer is wrapped by the error of an answer that the API does not have.
@@ -61,6 +62,7 @@ type client struct {
 	age   int     // the epoch that last is of
 	last  map[string]seen
 	items map[string]Item // of the group's transactions, as the client has last seen them
+	keyed *keyed          // whose outcome is not known yet; nil if there is none
 	lied  bool
 	acked atomic.Int64 // writes that were acknowledged
 }
@@ -80,6 +82,7 @@ func (c *client) run(act func() (answered bool)) {
 		}
 		select {
 		case <-c.load.stop:
+			c.settleKeyed()
 			return
 		case <-time.After(time.Duration(c.rng.ExpFloat64() * float64(mean))):
 		}
@@ -133,8 +136,10 @@ func (c *client) actMore() bool {
 		return c.txn()
 	case n < 50:
 		return c.listGroup()
-	case n < 62:
+	case n < 57:
 		return c.add()
+	case n < 64:
+		return c.addKeyed()
 	case n < 72:
 		return c.batch()
 	case n < 92:

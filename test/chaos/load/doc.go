@@ -8,7 +8,8 @@
 // only to this host. Clients with the same number on different hosts share three keys, and
 // change to other keys after five seconds. So only few operations of unknown outcome
 // concern one key at the same time. They share a group of keys for transactions in the same
-// way, and a counter for the whole time. They read keys at past revisions, some of which
+// way, and two counters for the whole time. Additions to one of these have idempotency keys: those
+// of unknown outcome are sent again, through any host, until they have an answer. They read keys at past revisions, some of which
 // another client has read before, and compact the history now and then. One more client for each host keeps a session over all
 // hosts. The session asks for states that are not older than the newest revision that it
 // has seen, and changes to another host when one fails.
@@ -35,6 +36,7 @@
 // go back on one connection. A value has one revision, and its write was not reported as
 // not done. An answer is one that the API has. A transaction makes all its changes at one
 // revision. A key at a revision is the same for everybody. A revision is refused as compacted
-// exactly if it is. A watch begins after all that was acknowledged before it. Reads at the levels leader and stale have no
+// exactly if it is. A request with an idempotency key has one answer, however often it is sent. A
+// watch begins after all that was acknowledged before it. Reads at the levels leader and stale have no
 // other promises: a leader that was replaced may not know it yet.
 package load

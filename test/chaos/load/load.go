@@ -40,10 +40,11 @@ const (
 	LostWrite            Lie = "lost-write"             // two writes are recorded as acknowledged and never sent
 	DropChange           Lie = "drop-change"            // the watches that begin at the second host drop one message
 	NewestAsPast         Lie = "newest-as-past"         // reads at a revision are sent without it
+	ForgottenKey         Lie = "forgotten-key"          // additions are sent again without their idempotency key
 )
 
 // Lies are all lies except Honest.
-var Lies = []Lie{UnknownAsNotDone, StaleAsLinearizable, LeaderAsLinearizable, EarlyAcknowledgement, LostWrite, DropChange, NewestAsPast}
+var Lies = []Lie{UnknownAsNotDone, StaleAsLinearizable, LeaderAsLinearizable, EarlyAcknowledgement, LostWrite, DropChange, NewestAsPast, ForgottenKey}
 
 // Config configures the clients: their hosts, and how often they send requests.
 type Config struct {
@@ -132,7 +133,8 @@ func newClient(l *Load, id, host, n int) *client {
 	return c
 }
 
-// Stop ends the clients and waits for their operations in flight, for at most 5 s. Then it
+// Stop ends the clients and waits for their operations in flight, for at most 5 s, and for the
+// answers to additions with an idempotency key, for at most 10 s more. Then it
 // waits until the watches have reached the newest revision, for at most 15 s, and ends them.
 // It may be called more than once.
 func (l *Load) Stop() {
@@ -167,7 +169,7 @@ func (l *Load) Thin() []record.Uncovered {
 var needed = map[string]int{
 	"get linearizable": 100, "get leader": 50, "get stale": 50, "list": 50, "put": 100, "put if": 50, "put once": 50, "delete": 50,
 	"session put": 50, "session get": 50, "session list": 10,
-	"txn": 100, "list of a group": 30, "incr": 30, "batch": 20, "get at revision": 30, "list at revision": 5, "compact": 2,
+	"txn": 100, "list of a group": 30, "incr": 30, "incr once": 20, "incr once more": 5, "batch": 20, "get at revision": 30, "list at revision": 5, "compact": 2,
 	"watch changes": 1000, "watch continued": 10, "watch state": 3,
 }
 

@@ -223,6 +223,28 @@ func TestLoad_LiesAboutHistory(t *testing.T) {
 	})
 }
 
+// TestLoad_Keyed loses answers of additions with idempotency keys. Those that are sent again with
+// their keys count once, so that the counters are exact. It is found if they are sent without.
+func TestLoad_Keyed(t *testing.T) {
+	for lie, honest := range map[load.Lie]bool{load.Honest: true, load.ForgottenKey: false} {
+		t.Run(string("Lie="+lie), func(t *testing.T) {
+			c := fake.New(t, 3)
+			var lost atomic.Int64
+			for _, n := range c.Nodes {
+				n.Swallow = func(r *http.Request) bool { return strings.Contains(r.URL.Path, "/c/once-") && lost.Add(1)%5 == 0 }
+			}
+			_, h := against(t, c, load.Config{Lie: lie}, func(h *history.History) bool { return lost.Load() > 100 })
+			report := h.CheckCounters(func(key string) int64 { return c.Number(key) })
+			if (len(report.Failures) == 0) != honest || report.Unknown != 0 {
+				t.Errorf("got %+v", report)
+			}
+			if found := broken(h); len(found) > 0 && honest {
+				t.Errorf("broken: %+v", found)
+			}
+		})
+	}
+}
+
 // TestLoad_StopsWhereNobodyAnswers shows that clients of hanging hosts can be stopped.
 func TestLoad_StopsWhereNobodyAnswers(t *testing.T) {
 	c := fake.New(t, 1)

@@ -57,6 +57,7 @@ type request struct {
 	query  url.Values
 	match  string // If-Match
 	none   string // If-None-Match
+	once   string // Idempotency-Key
 	value  string // the body of a PUT or a POST
 }
 
@@ -135,6 +136,10 @@ func (r request) build(ctx context.Context, base string) (*http.Request, error) 
 	}
 	if r.match != "" {
 		req.Header.Set("If-Match", r.match)
+	}
+	if r.once != "" {
+		// Under the canonical name, net/http would send the request again by itself.
+		req.Header["idempotency-key"] = []string{r.once}
 	}
 	if r.none != "" {
 		req.Header.Set("If-None-Match", r.none)
