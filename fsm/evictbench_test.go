@@ -26,7 +26,11 @@ func BenchmarkPut_Evict(b *testing.B) {
 				var requests wire.Requests
 				for range batch {
 					next++
-					requests = fsm.Encode(requests, kv.PutTTL(fmt.Sprintf("key-%012d", next), value, kv.MaxTTL))
+					r := kv.Put(fmt.Sprintf("key-%012d", next), value)
+					if eviction == kv.EvictionTTL {
+						r.Then[0].TTL = kv.MaxTTL
+					}
+					requests = fsm.Encode(requests, r)
 				}
 				all := []wire.Requests{requests}
 				evict, _, err := f.MakeRoom(requests)

@@ -39,6 +39,10 @@ type uses struct {
 	bytes int64 // of their items; guarded by Store.mu
 
 	sample readSample // of reads, for other replicas
+
+	// pool are the slots of the best keys of earlier samples that were not evicted, 0 for none.
+	// Guarded by Store.mu.
+	pool [access.Sample]uint32
 }
 
 // use is what uses has for one slot.
@@ -186,6 +190,10 @@ type Victim struct {
 	Bytes       int64 // of the item; see Bytes
 }
 
+// drawn is the number of keys that are drawn for each victim of a sample. The others of the sample are
+// the best of those before.
+const drawn = access.Sample / 3
+
 // maxLooks is the maximum number of keys that the search for one victim looks at.
 const maxLooks = 4096
 
@@ -208,10 +216,13 @@ func (s *Store) Victims(policy Policy, skip func(key string) bool, yield func(Vi
 	}
 	for {
 		slot, ok := c.best()
-		if !ok || !yield(c.victim(slot)) {
+		if !ok {
 			return
 		}
 		c.taken[slot] = true
+		if !skip(s.keys.key(slot)) && !yield(c.victim(slot)) {
+			return
+		}
 	}
 }
 
@@ -221,7 +232,7 @@ type chooser struct {
 	u      *uses
 	policy Policy
 	skip   func(key string) bool
-	taken  map[uint32]bool // slots of victims
+	taken  map[uint32]bool // slots of victims, and of keys that were skipped
 }
 
 // evictable reports whether the key in a slot is not protected, and not skipped.
@@ -237,56 +248,104 @@ func (c *chooser) victim(slot uint32) Victim {
 	return Victim{it.Key, it.ModRevision, Bytes(&it)}
 }
 
-// best returns the best victim of a random sample of the keys that are free. If there are no more
-// than a sample has, that is the best of all; if most are taken, the best of those behind a random
+// best returns the slot of the best key of a random sample of those that are not taken. If there are no
+// more than a sample has, that is the best of all; if most are taken, the best of those behind a random
 // one.
 func (c *chooser) best() (slot uint32, ok bool) {
 	live := c.u.live
+	if len(live) > access.Sample {
+		if slot, ok = c.sampled(live); ok {
+			return slot, true
+		}
+	}
 	if len(live) == 0 {
 		return 0, false
 	}
 	var best candidate
-	found := 0
-	for tries := 8 * access.Sample; tries > 0 && found < access.Sample && len(live) > access.Sample; tries-- {
-		found += c.look(&best, live[rand.IntN(len(live))], found == 0)
-		if found > 0 && c.policy == Random {
-			return best.slot, true
-		}
-	}
-	if found > 0 {
-		return best.slot, true
-	}
 	first := rand.IntN(len(live))
 	for i := range live {
-		found += c.look(&best, live[(first+i)%len(live)], found == 0)
-		if found > 0 && (c.policy == Random || i >= maxLooks) {
+		c.look(&best, live[(first+i)%len(live)])
+		if best.slot != 0 && (c.policy == Random || i >= maxLooks) {
 			break
 		}
 	}
-	return best.slot, found > 0
+	return best.slot, best.slot != 0
 }
 
-// candidate is a key that may be taken, with its use.
+// sampled returns the best of a random sample, false if all of it is taken. The best of earlier samples
+// are a part of it, so that few keys need be drawn for each victim.
+func (c *chooser) sampled(live []uint32) (slot uint32, ok bool) {
+	if c.policy == Random {
+		slot = live[rand.IntN(len(live))]
+		return slot, !c.taken[slot]
+	}
+	pool := &c.u.pool
+	for range drawn {
+		c.offer(live[rand.IntN(len(live))])
+	}
+	var best candidate
+	at := 0
+	for i, slot := range pool {
+		if one := c.u.at(slot); slot == 0 || one == nil || one.place == 0 {
+			pool[i] = 0 // it was deleted
+			continue
+		}
+		if c.look(&best, slot) {
+			at = i
+		}
+	}
+	if best.slot == 0 {
+		return 0, false
+	}
+	pool[at] = 0
+	return best.slot, true
+}
+
+// offer puts a slot into the pool, in place of the worst there if it is better.
+func (c *chooser) offer(slot uint32) {
+	pool := &c.u.pool
+	worst := 0
+	for i, other := range pool {
+		if other == slot {
+			return
+		}
+		if pool[worst] != 0 && (other == 0 || c.better(c.candidate(pool[worst]), c.candidate(other))) {
+			worst = i
+		}
+	}
+	if pool[worst] == 0 || c.better(c.candidate(slot), c.candidate(pool[worst])) {
+		pool[worst] = slot
+	}
+}
+
+// candidate is a key that may be taken, with its use. Slot 0 is none.
 type candidate struct {
 	slot  uint32
 	last  int64
 	count uint64
 }
 
-// look makes best the key in a slot if it is free and better, or the first, and returns the number
-// of free keys that it has seen.
-func (c *chooser) look(best *candidate, slot uint32, first bool) int {
+// candidate returns the key in a slot, which has a page.
+func (c *chooser) candidate(slot uint32) candidate {
 	one := candidate{slot: slot}
 	one.last, one.count = access.Last(c.u.at(slot).word.Load())
-	better := one.last < best.last
-	if c.policy == LeastOftenRead && one.count != best.count {
-		better = one.count < best.count
+	return one
+}
+
+// better reports whether a is to be evicted before b.
+func (c *chooser) better(a, b candidate) bool {
+	if c.policy == LeastOftenRead && a.count != b.count {
+		return a.count < b.count
 	}
-	if c.taken[slot] || (first || better) && c.skip(c.s.keys.key(slot)) {
-		return 0
+	return a.last < b.last
+}
+
+// look makes best the key in a slot if it is not taken, and better. It reports whether it did.
+func (c *chooser) look(best *candidate, slot uint32) bool {
+	one := c.candidate(slot)
+	if best.slot != 0 && !c.better(one, *best) || c.taken[slot] {
+		return false
 	}
-	if first || better {
-		*best = one
-	}
-	return 1
+	*best = one
+	return true
 }
