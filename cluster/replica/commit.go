@@ -83,7 +83,8 @@ func (r *Replica) apply(b propose.Batch) ([]byte, error) {
 	if evict.Count == 0 {
 		return r.write(state.Term, b, entry)
 	}
-	entry = r.machine.AppendEntry(entry[:0], state.Term.Stamp(), max(b.Facts.Version, evict.Version), b.Facts.Count+evict.Count,
+	b.Facts.Version = max(b.Facts.Version, evict.Version)
+	entry = r.machine.AppendEntry(entry[:0], state.Term.Stamp(), b.Facts.Version, b.Facts.Count+evict.Count,
 		append([][]byte{evict.Data}, b.Parts...)...)
 	responses, err := r.write(state.Term, b, entry)
 	if err != nil {

@@ -14,6 +14,8 @@
 //   - the reader, which finds the index at which a read is linearizable;
 //   - the replica's knowledge of the leader (package leadership);
 //   - the versions of commands that the leader may write;
+//   - the quota of the data: the machine says which keys are evicted so that a batch fits, and the
+//     replica writes that (evict.go);
 //   - models of disk and memory, which decide whether there is room for a write on the nodes
 //     that store it (package room).
 //
