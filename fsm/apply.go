@@ -76,7 +76,7 @@ func (f *FSM) applyCommand(l *raft.Log) ([]byte, error) {
 func (f *FSM) applyRequestsLocked(l *raft.Log, b *batch, answered bool) []byte {
 	t, s := &f.tx, f.state.Load()
 	clock := max(f.clock.Load(), b.clock)
-	t.begin(s, f.hub, clock, answered)
+	t.begin(s, f.hub, l, clock, answered)
 	defer t.end()
 	if b.version >= historyVersion && !t.data.History() {
 		t.data.KeepHistory()
@@ -103,6 +103,7 @@ func (f *FSM) applyRequestsLocked(l *raft.Log, b *batch, answered bool) []byte {
 			s.marks.Store(&marked)
 		}
 		s.countAnswers()
+		s.countLeases()
 		f.publishLocked(l, t.clock)
 	})
 	t.entry.Published(s.data.Revision())

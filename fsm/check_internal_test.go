@@ -24,6 +24,9 @@ var requestsOfRows = map[byte]kv.Request{
 	tagAppendTTL: {Then: []kv.Op{{Kind: kv.OpAppend, Key: "k", MaxBytes: 1, TTL: kv.MinTTL}}},
 	tagTouch:     kv.Touch("k", kv.MinTTL),
 	tagPersist:   kv.Persist("k"),
+	tagPutLease:  {Then: []kv.Op{{Kind: kv.OpPut, Key: "k", Lease: -1}}},
+	tagGrant:     kv.Grant(0, kv.MinTTL),
+	tagRevoke:    kv.Revoke(-1),
 
 	tagAbsent:      kv.Put("k", nil, kv.Absent("k")),
 	tagPresent:     kv.Put("k", nil, kv.Present("k")),

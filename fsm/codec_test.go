@@ -425,7 +425,7 @@ func TestDecodeResponse_Refused(t *testing.T) {
 		{"Kind", "\x05\x01", &fsm.VersionError{What: "response 0x5", Supported: fsm.Version}},
 		{"ReplayedTwice", "\x04\x04\x01\x00", &fsm.VersionError{What: "response 0x4", Supported: fsm.Version}},
 		{"ShortReplayed", "\x04\x01", nil},
-		{"Result", "\x01\x01\x06\x02\x00\x00", &fsm.VersionError{What: "result 0x6", Supported: fsm.Version}},
+		{"Result", "\x01\x01\x07\x02\x00\x00", &fsm.VersionError{What: "result 0x7", Supported: fsm.Version}},
 		{"Code", "\x03\x01x\x00\x00\x00", &fsm.VersionError{What: `refusal "x"`, Supported: fsm.Version}},
 		{"ShortRefusal", "\x03\x01x\x00", nil},
 		{"ShortItem", "\x01\x01\x02\x05\x03\x01\x01\x00\x00", nil},

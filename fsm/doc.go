@@ -83,6 +83,18 @@
 // another cause. It chooses them by the uses of keys that its own replica has noted
 // (mvcc.Store.TrackUses), which are no part of the state.
 //
+// # Leases
+//
+// The state has the ids and the times to live of leases, and not when they run out. The leader
+// decides that in its memory, so that a lease that is kept alive needs no entry. It follows the
+// leases by a kv.LeaseFeed, and ends those that have run out by entries, each with the keys that are
+// attached to it. Such an entry names the term of its leader, and the newest lease that the leader
+// knew. In another term it does nothing, nor to a newer lease with the same id. So an expiry that
+// was proposed before a lease was kept alive by a later leader does not end it.
+//
+// A key is attached by its newest version. The index of attached keys is made from these when a
+// snapshot is loaded.
+//
 // # Concurrency
 //
 // Raft applies, snapshots and restores from one goroutine. All other methods are safe for
@@ -133,7 +145,7 @@
 //	            requests with a branch else, without an operation, with more than 128
 //	            operations or compares, or with two deletes of one key
 //	version 4   idempotency keys, and their settings; times to live: puts, adds and appends with
-//	            one, touch, persist, expire
+//	            one, touch, persist, expire; leases: grant, revoke, puts with one, their expiry
 //
 // # Format of entries, 2
 //
@@ -160,6 +172,9 @@
 //	with ttl = 09 length ttl PUT | 0a length ttl ADD | 0b length ttl APPEND
 //	touch    = 0c length ttl options key
 //	persist  = 0d length options key
+//	lease    = 0e length lease ttl PUT             a put; the ttl is 0 if there is none
+//	grant    = 0f length lease ttl                 lease 0: the entry's application chooses an id
+//	revoke   = 10 length lease
 //	else     = 50 length operation...              absent if the branch is empty
 //	clock    = 81 length                           only carries the entry's clock
 //	retire   = 82 length id
@@ -167,6 +182,7 @@
 //	compact  = 84 length revision                  0: all of it, at a revision of its own
 //	settings = 85 length count number...           6 numbers, 9 if one of version 4 is set
 //	expire   = 86 length count                     the maximum number of keys that it removes
+//	leases   = 88 length term granted {id(8)}...   ends leases that have run out
 //	span     = 00 keyLen key | 01 startLen start endLen end | 02 startLen start
 //
 // The options have a bit for each field that may be absent (payload.go). PUT, ADD and APPEND
@@ -183,6 +199,7 @@
 //	          | 03 length existed(1) deleted items
 //	          | 04 length items more(1) count
 //	          | 05 length response
+//	          | 06 length lease ttl
 //	items     = itemsLen item...
 //	item      = itemLen options keyLen key valueLen value createRevision modRevision version
 //	            lease? deadline? flags? (typeLen type)?
@@ -196,14 +213,14 @@
 //
 // # Format of snapshots, 2 to 4
 //
-//	+---------------+-----------+--------+----------+----------+---------+---------+-----+
-//	| "KVSNAP\r"(7) | format(1) | header | versions | versions | answers | answers | end |
-//	+---------------+-----------+--------+----------+----------+---------+---------+-----+
+//	+---------------+-----------+--------+----------+----------+---------+--------+-----+
+//	| "KVSNAP\r"(7) | format(1) | header | versions | versions | answers | leases | end |
+//	+---------------+-----------+--------+----------+----------+---------+--------+-----+
 //
 //	block    = kind(1) length(4) payload crc32c(4)   the sum covers the rest of the block
 //	header   = kind 1: index(8) term(8) revision(8) clock(8) items(8) hash(8) marks ids
 //	           compact(8) attributes(8) changes(8) settings      these from format 3 on
-//	           first(8) next(8) answersHash(8)                   these from format 4 on
+//	           first(8) next(8) answersHash(8) leases(8) leasesHash(8)   these from format 4 on
 //	marks    = count index...                        for version 2, 3, ...; 0 for no entry
 //	ids      = count {idLen id}...
 //	settings = count number...
@@ -215,9 +232,11 @@
 //	                                                    versions from format 3 on
 //	answers  = kind 4: answer...                        from format 4 on
 //	answer   = time(8) fingerprint(16) keyLen key response
+//	leases   = kind 5: {id(8) ttl granted}...           from format 4 on
 //
-// Header, versions, answers and end are blocks; there may be any number of blocks of versions
-// and of answers. Answers have successive numbers, from first up to next, in which the oldest is
+// Header, versions, answers, leases and end are blocks; there may be any number of blocks of
+// versions, of answers and of leases. Leases are in the order of their ids as numbers without a
+// sign. Answers have successive numbers, from first up to next, in which the oldest is
 // the first.
 // Numbers of a fixed length are big endian, the others are uvarints or varints. Versions are
 // in ascending order of their keys, and of one key from the newest to the oldest. A version
@@ -231,7 +250,8 @@
 // Each change updates a hash of the whole state (type stateHash). The hash of what exists
 // depends only on the state, not on the order of the changes that made it. A snapshot has
 // it, and a restore computes it again and compares. The kept answers have a hash of their own,
-// of the same kind, without the texts of refusals, which a build may change. Once there is a
+// of the same kind, without the texts of refusals, which a build may change, and so have the
+// leases. Once there is a
 // history, a second hash covers all changes in their order, also those whose versions are compacted. A checkpoint is
 // an entry at which each replica records both, together with the revision, the clock, the
 // marks, the compact revision and the settings. Replicas whose hashes at one index differ

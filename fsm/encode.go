@@ -55,6 +55,9 @@ func note(to *wire.Requests, r *kv.Request) {
 				if rewrites(o) {
 					to.Appends++
 				}
+			case kv.OpGrant:
+				to.Puts++
+				to.PutBytes += leaseBytes
 			case kv.OpRequest:
 				note(to, o.Nested)
 			}
@@ -71,7 +74,7 @@ const maxDeadlineBytes = 10
 // itemOf returns the item that an operation on one key makes if the key does not exist,
 // without its value. Its deadline takes as many bytes as any.
 func itemOf(o *kv.Op) *kv.Item {
-	it := &kv.Item{Key: o.Key, Flags: o.Flags, ContentType: o.ContentType}
+	it := &kv.Item{Key: o.Key, Lease: o.Lease, Flags: o.Flags, ContentType: o.ContentType}
 	if o.TTL != 0 {
 		it.Deadline = math.MaxInt64
 	}

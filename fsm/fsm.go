@@ -44,6 +44,8 @@ type Seams struct {
 	ShowExpired bool
 	// ForgetAnswers makes each request with an idempotency key a new one.
 	ForgetAnswers bool
+	// MaxLeases and MaxLeaseKeys replace the limits of package kv; 0 keeps them.
+	MaxLeases, MaxLeaseKeys int
 }
 
 // FSM is the replicated state machine. Raft calls Apply, ApplyBatch, Snapshot
@@ -101,6 +103,9 @@ type state struct {
 
 	hash    stateHash // guarded by FSM.mu once the state is an FSM's, as the answers are
 	answers answers
+	leases  leases // likewise
+
+	leaseCount atomic.Int64 // of the leases after the newest entry
 
 	tracked *mvcc.UseOptions // what the data tracks; guarded by FSM.mu once the state is an FSM's
 
@@ -108,7 +113,7 @@ type state struct {
 }
 
 func newState(data *mvcc.Store, retired *retiredIDs) *state {
-	s := &state{data: data, retired: retired}
+	s := &state{data: data, retired: retired, leases: newLeases()}
 	s.marks.Store(new(marks))
 	s.settings.Store(new(kv.Settings))
 	return s

@@ -91,6 +91,8 @@ func (g *growth) ops(ops []kv.Op, certain bool) {
 				}
 				return before + maxDeadlineBytes
 			})
+		case kv.OpGrant:
+			g.bytes += leaseBytes
 		case kv.OpRequest:
 			g.request(o.Nested, certain)
 		}

@@ -29,7 +29,7 @@ type stateHash struct {
 // Checkpoint is the state hash after an entry that asked for it (CheckpointRequest). It
 // covers items, retired ids, the revision counter, the cluster clock and the marks; once
 // there is a history, also every change of it, the compact revision and the settings; after
-// entries of command version 4, also the kept answers.
+// entries of command version 4, also the kept answers and the leases.
 type Checkpoint = kv.Checkpoint
 
 // checkpointsKept is the maximum number of checkpoints that are remembered.
@@ -42,6 +42,8 @@ const (
 	hashAttributes = 3
 	hashDeleted    = 4
 	hashRemoved    = 5 // deleted for another cause
+	hashLease      = 6
+	hashLeaseID    = 7 // what a new id of a lease is made of
 )
 
 // add adds an item, which a change has made.
@@ -134,6 +136,7 @@ func (s *state) checkpointHash(clock int64) uint64 {
 	if s.marks.Load().since(0) >= answersVersion { // likewise
 		b = binary.LittleEndian.AppendUint64(b, s.answers.hash)
 		b = binary.LittleEndian.AppendUint64(b, s.answers.next)
+		b = binary.LittleEndian.AppendUint64(b, s.leases.hash)
 	}
 	return xxhash.Sum64(b)
 }

@@ -387,8 +387,12 @@ func (f *FSM) Idempotency() Idempotency {
 	return Idempotency{Keys: s.answerCount.Load(), Bytes: s.answerBytes.Load()}
 }
 
-// AnswerBytes returns the Bytes of Idempotency: about the memory of the kept answers.
-func (f *FSM) AnswerBytes() int64 { return f.state.Load().answerBytes.Load() }
+// AnswerBytes returns about the memory of the kept answers, the Bytes of Idempotency, and of the
+// leases.
+func (f *FSM) AnswerBytes() int64 {
+	s := f.state.Load()
+	return s.answerBytes.Load() + s.leaseCount.Load()*leaseBytes
+}
 
 // countAnswers makes it known how many answers are kept.
 func (s *state) countAnswers() {

@@ -36,6 +36,11 @@ func (*FSM) CompactRequest(revision uint64) wire.Requests { return CompactReques
 // ExpireRequest is the function ExpireRequest.
 func (*FSM) ExpireRequest() wire.Requests { return ExpireRequest() }
 
+// ExpireLeasesRequest is the function ExpireLeasesRequest.
+func (*FSM) ExpireLeasesRequest(term, granted uint64, ids []kv.LeaseID) wire.Requests {
+	return ExpireLeasesRequest(term, granted, ids)
+}
+
 // SettingsRequest is the function SettingsRequest.
 func (*FSM) SettingsRequest(s kv.Settings) wire.Requests { return SettingsRequest(s) }
 

@@ -23,6 +23,9 @@ const (
 	tagAppendTTL byte = 0x0b
 	tagTouch     byte = 0x0c
 	tagPersist   byte = 0x0d
+	tagPutLease  byte = 0x0e // attached to a lease
+	tagGrant     byte = 0x0f
+	tagRevoke    byte = 0x10
 
 	tagAbsent      byte = 0x41
 	tagPresent     byte = 0x42
@@ -33,13 +36,14 @@ const (
 	tagOnce byte = 0x60 // the idempotency key; nothing comes before it
 
 	// Operations of the leader itself.
-	tagClock      byte = 0x81
-	tagRetire     byte = 0x82
-	tagCheckpoint byte = 0x83
-	tagCompact    byte = 0x84
-	tagSettings   byte = 0x85
-	tagExpire     byte = 0x86
-	tagEvict      byte = 0x8e
+	tagClock        byte = 0x81
+	tagRetire       byte = 0x82
+	tagCheckpoint   byte = 0x83
+	tagCompact      byte = 0x84
+	tagSettings     byte = 0x85
+	tagExpire       byte = 0x86
+	tagEvict        byte = 0x8e
+	tagExpireLeases byte = 0x88
 )
 
 // operation is one row of the table of operations.
@@ -71,6 +75,10 @@ var operations = []operation{
 	{tag: tagTouch, kind: kv.OpTouch, name: "touch", since: ttlVersion, encode: encodeTouch, decode: decodeTouch},
 	{tag: tagPersist, kind: kv.OpPersist, name: "persist", since: ttlVersion, encode: encodePersist, decode: decodePersist},
 
+	{tag: tagPutLease, kind: kv.OpPut, name: "put with a lease", since: leaseVersion, encode: encodePutLease, decode: decodePutLease},
+	{tag: tagGrant, kind: kv.OpGrant, name: "grant", since: leaseVersion, encode: encodeGrant, decode: decodeGrant},
+	{tag: tagRevoke, kind: kv.OpRevoke, name: "revoke", since: leaseVersion, encode: encodeRevoke, decode: decodeRevoke},
+
 	// Changes nothing, carries the entry's clock: the first entry of every term.
 	{tag: tagClock, kind: kv.OpKind(tagClock), name: "clock", since: 1, internal: true, encode: encodeKey, decode: decodeNothing},
 	// The key is a raft ServerID that may never be a member again.
@@ -85,6 +93,8 @@ var operations = []operation{
 	{tag: tagExpire, kind: kv.OpKind(tagExpire), name: "expire", since: ttlVersion, internal: true, encode: encodeValue, decode: decodeExpire},
 	// Removes keys to make room.
 	{tag: tagEvict, kind: kv.OpKind(tagEvict), name: "evict", since: quotaVersion, internal: true, encode: encodeValue, decode: decodeEvict},
+	// Ends leases that have run out.
+	{tag: tagExpireLeases, kind: kv.OpKind(tagExpireLeases), name: "expire leases", since: leaseVersion, internal: true, encode: encodeValue, decode: decodeExpireLeases},
 }
 
 // tagOf returns the tag of an operation of clients. If several rows have the operation, it
@@ -92,6 +102,9 @@ var operations = []operation{
 func tagOf(o *kv.Op) byte {
 	switch o.Kind {
 	case kv.OpPut:
+		if o.Lease != 0 {
+			return tagPutLease
+		}
 		if o.TTL != 0 {
 			return tagPutTTL
 		}
@@ -120,6 +133,10 @@ func tagOf(o *kv.Op) byte {
 		return tagTouch
 	case kv.OpPersist:
 		return tagPersist
+	case kv.OpGrant:
+		return tagGrant
+	case kv.OpRevoke:
+		return tagRevoke
 	}
 	return tagRequest
 }

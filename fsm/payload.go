@@ -241,6 +241,52 @@ func decodePersist(_ *decoding, r wire.Reader, o *kv.Op) wire.Reader {
 	return r
 }
 
+// The lease of a put is the first field of its payload, and the second one is the time to live
+// in milliseconds, 0 for none.
+
+func encodePutLease(dst []byte, o *kv.Op) []byte {
+	return encodePutMore(appendTTL(appendLease(dst, o), o), o)
+}
+
+func decodePutLease(d *decoding, r wire.Reader, o *kv.Op) wire.Reader {
+	if readLease(&r, o); o.Lease == 0 {
+		r.Malformed("put without a lease")
+	}
+	ttl := r.Uvarint()
+	if ttl > uint64(kv.MaxTTL.Milliseconds()) {
+		r.Malformed("time to live is out of range")
+		return r
+	}
+	o.TTL = time.Duration(ttl) * time.Millisecond
+	return decodePutMore(d, r, o)
+}
+
+func appendLease(dst []byte, o *kv.Op) []byte { return binary.AppendVarint(dst, int64(o.Lease)) }
+
+func readLease(r *wire.Reader, o *kv.Op) { o.Lease = kv.LeaseID(r.Varint()) }
+
+func encodeGrant(dst []byte, o *kv.Op) []byte { return appendTTL(appendLease(dst, o), o) }
+
+func decodeGrant(_ *decoding, r wire.Reader, o *kv.Op) wire.Reader {
+	readLease(&r, o)
+	ttl := r.Uvarint()
+	if ttl < 1 || ttl > uint64(kv.MaxLeaseTTL.Milliseconds()) {
+		r.Malformed("time to live is out of range")
+		return r
+	}
+	o.TTL = time.Duration(ttl) * time.Millisecond
+	return r
+}
+
+func encodeRevoke(dst []byte, o *kv.Op) []byte { return appendLease(dst, o) }
+
+func decodeRevoke(_ *decoding, r wire.Reader, o *kv.Op) wire.Reader {
+	if readLease(&r, o); o.Lease == 0 {
+		r.Malformed("revoke without a lease")
+	}
+	return r
+}
+
 func encodeNested(dst []byte, o *kv.Op) []byte { return appendBody(dst, o.Nested) }
 
 func decodeNested(d *decoding, r wire.Reader, o *kv.Op) wire.Reader {

@@ -31,6 +31,8 @@ type budget struct {
 	answer  answerSize // of the present request
 	kept    bool       // the answer to the present request is kept
 
+	attached int // number of keys that the present request attaches to leases
+
 	writes  []plannedWrite
 	deletes []kv.Span // of operations before the one that is planned
 }
@@ -48,7 +50,7 @@ func (b *budget) beginEntry() { b.entryKeys, b.entryBytes = maxEntryKeys, maxEnt
 func (b *budget) begin() {
 	b.granted = min(kv.MaxRequestKeys, b.entryKeys)
 	b.keys, b.answer = b.granted, answerSize{}
-	b.writes, b.deletes = b.writes[:0], b.deletes[:0]
+	b.writes, b.deletes, b.attached = b.writes[:0], b.deletes[:0], 0
 }
 
 // reset forgets everything, and keeps memory for the next entry.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/kvorum/kvorum/internal/wire"
 	"github.com/kvorum/kvorum/kv"
@@ -26,6 +27,7 @@ const (
 	resultDelete byte = 3
 	resultRange  byte = 4
 	resultNested byte = 5
+	resultLease  byte = 6 // of a grant
 )
 
 // minResultLen is the minimum number of bytes of an encoded result.
@@ -239,6 +241,9 @@ func decodeResult(tag byte, data []byte, depth int) (result kv.Result, err error
 			return result, err
 		}
 		result.Nested = &nested
+	case resultLease:
+		result.Lease = kv.LeaseID(payload.Varint())
+		result.TTL = time.Duration(payload.Uvarint()) * time.Millisecond
 	default:
 		return result, &VersionError{What: fmt.Sprintf("result %#x", tag), Supported: Version}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/kvorum/kvorum/fsm/mvcc"
 	"github.com/kvorum/kvorum/internal/wire"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // Restore implements raft.FSM. It builds the snapshot's state beside the present one,
@@ -43,6 +44,7 @@ func (f *FSM) replace(s *state, header snapshotHeader) error {
 	}
 	s.trackUses()
 	before := f.state.Swap(s)
+	before.leases.feed.end()
 	f.hub.Replace(s.data)
 	f.clock.Store(header.Clock)
 	f.appliedTerm.Store(header.AppliedTerm)
@@ -55,7 +57,7 @@ func (f *FSM) replace(s *state, header snapshotHeader) error {
 // readSnapshot reads and verifies a whole snapshot, for a program that understands that
 // command version. The format does not depend on the commands that made the state.
 func readSnapshot(r io.Reader, version byte) (*state, snapshotHeader, error) {
-	sr := snapshotReader{r: r, newest: newestSnapshot(version)}
+	sr := snapshotReader{r: r, newest: newestSnapshot(version), leases: newLeases()}
 	header, err := sr.header()
 	if err != nil {
 		return nil, snapshotHeader{}, err
@@ -68,8 +70,12 @@ func readSnapshot(r io.Reader, version byte) (*state, snapshotHeader, error) {
 		return nil, snapshotHeader{}, fmt.Errorf("%w: kept answers end at %d and have hash %016x, header says %d and %016x",
 			ErrMalformed, got.next, got.hash, header.NextAnswer, header.AnswersHash)
 	}
+	if err := sr.checkLeases(header, data); err != nil {
+		return nil, snapshotHeader{}, err
+	}
 	s := newState(data, newRetiredIDs(header.Retired))
-	s.answers = sr.answers
+	s.answers, s.leases = sr.answers, sr.leases
+	s.countLeases()
 	s.countAnswers()
 	s.hash = hash
 	for id := range s.retired.known {
@@ -93,6 +99,7 @@ type snapshotReader struct {
 	sum    uint32 // CRC32C of everything before the current block
 
 	answers answers // those that were read
+	leases  leases
 }
 
 func (sr *snapshotReader) header() (snapshotHeader, error) {
@@ -140,6 +147,7 @@ func decodeHeader(format byte, payload []byte) (snapshotHeader, error) {
 	}
 	if format >= snapshotAnswers {
 		h.FirstAnswer, h.NextAnswer, h.AnswersHash = d.Uint64(), d.Uint64(), d.Uint64()
+		h.Leases, h.LeasesHash = d.Uint64(), d.Uint64()
 	}
 	if h.Revision > mvcc.MaxRevision || h.Compact > h.Revision {
 		d.Malformed("revision out of range")
@@ -200,6 +208,10 @@ func (sr *snapshotReader) blocks(team *decoders, header snapshotHeader) (end sna
 			if err := sr.answersBlock(header, payload); err != nil {
 				return end, err
 			}
+		case blockLeases:
+			if err := sr.leasesBlock(header, payload); err != nil {
+				return end, err
+			}
 		case blockEnd:
 			d := wire.NewReader(payload)
 			end.items = d.Uint64()
@@ -229,6 +241,42 @@ func (sr *snapshotReader) answersBlock(header snapshotHeader, payload []byte) er
 		return fmt.Errorf("%w: block kind %d in format %d", ErrMalformed, blockAnswers, header.Format)
 	}
 	return sr.answers.readAnswers(payload)
+}
+
+// leasesBlock reads a block of leases.
+func (sr *snapshotReader) leasesBlock(header snapshotHeader, payload []byte) error {
+	if header.Format < snapshotAnswers {
+		return fmt.Errorf("%w: block kind %d in format %d", ErrMalformed, blockLeases, header.Format)
+	}
+	for r := wire.NewReader(payload); r.Len() > 0; {
+		l := lease{id: kv.LeaseID(r.Uint64()), ttl: int64(r.Uvarint()), granted: r.Uvarint()}
+		last, some := sr.leases.order.Max()
+		switch {
+		case l.id == 0 || some && uint64(l.id) <= uint64(last.id):
+			r.Malformed("ids out of order")
+		case l.ttl < kv.MinLeaseTTL.Milliseconds() || l.ttl > kv.MaxLeaseTTL.Milliseconds() || l.granted > header.AppliedIndex:
+			r.Malformed("number out of range")
+		}
+		if err := r.Err(); err != nil {
+			return fmt.Errorf("leases: %w", err)
+		}
+		sr.leases.add(l)
+	}
+	return nil
+}
+
+// checkLeases compares the leases that were read with the header and with the keys of data.
+func (sr *snapshotReader) checkLeases(header snapshotHeader, data *mvcc.Store) error {
+	if n := sr.leases.order.Len(); uint64(n) != header.Leases || sr.leases.hash != header.LeasesHash {
+		return fmt.Errorf("%w: %d leases have hash %016x, header says %d and %016x",
+			ErrMalformed, n, sr.leases.hash, header.Leases, header.LeasesHash)
+	}
+	for id := range data.AttachedLeases() {
+		if _, exists := sr.leases.find(id); !exists {
+			return fmt.Errorf("%w: a key is attached to the lease %d, which does not exist", ErrMalformed, id)
+		}
+	}
+	return nil
 }
 
 // next reads and verifies one block. The payload is in sr.block. It is valid until the next
@@ -315,6 +363,7 @@ func (f *FSM) LetGo() {
 	s.marks.Store(before.marks.Load())
 	s.settings.Store(before.settings.Load())
 	f.state.Store(s)
+	before.leases.feed.end()
 	f.hub.Suspend()
 	_ = before.data.Close() // always nil
 }

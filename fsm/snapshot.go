@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/btree"
 	"github.com/hashicorp/raft"
 
 	"github.com/kvorum/kvorum/fsm/mvcc"
@@ -24,7 +25,7 @@ const (
 
 // Formats of snapshots. A state without history is written in format 2, which programs
 // before command version 3 read too. After an entry of command version 4 it has format 4, which
-// programs refuse that see keys after their deadlines, and don't keep answers.
+// programs refuse that see keys after their deadlines, and keep neither answers nor leases.
 const (
 	snapshotItemsOnly byte = 2
 	snapshotVersions  byte = 3
@@ -49,6 +50,7 @@ const (
 	blockItems   byte = 2
 	blockEnd     byte = 3
 	blockAnswers byte = 4
+	blockLeases  byte = 5
 )
 
 // Lengths in a block's frame.
@@ -95,6 +97,8 @@ type snapshotHeader struct {
 	FirstAnswer uint64 // the number of the oldest kept answer
 	NextAnswer  uint64 // the number of the next one
 	AnswersHash uint64 // answers.hash
+	Leases      uint64 // number of leases
+	LeasesHash  uint64 // leases.hash
 }
 
 // snapshot implements raft.FSMSnapshot.
@@ -105,6 +109,7 @@ type snapshot struct {
 	view   *mvcc.Snapshot // nil once released
 
 	answers answerList
+	leases  *btree.BTreeG[lease]
 }
 
 // Snapshot implements raft.FSM. It only takes a view of the state. Persist writes the view
@@ -143,8 +148,10 @@ func (f *FSM) Snapshot() (raft.FSMSnapshot, error) {
 			FirstAnswer:  s.answers.first,
 			NextAnswer:   s.answers.next,
 			AnswersHash:  s.answers.hash,
+			Leases:       uint64(s.leases.order.Len()),
+			LeasesHash:   s.leases.hash,
 		},
-		view: view, closed: f.closed, used: &f.used, answers: s.answers.snapshot(),
+		view: view, closed: f.closed, used: &f.used, answers: s.answers.snapshot(), leases: s.leases.order.Clone(),
 	}, nil
 }
 
@@ -166,7 +173,7 @@ func (s *snapshot) Persist(sink raft.SnapshotSink) error {
 func (s *snapshot) Release() {
 	if s.view != nil {
 		_ = s.view.Close() // always nil
-		s.view, s.answers = nil, answerList{}
+		s.view, s.answers, s.leases = nil, answerList{}, nil
 	}
 }
 
@@ -204,6 +211,16 @@ func (s *snapshot) write(w io.Writer) error {
 			if err := rest(); err != nil {
 				return err
 			}
+		}
+		sw.endBlock()
+		var err error
+		s.leases.Ascend(func(l lease) bool {
+			sw.lease(l)
+			err = rest()
+			return err == nil
+		})
+		if err != nil {
+			return err
 		}
 		sw.endBlock()
 	}
@@ -249,7 +266,7 @@ type snapshotWriter struct {
 	items    uint64 // number of keys that exist
 	versions uint64 // number of versions
 	last     string // the key of the newest one
-	bytes    int    // of the versions and the answers
+	bytes    int    // of the versions, the answers and the leases
 	sum      uint32 // CRC32C of everything written
 }
 
@@ -280,6 +297,8 @@ func (sw *snapshotWriter) header(h snapshotHeader) {
 		sw.block = binary.BigEndian.AppendUint64(sw.block, h.FirstAnswer)
 		sw.block = binary.BigEndian.AppendUint64(sw.block, h.NextAnswer)
 		sw.block = binary.BigEndian.AppendUint64(sw.block, h.AnswersHash)
+		sw.block = binary.BigEndian.AppendUint64(sw.block, h.Leases)
+		sw.block = binary.BigEndian.AppendUint64(sw.block, h.LeasesHash)
 	}
 	sw.flush()
 }
@@ -318,6 +337,21 @@ func (sw *snapshotWriter) answer(a keptAnswer) {
 	}
 	before := len(sw.block)
 	sw.block = append(sw.block, a...)
+	sw.bytes += len(sw.block) - before
+	if len(sw.block) >= blockHeadLen+blockTarget {
+		sw.flush()
+	}
+}
+
+// lease adds a lease.
+func (sw *snapshotWriter) lease(l lease) {
+	if len(sw.block) == 0 {
+		sw.begin(blockLeases)
+	}
+	before := len(sw.block)
+	sw.block = binary.BigEndian.AppendUint64(sw.block, uint64(l.id))
+	sw.block = binary.AppendUvarint(sw.block, uint64(l.ttl))
+	sw.block = binary.AppendUvarint(sw.block, l.granted)
 	sw.bytes += len(sw.block) - before
 	if len(sw.block) >= blockHeadLen+blockTarget {
 		sw.flush()

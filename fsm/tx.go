@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"strings"
 
+	"github.com/hashicorp/raft"
+
 	"github.com/kvorum/kvorum/fsm/mvcc"
 	"github.com/kvorum/kvorum/fsm/watch"
 	"github.com/kvorum/kvorum/kv"
@@ -24,6 +26,9 @@ type tx struct {
 	entry *watch.Entry
 	clock int64 // the cluster clock after the entry, in nanoseconds since the Unix epoch
 
+	index, term uint64 // of the entry
+	idsTaken    uint64 // number of ids of leases that the entry has chosen
+
 	path []bool // which branches are done: whether the compares of each request that is reached hold, in order
 	next int    // number of the next one in path
 
@@ -35,9 +40,10 @@ type tx struct {
 	evicted    uint64 // number of keys that the entry has evicted
 }
 
-// begin begins an entry, with which the cluster clock becomes clock. Unless its responses are
+// begin begins the entry l, with which the cluster clock becomes clock. Unless its responses are
 // answered to somebody, they lack what has been read; all decisions are the same.
-func (t *tx) begin(s *state, hub *watch.Hub, clock int64, answered bool) {
+func (t *tx) begin(s *state, hub *watch.Hub, l *raft.Log, clock int64, answered bool) {
+	t.index, t.term = l.Index, l.Term
 	t.state, t.data, t.entry, t.clock, t.answered, t.checkpoint = s, s.data.Begin(), hub.Begin(), clock, answered, false
 	t.data.SetClock(milliseconds(clock))
 	t.budget.beginEntry()
@@ -127,6 +133,11 @@ func (t *tx) view() *mvcc.View {
 func (t *tx) check(o *kv.Op) error {
 	switch o.Kind {
 	case kv.OpPut:
+		if o.Lease != 0 {
+			if err := t.checkLease(o); err != nil {
+				return err
+			}
+		}
 		if o.WantPrev {
 			t.read(kv.One(o.Key), &wholeRange)
 		}
@@ -148,6 +159,8 @@ func (t *tx) check(o *kv.Op) error {
 		return t.checkRange(o)
 	case kv.OpRequest:
 		return t.plan(o.Nested)
+	case kv.OpGrant, kv.OpRevoke:
+		return t.checkLease(o)
 	case kv.OpKind(tagCompact):
 		return t.compact(o)
 	case kv.OpKind(tagSettings):
@@ -194,7 +207,7 @@ func (t *tx) peek(dst []byte, o *kv.Op) []byte {
 func (t *tx) do(dst []byte, o *kv.Op) []byte {
 	switch o.Kind {
 	case kv.OpPut:
-		it := kv.Item{Key: o.Key, Value: o.Value, Deadline: t.deadline(o.TTL), Flags: o.Flags, ContentType: o.ContentType}
+		it := kv.Item{Key: o.Key, Value: o.Value, Lease: o.Lease, Deadline: t.deadline(o.TTL), Flags: o.Flags, ContentType: o.ContentType}
 		return appendWrite(dst, t.put(it, o.WantPrev))
 	case kv.OpAdd:
 		return t.add(dst, o)
@@ -208,6 +221,10 @@ func (t *tx) do(dst []byte, o *kv.Op) []byte {
 		return t.readRange(dst, o)
 	case kv.OpRequest:
 		return t.nested(dst, o)
+	case kv.OpGrant:
+		return t.grant(dst, o)
+	case kv.OpRevoke:
+		return t.revoke(dst, o)
 	case kv.OpKind(tagRetire):
 		t.state.retire(strings.Clone(o.Key))
 	case kv.OpKind(tagCheckpoint):
@@ -218,6 +235,8 @@ func (t *tx) do(dst []byte, o *kv.Op) []byte {
 		t.expireDue(o)
 	case kv.OpKind(tagEvict):
 		t.evict(o)
+	case kv.OpKind(tagExpireLeases):
+		t.expireLeases(o)
 	}
 	return dst
 }

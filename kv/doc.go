@@ -16,7 +16,7 @@
 //	validate.go   the limits of requests; changes.go which changes exclude each other
 //	lease.go      leases, and the interface that keeps them alive
 //	read.go       the guarantees of reads, and their results
-//	engine.go     the interfaces Engine and Admin
+//	engine.go     the interfaces Engine and Admin; that of leases is in lease.go
 //	errors.go     every class of errors, with its code and the outcome of the request
 //	membership.go members, and the requests that add and remove them
 //	status.go     the state of a node as it reports it

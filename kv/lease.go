@@ -145,3 +145,26 @@ func leaseOp(branch string, ops []Op) string {
 	}
 	return ""
 }
+
+// LeaseChange says that a lease was made, or that it has ended, to those who follow the leases of
+// a state machine.
+type LeaseChange struct {
+	ID      LeaseID
+	TTL     time.Duration // of a lease that was made
+	Granted uint64        // the index of the log's entry that has made it
+	Ended   bool
+}
+
+// LeaseFeed has the leases of a state machine, and then their changes in order. A change is there
+// before the response to its request is known. All methods may be called from any goroutine.
+type LeaseFeed interface {
+	// Take returns the changes since the last Take, which the caller owns. ok is false once the
+	// feed has ended, because another one has replaced it, or because the state was replaced:
+	// changes may be missing then.
+	Take() (changes []LeaseChange, ok bool)
+	// Changed returns a channel that receives once there is something to take. It is for one
+	// receiver.
+	Changed() <-chan struct{}
+	// Close ends the feed. It is idempotent and returns nil.
+	Close() error
+}

@@ -32,7 +32,8 @@ type State interface {
 	// HistoryBytes returns the memory of superseded versions, and whether all that can be
 	// given back was.
 	HistoryBytes() (bytes int64, settled bool)
-	// AnswerBytes returns about the memory of the answers that are kept for idempotency keys.
+	// AnswerBytes returns about the memory of the answers that are kept for idempotency keys, and
+	// of the leases.
 	AnswerBytes() int64
 	// Growth returns the maximum number of bytes by which requests make the data longer. A
 	// key counts perKey bytes in addition to its own and its value's.

@@ -16,12 +16,13 @@
 //
 // # Structures
 //
-//	arena      append-only chunks of memory with one record for each version
-//	slots      for each key, the place of its newest version
-//	table      an extendible hash table from keys to their slots, for reads of one key
-//	tree       a B-tree of slots in byte order of the keys, copied on write
-//	log        the places of versions in the order of their changes
-//	deadlines  a B-tree of the keys that have a deadline, in order of the deadlines
+//	arena        append-only chunks of memory with one record for each version
+//	slots        for each key, the place of its newest version
+//	table        an extendible hash table from keys to their slots, for reads of one key
+//	tree         a B-tree of slots in byte order of the keys, copied on write
+//	log          the places of versions in the order of their changes
+//	deadlines    a B-tree of the keys that have a deadline, in order of the deadlines
+//	attachments  a B-tree of the keys that are attached to a lease, by lease
 //
 // A record has the place of the version that it superseded, and one in sixteen that of a
 // version further back. So a read at an old revision passes over newer versions of its key in

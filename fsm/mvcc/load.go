@@ -43,9 +43,9 @@ type run struct {
 	number int
 	keys   []loadedKey
 	log    []loadedChange // in the order of the versions
-	// expiring are the newest versions of keys that have a deadline, in order.
-	expiring []ref
-	oldest   ref // the last version; its record has room for a previous one
+	// ending are the newest versions of keys that have a deadline or a lease, in order.
+	ending []ref
+	oldest ref // the last version; its record has room for a previous one
 }
 
 // loadedKey is the newest version of a key.
@@ -184,8 +184,8 @@ func (w *Worker) write(older bool) ref {
 	a := &w.l.s.keys.arena
 	if newest {
 		w.run.keys = append(w.run.keys, loadedKey{hashOf(v.Item.Key), r})
-		if v.Item.Deadline != 0 {
-			w.run.expiring = append(w.run.expiring, r)
+		if v.Item.Deadline != 0 || v.Item.Lease != 0 {
+			w.run.ending = append(w.run.ending, r)
 		}
 	} else {
 		a.at(w.younger).setPrevious(r)
@@ -272,7 +272,7 @@ func (l *Loader) Finish() (*Store, error) {
 	if logErr != nil {
 		return nil, logErr
 	}
-	l.fillDeadlines()
+	l.fillEnding()
 	l.publish()
 	return s, nil
 }
@@ -321,8 +321,8 @@ func (l *Loader) joinRuns(before, r *run) (same bool, err error) {
 		return false, nil
 	}
 	a.at(before.oldest).setPrevious(r.keys[0].newest)
-	if len(r.expiring) > 0 && r.expiring[0] == r.keys[0].newest {
-		r.expiring = r.expiring[1:]
+	if len(r.ending) > 0 && r.ending[0] == r.keys[0].newest {
+		r.ending = r.ending[1:]
 	}
 	r.keys = r.keys[1:]
 	if !first.Deleted { // it was counted as a key
@@ -357,15 +357,17 @@ func (l *Loader) fillSlots(n int) {
 	}
 }
 
-// fillDeadlines adds the keys that have a deadline to their index.
-func (l *Loader) fillDeadlines() {
+// fillEnding adds the keys that have a deadline or a lease to the indexes of these.
+func (l *Loader) fillEnding() {
 	s, slot := l.s, uint32(0)
 	for _, r := range l.runs {
 		for _, k := range r.keys {
 			slot++
-			if len(r.expiring) > 0 && r.expiring[0] == k.newest {
-				s.deadlines.change(slot, 0, s.keys.arena.at(k.newest).item().Deadline)
-				r.expiring = r.expiring[1:]
+			if len(r.ending) > 0 && r.ending[0] == k.newest {
+				it := s.keys.arena.at(k.newest).item()
+				s.deadlines.change(slot, 0, it.Deadline)
+				s.attachments.change(slot, 0, it.Lease)
+				r.ending = r.ending[1:]
 			}
 		}
 	}

@@ -27,6 +27,8 @@ type Store struct {
 	// deadlines belongs to the Tx, and is guarded by mu while there is none.
 	deadlines deadlines
 	uses      atomic.Pointer[uses] // nil unless keys may be evicted
+	// attachments is used as deadlines is.
+	attachments attachments
 
 	// What readers see. They load revision first.
 	revision  atomic.Uint64 // of the newest whole entry
@@ -72,6 +74,7 @@ func (s *Store) init(options Options, n int) {
 	s.tree = tree{keys: &s.keys}
 	s.log.init()
 	s.deadlines.init(&s.keys)
+	s.attachments.init(&s.keys)
 	s.oldestChange.Store(1)
 	s.tx.s = s
 }
@@ -194,7 +197,7 @@ func (s *Store) Stats() Stats {
 	return Stats{
 		Len: s.Len(), Bytes: s.Bytes(),
 		HistoryVersions: s.versions, HistoryBytes: s.oldBytes + int64(s.log.len())*8,
-		MemoryBytes: s.keys.arena.bytes + s.keys.slots.bytes() + s.table.bytes + s.tree.bytes + s.log.bytes() + s.deadlines.bytes(),
+		MemoryBytes: s.keys.arena.bytes + s.keys.slots.bytes() + s.table.bytes + s.tree.bytes + s.log.bytes() + s.deadlines.bytes() + s.attachments.bytes(),
 		Reclaimed:   s.reclaimer.reached,
 		Views:       s.views.count,
 	}

@@ -161,6 +161,7 @@ func (t *Tx) Put(it kv.Item) (stored, previous kv.Item, existed bool) {
 	}
 	s.deadlines.change(slot, previous.Deadline, it.Deadline)
 	s.noteWriteLocked(slot, it.Key, !existed, t.bytes-bytes)
+	s.attachments.change(slot, previous.Lease, it.Lease)
 	s.log.append(r)
 	return it, previous, existed
 }
@@ -184,6 +185,7 @@ func (t *Tx) remove(key string, cause uint8, expired bool) (previous kv.Item, ex
 	old.readItem(old.head(), &previous)
 	s.deadlines.change(slot, previous.Deadline, 0)
 	s.noteDeleteLocked(slot, Bytes(&previous))
+	s.attachments.change(slot, previous.Lease, 0)
 	v := Version{Item: kv.Item{Key: key, ModRevision: t.nextRevision()}, Order: t.nextOrder(), Deleted: true, Cause: cause}
 	r, size := s.keys.arena.put(&s.keys.arena.fresh, &v, s.keys.arena.linkTo(oldRef))
 	s.keys.slots.at(slot).Store(uint64(r))
