@@ -46,6 +46,7 @@ var allowed = map[string][]string{
 	"transport":           {"internal/entry", "internal/loglimit", "github.com/hashicorp/raft"},
 	"cluster/discovery":   {"kv", "internal/loglimit", "internal/sealed", "github.com/hashicorp/memberlist"},
 	"cluster/clock":       {},
+	"cluster/lessor":      {"kv"},
 	"cluster/leadership":  {"kv", "cluster/clock", "internal/nodeid", "github.com/hashicorp/raft"},
 	"cluster/propose":     {"cluster/leadership", "kv", "internal/wire"},
 	"cluster/raftstore":   {"wal", "internal/entry", "internal/sealed", "github.com/hashicorp/raft", "github.com/hashicorp/raft-boltdb"},
@@ -54,7 +55,7 @@ var allowed = map[string][]string{
 	},
 	"cluster/raftlog": {"internal/loglimit"},
 	"cluster/replica": {
-		"kv", "cluster/clock", "cluster/leadership", "cluster/propose", "cluster/raftlog", "cluster/raftstore", "cluster/recovery", "cluster/room", "wal", "transport",
+		"kv", "cluster/clock", "cluster/leadership", "cluster/lessor", "cluster/propose", "cluster/raftlog", "cluster/raftstore", "cluster/recovery", "cluster/room", "wal", "transport",
 		"internal/loglimit", "internal/nodeid", "internal/wire", "github.com/hashicorp/raft",
 	},
 	"cluster/room": {"kv", "wal", "internal/nodeid", "internal/wire", "github.com/hashicorp/raft"},

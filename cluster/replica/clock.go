@@ -154,10 +154,12 @@ func (r *Replica) voterCount() (voters int) {
 	return voters
 }
 
-// wakeExpire makes expire look at the clock again.
+// wakeExpire makes expire and expireLeases look at the clock again.
 func (r *Replica) wakeExpire() {
-	select {
-	case r.corrected <- struct{}{}:
-	default:
+	for _, wake := range [...]chan struct{}{r.corrected, r.leaseClock} {
+		select {
+		case wake <- struct{}{}:
+		default:
+		}
 	}
 }

@@ -214,6 +214,9 @@ type Seams struct {
 	// OwnClock makes this replica, as the leader, advance the cluster clock by its own monotonic
 	// clock alone.
 	OwnClock bool
+	// Rearm replaces what a new leader adds to the times to live of leases, which is an election
+	// timeout.
+	Rearm func(election time.Duration) time.Duration
 	// Patient leaves it to raft to find out that the leader is silent.
 	Patient bool
 	// StuckTransferLimit replaces the time for which raft may refuse writes for a transfer of
@@ -240,6 +243,9 @@ func (s Seams) withDefaults() Seams {
 	}
 	if s.CountAsker == nil {
 		s.CountAsker = countAsker
+	}
+	if s.Rearm == nil {
+		s.Rearm = func(election time.Duration) time.Duration { return election }
 	}
 	s.StuckTransferLimit = cmp.Or(s.StuckTransferLimit, defaultStuckTransferLimit)
 	return s

@@ -13,6 +13,8 @@
 //   - the proposer of package propose, which batches writes;
 //   - the reader, which finds the index at which a read is linearizable;
 //   - the replica's knowledge of the leader (package leadership);
+//   - the leases of the state machine, which the leader ends when they have run out (package
+//     lessor), and the keeper, which keeps them alive through the leader;
 //   - the versions of commands that the leader may write;
 //   - the quota of the data: the machine says which keys are evicted so that a batch fits, and the
 //     replica writes that (evict.go);

@@ -59,6 +59,9 @@ type Machine interface {
 	// ExpireRequest returns the one that removes a bounded number of the keys whose deadlines
 	// the clock has reached.
 	ExpireRequest() wire.Requests
+	// ExpireLeasesRequest returns the one that ends leases, with their keys: if its entry is of
+	// the given term, and only leases that were granted by an entry up to granted.
+	ExpireLeasesRequest(term, granted uint64, ids []kv.LeaseID) wire.Requests
 
 	// AppliedIndex returns the index of the newest entry whose whole effect reads see.
 	AppliedIndex() uint64
@@ -72,6 +75,10 @@ type Machine interface {
 	// receives once it has become earlier.
 	NextDeadline() int64
 	Sooner() <-chan struct{}
+	// FollowLeases returns a feed that begins with all leases, and ends the one before it.
+	FollowLeases() kv.LeaseFeed
+	// LeaseLen returns about the number of keys that are attached to a lease.
+	LeaseLen(id kv.LeaseID) int
 	// WrittenSince returns the highest command version of the applied entries at and above
 	// index, at least 1.
 	WrittenSince(index uint64) byte

@@ -84,7 +84,11 @@ type Replica struct {
 	observer  *raft.Observer
 	observed  chan raft.Observation
 	corrected chan struct{} // makes expire look at the clock again; it has one slot
-	caughtUp  atomic.Bool   // the first linearizable read since the start has succeeded
+	leases    leaseTerms
+	// leaseClock makes expireLeases look at the clock again. It has one slot.
+	leaseClock chan struct{}
+	keeper     keeper
+	caughtUp   atomic.Bool // the first linearizable read since the start has succeeded
 
 	loaded   uint64        // index of the snapshot that was restored; 0 for none
 	replayTo atomic.Uint64 // the last index of the log when it was opened
@@ -103,7 +107,7 @@ func Open(load context.Context, cfg Config) (*Replica, error) {
 		id: cfg.Identity.ServerID(), cfg: cfg, log: cfg.Logger, lines: loglimit.ForLoop(cfg.Logger), fatal: cfg.Fatal, peers: cfg.Peers,
 		machine: cfg.Machine, leaders: leadership.New(), writing: make(chan struct{}, 1), observed: make(chan raft.Observation, 16),
 		snapshotting: make(chan struct{}, 1), tight: make(chan struct{}, 1), noting: make(chan struct{}, 1),
-		corrected: make(chan struct{}, 1), run: rand.Uint64() | 1,
+		corrected: make(chan struct{}, 1), leaseClock: make(chan struct{}, 1), run: rand.Uint64() | 1,
 	}
 	r.disk = room.NewDisk(r.measureDisk)
 	r.ctx, r.cancel = context.WithCancel(context.Background())
@@ -117,10 +121,15 @@ func Open(load context.Context, cfg Config) (*Replica, error) {
 	r.versions = newVersions(cfg.Version, r.Servers, cfg.Announced)
 	r.proposer = propose.New(cfg.MaxPendingBytes, cfg.Timing.Election, r.leaders, route{r})
 	r.reader = newReader(r.ctx, r.readIndex)
+	r.leases.begun = make(chan struct{}, 1)
+	r.keeper.ctx = r.ctx
+	r.keeper.ask = func(ctx context.Context, ids []kv.LeaseID) ([]byte, error) {
+		return r.leaseQuestion(ctx, kindKeepAlive, ids, r.leaderKeepAlive)
+	}
 	if started := cfg.Seams.Started; started != nil {
 		started(r.raft, r.stores)
 	}
-	r.start(r.watchLeadership, r.beginTerms, r.compactLoop, r.watchLog, r.watchDisk, r.watchMemory, r.catchUp, r.compareStates, r.retain, r.expire, r.shrink, r.gatherReads, r.followClocks, r.watchSilence, r.tellCommitted, r.proposer.Run, r.endWaits)
+	r.start(r.watchLeadership, r.beginTerms, r.compactLoop, r.watchLog, r.watchDisk, r.watchMemory, r.catchUp, r.compareStates, r.retain, r.expire, r.expireLeases, r.shrink, r.gatherReads, r.followClocks, r.watchSilence, r.tellCommitted, r.proposer.Run, r.endWaits)
 	return r, nil
 }
 
@@ -268,5 +277,6 @@ func (r *Replica) Close(closePeers func() error) error {
 	r.raft.DeregisterObserver(r.observer)
 	r.wg.Wait()
 	r.reader.close()
+	r.keeper.close()
 	return errors.Join(err, r.stores.Close()) // nothing writes any more
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // Kinds of RPC between replicas. The values are part of the peer protocol; package cluster
-// has the others: 4 to 7, and 10.
+// has the others: 4 to 7, 10 and 14.
 const (
 	kindPropose   transport.Kind = 1 // requests → responses; the leader only
 	kindReadIndex transport.Kind = 2 // the asker's term, 8 bytes → an index, 8 bytes; the leader only
@@ -26,6 +26,8 @@ const (
 	kindLostTail    transport.Kind = 12 // term, acknowledged index and last index, 8 bytes each → nothing; see losttail.go
 	kindSnapshot    transport.Kind = 13 // nothing → kv.SnapshotResult: takes a snapshot of the node
 	kindReads       transport.Kind = 17 // nothing → a sample of the reads of keys since the last one; see evict.go
+	kindKeepAlive   transport.Kind = 15 // the asker's term and ids of leases → an answer for each; the leader only; see keepalive.go
+	kindLeaseState  transport.Kind = 16 // the asker's term and the id of a lease → its state; the leader only
 )
 
 // Handle answers a request of a peer, which is of this cluster. An unknown kind, which a newer
@@ -48,6 +50,8 @@ func (r *Replica) Handle(ctx context.Context, from transport.Identity, kind tran
 		return r.handleSnapshot(ctx)
 	case kindLostTail:
 		return nil, r.handleLostTail(ctx, from, payload)
+	case kindKeepAlive, kindLeaseState:
+		return r.handleLeases(ctx, from.ID, kind, payload)
 	case kindHash:
 		return r.handleHash(payload)
 	}
