@@ -127,6 +127,9 @@ func decodeEvict(_ *decoding, r wire.Reader, o *kv.Op) wire.Reader {
 // evict removes those keys in an operation's value that have not changed since they were chosen. A
 // key whose deadline has passed meanwhile has expired.
 func (t *tx) evict(o *kv.Op) {
+	if t.seams.KeepEvicted {
+		return
+	}
 	r := wire.NewReader(o.Value)
 	for n := r.Count(2); n > 0; n-- {
 		key, mod := alias(r.Bytes()), r.Uvarint()

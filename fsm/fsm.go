@@ -42,6 +42,8 @@ type Seams struct {
 	Compact func(revision uint64) uint64
 	// ShowExpired makes views show the keys that they say to hide.
 	ShowExpired bool
+	// KeepEvicted makes entries evict nothing.
+	KeepEvicted bool
 	// ForgetAnswers makes each request with an idempotency key a new one.
 	ForgetAnswers bool
 	// MaxLeases and MaxLeaseKeys replace the limits of package kv; 0 keeps them.

@@ -92,6 +92,10 @@ var controls = map[string]control{
 		},
 		want: "increment",
 	},
+	"ReplicaEvictsNothing": {change: func(p *plan) {
+		p.faults, p.length, p.builds, p.evicts = transfers, shortControl, false, true
+		p.state = func(host string) fsm.Seams { return fsm.Seams{KeepEvicted: host == "n2"} }
+	}},
 	"ReplicaForgetsAnswers": {
 		change: func(p *plan) {
 			p.faults, p.length, p.builds = transfers, shortControl, false
