@@ -2,6 +2,7 @@ package test
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -232,27 +233,53 @@ func (w *fastWriters) run(t *testing.T, id int) {
 			break
 		}
 		for _, key := range keys {
-			w.delete(t, key)
+			if !w.delete(t, key) {
+				return
+			}
 		}
 	}
 }
 
-// delete deletes a key, again and again until it is acknowledged.
-func (w *fastWriters) delete(t *testing.T, key string) {
+// delete deletes a key, again and again until it is acknowledged. It reports whether it was,
+// within a minute.
+func (w *fastWriters) delete(t *testing.T, key string) bool {
 	req, err := http.NewRequest(http.MethodDelete, w.ps[0].keyURL(key), nil)
 	if err != nil {
 		t.Error(err)
-		return
+		return false
 	}
 	deadline := time.Now().Add(time.Minute)
+	var last string
 	for time.Now().Before(deadline) {
-		resp, err := do(req)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			last = err.Error()
+			continue
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
 		if err == nil && (resp.StatusCode == http.StatusNoContent || resp.StatusCode == http.StatusNotFound) {
 			w.may(key, map[string]bool{"": true})
-			return
+			return true
 		}
+		last = fmt.Sprint(resp.Status, " ", string(body), " ", err)
 	}
-	t.Errorf("delete %s was not acknowledged within a minute", key)
+	t.Errorf("delete %s was not acknowledged within a minute: %s; the disks: %s", key, last, w.ps.disks())
+	return false
+}
+
+// disks returns what each server says of its disk and of its part in the cluster.
+func (ps procs) disks() string {
+	var words []string
+	for _, p := range ps {
+		s, err := p.status()
+		if err != nil {
+			words = append(words, fmt.Sprintf("%s: %v", p.name, err))
+			continue
+		}
+		words = append(words, fmt.Sprintf("%s: %s, applied %d, %+v", p.name, s.Role, s.AppliedIndex, *s.Disk))
+	}
+	return strings.Join(words, "; ")
 }
 
 // check reads every key.

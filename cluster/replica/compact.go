@@ -65,7 +65,8 @@ func (r *Replica) compactIfDue(threshold int64) error {
 	}
 	low := r.disk.Low()
 	worth := applied > boundary && (since >= threshold && r.replayed() || r.gainsRoom(low))
-	if !worth && !low && !r.overlong() {
+	waits := r.disk.Waits()
+	if !worth && !low && !waits && !r.overlong() {
 		return nil
 	}
 	select {
@@ -74,10 +75,27 @@ func (r *Replica) compactIfDue(threshold int64) error {
 	default:
 		return nil // one is taken by hand; the next tick looks again
 	}
+	if waits {
+		return r.roomForIntake(worth)
+	}
 	if !worth {
 		return r.logs.Trim(r.trailing(low))
 	}
 	return r.snapshot(r.trailing(low))
+}
+
+// roomForIntake makes room for entries of the leader's that wait for it. It removes what the newest
+// snapshot covers, and takes a snapshot if one is worth it for another reason too, or still for
+// these entries. Its caller holds the snapshotting slot.
+func (r *Replica) roomForIntake(worth bool) error {
+	r.snaps.Keep(1)
+	err := r.logs.Trim(0)
+	f, looked := r.disk.Look()
+	if looked == nil && r.machine.AppliedIndex() > r.logs.SnapshotIndex() && (worth || f.WorthForIntake()) {
+		return errors.Join(err, r.snapshot(0))
+	}
+	r.disk.Acted(false)
+	return errors.Join(err, looked)
 }
 
 // gainsRoom reports whether the disk is short of room and a snapshot gives enough back.
@@ -122,11 +140,13 @@ func (r *Replica) snapshot(trailing int64) error {
 	unapplied := r.logs.BytesFrom(r.machine.AppliedIndex() + 1)
 	done, err := r.disk.PlanSnapshot(r.memory.Data().Snapshot()+unapplied, room.Point{})
 	if err != nil {
+		r.disk.Acted(false)
 		return errors.Join(err, r.logs.Trim(trailing)) // the log that the previous snapshot covers is dropped all the same
 	}
 	r.logs.SetTrailing(trailing)
 	err = r.raft.Snapshot().Error()
 	done()
+	r.disk.Acted(err == nil)
 	if err == nil {
 		err = r.logs.Trim(trailing)
 	}

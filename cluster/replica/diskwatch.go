@@ -36,6 +36,7 @@ func (r *Replica) measureDisk() (room.Facts, error) {
 	f := room.Facts{
 		Unapplied: unapplied, Next: r.memory.Data().Snapshot() + unapplied,
 		Log: log.DiskBytes, Ahead: log.AheadLeft, Drops: r.logs.FrontBytes(r.machine.AppliedIndex() + 1),
+		Covered: r.logs.FrontBytes(r.logs.SnapshotIndex() + 1),
 	}
 	f.Newest, f.Snapshots = r.snaps.Sizes()
 	if info, err := r.cfg.FS.Stat(filepath.Join(r.cfg.DataDir, ballastFile)); err == nil {
@@ -202,9 +203,10 @@ func (r *Replica) Room(command any) (done func(), err error) {
 		if n == 0 {
 			return func() {}, nil
 		}
-		if err = r.disk.Admit(n, false); err == nil {
+		if err = r.disk.AdmitIntake(n); err == nil {
 			return func() { r.disk.Release(n) }, nil
 		}
+		r.logs.Wake() // it may wait for a snapshot
 	case *raft.InstallSnapshotRequest:
 		if done, err = r.disk.PlanSnapshot(room.Data{Bytes: c.Size}.Snapshot(), room.Point{Index: c.LastLogIndex, Term: c.LastLogTerm}); err == nil {
 			return done, nil

@@ -10,8 +10,14 @@ import (
 	"github.com/kvorum/kvorum/kv"
 )
 
-// leastBytes is the number of bytes that must be free for anything to be written at all.
-const leastBytes = 1 << 20
+const (
+	// leastBytes is the number of bytes that must be free for anything to be written at all.
+	leastBytes = 1 << 20
+	// lookEvery is the maximum number of bytes that are admitted after a look at the disk before
+	// the next one. A file of the log may end before it is full, because the next entry does
+	// not fit: only a look finds how many bytes that took.
+	lookEvery = 8 << 20
+)
 
 // wayOut is what an operator can do, in the order to try it in.
 const wayOut = "delete keys, run kvorum snapshot, make room on the disk, or remove the file ballast in the data directory; see docs/disk.md"
@@ -23,8 +29,8 @@ const restWayOut = "make room on the disk, or remove the file ballast in the dat
 // so that no write that a client may send meets a full disk. The package comment has
 // the model.
 //
-// The filesystem is asked once a second, and whenever what it said last is used up.
-// Between two looks each admission is subtracted from what the last one found: an
+// The filesystem is asked once a second, each time that 8 MiB were admitted, and whenever what
+// it said last is used up. Between two looks each admission is subtracted from what the last one found: an
 // admission takes a few atomic operations. All methods are safe for concurrent use.
 type Disk struct {
 	measure func() (Facts, error)
@@ -32,9 +38,11 @@ type Disk struct {
 
 	// admitted only grows, by what was admitted since the start. The limits are what
 	// it may grow to by what the last look found.
-	admitted  atomic.Int64
-	putLimit  atomic.Int64
-	restLimit atomic.Int64
+	admitted    atomic.Int64
+	putLimit    atomic.Int64
+	restLimit   atomic.Int64
+	intakeLimit atomic.Int64
+	lookLimit   atomic.Int64 // the admission beyond this one looks first
 	// outstanding is increased before admitted, and decreased once the bytes are
 	// written, so that a look misses none.
 	outstanding atomic.Int64
@@ -44,6 +52,8 @@ type Disk struct {
 
 	facts    atomic.Pointer[Facts] // of the last look; nil before the first
 	low      atomic.Bool           // puts are refused because of this disk
+	waits    atomic.Bool           // an intake waits for a snapshot
+	pass     atomic.Bool           // the next intake does not wait for one
 	reported reported
 }
 
@@ -57,6 +67,7 @@ type snapshotPlan struct {
 	at      Point // of one that the leader sends; zero for one of this node's own state
 	bytes   int64
 	written int64 // of them, on disk
+	gives   int64 // what is removed when it is written; 0 where that is not known
 }
 
 // NewDisk returns the model of the disk that measure looks at. A measure sets all fields
@@ -85,15 +96,16 @@ func (d *Disk) Look() (*Facts, error) {
 	// In this order: what is admitted behind the first line counts against the limits.
 	admitted := d.admitted.Load()
 	outstanding := d.outstanding.Load()
-	planned, written := d.underWay()
+	planned, written, gives := d.underWay()
 	f, err := d.measure()
 	if err != nil {
 		return nil, err
 	}
 	if !f.Known {
 		f.Put, f.Rest, f.Spare = math.MaxInt64, math.MaxInt64, math.MaxInt64
-		d.putLimit.Store(math.MaxInt64)
-		d.restLimit.Store(math.MaxInt64)
+		for _, limit := range []*atomic.Int64{&d.putLimit, &d.restLimit, &d.intakeLimit, &d.lookLimit} {
+			limit.Store(math.MaxInt64)
+		}
 		d.facts.Store(&f)
 		return &f, nil
 	}
@@ -105,6 +117,8 @@ func (d *Disk) Look() (*Facts, error) {
 	f.Put = f.Free + f.Ahead - ReserveBytes - (max(f.Next, planned) - written) - outstanding
 	d.putLimit.Store(admitted + f.Put)
 	d.restLimit.Store(admitted + f.Rest)
+	d.intakeLimit.Store(admitted + (f.intake(gives)-outstanding)/2)
+	d.lookLimit.Store(admitted + lookEvery)
 	d.facts.Store(&f)
 	d.judge(&f)
 	return &f, nil
@@ -132,19 +146,29 @@ func (d *Disk) Admit(n int64, put bool) error {
 	if put && d.low.Load() {
 		return d.full(n, put)
 	}
-	if d.take(n, limit) {
-		return nil
-	}
-	if _, err := d.Look(); err != nil {
-		return fmt.Errorf("%w: how much room it has is not known: %w", kv.ErrDiskFull, err)
-	}
-	if d.take(n, limit) {
-		return nil
+	if took, err := d.takeOrLook(n, limit); took || err != nil {
+		return err
 	}
 	if put && n <= leastEnough { // not only the large ones are refused
 		d.low.Store(true)
 	}
 	return d.full(n, put)
+}
+
+// takeOrLook admits n bytes if they stay below limit, if need be after a look. The error is
+// that of a look.
+func (d *Disk) takeOrLook(n int64, limit *atomic.Int64) (took bool, err error) {
+	if d.admitted.Load() <= d.lookLimit.Load()-n && d.take(n, limit) {
+		return true, nil
+	}
+	_, err = d.Look()
+	if d.take(n, limit) { // the last look allowed it if this one failed
+		return true, nil
+	}
+	if err != nil {
+		err = fmt.Errorf("%w: how much room it has is not known: %w", kv.ErrDiskFull, err)
+	}
+	return false, err
 }
 
 // take admits n bytes if they stay below limit.
@@ -185,6 +209,11 @@ func (d *Disk) PlanSnapshot(n int64, at Point) (done func(), err error) {
 		done()
 		return nil, err
 	}
+	if at == (Point{}) {
+		d.mu.Lock()
+		plan.gives = f.Newest + f.Drops
+		d.mu.Unlock()
+	}
 	return done, nil
 }
 
@@ -203,16 +232,17 @@ func (d *Disk) Wrote(index, term uint64, n int) {
 	}
 }
 
-// underWay returns how many bytes are set aside for snapshots, and how many of them are
-// written.
-func (d *Disk) underWay() (planned, written int64) {
+// underWay returns how many bytes are set aside for snapshots, how many of them are written,
+// and how many bytes the snapshots give back when they are written.
+func (d *Disk) underWay() (planned, written, gives int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, p := range d.plans {
 		planned += p.bytes
 		written += min(p.written, p.bytes)
+		gives += p.gives
 	}
-	return planned, written
+	return planned, written, gives
 }
 
 // full returns the error for n bytes that there is no room for, with the figures.

@@ -11,6 +11,7 @@
 //     the margin, for what a node writes without asking.
 //   - A put is a request that makes the data longer or may do so. Everything else that is
 //     appended to the log is called the rest: deletes, and a leader's entries on a follower.
+//   - An intake is a number of entries that a follower gets from its leader.
 //   - Live bytes are those that a garbage collection finds in use.
 //
 // A leader has a Disk, a Memory and a Quorum. It asks all three before a batch enters its
@@ -37,6 +38,21 @@
 //	next snapshot  is the size of a snapshot of the state, including the entries that are
 //	               not applied yet; minus the bytes of it that are written already
 //	outstanding    is the number of bytes that were admitted and are not known to be written
+//
+// An intake is charged twice, like a put, and leaves room for the next snapshot as long as that
+// is of use:
+//
+//	├── margin ──┼── slack ──┼──── next snapshot ────┼── outstanding ──┤ room for an intake …
+//
+// The leader admits puts for a majority, and another follower may have more room than this one.
+// If the log of a follower grew down to the margin, its next snapshot would have no room, so the
+// log could never be dropped: the follower would refuse the deletes too that are to make room.
+// So an intake waits, in three cases: a snapshot is being written, and what it gives back is not
+// enough for these entries and the snapshot after it; some of the log, or an older
+// snapshot, can be removed because the newest snapshot covers it; or a snapshot has room and
+// gives some back. Then the replica makes room at once. In any other case, and once after an
+// attempt that made no snapshot, an intake is accepted like the rest: it may have the deletes,
+// or the entry that the snapshot needs. The leader commits with others meanwhile.
 //
 // An entry of the rest that fits completely into the last file of the log is accepted even
 // if the filesystem has almost no free bytes (at least 1 MiB). A put is charged twice: it

@@ -21,6 +21,7 @@ type Facts struct {
 	Log       int64 // of the log's files
 	Ahead     int64 // of the log's files, those that are filled next
 	Drops     int64 // of the log's files, those that a snapshot made now would give back
+	Covered   int64 // of the log's files, those that the newest snapshot covers
 	Ballast   int64 // of the file that an operator may remove, 0 for none
 
 	// Disk.Look sets these, to the maximum of the type where Known is false.
