@@ -29,6 +29,8 @@ type client struct {
 	next int                      // number of the next value
 	seen map[string]kv.ReadResult // last read of each key, for swaps
 	own  *session                 // the newest one that this client has made, nil if it may be gone
+
+	leased *lease // the one that the client keeps alive, nil if there is none
 }
 
 func newClient(w *world, id int) *client {
@@ -76,10 +78,12 @@ func (c *client) act() {
 		c.once(ctx, node, p)
 	case n < 150:
 		c.list(ctx, node, p)
-	case n < 158 && c.w.plan.evicts && n%2 == 0:
+	case n < 156 && c.w.plan.evicts && n%2 == 0:
 		c.cache(ctx, node)
-	case n < 158:
+	case n < 155:
 		c.session(ctx, node, p)
+	case n < 161:
+		c.lease(ctx, node, p)
 	case n < 165:
 		c.lookForSessions(ctx, node, p)
 	case n < 185:

@@ -85,6 +85,13 @@ var controls = map[string]control{
 		},
 		want: "has compact revision",
 	},
+	"LeasesNotRearmed": {
+		change: func(p *plan) {
+			p.faults, p.pace, p.pause, p.builds = transfers, 0.2, 5*time.Millisecond, false
+			p.rearm = func(time.Duration) time.Duration { return -1500 * time.Millisecond }
+		},
+		want: "after it was kept alive",
+	},
 	"AnswersForgotten": {
 		change: func(p *plan) {
 			p.faults, p.length, p.builds = transfers, shortControl, false

@@ -16,6 +16,8 @@
 //   - Every acknowledged write is there in the end, and none was done twice.
 //   - A key with a time to live is gone at its end by true time, within 200 ms, while the clocks
 //     of one host after the other are wrong (TestClocks).
+//   - No lease ends before its time has passed since the newest keep-alive that was answered was
+//     sent, all its keys vanish at one revision, and all leases end once nobody keeps them alive.
 //   - A request with an idempotency key is done once, however often it is sent and to which nodes,
 //     and all its answers are the same.
 //   - Each answer is that of a sequential model, each read of the past shows the state after

@@ -380,6 +380,7 @@ func (p *proc) config() cluster.Config {
 				CountAsker:    h.w.plan.countAsker,
 				AllowVersion:  h.w.plan.allowVersion,
 				OwnClock:      h.w.plan.ownClock,
+				Rearm:         h.w.plan.rearm,
 				Hasty:         h.w.plan.hasty,
 				OpenLog:       func(opts *wal.Options) { opts.IgnoreEnd = h.w.plan.ignoreEnd },
 			},

@@ -130,10 +130,10 @@ func (s *totals) String(took time.Duration) string {
 	c := &s.counts
 	return fmt.Sprintf("%d simulations: %.2f cluster-hours in %.1f s; %d operations (%d unknown, %d not done), "+
 		"%d faults, %d elections, %d transfers, %d snapshots installed, %d wiped disks, %d lost tails, %d changes of 2 members, "+
-		"%d looks at keys with a time to live, %d keys evicted on a node, %d newer requests (and %d not understood by all), slowest recovery %.1f s, %d histories undecided; "+
+		"%d looks at keys with a time to live, %d ends of leases noticed, %d keys evicted on a node, %d newer requests (and %d not understood by all), slowest recovery %.1f s, %d histories undecided; "+
 		"compared with the model: %v",
 		s.runs, s.simulated.Hours(), took.Seconds(), c.ops.Load(), c.unknown.Load(), c.notDone.Load(),
-		c.faults.Load(), c.elections.Load(), c.transfers.Load(), c.snapshots.Load(), c.wipes.Load(), c.tails.Load(), c.members.Load(), c.sessions.Load(), c.evicted.Load(), c.newer.Load(), c.unsupported.Load(),
+		c.faults.Load(), c.elections.Load(), c.transfers.Load(), c.snapshots.Load(), c.wipes.Load(), c.tails.Load(), c.members.Load(), c.sessions.Load(), c.leases.Load(), c.evicted.Load(), c.newer.Load(), c.unsupported.Load(),
 		time.Duration(c.recovery.Load()).Seconds(), s.undecided, s.checked)
 }
 

@@ -63,15 +63,18 @@ type plan struct {
 
 	allowVersion func(version uint8) error
 	ownClock     bool // leaders go by their own clocks
-	hasty        bool // leaders acknowledge what their own disks don't have yet
-	state        func(host string) fsm.Seams
-	breakWatch   func(kv.Watch) kv.Watch
+	// rearm replaces what a new leader adds to the times to live of leases.
+	rearm      func(election time.Duration) time.Duration
+	hasty      bool // leaders acknowledge what their own disks don't have yet
+	state      func(host string) fsm.Seams
+	breakWatch func(kv.Watch) kv.Watch
 }
 
 // counts are what a simulation reports. Safe for concurrent use.
 type counts struct {
 	ops, unknown, notDone, faults, restarts, wipes, tails, told, members, transfers, elections, snapshots atomic.Int64
 	sessions                                                                                              atomic.Int64 // keys with a time to live that were looked for
+	leases                                                                                                atomic.Int64 // answers that say that a lease has ended
 	evicted                                                                                               atomic.Int64 // keys that a node has evicted; the greatest number
 	newer, unsupported                                                                                    atomic.Int64 // requests that the older build does not understand: done, and refused
 	late                                                                                                  atomic.Int64 // voters that a leader has not heard within its lease
@@ -242,6 +245,7 @@ func (w *world) disturb(n *nemesis) {
 	clients.Wait()
 	if healed {
 		w.settleIncrements(n)
+		w.settleLeases(n)
 		w.finish(n)
 	}
 }
