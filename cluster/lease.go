@@ -29,7 +29,7 @@ func (n *Node) TimeToLive(ctx context.Context, id kv.LeaseID, withKeys bool) (kv
 	if err != nil {
 		return kv.LeaseStatus{}, err
 	}
-	notFound := fmt.Errorf("%w: %d", kv.ErrLeaseNotFound, id)
+	notFound := fmt.Errorf("%w: %v", kv.ErrLeaseNotFound, id)
 	state, err := r.LeaseState(ctx, id)
 	switch {
 	case err != nil:

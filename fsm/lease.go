@@ -92,13 +92,13 @@ func (t *tx) checkLease(o *kv.Op) error {
 	_, exists := t.state.leases.find(o.Lease)
 	switch {
 	case o.Kind == kv.OpGrant && exists:
-		return fmt.Errorf("%w: %d", kv.ErrLeaseExists, o.Lease)
+		return fmt.Errorf("%w: %v", kv.ErrLeaseExists, o.Lease)
 	case o.Kind == kv.OpGrant && t.state.leases.order.Len() >= t.seams.leaseLimit():
 		return fmt.Errorf("%w: there are %d leases, the limit", kv.ErrOverloaded, t.state.leases.order.Len())
 	case o.Kind == kv.OpGrant:
 		return nil
 	case !exists:
-		return fmt.Errorf("%w: %d", kv.ErrLeaseNotFound, o.Lease)
+		return fmt.Errorf("%w: %v", kv.ErrLeaseNotFound, o.Lease)
 	case o.Kind == kv.OpRevoke:
 		t.budget.keys -= t.data.LeaseLen(o.Lease)
 		return nil

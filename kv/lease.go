@@ -9,6 +9,9 @@ import (
 // LeaseID is the number of a lease: any number but 0, which is none.
 type LeaseID int64
 
+// String returns the id as every interface of Kvorum writes it: 16 hexadecimal digits in lower case.
+func (id LeaseID) String() string { return fmt.Sprintf("%016x", uint64(id)) }
+
 // Limits of leases.
 const (
 	// MinLeaseTTL is the minimum time to live of a lease. A shorter one is raised to it: see
