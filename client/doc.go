@@ -40,6 +40,16 @@
 // The cluster clock decides, which all nodes share. It does not jump with the clock of a machine,
 // and stands still while there is no leader. A watch returns the end of a key as kv.EventExpire.
 //
+// # Leases
+//
+// A lease ends unless it is kept alive, and all keys that are attached to it are deleted then:
+//
+//	lease, err := c.Grant(ctx, 0, 10*time.Second)
+//	held, stop, err := c.KeepAlive(ctx, lease.ID) // held ends when the lease is lost
+//	defer stop()
+//	_, err = c.PutWith(ctx, "worker/7", address, client.Attributes{Lease: lease.ID}, client.IfAbsent())
+//	err = work(held)
+//
 // # Watches
 //
 // A watch returns every change of some keys once, in order, all changes of a revision together:
@@ -72,8 +82,8 @@
 //     sends it again by itself, and it happens once.
 //   - Done: the write was done, and only its description could not be read.
 //
-// An error may match ErrNotFound, ErrConditionFailed, kv.ErrCompacted or ErrUsage (errors.Is). With
-// ErrUsage, nothing was sent, and the same call can never succeed.
+// An error may match ErrNotFound, ErrConditionFailed, kv.ErrCompacted, kv.ErrLeaseNotFound,
+// kv.ErrLeaseExists or ErrUsage (errors.Is). With ErrUsage, nothing was sent, and the same call can never succeed.
 //
 // # Endpoints
 //
@@ -101,6 +111,8 @@
 //	heard.go     the first bytes from an endpoint
 //	kv.go        Get, Put, Delete, Touch, Persist, and conditions
 //	txn.go       Add, Txn
+//	lease.go     Grant, Revoke, KeepAliveOnce, TimeToLive, Leases
+//	keepalive.go KeepAlive
 //	idempotency.go  WithIdempotencyKey, and calls that are repeated
 //	batch.go     Do, Batch
 //	watch.go     Watch

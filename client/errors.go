@@ -89,8 +89,8 @@ func (e *Error) Error() string {
 	return e.text
 }
 
-// Unwrap returns the cause: ErrNotFound, ErrConditionFailed, ErrUsage, kv.ErrCompacted, the
-// end of a context, an error of the network, or nil.
+// Unwrap returns the cause: ErrNotFound, ErrConditionFailed, ErrUsage, kv.ErrCompacted,
+// kv.ErrLeaseNotFound, kv.ErrLeaseExists, the end of a context, an error of the network, or nil.
 func (e *Error) Unwrap() error { return e.cause }
 
 // mayBeLocal reports whether another endpoint may accept a read that one of them has refused with
@@ -186,6 +186,10 @@ func (e *Error) take(p api.Problem, write bool) {
 		e.cause = ErrConditionFailed
 	case kv.ErrCompacted.Code:
 		e.cause = kv.ErrCompacted
+	case kv.ErrLeaseNotFound.Code:
+		e.cause = kv.ErrLeaseNotFound
+	case kv.ErrLeaseExists.Code:
+		e.cause = kv.ErrLeaseExists
 	}
 }
 

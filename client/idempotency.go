@@ -14,8 +14,8 @@ import (
 // idempotencyContext is the key of an idempotency key in a context.
 type idempotencyContext struct{}
 
-// WithIdempotencyKey returns a context in which one change of keys has an idempotency key: a Put,
-// PutWith, Delete, Add, Txn or Do. Such a call is safe to repeat. If its outcome is unknown, the
+// WithIdempotencyKey returns a context in which one change has an idempotency key: a Put,
+// PutWith, Delete, Add, Txn, Do, Grant or Revoke. Such a call is safe to repeat. If its outcome is unknown, the
 // client itself sends it again, to each endpoint in turn, until the call's time ends, for at most
 // 5 minutes. The cluster carries it out once, and answers each repetition with the first result;
 // see kv.Request. A caller may repeat the call later too, with the same key and arguments, while
@@ -31,10 +31,10 @@ func WithIdempotencyKey(ctx context.Context, key string) context.Context {
 	return context.WithValue(ctx, idempotencyContext{}, key)
 }
 
-// setKey gives a change of keys the idempotency key of the context, if there is one.
+// setKey gives a change the idempotency key of the context, if there is one.
 func (r *request) setKey(ctx context.Context) error {
 	key, given := ctx.Value(idempotencyContext{}).(string)
-	if !given || r.repeatable || !r.write || r.path != "/txn" && !strings.HasPrefix(r.path, "/kv/") {
+	if !given || r.repeatable || !r.write || !takesKey(r.path) {
 		return nil
 	}
 	if len(key) < 1 || len(key) > kv.MaxIdempotencyKeyBytes {
@@ -48,6 +48,11 @@ func (r *request) setKey(ctx context.Context) error {
 	maps.Copy(header, r.header)
 	r.header, r.repeatable = header, true
 	return nil
+}
+
+// takesKey reports whether a change at a path takes an idempotency key.
+func takesKey(path string) bool {
+	return path == "/txn" || path == leasesPath || strings.HasPrefix(path, "/kv/") || strings.HasPrefix(path, leasesPath+"/")
 }
 
 const (
@@ -114,7 +119,8 @@ func lastOf(failures []error) error {
 func (e *Error) ofRequest() bool {
 	switch e.Code {
 	case api.CodeKeyNotFound, api.CodeConditionFailed, kv.ErrIdempotencyReused.Code, kv.ErrCompacted.Code, kv.ErrFuture.Code,
-		kv.ErrNotNumber.Code, kv.ErrOverflow.Code, kv.ErrValueLimit.Code, kv.ErrAnswerLimit.Code, kv.ErrKeyLimit.Code:
+		kv.ErrNotNumber.Code, kv.ErrOverflow.Code, kv.ErrValueLimit.Code, kv.ErrAnswerLimit.Code, kv.ErrKeyLimit.Code,
+		kv.ErrLeaseNotFound.Code, kv.ErrLeaseExists.Code:
 		return true
 	}
 	return false

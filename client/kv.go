@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/kvorum/kvorum/internal/api"
+	"github.com/kvorum/kvorum/kv"
 )
 
 // ReadResult is the outcome of a Get.
@@ -31,6 +32,8 @@ type ReadResult struct {
 	// TTL is what is left until then, as far as the node knows the cluster clock; 0 if there
 	// is no deadline, or if ReadOptions.Revision named the state.
 	TTL time.Duration
+	// Lease is the lease that the key is attached to, 0 for none.
+	Lease kv.LeaseID
 }
 
 // WriteResult is the outcome of a Put, Delete, Touch or Persist.
@@ -81,11 +84,17 @@ func (c *Client) Get(ctx context.Context, key string, o ReadOptions) (ReadResult
 	if err != nil {
 		return ReadResult{}, badAnswer(a.base, a.status, NotDone, "read the headers: %w", err)
 	}
+	var lease kv.LeaseID
+	if text := a.header.Get("Kvorum-Lease"); text != "" {
+		if lease, err = api.ParseLease(text); err != nil {
+			return ReadResult{}, badAnswer(a.base, a.status, NotDone, "read the headers: lease %.40q %w", text, err)
+		}
+	}
 	return ReadResult{
 		Value: a.body, ModRevision: modRevisionOf(a.header), Revision: revisionOf(a.header),
 		CreateRevision: numberOf(a.header, "Kvorum-Create-Revision"), Version: numberOf(a.header, "Kvorum-Version"),
 		Flags: uint32(numberOf(a.header, "Kvorum-Flags")), ContentType: a.header.Get("Content-Type"),
-		Deadline: deadline, TTL: time.Duration(numberOf(a.header, "Kvorum-Expires-In-Ms")) * time.Millisecond,
+		Deadline: deadline, Lease: lease, TTL: time.Duration(numberOf(a.header, "Kvorum-Expires-In-Ms")) * time.Millisecond,
 	}, nil
 }
 
@@ -108,10 +117,13 @@ type Attributes struct {
 	// a later write prevents it. It is whole milliseconds from kv.MinTTL to kv.MaxTTL, 0 for no
 	// end. Other times get ErrUsage.
 	TTL time.Duration
+	// Lease is the lease to which the key is attached: the key is deleted when that ends. 0 is
+	// none. If there is no such lease, the error matches kv.ErrLeaseNotFound.
+	Lease kv.LeaseID
 }
 
-// PutWith is Put with attributes. A Put without them removes those that the key has, and its
-// deadline.
+// PutWith is Put with attributes. A Put without them removes those that the key has, its deadline
+// and its lease.
 func (c *Client) PutWith(ctx context.Context, key string, value []byte, a Attributes, conditions ...Condition) (WriteResult, error) {
 	if value == nil {
 		value = []byte{}
@@ -195,10 +207,11 @@ func (a Attributes) addTo(r *request) error {
 	if a.Flags != 0 {
 		r.setHeader("Kvorum-Flags", strconv.FormatUint(uint64(a.Flags), 10))
 	}
+	r.query = make(url.Values)
+	setIf(r.query, "lease", api.FormatLease(a.Lease))
 	if a.TTL == 0 {
 		return nil
 	}
-	r.query = make(url.Values)
 	return setTTL(r.query, a.TTL)
 }
 

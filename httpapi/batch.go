@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 
 	"github.com/kvorum/kvorum/kv"
 )
@@ -17,7 +18,7 @@ import (
 //	                                                   {"end":true,"count":3}
 //
 // Requests are carried out side by side, at most batchInFlight of them. Requests whose keys
-// may overlap are carried out in the order of their lines.
+// may overlap, or that name the same lease, are carried out in the order of their lines.
 
 // batchInFlight is the maximum number of requests of a batch that are in flight or wait until
 // their answers are written.
@@ -155,10 +156,11 @@ func unfinished(jobs []*batchJob) []*batchJob {
 	return rest
 }
 
-// after returns those of the jobs whose keys may overlap with those of j.
+// after returns those of the jobs whose keys may overlap with those of j, or that have a lease in
+// common with it.
 func (j *batchJob) after(jobs []*batchJob) (before []*batchJob) {
 	for _, other := range jobs {
-		if other.keys.Overlaps(j.keys) {
+		if j.mayAffect(&other.batchRequest) {
 			before = append(before, other)
 		}
 	}
@@ -168,8 +170,10 @@ func (j *batchJob) after(jobs []*batchJob) (before []*batchJob) {
 // batchRequest is the request in a line of a batch.
 type batchRequest struct {
 	request kv.Request
-	single  bool    // the line is a single operation
-	keys    kv.Span // that hold all keys of the request
+	single  bool         // the line is a single operation
+	keys    kv.Span      // that hold all keys of the request
+	leases  []kv.LeaseID // that it names
+	revokes bool         // it ends a lease, and so may delete any key
 }
 
 // readBatchRequest returns the request in a line.
@@ -178,8 +182,18 @@ func (s *Server) readBatchRequest(line []byte) (batchRequest, error) {
 	var b batchRequest
 	b.request, b.single = r.transactionOrOp()
 	r.End()
-	b.keys = hullOf(&b.request)
+	h := hullOf(&b.request)
+	b.keys, b.leases, b.revokes = h.Span, h.leases, h.revokes
 	return b, bodyError(r.Err())
+}
+
+// mayAffect reports whether the order of two requests may matter. A key has one lease at most, so
+// that no two leases end with the same key.
+func (b *batchRequest) mayAffect(other *batchRequest) bool {
+	if b.keys.Overlaps(other.keys) && (!b.revokes || !other.revokes) {
+		return true
+	}
+	return slices.ContainsFunc(b.leases, func(id kv.LeaseID) bool { return slices.Contains(other.leases, id) })
 }
 
 // requestError returns the error of the request, with the place in its line as the field.

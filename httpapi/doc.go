@@ -3,8 +3,8 @@
 // /openapi.json. docs/http-api.md has examples of all calls.
 //
 // The package translates HTTP into the types of package kv and enforces limits. A [Node]
-// carries out the requests. A Node is any [kv.Engine] that is a [kv.Admin] too; the package
-// knows no more about it. The package does not terminate TLS and does not authenticate
+// carries out the requests. A Node is any [kv.Engine] that is a [kv.Leases] and a [kv.Admin] too; the
+// package knows no more about it. The package does not terminate TLS and does not authenticate
 // clients.
 //
 // [New] makes a [Server] from a [Config]. [Server.Serve] serves a listener, and
@@ -22,7 +22,8 @@
 //
 // POST /txn takes the JSON of a kv.Request (request.go). POST /batch takes many of them, one
 // a line (batch.go). The forms of POST /kv/{key} are short for the common ones (post.go).
-// JSON is read strictly, and an error names the place of what is wrong.
+// Leases are under /leases (lease.go), and keep-alives of many leases are lines of one stream
+// (keepalives.go), as the requests of a batch are (exchange.go). JSON is read strictly, and an error names the place of what is wrong.
 //
 // # Answers
 //

@@ -60,10 +60,10 @@ func TestDocs_RoutesAndParameters(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{
-		"/kv/", "/txn", "/batch", "/watch", "/status", "/livez", "/readyz", "/metrics", "/openapi.json",
+		"/kv/", "/txn", "/batch", "/leases", "/leases/keepalive", "/leases/{lease}", "/leases/{lease}/keepalive", "/watch", "/status", "/livez", "/readyz", "/metrics", "/openapi.json",
 		"/admin/join", "/admin/leave", "/admin/transfer", "/admin/snapshot",
 		"consistency", "max_stale", "min_revision", "revision", "prefix", "start", "end", "limit", "cursor", "delimiter", "sort",
-		"reverse", "keys_only", "count_only", "delta", "from_revision", "snapshot", "prev", "ops", "progress", "wait", "newer_than", "ttl", "op=incr", "op=append", "op=getset", "op=getdel", "op=touch", "op=persist", "all=true",
+		"reverse", "keys_only", "count_only", "delta", "from_revision", "snapshot", "prev", "ops", "progress", "wait", "newer_than", "ttl", "lease", "keys=true", "after", "op=incr", "op=append", "op=getset", "op=getdel", "op=touch", "op=persist", "all=true",
 	} {
 		if !strings.Contains(string(page), name) {
 			t.Errorf("the page does not name %s", name)

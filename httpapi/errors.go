@@ -52,7 +52,7 @@ var headings = map[kv.Code]heading{
 
 	kv.ErrIdempotencyReused.Code: {http.StatusUnprocessableEntity, "Idempotency key of another request"},
 
-	kv.ErrLeaseNotFound.Code: {http.StatusNotFound, "No such lease"},
+	kv.ErrLeaseNotFound.Code: {http.StatusNotFound, "Lease not found"},
 	kv.ErrLeaseExists.Code:   {http.StatusConflict, "Lease exists"},
 
 	kv.ErrUnknownNode.Code:       {http.StatusNotFound, "No such node"},

@@ -18,12 +18,15 @@ func (s *Server) Routes() map[string][]string {
 	return routes
 }
 
-// The parameters of lists, of watches, of reads of a key, and of deletes of a range.
+// The parameters of lists, of watches, of reads of a key, of deletes of a range, and of lists of
+// leases.
 var (
 	ListNames  = listNames
 	GetNames   = keyParams
 	WatchNames = watchNames
 	RangeNames = append([]string{"all"}, rangeNames...)
+
+	LeaseListNames = leaseListNames
 )
 
 // OperationMembers returns the members of each kind of operation in a transaction, without

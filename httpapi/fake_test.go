@@ -37,7 +37,8 @@ type fakeNode struct {
 	settings kv.Settings
 	clock    int64                 // the cluster clock in milliseconds, rounded down; it stands still
 	answers  map[string]fakeAnswer // by idempotency key
-	changed  chan struct{}         // closed by the next change
+	leases   map[kv.LeaseID]fakeLease
+	changed  chan struct{} // closed by the next change
 }
 
 var _ httpapi.Node = (*fakeNode)(nil)
@@ -79,7 +80,7 @@ func (n *fakeNode) put(items ...kv.Item) {
 }
 
 // opNames are the names of requests of one operation among the calls.
-var opNames = map[kv.OpKind]string{kv.OpPut: "put", kv.OpDelete: "delete", kv.OpAdd: "add", kv.OpAppend: "append", kv.OpRange: "range", kv.OpRequest: "request", kv.OpTouch: "touch", kv.OpPersist: "persist"}
+var opNames = map[kv.OpKind]string{kv.OpPut: "put", kv.OpDelete: "delete", kv.OpAdd: "add", kv.OpAppend: "append", kv.OpRange: "range", kv.OpRequest: "request", kv.OpTouch: "touch", kv.OpPersist: "persist", kv.OpGrant: "grant", kv.OpRevoke: "revoke"}
 
 // Do carries out a request, as kv.Engine says.
 func (n *fakeNode) Do(ctx context.Context, r kv.Request) (kv.Response, error) {
@@ -93,6 +94,9 @@ func (n *fakeNode) Do(ctx context.Context, r kv.Request) (kv.Response, error) {
 	if len(r.Then) == 1 && len(r.Else) == 0 {
 		key, _ = r.Then[0].Span.Key()
 		name, key = opNames[r.Then[0].Kind], r.Then[0].Key+key
+		if r.Then[0].Key == "" && r.Then[0].Lease != 0 {
+			key = leaseText(r.Then[0].Lease)
+		}
 	}
 	if err := n.begin(ctx, name, key); err != nil {
 		return kv.Response{}, err
@@ -217,6 +221,13 @@ func (tx *fakeTx) op(o *kv.Op) (kv.Result, error) {
 	case kv.OpRequest:
 		nested, err := tx.do(o.Nested)
 		return kv.Result{Nested: &nested}, err
+	case kv.OpGrant:
+		return tx.node.grant(o)
+	case kv.OpRevoke:
+		return tx.revoke(o)
+	}
+	if _, exists := tx.node.leases[o.Lease]; o.Lease != 0 && !exists {
+		return result, kv.ErrLeaseNotFound
 	}
 	old, existed := tx.items[o.Key]
 	it := old
@@ -228,7 +239,7 @@ func (tx *fakeTx) op(o *kv.Op) (kv.Result, error) {
 	}
 	switch it.Key = o.Key; o.Kind {
 	case kv.OpPut:
-		it.Value, it.Flags, it.ContentType = o.Value, o.Flags, o.ContentType
+		it.Value, it.Flags, it.ContentType, it.Lease = o.Value, o.Flags, o.ContentType, o.Lease
 	case kv.OpAppend:
 		if it.Value = append(bytes.Clone(it.Value), o.Value...); len(it.Value) > o.MaxBytes {
 			return result, kv.ErrValueLimit

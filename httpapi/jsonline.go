@@ -58,9 +58,14 @@ func (l *lineWriter) lease(id kv.LeaseID) {
 		return
 	}
 	l.raw(`,"lease":"`)
+	l.leaseID(id)
+	l.raw(`"`)
+}
+
+// leaseID writes the id of a lease.
+func (l *lineWriter) leaseID(id kv.LeaseID) {
 	l.scratch = api.AppendLease(l.scratch[:0], id)
 	_, _ = l.out.Write(l.scratch) // see raw
-	l.raw(`"`)
 }
 
 // deadline writes the member with the deadline of a key, unless it is 0.

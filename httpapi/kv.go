@@ -28,7 +28,7 @@ func (s *Server) keyOf(r *http.Request) (string, error) {
 // put answers PUT /kv/{key}: 201 if it made the key, 204 if it replaced its value. With
 // op=getset it answers 200 with the value that it replaced.
 func (s *Server) put(w *response, r *http.Request) error {
-	query, err := parseQuery(r.URL.RawQuery, "op", "ttl")
+	query, err := parseQuery(r.URL.RawQuery, "op", "ttl", "lease")
 	if err != nil {
 		return err
 	}
@@ -52,6 +52,7 @@ func (s *Server) putBody(w *response, r *http.Request, write keyWrite) error {
 	defer room.release()
 	put := write.request(kv.OpPut)
 	op := &put.Then[0]
+	op.Lease = write.lease
 	op.Value, op.ContentType, op.Flags, op.WantPrev = value, contentType, flags, write.form == opGetSet
 	result, err := s.do(w, put)
 	switch {
@@ -157,6 +158,7 @@ type keyWrite struct {
 	conditions []kv.Compare
 	form       string        // the parameter op, "" if it is missing
 	ttl        time.Duration // the parameter ttl, 0 if it is missing
+	lease      kv.LeaseID    // the parameter lease, 0 if it is missing
 }
 
 // The forms of PUT and of DELETE.
@@ -171,6 +173,9 @@ func (s *Server) keyWrite(r *http.Request, q query, forms []string) (write keyWr
 		return write, err
 	}
 	if write.ttl, err = q.ttl(write.form); err != nil {
+		return write, err
+	}
+	if write.lease, err = q.lease(write.form); err != nil {
 		return write, err
 	}
 	if write.key, err = s.keyOf(r); err != nil {

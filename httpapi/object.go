@@ -83,7 +83,7 @@ func readObject(r *strictjson.Reader, known []string) object {
 		case info.memberType == isNumber:
 			m.number = r.Int(info.least, info.most)
 		case info.memberType == isTTL:
-			m.number = int64(readTTL(r))
+			m.number = int64(readTTL(r, api.ParseTTL))
 		case info.memberType == isLease:
 			m.number = int64(readLease(r, api.ParseLeaseOrNone))
 		default:
@@ -95,13 +95,13 @@ func readObject(r *strictjson.Reader, known []string) object {
 	return o
 }
 
-// readTTL reads a time to live.
-func readTTL(r *strictjson.Reader) time.Duration {
+// readTTL reads a time to live with a function that parses it.
+func readTTL(r *strictjson.Reader, parse func(string) (time.Duration, error)) time.Duration {
 	text := r.Text(`a duration with its unit as a string, such as "30s", "1500ms" or "1h30m"`)
 	if r.Err() != nil {
 		return 0
 	}
-	ttl, err := api.ParseTTL(text)
+	ttl, err := parse(text)
 	if err != nil {
 		r.Fail("%s", err.Error())
 	}

@@ -101,11 +101,14 @@ func TestOpenAPI_Parameters(t *testing.T) {
 		{"/kv/", "delete", httpapi.RangeNames},
 		{"/watch", "get", httpapi.WatchNames},
 		{"/kv/{key}", "get", httpapi.GetNames},
-		{"/kv/{key}", "put", []string{"op", "ttl"}},
-		{"/kv/{key}", "post", []string{"delta", "op", "ttl"}},
+		{"/kv/{key}", "put", []string{"lease", "op", "ttl"}},
+		{"/kv/{key}", "post", []string{"delta", "lease", "op", "ttl"}},
 		{"/kv/{key}", "delete", []string{"op"}},
 		{"/txn", "post", nil},
 		{"/batch", "post", nil},
+		{"/leases", "get", httpapi.LeaseListNames},
+		{"/leases", "post", nil},
+		{"/leases/{lease}", "get", []string{"keys"}},
 	} {
 		want := slices.Sorted(slices.Values(test.want))
 		if got := o.describedParameters(t, test.template, test.method); !slices.Equal(got, want) {

@@ -26,7 +26,7 @@ var postForms = []string{opAdd, opAppend, opGetSet, opGetDel, opTouch, opPersist
 // post answers POST /kv/{key}: 200 with the new number, the new length or the value before, 204
 // if there is nothing to say.
 func (s *Server) post(w *response, r *http.Request) error {
-	query, err := parseQuery(r.URL.RawQuery, "op", "delta", "ttl")
+	query, err := parseQuery(r.URL.RawQuery, "op", "delta", "ttl", "lease")
 	if err != nil {
 		return err
 	}

@@ -115,6 +115,19 @@ func (q query) ttl(form string) (time.Duration, error) {
 	return ttl, nil
 }
 
+// lease returns the parameter lease, 0 if it is not given. A form of a write that keeps the lease
+// of its key does not have it.
+func (q query) lease(form string) (kv.LeaseID, error) {
+	value, given := q["lease"]
+	switch {
+	case !given:
+		return 0, nil
+	case form != "" && form != opGetSet:
+		return 0, invalidField(leaseField, "is not for op="+form)
+	}
+	return parseLease(value)
+}
+
 // positive returns the parameter name, a number of at least 1; 0 if it is not given.
 func (q query) positive(name string) (int, error) {
 	value, ok := q[name]

@@ -31,7 +31,7 @@ type opInfo struct {
 
 // opInfos describes the kinds of operations, except a nested transaction.
 var opInfos = []opInfo{
-	{"put", []string{"key", "value", "flags", "content_type", "ttl", "prev"}, []string{"key", "value"}},
+	{"put", []string{"key", "value", "flags", "content_type", "ttl", "lease", "prev"}, []string{"key", "value"}},
 	{"delete", append([]string{"prev"}, spanMembers...), nil},
 	{"get", []string{"key", "revision", "keys_only"}, []string{"key"}},
 	{"range", append([]string{
@@ -43,10 +43,16 @@ var opInfos = []opInfo{
 	{"append", []string{"key", "value", "ttl", "prev"}, []string{"key", "value"}},
 	{"touch", []string{"key", "ttl", "prev"}, []string{"key", "ttl"}},
 	{"persist", []string{"key", "prev"}, []string{"key"}},
+	{grantOp, []string{"ttl", "lease"}, []string{"ttl"}},
+	{revokeOp, []string{"lease"}, []string{"lease"}},
 }
 
-// nestedOp is the name of the operation that is a nested transaction.
-const nestedOp = "txn"
+// Names of operations that are not those of keys.
+const (
+	nestedOp = "txn"    // a nested transaction
+	grantOp  = "grant"  // makes a lease
+	revokeOp = "revoke" // ends a lease
+)
 
 // requestReader reads transactions.
 type requestReader struct {
@@ -215,9 +221,12 @@ func (r *requestReader) op() (op kv.Op) {
 
 // opNamed reads the operation of a kind, and reports whether there is such a kind.
 func (r *requestReader) opNamed(name string) (kv.Op, bool) {
-	if name == nestedOp {
+	switch name {
+	case nestedOp:
 		nested := r.request()
 		return kv.Op{Kind: kv.OpRequest, Nested: &nested}, true
+	case grantOp:
+		return readGrant(r.Reader), true
 	}
 	i := slices.IndexFunc(opInfos, func(o opInfo) bool { return o.name == name })
 	if i < 0 {
@@ -232,9 +241,13 @@ func (r *requestReader) opNamed(name string) (kv.Op, bool) {
 func (r *requestReader) opOf(name string, o object) kv.Op {
 	key, value, prev := string(o.find("key").text), o.find("value").text, o.find("prev").flag
 	ttl := time.Duration(o.find("ttl").number)
+	lease := kv.LeaseID(o.find("lease").number)
+	if o.has("lease") && lease == 0 {
+		r.FailAt("lease", "is 0, which is no lease")
+	}
 	switch name {
 	case "put":
-		op := kv.Op{Kind: kv.OpPut, Key: key, Value: value, Flags: uint32(o.find("flags").number), TTL: ttl, WantPrev: prev}
+		op := kv.Op{Kind: kv.OpPut, Key: key, Value: value, Flags: uint32(o.find("flags").number), TTL: ttl, Lease: lease, WantPrev: prev}
 		contentType, err := storedType(string(o.find("content_type").text))
 		if err != nil {
 			r.FailAt("content_type", "%s", err.Error())
@@ -251,6 +264,8 @@ func (r *requestReader) opOf(name string, o object) kv.Op {
 		return kv.Op{Kind: kv.OpTouch, Key: key, TTL: ttl, WantPrev: prev}
 	case "persist":
 		return kv.Op{Kind: kv.OpPersist, Key: key, WantPrev: prev}
+	case revokeOp:
+		return kv.Op{Kind: kv.OpRevoke, Lease: lease}
 	}
 	op := kv.Op{Kind: kv.OpRange, Span: o.span(r.Reader), Range: &kv.RangeOptions{
 		Limit: int(o.find("limit").number), Revision: uint64(o.find("revision").number),
@@ -288,6 +303,10 @@ func opName(o *kv.Op) string {
 		return "touch"
 	case kv.OpPersist:
 		return "persist"
+	case kv.OpGrant:
+		return grantOp
+	case kv.OpRevoke:
+		return revokeOp
 	case kv.OpRequest:
 		return nestedOp
 	}
@@ -351,50 +370,6 @@ func placeOf(request *kv.Request, field string) string {
 
 // trimFirst returns a place in a request without "then[0].".
 func trimFirst(place string) string { return strings.TrimPrefix(place, "then[0].") }
-
-// hullOf returns a span that has all keys that a request reads, compares or changes.
-func hullOf(r *kv.Request) kv.Span {
-	h := hull{Span: kv.Span{Start: "\xff", End: "\x00"}, empty: true}
-	h.addRequest(r)
-	return h.Span
-}
-
-// hull is the smallest span that has all spans that were added.
-type hull struct {
-	kv.Span
-	empty bool
-}
-
-func (h *hull) addRequest(r *kv.Request) {
-	for i := range r.If {
-		h.add(r.If[i].Span)
-	}
-	for _, branch := range [][]kv.Op{r.Then, r.Else} {
-		for i := range branch {
-			switch o := &branch[i]; o.Kind {
-			case kv.OpRequest:
-				h.addRequest(o.Nested)
-			case kv.OpDelete, kv.OpRange:
-				h.add(o.Span)
-			default:
-				h.add(kv.One(o.Key))
-			}
-		}
-	}
-}
-
-func (h *hull) add(span kv.Span) {
-	switch {
-	case span.Empty():
-	case h.empty:
-		h.Span, h.empty = span, false
-	default:
-		h.Start = min(h.Start, span.Start)
-		if h.End != "" && (span.End == "" || span.End > h.End) {
-			h.End = span.End
-		}
-	}
-}
 
 // spanMember returns the member that gave the longer bound of a span.
 func spanMember(span kv.Span) string {

@@ -69,6 +69,10 @@ func (s *Server) table() []route {
 		{"/admin/settings", methods{"GET": s.guard(s.settings), "HEAD": s.guard(s.settings), "PUT": s.guard(s.setSettings)}},
 		{"/txn", methods{"POST": keyed(checked(s.txn))}},
 		{batchRoute, methods{"POST": checked(s.batch)}},
+		{leasesRoute, methods{"GET": s.guard(s.leases), "HEAD": s.guard(s.leases), "POST": keyed(s.guard(s.grant))}},
+		{keepAlivesRoute, methods{"POST": checked(s.keepAlives)}},
+		{leaseRoute, methods{"GET": s.guard(s.lease), "HEAD": s.guard(s.lease), "DELETE": keyed(s.guard(s.revoke))}},
+		{keepAliveRoute, methods{"POST": s.guard(s.keepAlive)}},
 		{"/watch", methods{"GET": s.watch, "HEAD": s.watch}},
 		{"/kv/", methods{
 			"GET": s.guard(s.list), "HEAD": s.guard(s.list),
@@ -137,7 +141,7 @@ func (s *Server) guard(next handler) handler {
 func checked(next handler) handler {
 	return func(w *response, r *http.Request) error {
 		if _, ok := r.Header[idempotencyHeader]; ok { // it would be ignored
-			return invalidField(idempotencyHeader, "is for changes of keys; a line of a batch has \"idempotency_key\"")
+			return invalidField(idempotencyHeader, "is for changes of keys and leases; a line of a batch has \"idempotency_key\"")
 		}
 		return next(w, r)
 	}

@@ -17,6 +17,7 @@ import (
 // returns.
 type Node interface {
 	kv.Engine
+	kv.Leases
 	kv.Admin
 }
 

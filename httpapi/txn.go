@@ -119,6 +119,13 @@ func (l *lineWriter) result(op *kv.Op, result *kv.Result) {
 	case kv.OpRange:
 		l.rangeResult(op, result)
 		return
+	case kv.OpGrant:
+		l.granted(result)
+		return
+	case kv.OpRevoke:
+		l.number(`{"deleted":`, uint64(result.Deleted))
+		l.raw("}")
+		return
 	case kv.OpDelete:
 		l.number(`{"deleted":`, uint64(result.Deleted))
 		if op.WantPrev {
@@ -141,6 +148,13 @@ func (l *lineWriter) result(op *kv.Op, result *kv.Result) {
 		l.itemOrNull(result.Prev, false)
 	}
 	l.raw("}")
+}
+
+// granted writes the result of a grant.
+func (l *lineWriter) granted(result *kv.Result) {
+	l.raw(`{"lease":"`)
+	l.leaseID(result.Lease)
+	l.raw(`","ttl":"` + result.TTL.String() + `"}`)
 }
 
 // rangeResult writes the result of a get, a range or a count.

@@ -4,6 +4,7 @@
 //	kvorum server --id n1 …            # one node
 //	kvorum put K V | get K | del K | ls [PREFIX] | history K
 //	kvorum incr K [DELTA] | touch K | persist K | txn FILE | watch [PREFIX]
+//	kvorum lease grant TTL | revoke LEASE | keep-alive LEASE | ttl LEASE | list
 //	kvorum import DIR|FILE | export FILE|DIR/
 //	kvorum status | members | join | leave | transfer | snapshot | compact | settings | version
 //	kvorum check DIR | recover DIR…    # files of nodes that don't run

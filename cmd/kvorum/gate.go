@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"sync/atomic"
+	"time"
 
 	"github.com/kvorum/kvorum/cluster"
 	"github.com/kvorum/kvorum/httpapi"
@@ -88,6 +89,33 @@ func (g *gate) View(ctx context.Context, options kv.ReadOptions) (kv.View, error
 		return nil, err
 	}
 	return node.View(ctx, options)
+}
+
+// KeepAlive implements kv.Leases.
+func (g *gate) KeepAlive(ctx context.Context, id kv.LeaseID) (time.Duration, error) {
+	node, err := g.opened()
+	if err != nil {
+		return 0, err
+	}
+	return node.KeepAlive(ctx, id)
+}
+
+// TimeToLive implements kv.Leases.
+func (g *gate) TimeToLive(ctx context.Context, id kv.LeaseID, withKeys bool) (kv.LeaseStatus, error) {
+	node, err := g.opened()
+	if err != nil {
+		return kv.LeaseStatus{}, err
+	}
+	return node.TimeToLive(ctx, id, withKeys)
+}
+
+// Leases implements kv.Leases.
+func (g *gate) Leases(ctx context.Context, after kv.LeaseID, limit int) (kv.LeaseList, error) {
+	node, err := g.opened()
+	if err != nil {
+		return kv.LeaseList{}, err
+	}
+	return node.Leases(ctx, after, limit)
 }
 
 // Watch implements kv.Engine.

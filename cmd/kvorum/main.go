@@ -97,7 +97,7 @@ Run "kvorum demo" for a cluster to try, "kvorum server" for one node.`,
 	})
 	root.AddCommand(
 		newServerCommand(), newDemoCommand(),
-		newPutCommand(), newGetCommand(), newDelCommand(), newListCommand(), newHistoryCommand(), newWatchCommand(), newIncrCommand(), newTouchCommand(), newPersistCommand(), newTxnCommand(), newCheckCommand(),
+		newPutCommand(), newGetCommand(), newDelCommand(), newListCommand(), newHistoryCommand(), newWatchCommand(), newIncrCommand(), newTouchCommand(), newPersistCommand(), newLeaseCommand(), newTxnCommand(), newCheckCommand(),
 		newStatusCommand(), newMembersCommand(), newJoinCommand(), newLeaveCommand(), newTransferCommand(), newSnapshotCommand(), newCompactCommand(), newSettingsCommand(), newRecoverCommand(),
 		newImportCommand(), newExportCommand(), newVersionCommand(),
 	)

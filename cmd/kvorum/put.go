@@ -21,18 +21,21 @@ func newPutCommand() *cobra.Command {
 		Long: `Put stores a value of any bytes under a key. The value is the second argument, all
 of standard input if that is "-", or a file's contents with --file. With --ttl the key
 expires after that time, by the clock of the cluster; a put without it removes the
-deadline that the key has.
+deadline that the key has. With --lease the key is deleted when that lease ends; a put
+without it detaches the key from the lease that it has.
 
 A write whose answer was lost is reported as "outcome unknown" and not sent
 again: it happened once or not at all.`,
 		Example: `  kvorum put greeting hello
   date | kvorum put started -
   kvorum put logo --file logo.png
-  kvorum put session/7 alice --ttl 30m`,
+  kvorum put session/7 alice --ttl 30m
+  kvorum put worker/7 10.0.0.7 --lease 00000000000004d2`,
 		Args: rangeArgs(1, 2),
 	}
 	cmd.Flags().StringVar(&file, "file", "", "file that holds the value")
 	cmd.Flags().Var((*ttlFlag)(&attributes.TTL), "ttl", ttlUsage)
+	cmd.Flags().Var((*leaseFlag)(&attributes.Lease), "lease", "lease that the key is attached to, such as 00000000000004d2")
 	addIdempotencyFlag(cmd)
 	flags := addClientFlags(cmd, defaultTimeout)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -9,7 +9,7 @@
 //	line.go          a line of a list, of an export and of an import
 //	contenttype.go   content types that a value may have
 //	ttl.go           times to live, and deadlines
-//	lease.go         ids of leases
+//	lease.go         ids of leases, and the answers of /leases
 //	request.go       requests and responses of POST /txn and /batch, as the client writes and reads them
 //	watch.go         a message of GET /watch
 //	event.go         a line of kvorum watch

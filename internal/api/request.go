@@ -98,6 +98,7 @@ func opObject(o *kv.Op) (map[string]any, error) {
 	case kv.OpPut:
 		name = "put"
 		setText(object, "value", string(o.Value))
+		setLease(object, o.Lease)
 		setNumber(object, "flags", uint64(o.Flags))
 		if o.ContentType != "" {
 			object["content_type"] = o.ContentType
@@ -120,6 +121,8 @@ func opObject(o *kv.Op) (map[string]any, error) {
 	case kv.OpRequest:
 		nested, err := requestObject(o.Nested)
 		return map[string]any{"txn": nested}, err
+	case kv.OpGrant, kv.OpRevoke:
+		return leaseOpObject(o)
 	default:
 		return nil, fmt.Errorf("kind %d is unknown", o.Kind)
 	}
@@ -136,6 +139,20 @@ func opObject(o *kv.Op) (map[string]any, error) {
 		object["prev"] = true
 	}
 	return map[string]any{name: object}, nil
+}
+
+// leaseOpObject returns the JSON object of an operation that makes or ends a lease.
+func leaseOpObject(o *kv.Op) (map[string]any, error) {
+	object := make(map[string]any)
+	setLease(object, o.Lease)
+	if o.Kind == kv.OpRevoke {
+		return map[string]any{"revoke": object}, nil
+	}
+	if err := CheckLeaseTTL(o.TTL); err != nil {
+		return nil, fmt.Errorf("the time to live %w", err)
+	}
+	object["ttl"] = o.TTL.String()
+	return map[string]any{"grant": object}, nil
 }
 
 // rangeObject sets the members of a read, and returns the name of its kind.
@@ -200,6 +217,13 @@ func escapedLen(text string) int {
 	return n
 }
 
+// setLease sets the member with a lease, unless it is 0.
+func setLease(object map[string]any, id kv.LeaseID) {
+	if id != 0 {
+		object["lease"] = LeaseID(id)
+	}
+}
+
 // setNumber sets a member to a number, unless it is 0.
 func setNumber(object map[string]any, name string, n uint64) {
 	if n != 0 {
@@ -225,6 +249,8 @@ type resultJSON struct {
 	Length      int64           `json:"length"`
 	ExpiresAt   string          `json:"expires_at"`
 	Deleted     int             `json:"deleted"`
+	Lease       LeaseID         `json:"lease"`
+	TTL         string          `json:"ttl"`
 	Items       []ListLine      `json:"items"`
 	Count       int             `json:"count"`
 	More        bool            `json:"more"`
@@ -268,6 +294,12 @@ func (j *resultJSON) result(o *kv.Op) (kv.Result, error) {
 	case kv.OpRange:
 		items, err := itemsOf(j.Items, o.Range != nil && o.Range.KeysOnly)
 		return kv.Result{Items: items, Count: j.Count, More: j.More}, err
+	case kv.OpGrant:
+		made := Lease{ID: j.Lease, TTL: j.TTL}
+		lease, err := made.Lease()
+		return kv.Result{Lease: lease.ID, TTL: lease.TTL}, err
+	case kv.OpRevoke:
+		return kv.Result{Deleted: j.Deleted}, nil
 	case kv.OpDelete:
 		result := kv.Result{Deleted: j.Deleted}
 		if _, one := o.Span.Key(); one {

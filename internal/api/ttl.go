@@ -15,14 +15,23 @@ const ttlForms = "must be a duration with its unit, such as 30s, 1500ms or 1h30m
 // ParseTTL returns the time to live in a text: a duration as Go writes it. The error continues a
 // sentence about the text.
 func ParseTTL(text string) (time.Duration, error) {
+	ttl, err := parseTTL(text, maxTTLText)
+	if err != nil {
+		return 0, err
+	}
+	return ttl, CheckTTL(ttl)
+}
+
+// parseTTL returns the duration in a text. most is the maximum, for the error.
+func parseTTL(text, most string) (time.Duration, error) {
 	ttl, err := time.ParseDuration(text)
 	switch {
 	case text != "" && strings.Trim(text, "+-.0123456789") == "": // also "0", which Go accepts
 		return 0, errors.New("is a number without a unit, and " + ttlForms)
 	case err != nil:
-		return 0, fmt.Errorf("%s, and at most %s", ttlForms, maxTTLText)
+		return 0, fmt.Errorf("%s, and at most %s", ttlForms, most)
 	}
-	return ttl, CheckTTL(ttl)
+	return ttl, nil
 }
 
 // maxTTLText is kv.MaxTTL in hours.
