@@ -62,8 +62,7 @@ func (k *snapshotSink) Write(p []byte) (int, error) {
 		return 0, errors.New("write to a finished snapshot")
 	}
 	n, err := k.state.Write(p)
-	k.store.wrote(k.meta.Index, k.meta.Term, n)
-	return n, err
+	return n, errors.Join(err, k.store.wrote(k.meta.Index, k.meta.Term, n))
 }
 
 // Close makes the snapshot durable and the store's newest. It fails if a write has

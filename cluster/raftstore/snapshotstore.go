@@ -51,8 +51,8 @@ type Snapshots struct {
 	log       *slog.Logger
 	onDurable func(index, term uint64)
 	onFatal   func(error)
-	wrote     func(index, term uint64, n int) // see Options.Wrote; set before use
-	opened    atomic.Int64                    // number of open files of snapshots
+	wrote     func(index, term uint64, n int) error // see Options.Wrote; set before use
+	opened    atomic.Int64                          // number of open files of snapshots
 
 	// publishing is a lock (a channel of capacity one). Its holder gives a snapshot its
 	// name, makes it the newest and reports it, without another snapshot in between.
@@ -76,7 +76,7 @@ func listSnapshots(fsys wal.FS, dir string, retain int, log *slog.Logger,
 ) (*Snapshots, error) {
 	s := &Snapshots{
 		fs: fsys, dir: dir, retain: max(retain, 1), log: log, onDurable: onDurable, onFatal: onFatal,
-		wrote: func(uint64, uint64, int) {}, publishing: make(chan struct{}, 1),
+		wrote: func(uint64, uint64, int) error { return nil }, publishing: make(chan struct{}, 1),
 	}
 	if err := fsys.MkdirAll(dir); err != nil {
 		return nil, err

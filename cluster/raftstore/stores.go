@@ -56,8 +56,9 @@ type Options struct {
 	// must not be modified. Nil reads the state and keeps nothing.
 	Restore func(ctx context.Context, meta *raft.SnapshotMeta, state io.Reader) error
 	// Wrote is called after each n bytes that were written of the snapshot at index and
-	// term, by the goroutine that writes it. It may be nil.
-	Wrote func(index, term uint64, n int)
+	// term, by the goroutine that writes it. An error is the one of that write: the snapshot is
+	// not made. It may be nil.
+	Wrote func(index, term uint64, n int) error
 	// OnFatal is called with the reason why the member must stop. It may be called by any
 	// goroutine that uses the stores, more than once, and must not call them.
 	OnFatal func(error)
@@ -81,7 +82,7 @@ func (o Options) withDefaults() Options {
 		}
 	}
 	if o.Wrote == nil {
-		o.Wrote = func(uint64, uint64, int) {}
+		o.Wrote = func(uint64, uint64, int) error { return nil }
 	}
 	o.Log.FS, o.Log.Logger = o.FS, o.Logger
 	return o

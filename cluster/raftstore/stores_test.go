@@ -182,7 +182,10 @@ func TestOpen_EndsWithItsContext(t *testing.T) {
 func TestOpen_ReportsWrittenBytes(t *testing.T) {
 	m := newMember(crashfs.New())
 	written := map[point]int{}
-	m.options.Wrote = func(index, term uint64, n int) { written[point{index, term}] += n }
+	m.options.Wrote = func(index, term uint64, n int) error {
+		written[point{index, term}] += n
+		return nil
+	}
 	m.mustOpen(t)
 	defer m.close()
 	mustTake(t, m.Snapshots, 3, 1, make([]byte, 1000))
@@ -192,5 +195,29 @@ func TestOpen_ReportsWrittenBytes(t *testing.T) {
 	}
 	if newest, all := m.Snapshots.Sizes(); newest != 70 || all != 1070 {
 		t.Errorf("sizes: got %d and %d", newest, all)
+	}
+}
+
+// TestOpen_WroteEndsSnapshot: an error of Options.Wrote ends the snapshot, of which nothing remains.
+func TestOpen_WroteEndsSnapshot(t *testing.T) {
+	m := newMember(crashfs.New())
+	full := errors.New("no room for the rest")
+	m.options.Wrote = func(index, _ uint64, _ int) error {
+		if index == 5 {
+			return full
+		}
+		return nil
+	}
+	m.mustOpen(t)
+	defer m.close()
+	mustTake(t, m.Snapshots, 3, 1, make([]byte, 100))
+	if _, err := take(m.Snapshots, 5, 2, make([]byte, 70)); !errors.Is(err, full) {
+		t.Errorf("got %v, want %v", err, full)
+	}
+	if newest := newestOf(t, m.Snapshots); newest.Index != 3 {
+		t.Errorf("the newest snapshot is of index %d", newest.Index)
+	}
+	if _, all := m.Snapshots.Sizes(); all != 100 {
+		t.Errorf("the snapshots have %d bytes", all)
 	}
 }

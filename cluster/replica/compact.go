@@ -144,7 +144,11 @@ func (r *Replica) snapshot(trailing int64) error {
 		return errors.Join(err, r.logs.Trim(trailing)) // the log that the previous snapshot covers is dropped all the same
 	}
 	r.logs.SetTrailing(trailing)
+	r.overtaken.Store(nil)
 	err = r.raft.Snapshot().Error()
+	if why := r.overtaken.Load(); err != nil && why != nil {
+		err = *why // which raft's error only quotes
+	}
 	done()
 	r.disk.Acted(err == nil)
 	if err == nil {
@@ -152,6 +156,15 @@ func (r *Replica) snapshot(trailing int64) error {
 	}
 	if _, looked := r.disk.Look(); err == nil && looked != nil {
 		r.lines.Log(slog.LevelWarn, "room", "room on the disk not known", "err", looked)
+	}
+	return err
+}
+
+// wrote tells the disk of n bytes that were written of a snapshot.
+func (r *Replica) wrote(index, term uint64, n int) error {
+	err := r.disk.Wrote(index, term, n)
+	if err != nil {
+		r.overtaken.Store(&err)
 	}
 	return err
 }

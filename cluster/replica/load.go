@@ -54,7 +54,7 @@ func (r *Replica) openStores(load context.Context) error {
 	opts := raftstore.Options{
 		Dir: dir, FS: fs, Logger: r.log, Log: r.logOptions(load), SnapshotBytes: r.cfg.SnapshotBytes,
 		RetainSnapshots: snapshotsRetained, OpenStable: r.cfg.Seams.OpenStable,
-		Restore: r.restoreNewest, Wrote: r.disk.Wrote, OnFatal: r.fatal.Fail,
+		Restore: r.restoreNewest, Wrote: r.wrote, OnFatal: r.fatal.Fail,
 	}
 	if r.stores, err = raftstore.Open(load, opts); err != nil {
 		return err

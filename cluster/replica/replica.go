@@ -74,6 +74,9 @@ type Replica struct {
 	total        int64         // bytes of the disk, 0 if it does not report them
 	segmentBytes int64         // of a segment of the log
 	snapshotting chan struct{} // a lock with one slot, held while a snapshot is taken, or log dropped on a full disk
+	// overtaken is why the newest snapshot was not written to its end, because another program took
+	// its room; nil if that was not so.
+	overtaken atomic.Pointer[error]
 
 	tight         chan struct{} // makes watchDisk remove an older snapshot; it has one slot
 	ballastFailed time.Time     // of the last failure to make the ballast; belongs to watchDisk

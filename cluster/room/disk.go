@@ -13,8 +13,8 @@ import (
 const (
 	// leastBytes is the number of bytes that must be free for anything to be written at all.
 	leastBytes = 1 << 20
-	// lookEvery is the maximum number of bytes that are admitted after a look at the disk before
-	// the next one. A file of the log may end before it is full, because the next entry does
+	// lookEvery is the maximum number of bytes that are admitted, or written of a snapshot, after
+	// a look at the disk before the next one. A file of the log may end before it is full, because the next entry does
 	// not fit: only a look finds how many bytes that took.
 	lookEvery = 8 << 20
 )
@@ -29,7 +29,7 @@ const restWayOut = "make room on the disk, or remove the file ballast in the dat
 // so that no write that a client may send meets a full disk. The package comment has
 // the model.
 //
-// The filesystem is asked once a second, each time that 8 MiB were admitted, and whenever what
+// The filesystem is asked once a second, each time that 8 MiB were admitted or written of a snapshot, and whenever what
 // it said last is used up. Between two looks each admission is subtracted from what the last one found: an
 // admission takes a few atomic operations. All methods are safe for concurrent use.
 type Disk struct {
@@ -218,18 +218,41 @@ func (d *Disk) PlanSnapshot(n int64, at Point) (done func(), err error) {
 }
 
 // Wrote is told of n bytes that were written of the snapshot of the log up to an entry.
-// A snapshot that no leader has announced is of this node's own state.
-func (d *Disk) Wrote(index, term uint64, n int) {
-	at := Point{index, term}
+// A snapshot that no leader has announced is of this node's own state. The error matches
+// kv.ErrDiskFull: another program has taken the room for the rest of the snapshot, which must
+// be removed. To finish it would take the last room of the log too.
+func (d *Disk) Wrote(index, term uint64, n int) error {
+	if !d.noteWritten(Point{index, term}, int64(n)) {
+		return nil
+	}
+	f, err := d.Look()
+	if err != nil || !f.Known {
+		return nil // not known: the write itself will fail if there is no room
+	}
+	planned, written, _ := d.underWay()
+	if left := planned - written; f.Free-left < leastBytes {
+		return fmt.Errorf("%w: another program took the room for a snapshot: %s are free, and %s are still to be written",
+			kv.ErrDiskFull, InBytes(f.Free), InBytes(left))
+	}
+	return nil
+}
+
+// noteWritten adds n bytes to what is written of a snapshot. It reports whether the disk is to be
+// looked at again.
+func (d *Disk) noteWritten(at Point, n int64) (look bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	i := slices.IndexFunc(d.plans, func(p *snapshotPlan) bool { return p.at == at })
 	if i < 0 {
 		i = slices.IndexFunc(d.plans, func(p *snapshotPlan) bool { return p.at == Point{} })
 	}
-	if i >= 0 {
-		d.plans[i].written += int64(n)
+	if i < 0 {
+		return false
 	}
+	p := d.plans[i]
+	before := p.written
+	p.written += n
+	return before/lookEvery != p.written/lookEvery
 }
 
 // underWay returns how many bytes are set aside for snapshots, how many of them are written,

@@ -103,7 +103,7 @@ func TestDisk_SnapshotKeepsItsRoom(t *testing.T) {
 		t.Errorf("room beside the snapshot: %v", err)
 	}
 	d.Release(9 << 20)
-	d.Wrote(9, 0, next/2)
+	wrote(t, d.Wrote(9, 0, next/2))
 	free -= next / 2
 	if err := d.Admit(9<<20, false); err != nil {
 		t.Errorf("room beside half of the snapshot: %v", err)
@@ -169,7 +169,7 @@ func TestDisk_TwoSnapshots(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.Wrote(7, 2, int(size))
+	wrote(t, d.Wrote(7, 2, int(size)))
 	free -= size
 	own()
 	f, err := d.Look()
@@ -179,7 +179,7 @@ func TestDisk_TwoSnapshots(t *testing.T) {
 	if f.Spare != 10<<20 {
 		t.Errorf("room beside the second: got %d, want %d", f.Spare, 10<<20)
 	}
-	d.Wrote(sent.Index, sent.Term, int(size)/2)
+	wrote(t, d.Wrote(sent.Index, sent.Term, int(size)/2))
 	free -= size / 2
 	if f, err = d.Look(); err != nil || f.Spare != 10<<20 {
 		t.Errorf("room beside half of the second: got %d, %v, want %d", f.Spare, err, 10<<20)
@@ -207,10 +207,41 @@ func TestDisk_SnapshotGrows(t *testing.T) {
 	if f, err := d.Look(); err != nil || f.Put != 200*mib-room.ReserveBytes-30*mib {
 		t.Errorf("while a snapshot of 30 MiB is begun: got %+v, %v", f, err)
 	}
-	d.Wrote(9, 2, int(40*mib))
+	wrote(t, d.Wrote(9, 2, int(40*mib)))
 	facts.Free -= 40 * mib
 	if f, err := d.Look(); err != nil || f.Put != 160*mib-room.ReserveBytes || f.Spare != 160*mib-room.MarginBytes {
 		t.Errorf("once 40 MiB are written: got %+v, %v", f, err)
+	}
+}
+
+// TestDisk_SnapshotGivesWay: a snapshot whose rest has no room any more, because another program
+// took it, is not written to its end. One whose rest has room is.
+func TestDisk_SnapshotGivesWay(t *testing.T) {
+	t.Parallel()
+	for _, at := range []room.Point{{}, {Index: 9, Term: 2}} {
+		facts := room.Facts{Known: true, Next: 100 * mib, Free: 200 * mib}
+		d := diskOf(&facts)
+		done, err := d.PlanSnapshot(100*mib, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wrote(t, d.Wrote(9, 2, int(50*mib)))
+		facts.Free = 51 * mib // of the other program's making
+		wrote(t, d.Wrote(9, 2, 100))
+		wrote(t, d.Wrote(9, 2, int(8*mib))) // the rest has 42 MiB
+		facts.Free = 34 * mib
+		if err := d.Wrote(9, 2, int(8*mib)); !errors.Is(err, kv.ErrDiskFull) || !strings.Contains(err.Error(), "34 MiB are free, and 33 MiB are still") {
+			t.Errorf("without room for the rest: got %v", err)
+		}
+		done()
+	}
+}
+
+// wrote ends the test if a snapshot was to be removed.
+func wrote(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -61,8 +61,9 @@
 // that a snapshot covers, are in no term: they are removed to make room, and the free bytes
 // grow by their size.
 //
-// Other programs may take more than the reserve between two looks at the disk. Nothing can
-// protect against that.
+// If another program takes so much that the rest of a snapshot that is being written has no room,
+// the snapshot is removed: to finish it would take the last room of the log too. Other programs
+// may take more than the reserve between two looks at the disk. Nothing can protect against that.
 //
 // # The memory
 //

@@ -74,8 +74,8 @@ func TestDisk_IntakeWaitsForRunningSnapshot(t *testing.T) {
 	}
 	wantIntake(t, d, mib, true, false)
 	d.Release(mib)
-	d.Wrote(9, 2, int(facts.Next)/2)
 	facts.Free -= facts.Next / 2
+	wrote(t, d.Wrote(9, 2, int(facts.Next)/2))
 	wantIntake(t, d, mib+1, false, true)
 	wantIntake(t, d, mib, true, false)
 	done()
