@@ -26,6 +26,9 @@ type control struct {
 	// least and most are the limits of the faults' durations. If they are zero, those of
 	// the faults are used.
 	least, most time.Duration
+	// seconds is how long faults are made, if that is more than asked for: a leader that was
+	// paused answers few reads before it knows that another one leads.
+	seconds int
 	// unsynced makes syncs of all nodes do nothing before power is lost; it replaces
 	// faults.
 	unsynced bool
@@ -35,7 +38,7 @@ type control struct {
 func controls() []control {
 	return []control{
 		{name: "leader-local-reads", what: "reads from any node that believes that it leads, without asking the others", lie: load.LeaderAsLinearizable,
-			promise: "have an order", faults: []string{"pause the leader"}, least: 2500 * time.Millisecond, most: 5 * time.Second},
+			promise: "have an order", faults: []string{"pause the leader"}, least: time.Second, most: 2 * time.Second, seconds: 120},
 		{name: "early-acknowledgement", what: "a write counts as acknowledged once one node has it", lie: load.EarlyAcknowledgement,
 			promise: "an acknowledged write is there", faults: []string{"kill the leader", "kill all", "cut the leader off"}},
 		{name: "no-sync", what: "syncs do nothing, and all hosts lose their power", promise: "an acknowledged write is there", unsynced: true},
@@ -87,7 +90,7 @@ func newControlsCommand() *cobra.Command {
 		Args:  cobra.ArbitraryArgs,
 	}
 	f := cmd.Flags()
-	f.IntVar(&o.seconds, "seconds", 45, "how long faults are made for each")
+	f.IntVar(&o.seconds, "seconds", 45, "how long faults are made for each, at least")
 	f.Uint64Var(&o.seed, "seed", 0, "seed of the faults and clients; 0 draws one")
 	f.StringVar(&o.kind, "kind", "", "namespaces or proxy; what the rights allow where it is not given")
 	f.StringVar(&o.binary, "binary", "", "program to test; built from ./cmd/kvorum where none is given")
@@ -115,6 +118,7 @@ func newControlsCommand() *cobra.Command {
 // tryControl makes a run with a control, which must break its promise.
 func tryControl(ctx context.Context, w io.Writer, o options) error {
 	c := findControl(o.control)
+	o.seconds = max(o.seconds, c.seconds)
 	fmt.Fprintf(w, "\n== control %s: %s\n", c.name, c.what)
 	r, err := conclude(ctx, w, o)
 	if r == nil || r.rec == nil || ctx.Err() != nil {

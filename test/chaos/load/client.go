@@ -109,7 +109,7 @@ func (c *client) act() bool {
 	switch n := c.rng.IntN(100); {
 	case c.load.cfg.Lie == EarlyAcknowledgement && c.rng.IntN(2) == 0:
 		return c.once() // the lie is only about these
-	case n < 22:
+	case c.load.cfg.Lie == LeaderAsLinearizable && c.rng.IntN(2) == 0, n < 22: // the lie is only about these
 		return c.get(c.linearizable(), c.key())
 	case n < 27:
 		return c.get("leader", c.key())
