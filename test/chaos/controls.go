@@ -26,9 +26,10 @@ type control struct {
 	// least and most are the limits of the faults' durations. If they are zero, those of
 	// the faults are used.
 	least, most time.Duration
-	// seconds is how long faults are made, if that is more than asked for: a leader that was
-	// paused answers few reads before it knows that another one leads.
-	seconds int
+	// seconds and clients are how long faults are made, and the number of clients of each host, if
+	// they are more than asked for: a leader that was paused answers few reads before it knows
+	// that another one leads.
+	seconds, clients int
 	// unsynced makes syncs of all nodes do nothing before power is lost; it replaces
 	// faults.
 	unsynced bool
@@ -38,7 +39,7 @@ type control struct {
 func controls() []control {
 	return []control{
 		{name: "leader-local-reads", what: "reads from any node that believes that it leads, without asking the others", lie: load.LeaderAsLinearizable,
-			promise: "have an order", faults: []string{"pause the leader"}, least: time.Second, most: 2 * time.Second, seconds: 120},
+			promise: "have an order", faults: []string{"pause the leader"}, least: 3 * time.Second, most: 5 * time.Second, seconds: 120, clients: 20},
 		{name: "early-acknowledgement", what: "a write counts as acknowledged once one node has it", lie: load.EarlyAcknowledgement,
 			promise: "an acknowledged write is there", faults: []string{"kill the leader", "kill all", "cut the leader off"}},
 		{name: "no-sync", what: "syncs do nothing, and all hosts lose their power", promise: "an acknowledged write is there", unsynced: true},
@@ -118,7 +119,7 @@ func newControlsCommand() *cobra.Command {
 // tryControl makes a run with a control, which must break its promise.
 func tryControl(ctx context.Context, w io.Writer, o options) error {
 	c := findControl(o.control)
-	o.seconds = max(o.seconds, c.seconds)
+	o.seconds, o.clients = max(o.seconds, c.seconds), max(o.clients, c.clients)
 	fmt.Fprintf(w, "\n== control %s: %s\n", c.name, c.what)
 	r, err := conclude(ctx, w, o)
 	if r == nil || r.rec == nil || ctx.Err() != nil {
