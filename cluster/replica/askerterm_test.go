@@ -15,43 +15,40 @@ import (
 // TestReadIndex_AskerCounts shows whose question for an index a leader answers without
 // asking anybody else: a voter's that is not beyond its term, and with which it is a majority.
 func TestReadIndex_AskerCounts(t *testing.T) {
-	t.Parallel()
-	three := clustertest.Open(t, 3, nil)
-	leader := clustertest.Leader(t, three)
-	clustertest.MustPut(t, leader, "k", "v")
-	term := leader.Raft().CurrentTerm()
-	var voter raft.ServerID
-	for _, n := range three {
-		if n != leader {
-			voter = n.ID()
+	clustertest.InBubble(t, "Three", func(t *testing.T) {
+		b := clustertest.OpenBubble(t, 3, nil)
+		leader, other, _ := b.LeaderAndOthers(t)
+		clustertest.MustPut(t, leader, "k", "v")
+		voter, term := other.ID(), leader.Raft().CurrentTerm()
+		for _, tt := range []struct {
+			name  string
+			asker raft.ServerID
+			term  uint64
+			want  bool
+		}{
+			{"a voter of this term", voter, term, true},
+			{"a voter of an earlier term", voter, term - 1, true},
+			{"a voter of a later term", voter, term + 1, false},
+			{"no member", "n9.0000000000000000", term, false},
+			{"the leader itself, which counts once", leader.ID(), term, false},
+		} {
+			applied := leader.State().AppliedIndex()
+			index, ok := leader.Replica().IndexFor(tt.asker, tt.term)
+			if ok != tt.want || (ok && index < applied) {
+				t.Errorf("%s: got index %d, %v, want %v", tt.name, index, ok, tt.want)
+			}
 		}
-	}
-	for _, tt := range []struct {
-		name  string
-		asker raft.ServerID
-		term  uint64
-		want  bool
-	}{
-		{"a voter of this term", voter, term, true},
-		{"a voter of an earlier term", voter, term - 1, true},
-		{"a voter of a later term", voter, term + 1, false},
-		{"no member", "n9.0000000000000000", term, false},
-		{"the leader itself, which counts once", leader.ID(), term, false},
-	} {
-		index, ok := leader.Replica().IndexFor(tt.asker, tt.term)
-		if ok != tt.want || (ok && index < leader.State().AppliedIndex()) {
-			t.Errorf("%s: got index %d, %v, want %v", tt.name, index, ok, tt.want)
+	})
+	clustertest.InBubble(t, "Five", func(t *testing.T) {
+		b := clustertest.OpenBubble(t, 5, nil)
+		leader := clustertest.Leader(t, b.Nodes)
+		clustertest.MustPut(t, leader, "k", "v")
+		for _, n := range b.Nodes {
+			if _, ok := leader.Replica().IndexFor(n.ID(), leader.Raft().CurrentTerm()); ok {
+				t.Errorf("of five voters, two are taken for a majority: %s", n.Config.Name)
+			}
 		}
-	}
-
-	five := clustertest.Open(t, 5, nil)
-	leader = clustertest.Leader(t, five)
-	clustertest.MustPut(t, leader, "k", "v")
-	for _, n := range five {
-		if _, ok := leader.Replica().IndexFor(n.ID(), leader.Raft().CurrentTerm()); ok {
-			t.Errorf("of five voters, two are taken for a majority: %s", n.Config.Name)
-		}
-	}
+	})
 }
 
 // TestReadIndex_AskerOfLaterTerm has a voter that has gone to a later term ask the old
