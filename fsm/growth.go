@@ -92,7 +92,9 @@ func (g *growth) ops(ops []kv.Op, certain bool) {
 				return before + maxDeadlineBytes
 			})
 		case kv.OpGrant:
-			g.bytes += leaseBytes
+			if !g.values { // a lease is no data
+				g.bytes += leaseBytes
+			}
 		case kv.OpRequest:
 			g.request(o.Nested, certain)
 		}

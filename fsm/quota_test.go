@@ -48,6 +48,7 @@ func TestMakeRoom_WithoutEviction(t *testing.T) {
 		"AppendToNew":       {[]kv.Request{appendTo("c", 1)}, "keys bytes"},
 		"DeleteAndNew":      {[]kv.Request{kv.Delete("a"), put("c", 0)}, "keys bytes"},
 		"Delete":            {[]kv.Request{kv.Delete("a")}, ""},
+		"Grant":             {[]kv.Request{{Then: []kv.Op{{Kind: kv.OpGrant, Lease: 7, TTL: time.Minute}}}}, ""},
 		"Touch":             {[]kv.Request{kv.Touch("a", time.Hour), kv.Persist("b")}, ""},
 	} {
 		var all wire.Requests
