@@ -1,6 +1,8 @@
 package fsm
 
 import (
+	"slices"
+
 	"github.com/kvorum/kvorum/fsm/mvcc"
 	"github.com/kvorum/kvorum/internal/wire"
 	"github.com/kvorum/kvorum/kv"
@@ -38,7 +40,8 @@ func (f *FSM) growthOf(requests wire.Requests, g growth) (added growth, ok bool)
 	}
 	g.f, g.lengths = f, make(map[string]int64, len(b.parts.ops))
 	for i := range b.requests {
-		g.request(&b.requests[i], true)
+		r := &b.requests[i]
+		g.request(r, !g.values || g.alone || sure(r))
 	}
 	return g, true
 }
@@ -47,11 +50,20 @@ func (f *FSM) growthOf(requests wire.Requests, g growth) (added growth, ok bool)
 type growth struct {
 	f         *FSM
 	perKey    int64
-	values    bool             // only operations that write values count
+	values    bool             // only operations that write values count, and none that may be refused makes anything shorter
+	alone     bool             // there is one request: it is done as a whole, or not at all
 	lengths   map[string]int64 // of items that were counted, with perKey
 	keys      int64            // number of keys that are made
 	bytes     int64
 	rewritten int64 // bytes of items that are written again; see rewrites
+}
+
+// sure reports whether a request is certainly carried out: it has puts only, which read nothing and
+// need no lease. Another one may be refused when it is applied, or repeat an earlier answer.
+func sure(r *kv.Request) bool {
+	return r.IdempotencyKey == "" && !slices.ContainsFunc(r.Then, func(o kv.Op) bool {
+		return o.Kind != kv.OpPut || o.Lease != 0 || o.WantPrev
+	})
 }
 
 // request adds a request. certain says that it is carried out, so that its branch then is

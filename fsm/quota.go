@@ -32,7 +32,7 @@ func (e *QuotaError) Unwrap() error { return e.err }
 // them.
 func (e *QuotaError) Grows(requests wire.Requests) bool {
 	quota := e.f.state.Load().settings.Load().Quota
-	added := e.f.added(requests)
+	added := e.f.added(requests, false) // as in a batch: alone they may be less
 	const full = math.MaxInt64 / 2
 	return quota.Fits(full, full, added.keys, added.bytes) != nil
 }
@@ -47,9 +47,10 @@ func (f *FSM) Quota() kv.QuotaStatus {
 }
 
 // added returns by how much the operations of requests that write values make the data longer at
-// most. Deletes make no room for puts beside them, because their compares may not hold.
-func (f *FSM) added(requests wire.Requests) growth {
-	if g, ok := f.growthOf(requests, growth{values: true}); ok {
+// most, whichever of the requests are refused when they are applied. alone says that there is one.
+// Deletes make no room for puts beside them, because their compares may not hold.
+func (f *FSM) added(requests wire.Requests, alone bool) growth {
+	if g, ok := f.growthOf(requests, growth{values: true, alone: alone}); ok {
 		return g
 	}
 	return growth{keys: int64(requests.Puts), bytes: requests.PutBytes}
@@ -69,7 +70,7 @@ func (f *FSM) MakeRoom(requests wire.Requests) (evict wire.Requests, done bool, 
 	if quota.Fits(keys, bytes, int64(requests.Puts), requests.PutBytes) == nil {
 		return evict, true, nil // even if all keys are new
 	}
-	more := f.added(requests)
+	more := f.added(requests, requests.Count == 1)
 	full := quota.Fits(keys, bytes, more.keys, more.bytes)
 	if full == nil {
 		return evict, true, nil

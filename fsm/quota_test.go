@@ -3,6 +3,7 @@ package fsm_test
 import (
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -68,6 +69,37 @@ func TestMakeRoom_WithoutEviction(t *testing.T) {
 	_, _, err := limits["keys"].MakeRoom(encode(put("c", 0)))
 	if want := "quota.max_keys is 2, there are 2 keys, and this write adds 1"; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+// TestMakeRoom_RefusedBeside shows that a request which may be refused when it is applied, or was
+// carried out before, makes no room for those beside it in the entry. Alone it is counted exactly.
+func TestMakeRoom_RefusedBeside(t *testing.T) {
+	lease := kv.Op{Kind: kv.OpPut, Key: "a", Lease: 99}
+	shorter := kv.Op{Kind: kv.OpPut, Key: "a"}
+	for name, first := range map[string]wire.Requests{
+		"Lease":  encode(kv.Request{Then: []kv.Op{lease}}),
+		"Replay": once("key", kv.Put("a", nil)),
+		"Add":    encode(kv.Request{Then: []kv.Op{shorter, {Kind: kv.OpAdd, Key: "b", Delta: 1}}}),
+	} {
+		f := withQuota(t, kv.Quota{MaxBytes: 50}, "a", "b")
+		mustApply(t, f, 4, 0, putCmd("b", "no number"), once("key", kv.Put("a", nil)), putCmd("a", "012345678"), putCmd("c", strings.Repeat("v", 29)))
+		all := first
+		second := putCmd("d", "01234567")
+		all.Data = append(slices.Clone(first.Data), second.Data...)
+		all.Note(second)
+		_, _, err := f.MakeRoom(all)
+		if partial := (*fsm.QuotaError)(nil); !errors.As(err, &partial) || !partial.Grows(second) {
+			t.Errorf("%s: got %v, want a refusal", name, err)
+		}
+		data, _ := f.Apply(entry(5, 1, 0, all)).([]byte)
+		if len(data) == 0 || f.Size() <= 50 {
+			t.Errorf("%s: the entry has left %d bytes: the case shows nothing", name, f.Size())
+		}
+	}
+	f := withQuota(t, kv.Quota{MaxBytes: 20}, "a", "b")
+	if _, _, err := f.MakeRoom(once("key", kv.Request{Then: []kv.Op{shorter, {Kind: kv.OpPut, Key: "b", Value: make([]byte, 18)}}})); err != nil {
+		t.Errorf("one request that adds nothing: %v", err)
 	}
 }
 
