@@ -137,6 +137,21 @@ func TestEvict_ManyForOne(t *testing.T) {
 	}
 }
 
+// TestEvict_WritesAreNoReads shows that a key which is often written, where the quota is reached, does
+// not count as often read.
+func TestEvict_WritesAreNoReads(t *testing.T) {
+	f, index := withQuota(t, kv.Quota{MaxKeys: 2, Eviction: kv.EvictionLFU}, "a", "b"), uint64(3)
+	f.Get("b")
+	for range 20 {
+		if err := putMakingRoom(t, f, &index, kv.Put("a", []byte("v"))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := putMakingRoom(t, f, &index, kv.Put("c", nil)); err != nil || keysOf(t, f) != "b c" {
+		t.Errorf("got %v, and the keys %s, want b c", err, keysOf(t, f))
+	}
+}
+
 // TestShrink shows that keys which are too many for a lower quota are evicted by bounded requests,
 // and that a put meanwhile does not make them more.
 func TestShrink(t *testing.T) {

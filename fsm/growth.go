@@ -118,7 +118,7 @@ func (g *growth) ops(ops []kv.Op, certain bool) {
 func (g *growth) key(key string, after func(before int64) int64) {
 	before, counted := g.lengths[key]
 	if !counted {
-		if old, _, found := g.f.state.Load().data.Get(key); found {
+		if old, found := g.f.state.Load().data.Peek(key); found {
 			before = g.perKey + mvcc.Bytes(&old)
 		}
 	}

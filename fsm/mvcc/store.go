@@ -110,21 +110,35 @@ func (s *Store) Bytes() int64 { return s.bytes.Load() }
 // reached counts as absent. Revision is one of the store at which that is so: the newest whole
 // entry's, and at least the item's. The item aliases the store's memory.
 func (s *Store) Get(key string) (it kv.Item, revision uint64, found bool) {
+	it, slot, revision, found := s.get(key)
+	if found {
+		s.noteRead(slot)
+	}
+	return it, revision, found
+}
+
+// Peek is Get for the store's owner: it is no use of the key, so eviction does not go by it.
+func (s *Store) Peek(key string) (it kv.Item, found bool) {
+	it, _, _, found = s.get(key)
+	return it, found
+}
+
+// get is Get, and returns the slot of the item.
+func (s *Store) get(key string) (it kv.Item, slot uint32, revision uint64, found bool) {
 	hash := hashOf(key)
 	for {
 		revision = s.revision.Load()
 		slot, rec, _ := s.table.get(hash, key)
 		if rec = s.keys.arena.atRevision(rec, revision); !rec.isZero() || s.compacted.Load() <= revision {
 			if found = rec.exists(); !found {
-				return it, revision, false
+				return it, 0, revision, false
 			}
 			rec.readItem(rec.head(), &it)
 			if it.Deadline == 0 || s.clock.Load() < it.Deadline {
-				s.noteRead(slot)
-				return it, revision, true
+				return it, slot, revision, true
 			}
 			if it = (kv.Item{}); s.revision.Load() == revision {
-				return it, revision, false
+				return it, 0, revision, false
 			}
 			// The clock may be that of a later entry, which gave the key a later deadline.
 		}
