@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/kvorum/kvorum/fsm/mvcc"
 	"github.com/kvorum/kvorum/internal/wire"
@@ -60,33 +61,54 @@ func (s *state) trackUses() {
 // need is how much eviction must free.
 type need struct{ keys, bytes int64 }
 
+// met reports whether nothing more is needed.
+func (n need) met() bool { return n.keys <= 0 && n.bytes <= 0 }
+
 // evictions returns the request that evicts keys, none that kept has, and whether they free what is
 // needed, which is not nothing. If not, there are too many for one request. If enough do not exist,
 // Count is 0, unless part is set.
 func (f *FSM) evictions(quota *kv.Quota, needed need, kept map[string]int64, part bool) (evict wire.Requests, enough bool) {
 	data := f.state.Load().data
-	if keys, bytes := data.Evictable(); !part && (keys < needed.keys || bytes < needed.bytes) {
+	if keys, bytes := evictable(data, quota, kept); !part && (keys < needed.keys || bytes < needed.bytes) {
 		return wire.Requests{}, false
 	}
 	var victims []byte
-	count, more := 0, true
+	count, more, left := 0, true, needed
+	// Whether there are enough keys with a deadline is known only once they were looked at.
+	all := !part && quota.Eviction == kv.EvictionTTL
 	skip := func(key string) bool {
 		_, has := kept[key]
 		return has
 	}
 	data.Victims(policies[quota.Eviction], skip, func(v mvcc.Victim) bool {
-		victims = binary.AppendUvarint(wire.AppendBytes(victims, v.Key), v.ModRevision)
-		count++
-		needed.keys--
-		needed.bytes -= v.Bytes
-		more = count < maxEvicted && len(victims) < maxEvictBytes && (needed.keys > 0 || needed.bytes > 0)
-		return more
+		left.keys--
+		left.bytes -= v.Bytes
+		if more {
+			victims = binary.AppendUvarint(wire.AppendBytes(victims, v.Key), v.ModRevision)
+			count++
+			needed = left
+			more = count < maxEvicted && len(victims) < maxEvictBytes && !needed.met()
+		}
+		return more || all && !left.met()
 	})
-	enough = needed.keys <= 0 && needed.bytes <= 0
-	if count == 0 || more && !enough && !part {
+	enough = needed.met()
+	if count == 0 || !part && !enough && (more || all && !left.met()) {
 		return wire.Requests{}, enough
 	}
 	return internalRequest(tagEvict, kv.Op{Value: append(binary.AppendUvarint(nil, uint64(count)), victims...)}), enough
+}
+
+// evictable returns the number of keys that may be evicted, and of their bytes, without those that kept
+// has.
+func evictable(data *mvcc.Store, quota *kv.Quota, kept map[string]int64) (keys, bytes int64) {
+	keys, bytes = data.Evictable()
+	for key := range kept {
+		protected := slices.ContainsFunc(quota.ProtectedPrefixes, func(prefix string) bool { return strings.HasPrefix(key, prefix) })
+		if it, found := data.Peek(key); found && !protected {
+			keys, bytes = keys-1, bytes-mvcc.Bytes(&it)
+		}
+	}
+	return keys, bytes
 }
 
 // Shrink returns the request of the leader's own that evicts keys because the data exceeds the quota,

@@ -152,6 +152,33 @@ func TestEvict_WritesAreNoReads(t *testing.T) {
 	}
 }
 
+// TestEvict_RefusedLarge shows that nothing is evicted for a put that needs the room of more keys than
+// one request evicts, if there are not enough: with deadlines, or beside those that it writes itself.
+func TestEvict_RefusedLarge(t *testing.T) {
+	const keys = 2500
+	for _, eviction := range []kv.Eviction{kv.EvictionTTL, kv.EvictionLRU} {
+		f, all := newFSM(t), wire.Requests{}
+		for i := range keys {
+			r := kv.Put(fmt.Sprintf("k%04d", i), []byte("12345"))
+			if eviction == kv.EvictionTTL && i < 2000 {
+				r = kv.PutTTL(fmt.Sprintf("k%04d", i), nil, time.Hour)
+			}
+			all = fsm.Encode(all, r)
+		}
+		mustApply(t, f, 1, 0, all)
+		quota := kv.Quota{MaxBytes: f.Size(), Eviction: eviction}
+		mustApply(t, f, 2, 0, fsm.SettingsRequest(kv.Settings{Quota: quota}))
+		large := kv.Request{Then: []kv.Op{{Kind: kv.OpPut, Key: "large", Value: make([]byte, f.Size()-1000)}}}
+		for i := range 200 {
+			large.Then = append(large.Then, kv.Op{Kind: kv.OpPut, Key: fmt.Sprintf("k%04d", i), Value: make([]byte, 5)})
+		}
+		index := uint64(2)
+		if err := putMakingRoom(t, f, &index, large); !errors.Is(err, kv.ErrDataLimit) || f.Len() != keys {
+			t.Errorf("%s: got %v, and %d keys remain of %d", eviction, err, f.Len(), keys)
+		}
+	}
+}
+
 // TestShrink shows that keys which are too many for a lower quota are evicted by bounded requests,
 // and that a put meanwhile does not make them more.
 func TestShrink(t *testing.T) {
