@@ -19,9 +19,14 @@ import (
 // TestQuota_Exact puts more keys at the same time, through all nodes, than the quota has room
 // for. As many are done as there is room for, and all others are refused. What adds nothing is
 // done, and so are deletes, which make room.
-func TestQuota_Exact(t *testing.T) {
+func TestQuota_Exact(t *testing.T) { synctest.Test(t, testQuotaExact) }
+
+func testQuotaExact(t *testing.T) {
 	const most = 50
-	nodes := clustertest.Open(t, 3, nil)
+	nodes := clustertest.OpenBubble(t, 3, nil).Nodes
+	if _, err := nodes[0].Do(t.Context(), kv.Delete("first")); err != nil {
+		t.Fatal(err)
+	}
 	clustertest.Leader(t, nodes)
 	if err := nodes[0].SetSettings(t.Context(), kv.Settings{Quota: kv.Quota{MaxKeys: most}}); err != nil {
 		t.Fatal(err)
