@@ -52,7 +52,8 @@
 // snapshot, can be removed because the newest snapshot covers it; or a snapshot has room and
 // gives some back. Then the replica makes room at once. In any other case, and once after an
 // attempt that made no snapshot, an intake is accepted like the rest: it may have the deletes,
-// or the entry that the snapshot needs. The leader commits with others meanwhile.
+// or the entry that the snapshot needs. The leader commits with others meanwhile,
+// or waits if too many followers do so at the same time.
 //
 // An entry of the rest that fits completely into the last file of the log is accepted even
 // if the filesystem has almost no free bytes (at least 1 MiB). A put is charged twice: it
