@@ -10,8 +10,11 @@ import (
 // reserved before the size is known.
 const expectedItem = 16 << 10
 
+// expectedLease is the size that a lease is expected to have in a list of them.
+const expectedLease = 64
+
 // errNoAnswerRoom is returned for a request whose answer finds no room. It was not carried out.
-var errNoAnswerRoom = fmt.Errorf("%w: the answers to transactions that wait for their clients take all that they may", kv.ErrOverloaded)
+var errNoAnswerRoom = fmt.Errorf("%w: the answers that wait for their clients take all that they may", kv.ErrOverloaded)
 
 // expectedAnswer returns the size of the items that the answer to a request is expected to
 // have at most, 0 if it has none.
@@ -42,7 +45,11 @@ func expectedItems(ops []kv.Op) (n int64) {
 // expectAnswer reserves room for the answer to a request until the end of its handler. The error
 // is kv.ErrOverloaded: the request must not be carried out.
 func (s *Server) expectAnswer(w *response, r *kv.Request) error {
-	n := expectedAnswer(r)
+	return s.expectBytes(w, expectedAnswer(r))
+}
+
+// expectBytes is expectAnswer for an answer of n bytes.
+func (s *Server) expectBytes(w *response, n int64) error {
 	if !s.budget.takeAnswer(n) {
 		return errNoAnswerRoom
 	}
@@ -51,8 +58,10 @@ func (s *Server) expectAnswer(w *response, r *kv.Request) error {
 }
 
 // answerHas makes the reservation of an answer the size that it has.
-func (s *Server) answerHas(w *response, done *kv.Response) {
-	n := int64(done.AnswerBytes())
+func (s *Server) answerHas(w *response, done *kv.Response) { s.bytesAre(w, int64(done.AnswerBytes())) }
+
+// bytesAre makes the reservation of an answer n bytes.
+func (s *Server) bytesAre(w *response, n int64) {
 	s.budget.putAnswer(w.answerBytes - n)
 	w.answerBytes = n
 }

@@ -69,3 +69,49 @@ func testAnswersHaveABudget(t *testing.T) {
 	}
 	a.expectReleased()
 }
+
+// TestAnswers_OfLeasesHaveTheBudget shows that the keys of a lease, and lists of leases, are refused
+// before they are read if they find no room for the answer, and that they give their room back.
+func TestAnswers_OfLeasesHaveTheBudget(t *testing.T) { synctest.Test(t, testAnswersOfLeases) }
+
+func testAnswersOfLeases(t *testing.T) {
+	a := mustAPI(t, func(c *httpapi.Config) { c.MaxValueBytes, c.MaxInflightBytes = 64<<10, 256<<10 })
+	a.do(http.MethodPost, "/leases", `{"ttl":"30s"}`)
+	var blocked atomic.Bool
+	entered, leave := make(chan struct{}), make(chan struct{})
+	a.node.hook = func(_ context.Context, op, _ string) error {
+		if op == "time to live" && !blocked.Swap(true) {
+			entered <- struct{}{}
+			<-leave
+		}
+		return nil
+	}
+	const keys = "/leases/" + firstLease + "?keys=true"
+	first := make(chan int)
+	go func() { first <- a.do(http.MethodGet, keys, "").Code }()
+	<-entered
+	before := len(a.node.called())
+	for _, target := range []string{keys, "/leases", "/leases?limit=1"} {
+		if got := a.do(http.MethodGet, target, ""); got.Code != http.StatusTooManyRequests {
+			t.Errorf("%s: got %d %s", target, got.Code, got.Body)
+		}
+	}
+	if n := len(a.node.called()); n != before {
+		t.Errorf("%d refused requests were carried out", n-before)
+	}
+	if got := a.do(http.MethodGet, "/leases/"+firstLease, ""); got.Code != http.StatusOK {
+		t.Errorf("without keys: got %d %s", got.Code, got.Body)
+	}
+	close(leave)
+	if code := <-first; code != http.StatusOK {
+		t.Errorf("the first one: got %d", code)
+	}
+	for range 100 {
+		for _, target := range []string{keys, "/leases"} {
+			if got := a.do(http.MethodGet, target, ""); got.Code != http.StatusOK {
+				t.Fatalf("%s: got %d %s", target, got.Code, got.Body)
+			}
+		}
+	}
+	a.expectReleased()
+}

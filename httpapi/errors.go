@@ -197,11 +197,16 @@ func problemJSON(p api.Problem) []byte {
 
 // writeJSON answers with v, whose encoding must not fail.
 func writeJSON(w http.ResponseWriter, status int, contentType string, v any) {
+	writeBody(w, status, contentType, encodeJSON(v))
+}
+
+// encodeJSON returns the body of an answer.
+func encodeJSON(v any) []byte {
 	body, err := json.Marshal(v)
 	if err != nil {
 		panic(fmt.Sprintf("httpapi: encode %T: %v", v, err))
 	}
-	writeBody(w, status, contentType, append(body, '\n'))
+	return append(body, '\n')
 }
 
 // writeBody answers with a whole body.

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -162,11 +163,16 @@ func (s *Server) lease(w *response, r *http.Request) error {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.RequestTimeout)
 	defer cancel()
+	if withKeys {
+		if err := s.expectBytes(w, kv.MaxAnswerBytes); err != nil {
+			return err
+		}
+	}
 	status, err := s.node.TimeToLive(ctx, id, withKeys)
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, jsonType, api.NewLeaseStatus(&status, withKeys))
+	s.writeLeases(w, api.NewLeaseStatus(&status, withKeys))
 	return nil
 }
 
@@ -192,6 +198,9 @@ func (s *Server) leases(w *response, r *http.Request) error {
 	case limit > kv.MaxLeaseList:
 		return invalidParam("limit", fmt.Sprintf("is %d, the maximum is %d", limit, kv.MaxLeaseList))
 	}
+	if err := s.expectBytes(w, expectedLease*int64(cmp.Or(limit, kv.MaxLeaseList))); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.RequestTimeout)
 	defer cancel()
 	list, err := s.node.Leases(ctx, after, limit)
@@ -202,6 +211,13 @@ func (s *Server) leases(w *response, r *http.Request) error {
 	for i, l := range list.Leases {
 		answer.Leases[i] = api.NewLease(l)
 	}
-	writeJSON(w, http.StatusOK, jsonType, answer)
+	s.writeLeases(w, answer)
 	return nil
+}
+
+// writeLeases writes a long answer about leases, for which room is reserved.
+func (s *Server) writeLeases(w *response, answer any) {
+	body := encodeJSON(answer)
+	s.bytesAre(w, int64(len(body)))
+	writeBody(w, http.StatusOK, jsonType, body)
 }
