@@ -36,16 +36,15 @@ func (s *Server) keepAlives(w *response, r *http.Request) error {
 
 // keepAliveJob is a line that keeps a lease alive, by a goroutine of its own.
 type keepAliveJob struct {
-	server   *Server
-	id       kv.LeaseID
-	requests int // that are reserved in the budget, 0 or 1
-	ttl      time.Duration
-	err      error
-	done     chan struct{} // closed when ttl and err are set
+	server *Server
+	id     kv.LeaseID
+	ttl    time.Duration
+	err    error
+	done   chan struct{} // closed when ttl and err are set
 }
 
 // newKeepAlive returns the job of a line. If the line is wrong, or there is no room for it, its
-// err is set.
+// err is set. Otherwise room for a request is reserved until it ends.
 func (s *Server) newKeepAlive(line []byte) *keepAliveJob {
 	job := &keepAliveJob{server: s, done: make(chan struct{})}
 	b := strictjson.New(line)
@@ -63,8 +62,6 @@ func (s *Server) newKeepAlive(line []byte) *keepAliveJob {
 	case job.err != nil:
 	case !s.budget.takeRequest():
 		job.err = errNoRoom
-	default:
-		job.requests = 1
 	}
 	return job
 }
@@ -79,6 +76,7 @@ func (j *keepAliveJob) start() {
 
 func (j *keepAliveJob) run() {
 	defer close(j.done)
+	defer j.server.budget.putRequest()
 	defer func() {
 		if panicked := recover(); panicked != nil { // nothing else would catch it here
 			j.server.panicked(keepAlivesRoute, panicked)
@@ -94,7 +92,9 @@ func (j *keepAliveJob) run() {
 
 func (j *keepAliveJob) finished() <-chan struct{} { return j.done }
 
-func (j *keepAliveJob) release() { j.server.budget.put(j.requests, 0) }
+// release does nothing: a short answer waits for its client without room for a request, so that a
+// client that takes none keeps no room from others.
+func (j *keepAliveJob) release() {}
 
 // answer writes the lease, and its time to live or the error.
 func (j *keepAliveJob) answer(out *lineWriter) {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kvorum/kvorum/httpapi"
 	"github.com/kvorum/kvorum/kv"
 )
 
@@ -123,6 +124,29 @@ func TestKeepAlives_InFlight(t *testing.T) {
 	close(leave)
 	if _, answer := c.answer("POST"); !strings.HasSuffix(answer, fmt.Sprintf(`{"end":true,"count":%d}`+"\n", sent)) {
 		t.Errorf("the answer ends with %q", answer[max(0, len(answer)-100):])
+	}
+	a.expectReleased()
+}
+
+// TestKeepAlives_AnswersWaitWithoutRoom checks that keep-alives that have ended, and whose answers
+// wait behind one that has not, take no room for requests.
+func TestKeepAlives_AnswersWaitWithoutRoom(t *testing.T) {
+	a := mustServe(t, func(c *httpapi.Config) { c.MaxInflightRequests = 3 })
+	leave := make(chan struct{})
+	a.node.hook = func(_ context.Context, op, id string) error {
+		if op == "keep alive" && id == firstLease {
+			<-leave
+		}
+		return nil
+	}
+	c := a.dial()
+	body := keepAlive(1) + "\n" + keepAlive(2) + "\n" + keepAlive(2) + "\n"
+	c.send("POST /leases/keepalive HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	poll(t, "keep-alives in flight", func() bool { return len(a.node.called()) == 3 })
+	poll(t, "room for a put", func() bool { return a.do("PUT", "/kv/k", "v").Code == http.StatusCreated })
+	close(leave)
+	if _, answer := c.answer("POST"); !strings.HasSuffix(answer, `{"end":true,"count":3}`+"\n") {
+		t.Errorf("got %s", answer)
 	}
 	a.expectReleased()
 }
