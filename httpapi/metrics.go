@@ -42,7 +42,7 @@ func newMetrics(reg prometheus.Registerer, b *budget, c *connLimit) (*metrics, e
 			requests, _ := b.inFlight()
 			return float64(requests)
 		}),
-		gauge("kvorum_http_inflight_bytes", "Bytes reserved for request bodies in flight, and for answers to transactions.", func() float64 {
+		gauge("kvorum_http_inflight_bytes", "Bytes reserved for request bodies in flight, and for answers to transactions and about leases.", func() float64 {
 			_, bytes := b.inFlight()
 			return float64(bytes)
 		}),

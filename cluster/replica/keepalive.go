@@ -176,7 +176,11 @@ func (r *Replica) leaderLeases(ctx context.Context, asker raft.ServerID, askersT
 	if now, _ := r.leaders.Current(); now.Term != state.Term {
 		return nil, 0, fmt.Errorf("%w: term %d has passed", kv.ErrNotLeader, state.Term.Number())
 	}
-	return r.leasesOf(state.Term), index, nil
+	t := r.leasesOf(state.Term)
+	if t == nil {
+		return nil, 0, fmt.Errorf("%w: term %d has passed", kv.ErrNotLeader, state.Term.Number())
+	}
+	return t, index, nil
 }
 
 // leaderKeepAlive keeps leases alive on the leader.

@@ -16,8 +16,8 @@ import (
 // request.
 
 const (
-	// leasesPerEntry and leaseKeysPerEntry are the maximum numbers of leases that one entry ends,
-	// and of their keys. A lease ends as a whole, so one with more keys has an entry of its own.
+	// leasesPerEntry is the maximum number of leases that one entry ends. It ends no further one once
+	// they have leaseKeysPerEntry keys. A lease ends as a whole, however many keys it has.
 	leasesPerEntry    = 1000
 	leaseKeysPerEntry = 1000
 )
@@ -37,12 +37,18 @@ type leaseTerms struct {
 	begun   chan struct{}
 }
 
-// leasesOf returns the leases of a term, with all changes up to now.
+// leasesOf returns the leases of a term, with all changes up to now. It returns nil if those of a
+// later term have begun: they know which leases are being ended, and must not be lost.
 func (r *Replica) leasesOf(term *leadership.Term) *leaseTerm {
 	r.leases.mu.Lock()
 	defer r.leases.mu.Unlock()
-	if t := r.leases.current; t != nil && t.term == term && r.takeLeases(t, 0) {
-		return t
+	if t := r.leases.current; t != nil {
+		if t.term.Number() > term.Number() {
+			return nil
+		}
+		if t.term == term && r.takeLeases(t, 0) {
+			return t
+		}
 	}
 	r.leases.endLocked()
 	extra := r.cfg.Seams.Rearm(r.cfg.Timing.Election)
@@ -100,8 +106,7 @@ func (r *Replica) expireLeases(ctx context.Context) {
 		var news <-chan struct{}
 		if state.Term == nil {
 			r.leases.end()
-		} else {
-			t := r.leasesOf(state.Term)
+		} else if t := r.leasesOf(state.Term); t != nil {
 			news = t.feed.Changed()
 			if next, some := t.lessor.Next(); some {
 				timer.Reset(r.untilLease(ctx, t, next))
