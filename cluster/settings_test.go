@@ -227,7 +227,9 @@ func TestSettings_RuleAboveFlags(t *testing.T) {
 		if err := small.SetSettings(t.Context(), kv.Settings{MaxKeyBytes: 20, MaxValueBytes: large - 1}); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Second) // every member has the setting then
+		// Every member has the setting then: followers are told what is committed after one to two
+		// times Timing.Commit, which is a second here.
+		time.Sleep(3 * time.Second)
 		key := strings.Repeat("k", 20)
 		for _, n := range b.Nodes {
 			clustertest.MustPut(t, n, key, "v")
