@@ -60,7 +60,7 @@
 // reached, a request with a new key is refused as kv.ErrOverloaded. Such a refusal is no answer,
 // nor is one because of the requests beside it.
 //
-// All replicas make the response to such a request, whoever waits. Its plan counts what the
+// All replicas make the response to such a request, also if nobody waits. Its plan counts what the
 // answer may have: more than kv.MaxKeptAnswerBytes are refused before anything is done. An answer
 // that is repeated counts among those of its entry, so a retry may be refused as kv.ErrOverloaded
 // because of the requests beside it.

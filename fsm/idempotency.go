@@ -317,7 +317,7 @@ func (s *answers) snapshot() answerList {
 const dropPerEntry = 1000
 
 // once applies a request with an idempotency key, unless it was applied before, and appends the
-// response to it. It keeps the response, whoever waits for it, unless the reason of a refusal
+// response to it. It keeps the response, also if nobody waits for it, unless the reason of a refusal
 // is not the request: then the same request may succeed later.
 func (t *tx) once(dst []byte, r *kv.Request, print fingerprint) []byte {
 	kept, limits := &t.state.answers, t.state.settings.Load().Idempotency.WithDefaults()

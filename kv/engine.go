@@ -18,7 +18,7 @@ type Engine interface {
 	// Watch returns the changes of keys as options say. The caller closes it. The watch
 	// continues after ctx has ended.
 	Watch(ctx context.Context, options WatchOptions) (Watch, error)
-	// Compact gives up the history before revision: it becomes the oldest revision that can
+	// Compact drops the history before revision: it becomes the oldest revision that can
 	// be read. The error is a *CompactedError if it is not above the present one, and a
 	// *FutureError if the store has not reached it.
 	Compact(ctx context.Context, revision uint64) (CompactResult, error)

@@ -26,7 +26,7 @@ type Settings struct {
 }
 
 // Idempotency says which answers to requests with an IdempotencyKey are kept: those of the last
-// Window. No answer is given up earlier. A request with a new key is refused with ErrOverloaded
+// Window. No answer is dropped earlier. A request with a new key is refused with ErrOverloaded
 // while MaxKeys or MaxBytes are reached.
 type Idempotency struct {
 	// Window is how long an answer is kept after its request was carried out, by the cluster

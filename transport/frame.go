@@ -18,7 +18,7 @@ const (
 	frameRequest frameType = 1 + iota // kind, timeout, payload
 	frameAnswer                       // payload
 	frameFailure                      // code, text
-	frameCancel                       // the caller of request id gave up
+	frameCancel                       // the caller of request id waits no longer
 	frameGoAway                       // send no more requests on this connection
 	framePing                         // id: its number
 	framePong                         // id: of the ping

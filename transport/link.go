@@ -144,7 +144,7 @@ func timerAt(end time.Time) (<-chan time.Time, func()) {
 	return timer.C, func() { timer.Stop() }
 }
 
-// wait returns the answer's payload. It gives up when ctx ends, at the time end, where that
+// wait returns the answer's payload. It stops waiting when ctx ends, at the time end, where that
 // is not zero, and, on a bulk connection, when nothing has moved for as long as stall, where
 // that is not 0. Its error is a *RemoteError, or wraps ErrNotSent or ErrNoAnswer.
 func (x *exchange) wait(ctx context.Context, end time.Time, stall time.Duration) ([]byte, error) {
@@ -210,7 +210,7 @@ func (x *exchange) leaveProgress() {
 	}
 }
 
-// abandon gives up the answer.
+// abandon ends the wait for the answer.
 func (x *exchange) abandon() {
 	x.o.withdraw()
 	x.leaveProgress()
@@ -313,7 +313,7 @@ func (l *link) receive(f frame) error {
 		answer := l.waiting[f.id]
 		delete(l.waiting, f.id) // a second answer has nobody
 		l.mu.Unlock()
-		if answer != nil { // else the caller gave up
+		if answer != nil { // else the caller waits no longer
 			answer <- f
 		}
 	case frameGoAway:

@@ -120,8 +120,8 @@ func (p *pipeline) send(part *appendPart, f *appendFuture, last bool) error {
 // Consumer implements raft.AppendPipeline.
 func (p *pipeline) Consumer() <-chan raft.AppendFuture { return p.done }
 
-// Close implements raft.AppendPipeline: answers that are still to come are
-// given up. It waits for no peer, and is idempotent.
+// Close implements raft.AppendPipeline: answers that have not arrived are
+// discarded. It waits for no peer, and is idempotent.
 func (p *pipeline) Close() error {
 	p.cancel()
 	<-p.ended

@@ -73,7 +73,7 @@ func (s *server) readLoop() error {
 	}
 }
 
-// idleReader gives up when nothing arrives for as long as limit.
+// idleReader fails when nothing arrives for as long as limit.
 type idleReader struct {
 	c     *conn
 	limit time.Duration
@@ -149,7 +149,7 @@ func (s *server) requestContext(timeout time.Duration) (context.Context, context
 }
 
 // handle runs the handler and answers. No answer is sent if the handler failed
-// after its context had ended: the caller has given up, at the latest by the same
+// after its context had ended: the caller waits no longer, at the latest by the same
 // deadline. The request counts as in progress until its answer is queued, so a
 // peer that reads slowly can't accumulate answers.
 func (s *server) handle(ctx context.Context, cancel context.CancelFunc, f frame) {

@@ -144,7 +144,7 @@ func (c *countingConn) written() int64 {
 	return c.n
 }
 
-// TestSnapshot_Broken checks that a snapshot that does not come to its end is
+// TestSnapshot_Broken checks that a snapshot that is not complete is
 // an error at both ends.
 func TestSnapshot_Broken(t *testing.T) {
 	t.Run("DataEndsEarly", func(t *testing.T) {

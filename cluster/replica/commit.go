@@ -111,7 +111,7 @@ func (r *Replica) write(term *leadership.Term, b propose.Batch, entry []byte) ([
 	return r.commit(entry)
 }
 
-// release gives reserved room back when the log writes nothing any more. Raft may have given up
+// release gives reserved room back when the log writes nothing any more. Raft may have abandoned
 // an entry that is still being written.
 func (r *Replica) release(cost int64) {
 	if r.logs.Durable() == math.MaxUint64 {

@@ -89,7 +89,7 @@ func TestStatus_RoleInItsTerm(t *testing.T) {
 	}
 }
 
-// A load that has not come to an end says how far it has come.
+// A load that has not ended says how much it has read.
 func TestLoading_Status(t *testing.T) {
 	var l Loading
 	if err := (&kv.LoadingError{Status: l.Status()}); err.Error() != kv.ErrLoading.Error() || !errors.Is(err, kv.ErrLoading) {

@@ -273,7 +273,7 @@ type leaderLog struct {
 
 // catchUp brings a follower to the end of a leader's log as raft's replicateTo
 // does it: from the end backwards until one append is taken, with a snapshot
-// where the log begins. It gives up after limit snapshots, and returns how many
+// where the log begins. It stops after limit snapshots, and returns how many
 // it sent.
 func (l leaderLog) catchUp(t *testing.T, f *follower, limit int) (sent int, done bool) {
 	t.Helper()

@@ -18,8 +18,8 @@ func (r *Replica) beginEmpty(clock int64) error {
 	return err
 }
 
-// beginHistory begins the history of a store that has none, when all members have come to
-// understand that. Otherwise it does nothing.
+// beginHistory begins the history of a store that has none, once all members understand
+// that. Otherwise it does nothing.
 func (r *Replica) beginHistory(ctx context.Context) {
 	request := r.machine.HistoryRequest()
 	if !r.Leading() || r.machine.History() || r.supports(request.Version) != nil {

@@ -20,7 +20,7 @@ import (
 
 // Each test here is named after what it is about: an issue of hashicorp/raft, a
 // decision of ours, or both. Its sub-tests Library… and WithoutMeasure show what
-// happens without our measure, and fail if that comes to be mended; the others
+// happens without our measure, and fail if that is mended; the others
 // show that it does not happen here. docs/reliability.md has the list.
 
 func unchanged[T any](*T) {}

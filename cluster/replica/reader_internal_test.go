@@ -51,7 +51,7 @@ func TestReader_Shares(t *testing.T) {
 	})
 }
 
-// TestReader_Deadline shows that a read gives up when its own time ends.
+// TestReader_Deadline shows that a read fails when its own time ends.
 func TestReader_Deadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
