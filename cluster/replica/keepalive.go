@@ -10,7 +10,6 @@ import (
 
 	"github.com/hashicorp/raft"
 
-	"github.com/kvorum/kvorum/cluster/leadership"
 	"github.com/kvorum/kvorum/cluster/lessor"
 	"github.com/kvorum/kvorum/internal/nodeid"
 	"github.com/kvorum/kvorum/kv"
@@ -38,26 +37,25 @@ const (
 // there is no such lease. It tries again, through the leader of the moment, until ctx ends: a
 // lease may be kept alive more than once.
 func (r *Replica) KeepAlive(ctx context.Context, id kv.LeaseID) (ttl time.Duration, err error) {
-	err = r.askAboutLease(ctx, func() error {
-		var answer uint64
-		for {
-			answer, err = r.keeper.keep(ctx, id)
-			if err != nil || answer != endingAnswer {
-				break
-			}
-			select {
-			case <-time.After(endingPause):
-			case <-ctx.Done():
-				return fmt.Errorf("%w: the lease has run out and has not ended yet", kv.ErrTimeout)
-			}
+	return askAgain(ctx, r, func(ctx context.Context) (time.Duration, error) { return r.keepAlive(ctx, id) }, leaseErrors...)
+}
+
+// keepAlive is KeepAlive by one attempt. While a lease that has run out has not ended, it asks again.
+func (r *Replica) keepAlive(ctx context.Context, id kv.LeaseID) (ttl time.Duration, err error) {
+	for {
+		answer, err := r.keeper.keep(ctx, id)
+		if err != nil {
+			return 0, err
 		}
-		ttl = time.Duration(answer) * time.Millisecond
-		return err
-	})
-	if err != nil {
-		return 0, err
+		if answer != endingAnswer {
+			return time.Duration(answer) * time.Millisecond, nil
+		}
+		select {
+		case <-time.After(endingPause):
+		case <-ctx.Done():
+			return 0, fmt.Errorf("%w: the lease has run out and has not ended yet", kv.ErrTimeout)
+		}
 	}
-	return ttl, nil
 }
 
 // LeaseState describes a lease, through the leader.
@@ -68,48 +66,29 @@ type LeaseState struct {
 
 // LeaseState describes a lease, through the leader, and waits until the state machine has what the
 // leader's had. It tries again, through the leader of the moment, until ctx ends.
-func (r *Replica) LeaseState(ctx context.Context, id kv.LeaseID) (state LeaseState, err error) {
-	err = r.askAboutLease(ctx, func() error {
-		answer, err := r.leaseQuestion(ctx, kindLeaseState, []kv.LeaseID{id}, r.leaderLeaseState)
-		if err != nil {
-			return err
-		}
-		if len(answer) != 24 {
-			return fmt.Errorf("%w: an answer about a lease has %d bytes", kv.ErrNoLeader, len(answer))
-		}
-		number := func(i int) time.Duration {
-			return time.Duration(binary.BigEndian.Uint64(answer[8*i:])) * time.Millisecond
-		}
-		state = LeaseState{Known: number(1) != 0, TTL: number(1), Remaining: number(2)}
-		return r.waitApplied(ctx, binary.BigEndian.Uint64(answer))
-	})
-	return state, err
+func (r *Replica) LeaseState(ctx context.Context, id kv.LeaseID) (LeaseState, error) {
+	return askAgain(ctx, r, func(ctx context.Context) (LeaseState, error) { return r.leaseState(ctx, id) }, leaseErrors...)
 }
 
-// askAboutLease asks again and again, through the leader of the moment, until there is an answer
-// or ctx ends. It ends too if a node is too old to answer, or this one catches up too late.
-func (r *Replica) askAboutLease(ctx context.Context, ask func() error) error {
-	var last error // of the newest attempt that ended before ctx, through the leader of the moment
-	for {
-		_, changed := r.leaders.Current()
-		err := ask()
-		if err == nil || errors.Is(err, kv.ErrUnsupported) || errors.Is(err, kv.ErrBehind) || errors.Is(err, kv.ErrClosed) {
-			return err
-		}
-		if last == nil || ctx.Err() == nil {
-			last = err
-		}
-		select {
-		case <-changed:
-			last = nil
-		case <-time.After(leadership.RetryDelay):
-		case <-r.ctx.Done():
-			return kv.ErrClosed
-		case <-ctx.Done():
-			return r.leaders.OutOfTime(last)
-		}
+// leaseState is LeaseState by one attempt.
+func (r *Replica) leaseState(ctx context.Context, id kv.LeaseID) (LeaseState, error) {
+	answer, err := r.leaseQuestion(ctx, kindLeaseState, []kv.LeaseID{id}, r.leaderLeaseState)
+	if err != nil {
+		return LeaseState{}, err
 	}
+	if len(answer) != 24 {
+		return LeaseState{}, fmt.Errorf("%w: an answer about a lease has %d bytes", kv.ErrNoLeader, len(answer))
+	}
+	number := func(i int) time.Duration {
+		return time.Duration(binary.BigEndian.Uint64(answer[8*i:])) * time.Millisecond
+	}
+	state := LeaseState{Known: number(1) != 0, TTL: number(1), Remaining: number(2)}
+	return state, r.waitApplied(ctx, binary.BigEndian.Uint64(answer))
 }
+
+// leaseErrors are the classes of errors after which a question about a lease is not asked again: a
+// node is too old to answer, or this one catches up too late, or stops.
+var leaseErrors = []error{kv.ErrUnsupported, kv.ErrBehind, kv.ErrClosed}
 
 // leaseQuestion has a question about leases answered by the leader: by own on this node, otherwise
 // by a message.

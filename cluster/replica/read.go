@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -72,12 +73,26 @@ func (r *Replica) waitCurrent(ctx context.Context) error { return r.waitIndex(ct
 // waitIndex returns once this replica's state machine has applied the index that
 // find finds. It tries again, through the leader of the moment, until ctx ends.
 func (r *Replica) waitIndex(ctx context.Context, find func(context.Context) (uint64, error)) error {
+	index, err := askAgain(ctx, r, find)
+	if err != nil {
+		return err
+	}
+	return r.waitApplied(ctx, index)
+}
+
+// askAgain asks, through the leader of the moment, until there is an answer, an error of a class
+// in final, or ctx ends.
+func askAgain[T any](ctx context.Context, r *Replica, ask func(context.Context) (T, error), final ...error) (answer T, err error) {
+	var none T
 	var last error // of the newest attempt that ended before ctx, through the leader of the moment
 	for {
 		_, changed := r.leaders.Current()
-		index, err := find(ctx)
+		answer, err := ask(ctx)
 		if err == nil {
-			return r.waitApplied(ctx, index)
+			return answer, nil
+		}
+		if slices.ContainsFunc(final, func(class error) bool { return errors.Is(err, class) }) {
+			return none, err
 		}
 		if last == nil || ctx.Err() == nil {
 			last = err
@@ -87,9 +102,9 @@ func (r *Replica) waitIndex(ctx context.Context, find func(context.Context) (uin
 			last = nil
 		case <-time.After(leadership.RetryDelay):
 		case <-r.ctx.Done():
-			return kv.ErrClosed
+			return none, kv.ErrClosed
 		case <-ctx.Done():
-			return r.leaders.OutOfTime(last)
+			return none, r.leaders.OutOfTime(last)
 		}
 	}
 }
