@@ -114,7 +114,7 @@ func (t *tx) checkAttach(o *kv.Op) error {
 	}
 	t.budget.attached++
 	if n := t.data.LeaseLen(o.Lease); n+t.budget.attached > t.seams.leaseKeyLimit() {
-		return fmt.Errorf("%w: the lease %d has %d keys, the limit is %d", kv.ErrKeyLimit, o.Lease, n, t.seams.leaseKeyLimit())
+		return fmt.Errorf("%w: the lease %v has %d keys, the limit is %d", kv.ErrKeyLimit, o.Lease, n, t.seams.leaseKeyLimit())
 	}
 	return nil
 }

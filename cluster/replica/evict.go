@@ -114,6 +114,8 @@ func (r *Replica) gatherReads(ctx context.Context) {
 		if !r.machine.NotesReads() || !r.Leading() {
 			continue
 		}
+		// The next leader asks for the reads here behind this term alone.
+		r.machine.TakeReads()
 		var asking sync.WaitGroup
 		for _, s := range r.Servers() {
 			if s.ID != r.id {

@@ -53,7 +53,8 @@ func untilDeadline(deadline, clock int64) time.Duration {
 	return time.Duration(left*ms - clock%ms)
 }
 
-// heldBack is how often the clock is moved while keys are due and no entry may remove them.
+// heldBack is the pause between two attempts while keys or leases are due, and no entry may end
+// them.
 const heldBack = 100 * time.Millisecond
 
 // expireDue removes keys that are due, a bounded number of them with each entry, and one entry

@@ -2,11 +2,13 @@ package replica
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
 	"github.com/kvorum/kvorum/cluster/leadership"
 	"github.com/kvorum/kvorum/cluster/lessor"
+	"github.com/kvorum/kvorum/cluster/propose"
 	"github.com/kvorum/kvorum/kv"
 )
 
@@ -151,6 +153,9 @@ func (r *Replica) endLeases(ctx context.Context, t *leaseTerm) time.Duration {
 	_, err := r.proposer.Propose(ctx, r.machine.ExpireLeasesRequest(t.term.Number(), granted, ids), true)
 	if err != nil {
 		r.log.Debug("leases that are due not ended", "err", err)
+		if errors.Is(err, propose.ErrAsking) || errors.Is(err, kv.ErrUnsupported) {
+			return heldBack
+		}
 		return leadership.RetryDelay
 	}
 	return 0

@@ -301,8 +301,11 @@ func (c *chooser) sampled(live []uint32) (slot uint32, ok bool) {
 	return best.slot, true
 }
 
-// offer puts a slot into the pool, in place of the worst there if it is better.
+// offer puts a slot that is not taken into the pool, in place of the worst there if it is better.
 func (c *chooser) offer(slot uint32) {
+	if c.taken[slot] {
+		return
+	}
 	pool := &c.u.pool
 	worst := 0
 	for i, other := range pool {
