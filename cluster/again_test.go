@@ -118,6 +118,37 @@ func TestDo_AgainEnds(t *testing.T) {
 	}
 }
 
+// TestDo_RetryWithoutRoom shows that a request that was done is answered again on every node, although
+// the data is at its quota, beside new requests, which are refused.
+func TestDo_RetryWithoutRoom(t *testing.T) {
+	clustertest.InBubble(t, "", func(t *testing.T) {
+		nodes := clustertest.OpenBubble(t, 3, nil).Nodes
+		if err := increment(t.Context(), nodes[0], "n", "once"); err != nil {
+			t.Fatal(err)
+		}
+		quota := kv.Quota{MaxKeys: int64(nodes[0].State().Len())}
+		if err := nodes[0].SetSettings(t.Context(), kv.Settings{Quota: quota}); err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range nodes {
+			refused := make(chan error, 20)
+			for i := range cap(refused) {
+				go func() { refused <- increment(t.Context(), n, fmt.Sprint("new", i), fmt.Sprint(n.Config.Name, i)) }()
+			}
+			for range 5 {
+				if err := increment(t.Context(), n, "n", "once"); err != nil {
+					t.Errorf("%s: a retry: %v", n.Config.Name, err)
+				}
+			}
+			for range cap(refused) {
+				if err := <-refused; !errors.Is(err, kv.ErrDataLimit) {
+					t.Errorf("%s: a new request: got %v, want %v", n.Config.Name, err, kv.ErrDataLimit)
+				}
+			}
+		}
+	})
+}
+
 // TestDo_KeyHeldBackByAMember shows that a request with an idempotency key is refused on every node
 // with the name of a member that is too old for it, and that nothing of it is done.
 func TestDo_KeyHeldBackByAMember(t *testing.T) {

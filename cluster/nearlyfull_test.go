@@ -55,6 +55,11 @@ func TestNode_DiskNearlyFull(t *testing.T) {
 		return nil
 	})
 	clustertest.MustPut(t, full, "k", "w")
+	once := kv.Request{Then: []kv.Op{{Kind: kv.OpPut, Key: "once"}}, IdempotencyKey: "once"}
+	clustertest.Eventually(t, "a put with an idempotency key is done", func() error {
+		_, err := full.Do(t.Context(), once)
+		return err
+	})
 
 	for i := range free {
 		free[i].Store(little)
@@ -75,6 +80,9 @@ func TestNode_DiskNearlyFull(t *testing.T) {
 		}
 		if _, err := n.Do(t.Context(), kv.Delete("other")); err != nil {
 			t.Errorf("%s: delete: %v", n.Config.Name, err)
+		}
+		if got, err := n.Do(t.Context(), once); err != nil || !got.Replayed {
+			t.Errorf("%s: a retry of what was done: got %+v, %v", n.Config.Name, got, err)
 		}
 	}
 	for i := range free {

@@ -343,6 +343,28 @@ func (t *tx) once(dst []byte, r *kv.Request, print fingerprint) []byte {
 	return dst
 }
 
+// Answered reports whether requests would carry nothing out in an entry at a time of the cluster
+// clock, because the answers to all of them are kept. Answers of which less than half of the window
+// is left do not count: that entry may be applied after others. It may be called from any goroutine.
+func (f *FSM) Answered(requests wire.Requests, clock int64) bool {
+	var b batch
+	if _, err := f.codec.requests(requests.Version, requests.Count, requests.Data, &b); err != nil {
+		return false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := f.state.Load()
+	limits := s.settings.Load().Idempotency.WithDefaults()
+	limits.Window /= 2
+	return !slices.ContainsFunc(b.requests, func(r kv.Request) bool {
+		if r.IdempotencyKey == "" {
+			return true
+		}
+		_, found := s.answers.find(r.IdempotencyKey, max(clock, f.clock.Load()), limits)
+		return !found
+	})
+}
+
 // appendReplayed appends the response that repeats another one, which has its length before it.
 func appendReplayed(dst []byte, response string) []byte {
 	dst, field := wire.OpenField(dst, len(response))

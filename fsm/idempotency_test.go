@@ -115,6 +115,32 @@ func TestIdempotency_Window(t *testing.T) {
 	}
 }
 
+// TestIdempotency_Answered shows for which requests it is known that they will be repeated: those whose
+// answers have at least half of the window before them.
+func TestIdempotency_Answered(t *testing.T) {
+	const minute = int64(time.Minute)
+	f := newFSM(t)
+	mustApply(t, f, 1, minute, once("k", add("n")))
+	both := fsm.Encode(once("k", add("n")), add("n"))
+	for name, tt := range map[string]struct {
+		requests wire.Requests
+		clock    int64
+		want     bool
+	}{
+		"Retry":     {once("k", add("n")), minute, true},
+		"Other":     {once("k", add("m")), minute, true}, // is refused, and does nothing either
+		"Young":     {once("k", add("n")), 6*minute - 1, true},
+		"Old":       {once("k", add("n")), 6 * minute, false},
+		"New":       {once("l", add("n")), minute, false},
+		"WithoutIt": {add2("n"), minute, false},
+		"Both":      {both, minute, false},
+	} {
+		if got := f.Answered(tt.requests, tt.clock); got != tt.want {
+			t.Errorf("%s: got %t", name, got)
+		}
+	}
+}
+
 // TestIdempotency_Full shows that a new key is refused while a limit is reached, with an
 // error that names it, that retries and requests without a key are carried out, and that the
 // window makes room again.

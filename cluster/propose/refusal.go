@@ -97,6 +97,7 @@ func (p *Proposer) queueAgain(ctx context.Context, aside []*proposal, version by
 // no data longer still have room. So a batch that was forwarded is taken apart. If the data is
 // at its limit, the leader's own batch is too: some of its puts may fit. The appends of
 // a batch are tried one by one too, after its puts: they may write much more than the batch has.
+// So are requests with idempotency keys: one that was done needs no room to be answered again.
 func (p *Proposer) refuse(ctx context.Context, sent, batch []*proposal, refused func(wire.Requests) bool, err error, leading bool) []*proposal {
 	if !slices.ContainsFunc(sent, func(pr *proposal) bool { return refused(pr.requests) }) {
 		finishAll(batch, err)
@@ -112,18 +113,36 @@ func (p *Proposer) refuse(ctx context.Context, sent, batch []*proposal, refused 
 	}
 	unsaid := errors.Is(err, kv.ErrDataLimit) || !leading && errors.Is(err, kv.ErrMemoryFull)
 	together := batchOf(sent).Facts.Appends > 0 && !errors.Is(err, kv.ErrUnsupported)
-	if len(batch) == 1 || !unsaid && !together {
+	apart := unsaid || together
+	if !apart && !errors.Is(err, kv.ErrUnsupported) {
+		repeatable, final := splitRepeatable(refusedOnes)
+		finishAll(final, err)
+		refusedOnes, apart = repeatable, len(repeatable) > 0
+	}
+	if len(sent) == 1 || !apart {
 		finishAll(refusedOnes, err)
 		return others
 	}
 	if len(others) > 0 { // first: deletes make room
 		p.deliver(ctx, others)
 	}
-	if !unsaid {
+	if together && !unsaid {
 		refusedOnes = p.deliverPuts(ctx, refusedOnes)
 	}
 	p.deliverEach(ctx, refusedOnes)
 	return nil
+}
+
+// splitRepeatable returns the proposals whose requests all have idempotency keys, and the others.
+func splitRepeatable(all []*proposal) (repeatable, others []*proposal) {
+	for _, pr := range all {
+		if pr.requests.Repeatable() {
+			repeatable = append(repeatable, pr)
+		} else {
+			others = append(others, pr)
+		}
+	}
+	return repeatable, others
 }
 
 // deliverPuts delivers the proposals without appends as one batch, and returns the others.

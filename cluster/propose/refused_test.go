@@ -156,6 +156,48 @@ func TestProposer_AppendsTogetherRefused(t *testing.T) {
 	}
 }
 
+// TestProposer_RetryRefusedInBatch has a leader refuse each batch because there is no room, if it is more than
+// a retry of a done request. The retry is answered, and new requests are refused.
+func TestProposer_RetryRefusedInBatch(t *testing.T) {
+	for _, leads := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			gate := make(chan struct{})
+			route := &fakeRoute{leads: leads, answer: func(b propose.Batch) error {
+				<-gate
+				if b.Facts.Count > 1 || mentions(b, "new") {
+					return fmt.Errorf("%w: delete keys", kv.ErrDiskFull)
+				}
+				return nil
+			}}
+			p := runProposer(t, 1<<20, route)
+			p.leaders.SetLeader("n1", "n1", 1)
+			type outcome struct {
+				key string
+				err error
+			}
+			ended := make(chan outcome, 5)
+			for _, key := range []string{"first", "new1", "done1", "new2", "done2"} {
+				go func() {
+					request := kv.Put(key, nil)
+					if key != "new2" { // which has no idempotency key
+						request.IdempotencyKey = key
+					}
+					_, err := p.Propose(t.Context(), encode(request), false)
+					ended <- outcome{key, err}
+				}()
+				synctest.Wait()
+			}
+			close(gate)
+			for range 5 {
+				o := <-ended
+				if refused := strings.HasPrefix(o.key, "new"); refused != errors.Is(o.err, kv.ErrDiskFull) || !refused && o.err != nil {
+					t.Errorf("%s: got %v", o.key, o.err)
+				}
+			}
+		})
+	}
+}
+
 // TestProposer_AppendAmongPuts has a leader refuse a batch of many puts and one append. The
 // puts are one batch again.
 func TestProposer_AppendAmongPuts(t *testing.T) {

@@ -71,22 +71,42 @@ func (r *Replica) apply(b propose.Batch) ([]byte, error) {
 	if err := r.supports(b.Facts.Version); err != nil {
 		return nil, err
 	}
-	entry := r.machine.AppendEntry(nil, state.Term.Stamp(), b.Facts.Version, b.Facts.Count, b.Parts...)
+	stamp := state.Term.Stamp()
+	entry := r.machine.AppendEntry(nil, stamp, b.Facts.Version, b.Facts.Count, b.Parts...)
 	if len(entry) > maxEntryBytes {
 		return nil, &kv.ValidationError{Field: "requests", Size: int64(len(entry)), Limit: maxEntryBytes,
 			Reason: fmt.Sprintf("are an entry of %d bytes, the limit is %d", len(entry), maxEntryBytes)}
 	}
-	evict, err := r.makeRoom(state.Term, b.In(entry))
+	responses, err := r.writeInRoom(state.Term, b, entry)
+	if noRoom(err) && b.Facts.Repeatable() {
+		entry = r.machine.AppendEntry(nil, stamp, b.Facts.Version, b.Facts.Count, b.Parts...)
+		if r.machine.Answered(b.In(entry), stamp) { // nothing is carried out again
+			b.Facts.Puts, b.Facts.Appends, b.Facts.PutBytes = 0, 0, 0
+			return r.write(state.Term, b, entry)
+		}
+	}
+	return responses, err
+}
+
+// noRoom reports whether err refuses a batch because it needs room.
+func noRoom(err error) bool {
+	return errors.Is(err, kv.ErrDataLimit) || errors.Is(err, kv.ErrMemoryFull) || errors.Is(err, kv.ErrDiskFull)
+}
+
+// writeInRoom puts a batch into the log, and the evictions before it that the quota needs. entry is
+// that of the batch alone, whose memory is used again.
+func (r *Replica) writeInRoom(term *leadership.Term, b propose.Batch, entry []byte) ([]byte, error) {
+	evict, err := r.makeRoom(term, b.In(entry))
 	if err != nil {
 		return nil, err
 	}
 	if evict.Count == 0 {
-		return r.write(state.Term, b, entry)
+		return r.write(term, b, entry)
 	}
 	b.Facts.Version = max(b.Facts.Version, evict.Version)
-	entry = r.machine.AppendEntry(entry[:0], state.Term.Stamp(), b.Facts.Version, b.Facts.Count+evict.Count,
+	entry = r.machine.AppendEntry(entry[:0], term.Stamp(), b.Facts.Version, b.Facts.Count+evict.Count,
 		append([][]byte{evict.Data}, b.Parts...)...)
-	responses, err := r.write(state.Term, b, entry)
+	responses, err := r.write(term, b, entry)
 	if err != nil {
 		return nil, err
 	}

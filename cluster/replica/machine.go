@@ -56,6 +56,9 @@ type Machine interface {
 	NotesReads() bool
 	TakeReads() []byte
 	NoteReads(sample []byte) error
+	// Answered reports whether requests, in an entry at a time of the cluster clock, would repeat
+	// answers that are kept, and carry nothing out.
+	Answered(requests wire.Requests, clock int64) bool
 	// ExpireRequest returns the one that removes a bounded number of the keys whose deadlines
 	// the clock has reached.
 	ExpireRequest() wire.Requests
